@@ -1,0 +1,110 @@
+//! Why something is not as intended: one of a closed list, a plain sentence, and what to do next.
+
+use serde::{Deserialize, Serialize};
+
+/// The closed list. `kebab-case` on the wire and in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CauseCode {
+    /// A stage took longer than its limit, and nothing else is known.
+    StageOverdue,
+    /// A stop or termination took longer than its limit.
+    LeaveOverdue,
+    /// PostgreSQL does not answer.
+    DatabaseUnreachable,
+    /// PostgreSQL answers and refuses what is asked of it.
+    DatabaseRefused,
+    /// The database that the tables promise does not exist.
+    DatabaseMissing,
+    /// bubblewrap is not installed.
+    IsolationMissing,
+    /// bubblewrap is there and the kernel refuses it its namespaces.
+    IsolationRefused,
+    /// The agent's program is not there or cannot be run.
+    AgentMissing,
+    /// The sandbox runs and its agent does not answer.
+    AgentSilent,
+    /// The agent answers and no shell could be started.
+    ShellFailed,
+    /// The sandbox ended by itself soon after its start, several times.
+    CrashLoop,
+    /// The sandbox ended by itself; it is being started again.
+    EndedUnexpectedly,
+    /// The kernel killed a process of it for want of memory.
+    OutOfMemory,
+    /// The sandbox is over its disk limit, or the machine's disk is full.
+    DiskFull,
+    /// The volume cannot be made or read.
+    VolumeFailed,
+    /// No way out of the sandbox could be set up.
+    NetworkFailed,
+    /// The limits of the machine's processes, files or host uids are used up.
+    MachineExhausted,
+    /// The keeper of the sandbox could not be started or does not answer.
+    KeeperFailed,
+    /// Something with our name in the world belongs to somebody else.
+    NameTaken,
+    /// The orchestrator itself cannot be reached.
+    OrchestratorUnreachable,
+    /// Anything else, with its text.
+    Unexpected,
+}
+
+impl CauseCode {
+    /// As the API writes it.
+    #[must_use]
+    pub fn as_str(self) -> String {
+        serde_json::to_value(self).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// Whether waiting alone does not mend it, so that the phase is Error at once and not only when
+    /// a deadline has passed.
+    #[must_use]
+    pub fn blocks(self) -> bool {
+        matches!(
+            self,
+            Self::IsolationMissing
+                | Self::IsolationRefused
+                | Self::AgentMissing
+                | Self::CrashLoop
+                | Self::DiskFull
+                | Self::VolumeFailed
+                | Self::MachineExhausted
+                | Self::NameTaken
+                | Self::ShellFailed
+                | Self::DatabaseRefused
+                | Self::StageOverdue
+                | Self::LeaveOverdue
+        )
+    }
+}
+
+/// What happened and what to do, for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cause {
+    /// Which of the list.
+    pub code: CauseCode,
+    /// What happened, and why, in the past tense, naming the thing.
+    pub message: String,
+    /// What to do next, the likeliest mend first.
+    pub next_steps: Vec<String>,
+    /// The raw text, one fold away from the reader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Cause {
+    /// A cause without raw text.
+    #[must_use]
+    pub fn new(code: CauseCode, message: impl Into<String>, next_steps: &[&str]) -> Self {
+        Self { code, message: message.into(), next_steps: next_steps.iter().map(|s| (*s).to_owned()).collect(), detail: None }
+    }
+
+    /// The same with the raw text.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+}

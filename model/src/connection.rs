@@ -1,0 +1,89 @@
+//! Connection strings of a project's PostgreSQL.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::collections::BTreeMap;
+
+/// Everything but the unreserved characters of RFC 3986.
+const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Where a project's database is, and who may enter. `Debug` never shows the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Host name or address, as the sandbox sees it.
+    pub host: String,
+    /// TCP port, as the sandbox sees it.
+    pub port: u16,
+    /// The project's own role.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// The project's own database.
+    pub database: String,
+}
+
+impl Connection {
+    /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?schema=public`, every part percent-encoded: for
+    /// Prisma and node-postgres. libpq refuses it (`invalid URI query parameter: "schema"`).
+    #[must_use]
+    pub fn database_url(&self) -> String {
+        format!("{}?schema=public", self.postgres_url())
+    }
+
+    /// The same without a query: for psql, psycopg and everything else on libpq.
+    #[must_use]
+    pub fn postgres_url(&self) -> String {
+        let part = |text: &str| utf8_percent_encode(text, PART).to_string();
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { part(&self.host) };
+        format!("postgresql://{}:{}@{host}:{}/{}", part(&self.user), part(&self.password), self.port, part(&self.database))
+    }
+
+    /// Every variable that the sandbox gets of it.
+    #[must_use]
+    pub fn variables(&self) -> BTreeMap<String, String> {
+        [
+            ("DATABASE_URL", self.database_url()),
+            ("POSTGRES_URL", self.postgres_url()),
+            ("PGHOST", self.host.clone()),
+            ("PGPORT", self.port.to_string()),
+            ("PGUSER", self.user.clone()),
+            ("PGPASSWORD", self.password.clone()),
+            ("PGDATABASE", self.database.clone()),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connection({}@{}:{}/{})", self.user, self.host, self.port, self.database)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use percent_encoding::percent_decode_str;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_part_survives_the_url(user in "\\PC{1,20}", password in "\\PC{1,40}", database in "\\PC{1,20}") {
+            let connection = Connection { host: "127.0.0.1".into(), port: 5432, user: user.clone(), password: password.clone(), database: database.clone() };
+            let url = connection.database_url();
+            let rest = url.strip_prefix("postgresql://").unwrap().strip_suffix("?schema=public").unwrap();
+            let (who, place) = rest.split_once('@').unwrap();
+            let (u, p) = who.split_once(':').unwrap();
+            let (_, d) = place.split_once('/').unwrap();
+            let plain = |text: &str| percent_decode_str(text).decode_utf8().unwrap().into_owned();
+            prop_assert_eq!((plain(u), plain(p), plain(d)), (user, password, database));
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_password() {
+        let connection = Connection { host: "h".into(), port: 1, user: "u".into(), password: "hunter2".into(), database: "d".into() };
+        assert!(!format!("{connection:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,33 @@
+//! The words of FullStack Agent, shared by browser and server.
+//!
+//! Ids, names, phase, stages, causes, the environment's rules, connection strings, and what crosses
+//! the wire. No I/O, no clock, no randomness of its own: everything here is a pure function of its
+//! arguments and compiles for both targets.
+//!
+//! ```text
+//!   ids  name  env  port  resources  connection      what things are called, and what they may be
+//!                 \    |    /
+//!   observed --> phase, stage, cause                 what is really there, and what that means
+//!                      |
+//!                    view                            what the browser and the REST API are shown
+//! ```
+
+pub mod cause;
+pub mod connection;
+pub mod env;
+pub mod ids;
+pub mod name;
+pub mod observed;
+pub mod phase;
+pub mod port;
+pub mod resources;
+pub mod stage;
+pub mod view;
+
+pub use cause::{Cause, CauseCode};
+pub use ids::{InstallationId, ProjectId, SandboxId, TokenId, UserId};
+pub use jiff::Timestamp;
+pub use name::{DisplayName, ResourceName, Slug};
+pub use observed::{InstanceFact, Observed, StageFact};
+pub use phase::{Desired, Phase, phase};
+pub use stage::{Stage, StageLimits, StageState, StageView};

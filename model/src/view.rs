@@ -1,0 +1,324 @@
+//! What the browser and the REST API are shown. Field names are camelCase on the wire.
+
+use crate::{
+    cause::Cause,
+    ids::{ProjectId, SandboxId, TokenId, UserId},
+    phase::{Desired, Phase},
+    port::OpenPort,
+    resources::{Preset, Resources},
+    stage::StageView,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Who is signed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Viewer {
+    /// Whose projects.
+    pub user: UserId,
+    /// As pages name them.
+    pub name: String,
+    /// What this visit may do.
+    pub scope: Scope,
+}
+
+/// What a sign-in or token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Look.
+    Read,
+    /// Look and change. Terminal, exec and forward need it.
+    Write,
+}
+
+impl std::str::FromStr for Scope {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "read" => Ok(Self::Read),
+            "write" => Ok(Self::Write),
+            _ => Err(format!("`{text}` is no scope: there are read and write.")),
+        }
+    }
+}
+
+impl Scope {
+    /// Its name in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// A project with its main sandbox: what lists and pages show, and what an event carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProjectView {
+    /// Its id.
+    pub id: ProjectId,
+    /// As its owner typed it.
+    pub name: String,
+    /// Unique in the installation.
+    pub slug: String,
+    /// Whether it has a PostgreSQL.
+    pub database: bool,
+    /// Its size.
+    pub preset: Preset,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its owner last changed it.
+    pub updated_at: Timestamp,
+    /// Its main sandbox.
+    pub sandbox: SandboxView,
+}
+
+/// A sandbox as `GET /api/sandbox/{projectId}` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SandboxView {
+    /// Its id.
+    pub id: SandboxId,
+    /// Of which project.
+    pub project_id: ProjectId,
+    /// `[project]-agentruntime-[6 random characters]`.
+    pub name: String,
+    /// Computed, never stored.
+    pub phase: Phase,
+    /// What was asked for.
+    pub desired: Desired,
+    /// Goes up with each ask.
+    pub generation: i64,
+    /// The newest generation that was acted on.
+    pub observed_generation: i64,
+    /// The five, in order.
+    pub stages: Vec<StageView>,
+    /// Why it is not as intended.
+    pub cause: Option<Cause>,
+    /// Where to reach it.
+    pub urls: Urls,
+    /// What listens inside, by port number.
+    pub ports: Vec<OpenPort>,
+    /// CPU, memory and disk as last measured, while it runs.
+    pub usage: Option<Usage>,
+    /// What it may use.
+    pub resources: Resources,
+    /// Since when it is in the phase that lasts: Running, Stopped, Terminated.
+    pub since: Option<Timestamp>,
+    /// Whether the project's variables differ from those that the running sandbox was started with.
+    pub restart_pending: bool,
+    /// When the row last changed.
+    pub changed_at: Timestamp,
+}
+
+/// Addresses for a browser.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Urls {
+    /// The preview of port 3000.
+    pub application: Option<String>,
+    /// The terminal page.
+    pub terminal: Option<String>,
+    /// A preview's address with `{port}` where the number goes.
+    pub preview: Option<String>,
+}
+
+/// Measured use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Of one core, in percent.
+    pub cpu_percent: f32,
+    /// Resident memory, in bytes.
+    pub memory_bytes: u64,
+    /// The volume, in bytes.
+    pub disk_bytes: u64,
+    /// Processes.
+    pub processes: u32,
+}
+
+impl Eq for Usage {}
+
+/// What a new project is asked for with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewProject {
+    /// Any text.
+    pub name: String,
+    /// Whether it gets a PostgreSQL.
+    #[serde(default = "yes")]
+    pub database: bool,
+    /// Its size.
+    #[serde(default)]
+    pub preset: Preset,
+    /// Its variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What may be changed of a project.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProjectPatch {
+    /// A new display name; slug and addresses stay.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// A new size, applied at the next start.
+    #[serde(default)]
+    pub preset: Option<Preset>,
+}
+
+/// One variable, without its value: secrets are write-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvVariable {
+    /// Its name.
+    pub key: String,
+    /// Who set it.
+    pub source: EnvSource,
+    /// How long the value is, in bytes.
+    pub bytes: usize,
+    /// When it was last set; `None` for what the system sets.
+    pub updated_at: Option<Timestamp>,
+    /// Whether the running sandbox has another value, or none.
+    pub pending: bool,
+}
+
+/// Who set a variable; later wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnvSource {
+    /// The operator's Claude credentials.
+    Operator,
+    /// The project's own.
+    Project,
+    /// The `envVars` of a request.
+    Request,
+    /// The control plane.
+    System,
+}
+
+/// `GET /api/projects/{id}/env`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvView {
+    /// By key.
+    pub variables: Vec<EnvVariable>,
+    /// Goes up with each change.
+    pub revision: i64,
+    /// The revision that the running sandbox was started with.
+    pub applied_revision: Option<i64>,
+}
+
+/// `PUT /api/projects/{id}/env`: what changes. A key that is in neither stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnvChange {
+    /// Set or replaced.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Removed.
+    #[serde(default)]
+    pub remove: Vec<String>,
+}
+
+/// Where the project's PostgreSQL is, as seen from inside its sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseView {
+    /// A line to copy: `psql postgresql://…`; works inside the sandbox.
+    pub psql: String,
+    /// Host, as the sandbox sees it.
+    pub host: String,
+    /// Port, as the sandbox sees it.
+    pub port: u16,
+    /// The project's role.
+    pub user: String,
+    /// The project's database.
+    pub database: String,
+    /// Whether it was there when last looked.
+    pub ready: bool,
+}
+
+/// An API token, without the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenView {
+    /// Its id.
+    pub id: TokenId,
+    /// As its owner called it.
+    pub name: String,
+    /// What it may do.
+    pub scope: Scope,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it stops to work.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// One server-sent event of `GET /api/events`: a whole state, never a difference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum Event {
+    /// Everything that the viewer may see; the first event of a stream, and after a gap.
+    Snapshot {
+        /// All of them, newest first.
+        projects: Vec<ProjectView>,
+    },
+    /// One project with its sandbox.
+    Project {
+        /// Its whole state.
+        project: Box<ProjectView>,
+    },
+    /// A project that is no more.
+    Gone {
+        /// Which.
+        id: ProjectId,
+    },
+}
+
+/// The one shape of every error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody {
+    /// What failed, in a few words: "Failed to create project".
+    pub error: String,
+    /// The rest.
+    pub details: ErrorDetails,
+    /// Which project, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// RFC 3339, UTC.
+    pub timestamp: Timestamp,
+}
+
+/// What is behind an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorDetails {
+    /// The kind of error: "ValidationError".
+    pub name: String,
+    /// What happened and why.
+    pub message: String,
+    /// `kebab-case`, stable.
+    pub code: String,
+    /// What stands behind it, where it is known and may be shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What to do next.
+    #[serde(default)]
+    pub next_steps: Vec<String>,
+}
