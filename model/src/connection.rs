@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn debug_hides_the_password() {
-        let connection = Connection { host: "h".into(), port: 1, user: "u".into(), password: "hunter2".into(), database: "d".into() };
+        let connection =
+            Connection { host: "h".into(), port: 1, user: "u".into(), password: "hunter2".into(), database: "d".into() };
         assert!(!format!("{connection:?}").contains("hunter2"));
     }
 }

@@ -14,8 +14,26 @@ pub const MAX_KEY_BYTES: usize = 256;
 
 /// Names that the control plane sets itself; a user's value would break the sandbox.
 pub const RESERVED: &[&str] = &[
-    "DATABASE_URL", "NODE_ENV", "POSTGRES_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "HOME", "USER",
-    "LOGNAME", "SHELL", "TERM", "PATH", "PWD", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "BASH_ENV", "ENV",
+    "DATABASE_URL",
+    "NODE_ENV",
+    "POSTGRES_URL",
+    "PGHOST",
+    "PGPORT",
+    "PGUSER",
+    "PGPASSWORD",
+    "PGDATABASE",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TERM",
+    "PATH",
+    "PWD",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "LD_AUDIT",
+    "BASH_ENV",
+    "ENV",
     "CLAUDE_CODE_SANDBOXED",
 ];
 

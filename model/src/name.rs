@@ -152,10 +152,8 @@ impl ResourceName {
             // A Service's name must begin with a letter (RFC 1035); a slug may begin with a digit.
             project = label(&format!("p-{project}"), Self::PROJECT_MAX);
         }
-        let suffix: String = random
-            .iter()
-            .map(|byte| char::from(Self::ALPHABET[usize::from(*byte) % Self::ALPHABET.len()]))
-            .collect();
+        let suffix: String =
+            random.iter().map(|byte| char::from(Self::ALPHABET[usize::from(*byte) % Self::ALPHABET.len()])).collect();
         Self(format!("{project}{}{suffix}", Self::MIDDLE))
     }
 

@@ -144,7 +144,8 @@ pub fn phase(desired: Desired, generation: i64, observed: &Observed, cause: Opti
 /// The stages as they are shown. `cause` fails the earliest stage that is under way.
 #[must_use]
 pub fn stages(desired: Desired, generation: i64, observed: &Observed, cause: Option<&Cause>, now: Timestamp) -> Vec<StageView> {
-    let facts = if observed.generation == generation || desired != Desired::Running { observed.stages } else { Default::default() };
+    let facts =
+        if observed.generation == generation || desired != Desired::Running { observed.stages } else { Default::default() };
     let stuck = desired == Desired::Running && blocked(cause);
     let mut blamed = false;
     Stage::ALL
@@ -330,6 +331,9 @@ mod tests {
         let mut observed = Observed::default();
         observed.stages[0] = StageFact { started_at: Some(at(0)), ended_at: None, deadline_at: Some(at(100)), skipped: false };
         let state = |now| stages(Desired::Running, 0, &observed, None, at(now))[0].state;
-        assert_eq!([state(59), state(60), state(99), state(100)], [StageState::Running, StageState::Late, StageState::Late, StageState::Failed]);
+        assert_eq!(
+            [state(59), state(60), state(99), state(100)],
+            [StageState::Running, StageState::Late, StageState::Late, StageState::Failed]
+        );
     }
 }

@@ -38,14 +38,23 @@ impl Preset {
             Self::Medium => (100, 256 * MIB, 2000, 2048 * MIB),
             Self::Large => (500, 1024 * MIB, 4000, 8192 * MIB),
         };
-        Resources { request_cpu_millis, request_memory_bytes: request_memory, limit_cpu_millis, limit_memory_bytes: limit_memory, disk_bytes: 10 * 1024 * MIB }
+        Resources {
+            request_cpu_millis,
+            request_memory_bytes: request_memory,
+            limit_cpu_millis,
+            limit_memory_bytes: limit_memory,
+            disk_bytes: 10 * 1024 * MIB,
+        }
     }
 }
 
 impl std::str::FromStr for Preset {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|p| p.as_str() == text).ok_or_else(|| format!("`{text}` is no size: there are small, medium and large."))
+        Self::ALL
+            .into_iter()
+            .find(|p| p.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is no size: there are small, medium and large."))
     }
 }
 

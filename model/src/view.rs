@@ -269,6 +269,49 @@ pub struct TokenView {
     pub last_used_at: Option<Timestamp>,
 }
 
+/// Facts of the installation that pages show; the same for everyone who is signed in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Installation {
+    /// `0.1.0`.
+    pub version: String,
+    /// `local` or `kubernetes`.
+    pub orchestrator: String,
+    /// Things that are true of the whole installation and that every page says: no isolation, an
+    /// unreachable cluster.
+    pub notices: Vec<String>,
+    /// Whether Claude Code is in the sandboxes.
+    pub claude: bool,
+    /// Whether the operator gave credentials for it.
+    pub claude_credentials: bool,
+    /// Where the operator puts them, as a path to show.
+    pub credentials_file: String,
+    /// The command that prints a new sign-in link.
+    pub sign_in_command: String,
+}
+
+/// A way into one preview.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewCode {
+    /// Where the page posts `code` (form field of that name): on the preview's host.
+    pub action: String,
+    /// Works once, within a minute.
+    pub code: String,
+    /// The preview's address.
+    pub url: String,
+}
+
+/// A new token with its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewToken {
+    /// `fsa_…`.
+    pub secret: String,
+    /// The rest.
+    pub token: TokenView,
+}
+
 /// One server-sent event of `GET /api/events`: a whole state, never a difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "type")]
