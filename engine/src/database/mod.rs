@@ -1,0 +1,66 @@
+//! What makes projects' databases exist.
+//!
+//! Implementations: [`server::ServerDatabase`] (a role and a database on a given PostgreSQL server),
+//! [`memory::MemoryDatabase`] (the simulator's). Both pass [`contract`].
+
+pub mod contract;
+pub mod memory;
+pub mod server;
+
+use crate::orchestrator::{DatabaseEndpoint, Dropped};
+use model::{Cause, InstallationId, ProjectId, connection::Connection};
+use secrecy::SecretString;
+
+/// A project's database: names and password are chosen and stored before anything is made.
+#[derive(Debug, Clone)]
+pub struct DatabaseSpec {
+    /// Whose.
+    pub project: ProjectId,
+    /// On everything made for it.
+    pub installation: InstallationId,
+    /// The role's name, `[a-z][a-z0-9_]*`, at most 63 bytes.
+    pub role: String,
+    /// The database's name, the same form.
+    pub database: String,
+    /// The role's password.
+    pub password: SecretString,
+}
+
+/// What is really there of a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DatabaseSeen {
+    /// Role and database are there, ours, and may be connected to.
+    pub ready: bool,
+    /// Something of it is there.
+    pub present: bool,
+}
+
+/// Why a verb failed. It may be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// With a cause to show.
+    #[error("{}", .0.message)]
+    Caused(Cause),
+    /// Without one.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// Makes projects' databases exist. Every verb is idempotent and safe to repeat after a crash at any
+/// point.
+#[async_trait::async_trait]
+pub trait Database: Send + Sync + 'static {
+    /// Makes the role and the database, or mends what is missing of them; never touches the data. A
+    /// foreign role or database of that name is [`model::CauseCode::NameTaken`].
+    async fn ensure(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError>;
+    /// What is there, asked of the server itself.
+    async fn observe(&self, spec: &DatabaseSpec) -> Result<DatabaseSeen, DatabaseError>;
+    /// Removes both with all data, ending open connections: drops it, if it exists and is ours.
+    async fn drop(&self, spec: &DatabaseSpec) -> Result<Dropped, DatabaseError>;
+    /// How the sandbox reaches it.
+    fn credentials(&self, spec: &DatabaseSpec) -> Connection;
+    /// Where connections from a sandbox are forwarded to, for an orchestrator that does.
+    fn endpoint(&self) -> Option<DatabaseEndpoint>;
+    /// The projects whose databases of this installation are there, for the orphan sweep.
+    async fn list(&self) -> Result<Vec<ProjectId>, DatabaseError>;
+}

@@ -1,0 +1,197 @@
+//! What makes sandboxes exist. Names no Kubernetes type and no process id.
+//!
+//! Implementations: `local::LocalOrchestrator` (this machine), [`memory::MemoryOrchestrator`] (the
+//! simulator's). All pass [`contract`].
+
+pub mod contract;
+pub mod memory;
+
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use model::{Cause, Desired, InstallationId, InstanceFact, ProjectId, ResourceName, SandboxId, resources::Resources};
+use secrecy::SecretString;
+use std::{collections::BTreeMap, path::PathBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Everything that an orchestrator needs to know of a sandbox. A pure function of the rows.
+#[derive(Debug, Clone)]
+pub struct SandboxSpec {
+    /// Its id; on everything made for it.
+    pub id: SandboxId,
+    /// Whose: on everything made for it.
+    pub installation: InstallationId,
+    /// Of which project.
+    pub project: ProjectId,
+    /// The name of its objects, chosen before any was made.
+    pub name: ResourceName,
+    /// The project's home folder. Outlives the sandbox.
+    pub volume: VolumeName,
+    /// What it should be. Never [`Desired::Terminated`]: that is [`Orchestrator::drop`].
+    pub desired: Desired,
+    /// The ask that this spec is of.
+    pub generation: i64,
+    /// A run that was started with another count is replaced.
+    pub restart_count: i64,
+    /// What it may use.
+    pub resources: Resources,
+    /// The environment of everything in it, merged.
+    pub env: BTreeMap<String, SecretString>,
+    /// Which revision of the project's variables that is.
+    pub env_revision: i64,
+    /// What every request to its agent carries. Browsers never have it.
+    pub agent_token: SecretString,
+    /// Where connections to 127.0.0.1:5432 inside it go, where the orchestrator forwards them.
+    pub database: Option<DatabaseEndpoint>,
+}
+
+/// The name of a volume: one path component, a DNS label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VolumeName(pub String);
+
+/// A PostgreSQL server, as the machine of the control plane reaches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseEndpoint {
+    /// Its Unix socket (the file itself: `/…/.s.PGSQL.5432`).
+    Unix(PathBuf),
+    /// Host and port.
+    Tcp(String, u16),
+}
+
+/// What is really there of a sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether anything of it is there. Its volume does not count.
+    pub present: bool,
+    /// The run that is alive, if one is.
+    pub instance: Option<InstanceFact>,
+    /// Whether its ways in and out are there, for that run.
+    pub network: bool,
+    /// How far its agent is, for that run.
+    pub agent: AgentSeen,
+    /// What stands in the way.
+    pub cause: Option<Cause>,
+    /// How often its runs ended by themselves within the last ten minutes, and when the last did.
+    pub ended_by_itself: u32,
+    /// When the last run ended by itself.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// How far an agent is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AgentSeen {
+    /// No answer.
+    #[default]
+    Silent,
+    /// It answers; no shell has started.
+    Answering,
+    /// It answers, and a shell has started.
+    ShellStarted,
+}
+
+/// What became of a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// Nothing is left.
+    Gone,
+    /// Under way; ask again.
+    Going,
+}
+
+/// Where a connection should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentOrPort {
+    /// At the sandbox agent's HTTP server (the caller sends the token).
+    Agent,
+    /// At a port inside, on 127.0.0.1 or ::1.
+    Port(u16),
+}
+
+/// A byte stream in both directions.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+/// Any byte stream.
+pub type BoxedIo = Box<dyn Io>;
+
+/// Why a connection could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The sandbox is not running.
+    #[error("the sandbox is not running")]
+    NotRunning,
+    /// Nothing listens there.
+    #[error("nothing listens on port {0}")]
+    NobodyListens(u16),
+    /// The rest.
+    #[error("connect to the sandbox")]
+    Io(#[source] std::io::Error),
+}
+
+/// Why a verb failed. It may be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum OrchestratorError {
+    /// With a cause to show.
+    #[error("{}", .0.message)]
+    Caused(Cause),
+    /// Without one.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// Something in the world that carries our installation's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedObject {
+    /// The sandbox that it says it belongs to.
+    pub sandbox: SandboxId,
+    /// What it is: "keeper", "volume", "Deployment".
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Whether data would be lost with it. Such are never removed by a sweep.
+    pub holds_data: bool,
+}
+
+/// Which log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogSource {
+    /// Of the sandbox itself.
+    Sandbox,
+    /// Of what keeps it.
+    Keeper,
+}
+
+/// One line of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// When, where it is known.
+    pub at: Option<Timestamp>,
+    /// The text, without its line end.
+    pub text: String,
+}
+
+/// Makes sandboxes exist.
+///
+/// Every verb is idempotent and safe to repeat after a crash at any point, also while an earlier
+/// call of it, from a process that is gone, has done half. Verbs on different sandboxes run side by
+/// side; on one sandbox the caller (the holder of the row's lease) makes one at a time.
+#[async_trait::async_trait]
+pub trait Orchestrator: Send + Sync + 'static {
+    /// Moves the sandbox toward `spec.desired`, and returns once the next step is under way: what
+    /// comes of it is seen by [`Self::observe`], and [`Self::watch`] tells when. A run of another
+    /// `restart_count` is ended, and ended wholly, before its successor starts. `Stopped` ends the
+    /// run and keeps the volume. A first call makes the volume.
+    async fn ensure(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError>;
+    /// Removes everything of the sandbox but its volume: drops it, if it exists.
+    async fn drop(&self, id: SandboxId) -> Result<Dropped, OrchestratorError>;
+    /// Removes a volume with all that is in it, if it exists. Refused while a run uses it.
+    async fn drop_volume(&self, volume: &VolumeName) -> Result<Dropped, OrchestratorError>;
+    /// What is there, from what is known already where that is kept up to date.
+    async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError>;
+    /// "Look again at this one", for as long as the stream is held.
+    fn watch(&self) -> BoxStream<'static, SandboxId>;
+    /// Bytes to the agent or to a port inside.
+    async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError>;
+    /// The log so far, and then what comes.
+    async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError>;
+    /// Everything of this installation, for the orphan sweep and the doctor.
+    async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError>;
+}

@@ -1,0 +1,278 @@
+//! Rows: intent and observed, side by side.
+//!
+//! [`Store`] is what `reconcile` and `Control` need of them; [`postgres::PgStore`] keeps them in
+//! PostgreSQL, [`memory::MemoryStore`] in memory for the simulator. Both pass [`contract`]. Accounts,
+//! sessions and tokens are PostgreSQL's alone ([`accounts`]).
+
+pub mod accounts;
+pub mod contract;
+pub mod memory;
+pub mod postgres;
+
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use model::{
+    Cause, Desired, DisplayName, Observed, ProjectId, ResourceName, SandboxId, Slug, UserId, env::EnvKey, resources::Preset,
+};
+use secrecy::SecretString;
+use std::{collections::BTreeMap, time::Duration};
+
+/// A project's row.
+#[derive(Debug, Clone)]
+pub struct ProjectRow {
+    /// Its id.
+    pub id: ProjectId,
+    /// Whose.
+    pub owner: UserId,
+    /// As typed.
+    pub name: DisplayName,
+    /// Unique in the installation.
+    pub slug: Slug,
+    /// Its size.
+    pub preset: Preset,
+    /// Goes up with each change of its variables.
+    pub env_revision: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its owner last changed it.
+    pub updated_at: Timestamp,
+    /// Since when it is being deleted.
+    pub deleting_since: Option<Timestamp>,
+    /// Its database, if it has one.
+    pub database: Option<DatabaseRow>,
+}
+
+/// A database's row: names and password, chosen before anything is made.
+#[derive(Debug, Clone)]
+pub struct DatabaseRow {
+    /// The role.
+    pub role: String,
+    /// The database.
+    pub database: String,
+    /// The role's password; sealed at rest.
+    pub password: SecretString,
+}
+
+/// A sandbox's row.
+#[derive(Debug, Clone)]
+pub struct SandboxRow {
+    /// Its id.
+    pub id: SandboxId,
+    /// Of which project.
+    pub project: ProjectId,
+    /// Chosen before anything is made.
+    pub name: ResourceName,
+    /// What the user asked for.
+    pub desired: Desired,
+    /// Goes up with each ask.
+    pub generation: i64,
+    /// When that ask came.
+    pub asked_at: Timestamp,
+    /// Goes up with each ask for a new run.
+    pub restart_count: i64,
+    /// Its size, frozen at the ask that started it.
+    pub preset: Preset,
+    /// The project's variables and the request's, frozen at the ask that started it; sealed at rest.
+    pub env: BTreeMap<EnvKey, SecretString>,
+    /// Which revision of the project's variables that was.
+    pub env_revision: i64,
+    /// What requests to its agent carry; sealed at rest.
+    pub agent_token: SecretString,
+    /// What is really there.
+    pub observed: Observed,
+    /// Why it is not as intended.
+    pub cause: Option<Cause>,
+    /// The last error of a pass, for operators.
+    pub last_error: Option<String>,
+    /// How many passes failed in a row.
+    pub failures: u32,
+    /// Goes up with each write of the row; what compare-and-set compares.
+    pub version: i64,
+    /// When reconciling should look again by itself.
+    pub wake_at: Option<Timestamp>,
+    /// When the row last changed in a way that a viewer can see.
+    pub changed_at: Timestamp,
+}
+
+/// A project with its main sandbox.
+#[derive(Debug, Clone)]
+pub struct ProjectAndSandbox {
+    /// The project.
+    pub project: ProjectRow,
+    /// Its main sandbox.
+    pub sandbox: SandboxRow,
+}
+
+/// What a new project is stored with. Names are chosen here, before anything is made.
+#[derive(Debug, Clone)]
+pub struct NewProjectRow {
+    /// Its id.
+    pub id: ProjectId,
+    /// Whose.
+    pub owner: UserId,
+    /// As typed. The slug is derived here; the next free one is taken.
+    pub name: DisplayName,
+    /// Its size.
+    pub preset: Preset,
+    /// Its variables.
+    pub env: BTreeMap<EnvKey, SecretString>,
+    /// Its database, if it gets one.
+    pub database: Option<DatabaseRow>,
+    /// Its main sandbox.
+    pub sandbox: SandboxId,
+    /// Six random bytes for the resource name.
+    pub random: [u8; ResourceName::SUFFIX],
+    /// What requests to the agent carry.
+    pub agent_token: SecretString,
+    /// An `Idempotency-Key` of this owner.
+    pub key: Option<String>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// An ask for a sandbox.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    /// Be up. While it is on its way up, or up, the same ask: nothing changes.
+    Start,
+    /// Be up in a new run, with the project's variables and size of now, and these on top of them.
+    /// While it is on its way up for the first time in this generation, the same ask.
+    Restart(BTreeMap<EnvKey, String>),
+    /// Be down.
+    Stop,
+    /// Be gone, but for volume and database.
+    Terminate,
+}
+
+/// What became of an ask.
+#[derive(Debug, Clone)]
+pub enum Asked {
+    /// The intent is stored; the generation went up.
+    Changed(ProjectAndSandbox),
+    /// It was intended already.
+    Same(ProjectAndSandbox),
+    /// It cannot apply now, and why: `being-deleted`, `already-terminated`.
+    Refused(&'static str),
+}
+
+/// A row that this process may work on until `until`.
+#[derive(Debug, Clone)]
+pub struct Leased {
+    /// The rows as they were when the lease was taken.
+    pub row: ProjectAndSandbox,
+    /// When the lease ends.
+    pub until: Timestamp,
+}
+
+/// What a pass found: written by compare-and-set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pass {
+    /// The facts.
+    pub observed: Observed,
+    /// The cause.
+    pub cause: Option<Cause>,
+    /// The error, for operators.
+    pub last_error: Option<String>,
+    /// How many in a row.
+    pub failures: u32,
+    /// When to look again.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Why the store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It is away; ask again.
+    #[error("the database of the control plane is away")]
+    Away(#[source] anyhow::Error),
+    /// A row breaks a rule of the store.
+    #[error("the store refused it")]
+    Broken(#[source] anyhow::Error),
+}
+
+/// A change that viewers want to hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    /// Whose.
+    pub owner: UserId,
+    /// Which project.
+    pub project: ProjectId,
+    /// Which sandbox.
+    pub sandbox: SandboxId,
+}
+
+/// Rows of projects and sandboxes. What is not the owner's is not found, by the same query.
+#[async_trait::async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Stores a project with its main sandbox, desired Running. The same owner and key again: the
+    /// same project, `false`.
+    async fn create(&self, new: NewProjectRow) -> Result<(ProjectAndSandbox, bool), StoreError>;
+    /// The owner's projects, newest first, those being deleted included.
+    async fn projects(&self, owner: UserId) -> Result<Vec<ProjectAndSandbox>, StoreError>;
+    /// One of them.
+    async fn project(&self, owner: UserId, id: ProjectId) -> Result<Option<ProjectAndSandbox>, StoreError>;
+    /// By the sandbox's name, whoever owns it: for previews, whose visitors are checked otherwise.
+    async fn by_name(&self, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError>;
+    /// Renames or resizes.
+    async fn update(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        name: Option<DisplayName>,
+        preset: Option<Preset>,
+        now: Timestamp,
+    ) -> Result<Option<ProjectAndSandbox>, StoreError>;
+    /// Stores an intent and wakes the reconciler. An `Idempotency-Key` seen before for this project
+    /// is `Asked::Same`.
+    async fn ask(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        ask: Ask,
+        key: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<Asked>, StoreError>;
+    /// Marks for deletion, and wakes the reconciler. Repeating it is the same ask.
+    async fn delete(&self, owner: UserId, id: ProjectId, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError>;
+    /// The project's variables, with when each was last set.
+    async fn env(&self, owner: UserId, id: ProjectId) -> Result<Option<BTreeMap<EnvKey, (SecretString, Timestamp)>>, StoreError>;
+    /// Sets and removes variables; the revision goes up if anything changed. `check` sees the whole
+    /// environment as it would be, and its error is the answer.
+    async fn change_env(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        set: BTreeMap<EnvKey, SecretString>,
+        remove: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError>;
+
+    /// Takes the leases of at most `limit` rows that are due: `wake_at` is past and nobody else holds
+    /// them.
+    async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError>;
+    /// Takes the lease of one row, due or not. `None` if another holds it, or the row is gone.
+    async fn lease(&self, id: SandboxId, holder: &str, now: Timestamp, hold: Duration) -> Result<Option<Leased>, StoreError>;
+    /// Writes what a pass found, if `version` is still the row's and the lease the holder's, and
+    /// answers the row's new version; `None` if not: then read again. A pass that changes nothing
+    /// that a viewer can see tells no viewer.
+    async fn record(
+        &self,
+        id: SandboxId,
+        holder: &str,
+        version: i64,
+        pass: &Pass,
+        now: Timestamp,
+    ) -> Result<Option<i64>, StoreError>;
+    /// Gives the lease back. Not the holder's: nothing happens.
+    async fn release(&self, id: SandboxId, holder: &str) -> Result<(), StoreError>;
+    /// Removes the rows of a project that is being deleted, leaving a tombstone; the holder's lease
+    /// goes with them. `false` if the version is not the row's.
+    async fn bury(&self, id: SandboxId, holder: &str, version: i64, now: Timestamp) -> Result<bool, StoreError>;
+    /// When the next row is due, for the timer.
+    async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// Every live sandbox with its project, for the orphan sweep and adoption.
+    async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError>;
+    /// Changes as they come, from this process and from others. Lossy under load: a receiver that
+    /// falls behind is told by the stream's end and reads everything again.
+    fn changes(&self) -> BoxStream<'static, Changed>;
+}
