@@ -1,1 +1,448 @@
-//! To come.
+//! Rows in memory: the simulator's store, and that of tests that need no PostgreSQL.
+//!
+//! What a process would lose by dying is not in here: share one [`MemoryStore`] among the processes
+//! of a simulation. Every verb yields to the scheduler before and after its one atomic action, so that
+//! a caller can be killed at either side of it: before, and nothing was written; after, and it was,
+//! but nobody heard.
+
+use super::{
+    Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, ProjectRow, SandboxRow, Store, StoreError,
+    intent::{self, Verdict},
+};
+use futures::stream::{BoxStream, StreamExt as _};
+use jiff::Timestamp;
+use model::{
+    DisplayName, ProjectId, ResourceName, SandboxId, Slug, UserId,
+    env::{EnvError, EnvKey},
+    resources::Preset,
+    stage::after,
+};
+use secrecy::SecretString;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::broadcast, task::yield_now};
+use tokio_stream::wrappers::BroadcastStream;
+use uuid::Uuid;
+
+/// How many changes a receiver may be behind before its stream ends.
+const CHANGES: usize = 1024;
+
+/// Rows in memory.
+#[derive(Debug)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+    changes: broadcast::Sender<Changed>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    projects: BTreeMap<ProjectId, Project>,
+    sandboxes: BTreeMap<SandboxId, Sandbox>,
+    /// By owner (of a create) or project (of an ask), and key.
+    keys: BTreeMap<(Uuid, String), (ProjectId, Timestamp)>,
+    tombstones: BTreeSet<SandboxId>,
+    writes: u64,
+    away: bool,
+}
+
+#[derive(Debug)]
+struct Project {
+    row: ProjectRow,
+    env: intent::Env,
+    sandbox: SandboxId,
+}
+
+#[derive(Debug)]
+struct Sandbox {
+    row: SandboxRow,
+    lease: Option<(String, Timestamp)>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self { state: Mutex::default(), changes: broadcast::channel(CHANGES).0 }
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How often anything was written, leases aside.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).writes
+    }
+
+    /// From now on every verb answers [`StoreError::Away`], or works again.
+    pub fn set_away(&self, away: bool) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).away = away;
+    }
+
+    /// The sandboxes that were buried.
+    #[must_use]
+    pub fn tombstones(&self) -> BTreeSet<SandboxId> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).tombstones.clone()
+    }
+
+    /// One atomic action between two yields.
+    async fn act<T: Send>(&self, action: impl FnOnce(&mut State) -> Result<T, StoreError> + Send) -> Result<T, StoreError> {
+        yield_now().await;
+        let done = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.away { Err(StoreError::Away(anyhow::anyhow!("made to be away"))) } else { action(&mut state) }
+        };
+        yield_now().await;
+        done
+    }
+
+    /// Nobody listening is no error.
+    fn tell(&self, row: &ProjectAndSandbox) {
+        let changed = Changed { owner: row.project.owner, project: row.project.id, sandbox: row.sandbox.id };
+        let _ = self.changes.send(changed);
+    }
+}
+
+impl State {
+    fn pair(&self, sandbox: &Sandbox) -> Option<ProjectAndSandbox> {
+        let project = self.projects.get(&sandbox.row.project)?;
+        Some(ProjectAndSandbox { project: project.row.clone(), sandbox: sandbox.row.clone() })
+    }
+
+    fn of_project(&self, id: ProjectId) -> Option<ProjectAndSandbox> {
+        self.pair(self.sandboxes.get(&self.projects.get(&id)?.sandbox)?)
+    }
+
+    fn owned(&self, owner: UserId, id: ProjectId) -> Option<ProjectAndSandbox> {
+        self.of_project(id).filter(|row| row.project.owner == owner)
+    }
+
+    fn put(&mut self, row: &ProjectAndSandbox) {
+        if let Some(project) = self.projects.get_mut(&row.project.id) {
+            project.row = row.project.clone();
+        }
+        if let Some(sandbox) = self.sandboxes.get_mut(&row.sandbox.id) {
+            sandbox.row = row.sandbox.clone();
+        }
+        self.writes += 1;
+    }
+
+    /// The project of a key that was seen within [`intent::KEY_LIFE`].
+    fn seen(&mut self, scope: Uuid, key: &str, now: Timestamp) -> Option<ProjectId> {
+        self.keys.retain(|(of, _), (_, at)| *of != scope || after(*at, intent::KEY_LIFE) > now);
+        self.keys.get(&(scope, key.to_owned())).map(|(project, _)| *project)
+    }
+
+    /// The holder's own row, if the lease still holds and the version is still the row's.
+    fn held(&mut self, id: SandboxId, holder: &str, version: i64, now: Timestamp) -> Option<&mut Sandbox> {
+        self.sandboxes.get_mut(&id).filter(|sandbox| {
+            sandbox.row.version == version && sandbox.lease.as_ref().is_some_and(|(by, until)| by == holder && *until > now)
+        })
+    }
+}
+
+impl Sandbox {
+    fn taken(&self, now: Timestamp) -> bool {
+        self.lease.as_ref().is_some_and(|(_, until)| *until > now)
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for MemoryStore {
+    async fn create(&self, new: NewProjectRow) -> Result<(ProjectAndSandbox, bool), StoreError> {
+        self.act(|state| {
+            if let Some(key) = &new.key
+                && let Some(row) = state.seen(new.owner.0, key, new.now).and_then(|id| state.of_project(id))
+            {
+                return Ok((row, false));
+            }
+            if state.projects.contains_key(&new.id) || state.sandboxes.contains_key(&new.sandbox) {
+                return Err(StoreError::Broken(anyhow::anyhow!("the id is taken")));
+            }
+            let slugs: BTreeSet<Slug> = state.projects.values().map(|project| project.row.slug.clone()).collect();
+            let slug = (0..).map(|attempt| Slug::derive(&new.name, attempt)).find(|slug| !slugs.contains(slug));
+            let Some(slug) = slug else { return Err(StoreError::Broken(anyhow::anyhow!("no slug is free"))) };
+            let mut random = new.random;
+            let mut row = intent::create(&new, slug.clone(), random);
+            while state.sandboxes.values().any(|sandbox| sandbox.row.name == row.sandbox.name) {
+                random[0] = random[0].wrapping_add(1);
+                row = intent::create(&new, slug.clone(), random);
+            }
+            let env = new.env.iter().map(|(key, value)| (key.clone(), (value.clone(), new.now))).collect();
+            state.projects.insert(new.id, Project { row: row.project.clone(), env, sandbox: new.sandbox });
+            state.sandboxes.insert(new.sandbox, Sandbox { row: row.sandbox.clone(), lease: None });
+            if let Some(key) = &new.key {
+                state.keys.insert((new.owner.0, key.clone()), (new.id, new.now));
+            }
+            state.writes += 1;
+            self.tell(&row);
+            Ok((row, true))
+        })
+        .await
+    }
+
+    async fn projects(&self, owner: UserId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        self.act(|state| {
+            let ids = state.projects.values().filter(|project| project.row.owner == owner).map(|project| project.row.id);
+            let mut rows: Vec<_> = ids.filter_map(|id| state.of_project(id)).collect();
+            rows.sort_by_key(|row| std::cmp::Reverse((row.project.created_at, row.project.id)));
+            Ok(rows)
+        })
+        .await
+    }
+
+    async fn project(&self, owner: UserId, id: ProjectId) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        self.act(|state| Ok(state.owned(owner, id))).await
+    }
+
+    async fn by_name(&self, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        self.act(|state| {
+            let sandbox = state.sandboxes.values().find(|sandbox| sandbox.row.name == *name);
+            Ok(sandbox.and_then(|sandbox| state.pair(sandbox)))
+        })
+        .await
+    }
+
+    async fn update(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        name: Option<DisplayName>,
+        preset: Option<Preset>,
+        now: Timestamp,
+    ) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        self.act(|state| {
+            let Some(mut row) = state.owned(owner, id) else { return Ok(None) };
+            let name = name.unwrap_or_else(|| row.project.name.clone());
+            let preset = preset.unwrap_or(row.project.preset);
+            if name != row.project.name || preset != row.project.preset {
+                (row.project.name, row.project.preset, row.project.updated_at) = (name, preset, now);
+                state.put(&row);
+                self.tell(&row);
+            }
+            Ok(Some(row))
+        })
+        .await
+    }
+
+    async fn ask(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        ask: Ask,
+        key: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<Asked>, StoreError> {
+        self.act(|state| {
+            let Some(mut row) = state.owned(owner, id) else { return Ok(None) };
+            if let Some(key) = &key
+                && state.seen(id.0, key, now).is_some()
+            {
+                return Ok(Some(Asked::Same(row)));
+            }
+            let asked = match intent::decide(&row, &ask, now) {
+                Verdict::Refused(why) => return Ok(Some(Asked::Refused(why))),
+                Verdict::Same => Asked::Same(row),
+                Verdict::Change => {
+                    let env = state.projects.get(&id).map(|project| plain(&project.env)).unwrap_or_default();
+                    intent::apply(&mut row, &ask, &env, now);
+                    state.put(&row);
+                    self.tell(&row);
+                    Asked::Changed(row)
+                }
+            };
+            if let Some(key) = key {
+                state.keys.insert((id.0, key), (id, now));
+            }
+            Ok(Some(asked))
+        })
+        .await
+    }
+
+    async fn delete(&self, owner: UserId, id: ProjectId, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        self.act(|state| {
+            let Some(mut row) = state.owned(owner, id) else { return Ok(None) };
+            if intent::delete(&mut row, now) {
+                state.put(&row);
+                self.tell(&row);
+            }
+            Ok(Some(row))
+        })
+        .await
+    }
+
+    async fn env(&self, owner: UserId, id: ProjectId) -> Result<Option<BTreeMap<EnvKey, (SecretString, Timestamp)>>, StoreError> {
+        self.act(|state| {
+            let project = state.projects.get(&id).filter(|project| project.row.owner == owner);
+            Ok(project.map(|project| project.env.clone()))
+        })
+        .await
+    }
+
+    async fn change_env(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        set: BTreeMap<EnvKey, SecretString>,
+        remove: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Option<Result<ProjectAndSandbox, EnvError>>, StoreError> {
+        self.act(|state| {
+            let Some(project) = state.projects.get_mut(&id).filter(|project| project.row.owner == owner) else { return Ok(None) };
+            let delta = match intent::change_env(&project.env, set, &remove) {
+                Ok(delta) => delta,
+                Err(error) => return Ok(Some(Err(error))),
+            };
+            let changes = !delta.is_empty();
+            if changes {
+                for key in &delta.removed {
+                    project.env.remove(key);
+                }
+                project.env.extend(delta.set.into_iter().map(|(key, value)| (key, (value, now))));
+                project.row.env_revision += 1;
+                project.row.updated_at = now;
+                state.writes += 1;
+            }
+            let row = state.of_project(id);
+            if let Some(row) = row.as_ref().filter(|_| changes) {
+                self.tell(row);
+            }
+            Ok(row.map(Ok))
+        })
+        .await
+    }
+
+    async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {
+        self.act(|state| {
+            let due = |sandbox: &&Sandbox| sandbox.row.wake_at.is_some_and(|at| at <= now) && !sandbox.taken(now);
+            let mut ids: Vec<_> =
+                state.sandboxes.values().filter(due).map(|sandbox| (sandbox.row.wake_at, sandbox.row.id)).collect();
+            ids.sort();
+            ids.truncate(limit);
+            let until = after(now, hold);
+            let mut leased = Vec::with_capacity(ids.len());
+            for (_, id) in ids {
+                if let Some(sandbox) = state.sandboxes.get_mut(&id) {
+                    sandbox.lease = Some((holder.to_owned(), until));
+                }
+                if let Some(row) = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox)) {
+                    leased.push(Leased { row, until });
+                }
+            }
+            Ok(leased)
+        })
+        .await
+    }
+
+    async fn lease(&self, id: SandboxId, holder: &str, now: Timestamp, hold: Duration) -> Result<Option<Leased>, StoreError> {
+        self.act(|state| {
+            let until = after(now, hold);
+            let Some(sandbox) = state.sandboxes.get_mut(&id) else { return Ok(None) };
+            if sandbox.taken(now) && sandbox.lease.as_ref().is_some_and(|(by, _)| by != holder) {
+                return Ok(None);
+            }
+            sandbox.lease = Some((holder.to_owned(), until));
+            let row = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox));
+            Ok(row.map(|row| Leased { row, until }))
+        })
+        .await
+    }
+
+    async fn record(
+        &self,
+        id: SandboxId,
+        holder: &str,
+        version: i64,
+        pass: &Pass,
+        now: Timestamp,
+    ) -> Result<Option<i64>, StoreError> {
+        self.act(|state| {
+            let Some(sandbox) = state.held(id, holder, version, now) else { return Ok(None) };
+            let row = &mut sandbox.row;
+            let seen = row.observed != pass.observed || row.cause != pass.cause;
+            let unseen = row.last_error != pass.last_error || row.failures != pass.failures || row.wake_at != pass.wake_at;
+            if !seen && !unseen {
+                return Ok(Some(version));
+            }
+            row.observed = pass.observed.clone();
+            row.cause = pass.cause.clone();
+            row.last_error = pass.last_error.clone();
+            row.failures = pass.failures;
+            row.wake_at = pass.wake_at;
+            row.version += 1;
+            if seen {
+                row.changed_at = now;
+            }
+            let version = row.version;
+            state.writes += 1;
+            if let Some(row) = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox)).filter(|_| seen) {
+                self.tell(&row);
+            }
+            Ok(Some(version))
+        })
+        .await
+    }
+
+    async fn release(&self, id: SandboxId, holder: &str) -> Result<(), StoreError> {
+        self.act(|state| {
+            if let Some(sandbox) = state.sandboxes.get_mut(&id)
+                && sandbox.lease.as_ref().is_some_and(|(by, _)| by == holder)
+            {
+                sandbox.lease = None;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn bury(&self, id: SandboxId, holder: &str, version: i64, now: Timestamp) -> Result<bool, StoreError> {
+        self.act(|state| {
+            if state.held(id, holder, version, now).is_none() {
+                return Ok(false);
+            }
+            let row = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox));
+            let Some(row) = row.filter(|row| row.project.deleting_since.is_some()) else { return Ok(false) };
+            state.sandboxes.remove(&id);
+            state.projects.remove(&row.project.id);
+            state.keys.retain(|_, (project, _)| *project != row.project.id);
+            state.tombstones.insert(id);
+            state.writes += 1;
+            self.tell(&row);
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.act(|state| {
+            let due = |sandbox: &Sandbox| {
+                let until = sandbox.lease.as_ref().map(|(_, until)| *until);
+                sandbox.row.wake_at.map(|at| until.map_or(at, |until| until.max(at)))
+            };
+            Ok(state.sandboxes.values().filter_map(due).min())
+        })
+        .await
+    }
+
+    async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        self.act(|state| Ok(state.sandboxes.values().filter_map(|sandbox| state.pair(sandbox)).collect())).await
+    }
+
+    fn changes(&self) -> BoxStream<'static, Changed> {
+        let changes = BroadcastStream::new(self.changes.subscribe());
+        changes
+            .take_while(|change| std::future::ready(change.is_ok()))
+            .filter_map(|change| std::future::ready(change.ok()))
+            .boxed()
+    }
+}
+
+fn plain(env: &intent::Env) -> BTreeMap<EnvKey, SecretString> {
+    env.iter().map(|(key, (value, _))| (key.clone(), value.clone())).collect()
+}

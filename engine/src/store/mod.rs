@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod contract;
+pub mod intent;
 pub mod memory;
 pub mod postgres;
 
@@ -222,8 +223,9 @@ pub trait Store: Send + Sync + 'static {
         preset: Option<Preset>,
         now: Timestamp,
     ) -> Result<Option<ProjectAndSandbox>, StoreError>;
-    /// Stores an intent and wakes the reconciler. An `Idempotency-Key` seen before for this project
-    /// is `Asked::Same`.
+    /// Stores an intent by the rules of [`intent`], and wakes the reconciler; a new generation has no
+    /// cause and no failures yet. An `Idempotency-Key` seen for this project within a day is
+    /// `Asked::Same`.
     async fn ask(
         &self,
         owner: UserId,
@@ -232,7 +234,8 @@ pub trait Store: Send + Sync + 'static {
         key: Option<String>,
         now: Timestamp,
     ) -> Result<Option<Asked>, StoreError>;
-    /// Marks for deletion, and wakes the reconciler. Repeating it is the same ask.
+    /// Marks for deletion, desired Terminated in a new generation, and wakes the reconciler. Repeating
+    /// it is the same ask.
     async fn delete(&self, owner: UserId, id: ProjectId, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError>;
     /// The project's variables, with when each was last set.
     async fn env(&self, owner: UserId, id: ProjectId) -> Result<Option<BTreeMap<EnvKey, (SecretString, Timestamp)>>, StoreError>;
@@ -247,14 +250,16 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError>;
 
-    /// Takes the leases of at most `limit` rows that are due: `wake_at` is past and nobody else holds
-    /// them.
+    /// Takes the leases of at most `limit` rows that are due, longest due first: `wake_at` is past and
+    /// nobody holds them, this holder included: what a worker of its is at comes to no second one.
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError>;
-    /// Takes the lease of one row, due or not. `None` if another holds it, or the row is gone.
+    /// Takes the lease of one row, due or not, or renews it. `None` if another holds it, or the row is
+    /// gone.
     async fn lease(&self, id: SandboxId, holder: &str, now: Timestamp, hold: Duration) -> Result<Option<Leased>, StoreError>;
-    /// Writes what a pass found, if `version` is still the row's and the lease the holder's, and
-    /// answers the row's new version; `None` if not: then read again. A pass that changes nothing
-    /// that a viewer can see tells no viewer.
+    /// Writes what a pass found, if `version` is still the row's and the lease the holder's and not
+    /// over, and answers the row's version; `None` if not: then read again. A pass that differs in
+    /// nothing from the row writes nothing, and the version stays; one that changes nothing that a
+    /// viewer can see (facts and cause) tells no viewer.
     async fn record(
         &self,
         id: SandboxId,
@@ -266,9 +271,11 @@ pub trait Store: Send + Sync + 'static {
     /// Gives the lease back. Not the holder's: nothing happens.
     async fn release(&self, id: SandboxId, holder: &str) -> Result<(), StoreError>;
     /// Removes the rows of a project that is being deleted, leaving a tombstone; the holder's lease
-    /// goes with them. `false` if the version is not the row's.
+    /// goes with them. `false` if the version is not the row's, the lease not the holder's or over, or
+    /// the project not being deleted.
     async fn bury(&self, id: SandboxId, holder: &str, version: i64, now: Timestamp) -> Result<bool, StoreError>;
-    /// When the next row is due, for the timer.
+    /// When the next row can be leased as due, for the timer: its `wake_at`, or the end of the lease
+    /// that is on it if that is later.
     async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError>;
     /// Every live sandbox with its project, for the orphan sweep and adoption.
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError>;
