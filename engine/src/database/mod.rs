@@ -7,7 +7,7 @@ pub mod contract;
 pub mod memory;
 pub mod server;
 
-use crate::orchestrator::{DatabaseEndpoint, Dropped};
+use crate::orchestrator::{DatabaseEndpoint, Removed};
 use model::{Cause, InstallationId, ProjectId, connection::Connection};
 use secrecy::SecretString;
 
@@ -55,8 +55,8 @@ pub trait Database: Send + Sync + 'static {
     async fn ensure(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError>;
     /// What is there, asked of the server itself.
     async fn observe(&self, spec: &DatabaseSpec) -> Result<DatabaseSeen, DatabaseError>;
-    /// Removes both with all data, ending open connections: drops it, if it exists and is ours.
-    async fn drop(&self, spec: &DatabaseSpec) -> Result<Dropped, DatabaseError>;
+    /// Removes both with all data, ending open connections, if they exist and are ours.
+    async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError>;
     /// How the sandbox reaches it.
     fn credentials(&self, spec: &DatabaseSpec) -> Connection;
     /// Where connections from a sandbox are forwarded to, for an orchestrator that does.

@@ -26,7 +26,7 @@ pub struct SandboxSpec {
     pub name: ResourceName,
     /// The project's home folder. Outlives the sandbox.
     pub volume: VolumeName,
-    /// What it should be. Never [`Desired::Terminated`]: that is [`Orchestrator::drop`].
+    /// What it should be. Never [`Desired::Terminated`]: that is [`Orchestrator::remove`].
     pub desired: Desired,
     /// The ask that this spec is of.
     pub generation: i64,
@@ -90,7 +90,7 @@ pub enum AgentSeen {
 
 /// What became of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dropped {
+pub enum Removed {
     /// Nothing is left.
     Gone,
     /// Under way; ask again.
@@ -180,10 +180,10 @@ pub trait Orchestrator: Send + Sync + 'static {
     /// `restart_count` is ended, and ended wholly, before its successor starts. `Stopped` ends the
     /// run and keeps the volume. A first call makes the volume.
     async fn ensure(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError>;
-    /// Removes everything of the sandbox but its volume: drops it, if it exists.
-    async fn drop(&self, id: SandboxId) -> Result<Dropped, OrchestratorError>;
+    /// Removes everything of the sandbox but its volume, if it exists.
+    async fn remove(&self, id: SandboxId) -> Result<Removed, OrchestratorError>;
     /// Removes a volume with all that is in it, if it exists. Refused while a run uses it.
-    async fn drop_volume(&self, volume: &VolumeName) -> Result<Dropped, OrchestratorError>;
+    async fn remove_volume(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError>;
     /// What is there, from what is known already where that is kept up to date.
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError>;
     /// "Look again at this one", for as long as the stream is held.

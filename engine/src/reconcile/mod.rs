@@ -1,1 +1,281 @@
-//! To come.
+//! The loop that makes the world as it was asked for.
+//!
+//! Accepts no input, not even "what changed": a nudge only wakes it, a row says what is wanted, the
+//! world says what is there, and a pass does the next missing thing. Every pass may be repeated, and
+//! the process may die between any two writes.
+//!
+//! ```text
+//!   nudge ─┐
+//!   watch ─┼─▶ due? ─▶ lease the row ─▶ observe ─▶ one step a part ─▶ record (compare-and-set) ─┐
+//!   timer ─┘              ▲                                                                     │
+//!                         └───────────────── again, while something moves ──────────────────────┘
+//! ```
+//!
+//! - [`step`]: one pass, from a row to what was found
+//! - [`spec`]: from rows to what the world is asked for
+//! - [`orphans`]: what has our id and no row
+
+pub mod orphans;
+pub mod spec;
+mod step;
+
+use crate::{
+    clock::Clock,
+    database::Database,
+    orchestrator::Orchestrator,
+    random::Random,
+    store::{Leased, Store, StoreError},
+};
+use futures::StreamExt as _;
+use model::{InstallationId, SandboxId, StageLimits};
+use secrecy::SecretString;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// What the operator decides.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// On everything made.
+    pub installation: InstallationId,
+    /// How long each stage may take.
+    pub limits: StageLimits,
+    /// The operator's Claude credentials, as they are seen inside.
+    pub operator_env: BTreeMap<String, SecretString>,
+    /// How long a lease is held without renewal. Longer than [`Self::verb`], so that no step outlives
+    /// its lease.
+    pub hold: Duration,
+    /// How long one verb of the world may take before its pass goes on without it.
+    pub verb: Duration,
+    /// How many sandboxes are worked on side by side.
+    pub workers: usize,
+}
+
+impl Settings {
+    /// The defaults for an installation.
+    #[must_use]
+    pub fn new(installation: InstallationId) -> Self {
+        Self {
+            installation,
+            limits: StageLimits::default(),
+            operator_env: BTreeMap::new(),
+            hold: Duration::from_secs(60),
+            verb: Duration::from_secs(30),
+            workers: 16,
+        }
+    }
+}
+
+/// How often everything is looked at without being asked: what a lost event would leave behind is
+/// found within this time.
+const RESYNC: Duration = Duration::from_secs(30);
+
+/// The loop. One a process; any number of processes share the rows.
+pub struct Reconciler {
+    store: Arc<dyn Store>,
+    orchestrator: Arc<dyn Orchestrator>,
+    database: Arc<dyn Database>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    settings: Settings,
+    /// This process' name on leases.
+    holder: String,
+    kicked: Mutex<HashSet<SandboxId>>,
+    kick: Notify,
+}
+
+impl Reconciler {
+    /// A loop that does not run yet.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        orchestrator: Arc<dyn Orchestrator>,
+        database: Arc<dyn Database>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        settings: Settings,
+    ) -> Arc<Self> {
+        let mut bytes = [0; 8];
+        random.fill(&mut bytes);
+        let holder = format!("{}-{}", std::process::id(), hex::encode(bytes));
+        let (kicked, kick) = (Mutex::default(), Notify::new());
+        Arc::new(Self { store, orchestrator, database, clock, random, settings, holder, kicked, kick })
+    }
+
+    /// "Look at this one now." Never waits; says nothing about why.
+    pub fn nudge(&self, id: SandboxId) {
+        self.kicked.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.kick.notify_one();
+    }
+
+    /// Works until `stop`, and then until the passes under way are over. What they leave half done is
+    /// found by the next process.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut watch = self.orchestrator.watch();
+        let mut changes = self.store.changes();
+        let mut workers: JoinSet<SandboxId> = JoinSet::new();
+        let mut busy: HashSet<SandboxId> = HashSet::new();
+        let mut orphans = orphans::Sweep::default();
+        let mut resync = tokio::time::interval(RESYNC);
+        resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.spawn_due(&mut workers, &mut busy).await;
+            let timer = self.next_timer().await;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.kick.notified() => {}
+                () = self.clock.sleep(timer) => {}
+                Some(id) = watch.next() => self.nudge(id),
+                change = changes.next() => match change {
+                    Some(changed) => self.nudge(changed.sandbox),
+                    None => {
+                        self.clock.sleep(Duration::from_millis(200)).await;
+                        changes = self.store.changes();
+                    }
+                },
+                Some(done) = workers.join_next() => match done {
+                    Ok(id) => { busy.remove(&id); }
+                    Err(error) => {
+                        warn!("a reconcile pass ended abruptly: {error:#}");
+                        // Which one is not known: every lease of the lost worker runs out by itself.
+                        busy.clear();
+                    }
+                },
+                _ = resync.tick() => self.resync(&mut orphans).await,
+            }
+        }
+        while workers.join_next().await.is_some() {}
+    }
+
+    /// Leases what is due or was kicked, and works on it, one worker a sandbox.
+    async fn spawn_due(self: &Arc<Self>, workers: &mut JoinSet<SandboxId>, busy: &mut HashSet<SandboxId>) {
+        let kicked: Vec<SandboxId> = {
+            let mut kicked = self.kicked.lock().unwrap_or_else(PoisonError::into_inner);
+            let free = self.settings.workers.saturating_sub(busy.len());
+            let ready: Vec<SandboxId> = kicked.iter().copied().filter(|id| !busy.contains(id)).take(free).collect();
+            for id in &ready {
+                kicked.remove(id);
+            }
+            ready
+        };
+        for id in kicked {
+            busy.insert(id);
+            let this = self.clone();
+            workers.spawn(async move {
+                this.work(id).await;
+                id
+            });
+        }
+        let free = self.settings.workers.saturating_sub(busy.len());
+        if free == 0 {
+            return;
+        }
+        match self.store.lease_due(&self.holder, self.clock.now(), self.settings.hold, free).await {
+            Ok(due) => {
+                for leased in due {
+                    let id = leased.row.sandbox.id;
+                    if busy.insert(id) {
+                        let this = self.clone();
+                        workers.spawn(async move {
+                            this.work_leased(leased).await;
+                            id
+                        });
+                    }
+                }
+            }
+            Err(error) => debug!("cannot look for due rows: {error:#}"),
+        }
+    }
+
+    /// How long to sleep when nothing happens: until the next row is due, at most a second when the
+    /// store does not answer.
+    async fn next_timer(&self) -> Duration {
+        match self.store.next_wake().await {
+            Ok(Some(at)) => {
+                Duration::try_from(at.duration_since(self.clock.now())).unwrap_or(Duration::from_millis(20)).min(RESYNC)
+            }
+            Ok(None) => RESYNC,
+            Err(_) => Duration::from_secs(1),
+        }
+    }
+
+    /// Works on one sandbox until nothing moves by itself any more.
+    pub async fn work(&self, id: SandboxId) {
+        match self.store.lease(id, &self.holder, self.clock.now(), self.settings.hold).await {
+            Ok(Some(leased)) => self.work_leased(leased).await,
+            Ok(None) => {}
+            Err(error) => debug!(sandbox.id = %id, "cannot lease: {error:#}"),
+        }
+    }
+
+    async fn work_leased(&self, leased: Leased) {
+        let id = leased.row.sandbox.id;
+        if let Err(error) = self.passes(leased).await {
+            debug!(sandbox.id = %id, "a pass could not be recorded: {error:#}");
+        }
+        // Best effort: a lease that is not given back runs out.
+        let _ = self.store.release(id, &self.holder).await;
+    }
+
+    async fn passes(&self, mut leased: Leased) -> Result<(), StoreError> {
+        // A sandbox that moves all the time must not keep its worker for ever.
+        for _ in 0..MAX_PASSES {
+            let sandbox = &leased.row.sandbox;
+            let (id, version) = (sandbox.id, sandbox.version);
+            let found = self.step(&leased.row).await;
+            let now = self.clock.now();
+            match found {
+                step::Found::Bury => {
+                    if self.store.bury(id, &self.holder, version, now).await? {
+                        return Ok(());
+                    }
+                }
+                step::Found::Pass { pass, again } => {
+                    if let Some(error) = pass.last_error.as_ref().filter(|_| pass.last_error != sandbox.last_error) {
+                        warn!(sandbox.id = %id, sandbox.name = %sandbox.name, "a pass failed: {error}");
+                    }
+                    let recorded = self.store.record(id, &self.holder, version, &pass, now).await?;
+                    if recorded.is_some() && !again {
+                        return Ok(());
+                    }
+                }
+            }
+            // Something moved, or the row was written by someone else: read it again, which also
+            // renews the lease.
+            match self.store.lease(id, &self.holder, self.clock.now(), self.settings.hold).await? {
+                Some(fresh) => leased = fresh,
+                None => return Ok(()),
+            }
+        }
+        self.nudge(leased.row.sandbox.id);
+        Ok(())
+    }
+
+    /// Compares what is stored with what is there, and nudges where they differ. Writes nothing.
+    async fn resync(&self, orphans: &mut orphans::Sweep) {
+        let rows = match self.store.all().await {
+            Ok(rows) => rows,
+            Err(error) => return debug!("cannot read all rows: {error:#}"),
+        };
+        for row in &rows {
+            if let Ok(seen) = self.orchestrator.observe(row.sandbox.id).await
+                && step::differs(&row.sandbox, &seen)
+            {
+                self.nudge(row.sandbox.id);
+            }
+        }
+        let known: HashSet<SandboxId> = rows.iter().map(|row| row.sandbox.id).collect();
+        orphans.sweep(self.orchestrator.as_ref(), &known, self.clock.now()).await;
+    }
+}
+
+/// Passes of one worker in a row, before others get their turn.
+const MAX_PASSES: u32 = 50;
+
+#[cfg(test)]
+mod simulator;

@@ -1,0 +1,507 @@
+//! One pass: from a row, through what is there, to what was found. At most one write to each part of
+//! the world.
+
+use super::{Reconciler, spec};
+use crate::{
+    database::DatabaseError,
+    orchestrator::{AgentOrPort, AgentSeen, OrchestratorError, Removed, Seen},
+    store::{Pass, ProjectAndSandbox, SandboxRow},
+};
+use jiff::Timestamp;
+use model::{Cause, CauseCode, Desired, Observed, Stage, StageFact, phase::next_deadline, phase::overdue_stage, stage};
+use std::{future::Future, time::Duration};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// What became of a pass.
+pub(super) enum Found {
+    /// Record this.
+    Pass {
+        /// What to record.
+        pass: Pass,
+        /// Whether something moved, so that another pass has something to do at once.
+        again: bool,
+    },
+    /// Nothing of a deleted project is left in the world: its rows may go.
+    Bury,
+}
+
+/// After this many endings by itself within ten minutes it is a crash loop.
+const CRASH_LOOP: u32 = 3;
+/// Backstop for transitions of which no event came.
+const POLL: Duration = Duration::from_millis(500);
+
+impl Reconciler {
+    pub(super) async fn step(&self, row: &ProjectAndSandbox) -> Found {
+        let deleting = row.project.deleting_since.is_some();
+        let desired = if deleting { Desired::Terminated } else { row.sandbox.desired };
+        let mut work =
+            Work { observed: toward(&row.sandbox, self.clock.now()), cause: None, error: None, moved: false, not_before: None };
+        match self.timed("observe the sandbox", self.orchestrator.observe(row.sandbox.id)).await {
+            Err(error) => work.blame(error),
+            Ok(seen) => match desired {
+                Desired::Running => self.up(row, &seen, &mut work).await,
+                Desired::Stopped | Desired::Terminated => {
+                    self.down(row, &seen, desired, &mut work).await;
+                    if deleting && work.observed.gone_at.is_some() && work.error.is_none() && self.erase(row, &mut work).await {
+                        return Found::Bury;
+                    }
+                }
+            },
+        }
+        self.conclude(row, desired, work)
+    }
+
+    /// Toward Running.
+    async fn up(&self, row: &ProjectAndSandbox, seen: &Seen, work: &mut Work) {
+        let now = self.clock.now();
+        let (sandbox, limits) = (&row.sandbox, &self.settings.limits);
+        work.cause.clone_from(&seen.cause);
+        work.settle(sandbox, seen, now);
+        // The database, the run and the network do not wait for each other.
+        for stage in [Stage::DatabaseCreation, Stage::ContainerProvisioning, Stage::NetworkConfiguration] {
+            work.begin(stage, limits.deadline(stage, now), now);
+        }
+        let alive = seen.instance.as_ref().is_some_and(|run| run.restart_count == sandbox.restart_count);
+        let wait = retry_at(seen).filter(|at| !alive && *at > now);
+        if let Some(at) = wait {
+            work.not_before = Some(at);
+            work.cause = Some(ended_by_itself(seen));
+        }
+        let asked = spec::sandbox(row, self.database.as_ref(), &self.settings, Desired::Running);
+        let needs_run = (!alive || !seen.network) && wait.is_none();
+        let (database, run) = tokio::join!(self.database_up(row, work.observed.stages[0]), async {
+            if needs_run { self.timed("start the sandbox", self.orchestrator.ensure(&asked)).await } else { Ok(()) }
+        });
+        match database {
+            Ok(Some(fact)) => work.stage(Stage::DatabaseCreation, fact),
+            Ok(None) => work.moved = true,
+            Err(failure) => work.blame(failure),
+        }
+        // What the start answered is seen at once, without waiting for an event.
+        let seen = match run {
+            Err(failure) => {
+                work.blame(failure);
+                seen.clone()
+            }
+            Ok(()) if needs_run => self.orchestrator.observe(sandbox.id).await.unwrap_or_else(|_| seen.clone()),
+            Ok(()) => seen.clone(),
+        };
+        work.observed.present = seen.present;
+        let now = self.clock.now();
+        let alive = seen.instance.as_ref().filter(|run| run.restart_count == sandbox.restart_count);
+        if let Some(run) = alive {
+            work.observed.instance = Some(run.clone());
+            work.end(Stage::ContainerProvisioning, now);
+            if seen.network {
+                work.end(Stage::NetworkConfiguration, now);
+            }
+            work.begin(Stage::TerminalInitialization, limits.deadline(Stage::TerminalInitialization, now), now);
+            if seen.agent == AgentSeen::ShellStarted {
+                work.end(Stage::TerminalInitialization, now);
+            }
+        }
+        let before_last = Stage::ALL[..4].iter().all(|stage| work.observed.stage(*stage).ended_at.is_some());
+        if before_last && work.observed.stage(Stage::EnvironmentReady).ended_at.is_none() {
+            work.begin(Stage::EnvironmentReady, limits.deadline(Stage::EnvironmentReady, now), now);
+            match self.timed("reach the sandbox", self.reach(row)).await {
+                Ok(()) => {
+                    let now = self.clock.now();
+                    work.end(Stage::EnvironmentReady, now);
+                    work.observed.ready_at = Some(now);
+                    work.observed.first_ready_at.get_or_insert(now);
+                }
+                Err(failure) => work.blame(failure),
+            }
+        }
+    }
+
+    /// The database's stage: `Some` fact when it is over, `None` when another look is due.
+    async fn database_up(&self, row: &ProjectAndSandbox, fact: StageFact) -> Result<Option<StageFact>, Failure> {
+        let now = self.clock.now();
+        let Some(spec) = spec::database(row, &self.settings) else {
+            return Ok(Some(StageFact { ended_at: fact.ended_at.or(Some(now)), skipped: true, ..fact }));
+        };
+        if fact.ended_at.is_some() {
+            return Ok(Some(fact));
+        }
+        // An address in our own tables is no proof that the database exists: ask the server.
+        if !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
+            self.timed("make the database", self.database.ensure(&spec)).await?;
+            if !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
+                return Ok(None);
+            }
+        }
+        Ok(Some(StageFact { ended_at: Some(self.clock.now()), ..fact }))
+    }
+
+    /// End to end: the agent answers a request that went the way that a terminal goes.
+    async fn reach(&self, row: &ProjectAndSandbox) -> Result<(), Failure> {
+        let silent = |detail: String| {
+            Failure::Caused(
+                Cause::new(
+                    CauseCode::AgentSilent,
+                    format!("`{}` runs, and its agent does not answer the control plane.", row.sandbox.name),
+                    &["Wait: it is tried again by itself.", "Restart the sandbox if it stays like this."],
+                )
+                .with_detail(detail),
+            )
+        };
+        let mut io = self.orchestrator.connect(row.sandbox.id, AgentOrPort::Agent).await.map_err(|e| silent(chain(&e)))?;
+        let ask = b"GET /healthz HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n";
+        io.write_all(ask).await.map_err(|e| silent(chain(&e)))?;
+        let mut head = [0; 12];
+        io.read_exact(&mut head).await.map_err(|e| silent(chain(&e)))?;
+        if &head == b"HTTP/1.1 200" { Ok(()) } else { Err(silent(String::from_utf8_lossy(&head).into_owned())) }
+    }
+
+    /// Toward Stopped or Terminated.
+    async fn down(&self, row: &ProjectAndSandbox, seen: &Seen, desired: Desired, work: &mut Work) {
+        let now = self.clock.now();
+        work.observed.present = seen.present;
+        if !seen.present {
+            return work.gone(now);
+        }
+        if work.observed.leaving_since.is_none() {
+            work.observed.leaving_since = Some(now);
+            work.observed.leave_deadline_at = Some(stage::after(now, self.settings.limits.leave));
+        }
+        work.observed.gone_at = None;
+        let id = row.sandbox.id;
+        let asked = if desired == Desired::Stopped {
+            let spec = spec::sandbox(row, self.database.as_ref(), &self.settings, Desired::Stopped);
+            self.timed("stop the sandbox", self.orchestrator.ensure(&spec)).await
+        } else {
+            self.timed("remove the sandbox", self.orchestrator.remove(id)).await.map(drop)
+        };
+        match asked {
+            Err(failure) => work.blame(failure),
+            Ok(()) => match self.timed("observe the sandbox", self.orchestrator.observe(id)).await {
+                Ok(seen) if !seen.present => {
+                    work.observed.present = false;
+                    work.gone(self.clock.now());
+                }
+                Ok(_) => {}
+                Err(failure) => work.blame(failure),
+            },
+        }
+    }
+
+    /// Volume and database of a deleted project. `true` once neither is left.
+    async fn erase(&self, row: &ProjectAndSandbox, work: &mut Work) -> bool {
+        let volume = spec::volume(row.project.id);
+        let database = spec::database(row, &self.settings);
+        let (volume, database) = tokio::join!(self.timed("remove the volume", self.orchestrator.remove_volume(&volume)), async {
+            match &database {
+                Some(spec) => self.timed("remove the database", self.database.remove(spec)).await,
+                None => Ok(Removed::Gone),
+            }
+        });
+        let mut gone = true;
+        for dropped in [volume, database] {
+            match dropped {
+                Ok(Removed::Gone) => {}
+                Ok(Removed::Going) => gone = false,
+                Err(failure) => {
+                    work.blame(failure);
+                    gone = false;
+                }
+            }
+        }
+        gone
+    }
+
+    /// From what a pass did to what is recorded of it.
+    fn conclude(&self, row: &ProjectAndSandbox, desired: Desired, work: Work) -> Found {
+        let (sandbox, now) = (&row.sandbox, self.clock.now());
+        let Work { observed, mut cause, error, moved, not_before } = work;
+        let settled = match desired {
+            Desired::Running => observed.ready(sandbox.generation),
+            Desired::Stopped | Desired::Terminated => observed.gone_at.is_some() && row.project.deleting_since.is_none(),
+        };
+        if settled && error.is_none() {
+            cause = None;
+        } else if !cause.as_ref().is_some_and(|cause| cause.code.blocks()) {
+            cause = overdue(row, desired, &observed, cause.as_ref(), now).or(cause);
+        }
+        let failures = if error.is_some() { sandbox.failures.saturating_add(1) } else { 0 };
+        let progress = moved || observed != sandbox.observed;
+        let backoff = (failures > 0).then(|| stage::after(now, self.backoff(failures)));
+        let poll = (!settled && failures == 0).then(|| stage::after(now, POLL));
+        let deadline = next_deadline(desired, &observed, now).filter(|_| !settled);
+        let retry = match not_before {
+            Some(at) => Some(at),
+            None => backoff.or(poll),
+        };
+        let wake_at = retry.into_iter().chain(deadline).min();
+        let again = progress && !settled && failures == 0 && not_before.is_none() && observed != sandbox.observed;
+        Found::Pass { pass: Pass { observed, cause, last_error: error, failures, wake_at }, again }
+    }
+
+    /// 0.5 s, doubled with each failure in a row, at most 30 s, and up to a quarter of it more so that
+    /// many do not come back together.
+    fn backoff(&self, failures: u32) -> Duration {
+        let base = 0.5 * f64::from(2_u32.pow(failures.saturating_sub(1).min(6)));
+        Duration::from_secs_f64(base.min(30.0) * (1.0 + self.random.unit() / 4.0))
+    }
+
+    /// A verb of the world, ended by [`super::Settings::verb`]: a hung world must not hold a worker.
+    async fn timed<T, E: Into<Failure>>(
+        &self,
+        doing: &'static str,
+        verb: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            done = verb => done.map_err(Into::into),
+            () = self.clock.sleep(self.settings.verb) => Err(Failure::Slow(doing, self.settings.verb)),
+        }
+    }
+}
+
+/// Whether a row needs a pass although nobody said so: the world is not as it was recorded.
+pub(super) fn differs(row: &SandboxRow, seen: &Seen) -> bool {
+    let recorded = row.observed.instance.as_ref().map(|run| &run.id);
+    row.observed.present != seen.present
+        || (row.desired == Desired::Running
+            && row.observed.ready(row.generation)
+            && (recorded != seen.instance.as_ref().map(|run| &run.id) || !seen.network || seen.agent != AgentSeen::ShellStarted))
+}
+
+/// A pass under way.
+struct Work {
+    observed: Observed,
+    cause: Option<Cause>,
+    error: Option<String>,
+    moved: bool,
+    /// Nothing is tried again before.
+    not_before: Option<Timestamp>,
+}
+
+impl Work {
+    /// Lets what is there overrule what was recorded: a run that ended, or was never the one asked
+    /// for, takes the stages that depend on it back.
+    fn settle(&mut self, sandbox: &SandboxRow, seen: &Seen, now: Timestamp) {
+        let alive = seen.instance.as_ref().filter(|run| run.restart_count == sandbox.restart_count);
+        let same = alive.is_some_and(|run| self.observed.instance.as_ref().is_some_and(|known| known.id == run.id));
+        let again = if !same {
+            &Stage::ALL[1..]
+        } else if !seen.network {
+            &Stage::ALL[2..]
+        } else if seen.agent != AgentSeen::ShellStarted {
+            &Stage::ALL[3..]
+        } else {
+            &[]
+        };
+        for stage in again {
+            let fact = &mut self.observed.stages[stage.index()];
+            if fact.ended_at.is_some() {
+                *fact = StageFact::default();
+            }
+        }
+        if again.contains(&Stage::TerminalInitialization) {
+            // They begin when what they wait for is there.
+            for stage in [Stage::TerminalInitialization, Stage::EnvironmentReady] {
+                if alive.is_none() {
+                    self.observed.stages[stage.index()] = StageFact::default();
+                }
+            }
+        }
+        if !same {
+            self.observed.instance = None;
+        }
+        if !again.is_empty() && sandbox.observed.ready(sandbox.generation) {
+            // It ran and does no longer: the project's database is looked at again, too.
+            self.observed.stages[0] = StageFact::default();
+            self.observed.ready_at = None;
+            if alive.is_none() {
+                self.cause.get_or_insert_with(|| ended_by_itself(seen));
+            }
+        }
+        self.observed.leaving_since = None;
+        self.observed.leave_deadline_at = None;
+        self.observed.gone_at = None;
+        let _ = now;
+    }
+
+    fn begin(&mut self, stage: Stage, deadline: Timestamp, now: Timestamp) {
+        let fact = &mut self.observed.stages[stage.index()];
+        if fact.started_at.is_none() {
+            *fact = StageFact { started_at: Some(now), deadline_at: Some(deadline), ended_at: None, skipped: false };
+        }
+    }
+
+    fn end(&mut self, stage: Stage, now: Timestamp) {
+        self.observed.stages[stage.index()].ended_at.get_or_insert(now);
+    }
+
+    fn stage(&mut self, stage: Stage, fact: StageFact) {
+        self.observed.stages[stage.index()] = fact;
+    }
+
+    fn gone(&mut self, now: Timestamp) {
+        self.observed.gone_at.get_or_insert(now);
+        self.observed.instance = None;
+        self.observed.ready_at = None;
+    }
+
+    fn blame(&mut self, failure: impl Into<Failure>) {
+        let (cause, error) = failure.into().explain();
+        self.error = Some(error);
+        if !self.cause.as_ref().is_some_and(|cause| cause.code.blocks()) {
+            self.cause = Some(cause);
+        }
+    }
+}
+
+/// What is recorded, seen from the present ask: facts of an older one keep only what is still true.
+fn toward(sandbox: &SandboxRow, _now: Timestamp) -> Observed {
+    let mut observed = sandbox.observed.clone();
+    if observed.generation != sandbox.generation {
+        observed.generation = sandbox.generation;
+        observed.stages = Default::default();
+        observed.leaving_since = None;
+        observed.leave_deadline_at = None;
+        observed.gone_at = None;
+        observed.ready_at = None;
+    }
+    observed
+}
+
+/// When a run that ended by itself is started again: at once the first time, later and later then.
+fn retry_at(seen: &Seen) -> Option<Timestamp> {
+    let ended = seen.ended_at?;
+    let wait = match seen.ended_by_itself {
+        0 | 1 => return None,
+        2 => 2,
+        3 => 10,
+        _ => 30,
+    };
+    Some(stage::after(ended, Duration::from_secs(wait)))
+}
+
+fn ended_by_itself(seen: &Seen) -> Cause {
+    let known = seen.cause.clone();
+    if seen.ended_by_itself >= CRASH_LOOP {
+        let mut cause = Cause::new(
+            CauseCode::CrashLoop,
+            format!("The sandbox ended by itself {} times within ten minutes.", seen.ended_by_itself),
+            &["Look at its log for what ended it.", "It is started again by itself, at most every 30 seconds."],
+        );
+        cause.detail = known.map(|known| known.message);
+        return cause;
+    }
+    known.unwrap_or_else(|| {
+        Cause::new(
+            CauseCode::EndedUnexpectedly,
+            "The sandbox ended by itself. It is being started again.",
+            &["Wait: files and database are kept."],
+        )
+    })
+}
+
+/// The cause of a deadline that has passed, where nothing better is known.
+fn overdue(
+    row: &ProjectAndSandbox,
+    desired: Desired,
+    observed: &Observed,
+    known: Option<&Cause>,
+    now: Timestamp,
+) -> Option<Cause> {
+    let name = &row.sandbox.name;
+    let mut cause = match desired {
+        Desired::Running => {
+            let stage = overdue_stage(observed, now)?;
+            Cause::new(
+                CauseCode::StageOverdue,
+                format!("`{name}` is still at {}, past its limit.", stage.title()),
+                &[
+                    "It goes on by itself and will be Running if it comes up late.",
+                    "Restart it if it stays like this.",
+                    "Look at its log.",
+                ],
+            )
+        }
+        Desired::Stopped | Desired::Terminated => {
+            if !observed.leave_deadline_at.is_some_and(|at| now >= at) || observed.gone_at.is_some() {
+                return None;
+            }
+            Cause::new(
+                CauseCode::LeaveOverdue,
+                format!("`{name}` has not ended within its limit."),
+                &[
+                    "It goes on by itself.",
+                    "Look for a process in it that cannot be ended, such as one that waits for a dead disk.",
+                ],
+            )
+        }
+    };
+    if let Some(known) = known {
+        cause.message = format!("{} {}", cause.message, known.message);
+        cause.detail.clone_from(&known.detail);
+        cause.next_steps = known.next_steps.iter().cloned().chain(cause.next_steps).collect();
+    }
+    Some(cause)
+}
+
+/// Why a verb failed.
+enum Failure {
+    Caused(Cause),
+    Other(String),
+    Slow(&'static str, Duration),
+}
+
+impl Failure {
+    /// For the viewer, and for the operator.
+    fn explain(self) -> (Cause, String) {
+        match self {
+            Self::Caused(cause) => {
+                let error = match &cause.detail {
+                    Some(detail) => format!("{} ({detail})", cause.message),
+                    None => cause.message.clone(),
+                };
+                (cause, error)
+            }
+            Self::Other(error) => {
+                let cause = Cause::new(
+                    CauseCode::Unexpected,
+                    "Something failed that has no name yet. It is tried again by itself.",
+                    &["Look at the server's log for this sandbox's name."],
+                );
+                (cause.with_detail(error.clone()), error)
+            }
+            Self::Slow(doing, limit) => {
+                let text = format!("It took over {} s to {doing}.", limit.as_secs());
+                (Cause::new(CauseCode::OrchestratorUnreachable, text.clone(), &["It is tried again by itself."]), text)
+            }
+        }
+    }
+}
+
+impl From<OrchestratorError> for Failure {
+    fn from(error: OrchestratorError) -> Self {
+        match error {
+            OrchestratorError::Caused(cause) => Self::Caused(cause),
+            OrchestratorError::Other(error) => Self::Other(format!("{error:#}")),
+        }
+    }
+}
+
+impl From<DatabaseError> for Failure {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Caused(cause) => Self::Caused(cause),
+            DatabaseError::Other(error) => Self::Other(format!("{error:#}")),
+        }
+    }
+}
+
+/// An error with everything behind it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
