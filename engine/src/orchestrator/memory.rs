@@ -92,10 +92,11 @@ impl MemoryOrchestrator {
         crashed
     }
 
-    /// Writes a file into a sandbox's volume. `false` if there is none.
+    /// Writes a file into a sandbox's volume. `false` if no run of it is alive.
     pub fn write(&self, id: SandboxId, path: &str, text: &str) -> bool {
         let mut state = self.lock();
-        let Some(volume) = state.places.get(&id).map(|place| place.volume.clone()) else { return false };
+        let running = state.places.get(&id).filter(|place| place.run.is_some());
+        let Some(volume) = running.map(|place| place.volume.clone()) else { return false };
         state.volumes.entry(volume).or_default().insert(path.to_owned(), text.to_owned());
         true
     }
