@@ -17,7 +17,7 @@ pub(super) enum Found {
     /// Record this.
     Pass {
         /// What to record.
-        pass: Pass,
+        pass: Box<Pass>,
         /// Whether something moved, so that another pass has something to do at once.
         again: bool,
     },
@@ -34,8 +34,7 @@ impl Reconciler {
     pub(super) async fn step(&self, row: &ProjectAndSandbox) -> Found {
         let deleting = row.project.deleting_since.is_some();
         let desired = if deleting { Desired::Terminated } else { row.sandbox.desired };
-        let mut work =
-            Work { observed: toward(&row.sandbox, self.clock.now()), cause: None, error: None, moved: false, not_before: None };
+        let mut work = Work { observed: toward(&row.sandbox), cause: None, error: None, moved: false, not_before: None };
         match self.timed("observe the sandbox", self.orchestrator.observe(row.sandbox.id)).await {
             Err(error) => work.blame(error),
             Ok(seen) => match desired {
@@ -56,7 +55,7 @@ impl Reconciler {
         let now = self.clock.now();
         let (sandbox, limits) = (&row.sandbox, &self.settings.limits);
         work.cause.clone_from(&seen.cause);
-        work.settle(sandbox, seen, now);
+        work.settle(sandbox, seen);
         // The database, the run and the network do not wait for each other.
         for stage in [Stage::DatabaseCreation, Stage::ContainerProvisioning, Stage::NetworkConfiguration] {
             work.begin(stage, limits.deadline(stage, now), now);
@@ -234,7 +233,7 @@ impl Reconciler {
         };
         let wake_at = retry.into_iter().chain(deadline).min();
         let again = progress && !settled && failures == 0 && not_before.is_none() && observed != sandbox.observed;
-        Found::Pass { pass: Pass { observed, cause, last_error: error, failures, wake_at }, again }
+        Found::Pass { pass: Box::new(Pass { observed, cause, last_error: error, failures, wake_at }), again }
     }
 
     /// 0.5 s, doubled with each failure in a row, at most 30 s, and up to a quarter of it more so that
@@ -280,7 +279,7 @@ struct Work {
 impl Work {
     /// Lets what is there overrule what was recorded: a run that ended, or was never the one asked
     /// for, takes the stages that depend on it back.
-    fn settle(&mut self, sandbox: &SandboxRow, seen: &Seen, now: Timestamp) {
+    fn settle(&mut self, sandbox: &SandboxRow, seen: &Seen) {
         let alive = seen.instance.as_ref().filter(|run| run.restart_count == sandbox.restart_count);
         let same = alive.is_some_and(|run| self.observed.instance.as_ref().is_some_and(|known| known.id == run.id));
         let again = if !same {
@@ -320,7 +319,6 @@ impl Work {
         self.observed.leaving_since = None;
         self.observed.leave_deadline_at = None;
         self.observed.gone_at = None;
-        let _ = now;
     }
 
     fn begin(&mut self, stage: Stage, deadline: Timestamp, now: Timestamp) {
@@ -354,7 +352,7 @@ impl Work {
 }
 
 /// What is recorded, seen from the present ask: facts of an older one keep only what is still true.
-fn toward(sandbox: &SandboxRow, _now: Timestamp) -> Observed {
+fn toward(sandbox: &SandboxRow) -> Observed {
     let mut observed = sandbox.observed.clone();
     if observed.generation != sandbox.generation {
         observed.generation = sandbox.generation;
@@ -422,7 +420,7 @@ fn overdue(
             )
         }
         Desired::Stopped | Desired::Terminated => {
-            if !observed.leave_deadline_at.is_some_and(|at| now >= at) || observed.gone_at.is_some() {
+            if observed.leave_deadline_at.is_none_or(|at| now < at) || observed.gone_at.is_some() {
                 return None;
             }
             Cause::new(

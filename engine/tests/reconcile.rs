@@ -1,0 +1,167 @@
+//! The loop as it runs in the server: real time, real tasks, the in-memory world.
+
+use engine::{
+    clock::SystemClock,
+    database::memory::MemoryDatabase,
+    orchestrator::{
+        Orchestrator,
+        memory::{MemoryOrchestrator, Nature},
+    },
+    random::SystemRandom,
+    reconcile::{Reconciler, Settings},
+    store::{Ask, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, memory::MemoryStore},
+};
+use model::{CauseCode, InstallationId, Phase, ProjectId, SandboxId, Timestamp, UserId, phase, resources::Preset};
+use secrecy::SecretString;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+struct Running {
+    store: Arc<MemoryStore>,
+    world: Arc<MemoryOrchestrator>,
+    database: Arc<MemoryDatabase>,
+    stop: CancellationToken,
+    owner: UserId,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Running {
+    fn start(settings: impl FnOnce(&mut Settings)) -> Self {
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        let store = Arc::new(MemoryStore::new());
+        let world = Arc::new(MemoryOrchestrator::new(clock.clone(), random.clone()));
+        let database = Arc::new(MemoryDatabase::new(clock.clone(), random.clone()));
+        let mut chosen = Settings::new(InstallationId(Uuid::now_v7()));
+        settings(&mut chosen);
+        let stop = CancellationToken::new();
+        let reconciler = Reconciler::new(store.clone(), world.clone(), database.clone(), clock, random, chosen);
+        tokio::spawn(reconciler.run(stop.clone()));
+        Self { store, world, database, stop, owner: UserId(Uuid::now_v7()) }
+    }
+
+    async fn create(&self) -> ProjectId {
+        let id = ProjectId(Uuid::now_v7());
+        let new = NewProjectRow {
+            id,
+            owner: self.owner,
+            name: "A project".parse().unwrap(),
+            preset: Preset::Medium,
+            env: BTreeMap::new(),
+            database: Some(DatabaseRow { role: "p1".into(), database: "p1".into(), password: SecretString::from("secret") }),
+            sandbox: SandboxId(Uuid::now_v7()),
+            random: [1; 6],
+            agent_token: SecretString::from("token"),
+            key: None,
+            now: Timestamp::now(),
+        };
+        self.store.create(new).await.unwrap();
+        id
+    }
+
+    async fn ask(&self, id: ProjectId, ask: Ask) {
+        self.store.ask(self.owner, id, ask, None, Timestamp::now()).await.unwrap().unwrap();
+    }
+
+    async fn row(&self, id: ProjectId) -> Option<ProjectAndSandbox> {
+        self.store.project(self.owner, id).await.unwrap()
+    }
+
+    /// Waits for a phase, and answers how long that took.
+    async fn until(&self, id: ProjectId, wanted: Phase) -> Duration {
+        let start = Instant::now();
+        loop {
+            let row = self.row(id).await.expect("a row");
+            let sandbox = &row.sandbox;
+            let now = phase(sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref(), Timestamp::now());
+            if now == wanted {
+                return start.elapsed();
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "waited for {wanted:?}: {row:#?}");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_click_is_seen_at_once_and_a_life_goes_through_its_phases() {
+    let running = Running::start(|_| {});
+    let id = running.create().await;
+    let took = running.until(id, Phase::Running).await;
+    assert!(took < Duration::from_millis(200), "nothing waits for a timer: {took:?}");
+    running.ask(id, Ask::Stop).await;
+    running.until(id, Phase::Stopped).await;
+    running.ask(id, Ask::Start).await;
+    running.until(id, Phase::Running).await;
+    running.ask(id, Ask::Terminate).await;
+    running.until(id, Phase::Terminated).await;
+    running.store.delete(running.owner, id, Timestamp::now()).await.unwrap();
+    let start = Instant::now();
+    while running.row(id).await.is_some() {
+        assert!(start.elapsed() < Duration::from_secs(10), "rows go when nothing is left");
+        tokio::task::yield_now().await;
+    }
+    assert!(running.world.volumes().is_empty() && running.database.names() == (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn what_ends_by_itself_comes_back_and_says_why() {
+    let running = Running::start(|_| {});
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+    let sandbox = running.row(id).await.unwrap().sandbox;
+    let first = sandbox.observed.instance.unwrap().id;
+    assert!(running.world.crash(sandbox.id));
+    let start = Instant::now();
+    loop {
+        let now = running.row(id).await.unwrap().sandbox.observed;
+        if now.ready(sandbox.generation) && now.instance.is_some_and(|run| run.id != first) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "it comes back");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_world_that_is_away_is_said_and_a_deadline_shows() {
+    let running = Running::start(|settings| settings.limits.stages = [Duration::from_millis(300); 5]);
+    running.world.set_nature(Nature { delay: Duration::from_millis(0), refuse_percent: 100, forget_percent: 0 });
+    let id = running.create().await;
+    running.until(id, Phase::Error).await;
+    let start = Instant::now();
+    loop {
+        let sandbox = running.row(id).await.unwrap().sandbox;
+        if sandbox.cause.is_some_and(|cause| cause.code == CauseCode::StageOverdue) {
+            assert!(sandbox.last_error.is_some(), "the operator sees what failed");
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "a deadline is its cause");
+        tokio::task::yield_now().await;
+    }
+    // Reconciling goes on: what comes up late is Running.
+    running.world.set_nature(Nature::default());
+    running.until(id, Phase::Running).await;
+    assert_eq!(running.row(id).await.unwrap().sandbox.cause, None);
+}
+
+#[tokio::test]
+async fn a_store_that_was_away_is_no_end() {
+    let running = Running::start(|_| {});
+    running.store.set_away(true);
+    tokio::task::yield_now().await;
+    running.store.set_away(false);
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+    let seen = running.world.observe(running.row(id).await.unwrap().sandbox.id).await.unwrap();
+    assert!(seen.present);
+}
