@@ -1,0 +1,102 @@
+//! The project's own commands. Each does the set-up that it needs, and says what it installs.
+//!
+//! ```text
+//!   setup ─▶ build ─▶ run, dev, bench
+//!                └──▶ test, prove
+//! ```
+//!
+//! What is built and fetched lies outside the checkout, in `~/.cache/fullstack-agent`, so that a fresh
+//! clone finds it again.
+
+mod assets;
+mod build;
+mod dev;
+mod licenses;
+mod postgres;
+mod setup;
+mod shell;
+mod sqlx;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// FullStack Agent: build it, run it, test it.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and running need; says what, and does nothing twice.
+    Setup,
+    /// Build the release; prints the path of the binary last.
+    Build,
+    /// Build the release and serve on localhost:4000. Arguments go to the server:
+    /// `cargo xtask run --listen localhost:5000`.
+    Run {
+        /// For the server; `cargo xtask run --help` shows these, `cargo xtask run -- --help` the server's.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Rebuild and restart whenever a source changes.
+    Dev {
+        /// For the server.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run everything: format, lints, unit, integration, size, licences, journeys.
+    Test {
+        /// Only this part: fmt, clippy, unit, sqlx, wasm, licenses, terminal, journeys.
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+    },
+    /// Run the long ones: ten thousand schedules, many kills.
+    Prove,
+    /// Measure, and print a table of p50, p99 and targets.
+    Bench {
+        /// Only benchmarks whose name has this in it.
+        filter: Option<String>,
+    },
+    /// Format every source.
+    Fmt,
+    /// Write `.sqlx` again, after a query or a migration changed.
+    Sqlx,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup => setup::everything().map(|()| true),
+        Command::Build => build::release().map(|built| {
+            println!("{}", built.server.display());
+            true
+        }),
+        Command::Run { args } => dev::run(&args).map(|()| true),
+        Command::Dev { args } => dev::watch(&args).map(|()| true),
+        Command::Test { only } => test::run(only.as_deref(), false),
+        Command::Prove => test::run(None, true),
+        Command::Bench { filter } => bench(filter.as_deref()).map(|()| true),
+        Command::Fmt => shell::cargo(&["fmt", "--all"]).run().map(|()| true),
+        Command::Sqlx => sqlx::write().map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(filter: Option<&str>) -> Result<()> {
+    let built = build::release()?;
+    setup::for_journeys()?;
+    let folder = shell::root().join("end2end");
+    let bench = shell::Cmd::new("node").args(["bench/run.mjs"]).args(filter).dir(&folder);
+    test::journey_environment(bench, &built).run()
+}
