@@ -1,0 +1,68 @@
+//! Speaking to an agent over any stream of bytes: a Unix socket, a TCP connection, a tunnel through Kubernetes.
+//!
+//! Each function takes a fresh stream and uses it for one request; streams inside one machine cost nothing, and no answer waits for another.
+//! Nothing here knows where the agent is.
+//!
+//! [`health`], [`request`], [`call`] are plain HTTP; [`exec()`], [`events()`] stream lines; [`forward()`] and [`websocket()`] turn the stream
+//! into something else.
+
+mod events;
+mod exec;
+mod forward;
+mod lines;
+mod plain;
+mod websocket;
+
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use events::events;
+pub use exec::{ExecEvent, Finished, exec, exec_to_end};
+pub use forward::{ForwardError, Forwarded, forward};
+pub use plain::{call, delete_session, health, request, sessions, shutdown};
+pub use websocket::websocket;
+
+use crate::protocol::http::ErrorBody;
+
+/// A stream to an agent.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for T {}
+
+/// Why an agent did not answer, or answered no.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The stream broke before the answer was whole. Whether the agent did what was asked is not known.
+    #[error("the connection to the agent broke")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The agent refused, and says why.
+    #[error("the agent answered {status}: {}", body.error)]
+    Refused { status: StatusCode, body: ErrorBody },
+    /// The answer is no answer of an agent.
+    #[error("the agent's answer does not fit")]
+    Unfit(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ClientError {
+    fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Broken(error.into())
+    }
+
+    fn unfit(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unfit(error.into())
+    }
+
+    fn refused(status: StatusCode, body: &[u8]) -> Self {
+        let body = serde_json::from_slice(body)
+            .unwrap_or_else(|_| ErrorBody { error: String::from_utf8_lossy(body).into_owned(), code: "unknown".into() });
+        Self::Refused { status, body }
+    }
+
+    /// The status, where the agent answered.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}

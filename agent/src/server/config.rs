@@ -1,0 +1,145 @@
+//! What the command line says.
+
+use std::{net::SocketAddr, os::fd::RawFd, path::PathBuf, process::Command, time::Duration};
+
+/// The variable that may carry the token. Nothing that the agent starts sees it.
+pub const TOKEN_VARIABLE: &str = "FSA_AGENT_TOKEN";
+
+/// The agent's settings, one field a flag.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `--listen-fd`: a listening Unix socket that was inherited.
+    pub listen_fd: Option<RawFd>,
+    /// `--listen`: all routes over TCP.
+    pub listen: Option<SocketAddr>,
+    /// `--tty-listen`: ttyd over TCP, and nothing else.
+    pub tty_listen: Option<SocketAddr>,
+    /// `--home`: where shells start and what `/v1/files` shows.
+    pub home: PathBuf,
+    /// `--shell`, `/bin/bash` if not said.
+    pub shell: PathBuf,
+    /// `--disk-limit-bytes`: past it everything but the agent stands still.
+    pub disk_limit_bytes: Option<u64>,
+    /// `--state-dir`: the last output of sessions; `HOME/.fsa` if not said.
+    pub state_dir: PathBuf,
+    /// `--first-frame-ms`: how long a viewer may wait before its first frame.
+    pub first_frame: Duration,
+    /// `--stuck-viewer-ms`: how long a viewer may hold up the others.
+    pub stuck_viewer: Duration,
+    /// `--disk-every-ms`: how often the home folder is measured.
+    pub disk_every: Duration,
+}
+
+/// How to use it, for `--help` and mistakes.
+pub const USAGE: &str = "usage: sandbox-agent --home DIR [--listen-fd N] [--listen ADDR:PORT] [--tty-listen ADDR:PORT]
+    [--token-fd N | --token-file PATH] [--shell PATH] [--disk-limit-bytes N] [--state-dir DIR]
+    [--first-frame-ms N] [--stuck-viewer-ms N] [--disk-every-ms N]
+The token comes from a descriptor, a file, or the variable FSA_AGENT_TOKEN.";
+
+/// Where the token is to be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    Descriptor(RawFd),
+    File(PathBuf),
+    Environment,
+}
+
+impl Config {
+    /// # Errors
+    /// A sentence that names the argument.
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<(Self, TokenSource), String> {
+        let mut config = Self {
+            listen_fd: None,
+            listen: None,
+            tty_listen: None,
+            home: PathBuf::new(),
+            shell: "/bin/bash".into(),
+            disk_limit_bytes: None,
+            state_dir: PathBuf::new(),
+            first_frame: Duration::from_secs(10),
+            stuck_viewer: Duration::from_secs(10),
+            disk_every: Duration::from_secs(10),
+        };
+        let mut token = TokenSource::Environment;
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let (flag, value) = match argument.split_once('=') {
+                Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
+                None => (argument, arguments.next()),
+            };
+            let value = value.ok_or_else(|| format!("{flag} wants a value"))?;
+            match flag.as_str() {
+                "--listen-fd" => config.listen_fd = Some(parsed(&flag, &value)?),
+                "--listen" => config.listen = Some(parsed(&flag, &value)?),
+                "--tty-listen" => config.tty_listen = Some(parsed(&flag, &value)?),
+                "--token-fd" => token = TokenSource::Descriptor(parsed(&flag, &value)?),
+                "--token-file" => token = TokenSource::File(value.into()),
+                "--home" => config.home = value.into(),
+                "--shell" => config.shell = value.into(),
+                "--disk-limit-bytes" => config.disk_limit_bytes = Some(parsed(&flag, &value)?),
+                "--state-dir" => config.state_dir = value.into(),
+                "--first-frame-ms" => config.first_frame = Duration::from_millis(parsed(&flag, &value)?),
+                "--stuck-viewer-ms" => config.stuck_viewer = Duration::from_millis(parsed(&flag, &value)?),
+                "--disk-every-ms" => config.disk_every = Duration::from_millis(parsed(&flag, &value)?),
+                _ => return Err(format!("there is no {flag}")),
+            }
+        }
+        if !config.home.is_absolute() {
+            return Err("--home wants an absolute folder".into());
+        }
+        if config.state_dir.as_os_str().is_empty() {
+            config.state_dir = config.home.join(".fsa");
+        }
+        if config.listen_fd.is_none() && config.listen.is_none() && config.tty_listen.is_none() {
+            return Err("nowhere to listen: say --listen-fd, --listen or --tty-listen".into());
+        }
+        Ok((config, token))
+    }
+
+    /// What every program inside gets on top of the agent's own environment, and what it does not get.
+    pub fn environment(&self, command: &mut Command) {
+        command.env_remove(TOKEN_VARIABLE).env("HOME", &self.home).env("TERM", "xterm-256color").env("COLORTERM", "truecolor");
+        for (name, value) in [("LANG", "C.UTF-8"), ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")] {
+            if std::env::var_os(name).is_none() {
+                command.env(name, value);
+            }
+        }
+    }
+
+    /// Ports that are the agent's own.
+    pub fn own_ports(&self) -> impl Iterator<Item = u16> {
+        [self.listen, self.tty_listen].into_iter().flatten().map(|address| address.port())
+    }
+}
+
+fn parsed<T: std::str::FromStr>(flag: &str, value: &str) -> Result<T, String>
+where
+    T::Err: std::fmt::Display,
+{
+    value.parse().map_err(|error| format!("{flag} {value}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<(Config, TokenSource), String> {
+        Config::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn flags_come_with_a_blank_or_an_equals_sign() {
+        let (config, token) = parse("--home /home/agent --listen=0.0.0.0:7682 --token-fd 5").unwrap();
+        assert_eq!(config.listen, Some("0.0.0.0:7682".parse().unwrap()));
+        assert_eq!(config.state_dir, PathBuf::from("/home/agent/.fsa"));
+        assert_eq!(token, TokenSource::Descriptor(5));
+    }
+
+    #[test]
+    fn a_mistake_names_the_argument() {
+        assert_eq!(parse("--home /h --lisen x").unwrap_err(), "there is no --lisen");
+        assert!(parse("--home /h --listen x").unwrap_err().starts_with("--listen x"));
+        assert!(parse("--home h --listen-fd 3").unwrap_err().contains("--home"));
+        assert!(parse("--home /h").unwrap_err().contains("listen"));
+    }
+}
