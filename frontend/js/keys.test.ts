@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { keyOwner, keySequence, withCtrl } from './keys.ts';
+
+const key = (chord: string, code: string, name = '') => ({
+  key: name, code,
+  ctrlKey: chord.includes('C'), shiftKey: chord.includes('S'), altKey: chord.includes('A'), metaKey: chord.includes('M'),
+});
+
+test('the page keeps its few keys', () => {
+  assert.equal(keyOwner(key('C', 'KeyK', 'k'), false), 'page');
+  assert.equal(keyOwner(key('M', 'KeyK', 'k'), true), 'page');
+  assert.equal(keyOwner(key('CS', 'Backquote', '~'), false), 'page');
+  assert.equal(keyOwner(key('A', 'Digit9', '9'), false), 'page');
+  assert.equal(keyOwner(key('CS', 'Escape', 'Escape'), false), 'leave');
+});
+
+test('the terminal keeps every other', () => {
+  for (const [chord, code, name] of [
+    ['C', 'KeyC', 'c'], ['C', 'KeyV', 'v'], ['', 'Escape', 'Escape'], ['', 'Tab', 'Tab'], ['S', 'Tab', 'Tab'],
+    ['A', 'Digit0', '0'], ['CS', 'KeyK', 'K'], ['A', 'KeyK', 'k'], ['C', 'KeyW', 'w'], ['CS', 'KeyT', 'T'],
+  ] as const) {
+    assert.equal(keyOwner(key(chord, code, name), false), 'terminal', chord + code);
+  }
+});
+
+test('copy and paste are where each system has them', () => {
+  assert.equal(keyOwner(key('CS', 'KeyC', 'C'), false), 'copy');
+  assert.equal(keyOwner(key('CS', 'KeyV', 'V'), false), 'paste');
+  assert.equal(keyOwner(key('M', 'KeyC', 'c'), true), 'copy');
+  assert.equal(keyOwner(key('M', 'KeyV', 'v'), true), 'paste');
+  assert.equal(keyOwner(key('S', 'Insert', 'Insert'), false), 'paste');
+});
+
+test('the on-screen keys follow the cursor mode', () => {
+  assert.equal(keySequence('ArrowUp', false), '\x1b[A');
+  assert.equal(keySequence('ArrowUp', true), '\x1bOA');
+  assert.equal(keySequence('F13', false), '');
+});
+
+test('Ctrl held makes a control character of one that has one', () => {
+  assert.equal(withCtrl('c'), '\x03');
+  assert.equal(withCtrl('['), '\x1b');
+  assert.equal(withCtrl(' '), '\0');
+  assert.equal(withCtrl('1'), '1');
+  assert.equal(withCtrl('ab'), 'ab');
+});
