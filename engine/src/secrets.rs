@@ -76,7 +76,9 @@ pub enum KeyError {
     )]
     Form,
     /// No key at all.
-    #[error("There is no encryption key in {0}. If it was emptied by mistake, restore it from a backup; nothing else opens what it sealed.")]
+    #[error(
+        "There is no encryption key in {0}. If it was emptied by mistake, restore it from a backup; nothing else opens what it sealed."
+    )]
     None(String),
     /// Others may read the file.
     #[error("The encryption key in {path} may be read by others (mode {mode:o}). Run `chmod 600 {path}`.")]
@@ -241,13 +243,15 @@ fn make(path: &Path) -> io::Result<()> {
     name.push(format!(".new-{}", hex::encode(rand::random::<[u8; 4]>())));
     let fresh = path.with_file_name(name);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    let linked = writeln!(file, "{}", hex::encode(key)).and_then(|()| file.sync_all()).and_then(|()| match fs::hard_link(&fresh, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        linked => linked,
-    });
+    let linked =
+        writeln!(file, "{}", hex::encode(key)).and_then(|()| file.sync_all()).and_then(|()| match fs::hard_link(&fresh, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        });
     fs::remove_file(&fresh)?;
     linked?;
-    path.parent().map_or(Ok(()), |folder| fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all())
+    path.parent()
+        .map_or(Ok(()), |folder| fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all())
 }
 
 fn check_mode(path: &Path) -> Result<(), KeyError> {

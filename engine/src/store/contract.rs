@@ -1,1 +1,745 @@
-//! To come.
+//! What every [`Store`] promises. A store's tests run all of it: `store_contract!(subject)`, where
+//! `subject` is an async function that makes a [`Subject`] on a fresh store.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed check of the contract is a panic of its test")]
+
+use super::{Ask, Asked, Changed, DatabaseRow, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, intent};
+use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
+use jiff::Timestamp;
+use model::{
+    Cause, CauseCode, Desired, Observed, ProjectId, SandboxId, StageFact, UserId,
+    env::{EnvError, EnvKey},
+    resources::Preset,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use uuid::Uuid;
+
+/// A fresh store to check.
+pub struct Subject {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The same rows, as another process has them; the same value where there is no other process.
+    pub other: Arc<dyn Store>,
+    /// Two users.
+    pub owners: [UserId; 2],
+}
+
+/// A test for each promise of the contract.
+#[macro_export]
+macro_rules! store_contract {
+    ($subject:path) => {
+        $crate::store_contract! { @tests $subject:
+            a_project_is_stored_whole
+            a_second_create_with_the_same_key_is_the_same_create
+            a_key_is_one_owners_and_is_forgotten_after_a_day
+            equal_names_get_different_slugs
+            equal_names_at_once_get_different_slugs
+            equal_random_bytes_get_different_names
+            creates_at_once_with_one_key_make_one_project
+            what_is_not_yours_is_not_found
+            projects_come_newest_first
+            a_rename_keeps_slug_and_names
+            asks_follow_the_rules_of_intent
+            a_new_run_freezes_variables_and_size
+            an_ask_with_a_key_seen_before_changes_nothing
+            a_refused_ask_does_not_use_its_key_up
+            asks_at_once_are_one_generation
+            an_ask_makes_the_row_due
+            deleting_is_one_ask_and_refuses_others
+            variables_change_as_a_whole_or_not_at_all
+            variables_that_change_nothing_raise_no_revision
+            a_lease_keeps_others_away_until_it_ends
+            a_lease_is_renewed_by_its_holder
+            due_rows_come_longest_due_first_and_once
+            due_rows_are_shared_out_among_processes
+            a_pass_is_stored_whole
+            a_pass_that_changes_nothing_writes_nothing
+            a_pass_without_version_or_lease_is_not_stored
+            the_next_wake_is_past_the_lease
+            a_deleted_project_is_buried_by_its_holder_alone
+            a_buried_project_is_gone_with_everything
+            changes_are_heard_here_and_elsewhere
+            what_no_viewer_sees_tells_nobody
+            two_streams_hear_the_same
+        }
+    };
+    (@tests $subject:path: $($promise:ident)+) => {
+        /// Every check of the contract that these tests run.
+        const PROMISES: &[&str] = &[$(stringify!($promise)),+];
+
+        $(
+            #[tokio::test]
+            async fn $promise() {
+                if let Some(subject) = $subject().await {
+                    $crate::store::contract::$promise(&subject).await;
+                }
+            }
+        )+
+
+        #[test]
+        fn no_promise_is_left_out() {
+            let written = $crate::store::contract::promises();
+            assert!(written.len() > 20);
+            assert_eq!(written, PROMISES);
+        }
+    };
+}
+
+/// The names of all checks in this file, in order.
+#[must_use]
+pub fn promises() -> Vec<&'static str> {
+    include_str!("contract.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub async fn ")?.split_once('('))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+const HOLD: Duration = Duration::from_secs(30);
+
+/// Seconds and microseconds after a moment of long ago: the checks do not go by the clock.
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_microsecond(1_700_000_000_123_456 + second * 1_000_000).unwrap()
+}
+
+fn secret(text: &str) -> SecretString {
+    SecretString::from(text)
+}
+
+fn env(pairs: &[(&str, &str)]) -> BTreeMap<EnvKey, SecretString> {
+    pairs.iter().map(|(key, value)| (key.parse().unwrap(), secret(value))).collect()
+}
+
+fn shown(env: &BTreeMap<EnvKey, SecretString>) -> Vec<(String, String)> {
+    env.iter().map(|(key, value)| (key.to_string(), value.expose_secret().to_owned())).collect()
+}
+
+fn new(owner: UserId, name: &str, now: Timestamp) -> NewProjectRow {
+    let id = Uuid::new_v4();
+    let mut random = [0; 6];
+    random.copy_from_slice(&id.as_bytes()[..6]);
+    NewProjectRow {
+        id: ProjectId(id),
+        owner,
+        name: name.parse().unwrap(),
+        preset: Preset::Medium,
+        env: env(&[("FIRST", "1"), ("lower", "two words")]),
+        database: Some(DatabaseRow {
+            role: format!("role_{}", id.simple()),
+            database: format!("db_{}", id.simple()),
+            password: secret("pass'word"),
+        }),
+        sandbox: SandboxId(Uuid::new_v4()),
+        random,
+        agent_token: secret("agent token"),
+        key: None,
+        now,
+    }
+}
+
+async fn made(subject: &Subject) -> ProjectAndSandbox {
+    let (row, fresh) = subject.store.create(new(subject.owners[0], "A project", at(0))).await.unwrap();
+    assert!(fresh);
+    row
+}
+
+async fn read(subject: &Subject, id: ProjectId) -> ProjectAndSandbox {
+    subject.other.project(subject.owners[0], id).await.unwrap().unwrap()
+}
+
+async fn asked(subject: &Subject, id: ProjectId, ask: Ask, now: Timestamp) -> Asked {
+    subject.store.ask(subject.owners[0], id, ask, None, now).await.unwrap().unwrap()
+}
+
+async fn leased(subject: &Subject, id: SandboxId, holder: &str, now: Timestamp) -> Leased {
+    subject.store.lease(id, holder, now, HOLD).await.unwrap().unwrap()
+}
+
+/// Facts of a sandbox that is up.
+fn up(generation: i64) -> Observed {
+    Observed {
+        generation,
+        present: true,
+        stages: [StageFact { started_at: Some(at(1)), ended_at: Some(at(2)), deadline_at: Some(at(61)), skipped: false }; 5],
+        instance: Some(model::InstanceFact { id: "run \u{1F6A2}".into(), started_at: at(1), restart_count: 1, env_revision: 1 }),
+        first_ready_at: Some(at(2)),
+        ready_at: Some(at(2)),
+        ..Observed::default()
+    }
+}
+
+fn pass(generation: i64) -> Pass {
+    Pass {
+        observed: up(generation),
+        cause: Some(Cause::new(CauseCode::AgentSilent, "It says nothing.", &["Wait."]).with_detail("raw")),
+        last_error: Some("an error".to_owned()),
+        failures: 3,
+        wake_at: Some(at(90)),
+    }
+}
+
+/// Everything of a row but secrets, for comparing.
+fn plain(row: &ProjectAndSandbox) -> String {
+    format!("{row:?} {:?} {:?}", shown(&row.sandbox.env), row.sandbox.agent_token.expose_secret())
+}
+
+/// The next change; the streams of other processes may take a moment.
+async fn heard(changes: &mut BoxStream<'static, Changed>) -> Changed {
+    let next = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
+    next.unwrap_or_else(|_| panic!("no change was heard within ten seconds")).unwrap()
+}
+
+fn change(row: &ProjectAndSandbox) -> Changed {
+    Changed { owner: row.project.owner, project: row.project.id, sandbox: row.sandbox.id }
+}
+
+/// Runs them side by side on tasks of their own.
+async fn at_once<T: Send + 'static, F: Future<Output = T> + Send + 'static>(tasks: impl IntoIterator<Item = F>) -> Vec<T> {
+    let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+    futures::future::join_all(tasks).await.into_iter().map(Result::unwrap).collect()
+}
+
+pub async fn a_project_is_stored_whole(subject: &Subject) {
+    let new = new(subject.owners[0], "Ünïcödé \u{1F6A2} مشروع", at(0));
+    let (row, fresh) = subject.store.create(new.clone()).await.unwrap();
+    assert!(fresh);
+    let (project, sandbox) = (&row.project, &row.sandbox);
+    assert_eq!((project.id, project.owner, &project.name, project.preset), (new.id, new.owner, &new.name, new.preset));
+    assert_eq!((project.created_at, project.updated_at, project.deleting_since), (at(0), at(0), None));
+    let database = project.database.as_ref().unwrap();
+    assert_eq!(database.password.expose_secret(), "pass'word");
+    assert_eq!((sandbox.id, sandbox.project), (new.sandbox, new.id));
+    assert!(sandbox.name.as_str().starts_with("n-c-d-agentruntime-"), "{}", sandbox.name);
+    assert_eq!((sandbox.desired, sandbox.generation, sandbox.restart_count), (Desired::Running, 1, 1));
+    assert_eq!((sandbox.asked_at, sandbox.wake_at, sandbox.changed_at), (at(0), Some(at(0)), at(0)));
+    assert_eq!((&sandbox.observed, &sandbox.cause, sandbox.failures), (&Observed::default(), &None, 0));
+    assert_eq!(sandbox.env_revision, project.env_revision);
+    assert_eq!(shown(&sandbox.env), shown(&new.env));
+    assert_eq!(sandbox.agent_token.expose_secret(), "agent token");
+
+    let again = read(subject, new.id).await;
+    assert_eq!(plain(&again), plain(&row));
+    assert_eq!(again.project.database.unwrap().password.expose_secret(), "pass'word");
+    let by_name = subject.other.by_name(&sandbox.name).await.unwrap().unwrap();
+    assert_eq!(plain(&by_name), plain(&row));
+    let env = subject.other.env(new.owner, new.id).await.unwrap().unwrap();
+    assert_eq!(env.values().map(|(_, set)| *set).collect::<Vec<_>>(), [at(0), at(0)]);
+    assert_eq!(shown(&env.into_iter().map(|(key, (value, _))| (key, value)).collect()), shown(&new.env));
+
+    let bare = NewProjectRow { database: None, env: BTreeMap::new(), ..self::new(subject.owners[0], "Bare", at(1)) };
+    subject.store.create(bare.clone()).await.unwrap();
+    let row = read(subject, bare.id).await;
+    assert!(row.project.database.is_none() && row.sandbox.env.is_empty());
+    assert_eq!(subject.other.env(bare.owner, bare.id).await.unwrap().unwrap().len(), 0);
+    assert_eq!(subject.other.all().await.unwrap().len(), 2);
+}
+
+pub async fn a_second_create_with_the_same_key_is_the_same_create(subject: &Subject) {
+    let with_key = |name| NewProjectRow { key: Some("key".into()), ..new(subject.owners[0], name, at(0)) };
+    let (first, fresh) = subject.store.create(with_key("First")).await.unwrap();
+    assert!(fresh);
+    let (second, fresh) = subject.other.create(with_key("Second")).await.unwrap();
+    assert!(!fresh);
+    assert_eq!(plain(&second), plain(&first));
+    assert_eq!(subject.store.all().await.unwrap().len(), 1);
+}
+
+pub async fn a_key_is_one_owners_and_is_forgotten_after_a_day(subject: &Subject) {
+    let day = i64::try_from(intent::KEY_LIFE.as_secs()).unwrap();
+    let with_key =
+        |owner: usize, second| NewProjectRow { key: Some("key".into()), ..new(subject.owners[owner], "P", at(second)) };
+    assert!(subject.store.create(with_key(0, 0)).await.unwrap().1);
+    assert!(subject.store.create(with_key(1, 0)).await.unwrap().1, "another owner's key is another key");
+    assert!(!subject.store.create(with_key(0, day - 1)).await.unwrap().1);
+    assert!(subject.store.create(with_key(0, day)).await.unwrap().1);
+}
+
+pub async fn equal_names_get_different_slugs(subject: &Subject) {
+    let mut slugs = Vec::new();
+    for owner in [0, 1, 0] {
+        let (row, _) = subject.store.create(new(subject.owners[owner], "Same name", at(0))).await.unwrap();
+        slugs.push(row.project.slug.as_str().to_owned());
+    }
+    assert_eq!(slugs, ["same-name", "same-name-2", "same-name-3"]);
+    let long = "x".repeat(60);
+    for expected in ["x".repeat(40), format!("{}-2", "x".repeat(38)), format!("{}-3", "x".repeat(38))] {
+        let (row, _) = subject.store.create(new(subject.owners[0], &long, at(0))).await.unwrap();
+        assert_eq!(row.project.slug.as_str(), expected);
+    }
+}
+
+pub async fn equal_names_at_once_get_different_slugs(subject: &Subject) {
+    let rows = at_once((0..12).map(|n| {
+        let store = if n % 2 == 0 { subject.store.clone() } else { subject.other.clone() };
+        let new = new(subject.owners[0], "Same name", at(0));
+        async move { store.create(new).await.unwrap().0.project.slug }
+    }))
+    .await;
+    let mut slugs: Vec<_> = rows.iter().map(|slug| slug.as_str().to_owned()).collect();
+    slugs.sort();
+    slugs.dedup();
+    assert_eq!(slugs.len(), 12);
+}
+
+pub async fn equal_random_bytes_get_different_names(subject: &Subject) {
+    let mut names = Vec::new();
+    for name in ["Same start of a name, one", "Same start of a name, two"] {
+        let fixed = NewProjectRow { random: [7; 6], ..new(subject.owners[0], name, at(0)) };
+        let (row, _) = subject.store.create(fixed.clone()).await.unwrap();
+        assert_eq!(read(subject, fixed.id).await.sandbox.name, row.sandbox.name);
+        names.push(row.sandbox.name);
+    }
+    assert_ne!(names[0], names[1]);
+}
+
+pub async fn creates_at_once_with_one_key_make_one_project(subject: &Subject) {
+    let rows = at_once((0..8).map(|n| {
+        let store = if n % 2 == 0 { subject.store.clone() } else { subject.other.clone() };
+        let new = NewProjectRow { key: Some("key".into()), ..new(subject.owners[0], "Once", at(0)) };
+        async move { store.create(new).await.unwrap() }
+    }))
+    .await;
+    assert_eq!(rows.iter().filter(|(_, fresh)| *fresh).count(), 1);
+    assert!(rows.iter().all(|(row, _)| row.project.id == rows[0].0.project.id));
+    assert_eq!(subject.store.all().await.unwrap().len(), 1);
+}
+
+pub async fn what_is_not_yours_is_not_found(subject: &Subject) {
+    let row = made(subject).await;
+    let (store, id, stranger) = (&subject.store, row.project.id, subject.owners[1]);
+    assert!(store.project(stranger, id).await.unwrap().is_none());
+    assert!(store.projects(stranger).await.unwrap().is_empty());
+    assert!(store.update(stranger, id, Some("Mine".parse().unwrap()), None, at(1)).await.unwrap().is_none());
+    assert!(store.ask(stranger, id, Ask::Stop, Some("key".into()), at(1)).await.unwrap().is_none());
+    assert!(store.delete(stranger, id, at(1)).await.unwrap().is_none());
+    assert!(store.env(stranger, id).await.unwrap().is_none());
+    assert!(store.change_env(stranger, id, env(&[("A", "1")]), vec![], at(1)).await.unwrap().is_none());
+    let nobody = ProjectId(Uuid::new_v4());
+    assert!(store.project(subject.owners[0], nobody).await.unwrap().is_none());
+    assert!(store.env(subject.owners[0], nobody).await.unwrap().is_none());
+    assert!(store.by_name(&"nobody-agentruntime-aaaaaa".parse().unwrap()).await.unwrap().is_none());
+    assert_eq!(plain(&read(subject, id).await), plain(&row), "nothing was changed");
+}
+
+pub async fn projects_come_newest_first(subject: &Subject) {
+    for (name, second) in [("Old", 1), ("New", 3), ("Middle", 2)] {
+        subject.store.create(new(subject.owners[0], name, at(second))).await.unwrap();
+    }
+    subject.store.create(new(subject.owners[1], "Another's", at(9))).await.unwrap();
+    let rows = subject.other.projects(subject.owners[0]).await.unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row.project.name.as_str()).collect();
+    assert_eq!(names, ["New", "Middle", "Old"]);
+    let oldest = rows[2].project.id;
+    subject.store.delete(subject.owners[0], oldest, at(10)).await.unwrap();
+    assert_eq!(subject.other.projects(subject.owners[0]).await.unwrap().len(), 3, "those being deleted are shown");
+}
+
+pub async fn a_rename_keeps_slug_and_names(subject: &Subject) {
+    let row = made(subject).await;
+    let renamed = subject
+        .store
+        .update(subject.owners[0], row.project.id, Some("Other".parse().unwrap()), Some(Preset::Large), at(5))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (renamed.project.name.as_str(), renamed.project.preset, renamed.project.updated_at),
+        ("Other", Preset::Large, at(5))
+    );
+    assert_eq!((&renamed.project.slug, &renamed.sandbox.name), (&row.project.slug, &row.sandbox.name));
+    assert_eq!(renamed.sandbox.preset, Preset::Medium, "a running sandbox keeps its size");
+    assert_eq!(plain(&read(subject, row.project.id).await), plain(&renamed));
+
+    let same =
+        subject.store.update(subject.owners[0], row.project.id, Some("Other".parse().unwrap()), None, at(6)).await.unwrap();
+    assert_eq!(same.unwrap().project.updated_at, at(5), "nothing changed");
+}
+
+pub async fn asks_follow_the_rules_of_intent(subject: &Subject) {
+    let row = made(subject).await;
+    let id = row.project.id;
+    let steps = [
+        (Ask::Start, "same", Desired::Running, 1, 1),
+        (Ask::Restart(BTreeMap::new()), "same", Desired::Running, 1, 1),
+        (Ask::Stop, "changed", Desired::Stopped, 2, 1),
+        (Ask::Stop, "same", Desired::Stopped, 2, 1),
+        (Ask::Start, "changed", Desired::Running, 3, 2),
+        (Ask::Terminate, "changed", Desired::Terminated, 4, 2),
+        (Ask::Terminate, "same", Desired::Terminated, 4, 2),
+        (Ask::Stop, intent::ALREADY_TERMINATED, Desired::Terminated, 4, 2),
+        (Ask::Restart(BTreeMap::new()), "changed", Desired::Running, 5, 3),
+    ];
+    for (second, (ask, outcome, desired, generation, restart_count)) in (1..).zip(steps) {
+        let asked = asked(subject, id, ask.clone(), at(second)).await;
+        let now = read(subject, id).await;
+        let got = match &asked {
+            Asked::Changed(row) => {
+                assert_eq!(plain(row), plain(&now));
+                assert_eq!((row.sandbox.asked_at, row.sandbox.changed_at), (at(second), at(second)));
+                "changed"
+            }
+            Asked::Same(row) => {
+                assert_eq!(plain(row), plain(&now));
+                "same"
+            }
+            Asked::Refused(why) => why,
+        };
+        let sandbox = &now.sandbox;
+        assert_eq!(
+            (got, sandbox.desired, sandbox.generation, sandbox.restart_count),
+            (outcome, desired, generation, restart_count),
+            "{ask:?}"
+        );
+    }
+    assert!(now_version(subject, id).await > row.sandbox.version);
+}
+
+async fn now_version(subject: &Subject, id: ProjectId) -> i64 {
+    read(subject, id).await.sandbox.version
+}
+
+pub async fn a_new_run_freezes_variables_and_size(subject: &Subject) {
+    let row = made(subject).await;
+    let (owner, id) = (subject.owners[0], row.project.id);
+    subject.store.update(owner, id, None, Some(Preset::Small), at(1)).await.unwrap();
+    let changed = subject.store.change_env(owner, id, env(&[("FIRST", "new")]), vec!["lower".into()], at(1)).await.unwrap();
+    let changed = changed.unwrap().unwrap();
+    assert_eq!(changed.project.env_revision, row.project.env_revision + 1);
+    assert_eq!(shown(&changed.sandbox.env), shown(&row.sandbox.env), "a running sandbox keeps its variables");
+
+    asked(subject, id, Ask::Stop, at(2)).await;
+    assert_eq!(read(subject, id).await.sandbox.env_revision, row.sandbox.env_revision, "a stop freezes nothing");
+    asked(subject, id, Ask::Start, at(3)).await;
+    let started = read(subject, id).await.sandbox;
+    assert_eq!((started.preset, started.env_revision), (Preset::Small, changed.project.env_revision));
+    assert_eq!(shown(&started.env), [("FIRST".to_owned(), "new".to_owned())]);
+
+    asked(subject, id, Ask::Stop, at(4)).await;
+    let request = [("FIRST".parse().unwrap(), "request".to_owned()), ("MORE".parse().unwrap(), "m".to_owned())];
+    asked(subject, id, Ask::Restart(request.into()), at(5)).await;
+    let restarted = read(subject, id).await;
+    assert_eq!(shown(&restarted.sandbox.env), [("FIRST".into(), "request".into()), ("MORE".into(), "m".into())]);
+    let kept = subject.store.env(owner, id).await.unwrap().unwrap();
+    assert_eq!(kept.len(), 1, "a request's variables are that run's alone");
+}
+
+pub async fn an_ask_with_a_key_seen_before_changes_nothing(subject: &Subject) {
+    let row = made(subject).await;
+    let (owner, id) = (subject.owners[0], row.project.id);
+    let key = || Some("key".to_owned());
+    let first = subject.store.ask(owner, id, Ask::Stop, key(), at(1)).await.unwrap().unwrap();
+    assert!(matches!(first, Asked::Changed(_)));
+    let again = subject.other.ask(owner, id, Ask::Start, key(), at(2)).await.unwrap().unwrap();
+    let Asked::Same(same) = again else { panic!("{again:?}") };
+    assert_eq!(same.sandbox.desired, Desired::Stopped);
+
+    let second = subject.store.create(new(owner, "Second", at(3))).await.unwrap().0;
+    let other = subject.store.ask(owner, second.project.id, Ask::Stop, key(), at(3)).await.unwrap().unwrap();
+    assert!(matches!(other, Asked::Changed(_)), "a key is one project's");
+    let later = at(1).checked_add(intent::KEY_LIFE).unwrap();
+    let after_a_day = subject.store.ask(owner, id, Ask::Start, key(), later).await.unwrap().unwrap();
+    assert!(matches!(after_a_day, Asked::Changed(_)));
+}
+
+pub async fn a_refused_ask_does_not_use_its_key_up(subject: &Subject) {
+    let id = made(subject).await.project.id;
+    asked(subject, id, Ask::Terminate, at(1)).await;
+    let stop = subject.store.ask(subject.owners[0], id, Ask::Stop, Some("key".into()), at(2)).await.unwrap().unwrap();
+    assert!(matches!(stop, Asked::Refused(intent::ALREADY_TERMINATED)));
+    asked(subject, id, Ask::Start, at(3)).await;
+    let stop = subject.store.ask(subject.owners[0], id, Ask::Stop, Some("key".into()), at(4)).await.unwrap().unwrap();
+    assert!(matches!(stop, Asked::Changed(_)));
+}
+
+pub async fn asks_at_once_are_one_generation(subject: &Subject) {
+    let id = made(subject).await.project.id;
+    let owner = subject.owners[0];
+    let asked = at_once((0..8).map(|n| {
+        let store = if n % 2 == 0 { subject.store.clone() } else { subject.other.clone() };
+        async move { store.ask(owner, id, Ask::Stop, None, at(1)).await.unwrap().unwrap() }
+    }))
+    .await;
+    assert_eq!(asked.iter().filter(|asked| matches!(asked, Asked::Changed(_))).count(), 1);
+    assert_eq!(read(subject, id).await.sandbox.generation, 2);
+}
+
+pub async fn an_ask_makes_the_row_due(subject: &Subject) {
+    let row = made(subject).await;
+    let lease = leased(subject, row.sandbox.id, "a", at(0)).await;
+    let quiet = Pass { wake_at: None, ..pass(1) };
+    subject.store.record(row.sandbox.id, "a", lease.row.sandbox.version, &quiet, at(1)).await.unwrap().unwrap();
+    subject.store.release(row.sandbox.id, "a").await.unwrap();
+    assert_eq!(subject.store.next_wake().await.unwrap(), None);
+
+    asked(subject, row.project.id, Ask::Stop, at(2)).await;
+    assert_eq!(subject.store.next_wake().await.unwrap(), Some(at(2)));
+    let sandbox = read(subject, row.project.id).await.sandbox;
+    assert_eq!((sandbox.cause, sandbox.last_error, sandbox.failures), (None, None, 0), "those were of the older ask");
+    assert_eq!(sandbox.observed, quiet.observed, "facts are of the world");
+}
+
+pub async fn deleting_is_one_ask_and_refuses_others(subject: &Subject) {
+    let row = made(subject).await;
+    let (owner, id) = (subject.owners[0], row.project.id);
+    let first = subject.store.delete(owner, id, at(1)).await.unwrap().unwrap();
+    assert_eq!((first.project.deleting_since, first.sandbox.desired), (Some(at(1)), Desired::Terminated));
+    assert_eq!((first.sandbox.generation, first.sandbox.wake_at), (2, Some(at(1))));
+    assert!(first.sandbox.version > row.sandbox.version);
+    assert_eq!(plain(&read(subject, id).await), plain(&first));
+    let again = subject.other.delete(owner, id, at(2)).await.unwrap().unwrap();
+    assert_eq!(plain(&again), plain(&first));
+    for ask in [Ask::Start, Ask::Stop, Ask::Terminate, Ask::Restart(BTreeMap::new())] {
+        assert!(matches!(asked(subject, id, ask, at(3)).await, Asked::Refused(intent::BEING_DELETED)));
+    }
+}
+
+pub async fn variables_change_as_a_whole_or_not_at_all(subject: &Subject) {
+    let row = made(subject).await;
+    let (owner, id) = (subject.owners[0], row.project.id);
+    let refused =
+        subject.store.change_env(owner, id, env(&[("GOOD", "1"), ("WORSE", "a\0b")]), vec!["FIRST".into()], at(1)).await;
+    assert_eq!(refused.unwrap().unwrap().err(), Some(EnvError::Nul("WORSE".into())));
+    assert_eq!(plain(&read(subject, id).await), plain(&row));
+
+    let set = env(&[("FIRST", "changed"), ("GOOD", "1"), ("lower", "two words")]);
+    let changed = subject.store.change_env(owner, id, set, vec!["NOT_THERE".into()], at(2)).await.unwrap().unwrap().unwrap();
+    assert_eq!((changed.project.env_revision, changed.project.updated_at), (row.project.env_revision + 1, at(2)));
+    let now = subject.other.env(owner, id).await.unwrap().unwrap();
+    let now: Vec<_> = now.iter().map(|(key, (value, set))| (key.as_str(), value.expose_secret(), *set)).collect();
+    assert_eq!(now, [("FIRST", "changed", at(2)), ("GOOD", "1", at(2)), ("lower", "two words", at(0))]);
+}
+
+pub async fn variables_that_change_nothing_raise_no_revision(subject: &Subject) {
+    let row = made(subject).await;
+    let same = subject
+        .store
+        .change_env(subject.owners[0], row.project.id, env(&[("FIRST", "1")]), vec!["NOT_THERE".into()], at(1))
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!(plain(&same), plain(&row));
+    assert_eq!(plain(&read(subject, row.project.id).await), plain(&row));
+}
+
+pub async fn a_lease_keeps_others_away_until_it_ends(subject: &Subject) {
+    let id = made(subject).await.sandbox.id;
+    let lease = leased(subject, id, "a", at(0)).await;
+    assert_eq!(lease.until, at(30));
+    assert!(subject.other.lease(id, "b", at(29), HOLD).await.unwrap().is_none());
+    assert!(subject.other.lease_due("b", at(29), HOLD, 10).await.unwrap().is_empty());
+    assert!(subject.other.lease(id, "b", at(30), HOLD).await.unwrap().is_some(), "it is over");
+
+    subject.store.release(id, "a").await.unwrap();
+    assert!(subject.store.lease(id, "a", at(31), HOLD).await.unwrap().is_none(), "a release by another does nothing");
+    subject.other.release(id, "b").await.unwrap();
+    assert!(subject.store.lease(id, "a", at(31), HOLD).await.unwrap().is_some());
+    assert!(subject.store.lease(SandboxId(Uuid::new_v4()), "a", at(0), HOLD).await.unwrap().is_none());
+    subject.store.release(SandboxId(Uuid::new_v4()), "a").await.unwrap();
+}
+
+pub async fn a_lease_is_renewed_by_its_holder(subject: &Subject) {
+    let id = made(subject).await.sandbox.id;
+    let first = leased(subject, id, "a", at(0)).await;
+    let second = leased(subject, id, "a", at(20)).await;
+    assert_eq!(
+        (second.until, second.row.sandbox.version),
+        (at(50), first.row.sandbox.version),
+        "a lease is no change of the row"
+    );
+    assert!(subject.other.lease(id, "b", at(40), HOLD).await.unwrap().is_none());
+}
+
+pub async fn due_rows_come_longest_due_first_and_once(subject: &Subject) {
+    let mut ids = Vec::new();
+    for (name, second) in [("C", 3), ("A", 1), ("B", 2), ("Later", 50)] {
+        ids.push(subject.store.create(new(subject.owners[0], name, at(second))).await.unwrap().0.sandbox.id);
+    }
+    let due = |limit| subject.store.lease_due("a", at(10), HOLD, limit);
+    let first: Vec<_> = due(2).await.unwrap().iter().map(|lease| lease.row.sandbox.id).collect();
+    assert_eq!(first, [ids[1], ids[2]]);
+    let second: Vec<_> = due(10).await.unwrap().iter().map(|lease| lease.row.sandbox.id).collect();
+    assert_eq!(second, [ids[0]], "what is held does not come again, not even to its holder");
+    assert!(due(10).await.unwrap().is_empty());
+    subject.store.release(ids[1], "a").await.unwrap();
+    assert_eq!(due(10).await.unwrap().len(), 1);
+}
+
+pub async fn due_rows_are_shared_out_among_processes(subject: &Subject) {
+    for n in 0..20 {
+        subject.store.create(new(subject.owners[0], &format!("P{n}"), at(0))).await.unwrap();
+    }
+    let taken = at_once((0..10).map(|n| {
+        let store = if n % 2 == 0 { subject.store.clone() } else { subject.other.clone() };
+        async move { store.lease_due(&format!("holder {n}"), at(1), HOLD, 4).await.unwrap() }
+    }))
+    .await;
+    let mut ids: Vec<_> = taken.iter().flatten().map(|lease| lease.row.sandbox.id).collect();
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "no row was leased twice");
+    while let Some(lease) = subject.store.lease_due("last", at(1), HOLD, 1).await.unwrap().pop() {
+        ids.push(lease.row.sandbox.id);
+    }
+    assert_eq!(ids.len(), 20, "and none was left out");
+}
+
+pub async fn a_pass_is_stored_whole(subject: &Subject) {
+    let row = made(subject).await;
+    let lease = leased(subject, row.sandbox.id, "a", at(0)).await;
+    let pass = pass(1);
+    let version = subject.store.record(row.sandbox.id, "a", lease.row.sandbox.version, &pass, at(2)).await.unwrap().unwrap();
+    let now = read(subject, row.project.id).await.sandbox;
+    assert_eq!(now.version, version);
+    assert!(version > row.sandbox.version);
+    assert_eq!((&now.observed, &now.cause, &now.last_error), (&pass.observed, &pass.cause, &pass.last_error));
+    assert_eq!((now.failures, now.wake_at, now.changed_at), (3, Some(at(90)), at(2)));
+    assert_eq!((now.desired, now.generation, now.asked_at), (Desired::Running, 1, at(0)), "intent is not reconcile's");
+
+    let cleared = Pass { cause: None, last_error: None, failures: 0, wake_at: None, ..pass };
+    let again = subject.store.record(row.sandbox.id, "a", version, &cleared, at(3)).await.unwrap().unwrap();
+    let now = read(subject, row.project.id).await.sandbox;
+    assert_eq!((now.version, now.cause, now.last_error, now.failures, now.wake_at), (again, None, None, 0, None));
+}
+
+pub async fn a_pass_that_changes_nothing_writes_nothing(subject: &Subject) {
+    let row = made(subject).await;
+    let id = row.sandbox.id;
+    let version = leased(subject, id, "a", at(0)).await.row.sandbox.version;
+    let version = subject.store.record(id, "a", version, &pass(1), at(2)).await.unwrap().unwrap();
+    let before = read(subject, row.project.id).await;
+    assert_eq!(subject.store.record(id, "a", version, &pass(1), at(3)).await.unwrap(), Some(version));
+    assert_eq!(plain(&read(subject, row.project.id).await), plain(&before));
+
+    let unseen = Pass { failures: 4, wake_at: Some(at(91)), ..pass(1) };
+    let next = subject.store.record(id, "a", version, &unseen, at(4)).await.unwrap().unwrap();
+    let after = read(subject, row.project.id).await.sandbox;
+    assert!(next > version);
+    assert_eq!((after.failures, after.changed_at), (4, at(2)), "no viewer sees that");
+}
+
+pub async fn a_pass_without_version_or_lease_is_not_stored(subject: &Subject) {
+    let row = made(subject).await;
+    let id = row.sandbox.id;
+    let version = leased(subject, id, "a", at(0)).await.row.sandbox.version;
+    let record = async |holder: &str, version, now| subject.store.record(id, holder, version, &pass(1), now).await.unwrap();
+    assert_eq!(record("a", version + 1, at(1)).await, None);
+    assert_eq!(record("a", version - 1, at(1)).await, None);
+    assert_eq!(record("b", version, at(1)).await, None);
+    assert_eq!(record("a", version, at(30)).await, None, "the lease is over");
+    asked(subject, row.project.id, Ask::Stop, at(2)).await;
+    assert_eq!(record("a", version, at(3)).await, None, "an ask came in between");
+    let fresh = leased(subject, id, "a", at(4)).await.row.sandbox.version;
+    assert!(record("a", fresh, at(5)).await.is_some());
+    subject.store.release(id, "a").await.unwrap();
+    assert_eq!(record("a", now_version(subject, row.project.id).await, at(6)).await, None, "the lease was given back");
+    assert_eq!(subject.store.record(SandboxId(Uuid::new_v4()), "a", 1, &pass(1), at(1)).await.unwrap(), None);
+}
+
+pub async fn the_next_wake_is_past_the_lease(subject: &Subject) {
+    assert_eq!(subject.store.next_wake().await.unwrap(), None);
+    let first = subject.store.create(new(subject.owners[0], "First", at(1))).await.unwrap().0;
+    subject.store.create(new(subject.owners[0], "Second", at(40))).await.unwrap();
+    assert_eq!(subject.other.next_wake().await.unwrap(), Some(at(1)));
+    leased(subject, first.sandbox.id, "a", at(2)).await;
+    assert_eq!(subject.other.next_wake().await.unwrap(), Some(at(32)));
+    leased(subject, first.sandbox.id, "a", at(20)).await;
+    assert_eq!(subject.other.next_wake().await.unwrap(), Some(at(40)));
+}
+
+pub async fn a_deleted_project_is_buried_by_its_holder_alone(subject: &Subject) {
+    let row = made(subject).await;
+    let (id, now) = (row.sandbox.id, at(2));
+    let version = leased(subject, id, "a", at(0)).await.row.sandbox.version;
+    assert!(!subject.store.bury(id, "a", version, now).await.unwrap(), "nobody asked for its deletion");
+    subject.store.delete(subject.owners[0], row.project.id, at(1)).await.unwrap();
+    assert!(!subject.store.bury(id, "a", version, now).await.unwrap(), "the version is of before");
+    let version = leased(subject, id, "a", at(1)).await.row.sandbox.version;
+    assert!(!subject.store.bury(id, "b", version, now).await.unwrap(), "not the holder");
+    assert!(!subject.store.bury(id, "a", version, at(31)).await.unwrap(), "the lease is over");
+    assert!(subject.store.project(subject.owners[0], row.project.id).await.unwrap().is_some());
+    assert!(subject.store.bury(id, "a", version, now).await.unwrap());
+    assert!(!subject.store.bury(id, "a", version, now).await.unwrap(), "it is done");
+}
+
+pub async fn a_buried_project_is_gone_with_everything(subject: &Subject) {
+    let owner = subject.owners[0];
+    let with_key = || NewProjectRow { key: Some("key".into()), ..new(owner, "A project", at(0)) };
+    let (row, _) = subject.store.create(with_key()).await.unwrap();
+    subject.store.delete(owner, row.project.id, at(1)).await.unwrap();
+    let version = leased(subject, row.sandbox.id, "a", at(1)).await.row.sandbox.version;
+    assert!(subject.store.bury(row.sandbox.id, "a", version, at(2)).await.unwrap());
+
+    let store = &subject.other;
+    assert!(store.project(owner, row.project.id).await.unwrap().is_none());
+    assert!(store.by_name(&row.sandbox.name).await.unwrap().is_none());
+    assert!(store.env(owner, row.project.id).await.unwrap().is_none());
+    assert!(store.all().await.unwrap().is_empty());
+    assert_eq!(store.next_wake().await.unwrap(), None);
+    assert!(store.lease(row.sandbox.id, "a", at(3), HOLD).await.unwrap().is_none());
+    assert_eq!(store.record(row.sandbox.id, "a", version, &pass(1), at(3)).await.unwrap(), None);
+    let (again, fresh) = store.create(with_key()).await.unwrap();
+    assert!(fresh, "its key is free");
+    assert_eq!(again.project.slug, row.project.slug, "and so is its slug");
+}
+
+pub async fn changes_are_heard_here_and_elsewhere(subject: &Subject) {
+    let owner = subject.owners[0];
+    for listener in [&subject.store, &subject.other] {
+        let mut changes = listener.changes();
+        let row = subject.store.create(new(owner, "A project", at(0))).await.unwrap().0;
+        let (id, sandbox) = (row.project.id, row.sandbox.id);
+        assert_eq!(heard(&mut changes).await, change(&row), "created");
+        subject.store.update(owner, id, Some("Renamed".parse().unwrap()), None, at(1)).await.unwrap();
+        assert_eq!(heard(&mut changes).await, change(&row), "renamed");
+        subject.store.change_env(owner, id, env(&[("A", "1")]), vec![], at(1)).await.unwrap().unwrap().unwrap();
+        assert_eq!(heard(&mut changes).await, change(&row), "variables");
+        asked(subject, id, Ask::Stop, at(2)).await;
+        assert_eq!(heard(&mut changes).await, change(&row), "asked");
+        let version = leased(subject, sandbox, "a", at(2)).await.row.sandbox.version;
+        subject.store.record(sandbox, "a", version, &pass(2), at(3)).await.unwrap().unwrap();
+        assert_eq!(heard(&mut changes).await, change(&row), "observed");
+        subject.store.delete(owner, id, at(4)).await.unwrap();
+        assert_eq!(heard(&mut changes).await, change(&row), "deleting");
+        let version = leased(subject, sandbox, "a", at(4)).await.row.sandbox.version;
+        // A statement that tells twice of one row may be heard twice.
+        while changes.next().now_or_never().is_some() {}
+        assert!(subject.store.bury(sandbox, "a", version, at(5)).await.unwrap());
+        assert_eq!(heard(&mut changes).await, change(&row), "buried");
+    }
+}
+
+pub async fn what_no_viewer_sees_tells_nobody(subject: &Subject) {
+    let row = made(subject).await;
+    let id = row.sandbox.id;
+    let version = leased(subject, id, "a", at(0)).await.row.sandbox.version;
+    let version = subject.store.record(id, "a", version, &pass(1), at(1)).await.unwrap().unwrap();
+    let marker = subject.store.create(new(subject.owners[1], "First marker", at(2))).await.unwrap().0;
+    let mut changes = subject.store.changes();
+    // What was notified before may still be on its way: the marker's change is the last of it.
+    asked(subject, row.project.id, Ask::Start, at(2)).await;
+    subject.store.record(id, "a", version, &pass(1), at(3)).await.unwrap().unwrap();
+    let unseen = Pass { failures: 9, last_error: None, wake_at: None, ..pass(1) };
+    subject.store.record(id, "a", version, &unseen, at(4)).await.unwrap().unwrap();
+    leased(subject, id, "a", at(5)).await;
+    subject.store.release(id, "a").await.unwrap();
+    subject.store.update(subject.owners[0], row.project.id, Some(row.project.name.clone()), None, at(6)).await.unwrap();
+    let last = subject.store.create(new(subject.owners[1], "Last marker", at(7))).await.unwrap().0;
+    let mut told = Vec::new();
+    while told.last() != Some(&change(&last)) {
+        told.push(heard(&mut changes).await);
+    }
+    told.retain(|told| *told != change(&marker) && *told != change(&last));
+    // The record before the stream was made may be among them once; nothing after it is.
+    assert!(told.len() <= 1, "{told:?}");
+}
+
+pub async fn two_streams_hear_the_same(subject: &Subject) {
+    let mut streams = [subject.store.changes(), subject.store.changes(), subject.other.changes()];
+    let row = made(subject).await;
+    for changes in &mut streams {
+        assert_eq!(heard(changes).await, change(&row));
+    }
+}

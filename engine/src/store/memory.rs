@@ -446,3 +446,38 @@ impl Store for MemoryStore {
 fn plain(env: &intent::Env) -> BTreeMap<EnvKey, SecretString> {
     env.iter().map(|(key, (value, _))| (key.clone(), value.clone())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract::Subject;
+    use std::sync::Arc;
+
+    async fn subject() -> Option<Subject> {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let owners = [1, 2].map(|n| UserId(Uuid::from_u128(n)));
+        Some(Subject { other: store.clone(), store, owners })
+    }
+
+    crate::store_contract!(subject);
+
+    #[tokio::test]
+    async fn a_receiver_that_falls_behind_is_told_by_the_streams_end() {
+        let store = MemoryStore::new();
+        let mut changes = store.changes();
+        let changed = Changed { owner: UserId(Uuid::nil()), project: ProjectId(Uuid::nil()), sandbox: SandboxId(Uuid::nil()) };
+        for _ in 0..=CHANGES {
+            store.changes.send(changed).unwrap();
+        }
+        assert_eq!(changes.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_says_so() {
+        let store = MemoryStore::new();
+        store.set_away(true);
+        assert!(matches!(store.all().await, Err(StoreError::Away(_))));
+        store.set_away(false);
+        assert!(store.all().await.unwrap().is_empty());
+    }
+}

@@ -9,6 +9,7 @@ pub mod contract;
 pub mod intent;
 pub mod memory;
 pub mod postgres;
+pub(crate) mod time;
 
 use futures::stream::BoxStream;
 use jiff::Timestamp;

@@ -1,0 +1,142 @@
+//! Changes as they come: one connection that listens, and a channel to whoever asked.
+
+use super::error::while_doing;
+use crate::store::{Changed, StoreError};
+use futures::stream::{BoxStream, StreamExt as _};
+use model::{ProjectId, SandboxId, UserId};
+use sqlx::{
+    PgPool,
+    postgres::{PgListener, PgNotification},
+};
+use std::time::Duration;
+use tokio::{
+    sync::broadcast,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_stream::wrappers::BroadcastStream;
+use tracing::{debug, info, warn};
+
+/// What migrations/0003 notifies on.
+const CHANNEL: &str = "sandbox";
+
+/// How many changes a receiver may be behind before its stream ends: some seconds of a busy
+/// installation.
+const CHANGES: usize = 4096;
+
+/// How often the connection is tried when nothing comes. A peer that vanished without a word is
+/// noticed by this alone.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long an answer to the heartbeat may take.
+const HEARTBEAT_ANSWER: Duration = Duration::from_secs(5);
+
+/// The longest pause between two tries to listen again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Copy)]
+enum Heard {
+    Change(Changed),
+    /// Changes were missed while nobody listened: read everything again.
+    Gap,
+}
+
+/// The task that listens; ends with the last store that uses it.
+#[derive(Debug)]
+pub(super) struct Listener {
+    heard: broadcast::Sender<Heard>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Listener {
+    /// Listens from before this returns.
+    pub(super) async fn start(pool: PgPool) -> Result<Self, StoreError> {
+        let connection = listen(&pool).await.map_err(while_doing("listen for changes"))?;
+        let heard = broadcast::channel(CHANGES).0;
+        let task = tokio::spawn(run(pool, connection, heard.clone()));
+        Ok(Self { heard, task })
+    }
+
+    pub(super) fn subscribe(&self) -> BoxStream<'static, Changed> {
+        BroadcastStream::new(self.heard.subscribe())
+            .map(|heard| match heard {
+                Ok(Heard::Change(changed)) => Some(changed),
+                Ok(Heard::Gap) | Err(_) => None,
+            })
+            .take_while(|changed| std::future::ready(changed.is_some()))
+            .filter_map(std::future::ready)
+            .boxed()
+    }
+}
+
+async fn listen(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.eager_reconnect(false);
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
+}
+
+async fn run(pool: PgPool, mut connection: PgListener, heard: broadcast::Sender<Heard>) {
+    loop {
+        let why = hear(&mut connection, &heard).await;
+        drop(connection);
+        if pool.is_closed() {
+            return;
+        }
+        warn!("stopped hearing of changes, listening again: {why}");
+        connection = listen_again(&pool).await;
+        info!("hearing of changes again");
+        // Only now: what a receiver reads after this, no change can slip past.
+        let _ = heard.send(Heard::Gap);
+    }
+}
+
+async fn listen_again(pool: &PgPool) -> PgListener {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match listen(pool).await {
+            Ok(connection) => return connection,
+            Err(error) => debug!("failed to listen: {error}"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Passes on what comes, until the connection is lost; why it was.
+async fn hear(connection: &mut PgListener, heard: &broadcast::Sender<Heard>) -> String {
+    let mut heartbeat = interval(HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat.reset();
+    loop {
+        let next = tokio::select! {
+            next = connection.try_recv() => Some(next),
+            _ = heartbeat.tick() => None,
+        };
+        match next {
+            Some(Ok(Some(notification))) => match parse(&notification) {
+                Some(changed) => drop(heard.send(Heard::Change(changed))),
+                None => warn!("failed to read a change: {:?}", notification.payload()),
+            },
+            Some(Ok(None)) => return "the connection was lost".to_owned(),
+            Some(Err(error)) => return error.to_string(),
+            None => match timeout(HEARTBEAT_ANSWER, sqlx::query("SELECT 1").execute(&mut *connection)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return error.to_string(),
+                Err(_) => return "no answer to a heartbeat".to_owned(),
+            },
+        }
+    }
+}
+
+fn parse(notification: &PgNotification) -> Option<Changed> {
+    let mut ids = notification.payload().split(',').map(str::parse);
+    let (owner, project, sandbox) = (ids.next()?.ok()?, ids.next()?.ok()?, ids.next()?.ok()?);
+    Some(Changed { owner: UserId(owner), project: ProjectId(project), sandbox: SandboxId(sandbox) })
+}

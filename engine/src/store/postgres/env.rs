@@ -1,0 +1,140 @@
+//! A project's variables, each value sealed by itself.
+
+use super::{
+    PgStore,
+    error::{Because as _, sealed, while_doing},
+};
+use crate::{
+    secrets::Place,
+    store::{ProjectAndSandbox, StoreError, intent, time::Time},
+};
+use jiff::Timestamp;
+use model::{
+    ProjectId, UserId,
+    env::{EnvError, EnvKey},
+};
+use secrecy::SecretString;
+use sqlx::PgConnection;
+use std::collections::BTreeMap;
+
+/// The row's id of a sealed value.
+fn row_id(project: ProjectId, key: &str) -> String {
+    format!("{project}/{key}")
+}
+
+fn value_place(row: &str) -> Place<'_> {
+    Place { table: "project_env", column: "value", row }
+}
+
+impl PgStore {
+    pub(super) async fn read_env(&self, owner: UserId, id: ProjectId) -> Result<Option<intent::Env>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT e.key AS "key?", e.value AS "value?", e.updated_at AS "updated_at?: Time"
+            FROM projects p LEFT JOIN project_env e ON e.project_id = p.id WHERE p.owner_id = $1 AND p.id = $2"#,
+            owner.0,
+            id.0
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(while_doing("read a project's variables"))?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let rows = rows.into_iter().filter_map(|row| Some((row.key?, row.value?, row.updated_at?)));
+        self.open_all(id, rows).map(Some)
+    }
+
+    /// The variables of a project whose row is locked.
+    pub(super) async fn env_of(&self, connection: &mut PgConnection, id: ProjectId) -> Result<intent::Env, StoreError> {
+        let rows =
+            sqlx::query!(r#"SELECT key, value, updated_at AS "updated_at: Time" FROM project_env WHERE project_id = $1"#, id.0)
+                .fetch_all(connection)
+                .await
+                .map_err(while_doing("read a project's variables"))?;
+        self.open_all(id, rows.into_iter().map(|row| (row.key, row.value, row.updated_at)))
+    }
+
+    /// A name that was reserved since is left out.
+    fn open_all(&self, id: ProjectId, rows: impl Iterator<Item = (String, Vec<u8>, Time)>) -> Result<intent::Env, StoreError> {
+        let mut env = BTreeMap::new();
+        for (key, value, updated_at) in rows {
+            let value =
+                self.vault.open_text(value_place(&row_id(id, &key)), &value).map_err(sealed("open a project's variable"))?;
+            if let Ok(key) = key.parse::<EnvKey>() {
+                env.insert(key, (value, updated_at.0));
+            }
+        }
+        Ok(env)
+    }
+
+    pub(super) async fn upsert_env(
+        &self,
+        connection: &mut PgConnection,
+        id: ProjectId,
+        set: &BTreeMap<EnvKey, SecretString>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut keys = Vec::with_capacity(set.len());
+        let mut values = Vec::with_capacity(set.len());
+        for (key, value) in set {
+            let place = row_id(id, key.as_str());
+            values.push(self.vault.seal_text(value_place(&place), value).map_err(sealed("seal a project's variable"))?);
+            keys.push(key.to_string());
+        }
+        sqlx::query!(
+            "INSERT INTO project_env (project_id, key, value, updated_at)
+            SELECT $1, key, value, $4 FROM UNNEST($2::text[], $3::bytea[]) AS fresh (key, value)
+            ON CONFLICT ON CONSTRAINT project_env_pkey DO UPDATE SET value = EXCLUDED.value, updated_at = EXCLUDED.updated_at",
+            id.0,
+            &keys,
+            &values,
+            Time(now) as _
+        )
+        .execute(connection)
+        .await
+        .map_err(while_doing("store a project's variables"))?;
+        Ok(())
+    }
+
+    pub(super) async fn write_env(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        set: BTreeMap<EnvKey, SecretString>,
+        remove: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Option<Result<ProjectAndSandbox, EnvError>>, StoreError> {
+        let doing = while_doing("change a project's variables");
+        let mut transaction = self.pool.begin().await.map_err(&doing)?;
+        let Some(mut row) = self.lock_project(&mut transaction, owner, id).await? else { return Ok(None) };
+        let current = self.env_of(&mut transaction, id).await?;
+        let delta = match intent::change_env(&current, set, &remove) {
+            Ok(delta) if delta.is_empty() => return Ok(Some(Ok(row))),
+            Ok(delta) => delta,
+            Err(error) => return Ok(Some(Err(error))),
+        };
+        if !delta.removed.is_empty() {
+            let removed: Vec<String> = delta.removed.iter().map(EnvKey::to_string).collect();
+            sqlx::query!("DELETE FROM project_env WHERE project_id = $1 AND key = ANY($2)", id.0, &removed)
+                .execute(&mut *transaction)
+                .await
+                .map_err(&doing)?;
+        }
+        if !delta.set.is_empty() {
+            self.upsert_env(&mut transaction, id, &delta.set, now).await.because("change a project's variables")?;
+        }
+        row.project.env_revision += 1;
+        row.project.updated_at = now;
+        sqlx::query!(
+            "UPDATE projects SET env_revision = $2, updated_at = $3 WHERE id = $1",
+            id.0,
+            row.project.env_revision,
+            Time(now) as _
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(&doing)?;
+        transaction.commit().await.map_err(&doing)?;
+        Ok(Some(Ok(row)))
+    }
+}

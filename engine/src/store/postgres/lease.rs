@@ -1,0 +1,141 @@
+//! Reconcile's side: leases, and the facts that their holders find.
+
+use super::{
+    PgStore,
+    error::while_doing,
+    row::{joined, read_all},
+};
+use crate::store::{Leased, Pass, StoreError, time::Time};
+use jiff::Timestamp;
+use model::{Cause, Observed, SandboxId, stage::after};
+use sqlx::types::{Json, Uuid};
+use std::time::Duration;
+
+impl PgStore {
+    pub(super) async fn take_due(
+        &self,
+        holder: &str,
+        now: Timestamp,
+        hold: Duration,
+        limit: usize,
+    ) -> Result<Vec<Leased>, StoreError> {
+        let until = after(now, hold);
+        // MATERIALIZED: the inner query locks, and must run once.
+        let ids = sqlx::query_scalar!(
+            "WITH due AS MATERIALIZED (
+                SELECT id FROM sandboxes WHERE wake_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)
+                ORDER BY wake_at, id LIMIT $4 FOR UPDATE SKIP LOCKED
+            )
+            UPDATE sandboxes SET lease_holder = $1, lease_until = $2 FROM due WHERE sandboxes.id = due.id
+            RETURNING sandboxes.id",
+            holder,
+            Time(until) as _,
+            Time(now) as _,
+            i64::try_from(limit).unwrap_or(i64::MAX)
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(while_doing("lease the rows that are due"))?;
+        if ids.is_empty() { Ok(Vec::new()) } else { self.read_leased(&ids, holder, until).await }
+    }
+
+    pub(super) async fn take(
+        &self,
+        id: SandboxId,
+        holder: &str,
+        now: Timestamp,
+        hold: Duration,
+    ) -> Result<Option<Leased>, StoreError> {
+        let until = after(now, hold);
+        let taken = sqlx::query_scalar!(
+            "UPDATE sandboxes SET lease_holder = $2, lease_until = $3
+            WHERE id = $1 AND (lease_until IS NULL OR lease_until <= $4 OR lease_holder = $2)
+            RETURNING id",
+            id.0,
+            holder,
+            Time(until) as _,
+            Time(now) as _
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(while_doing("lease a row"))?;
+        match taken {
+            Some(id) => Ok(self.read_leased(&[id], holder, until).await?.pop()),
+            None => Ok(None),
+        }
+    }
+
+    /// The rows of leases just taken. Read after, not with, the taking: that statement sees projects
+    /// as they were when it began, and a row that was asked for deletion in between would look as if
+    /// nobody had. What changes after this read changes the version, too.
+    async fn read_leased(&self, ids: &[Uuid], holder: &str, until: Timestamp) -> Result<Vec<Leased>, StoreError> {
+        let rows = joined!("WHERE s.id = ANY($1) AND s.lease_holder = $2 ORDER BY s.wake_at, s.id", ids, holder)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(while_doing("read the leased rows"))?;
+        let rows = read_all(rows, &self.vault)?;
+        Ok(rows.into_iter().map(|row| Leased { row, until }).collect())
+    }
+
+    pub(super) async fn write_pass(
+        &self,
+        id: SandboxId,
+        holder: &str,
+        version: i64,
+        pass: &Pass,
+        now: Timestamp,
+    ) -> Result<Option<i64>, StoreError> {
+        // `held` locks nothing, so that a pass that changes nothing writes nothing, not even a lock;
+        // the UPDATE compares again.
+        let version = sqlx::query_scalar!(
+            r#"WITH held AS (
+                SELECT id, (observed, cause) IS DISTINCT FROM ($5::jsonb, $6::jsonb) AS seen,
+                    (last_error, failures, wake_at) IS DISTINCT FROM ($7::text, $8::integer, $9::timestamptz) AS unseen
+                FROM sandboxes WHERE id = $1 AND lease_holder = $2 AND version = $3 AND lease_until > $4
+            ), written AS (
+                UPDATE sandboxes s SET observed = $5, cause = $6, last_error = $7, failures = $8, wake_at = $9,
+                    version = s.version + 1, changed_at = CASE WHEN held.seen THEN $4 ELSE s.changed_at END
+                FROM held
+                WHERE s.id = held.id AND s.lease_holder = $2 AND s.version = $3 AND s.lease_until > $4 AND (held.seen OR held.unseen)
+                RETURNING s.version
+            )
+            SELECT CASE WHEN seen OR unseen THEN (SELECT version FROM written) ELSE $3 END AS version FROM held"#,
+            id.0,
+            holder,
+            version,
+            Time(now) as _,
+            Json(&pass.observed) as Json<&Observed>,
+            pass.cause.as_ref().map(Json) as Option<Json<&Cause>>,
+            pass.last_error,
+            i32::try_from(pass.failures).unwrap_or(i32::MAX),
+            pass.wake_at.map(Time) as _
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(while_doing("store what a pass found"))?;
+        Ok(version.flatten())
+    }
+
+    pub(super) async fn give_back(&self, id: SandboxId, holder: &str) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE sandboxes SET lease_holder = NULL, lease_until = NULL WHERE id = $1 AND lease_holder = $2",
+            id.0,
+            holder
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(while_doing("give a lease back"))?;
+        Ok(())
+    }
+
+    pub(super) async fn read_next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+        // GREATEST passes over NULLs.
+        let next = sqlx::query_scalar!(
+            r#"SELECT min(GREATEST(wake_at, lease_until)) AS "next: Time" FROM sandboxes WHERE wake_at IS NOT NULL"#
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(while_doing("read when the next row is due"))?;
+        Ok(next.map(|time| time.0))
+    }
+}

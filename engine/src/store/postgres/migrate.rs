@@ -1,0 +1,134 @@
+//! The tables' shape, brought up to date at start.
+
+use super::error::is_away;
+use sqlx::{Connection as _, PgConnection, PgPool, migrate::MigrateError};
+
+/// Ours, and nobody's else: a database with sqlx's own default may be some app's.
+const TABLE: &str = "fullstack_agent_migrations";
+
+/// Held while migrating; any number will do that is always the same. "fsa" in ASCII.
+const LOCK: i64 = 0x66_73_61;
+
+/// The oldest PostgreSQL that the tests run on is 15; 14 has everything that is used.
+const OLDEST: i32 = 140_000;
+
+/// Why the database cannot be used. The text is for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// It is away.
+    #[error("The control plane's database does not answer. Check that PostgreSQL runs, and FSA_DATABASE_URL where it is set.")]
+    Away(#[source] sqlx::Error),
+    /// Too old a server.
+    #[error("The control plane's database is PostgreSQL {found}; FullStack Agent needs 14 or newer.")]
+    OldServer {
+        /// Its version, as it says it.
+        found: String,
+    },
+    /// Somebody else's database.
+    #[error(
+        "The database `{database}` is not empty, and its tables are not FullStack Agent's. Nothing was changed. Give it a database of its own: `createdb fullstack_agent`, and name that one in FSA_DATABASE_URL."
+    )]
+    NotOurs {
+        /// Its name.
+        database: String,
+    },
+    /// Written by a newer version.
+    #[error(
+        "The database `{database}` was written by a newer version of FullStack Agent (migration {found}; this one knows {known}). Nothing was changed. Start that version, or restore a backup from before the upgrade."
+    )]
+    Newer {
+        /// Its name.
+        database: String,
+        /// The newest migration in it.
+        found: i64,
+        /// The newest that this program has.
+        known: i64,
+    },
+    /// A migration that was applied is not the one that this program has.
+    #[error(
+        "The database `{database}` was written by another build of FullStack Agent: its migration {version} is not this one's. Start that build, or give this one a database of its own."
+    )]
+    Differs {
+        /// Its name.
+        database: String,
+        /// Which.
+        version: i64,
+    },
+    /// The rest.
+    #[error("The tables of the control plane's database could not be brought up to date.")]
+    Failed(#[source] anyhow::Error),
+}
+
+/// Brings the tables up to date, one process at a time.
+///
+/// # Errors
+/// The database is away, too old, not ours, or newer than this program: then it is as it was.
+pub async fn migrate(pool: &PgPool) -> Result<(), MigrationError> {
+    // A connection of its own, closed at the end: the lock goes with it, whatever happens.
+    let mut connection = pool.acquire().await.map_err(failed)?.detach();
+    let done = run(&mut connection).await;
+    let _ = connection.close().await;
+    done
+}
+
+/// The newest migration that this program has.
+#[must_use]
+pub fn newest() -> i64 {
+    migrator().iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+fn migrator() -> sqlx::migrate::Migrator {
+    let mut migrator = sqlx::migrate!("../migrations");
+    migrator.dangerous_set_table_name(TABLE);
+    migrator.set_locking(false);
+    migrator
+}
+
+async fn run(connection: &mut PgConnection) -> Result<(), MigrationError> {
+    // The pool's limit is for requests; a migration may take its time, and so may waiting for one.
+    sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await.map_err(failed)?;
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut *connection).await.map_err(failed)?;
+    let (database, version, found): (String, i32, String) = sqlx::query_as(
+        "SELECT current_database()::text, current_setting('server_version_num')::integer, current_setting('server_version')",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(failed)?;
+    if version < OLDEST {
+        return Err(MigrationError::OldServer { found });
+    }
+    let (ours, foreign): (bool, bool) = sqlx::query_as(
+        "SELECT to_regclass($1) IS NOT NULL, EXISTS (
+            SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+                AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+        )",
+    )
+    .bind(TABLE)
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(failed)?;
+    if foreign && !ours {
+        return Err(MigrationError::NotOurs { database });
+    }
+    if ours {
+        let newest_there: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM fullstack_agent_migrations")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        if let Some(found) = newest_there.filter(|found| *found > newest()) {
+            return Err(MigrationError::Newer { database, found, known: newest() });
+        }
+    }
+    migrator().run_direct(None, connection, false).await.map_err(|error| match error {
+        MigrateError::VersionMismatch(version) | MigrateError::VersionMissing(version) => {
+            MigrationError::Differs { database, version }
+        }
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
+        error => MigrationError::Failed(error.into()),
+    })
+}
+
+fn failed(error: sqlx::Error) -> MigrationError {
+    if is_away(&error) { MigrationError::Away(error) } else { MigrationError::Failed(error.into()) }
+}

@@ -1,0 +1,149 @@
+//! The one join that projects and sandboxes are read by.
+
+use super::error::{sealed, unreadable};
+use crate::{
+    secrets::{Place, Vault},
+    store::{DatabaseRow, ProjectAndSandbox, ProjectRow, SandboxRow, StoreError, time::Time},
+};
+use model::{Cause, Observed, ProjectId, SandboxId, Slug, UserId, env::EnvKey};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::types::{Json, Uuid};
+use std::collections::BTreeMap;
+
+/// A row of the join, as it comes.
+pub(super) struct Joined {
+    pub project_id: Uuid,
+    pub owner_id: Uuid,
+    pub project_name: String,
+    pub slug: String,
+    pub project_preset: String,
+    pub project_env_revision: i64,
+    pub created_at: Time,
+    pub updated_at: Time,
+    pub deleting_since: Option<Time>,
+    pub database_role: Option<String>,
+    pub database_name: Option<String>,
+    pub database_password: Option<Vec<u8>>,
+    pub sandbox_id: Uuid,
+    pub sandbox_name: String,
+    pub desired: String,
+    pub generation: i64,
+    pub asked_at: Time,
+    pub restart_count: i64,
+    pub preset: String,
+    pub env: Vec<u8>,
+    pub env_revision: i64,
+    pub agent_token: Vec<u8>,
+    pub observed: Json<Observed>,
+    pub cause: Option<Json<Cause>>,
+    pub last_error: Option<String>,
+    pub failures: i32,
+    pub version: i64,
+    pub wake_at: Option<Time>,
+    pub changed_at: Time,
+}
+
+/// The query of [`Joined`] with what follows its FROM: `joined!("WHERE p.id = $1", id)`. `p` is the
+/// project, `d` its database, `s` the sandbox.
+macro_rules! joined {
+    ($rest:tt $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            $crate::store::postgres::row::Joined,
+            r#"
+            SELECT p.id AS project_id, p.owner_id, p.name AS project_name, p.slug, p.preset AS project_preset,
+                p.env_revision AS project_env_revision, p.created_at AS "created_at: Time",
+                p.updated_at AS "updated_at: Time", p.deleting_since AS "deleting_since: Time",
+                d.role AS "database_role?", d.name AS "database_name?", d.password AS "database_password?",
+                s.id AS sandbox_id, s.name AS sandbox_name, s.desired, s.generation, s.asked_at AS "asked_at: Time",
+                s.restart_count, s.preset, s.env, s.env_revision, s.agent_token,
+                s.observed AS "observed: Json<Observed>", s.cause AS "cause: Json<Cause>", s.last_error, s.failures,
+                s.version, s.wake_at AS "wake_at: Time", s.changed_at AS "changed_at: Time"
+            FROM sandboxes s JOIN projects p ON p.id = s.project_id LEFT JOIN databases d ON d.project_id = p.id
+            "# + $rest
+            $(, $argument)*
+        )
+    };
+}
+pub(super) use joined;
+
+impl Joined {
+    /// Opens what is sealed and reads what is written in words.
+    pub(super) fn read(self, vault: &Vault) -> Result<ProjectAndSandbox, StoreError> {
+        let project = ProjectId(self.project_id);
+        let sandbox = SandboxId(self.sandbox_id);
+        let database = match (self.database_role, self.database_name, self.database_password) {
+            (Some(role), Some(database), Some(password)) => {
+                let password = vault
+                    .open_text(password_place(&project.to_string()), &password)
+                    .map_err(sealed("open a database's password"))?;
+                Some(DatabaseRow { role, database, password })
+            }
+            _ => None,
+        };
+        let row = sandbox.to_string();
+        let project = ProjectRow {
+            id: project,
+            owner: UserId(self.owner_id),
+            name: self.project_name.parse().map_err(unreadable("read a project's name"))?,
+            slug: Slug::stored(self.slug),
+            preset: self.project_preset.parse().map_err(unreadable("read a project's size"))?,
+            env_revision: self.project_env_revision,
+            created_at: self.created_at.0,
+            updated_at: self.updated_at.0,
+            deleting_since: self.deleting_since.map(|time| time.0),
+            database,
+        };
+        let sandbox = SandboxRow {
+            id: sandbox,
+            project: project.id,
+            name: self.sandbox_name.parse().map_err(unreadable("read a sandbox's name"))?,
+            desired: self.desired.parse().map_err(unreadable("read a sandbox's intent"))?,
+            generation: self.generation,
+            asked_at: self.asked_at.0,
+            restart_count: self.restart_count,
+            preset: self.preset.parse().map_err(unreadable("read a sandbox's size"))?,
+            env: open_env(vault, &row, &self.env)?,
+            env_revision: self.env_revision,
+            agent_token: vault.open_text(token_place(&row), &self.agent_token).map_err(sealed("open an agent's token"))?,
+            observed: self.observed.0,
+            cause: self.cause.map(|cause| cause.0),
+            last_error: self.last_error,
+            failures: u32::try_from(self.failures).unwrap_or_default(),
+            version: self.version,
+            wake_at: self.wake_at.map(|time| time.0),
+            changed_at: self.changed_at.0,
+        };
+        Ok(ProjectAndSandbox { project, sandbox })
+    }
+}
+
+/// Reads all of them.
+pub(super) fn read_all(rows: Vec<Joined>, vault: &Vault) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+    rows.into_iter().map(|row| row.read(vault)).collect()
+}
+
+pub(super) fn password_place(project: &str) -> Place<'_> {
+    Place { table: "databases", column: "password", row: project }
+}
+
+pub(super) fn token_place(sandbox: &str) -> Place<'_> {
+    Place { table: "sandboxes", column: "agent_token", row: sandbox }
+}
+
+fn env_place(sandbox: &str) -> Place<'_> {
+    Place { table: "sandboxes", column: "env", row: sandbox }
+}
+
+/// A sandbox's frozen environment, as a JSON object, sealed as one.
+pub(super) fn seal_env(vault: &Vault, sandbox: &str, env: &BTreeMap<EnvKey, SecretString>) -> Result<Vec<u8>, StoreError> {
+    let plain: BTreeMap<&str, &str> = env.iter().map(|(key, value)| (key.as_str(), value.expose_secret())).collect();
+    let plain = serde_json::to_vec(&plain).map_err(unreadable("write a sandbox's environment"))?;
+    vault.seal(env_place(sandbox), &plain).map_err(sealed("seal a sandbox's environment"))
+}
+
+fn open_env(vault: &Vault, sandbox: &str, sealed_env: &[u8]) -> Result<BTreeMap<EnvKey, SecretString>, StoreError> {
+    let plain = vault.open(env_place(sandbox), sealed_env).map_err(sealed("open a sandbox's environment"))?;
+    let plain: BTreeMap<String, String> = serde_json::from_slice(&plain).map_err(unreadable("read a sandbox's environment"))?;
+    // A name that was reserved since is left out: the row must stay readable.
+    Ok(plain.into_iter().filter_map(|(key, value)| Some((key.parse().ok()?, SecretString::from(value)))).collect())
+}

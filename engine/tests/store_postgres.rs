@@ -1,0 +1,227 @@
+//! [`PgStore`] on a real PostgreSQL: the contract of every store, and what is its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use engine::{
+    secrets::Vault,
+    store::{
+        NewProjectRow, Store, StoreError,
+        contract::Subject,
+        postgres::{
+            PgStore,
+            installation::{self, InstallationError},
+            migrate::{self, MigrationError},
+            pool::pool,
+        },
+    },
+};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use model::{ProjectId, SandboxId, UserId, resources::Preset};
+use secrecy::SecretString;
+use sqlx::{AssertSqlSafe, PgPool};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use support::{aside, database, empty_database, vault};
+use uuid::Uuid;
+
+async fn user(pool: &PgPool) -> UserId {
+    let id = Uuid::new_v4();
+    sqlx::query("INSERT INTO users (id, name, created_at) VALUES ($1, 'Someone', now())").bind(id).execute(pool).await.unwrap();
+    UserId(id)
+}
+
+async fn subject() -> Option<Subject> {
+    let (options, pool) = database().await?;
+    let owners = [user(&pool).await, user(&pool).await];
+    let vault = vault();
+    let store = Arc::new(PgStore::start(pool, vault.clone()).await.unwrap());
+    let other = Arc::new(PgStore::start(self::pool(options, 8), vault).await.unwrap());
+    Some(Subject { store, other, owners })
+}
+
+engine::store_contract!(subject);
+
+fn new(owner: UserId, secret: &str) -> NewProjectRow {
+    NewProjectRow {
+        id: ProjectId(Uuid::new_v4()),
+        owner,
+        name: "A project".parse().unwrap(),
+        preset: Preset::Medium,
+        env: BTreeMap::from([("KEY".parse().unwrap(), SecretString::from(secret))]),
+        database: None,
+        sandbox: SandboxId(Uuid::new_v4()),
+        random: rand::random(),
+        agent_token: SecretString::from(secret),
+        key: None,
+        now: Timestamp::from_second(1_700_000_000).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn migrating_twice_and_at_once_is_migrating() {
+    let Some(options) = empty_database().await else { return };
+    let starts = (0..4).map(|_| {
+        let pool = pool(options.clone(), 2);
+        tokio::spawn(async move { migrate::migrate(&pool).await })
+    });
+    for start in futures::future::join_all(starts).await {
+        start.unwrap().unwrap();
+    }
+    migrate::migrate(&pool(options, 2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn somebody_elses_database_is_refused_and_left_as_it_was() {
+    let Some(options) = empty_database().await else { return };
+    let aside = aside(&options).await;
+    sqlx::raw_sql("CREATE SCHEMA app; CREATE TABLE app._sqlx_migrations (version bigint)").execute(&aside).await.unwrap();
+    let error = migrate::migrate(&pool(options, 2)).await.unwrap_err();
+    assert!(matches!(error, MigrationError::NotOurs { .. }), "{error:?}");
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'app')")
+        .fetch_one(&aside)
+        .await
+        .unwrap();
+    assert_eq!(tables, 1);
+}
+
+#[tokio::test]
+async fn a_newer_versions_database_is_refused() {
+    let Some((options, pool)) = database().await else { return };
+    sqlx::query(
+        "INSERT INTO fullstack_agent_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', true, '', 0)",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let error = migrate::migrate(&self::pool(options.clone(), 2)).await.unwrap_err();
+    assert!(matches!(error, MigrationError::Newer { found: 9999, .. }), "{error:?}");
+
+    sqlx::query("DELETE FROM fullstack_agent_migrations WHERE version = 9999").execute(&pool).await.unwrap();
+    sqlx::query("UPDATE fullstack_agent_migrations SET checksum = 'other' WHERE version = 1").execute(&pool).await.unwrap();
+    let error = migrate::migrate(&self::pool(options, 2)).await.unwrap_err();
+    assert!(matches!(error, MigrationError::Differs { version: 1, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_away() {
+    let options = sqlx::postgres::PgConnectOptions::new_without_pgpass().socket("/nowhere").username("nobody");
+    let error = migrate::migrate(&pool(options, 2)).await.unwrap_err();
+    assert!(matches!(error, MigrationError::Away(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_installation_is_made_once_and_needs_every_key() {
+    let Some((_, pool)) = database().await else { return };
+    let key = |digit: &str| digit.repeat(64);
+    let vault = |keys: &[String]| Vault::from_text(&SecretString::from(keys.join(",")), "the test").unwrap();
+    let (old, fresh) = (key("a"), key("b"));
+    let now = Timestamp::now();
+    let id = installation::open(&pool, &vault(&[old.clone()]), now).await.unwrap();
+    assert_eq!(installation::open(&pool, &vault(&[old.clone()]), now).await.unwrap(), id);
+    let lost = installation::open(&pool, &vault(&[fresh.clone()]), now).await.unwrap_err();
+    assert!(matches!(lost, InstallationError::UnknownKey(_)), "{lost:?}");
+
+    let rotated = Arc::new(vault(&[fresh.clone(), old.clone()]));
+    assert_eq!(installation::open(&pool, &rotated, now).await.unwrap(), id);
+    let owner = user(&pool).await;
+    PgStore::start(pool.clone(), rotated).await.unwrap().create(new(owner, "sealed with the new one")).await.unwrap();
+    let lost = installation::open(&pool, &vault(&[old]), now).await.unwrap_err();
+    assert!(matches!(lost, InstallationError::UnknownKey(_)), "{lost:?}");
+}
+
+#[tokio::test]
+async fn no_secret_is_readable_in_any_table() {
+    let Some((options, pool)) = database().await else { return };
+    let owner = user(&pool).await;
+    let store = PgStore::start(pool, vault()).await.unwrap();
+    let secret = "hunter2hunter2";
+    let database = engine::store::DatabaseRow { role: "r".into(), database: "d".into(), password: SecretString::from(secret) };
+    store.create(NewProjectRow { database: Some(database), ..new(owner, secret) }).await.unwrap();
+    let aside = aside(&options).await;
+    let tables: Vec<String> =
+        sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'").fetch_all(&aside).await.unwrap();
+    assert!(tables.len() > 10, "{tables:?}");
+    for table in tables {
+        let rows: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(format!("SELECT t::text FROM {table} t"))).fetch_all(&aside).await.unwrap();
+        for row in rows {
+            assert!(!row.contains(secret) && !row.contains(&hex::encode(secret)), "{table}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sealed_value_of_another_row_is_not_taken() {
+    let Some((_, pool)) = database().await else { return };
+    let owner = user(&pool).await;
+    let store = PgStore::start(pool.clone(), vault()).await.unwrap();
+    let first = store.create(new(owner, "first")).await.unwrap().0;
+    store.create(new(owner, "second")).await.unwrap();
+    sqlx::query("UPDATE sandboxes SET agent_token = (SELECT agent_token FROM sandboxes WHERE id <> $1) WHERE id = $1")
+        .bind(first.sandbox.id.0)
+        .execute(&pool)
+        .await
+        .unwrap();
+    let read = store.project(owner, first.project.id).await;
+    assert!(matches!(read, Err(StoreError::Broken(_))), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_lost_listener_listens_again_and_receivers_read_again() {
+    let Some((options, pool)) = database().await else { return };
+    let owner = user(&pool).await;
+    let store = PgStore::start(pool, vault()).await.unwrap();
+    let mut changes = store.changes();
+    let ended: i64 = sqlx::query_scalar(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    .fetch_one(&aside(&options).await)
+    .await
+    .unwrap();
+    assert!(ended > 0);
+    let end = tokio::time::timeout(Duration::from_secs(20), changes.next()).await.unwrap();
+    assert_eq!(end, None, "a gap ends the stream");
+    let mut changes = store.changes();
+    let row = store.create(new(owner, "s")).await.unwrap().0;
+    let next = tokio::time::timeout(Duration::from_secs(20), changes.next()).await.unwrap().unwrap();
+    assert_eq!(next.sandbox, row.sandbox.id);
+}
+
+#[tokio::test]
+async fn the_listener_ends_with_the_last_store() {
+    let Some((options, pool)) = database().await else { return };
+    let store = PgStore::start(pool.clone(), vault()).await.unwrap();
+    let listeners = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'")
+            .fetch_one(&aside(&options).await)
+            .await
+            .unwrap()
+    };
+    assert_eq!(listeners().await, 1);
+    drop(store);
+    tokio::time::timeout(Duration::from_secs(10), pool.close()).await.expect("nothing holds a connection");
+    assert_eq!(listeners().await, 0);
+}
+
+#[tokio::test]
+async fn a_store_whose_server_refuses_more_is_away() {
+    let Some((options, pool)) = database().await else { return };
+    let owner = user(&pool).await;
+    let store = PgStore::start(self::pool(options.clone(), 4), vault()).await.unwrap();
+    let name: String = sqlx::query_scalar("SELECT current_database()::text").fetch_one(&pool).await.unwrap();
+    pool.close().await;
+    let admin = aside(&support::server().unwrap()).await;
+    sqlx::raw_sql(AssertSqlSafe(format!("ALTER DATABASE {name} RENAME TO {name}_away"))).execute(&admin).await.unwrap_err();
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+        .bind(&name)
+        .execute(&admin)
+        .await
+        .unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"))).execute(&admin).await.unwrap();
+    let error = store.projects(owner).await.unwrap_err();
+    assert!(matches!(error, StoreError::Away(_)), "{error:?}");
+    sqlx::raw_sql(AssertSqlSafe(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"))).execute(&admin).await.unwrap();
+    assert!(store.projects(owner).await.unwrap().is_empty(), "it is back by itself");
+}

@@ -1,0 +1,121 @@
+//! A PostgreSQL for tests: the server that `FSA_TEST_DATABASE_URL` names (a superuser's URL), or a
+//! throw-away one that is started here; and a fresh database a test.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use sqlx::{
+    AssertSqlSafe, Connection as _, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use std::{
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+/// How a test reaches the server; `None`, said once, where there is none.
+pub fn server() -> Option<PgConnectOptions> {
+    static SERVER: OnceLock<Option<(PgConnectOptions, Option<Child>)>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| match std::env::var("FSA_TEST_DATABASE_URL") {
+        Ok(url) => Some((url.parse().expect("FSA_TEST_DATABASE_URL is a PostgreSQL URL"), None)),
+        Err(_) => match start() {
+            Some((options, child)) => Some((options, Some(child))),
+            None => {
+                println!("skipped: there is no PostgreSQL; set FSA_TEST_DATABASE_URL, or install its server programs");
+                None
+            }
+        },
+    });
+    server.as_ref().map(|(options, _)| options.clone())
+}
+
+/// A throw-away server in a folder of its own, which ends when this process does: its shell waits for
+/// the end of our side of a pipe.
+fn start() -> Option<(PgConnectOptions, Child)> {
+    let programs = programs()?;
+    let folder = std::env::temp_dir().join(format!("fsa-test-{}", std::process::id()));
+    std::fs::create_dir(&folder).ok()?;
+    let script = r#"
+        "$1/initdb" --no-sync -A trust -U postgres -D "$2/data" >"$2/log" 2>&1 || exit 1
+        "$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c max_connections=300 >>"$2/log" 2>&1 &
+        cat >/dev/null
+        kill -INT $!; wait $!; rm -rf "$2"
+    "#;
+    let mut command = Command::new("/bin/sh");
+    // PostgreSQL refuses to run as root.
+    if is_root() {
+        let user = postgres_user()?;
+        std::os::unix::fs::chown(&folder, Some(user.0), Some(user.1)).ok()?;
+        command.uid(user.0).gid(user.1);
+    }
+    let child =
+        command.args(["-c", script, "sh"]).arg(&programs).arg(&folder).current_dir("/").stdin(Stdio::piped()).spawn().ok()?;
+    let socket = folder.join(".s.PGSQL.5432");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        if Instant::now() > deadline {
+            panic!(
+                "the throw-away PostgreSQL did not start: {}",
+                std::fs::read_to_string(folder.join("log")).unwrap_or_default()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let options = PgConnectOptions::new_without_pgpass().socket(&folder).username("postgres").database("postgres");
+    Some((options, child))
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
+}
+
+fn postgres_user() -> Option<(u32, u32)> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = users.lines().find(|line| line.starts_with("postgres:"))?;
+    let mut fields = line.split(':').skip(2);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// The folder of `initdb` and `postgres`: on the PATH, or the newest of Debian's.
+fn programs() -> Option<PathBuf> {
+    let on_path = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    let mut debian: Vec<PathBuf> =
+        std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin")).collect();
+    debian.sort();
+    on_path.chain(debian.into_iter().rev()).find(|folder: &PathBuf| is_there(folder, "initdb") && is_there(folder, "postgres"))
+}
+
+fn is_there(folder: &Path, program: &str) -> bool {
+    folder.join(program).is_file()
+}
+
+/// An empty database.
+pub async fn empty_database() -> Option<PgConnectOptions> {
+    let server = server()?;
+    let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+    let mut admin = PgConnection::connect_with(&server).await.expect("connect to the test server");
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.expect("create a test database");
+    admin.close().await.expect("close");
+    Some(server.database(&name))
+}
+
+/// A pool on a fresh database with our tables.
+pub async fn database() -> Option<(PgConnectOptions, PgPool)> {
+    let options = empty_database().await?;
+    let pool = engine::store::postgres::pool::pool(options.clone(), 8);
+    engine::store::postgres::migrate::migrate(&pool).await.expect("migrate a test database");
+    Some((options, pool))
+}
+
+/// One connection, for looking and for meddling.
+pub async fn aside(options: &PgConnectOptions) -> PgPool {
+    PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await.expect("connect aside")
+}
+
+/// A vault of a key of its own.
+pub fn vault() -> std::sync::Arc<engine::secrets::Vault> {
+    let key = secrecy::SecretString::from(hex::encode(rand::random::<[u8; 32]>()));
+    std::sync::Arc::new(engine::secrets::Vault::from_text(&key, "the test").expect("a key"))
+}
