@@ -1,1 +1,519 @@
-//! To come.
+//! Who may enter: users, sign-in codes, sessions, API tokens, and the ways into previews. PostgreSQL's
+//! alone; no HTTP and no cookies in here.
+//!
+//! Secrets that are only ever compared (codes, tokens, cookies, session ids) are stored as their
+//! SHA-256: 256 random bits need no slower hash, and a copy of the tables opens nothing.
+//!
+//! ```text
+//!   sign-in code ──▶ session ──▶ preview code ──▶ preview session     each ends with what it came from
+//!        once                         once             one port of one sandbox
+//! ```
+
+use super::{
+    StoreError,
+    postgres::error::{OnConstraint as _, unreadable, while_doing},
+    time::Time,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use model::{
+    SandboxId, TokenId, UserId,
+    stage::after,
+    view::{NewToken, Scope, TokenView},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long a sign-in code works.
+pub const SIGN_IN_CODE_LIFE: Duration = Duration::from_secs(15 * 60);
+/// How long a preview code works: it is posted by the page that asked for it.
+pub const PREVIEW_CODE_LIFE: Duration = Duration::from_secs(60);
+/// How long a preview's cookie works: a day's work.
+pub const PREVIEW_SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+/// How long a code that is over is remembered, so that its visitor is told "used" or "expired" and not
+/// "unknown".
+const CODE_MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// What every API token begins with, so that scanners of repositories know it.
+pub const TOKEN_PREFIX: &str = "fsa_";
+
+/// Someone who signs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Their id.
+    pub id: UserId,
+    /// As pages name them.
+    pub name: String,
+}
+
+/// What became of a sign-in code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeUse {
+    /// It worked, this once.
+    Accepted(UserId),
+    /// It was used before.
+    Used,
+    /// It came too late.
+    Expired,
+    /// No such code was made, or long ago.
+    Unknown,
+}
+
+/// A session as tower-sessions keeps it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Its id, as in the cookie. Stored as a hash.
+    pub id: i128,
+    /// Who signed in with it, if anybody did.
+    pub user: Option<UserId>,
+    /// What the session layer keeps in it.
+    pub data: Vec<u8>,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl std::fmt::Debug for SessionRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionRow").field("user", &self.user).field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+/// Who came with an API token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenHolder {
+    /// Which token.
+    pub token: TokenId,
+    /// Whose.
+    pub user: UserId,
+    /// What it may do.
+    pub scope: Scope,
+}
+
+/// Users, and what lets them in. Clones share the pool.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    pool: PgPool,
+}
+
+impl Accounts {
+    /// On a database that was migrated.
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// The one owner of a single machine; a first call makes them.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn ensure_owner(&self, now: Timestamp) -> Result<User, StoreError> {
+        let doing = while_doing("read the owner");
+        sqlx::query!(
+            "INSERT INTO users (id, name, machine_owner, created_at) VALUES ($1, 'Owner', true, $2)
+            ON CONFLICT (machine_owner) WHERE machine_owner DO NOTHING",
+            Uuid::now_v7(),
+            Time(now) as _
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(&doing)?;
+        let row = sqlx::query!("SELECT id, name FROM users WHERE machine_owner").fetch_one(&self.pool).await.map_err(&doing)?;
+        Ok(User { id: UserId(row.id), name: row.name })
+    }
+
+    /// A user.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let row = sqlx::query!("SELECT id, name FROM users WHERE id = $1", id.0)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(while_doing("read a user"))?;
+        Ok(row.map(|row| User { id: UserId(row.id), name: row.name }))
+    }
+
+    /// A new sign-in code: works once, within [`SIGN_IN_CODE_LIFE`].
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn make_sign_in_code(&self, user: UserId, now: Timestamp) -> Result<SecretString, StoreError> {
+        let code = random_secret("");
+        sqlx::query!(
+            "INSERT INTO sign_in_codes (hash, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)",
+            &hash(code.expose_secret())[..],
+            user.0,
+            Time(now) as _,
+            Time(after(now, SIGN_IN_CODE_LIFE)) as _
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(while_doing("store a sign-in code"))?;
+        Ok(code)
+    }
+
+    /// Uses a sign-in code up.
+    ///
+    /// # Errors
+    /// The database is away; then it is not known whether the code was used up.
+    pub async fn use_sign_in_code(&self, code: &str, now: Timestamp) -> Result<CodeUse, StoreError> {
+        let doing = while_doing("use a sign-in code");
+        let hash = hash(code);
+        let accepted = sqlx::query_scalar!(
+            "UPDATE sign_in_codes SET used_at = $2 WHERE hash = $1 AND used_at IS NULL AND expires_at > $2 RETURNING user_id",
+            &hash[..],
+            Time(now) as _
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(&doing)?;
+        if let Some(user) = accepted {
+            return Ok(CodeUse::Accepted(UserId(user)));
+        }
+        let used = sqlx::query_scalar!(r#"SELECT used_at IS NOT NULL AS "used!" FROM sign_in_codes WHERE hash = $1"#, &hash[..])
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(&doing)?;
+        Ok(match used {
+            Some(true) => CodeUse::Used,
+            Some(false) => CodeUse::Expired,
+            None => CodeUse::Unknown,
+        })
+    }
+
+    /// Stores a new session; `false` if its id is taken.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn create_session(&self, session: &SessionRow) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "INSERT INTO sessions (hash, user_id, data, expires_at) VALUES ($1, $2, $3, $4)
+            ON CONFLICT ON CONSTRAINT sessions_pkey DO NOTHING",
+            &hash_session(session.id)[..],
+            session.user.map(|user| user.0),
+            session.data,
+            Time(session.expires_at) as _
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(while_doing("store a session"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Stores a session again; `false` if it is over: a sign-out is not undone by a request that was
+    /// still under way.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn save_session(&self, session: &SessionRow) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "UPDATE sessions SET user_id = $2, data = $3, expires_at = $4 WHERE hash = $1",
+            &hash_session(session.id)[..],
+            session.user.map(|user| user.0),
+            session.data,
+            Time(session.expires_at) as _
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(while_doing("store a session"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// A session that is not over.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn session(&self, id: i128, now: Timestamp) -> Result<Option<SessionRow>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT user_id, data, expires_at AS "expires_at: Time" FROM sessions WHERE hash = $1 AND expires_at > $2"#,
+            &hash_session(id)[..],
+            Time(now) as _
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(while_doing("read a session"))?;
+        let row = row.map(|row| SessionRow { id, user: row.user_id.map(UserId), data: row.data, expires_at: row.expires_at.0 });
+        Ok(row)
+    }
+
+    /// Ends a session, and the previews that it opened.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn end_session(&self, id: i128) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM sessions WHERE hash = $1", &hash_session(id)[..])
+            .execute(&self.pool)
+            .await
+            .map_err(while_doing("end a session"))?;
+        Ok(())
+    }
+
+    /// Ends every session of a user, and every preview that they opened; how many sessions.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn end_sessions_of(&self, user: UserId) -> Result<u64, StoreError> {
+        let doing = while_doing("end a user's sessions");
+        let mut transaction = self.pool.begin().await.map_err(&doing)?;
+        for statement in ["DELETE FROM preview_codes WHERE user_id = $1", "DELETE FROM preview_sessions WHERE user_id = $1"] {
+            sqlx::query(statement).bind(user.0).execute(&mut *transaction).await.map_err(&doing)?;
+        }
+        let done =
+            sqlx::query!("DELETE FROM sessions WHERE user_id = $1", user.0).execute(&mut *transaction).await.map_err(&doing)?;
+        transaction.commit().await.map_err(&doing)?;
+        Ok(done.rows_affected())
+    }
+
+    /// Removes what is over.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        let doing = while_doing("sweep what is over");
+        let forgotten = now.checked_sub(CODE_MEMORY).unwrap_or(Timestamp::MIN);
+        for (statement, before) in [
+            ("DELETE FROM sessions WHERE expires_at <= $1", now),
+            ("DELETE FROM preview_codes WHERE expires_at <= $1", now),
+            ("DELETE FROM preview_sessions WHERE expires_at <= $1", now),
+            ("DELETE FROM sign_in_codes WHERE expires_at <= $1", forgotten),
+            ("DELETE FROM api_tokens WHERE revoked_at <= $1", forgotten),
+        ] {
+            sqlx::query(statement).bind(Time(before)).execute(&self.pool).await.map_err(&doing)?;
+        }
+        Ok(())
+    }
+
+    /// A new API token; its secret is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn make_token(
+        &self,
+        user: UserId,
+        name: &str,
+        scope: Scope,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<NewToken, StoreError> {
+        let secret = random_secret(TOKEN_PREFIX);
+        let id = Uuid::now_v7();
+        sqlx::query!(
+            "INSERT INTO api_tokens (id, user_id, name, hash, scope, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            id,
+            user.0,
+            name,
+            &hash(secret.expose_secret())[..],
+            scope.as_str(),
+            Time(now) as _,
+            expires_at.map(Time) as _
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(while_doing("store a token"))?;
+        let token = TokenView { id: TokenId(id), name: name.to_owned(), scope, created_at: now, expires_at, last_used_at: None };
+        Ok(NewToken { secret: secret.expose_secret().to_owned(), token })
+    }
+
+    /// Who comes with this secret: `None` if it is no token, expired or revoked. Notes the use, to the
+    /// minute.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn verify_token(&self, secret: &str, now: Timestamp) -> Result<Option<TokenHolder>, StoreError> {
+        if !secret.starts_with(TOKEN_PREFIX) {
+            return Ok(None);
+        }
+        let doing = while_doing("read a token");
+        let row = sqlx::query!(
+            r#"SELECT id, user_id, scope, last_used_at IS NULL OR last_used_at < date_trunc('minute', $2::timestamptz) AS "note!"
+            FROM api_tokens WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)"#,
+            &hash(secret)[..],
+            Time(now) as _
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(&doing)?;
+        let Some(row) = row else { return Ok(None) };
+        if row.note {
+            sqlx::query!(
+                "UPDATE api_tokens SET last_used_at = date_trunc('minute', $2::timestamptz) WHERE id = $1",
+                row.id,
+                Time(now) as _
+            )
+            .execute(&self.pool)
+            .await
+            .map_err(&doing)?;
+        }
+        let scope = row.scope.parse().map_err(unreadable("read a token's scope"))?;
+        Ok(Some(TokenHolder { token: TokenId(row.id), user: UserId(row.user_id), scope }))
+    }
+
+    /// Whether a token still works: for what outlives the request that it came with.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn token_works(&self, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {
+        sqlx::query_scalar!(
+            r#"SELECT EXISTS (
+                SELECT FROM api_tokens WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
+            ) AS "works!""#,
+            id.0,
+            Time(now) as _
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(while_doing("read a token"))
+    }
+
+    /// A user's tokens, newest first: those that were not revoked, the expired ones included.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn tokens(&self, user: UserId) -> Result<Vec<TokenView>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT id, name, scope, created_at AS "created_at: Time", expires_at AS "expires_at: Time",
+                last_used_at AS "last_used_at: Time"
+            FROM api_tokens WHERE user_id = $1 AND revoked_at IS NULL ORDER BY created_at DESC, id DESC"#,
+            user.0
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(while_doing("read the tokens"))?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(TokenView {
+                    id: TokenId(row.id),
+                    name: row.name,
+                    scope: row.scope.parse().map_err(unreadable("read a token's scope"))?,
+                    created_at: row.created_at.0,
+                    expires_at: row.expires_at.map(|time| time.0),
+                    last_used_at: row.last_used_at.map(|time| time.0),
+                })
+            })
+            .collect()
+    }
+
+    /// Revokes a token; `false` if the user has no such token, or revoked it before.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn revoke_token(&self, user: UserId, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "UPDATE api_tokens SET revoked_at = $3 WHERE user_id = $1 AND id = $2 AND revoked_at IS NULL",
+            user.0,
+            id.0,
+            Time(now) as _
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(while_doing("revoke a token"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// A way into one port of one of the user's sandboxes: works once, within [`PREVIEW_CODE_LIFE`], and
+    /// as long as `session` lasts, where it came from one. `None` if the user has no such sandbox, or
+    /// the session is over.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn make_preview_code(
+        &self,
+        user: UserId,
+        session: Option<i128>,
+        sandbox: SandboxId,
+        port: u16,
+        now: Timestamp,
+    ) -> Result<Option<SecretString>, StoreError> {
+        let code = random_secret("");
+        let session = session.map(hash_session);
+        let made = sqlx::query!(
+            "INSERT INTO preview_codes (hash, sandbox_id, port, user_id, session, expires_at)
+            SELECT $1, s.id, $4, p.owner_id, $5, $6 FROM sandboxes s JOIN projects p ON p.id = s.project_id
+            WHERE s.id = $3 AND p.owner_id = $2",
+            &hash(code.expose_secret())[..],
+            user.0,
+            sandbox.0,
+            i32::from(port),
+            session.as_ref().map(|hash| &hash[..]),
+            Time(after(now, PREVIEW_CODE_LIFE)) as _
+        )
+        .execute(&self.pool)
+        .await
+        .map(|done| done.rows_affected() == 1)
+        .on_constraint("preview_codes_session_fkey", || false)
+        .map_err(while_doing("store a preview code"))?;
+        Ok(made.then_some(code))
+    }
+
+    /// Uses a preview code up, for the preview that it was made for: the secret of its cookie, which
+    /// works for [`PREVIEW_SESSION_LIFE`]. `None` if the code is unknown, used, expired or another
+    /// preview's.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn use_preview_code(
+        &self,
+        code: &str,
+        sandbox: SandboxId,
+        port: u16,
+        now: Timestamp,
+    ) -> Result<Option<SecretString>, StoreError> {
+        let cookie = random_secret("");
+        let done = sqlx::query!(
+            "WITH used AS (DELETE FROM preview_codes WHERE hash = $1 AND sandbox_id = $2 AND port = $3 RETURNING *)
+            INSERT INTO preview_sessions (hash, sandbox_id, port, user_id, session, expires_at)
+            SELECT $4, sandbox_id, port, user_id, session, $6 FROM used WHERE expires_at > $5",
+            &hash(code)[..],
+            sandbox.0,
+            i32::from(port),
+            &hash(cookie.expose_secret())[..],
+            Time(now) as _,
+            Time(after(now, PREVIEW_SESSION_LIFE)) as _
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(while_doing("use a preview code"))?;
+        Ok((done.rows_affected() == 1).then_some(cookie))
+    }
+
+    /// Who comes with a preview's cookie; `None` if it opens not this preview, or no longer.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn preview_visitor(
+        &self,
+        cookie: &str,
+        sandbox: SandboxId,
+        port: u16,
+        now: Timestamp,
+    ) -> Result<Option<UserId>, StoreError> {
+        let user = sqlx::query_scalar!(
+            "SELECT v.user_id FROM preview_sessions v JOIN sandboxes s ON s.id = v.sandbox_id JOIN projects p ON p.id = s.project_id
+            WHERE v.hash = $1 AND v.sandbox_id = $2 AND v.port = $3 AND v.expires_at > $4 AND p.owner_id = v.user_id",
+            &hash(cookie)[..],
+            sandbox.0,
+            i32::from(port),
+            Time(now) as _
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(while_doing("read a preview's visitor"))?;
+        Ok(user.map(UserId))
+    }
+}
+
+/// 32 random bytes, in base64url after the prefix.
+fn random_secret(prefix: &str) -> SecretString {
+    let bytes: [u8; 32] = rand::random();
+    SecretString::from(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+fn hash_session(id: i128) -> [u8; 32] {
+    Sha256::digest(id.to_be_bytes()).into()
+}

@@ -1,0 +1,227 @@
+//! [`Accounts`] on a real PostgreSQL.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use engine::store::{
+    NewProjectRow, Store as _,
+    accounts::{Accounts, CodeUse, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, SIGN_IN_CODE_LIFE, SessionRow},
+    postgres::PgStore,
+};
+use jiff::Timestamp;
+use model::{ProjectId, SandboxId, TokenId, UserId, resources::Preset, view::Scope};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgPool;
+use std::{collections::BTreeMap, time::Duration};
+use uuid::Uuid;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+fn plus(life: Duration) -> Timestamp {
+    at(0).checked_add(life).unwrap()
+}
+
+async fn subject() -> Option<(Accounts, UserId, PgPool)> {
+    let (_, pool) = support::database().await?;
+    let accounts = Accounts::new(pool.clone());
+    let owner = accounts.ensure_owner(at(0)).await.unwrap().id;
+    Some((accounts, owner, pool))
+}
+
+async fn stranger(pool: &PgPool) -> UserId {
+    let id = Uuid::new_v4();
+    sqlx::query("INSERT INTO users (id, name, created_at) VALUES ($1, 'Stranger', now())").bind(id).execute(pool).await.unwrap();
+    UserId(id)
+}
+
+async fn sandbox(pool: &PgPool, owner: UserId) -> SandboxId {
+    let new = NewProjectRow {
+        id: ProjectId(Uuid::new_v4()),
+        owner,
+        name: "A project".parse().unwrap(),
+        preset: Preset::Medium,
+        env: BTreeMap::new(),
+        database: None,
+        sandbox: SandboxId(Uuid::new_v4()),
+        random: rand::random(),
+        agent_token: SecretString::from("token"),
+        key: None,
+        now: at(0),
+    };
+    let store = PgStore::start(pool.clone(), support::vault()).await.unwrap();
+    store.create(new).await.unwrap().0.sandbox.id
+}
+
+fn session(id: i128, user: Option<UserId>) -> SessionRow {
+    SessionRow { id, user, data: b"data".to_vec(), expires_at: at(1000) }
+}
+
+#[tokio::test]
+async fn there_is_one_owner_however_often_and_at_once_they_are_made() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let made = futures::future::join_all((0..8).map(|n| {
+        let accounts = accounts.clone();
+        async move { accounts.ensure_owner(at(n)).await.unwrap().id }
+    }))
+    .await;
+    assert!(made.iter().all(|id| *id == owner));
+    assert_eq!(accounts.user(owner).await.unwrap().unwrap().name, "Owner");
+    let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&pool).await.unwrap();
+    assert_eq!(users, 1);
+    assert!(accounts.user(UserId(Uuid::new_v4())).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_sign_in_code_works_once_and_in_time() {
+    let Some((accounts, owner, _)) = subject().await else { return };
+    let code = accounts.make_sign_in_code(owner, at(0)).await.unwrap();
+    let code = code.expose_secret();
+    assert_eq!(code.len(), 43);
+    assert_eq!(accounts.use_sign_in_code(code, at(1)).await.unwrap(), CodeUse::Accepted(owner));
+    assert_eq!(accounts.use_sign_in_code(code, at(2)).await.unwrap(), CodeUse::Used);
+    assert_eq!(accounts.use_sign_in_code("forged", at(2)).await.unwrap(), CodeUse::Unknown);
+    assert_eq!(accounts.use_sign_in_code("", at(2)).await.unwrap(), CodeUse::Unknown);
+
+    let late = accounts.make_sign_in_code(owner, at(0)).await.unwrap();
+    assert_eq!(accounts.use_sign_in_code(late.expose_secret(), plus(SIGN_IN_CODE_LIFE)).await.unwrap(), CodeUse::Expired);
+    accounts.sweep(plus(SIGN_IN_CODE_LIFE)).await.unwrap();
+    assert_eq!(accounts.use_sign_in_code(code, at(2)).await.unwrap(), CodeUse::Used, "it is still told apart");
+    accounts.sweep(at(30 * 24 * 60 * 60)).await.unwrap();
+    assert_eq!(accounts.use_sign_in_code(code, at(2)).await.unwrap(), CodeUse::Unknown);
+}
+
+#[tokio::test]
+async fn of_many_who_use_a_code_at_once_one_enters() {
+    let Some((accounts, owner, _)) = subject().await else { return };
+    let code = accounts.make_sign_in_code(owner, at(0)).await.unwrap();
+    let uses = futures::future::join_all((0..8).map(|_| accounts.use_sign_in_code(code.expose_secret(), at(1)))).await;
+    let accepted = uses.into_iter().filter(|outcome| *outcome.as_ref().unwrap() == CodeUse::Accepted(owner)).count();
+    assert_eq!(accepted, 1);
+}
+
+#[tokio::test]
+async fn a_session_lasts_until_it_is_over_or_ended() {
+    let Some((accounts, owner, _)) = subject().await else { return };
+    let id = i128::MIN + 7;
+    assert!(accounts.create_session(&session(id, None)).await.unwrap());
+    assert!(!accounts.create_session(&session(id, Some(owner))).await.unwrap(), "the id is taken");
+    assert_eq!(accounts.session(id, at(1)).await.unwrap(), Some(session(id, None)));
+    let signed_in = SessionRow { data: b"more".to_vec(), ..session(id, Some(owner)) };
+    assert!(accounts.save_session(&signed_in).await.unwrap());
+    assert_eq!(accounts.session(id, at(999)).await.unwrap(), Some(signed_in.clone()));
+    assert_eq!(accounts.session(id, at(1000)).await.unwrap(), None);
+    assert_eq!(accounts.session(8, at(1)).await.unwrap(), None);
+
+    accounts.end_session(id).await.unwrap();
+    assert!(!accounts.save_session(&signed_in).await.unwrap(), "a sign-out is not undone");
+    assert_eq!(accounts.session(id, at(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn all_sessions_of_a_user_end_and_nobody_elses() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let other = stranger(&pool).await;
+    for (id, user) in [(1, Some(owner)), (2, Some(owner)), (3, Some(other)), (4, None)] {
+        accounts.create_session(&session(id, user)).await.unwrap();
+    }
+    assert_eq!(accounts.end_sessions_of(owner).await.unwrap(), 2);
+    for (id, there) in [(1, false), (2, false), (3, true), (4, true)] {
+        assert_eq!(accounts.session(id, at(1)).await.unwrap().is_some(), there, "{id}");
+    }
+    accounts.sweep(at(1000)).await.unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM sessions").fetch_one(&pool).await.unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_token_works_until_it_expires_or_is_revoked() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let made = accounts.make_token(owner, "CI", Scope::Read, Some(at(100)), at(0)).await.unwrap();
+    assert!(made.secret.starts_with("fsa_") && made.secret.len() == 47, "{}", made.secret.len());
+    let holder = accounts.verify_token(&made.secret, at(1)).await.unwrap().unwrap();
+    assert_eq!((holder.token, holder.user, holder.scope), (made.token.id, owner, Scope::Read));
+    assert!(accounts.verify_token(&made.secret, at(100)).await.unwrap().is_none());
+    assert!(!accounts.token_works(made.token.id, at(100)).await.unwrap());
+    for wrong in ["", "fsa_", "fsa_wrong", &made.secret[4..], &made.secret.to_uppercase()] {
+        assert!(accounts.verify_token(wrong, at(1)).await.unwrap().is_none(), "{wrong}");
+    }
+
+    let lasting = accounts.make_token(owner, "Agent", Scope::Write, None, at(1)).await.unwrap();
+    assert_eq!(accounts.verify_token(&lasting.secret, Timestamp::MAX).await.unwrap().unwrap().scope, Scope::Write);
+    let names: Vec<_> = accounts.tokens(owner).await.unwrap().into_iter().map(|token| token.name).collect();
+    assert_eq!(names, ["Agent", "CI"]);
+
+    let other = stranger(&pool).await;
+    assert!(!accounts.revoke_token(other, lasting.token.id, at(2)).await.unwrap(), "not theirs");
+    assert!(accounts.tokens(other).await.unwrap().is_empty());
+    assert!(accounts.revoke_token(owner, lasting.token.id, at(2)).await.unwrap());
+    assert!(!accounts.revoke_token(owner, lasting.token.id, at(3)).await.unwrap());
+    assert!(!accounts.revoke_token(owner, TokenId(Uuid::new_v4()), at(3)).await.unwrap());
+    assert!(accounts.verify_token(&lasting.secret, at(3)).await.unwrap().is_none());
+    assert!(!accounts.token_works(lasting.token.id, at(3)).await.unwrap());
+    assert_eq!(accounts.tokens(owner).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_tokens_last_use_is_kept_to_the_minute() {
+    let Some((accounts, owner, _)) = subject().await else { return };
+    let token = accounts.make_token(owner, "CI", Scope::Read, None, at(0)).await.unwrap();
+    let last_used = async || accounts.tokens(owner).await.unwrap()[0].last_used_at;
+    assert_eq!(last_used().await, None);
+    // 1 700 000 000 is 20 seconds past a minute.
+    for (second, minute) in [(5, -20), (39, -20), (40, 40), (99, 40)] {
+        accounts.verify_token(&token.secret, at(second)).await.unwrap().unwrap();
+        assert_eq!(last_used().await, Some(at(minute)), "{second}");
+    }
+}
+
+#[tokio::test]
+async fn a_preview_code_opens_one_preview_once() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let (sandbox, other) = (sandbox(&pool, owner).await, sandbox(&pool, owner).await);
+    let code = accounts.make_preview_code(owner, None, sandbox, 3000, at(0)).await.unwrap().unwrap();
+    let code = code.expose_secret();
+    assert!(accounts.use_preview_code(code, sandbox, 3001, at(1)).await.unwrap().is_none(), "another port's");
+    assert!(accounts.use_preview_code(code, other, 3000, at(1)).await.unwrap().is_none(), "another sandbox's");
+    let cookie = accounts.use_preview_code(code, sandbox, 3000, at(1)).await.unwrap().unwrap();
+    assert!(accounts.use_preview_code(code, sandbox, 3000, at(1)).await.unwrap().is_none(), "used");
+
+    let visitor = async |cookie: &str, sandbox, port, now| accounts.preview_visitor(cookie, sandbox, port, now).await.unwrap();
+    let cookie = cookie.expose_secret();
+    assert_eq!(visitor(cookie, sandbox, 3000, at(2)).await, Some(owner));
+    assert_eq!(visitor(cookie, sandbox, 3001, at(2)).await, None);
+    assert_eq!(visitor(cookie, other, 3000, at(2)).await, None);
+    assert_eq!(visitor(code, sandbox, 3000, at(2)).await, None, "a code is no cookie");
+    let end = at(1).checked_add(PREVIEW_SESSION_LIFE).unwrap();
+    assert_eq!(visitor(cookie, sandbox, 3000, end).await, None);
+
+    let late = accounts.make_preview_code(owner, None, sandbox, 3000, at(0)).await.unwrap().unwrap();
+    assert!(accounts.use_preview_code(late.expose_secret(), sandbox, 3000, plus(PREVIEW_CODE_LIFE)).await.unwrap().is_none());
+    let stranger = stranger(&pool).await;
+    assert!(accounts.make_preview_code(stranger, None, sandbox, 3000, at(0)).await.unwrap().is_none(), "not theirs");
+}
+
+#[tokio::test]
+async fn a_preview_ends_with_the_session_that_opened_it() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let sandbox = sandbox(&pool, owner).await;
+    let open = async |session| {
+        let code = accounts.make_preview_code(owner, session, sandbox, 3000, at(0)).await.unwrap()?;
+        accounts.use_preview_code(code.expose_secret(), sandbox, 3000, at(1)).await.unwrap()
+    };
+    for id in [1, 2] {
+        accounts.create_session(&session(id, Some(owner))).await.unwrap();
+    }
+    let (first, second, tokens) = (open(Some(1)).await.unwrap(), open(Some(2)).await.unwrap(), open(None).await.unwrap());
+    let opens = async |cookie: &SecretString| {
+        accounts.preview_visitor(cookie.expose_secret(), sandbox, 3000, at(2)).await.unwrap().is_some()
+    };
+    accounts.end_session(1).await.unwrap();
+    assert_eq!([opens(&first).await, opens(&second).await, opens(&tokens).await], [false, true, true]);
+    assert!(open(Some(1)).await.is_none(), "the session is over");
+    accounts.end_sessions_of(owner).await.unwrap();
+    assert_eq!([opens(&second).await, opens(&tokens).await], [false, false]);
+}
