@@ -168,6 +168,7 @@ class Viewer implements Handle {
     this.#fontSize = options.fontSize ?? DEFAULT_FONT_SIZE;
 
     host.classList.add('fsa-terminal');
+    if (getComputedStyle(host).position === 'static') host.style.position = 'relative';
     this.#screen.className = 'fsa-terminal-screen';
     this.#notice.className = 'fsa-terminal-notice';
     this.#notice.setAttribute('role', 'status');
@@ -593,7 +594,10 @@ class Viewer implements Handle {
     const own = this.#fitOwn();
     const session = this.#sessionSize;
     if (this.#ownsSize || !session) {
-      delete this.#host.dataset['foreignSize'];
+      if (this.#host.dataset['foreignSize'] !== undefined) {
+        delete this.#host.dataset['foreignSize'];
+        this.#say('');
+      }
       if (!own) return;
       const { cols: columns, rows } = this.terminal;
       const news = columns !== this.#told.columns || rows !== this.#told.rows;

@@ -27,8 +27,8 @@ const ANSI = {
 
 export const DEFAULT_FONT_SIZE = 13;
 
-/** Box drawing joins up at this height, and text still breathes. */
-export const LINE_HEIGHT = 1.25;
+/** Text breathes, and the boxes that programs draw still hold together where WebGL does not join them. */
+export const LINE_HEIGHT = 1.2;
 
 export interface Look {
   theme: ITheme;
