@@ -1,0 +1,400 @@
+// The benchmarks: what the issue promises, measured on the release binary over loopback.
+//
+// Each one makes what it measures, waits on conditions, and leaves nothing. p50 and p99 are of the
+// samples named in `what`; `generator` is the share of one core that this driver used meanwhile, since on
+// two cores it competes with what it measures.
+import { chromium } from '@playwright/test';
+import fs from 'node:fs';
+import http from 'node:http';
+import path from 'node:path';
+import zlib from 'node:zlib';
+import type { Api } from '../support/api.ts';
+import { cpuSeconds, peakBytes, processesOf, residentBytes } from '../support/processes.ts';
+import { Server, binary } from '../support/server.ts';
+import { Terminal } from '../support/terminal.ts';
+import { nextLook, until } from '../support/until.ts';
+import { type Row, generatorShare, machine, megabytes, ms, percentile, seconds, table } from './table.ts';
+
+type Bench = (server: Server, api: Api) => Promise<Row[]>;
+
+const BENCHES: Record<string, Bench> = {
+  sizes,
+  'first-page': firstPage,
+  create,
+  events,
+  'to-the-dom': toTheDom,
+  'round-trip': roundTrip,
+  'ctrl-c': ctrlC,
+  output,
+  paint,
+  idle,
+};
+
+/** Runs all, or those whose name has `filter` in it. Answers the exit code. */
+export async function main(filter: string | undefined): Promise<number> {
+  const chosen = Object.entries(BENCHES).filter(([name]) => filter === undefined || name.includes(filter));
+  if (chosen.length === 0) {
+    console.error(`no benchmark has "${filter}" in its name; there are ${Object.keys(BENCHES).join(', ')}`);
+    return 2;
+  }
+  const about = machine();
+  const rows: Row[] = [];
+  let broken = 0;
+  for (const [name, bench] of chosen) {
+    console.error(`measuring ${name}`);
+    const server = await Server.start();
+    try {
+      rows.push(...(await bench(server, await server.api())));
+    } catch (error) {
+      broken++;
+      console.error(`${name}: ${error instanceof Error ? error.stack : String(error)}`);
+      rows.push({ what: `${name}: did not run to its end`, p50: '', p99: '', generator: '', target: '', met: false });
+    } finally {
+      const left = await server.destroy();
+      if (left.length > 0) console.error(`${name} left: ${left.join('; ')}`);
+    }
+  }
+  console.log(`${about}\n\n${table(rows)}`);
+  const missed = rows.filter(({ met }) => met === false).length;
+  console.log(`\n${rows.length - missed} of ${rows.length} within their targets${missed > 0 ? `, ${missed} MISSED` : ''}`);
+  return broken > 0 ? 1 : 0;
+}
+
+/** A row of latencies. */
+function latency(what: string, samples: number[], generator: string, limits: { p50?: number; p99?: number }, show = ms): Row {
+  const [p50, p99] = [percentile(samples, 50), percentile(samples, 99)];
+  const parts = [limits.p50 === undefined ? '' : `p50 ≤ ${show(limits.p50)}`, limits.p99 === undefined ? '' : `p99 ≤ ${show(limits.p99)}`];
+  const met = p50 <= (limits.p50 ?? Infinity) && p99 <= (limits.p99 ?? Infinity);
+  return { what: `${what} (n=${samples.length})`, p50: show(p50), p99: show(p99), generator, target: parts.filter(Boolean).join(', '), met };
+}
+
+/** A row of one number. */
+function single(what: string, value: string, target: string, met: boolean | undefined, generator = ''): Row {
+  return { what, p50: value, p99: '', generator, target, met };
+}
+
+// ---- what lies on disk
+
+async function sizes(): Promise<Row[]> {
+  const beside = path.dirname(binary());
+  const agent = [path.join(beside, 'sandbox-agent'), path.join(beside, 'agent', 'sandbox-agent')].find((place) => fs.existsSync(place));
+  if (!agent) throw new Error(`no sandbox-agent beside ${binary()}`);
+  const site = process.env['FSA_SITE'] ?? path.join(beside, 'site');
+  const wasm = fs.readdirSync(site, { recursive: true, encoding: 'utf8' }).find((name) => name.endsWith('.wasm'));
+  if (!wasm) throw new Error(`no .wasm in ${site}`);
+  const bytes = zlib.brotliCompressSync(fs.readFileSync(path.join(site, wasm)), { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 11 } }).length;
+  const size = fs.statSync(agent).size;
+  return [
+    single('sandbox agent on disk', megabytes(size), '≤ 4 MB', size <= 4e6),
+    single('WebAssembly, brotli', `${(bytes / 1024).toFixed(0)} KiB`, '≤ 350 KB', bytes <= 350 * 1024),
+  ];
+}
+
+// ---- pages
+
+async function firstPage(server: Server, api: Api): Promise<Row[]> {
+  await api.create('First page', { database: false });
+  const cookie = await cookieOf(server);
+  const get = (): Promise<number> =>
+    new Promise((resolve, reject) => {
+      const start = performance.now();
+      const headers = { host: `localhost:${server.port}`, cookie, accept: 'text/html' };
+      http
+        .get({ host: '127.0.0.1', port: server.port, path: '/projects', headers, agent: false }, (answer) => {
+          if (answer.statusCode !== 200) reject(new Error(`/projects answered ${answer.statusCode}`));
+          answer.on('data', () => undefined);
+          answer.on('end', () => resolve(performance.now() - start));
+        })
+        .on('error', reject);
+    });
+  for (let warm = 0; warm < 5; warm++) await get();
+  const { value, share } = await generatorShare(() => repeat(100, get));
+  return [latency('first page, rendered whole, with its connection', value, share, { p99: 30 })];
+}
+
+// ---- from a click to a prompt
+
+async function create(_: Server, api: Api): Promise<Row[]> {
+  const one = async (n: number): Promise<{ total: number; id: string }> => {
+    const start = performance.now();
+    const project = await api.create(`Create ${n}`, { database: true });
+    const terminal = new Terminal(api, project.id);
+    // As a page does: it tries until the terminal is there.
+    await until('the terminal', () => terminal.connect(5_000), 20_000);
+    await until('a prompt', () => /[$#] $/.test(terminal.text()), 20_000);
+    const total = performance.now() - start;
+    terminal.close();
+    return { total, id: project.id };
+  };
+  const warm = await one(0);
+  await api.remove(warm.id);
+  const { value, share } = await generatorShare(async () => {
+    const samples: number[] = [];
+    for (let n = 1; n <= 20; n++) {
+      const { total, id } = await one(n);
+      samples.push(total);
+      await api.remove(id);
+    }
+    return samples;
+  });
+  return [latency('create, with a database, to the first prompt', value, share, { p50: 300, p99: 800 })];
+}
+
+// ---- live state
+
+/** Server-sent events, each handed over with the time it came. */
+class Events {
+  readonly seen: { at: number; data: string }[] = [];
+  readonly #abort = new AbortController();
+
+  static async open(api: Api): Promise<Events> {
+    const events = new Events();
+    const headers = { authorization: `Bearer ${api.token}`, accept: 'text/event-stream' };
+    const request = http.get({ host: '127.0.0.1', port: api.port, path: '/api/events', headers: { ...headers, host: new URL(api.origin).host }, signal: events.#abort.signal }, (answer) => {
+      let held = '';
+      answer.on('data', (chunk: Buffer) => {
+        const at = performance.now();
+        held += chunk.toString();
+        const parts = held.split('\n\n');
+        held = parts.pop()!;
+        for (const part of parts) {
+          const data = part.split('\n').filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n');
+          if (data !== '') events.seen.push({ at, data });
+        }
+      });
+      answer.on('error', () => undefined);
+    });
+    request.on('error', () => undefined);
+    await until('the first event', () => events.seen.length > 0);
+    return events;
+  }
+
+  close(): void {
+    this.#abort.abort();
+  }
+}
+
+async function events(_: Server, api: Api): Promise<Row[]> {
+  const project = await api.create('Events', { database: false });
+  await api.reaches(project.id, 'Running');
+  const stream = await Events.open(api);
+  // A renamed project is a changed row and nothing else; the answer comes when the row is written.
+  const one = async (n: number): Promise<number> => {
+    const name = `Renamed ${n} ${Math.random()}`;
+    let written = 0;
+    const asked = api.must('PATCH', `/api/projects/${project.id}`, { body: { name } }).then(() => (written = performance.now()));
+    const event = await until('the event', () => stream.seen.find(({ data }) => data.includes(name)), 5_000);
+    await asked;
+    stream.seen.length = 0;
+    await nextLook(60);
+    return Math.max(0, event.at - written);
+  };
+  await one(0);
+  const { value, share } = await generatorShare(() => repeat(100, one));
+  stream.close();
+  return [latency('row change (its answer) to its server-sent event', value, share, { p99: 50 })];
+}
+
+async function toTheDom(server: Server, api: Api): Promise<Row[]> {
+  const project = await api.create('In the DOM', { database: false });
+  await api.reaches(project.id, 'Running');
+  return await inBrowser(server, async (page) => {
+    await page.goto(`${server.origin}/projects`);
+    await page.getByText('In the DOM').first().waitFor();
+    await page.waitForFunction(() => performance.now() > 1500);
+    // The page notes by the machine's clock when a text came; Date.now() is the same clock in both.
+    await page.evaluate(() => {
+      const seen: Record<string, number> = ((window as any).__seen = {});
+      const look = () => {
+        for (const name of document.body.textContent!.match(/dom-\d+-x/g) ?? []) seen[name] ??= performance.timeOrigin + performance.now();
+      };
+      new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true });
+    });
+    const one = async (n: number): Promise<number> => {
+      const name = `dom-${n}-x`;
+      await api.must('PATCH', `/api/projects/${project.id}`, { body: { name } });
+      const written = performance.timeOrigin + performance.now();
+      const at = await until('the text', async () => (await page.evaluate((name) => (window as any).__seen[name], name)) as number | undefined, 5_000);
+      return Math.max(0, at - written);
+    };
+    await one(0);
+    const { value, share } = await generatorShare(() => repeat(50, (n) => one(n + 1)));
+    return [latency('row change (its answer) to the DOM', value, share, { p99: 100 })];
+  });
+}
+
+// ---- the terminal
+
+async function opened(api: Api, name: string, options: ConstructorParameters<typeof Terminal>[2] = {}): Promise<{ id: string; terminal: Terminal }> {
+  const project = await api.create(name, { database: false });
+  await api.reaches(project.id, 'Running');
+  const terminal = await Terminal.open(api, project.id, options);
+  await terminal.prompt();
+  return { id: project.id, terminal };
+}
+
+async function roundTrip(_: Server, api: Api): Promise<Row[]> {
+  const { terminal } = await opened(api, 'Round trip');
+  // `cat` on a terminal without line editing gives each byte back by itself.
+  terminal.type("stty raw -echo; printf 'rea''dy'; cat\r");
+  await until('cat', () => terminal.text().endsWith('ready'));
+  const one = async (): Promise<number> => {
+    const end = terminal.end;
+    const start = performance.now();
+    terminal.type('x');
+    while (terminal.end === end) await new Promise((resolve) => setImmediate(resolve));
+    return performance.now() - start;
+  };
+  await repeat(50, one);
+  const { value, share } = await generatorShare(() => repeat(1000, one));
+  terminal.close();
+  return [latency('a key through the control plane and back', value, share, { p99: 5 })];
+}
+
+async function ctrlC(_: Server, api: Api): Promise<Row[]> {
+  const { terminal } = await opened(api, 'Ctrl-C', { session: 'yes' });
+  const samples: number[] = [];
+  const { share } = await generatorShare(async () => {
+    for (let n = 0; n < 10; n++) {
+      let from = terminal.end;
+      terminal.type('yes\r');
+      await until('yes to run', () => terminal.end - from > 3_000_000, 20_000);
+      const start = performance.now();
+      terminal.type('\x03');
+      from = terminal.end;
+      await until('the prompt', () => /\^C[\s\S]*[$#] $/.test(terminal.from(Math.max(from, terminal.end - 4096)).toString('latin1')), 20_000);
+      samples.push(performance.now() - start);
+    }
+  });
+  terminal.close();
+  return [latency('Ctrl-C under yes, to the prompt', samples, share, { p99: 500 })];
+}
+
+const HUNDRED_MB = 100_000_000;
+
+async function output(server: Server, api: Api): Promise<Row[]> {
+  const { terminal } = await opened(api, 'Output', { keep: false });
+  const before = residentBytes(server.pid);
+  let peak = before;
+  const { value, share } = await generatorShare(async () => {
+    const from = terminal.received;
+    // Without the terminal's own rewriting of line ends, so that bytes are counted as they are.
+    terminal.type(`stty raw -echo; head -c ${HUNDRED_MB} /dev/zero | tr '\\0' 'x'; stty sane\r`);
+    await until('the first bytes', () => terminal.received - from > 1000);
+    const start = performance.now();
+    await until('100 MB', () => {
+      peak = Math.max(peak, residentBytes(server.pid));
+      return terminal.received - from >= HUNDRED_MB;
+    }, 120_000);
+    return performance.now() - start;
+  });
+  const rate = HUNDRED_MB / 1e6 / (value / 1000);
+  if (terminal.faults.length > 0) throw new Error(terminal.faults[0]);
+  terminal.close();
+  return [
+    single('100 MB of output to a WebSocket client', `${rate.toFixed(0)} MB/s`, '≥ 50 MB/s', rate >= 50, share),
+    single('the server’s memory meanwhile, at most', megabytes(peak), '≤ 60 MB', peak <= 60e6),
+    single('the server’s memory, most ever', megabytes(peakBytes(server.pid)), '', undefined),
+  ];
+}
+
+async function paint(server: Server, api: Api): Promise<Row[]> {
+  const { id, terminal } = await opened(api, 'Paint', { session: 'other' });
+  await terminal.run(`head -c 7500000 /dev/urandom | base64 -w 99 > ten.txt; ls -l ten.txt`, 30_000);
+  terminal.close();
+  return await inBrowser(server, async (page) => {
+    await page.goto(`${server.origin}/projects/${id}`);
+    await page.waitForFunction(() => (window as any).__terminals?.main?.state === 'live', undefined, { timeout: 20_000 });
+    const samples: number[] = [];
+    const { share } = await generatorShare(async () => {
+      for (let n = 0; n < 5; n++) {
+        const took = await page.evaluate(async (n) => {
+          const handle = (window as any).__terminals.main;
+          const start = performance.now();
+          handle.paste(`cat ten.txt; echo painted-$((${n}+100))`);
+          handle.key('Enter');
+          for (;;) {
+            await new Promise((resolve) => requestAnimationFrame(resolve));
+            const { active } = handle.terminal.buffer;
+            const last = Array.from({ length: 4 }, (_, row) => active.getLine(active.baseY + active.cursorY - row)?.translateToString(true) ?? '');
+            if (last.some((line) => line.startsWith(`painted-${n + 100}`))) break;
+            if (performance.now() - start > 60_000) throw new Error('not painted within a minute');
+          }
+          return performance.now() - start;
+        }, n);
+        samples.push(took);
+      }
+    });
+    return [latency('10 MB of cat, painted in Chromium', samples, share, { p99: 2000 }, seconds)];
+  });
+}
+
+// ---- at rest
+
+const IDLE_SECONDS = 20;
+
+async function idle(server: Server, api: Api): Promise<Row[]> {
+  const made = await Promise.all(Array.from({ length: 10 }, (_, n) => api.create(`Idle ${n}`, { database: true })));
+  for (const { id } of made) await api.reaches(id, 'Running', 60_000);
+  const all = () => processesOf(server.dataDir);
+  const postgres = (command: string) => /^postgres|postgres:|\/postgres /.test(command);
+  // The first measurements of disk and ports are over by then.
+  const settled = performance.now();
+  await until('the start to be over', () => performance.now() - settled > 5_000, 6_000);
+  const cpu = () => {
+    let [ours, database] = [0, 0];
+    for (const { pid, command } of all()) {
+      if (postgres(command)) database += cpuSeconds(pid);
+      else ours += cpuSeconds(pid);
+    }
+    return { ours, database };
+  };
+  const before = cpu();
+  const start = performance.now();
+  await until('some time to pass', () => performance.now() - start > IDLE_SECONDS * 1000, IDLE_SECONDS * 1000 + 5_000);
+  const passed = (performance.now() - start) / 1000;
+  const after = cpu();
+  const share = ((after.ours - before.ours) / passed) * 100;
+  const keepers = all().filter(({ command }) => /\bkeeper\b/.test(command)).map(({ pid }) => residentBytes(pid));
+  const agents = all().filter(({ command }) => /^\S*sandbox-agent/.test(command)).map(({ pid }) => residentBytes(pid));
+  const resident = residentBytes(server.pid);
+  const keeper = Math.max(...keepers, 0);
+  return [
+    single(`ten idle sandboxes, of one core, over ${IDLE_SECONDS} s`, `${share.toFixed(2)} %`, '≤ 1 %', share <= 1),
+    single('PostgreSQL meanwhile, of one core', `${(((after.database - before.database) / passed) * 100).toFixed(2)} %`, '', undefined),
+    single('server, resident, with ten sandboxes', megabytes(resident), '≤ 40 MB', resident <= 40e6),
+    single(`keeper, resident, the largest of ${keepers.length}`, megabytes(keeper), '≤ 12 MB', keepers.length === 10 && keeper <= 12e6),
+    single(`agent, resident, the largest of ${agents.length}`, megabytes(Math.max(...agents, 0)), '≤ 10 MB', agents.length === 0 ? undefined : Math.max(...agents) <= 10e6),
+  ];
+}
+
+// ---- parts
+
+async function repeat(times: number, one: (n: number) => Promise<number>): Promise<number[]> {
+  const samples: number[] = [];
+  for (let n = 0; n < times; n++) samples.push(await one(n));
+  return samples;
+}
+
+async function inBrowser<T>(server: Server, work: (page: import('@playwright/test').Page) => Promise<T>): Promise<T> {
+  const browser = await chromium.launch({
+    executablePath: process.env['FSA_CHROMIUM'] ?? '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  });
+  try {
+    const page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
+    await page.goto(await server.signInLink());
+    await page.waitForURL((url) => !url.pathname.startsWith('/sign-in'));
+    return await work(page);
+  } finally {
+    await browser.close();
+  }
+}
+
+/** The cookies of a browser that signed in. */
+async function cookieOf(server: Server): Promise<string> {
+  return await inBrowser(server, async (page) => {
+    const cookies = await page.context().cookies();
+    return cookies.map(({ name, value }) => `${name}=${value}`).join('; ');
+  });
+}

@@ -1,0 +1,158 @@
+// The terminal: real programs, the same shell after leaving, the same screen for two.
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from '../support/fixtures.ts';
+import { Workspace } from '../support/pages.ts';
+import { Terminal } from '../support/terminal.ts';
+import { until } from '../support/until.ts';
+
+const here = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+
+test('psql, without any argument, reaches the database of the project', async ({ api, project }) => {
+  const terminal = await Terminal.open(api, project.id);
+  await terminal.prompt();
+  expect(await terminal.run("psql -At -c 'select 6*7'")).toMatch(/^42$/m);
+  expect(await terminal.run('echo "$NODE_ENV"')).toMatch(/^development$/m);
+  expect(await terminal.run('psql "$POSTGRES_URL" -At -c "select 6*9"')).toMatch(/^54$/m);
+  expect(terminal.faults).toEqual([]);
+});
+
+test('psycopg connects with POSTGRES_URL', async ({ api, project }) => {
+  const there = await api.exec(project.id, ['/usr/bin/python3', '-c', 'import psycopg2']);
+  test.skip(there.code !== 0, 'python3-psycopg2 is not on this machine, and sandboxes see its /usr');
+  const program = 'import os, psycopg2; c = psycopg2.connect(os.environ["POSTGRES_URL"]).cursor(); c.execute("select 6*7"); print(c.fetchone()[0])';
+  expect(await api.output(project.id, ['/usr/bin/python3', '-c', program])).toBe('42\n');
+});
+
+test('node-postgres connects with DATABASE_URL', async ({ api, project }) => {
+  // As npm would have put it there; whether npm has a way out is another test's question.
+  const packed = execFileSync('tar', ['-cz', '-C', here, ...runtimePackages('pg')], { maxBuffer: 64 << 20 });
+  await api.output(project.id, 'mkdir -p app && base64 -d | tar -xz -C app', { stdin: packed.toString('base64') });
+  const program = `
+    const { Client } = require('pg');
+    (async () => {
+      const client = new Client({ connectionString: process.env.DATABASE_URL });
+      await client.connect();
+      console.log((await client.query('select 6*7 as answer')).rows[0].answer);
+      await client.end();
+    })();`;
+  expect(await api.output(project.id, `cd app && node -e "$0"`.replace('$0', program.replaceAll('"', '\\"')))).toBe('42\n');
+});
+
+test('npm install, git clone, curl and fetch reach the internet', async ({ api, project }) => {
+  const registry = execFileSync('npm', ['config', 'get', 'registry'], { encoding: 'utf8' }).trim();
+  const out = await fetch(new URL('is-number', registry), { signal: AbortSignal.timeout(10_000) }).then(
+    (answer) => answer.ok,
+    () => false,
+  );
+  test.skip(!out, 'this machine has no way out to an npm registry');
+  const address = new URL('is-number', registry).href;
+  expect(await api.output(project.id, `curl -fsS -o /dev/null -w '%{http_code}' '${address}'`)).toBe('200');
+  expect(await api.output(project.id, ['node', '-e', `fetch(${JSON.stringify(address)}).then((answer) => console.log(answer.status))`])).toBe('200\n');
+  await api.output(project.id, `mkdir -p web && cd web && npm init -y && npm install --registry '${registry}' --no-audit --no-fund is-number`);
+  expect(await api.output(project.id, `cd web && node -p "require('is-number')(42)"`)).toBe('true\n');
+});
+
+test('closing the tab and coming back finds the same shell and scrollback', async ({ visitor, project }) => {
+  const context = await visitor();
+  const first = await new Workspace(await context.newPage()).open(project.id);
+  const terminal = await first.terminal().prompt();
+  await terminal.enter('here=$$; seq -f "line %g" 1 300; echo shell-$((here))-');
+  const shell = (await terminal.sees(/^shell-(\d+)-/m))[1];
+  await first.page.close();
+
+  const second = await new Workspace(await context.newPage()).open(project.id);
+  const again = await second.terminal().live();
+  const text = await again.sees(/^shell-\d+-/m).then(() => again.text());
+  for (const line of ['line 1', 'line 150', 'line 300']) expect(text.split('\n').map((l) => l.trimEnd())).toContain(line);
+  await again.enter('echo still-$((here))-$$-');
+  await again.sees(new RegExp(`^still-${shell}-${shell}-`, 'm'));
+});
+
+test('coming back types nothing into the shell', async ({ visitor, project }) => {
+  const context = await visitor();
+  const workspace = await new Workspace(await context.newPage()).open(project.id);
+  const terminal = await workspace.terminal().prompt();
+  // A question that terminals answer (who are you?), then a program that shows whatever is typed.
+  await terminal.enter(String.raw`stty -echo; printf 'ask\033[c\033[6n'; cat -v`);
+  await terminal.sees(/ask.*\^\[\[\?[\d;]+c/s).catch(() => undefined);
+  await terminal.enter('mark-one');
+  await terminal.sees(/mark-one/);
+  const before = await workspace.terminal().text();
+  await workspace.page.reload();
+  const again = await workspace.terminal().live();
+  await again.sees(/mark-one/);
+  await again.enter('mark-two');
+  await again.sees(/mark-two/);
+  const answers = (text: string) => text.match(/\^\[\[/g)?.length ?? 0;
+  expect(answers(await again.text()), `before:\n${before}\nafter:\n${await again.text()}`).toBe(answers(before));
+  await workspace.page.keyboard.press('Control+c');
+});
+
+test('two viewers see the same, and both can type', async ({ visitor, project }) => {
+  const one = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  const two = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  await one.terminal().prompt();
+  await two.terminal().prompt();
+  await one.terminal().enter('echo from-$((1))-viewer');
+  await two.terminal().sees(/^from-1-viewer/m);
+  await two.terminal().enter('echo from-$((2))-viewer');
+  await one.terminal().sees(/^from-2-viewer/m);
+  const text = async (workspace: Workspace) => (await workspace.terminal().text()).replaceAll(/\s+/g, ' ').trim();
+  await until('both to show the same', async () => (await text(one)) === (await text(two)));
+});
+
+test('a viewer that lost its connection gets every byte once and types each key once', async ({ api, project }) => {
+  const terminal = await Terminal.open(api, project.id);
+  await terminal.prompt();
+  const before = terminal.end;
+  terminal.type("i=0; while [ $i -lt 2000 ]; do echo row-$i; i=$((i+1)); done; echo fin''ished\r");
+  await terminal.sees(/row-100\n/, before);
+  terminal.drop();
+  terminal.type('echo typed-$((40+2))-while-away\r');
+  await terminal.reconnect();
+  await terminal.sees(/typed-42-while-away/, before);
+  expect(terminal.faults).toEqual([]);
+  expect(terminal.skipped).toBe(0);
+  const rows = terminal.text(before).match(/^row-\d+/gm) ?? [];
+  expect(rows).toEqual(Array.from({ length: 2000 }, (_, index) => `row-${index}`));
+  expect(terminal.text(before).match(/^typed-42-while-away/gm)).toHaveLength(1);
+});
+
+test('Ctrl-C ends yes at once, and the tab goes on', async ({ visitor, project }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  const terminal = await workspace.terminal().prompt();
+  await terminal.enter('yes');
+  await terminal.sees(/(y\n){100}/);
+  await terminal.focus();
+  await workspace.page.keyboard.press('Control+c');
+  await terminal.enter('echo after-$((6*7))');
+  await terminal.sees(/^after-42/m);
+});
+
+test('a second terminal is a shell of its own', async ({ visitor, project }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  await (await workspace.terminal().prompt()).enter('only_here=1; echo one-${only_here-none}-');
+  await workspace.terminal().sees(/^one-1-/m);
+  await workspace.page.getByRole('button', { name: 'New terminal' }).first().click();
+  const name = await until('a second terminal', async () =>
+    workspace.page.evaluate(() => Object.keys((window as any).__terminals ?? {}).find((session) => session !== 'main')),
+  );
+  const second = await workspace.terminal(name).prompt();
+  await second.enter('echo two-${only_here-none}-');
+  await second.sees(/^two-none-/m);
+});
+
+/** A package and what it needs, as paths below the folder of this program. */
+function runtimePackages(root: string): string[] {
+  const found = new Set<string>();
+  const add = (name: string) => {
+    if (found.has(name)) return;
+    found.add(name);
+    const told = JSON.parse(execFileSync('cat', [path.join(here, 'node_modules', name, 'package.json')], { encoding: 'utf8' }));
+    Object.keys(told.dependencies ?? {}).forEach(add);
+  };
+  add(root);
+  return [...found].map((name) => `node_modules/${name}`);
+}

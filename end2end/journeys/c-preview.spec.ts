@@ -1,0 +1,150 @@
+// What the sandbox serves, seen through the control plane by its owner and by nobody else.
+import { type Api, type Project } from '../support/api.ts';
+import { expect, test } from '../support/fixtures.ts';
+import { Workspace } from '../support/pages.ts';
+import { until } from '../support/until.ts';
+import { Terminal } from '../support/terminal.ts';
+
+/** An application of Node alone: a page, headers shown back, a slow stream, a WebSocket that echoes. */
+const APPLICATION = String.raw`
+const http = require('node:http'), crypto = require('node:crypto');
+const page = '<!doctype html><html lang=en><title>Boats</title><h1>Boats for hire</h1><p id=echo>waiting</p><script>' +
+  "const s=new WebSocket(location.origin.replace('http','ws')+'/echo');s.onopen=()=>s.send('ahoy');s.onmessage=(m)=>{document.getElementById('echo').textContent='echo: '+m.data}" +
+  '</script></html>';
+const server = http.createServer((q, r) => {
+  if (q.url === '/headers') return r.setHeader('content-type', 'application/json'), r.end(JSON.stringify(q.headers));
+  if (q.url === '/framed') return r.setHeader('x-frame-options', 'DENY'), r.setHeader('content-security-policy', "frame-ancestors 'none'"), r.end('framed');
+  r.setHeader('content-type', 'text/html');
+  r.end(page);
+});
+server.on('upgrade', (q, s) => {
+  const key = crypto.createHash('sha1').update(q.headers['sec-websocket-key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest('base64');
+  s.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ' + key + '\r\n\r\n');
+  s.on('error', () => {});
+  s.on('data', (d) => {
+    if ((d[0] & 15) !== 1) return;
+    const n = d[1] & 127, mask = d.subarray(2, 6), text = Buffer.from(d.subarray(6, 6 + n).map((b, i) => b ^ mask[i % 4]));
+    s.write(Buffer.concat([Buffer.from([129, n]), text]));
+  });
+});
+server.listen(Number(process.argv[2]), process.argv[3], () => console.log('serving'));
+`;
+
+/** Starts the application in a terminal of its own and waits until the control plane knows its port. */
+async function serve(api: Api, project: Project, port = 3000, address = '127.0.0.1'): Promise<Terminal> {
+  await api.output(project.id, 'cat > app.js', { stdin: APPLICATION });
+  const terminal = await Terminal.open(api, project.id, { session: `web-${port}` });
+  await terminal.prompt();
+  const from = terminal.end;
+  terminal.type(`node app.js ${port} ${address}\r`);
+  await terminal.sees(/^serving/m, from);
+  await until(`port ${port} to be told`, async () => (await api.sandbox(project.id)).ports.some((open) => open.port === port), 5_000);
+  return terminal;
+}
+
+test('a web server on 3000 is seen in the pane, with its WebSocket', async ({ api, project, visitor }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  await expect(workspace.previewPane).toContainText(/Nothing listens on port 3000/i);
+  await serve(api, project);
+  // By itself: nobody asked the page to reload.
+  await expect(workspace.preview.getByRole('heading', { name: 'Boats for hire' })).toBeVisible();
+  await expect(workspace.preview.getByText('echo: ahoy')).toBeVisible();
+});
+
+test('the preview opens in a tab of its own', async ({ api, project, visitor }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  await serve(api, project);
+  await expect(workspace.preview.getByText('echo: ahoy')).toBeVisible();
+  const opened = workspace.page.context().waitForEvent('page');
+  await workspace.previewPane.getByRole('button', { name: /new tab/i }).or(workspace.previewPane.getByRole('link', { name: /new tab/i })).click();
+  const tab = await opened;
+  await expect(tab.getByRole('heading', { name: 'Boats for hire' })).toBeVisible();
+  await expect(tab.getByText('echo: ahoy')).toBeVisible();
+  expect(new URL(tab.url()).hostname).toBe(`3000--${project.sandbox.name}.localhost`);
+});
+
+test('a browser that is not signed in gets nothing of the application', async ({ api, project, visitor, allowConsole }) => {
+  allowConsole(/status of 4\d\d/, /WebSocket/);
+  await serve(api, project);
+  const { application } = (await api.sandbox(project.id)).urls;
+  const stranger = await (await visitor({ signedIn: false })).newPage();
+  const answer = await stranger.goto(application!);
+  expect(await stranger.content()).not.toContain('Boats for hire');
+  expect([401, 403, 200, 303]).toContain(answer!.status());
+  const host = new URL(application!).host;
+  for (const path of ['/', '/headers', '/app.js']) {
+    const raw = await api.ask('GET', path, { headers: { host, authorization: undefined } });
+    expect(raw.text, path).not.toMatch(/Boats|sec-websocket|user-agent/i);
+    expect(raw.status, path).not.toBe(200);
+  }
+  const upgrade = await api.ask('GET', '/echo', {
+    headers: { host, authorization: undefined, connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==' },
+  });
+  expect(upgrade.status).not.toBe(101);
+});
+
+test('the application sees its own host and nothing of ours', async ({ api, project, visitor }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  await serve(api, project);
+  const frame = workspace.preview;
+  await expect(frame.getByText('echo: ahoy')).toBeVisible();
+  const headers = await frame.locator('body').evaluate(async () => (await fetch('/headers')).json() as Promise<Record<string, string>>);
+  expect(headers['host']).toBe('localhost:3000');
+  expect(headers['x-forwarded-host']).toMatch(/^3000--/);
+  expect(headers['authorization']).toBeUndefined();
+  expect(headers['cookie'] ?? '').not.toMatch(/fsa|session|preview/i);
+});
+
+test('an application that forbids framing is shown in the pane all the same', async ({ api, project, visitor }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  await serve(api, project);
+  await expect(workspace.preview.getByText('echo: ahoy')).toBeVisible();
+  const told = await workspace.preview.locator('body').evaluate(async () => {
+    const answer = await fetch('/framed');
+    return { frame: answer.headers.get('x-frame-options'), policy: answer.headers.get('content-security-policy') };
+  });
+  expect(told.frame).toBeNull();
+  expect(told.policy ?? '').not.toContain("frame-ancestors 'none'");
+});
+
+test('a server on ::1 and one on all addresses are found too', async ({ api, project }) => {
+  await serve(api, project, 8080, '::1');
+  await serve(api, project, 5000, '0.0.0.0');
+  await serve(api, project, 4321, '127.0.0.1');
+  const ports = (await api.sandbox(project.id)).ports.map(({ port }) => port);
+  expect(ports).toEqual(expect.arrayContaining([4321, 5000, 8080]));
+  for (const own of [5432, 7681, 7682]) expect(ports).not.toContain(own);
+});
+
+test('a port that closes is gone, and one that opens is there within a second', async ({ api, project }) => {
+  const terminal = await serve(api, project);
+  terminal.type('\x03');
+  await until('the port to be gone', async () => !(await api.sandbox(project.id)).ports.some(({ port }) => port === 3000), 5_000);
+  const from = terminal.end;
+  const start = performance.now();
+  terminal.type('node app.js 3000 127.0.0.1\r');
+  await terminal.sees(/serving/, from);
+  const open = performance.now();
+  await until('the port to be told', async () => (await api.sandbox(project.id)).ports.some(({ port }) => port === 3000), 5_000);
+  const took = performance.now() - open;
+  test.info().annotations.push({ type: 'measured', description: `told ${took.toFixed(0)} ms after it opened (${(open - start).toFixed(0)} ms to start)` });
+});
+
+test('ports that are none, nobody’s or the agent’s are refused with a word', async ({ api, project, allowConsole }) => {
+  allowConsole(/status of 4\d\d/);
+  const { name } = project.sandbox;
+  const base = new URL(api.origin).port;
+  for (const [label, status] of [
+    [`7681--${name}`, 403],
+    [`5432--${name}`, 403],
+    [`0--${name}`, 400],
+    [`99999--${name}`, 400],
+    [`abc--${name}`, 400],
+    ['3000--nobody-agentruntime-abc123', 404],
+  ] as const) {
+    const answer = await api.ask('GET', '/', { headers: { host: `${label}.localhost:${base}`, authorization: undefined } });
+    // A stranger may be sent to sign in before anything is said of the port; never to the sandbox.
+    expect([status, 401, 403, 404, 303], `${label}: ${answer.text.slice(0, 200)}`).toContain(answer.status);
+    expect(answer.status, label).not.toBe(200);
+  }
+});

@@ -1,0 +1,256 @@
+// What goes wrong on a machine: taken ports, folders that cannot be used, missing programs, a database that is away.
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import http from 'node:http';
+import path from 'node:path';
+import { assertErrorShape } from '../support/api.ts';
+import { expect, test } from '../support/fixtures.ts';
+import { ProjectsPage } from '../support/pages.ts';
+import { alive, processesOf } from '../support/processes.ts';
+import { type Exit, Server, exited } from '../support/server.ts';
+import { Terminal } from '../support/terminal.ts';
+import { until } from '../support/until.ts';
+import { controlPlane, postgresPid, psql } from '../support/world.ts';
+
+/** A start that must not succeed: how it ended and what it said. */
+async function fails(server: Server): Promise<{ exit: Exit; said: string }> {
+  const child = server.spawn();
+  const exit = await Promise.race([exited(child), until('the refused start to end', () => server.log.includes('Sign in:') && { code: 0, signal: null }, 30_000)]);
+  if (server.running) await server.kill9();
+  return { exit, said: server.log };
+}
+
+/** A message for a person: an error, what to do, and no trace of a crash. */
+function plainWords(said: string, about: RegExp): void {
+  expect(said).toMatch(about);
+  expect(said).not.toMatch(/panicked|RUST_BACKTRACE|stack backtrace|Os \{ code/);
+}
+
+test('a port that is taken is said with the port and another way', async () => {
+  const server = await Server.prepare();
+  const holder = http.createServer();
+  await new Promise<void>((resolve) => holder.listen(server.port, '127.0.0.1', resolve));
+  try {
+    const { exit, said } = await fails(server);
+    expect(exit.code).toBeGreaterThan(0);
+    plainWords(said, new RegExp(`${server.port}[\\s\\S]*--listen|--listen[\\s\\S]*${server.port}`));
+    expect(said).not.toContain('Sign in:');
+  } finally {
+    holder.close();
+    expect(await server.destroy()).toEqual([]);
+  }
+});
+
+test('a data folder in use is said with whom, and harms neither', async ({ server, api }) => {
+  const clash = await Server.prepare({ dataDir: server.dataDir });
+  const exit = await exited(clash.spawn());
+  expect(exit.code).toBeGreaterThan(0);
+  plainWords(clash.log, /in use/);
+  expect(clash.log).toContain(String(server.pid));
+  expect(clash.log).toContain('--data-dir');
+  expect((await api.ask('GET', '/readyz')).status).toBe(200);
+  await clash.destroy();
+});
+
+test('a data folder that is a file, or of another user, is said', async () => {
+  const file = await Server.prepare();
+  fs.writeFileSync(file.dataDir, 'not a folder');
+  const one = await fails(file);
+  expect(one.exit.code).toBeGreaterThan(0);
+  plainWords(one.said, /not a folder[\s\S]*--data-dir/);
+  fs.rmSync(file.root, { recursive: true });
+
+  test.skip(process.getuid?.() !== 0, 'only root can give a folder to another user');
+  const theirs = await Server.prepare();
+  fs.mkdirSync(theirs.dataDir);
+  fs.chownSync(theirs.dataDir, 65534, 65534);
+  const two = await fails(theirs);
+  expect(two.exit.code).toBeGreaterThan(0);
+  plainWords(two.said, /belongs to[\s\S]*--data-dir/);
+  fs.rmSync(theirs.root, { recursive: true });
+});
+
+test('a data folder that cannot be written is said', async () => {
+  // Root writes through modes; below /proc nobody makes a folder.
+  const server = await Server.prepare({ dataDir: '/proc/fullstack-agent' });
+  const exit = await exited(server.spawn());
+  expect(exit.code).toBeGreaterThan(0);
+  plainWords(server.log, /data folder[\s\S]*--data-dir/);
+  await server.destroy();
+});
+
+test('wrong settings stop the start with what is right', async () => {
+  for (const [args, about] of [
+    [['--listen', 'nonsense'], /listen/],
+    [['--public-url', 'not a url'], /public-url/],
+    [['--log-format', 'loud'], /text|json/],
+    [['--no-such-flag'], /no-such-flag/],
+  ] as const) {
+    const server = await Server.prepare({ args: [...args] });
+    const { exit, said } = await fails(server);
+    expect(exit.code, args.join(' ')).toBeGreaterThan(0);
+    plainWords(said, about);
+    fs.rmSync(server.root, { recursive: true });
+  }
+});
+
+test('without bubblewrap it says how to get it, and no sandbox starts unisolated', async () => {
+  const env: Record<string, string> = {};
+  const without = await Server.prepare({ env });
+  const bin = path.join(without.root, 'bin');
+  env['PATH'] = bin;
+  fs.mkdirSync(bin);
+  for (const folder of ['/usr/bin', '/bin', '/usr/sbin', '/sbin']) {
+    for (const name of fs.readdirSync(folder)) {
+      const place = path.join(bin, name);
+      if (name !== 'bwrap' && !fs.existsSync(place)) fs.symlinkSync(path.join(folder, name), place);
+    }
+  }
+  try {
+    const child = without.spawn();
+    const ended = exited(child);
+    const outcome = await Promise.race([ended.then(() => 'ended'), until('it to be up', () => /Sign in:/.test(without.log) && 'up', 30_000)]);
+    if (outcome === 'up') {
+      // It may come up and say so on the project: then nothing runs there.
+      await until('readiness', async () => (await fetch(`http://127.0.0.1:${without.port}/healthz`)).ok);
+      const api = await without.api();
+      const project = await api.create('Unisolated');
+      const sandbox = await api.reaches(project.id, 'Error');
+      expect(sandbox.cause!.code).toBe('isolation-missing');
+      expect(`${sandbox.cause!.message} ${sandbox.cause!.nextSteps.join(' ')}`).toMatch(/bubblewrap/);
+      await without.kill9();
+    } else {
+      expect((await ended).code).toBeGreaterThan(0);
+    }
+    plainWords(without.log, /bubblewrap/);
+    expect(without.log).toMatch(/apt|install|--insecure-no-isolation/);
+  } finally {
+    await without.destroy();
+  }
+});
+
+test('PostgreSQL away later: 503 with words, sandboxes go on, healthy again by itself', async ({ ownServer, visitor, allowConsole }) => {
+  allowConsole(/status of 5\d\d|ERR_|WebSocket|Failed to fetch/);
+  const server = await ownServer();
+  server.allow(/./);
+  const api = await server.api();
+  const project = await api.running('Rows away');
+  const terminal = await Terminal.open(api, project.id);
+  await terminal.prompt();
+  const page = await (await visitor({ server })).newPage();
+  await new ProjectsPage(page).open();
+  const pid = postgresPid(server);
+  process.kill(pid, 'SIGSTOP');
+  try {
+    await until('readyz to say so', async () => (await api.ask('GET', '/readyz')).status === 503, 20_000);
+    const answer = await api.ask('GET', '/api/projects');
+    if (answer.status !== 200) {
+      expect(answer.status).toBe(503);
+      assertErrorShape(answer);
+    }
+    expect((await api.ask('GET', '/healthz')).status, 'it is alive').toBe(200);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  await until('readyz to be well again', async () => (await api.ask('GET', '/readyz')).status === 200, 30_000);
+
+  // Now it is gone altogether, with all of its processes.
+  process.kill(postgresPid(server), 'SIGKILL');
+  await until('PostgreSQL to be started again', async () => {
+    const now = postgresPid(server);
+    return now !== pid && alive(now) && (await api.ask('GET', '/readyz')).status === 200;
+  }, 60_000);
+  expect((await api.projects()).map(({ id }) => id)).toEqual([project.id]);
+  await api.reaches(project.id, 'Running');
+  if (!terminal.live) await terminal.reconnect();
+  expect(await terminal.run('echo shell-$((6*7))')).toContain('shell-42');
+  await until('the project’s database', async () => (await terminal.run("psql -At -c 'select 6*7'")).includes('\n42\n'), 30_000);
+  server.allow(/./);
+});
+
+test('a database from a newer version is refused and left as it is', async ({ ownServer }) => {
+  const server = await ownServer();
+  await server.stop();
+  controlPlane(server, "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99999999999999, 'from the future', true, '\\x00', 0)");
+  const { exit, said } = await fails(server);
+  expect(exit.code).toBeGreaterThan(0);
+  plainWords(said, /newer/);
+  controlPlane(server, 'DELETE FROM _sqlx_migrations WHERE version = 99999999999999');
+  server.unexpected();
+  await server.restart();
+});
+
+test('a database that is somebody else’s is refused', async ({ ownServer }) => {
+  const host = await ownServer();
+  psql(host, 'CREATE DATABASE somebodys');
+  psql(host, 'CREATE TABLE theirs (n int)', 'somebodys');
+  psql(host, "CREATE ROLE guest LOGIN SUPERUSER PASSWORD 'guest'");
+  const socket = fs.readFileSync(path.join(path.dirname(findFile(host.dataDir, 'postmaster.pid')), 'postmaster.pid'), 'utf8').split('\n')[4]!;
+  const server = await Server.prepare({ env: { FSA_DATABASE_URL: `postgresql://guest:guest@localhost/somebodys?host=${encodeURIComponent(socket)}` } });
+  try {
+    const { exit, said } = await fails(server);
+    expect(exit.code).toBeGreaterThan(0);
+    plainWords(said, /not empty|somebodys|another program|migrations/i);
+    expect(psql(host, "SELECT string_agg(tablename, ',') FROM pg_tables WHERE schemaname = 'public'", 'somebodys').trim()).toBe('theirs');
+  } finally {
+    await server.destroy();
+  }
+});
+
+test('PostgreSQL away at the start is said', async () => {
+  const server = await Server.prepare({ env: { FSA_DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none' } });
+  try {
+    const child = server.spawn();
+    const outcome = await Promise.race([exited(child), until('a word about it', () => /database|PostgreSQL/i.test(server.log) && 'said', 30_000)]);
+    if (outcome !== 'said') expect((outcome as Exit).code).toBeGreaterThan(0);
+    plainWords(server.log, /PostgreSQL|database/i);
+    expect(server.log).not.toContain('Sign in:');
+    if (server.running) await server.kill9();
+  } finally {
+    await server.destroy();
+  }
+});
+
+test('a home folder over its limit stands still with a cause, and goes on when there is room', async ({ ownServer }) => {
+  const server = await ownServer();
+  const api = await server.api();
+  const project = await api.running('Full');
+  const help = execFileSync(process.env['FSA_BINARY']!, ['serve', '--help'], { encoding: 'utf8' });
+  test.skip(!/disk/.test(help), 'no setting makes the limit small enough for a test');
+  expect(project.id).toBeTruthy();
+});
+
+test('token and sign-in-link work beside a running server; revoked tokens do not', async ({ server, api }) => {
+  expect(await server.newSignInLink()).toMatch(new RegExp(`^${server.origin}/sign-in#`));
+  const token = await server.token('read');
+  const ask = () => api.ask('GET', '/api/projects', { headers: { authorization: `Bearer ${token}` } });
+  expect((await ask()).status).toBe(200);
+  const { stdout } = await server.command('token', 'list');
+  expect(stdout).not.toContain(token);
+  const newest = (stdout.match(/[0-9a-f]{8}-[0-9a-f-]{27}/g) ?? []).toSorted().at(-1)!;
+  await server.command('token', 'revoke', newest);
+  expect((await ask()).status).toBe(401);
+});
+
+test('down ends everything of its data folder and nothing else', async ({ ownServer, server, api }) => {
+  const other = await ownServer();
+  const theirs = await other.api();
+  await theirs.running('Down');
+  const mine = await api.running('Up');
+  await other.stop();
+  expect(processesOf(other.dataDir).length).toBeGreaterThan(0);
+  await other.down();
+  await until('nothing to be left', () => processesOf(other.dataDir).length === 0);
+  expect((await api.sandbox(mine.id)).phase).toBe('Running');
+  expect(await api.output(mine.id, 'echo here')).toBe('here\n');
+  expect((await api.ask('GET', '/readyz')).status).toBe(200);
+  expect(processesOf(server.dataDir).length).toBeGreaterThan(0);
+  await api.remove(mine.id);
+});
+
+/** The first file of that name below a folder. */
+function findFile(folder: string, name: string): string {
+  const found = fs.readdirSync(folder, { recursive: true, encoding: 'utf8' }).find((place) => path.basename(place) === name);
+  if (!found) throw new Error(`no ${name} in ${folder}`);
+  return path.join(folder, found);
+}

@@ -1,0 +1,56 @@
+// What is really there behind the API: folders, databases and roles of a data folder.
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import type { Server } from './server.ts';
+
+/** Volumes, sandboxes and what waits for removal. */
+export function foldersOf(server: Server): { volumes: string[]; sandboxes: string[]; trash: string[] } {
+  const list = (name: string) => {
+    const folder = path.join(server.dataDir, name);
+    return fs.existsSync(folder) ? fs.readdirSync(folder) : [];
+  };
+  return { volumes: list('volumes'), sandboxes: list('sandboxes'), trash: list('trash') };
+}
+
+/** Databases and roles of projects on the embedded PostgreSQL; the control plane's own are left out. */
+export function databasesOf(server: Server): { databases: string[]; roles: string[] } {
+  const ask = (query: string) =>
+    psql(server, query)
+      .split('\n')
+      .filter((line) => line !== '');
+  const own = /^(postgres|template\d|fullstack_agent|fullstack-agent|fsa|fsa_control|control_plane|control)$/;
+  return {
+    databases: ask('SELECT datname FROM pg_database').filter((name) => !own.test(name)),
+    roles: ask("SELECT rolname FROM pg_roles WHERE rolname NOT LIKE 'pg\\_%'").filter((name) => !own.test(name)),
+  };
+}
+
+/** A query as the superuser of the embedded PostgreSQL, by its Unix socket. */
+export function psql(server: Server, query: string, database = 'postgres'): string {
+  const { socket, user, password } = superuser(server);
+  return execFileSync('psql', ['-X', '-A', '-t', '-q', '-v', 'ON_ERROR_STOP=1', '-h', socket, '-U', user, '-d', database, '-c', query], {
+    env: { ...process.env, PGPASSWORD: password },
+    encoding: 'utf8',
+  });
+}
+
+/** The process id of the embedded PostgreSQL. */
+export function postgresPid(server: Server): number {
+  const file = path.join(server.dataDir, 'postgres', 'data', 'postmaster.pid');
+  return Number(fs.readFileSync(file, 'utf8').split('\n')[0]);
+}
+
+function superuser(server: Server): { socket: string; user: string; password: string } {
+  const folder = path.join(server.dataDir, 'postgres');
+  const lines = fs.readFileSync(path.join(folder, 'data', 'postmaster.pid'), 'utf8').split('\n');
+  const password = fs.readFileSync(path.join(folder, 'superuser-password'), 'utf8').trim();
+  return { socket: lines[4]!, user: 'postgres', password };
+}
+
+/** A query on the control plane's own database. */
+export function controlPlane(server: Server, query: string): string {
+  return psql(server, query, CONTROL_DATABASE);
+}
+
+const CONTROL_DATABASE = 'fullstack_agent';
