@@ -13,10 +13,29 @@ use std::{
 
 /// Where things were put.
 pub struct Built {
-    /// The server. `site/` and `sandbox-agent` lie beside it.
+    /// The server. `site/` and `agent/sandbox-agent` lie beside it, and it looks there.
     pub server: PathBuf,
     /// The hashed assets with their manifest.
     pub site: PathBuf,
+    /// The static agent. In a folder of its own, since tests put a dynamic one beside the server.
+    pub agent: PathBuf,
+}
+
+impl Built {
+    /// Where all of it will be.
+    pub fn places() -> Self {
+        let release = shell::target().join("release");
+        Self { server: release.join("fullstack-agent"), site: release.join("site"), agent: release.join("agent/sandbox-agent") }
+    }
+
+    /// Tells a program where all of it is, and Claude Code.
+    pub fn tell(&self, command: Cmd) -> Cmd {
+        command
+            .env("FSA_BINARY", &self.server)
+            .env("FSA_SITE_DIR", &self.site)
+            .env("FSA_AGENT_BIN", &self.agent)
+            .env("FSA_CLAUDE_DIR", setup::claude_dir())
+    }
 }
 
 /// What cargo is told for everything that runs on this machine: the same for building, testing and
@@ -26,36 +45,34 @@ pub const NATIVE: [&str; 6] = ["--release", "--workspace", "--exclude", "fronten
 /// Sets up and builds all of it.
 pub fn release() -> Result<Built> {
     setup::for_build()?;
-    agent()?;
-    let site = site()?;
+    let built = Built::places();
+    agent(&built.agent)?;
+    site(&built.site)?;
     say("Building the server");
     let mut args = vec!["build", "--bins"];
     args.extend(NATIVE);
     cargo(&args).run()?;
-    Ok(Built { server: shell::target().join("release/fullstack-agent"), site })
+    Ok(built)
 }
 
 /// The sandbox agent: static, since it runs in images of all kinds.
-fn agent() -> Result<()> {
+fn agent(beside: &Path) -> Result<()> {
     say("Building the sandbox agent");
     let host = host()?;
     let rustflags = format!("target.{host}.rustflags=[\"-C\",\"target-feature=+crt-static\"]");
     cargo(&["build", "--profile", "agent-release", "-p", "sandbox-agent", "--target", &host, "--config", &rustflags]).run()?;
     let built = shell::target().join(&host).join("agent-release/sandbox-agent");
-    let beside = shell::target().join("release");
-    fs::create_dir_all(&beside)?;
-    // Not `sandbox-agent`: a workspace build puts a dynamic one there.
-    replace(&built, &beside.join("agent/sandbox-agent"))
+    replace(&built, beside)
 }
 
 /// The browser's code and everything that it is served with.
-pub fn site() -> Result<PathBuf> {
+fn site(beside: &Path) -> Result<()> {
     say("Building the browser's code");
     let mut args: Vec<&str> = setup::wasm_toolchain().into_iter().collect();
     args.extend(["build", "-p", "frontend", "--target", "wasm32-unknown-unknown", "--profile", "wasm-release"]);
     cargo(&args).run()?;
     let module = shell::target().join("wasm32-unknown-unknown/wasm-release/frontend.wasm");
-    assets::make(&module, &shell::target().join("release/site"))
+    assets::make(&module, beside)
 }
 
 fn host() -> Result<String> {
@@ -65,7 +82,7 @@ fn host() -> Result<String> {
 }
 
 /// Copies under another name and renames, so that a running program keeps its file.
-pub fn replace(from: &Path, to: &Path) -> Result<()> {
+fn replace(from: &Path, to: &Path) -> Result<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder)?;
     }

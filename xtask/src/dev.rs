@@ -5,32 +5,33 @@ use crate::{
     setup,
     shell::{self, Cmd, say},
 };
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use std::{
     fs,
     os::unix::process::CommandExt as _,
     path::Path,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, SystemTime},
 };
 
 /// Builds and becomes the server.
 pub fn run(args: &[String]) -> Result<()> {
-    let built = build::release()?;
     setup::for_run()?;
-    Err(server(&built, args).exec().into())
+    let built = build::release()?;
+    Err(server(&built, args).exec()).with_context(|| format!("start {}", built.server.display()))
 }
 
 /// Builds, serves, and starts over when a source changed. A build that fails leaves the old one up.
 pub fn watch(args: &[String]) -> Result<()> {
+    setup::for_run()?;
     let mut running: Option<Child> = None;
     let mut built_at = SystemTime::UNIX_EPOCH;
     loop {
         let newest = newest();
         if newest > built_at {
             built_at = newest;
-            match build::release().and_then(|built| setup::for_run().map(|()| built)) {
+            match build::release() {
                 Ok(built) => {
                     if let Some(mut old) = running.take() {
                         // SIGTERM: sandboxes and PostgreSQL stay up, and the new server adopts them.
@@ -47,8 +48,8 @@ pub fn watch(args: &[String]) -> Result<()> {
 }
 
 fn server(built: &Built, args: &[String]) -> Command {
-    let mut command = Command::new(&built.server);
-    command.args(args).env("FSA_CLAUDE_DIR", setup::claude_dir());
+    let mut command = built.tell(Cmd::new(&built.server)).args(args).into_inner();
+    command.stdin(Stdio::inherit());
     command
 }
 

@@ -12,6 +12,10 @@ use std::{
 /// The newest that was seen to work.
 const CLAUDE_CODE: &str = "2.1.330";
 const WASM: &str = "wasm32-unknown-unknown";
+/// What nobody but the developer can install.
+const BEFOREHAND: &str =
+    "Rust (https://rustup.rs), Node.js 20 or newer with npm, and a C compiler must be there; the rest is installed.";
+const OLDEST_NODE: u32 = 20;
 
 /// All of it.
 pub fn everything() -> Result<()> {
@@ -20,18 +24,33 @@ pub fn everything() -> Result<()> {
     for_journeys()
 }
 
-/// A compiler for the browser, and what turns its output into a site.
-pub fn for_build() -> Result<()> {
-    for program in ["cc", "node", "npm", "rustc"] {
+/// What compiles for this machine.
+pub fn for_native() -> Result<()> {
+    for program in ["cc", "rustc"] {
         if !shell::has(program) {
-            bail!(
-                "`{program}` is missing. Rust (rustup.rs), Node.js 20 or newer and a C compiler must be there; the rest is installed."
-            );
+            bail!("`{program}` is missing. {BEFOREHAND}");
         }
     }
+    Ok(())
+}
+
+/// A compiler for the browser, and what turns its output into a site.
+pub fn for_build() -> Result<()> {
+    for_native()?;
     wasm_target()?;
     wasm_bindgen()?;
+    for_scripts()
+}
+
+/// The terminal's npm packages, and the tools among them.
+pub fn for_scripts() -> Result<()> {
     npm(&shell::root().join("frontend/js"))
+}
+
+/// PostgreSQL's server programs.
+pub fn for_databases() -> Result<()> {
+    for_native()?;
+    if crate::postgres::programs().is_none() { apt(&["postgresql"]) } else { Ok(()) }
 }
 
 /// What sandboxes need.
@@ -40,7 +59,7 @@ pub fn for_run() -> Result<()> {
     if !shell::has("bwrap") {
         wanted.push("bubblewrap");
     }
-    if crate::postgres::binaries().is_none() {
+    if crate::postgres::programs().is_none() {
         wanted.push("postgresql");
     }
     if !shell::has("git") {
@@ -73,71 +92,89 @@ pub fn chromium() -> Option<PathBuf> {
     std::env::var_os("FSA_CHROMIUM").map(PathBuf::from).or_else(|| own.iter().find_map(|name| shell::find(name)))
 }
 
-/// Where Claude Code is. As root outside the home folder, which other users cannot enter: sandboxes
-/// run as users of their own.
+/// The folder that holds `node_modules/@anthropic-ai/claude-code`: `$FSA_CLAUDE_DIR`, or our own. As
+/// root outside the home folder, which other users cannot enter: sandboxes run as users of their own.
 pub fn claude_dir() -> PathBuf {
+    if let Some(chosen) = std::env::var_os("FSA_CLAUDE_DIR").filter(|dir| !dir.is_empty()) {
+        return chosen.into();
+    }
     if shell::is_root() { PathBuf::from("/var/cache/fullstack-agent/claude") } else { shell::cache().join("claude") }
 }
 
 /// How cargo is called for the browser's target: `+debian` where the usual toolchain has no such
-/// target and can fetch none.
+/// target and can fetch none. `FSA_WASM_TOOLCHAIN=debian` chooses it although there is another.
 pub fn wasm_toolchain() -> Option<&'static str> {
-    (!native_wasm() && debian_wasm()).then_some("+debian")
+    (debian_is_wanted() || !links_wasm(None)).then_some(DEBIAN)
 }
 
-fn native_wasm() -> bool {
-    let libs = Cmd::new("rustc").args(["--print", "target-libdir", "--target", WASM]).without("RUSTUP_TOOLCHAIN").read();
-    libs.is_ok_and(|dir| has_std(Path::new(dir.trim())))
+const DEBIAN: &str = "+debian";
+
+fn debian_is_wanted() -> bool {
+    std::env::var_os("FSA_WASM_TOOLCHAIN").is_some_and(|name| name == "debian")
 }
 
-fn debian_wasm() -> bool {
-    has_std(&Path::new("/usr/lib/rustlib").join(WASM).join("lib"))
-        && Cmd::new("rustc").args(["+debian", "-V"]).without("RUSTUP_TOOLCHAIN").quiet()
-}
-
-fn has_std(libs: &Path) -> bool {
-    fs::read_dir(libs).is_ok_and(|dir| dir.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-")))
+/// Whether a toolchain compiles nothing at all for the browser, and links it: a tenth of a second.
+fn links_wasm(toolchain: Option<&str>) -> bool {
+    let (source, module) = (shell::cache().join("wasm-probe.rs"), shell::cache().join("wasm-probe.wasm"));
+    fs::create_dir_all(shell::cache()).and_then(|()| fs::write(&source, "")).is_ok()
+        && Cmd::new("rustc")
+            .args(toolchain)
+            .args(["--target", WASM, "--crate-type", "cdylib", "-o"])
+            .args([module, source])
+            .quiet()
 }
 
 fn wasm_target() -> Result<()> {
-    if native_wasm() || debian_wasm() {
+    if links_wasm(wasm_toolchain()) {
         return Ok(());
     }
-    say("Installing the WebAssembly target of Rust");
-    if Cmd::new("rustup").args(["target", "add", WASM]).quiet() && native_wasm() {
+    if !shell::has("rustup") {
+        bail!("This Rust cannot compile for {WASM}. Install Rust by rustup, which can add that: https://rustup.rs");
+    }
+    if !debian_is_wanted() {
+        say("Installing the WebAssembly target of Rust");
+        if Cmd::new("rustup").args(["target", "add", WASM]).run().is_ok() && links_wasm(None) {
+            return Ok(());
+        }
+    }
+    debian_rust().with_context(|| format!("install a Rust compiler that has {WASM}; `rustup target add {WASM}` did not"))
+}
+
+/// Where rustup cannot fetch: Debian's compiler for the web, whose standard library is built once.
+fn debian_rust() -> Result<()> {
+    apt(&["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "rust-web-clippy", "lld-22"])?;
+    Cmd::new("rustup").args(["toolchain", "link", "debian", "/usr"]).run()?;
+    if links_wasm(Some(DEBIAN)) {
         return Ok(());
     }
-    // Where rustup cannot fetch: Debian's compiler for the web, whose standard library is built once.
-    apt(&["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "rust-web-clippy", "lld-22"])
-        .context("install a Rust compiler that has the WebAssembly target: `rustup target add wasm32-unknown-unknown` failed")?;
-    say("Building Rust's standard library for WebAssembly");
+    say("Building Rust's standard library for WebAssembly (a minute, once)");
     let folder = shell::cache().join("wasm-std");
     fs::create_dir_all(folder.join("src"))?;
-    fs::write(
-        folder.join("Cargo.toml"),
-        "[package]\nname = \"nothing\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[lib]\n[workspace]\n",
-    )?;
+    fs::write(folder.join("Cargo.toml"), "[package]\nname = \"nothing\"\nedition = \"2024\"\n\n[workspace]\n")?;
     fs::write(folder.join("src/lib.rs"), "")?;
+    let target = folder.join("target");
+    // Building std is unstable; RUSTC_BOOTSTRAP lets a stable compiler do it, for this once.
     Cmd::new("/usr/bin/cargo")
         .args(["build", "--release", "-Z", "build-std=std,panic_abort,panic_unwind,proc_macro", "--target", WASM])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTC", "/usr/bin/rustc")
-        .without("CARGO")
-        .without("RUSTUP_TOOLCHAIN")
-        .without("CARGO_TARGET_DIR")
+        .env("CARGO_TARGET_DIR", &target)
+        .without("RUSTFLAGS")
         .dir(&folder)
         .run()?;
-    let libs = Path::new("/usr/lib/rustlib").join(WASM).join("lib");
-    fs::create_dir_all(&libs)?;
-    for entry in fs::read_dir(folder.join("target").join(WASM).join("release/deps"))? {
+    let mut built = Vec::new();
+    for entry in fs::read_dir(target.join(WASM).join("release/deps"))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.ends_with(".rlib") && !name.starts_with("libnothing") {
-            fs::copy(&path, libs.join(name))?;
+        if name.ends_with(".rlib") && !name.starts_with("libnothing-") {
+            built.push(path);
         }
     }
-    Cmd::new("rustup").args(["toolchain", "link", "debian", "/usr"]).run()?;
-    if debian_wasm() { Ok(()) } else { bail!("Debian's Rust has no WebAssembly target after its installation") }
+    let libs = Path::new("/usr/lib/rustlib").join(WASM).join("lib");
+    as_root("install", &shell::root())?.args(["-d", "-m", "755"]).args([&libs]).run()?;
+    as_root("install", &shell::root())?.args(["-m", "644", "-t"]).args([&libs]).args(built).run()?;
+    fs::remove_dir_all(&folder)?;
+    if links_wasm(Some(DEBIAN)) { Ok(()) } else { bail!("Debian's Rust does not compile for {WASM} after its installation") }
 }
 
 /// `wasm-bindgen` in the very version of Cargo.lock: another one refuses to read the module.
@@ -146,20 +183,22 @@ pub fn wasm_bindgen() -> Result<PathBuf> {
     let version = locked(&lock, "wasm-bindgen").context("find wasm-bindgen in Cargo.lock")?;
     let tools = shell::cache().join("tools");
     let program = tools.join("bin/wasm-bindgen");
-    let there =
-        program.is_file() && Cmd::new(&program).args(["--version"]).read().is_ok_and(|text| text.trim().ends_with(&version));
-    if !there {
+    let said = || Cmd::new(&program).args(["--version"]).read().unwrap_or_default();
+    if !program.is_file() || said().trim() != format!("wasm-bindgen {version}") {
         say(format!("Installing wasm-bindgen {version} (some minutes, once)"));
+        fs::create_dir_all(&tools)?;
         let install = |lock: &[&str]| {
             Cmd::new("cargo")
-                .args(["install", "wasm-bindgen-cli", "--version", &version])
+                .args(["install", "wasm-bindgen-cli", "--bin", "wasm-bindgen", "--force", "--version", &version])
                 .args(lock)
                 .args(["--root"])
                 .args([&tools])
                 .env("CARGO_TARGET_DIR", shell::cache().join("tools-target"))
+                // It runs for a second a build: cheap to compile comes before quick to run.
                 .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-                .without("CARGO")
-                .without("RUSTUP_TOOLCHAIN")
+                .env("CARGO_PROFILE_RELEASE_LTO", "off")
+                .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+                .dir(&tools)
                 .run()
         };
         // A mirror of the registry may lack a version that the package's own lock file names.
@@ -176,8 +215,29 @@ fn locked(lock: &str, name: &str) -> Option<String> {
     lines.next()?.strip_prefix("version = \"")?.strip_suffix('"').map(str::to_owned)
 }
 
+/// Node.js and npm, of an age that has `node --test` and `fetch`.
+fn node() -> Result<()> {
+    for program in ["node", "npm"] {
+        if !shell::has(program) {
+            bail!("`{program}` is missing. {BEFOREHAND}");
+        }
+    }
+    let version = Cmd::new("node").args(["--version"]).read()?;
+    let version = version.trim();
+    if major(version).is_none_or(|major| major < OLDEST_NODE) {
+        bail!("Node.js is {version}. {BEFOREHAND}");
+    }
+    Ok(())
+}
+
+/// 20 of `v20.1.2`.
+fn major(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
 /// A folder's npm packages, when its lock file is not the one that they were installed from.
 pub fn npm(folder: &Path) -> Result<()> {
+    node()?;
     let lock =
         fs::read(folder.join("package-lock.json")).with_context(|| format!("read the lock file in {}", folder.display()))?;
     let stamp = hex::encode(Sha256::digest(&lock));
@@ -196,18 +256,26 @@ pub fn npm(folder: &Path) -> Result<()> {
 }
 
 fn claude_code() -> Result<()> {
+    if std::env::var_os("FSA_CLAUDE_DIR").is_some_and(|dir| !dir.is_empty()) {
+        return Ok(());
+    }
+    node()?;
     let folder = claude_dir();
     let stamped = folder.join(".version");
     if fs::read_to_string(&stamped).is_ok_and(|text| text == CLAUDE_CODE) {
         return Ok(());
     }
-    say(format!("Installing Claude Code {CLAUDE_CODE} (npm, 235 MB)"));
+    say(format!("Installing Claude Code {CLAUDE_CODE} into {} (npm, 235 MB)", folder.display()));
     fs::create_dir_all(&folder)?;
     Cmd::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
         .args([&folder])
         .args([format!("@anthropic-ai/claude-code@{CLAUDE_CODE}")])
+        .dir(&folder)
         .run()?;
+    Cmd::new(folder.join("node_modules/.bin/claude")).args(["--version"]).run()?;
+    // Other users run it, whatever our umask is.
+    Cmd::new("chmod").args(["-R", "a+rX"]).args([&folder]).run()?;
     fs::write(stamped, CLAUDE_CODE)?;
     Ok(())
 }
@@ -223,32 +291,44 @@ fn apt(packages: &[&str]) -> Result<()> {
             "These are missing, and there is no apt-get here: {list}. Install what they are called on this system, and run this again."
         );
     }
-    let sudo = if shell::is_root() {
-        false
-    } else if Cmd::new("sudo").args(["-n", "true"]).quiet() {
-        true
-    } else {
+    let Ok(_) = as_root("apt-get", Path::new("/")) else {
         bail!(
             "These are missing. Run this line, and then this command again:\n  sudo apt-get update && sudo apt-get install -y {list}"
         );
     };
     say(format!("Installing with apt-get: {list}"));
-    let run = |args: &[&str]| {
-        let command = if sudo { Cmd::new("sudo").args(["-n", "apt-get"]) } else { Cmd::new("apt-get") };
-        command.args(args).env("DEBIAN_FRONTEND", "noninteractive").run()
-    };
+    let run = |args: &[&str]| as_root("apt-get", Path::new("/"))?.args(args).run();
     let install: Vec<&str> =
         ["install", "-y", "-qq", "--no-install-recommends"].into_iter().chain(packages.iter().copied()).collect();
     if run(&install).is_err() {
+        say("apt-get may have an old list of packages: updating it, and once more");
         run(&["update", "-qq"])?;
         run(&install)?;
     }
     Ok(())
 }
 
+/// A program run by root: by us if we are, else by a sudo that does not ask.
+fn as_root(program: &str, dir: &Path) -> Result<Cmd> {
+    let command = if shell::is_root() {
+        Cmd::new("env")
+    } else if shell::has("sudo") && Cmd::new("sudo").args(["-n", "true"]).quiet() {
+        Cmd::new("sudo").args(["-n", "env"])
+    } else {
+        bail!("`{program}` has to be run by root; run this command by sudo");
+    };
+    Ok(command.args(["DEBIAN_FRONTEND=noninteractive", program]).dir(dir))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn node_s_age_is_read() {
+        assert_eq!(major("v20.20.2"), Some(20));
+        assert_eq!(major("twenty"), None);
+    }
 
     #[test]
     fn a_locked_version_is_read() {

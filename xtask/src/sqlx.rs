@@ -1,7 +1,12 @@
 //! `.sqlx`: what the compiler knows of each query, so that a build needs no database.
+//!
+//! sqlx's macros write these files themselves where `SQLX_OFFLINE_DIR` names a folder and
+//! `DATABASE_URL` a database to ask; so there is no need of sqlx-cli.
 
 use crate::{
+    build::NATIVE,
     postgres::Server,
+    setup,
     shell::{self, cargo, say},
 };
 use anyhow::{Context as _, Result, bail};
@@ -9,10 +14,15 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
+
+/// The crates whose code has queries in it.
+const CRATES_WITH_QUERIES: [&str; 1] = ["engine"];
 
 /// Writes it again from a fresh database.
 pub fn write() -> Result<()> {
+    setup::for_databases()?;
     let folder = shell::root().join(".sqlx");
     let fresh = describe()?;
     let _ = fs::remove_dir_all(&folder);
@@ -52,23 +62,71 @@ fn describe() -> Result<BTreeMap<String, String>> {
     let out = shell::target().join("sqlx-described");
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out)?;
-    // A target folder of its own: the check must run although nothing changed, and must not make the
-    // usual builds start over.
-    let folder = shell::target().join("sqlx-check");
-    let stamp = folder.join("debug/.fingerprint");
-    if let Ok(entries) = fs::read_dir(&stamp) {
-        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("engine-")) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-    cargo(&["check", "-q", "-p", "engine"])
-        .env("CARGO_TARGET_DIR", &folder)
+    // Macros write only when they run: the crates must look changed.
+    let _changed = Touched::crates(&CRATES_WITH_QUERIES)?;
+    // As clippy does it, so that the dependencies are checked once for both.
+    let mut args = vec!["check", "--quiet", "--all-targets"];
+    args.extend(NATIVE);
+    cargo(&args)
         .env("DATABASE_URL", server.url())
         .env("SQLX_OFFLINE", "false")
         .env("SQLX_OFFLINE_DIR", &out)
         .run()
         .context("describe the queries")?;
     read(&out)
+}
+
+/// Source files that look changed until this is dropped. Then they have their own times again, and
+/// no build that comes later starts over.
+struct Touched(Vec<TouchedFile>);
+
+struct TouchedFile {
+    path: PathBuf,
+    own: SystemTime,
+    touched: SystemTime,
+}
+
+impl Touched {
+    fn crates(names: &[&str]) -> Result<Self> {
+        let mut touched = Self(Vec::new());
+        for name in names {
+            for folder in ["src", "tests"] {
+                touched.folder(&shell::root().join(name).join(folder))?;
+            }
+        }
+        Ok(touched)
+    }
+
+    fn folder(&mut self, folder: &Path) -> Result<()> {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry?.path();
+            if path.is_dir() {
+                self.folder(&path)?;
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let own = fs::metadata(&path)?.modified()?;
+                set_modified(&path, SystemTime::now())?;
+                let touched = fs::metadata(&path)?.modified()?;
+                self.0.push(TouchedFile { path, own, touched });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Touched {
+    fn drop(&mut self) {
+        for file in &self.0 {
+            // Not what somebody wrote meanwhile.
+            if fs::metadata(&file.path).and_then(|about| about.modified()).is_ok_and(|time| time == file.touched) {
+                let _ = set_modified(&file.path, file.own);
+            }
+        }
+    }
+}
+
+fn set_modified(path: &Path, time: SystemTime) -> Result<()> {
+    let file = fs::File::options().append(true).open(path).with_context(|| format!("open {}", path.display()))?;
+    file.set_modified(time).with_context(|| format!("set the time of {}", path.display()))
 }
 
 fn read(folder: &Path) -> Result<BTreeMap<String, String>> {
