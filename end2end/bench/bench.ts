@@ -100,8 +100,8 @@ async function firstPage(server: Server, api: Api): Promise<Row[]> {
       const start = performance.now();
       const headers = { host: `localhost:${server.port}`, cookie, accept: 'text/html' };
       http
-        .get({ host: '127.0.0.1', port: server.port, path: '/projects', headers, agent: false }, (answer) => {
-          if (answer.statusCode !== 200) reject(new Error(`/projects answered ${answer.statusCode}`));
+        .get({ host: '127.0.0.1', port: server.port, path: '/', headers, agent: false }, (answer) => {
+          if (answer.statusCode !== 200) reject(new Error(`/ answered ${answer.statusCode}`));
           answer.on('data', () => undefined);
           answer.on('end', () => resolve(performance.now() - start));
         })
@@ -199,7 +199,7 @@ async function toTheDom(server: Server, api: Api): Promise<Row[]> {
   const project = await api.create('In the DOM', { database: false });
   await api.reaches(project.id, 'Running');
   return await inBrowser(server, async (page) => {
-    await page.goto(`${server.origin}/projects`);
+    await page.goto(`${server.origin}/`);
     await page.getByText('In the DOM').first().waitFor();
     await page.waitForFunction(() => performance.now() > 1500);
     // The page notes by the machine's clock when a text came; Date.now() is the same clock in both.

@@ -82,7 +82,7 @@ test('delete asks for the name and leaves no process, folder, database or role',
   await expect(confirm).toHaveAttribute('aria-disabled', 'true');
   await dialog.getByRole('textbox').fill('Gone tomorrow');
   await confirm.click();
-  await expect(workspace.page).toHaveURL(/\/projects$|\/$/);
+  await expect(workspace.page).toHaveURL(`${server.origin}/`);
   await until('the project to be gone', async () => (await api.ask('GET', `/api/projects/${project.id}`)).status === 404);
   await until('no process', () => sandboxProcessesOf(server.dataDir).length === 0);
   await until('no folder', () => Object.values(foldersOf(server)).every((names) => names.length === 0));
@@ -92,7 +92,7 @@ test('delete asks for the name and leaves no process, folder, database or role',
 
 test('a change in one browser is seen in another, in the list and in the title', async ({ api, project, visitor }) => {
   const list = await (await visitor()).newPage();
-  await list.goto('/projects');
+  await list.goto('/');
   const row = list.getByRole('listitem').filter({ hasText: project.name });
   await expect(row.locator('.phase-pill')).toHaveAttribute('data-phase', 'running');
   await api.act(project.id, 'stop');

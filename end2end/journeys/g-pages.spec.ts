@@ -37,6 +37,7 @@ test.describe.configure({ timeout: 120_000 });
 
 test('sign-in, and a link that does not work', async ({ visitor, server, allowConsole }) => {
   allowConsole(/status of 4\d\d/);
+  server.allow(/a sign-in code that was never made/);
   const page = await (await visitor({ signedIn: false })).newPage();
   await page.goto('/sign-in');
   await expect(new SignInPage(page).heading).toBeVisible();
@@ -99,11 +100,11 @@ test('workspace: running, with its menus and dialogs, and stopped', async ({ api
 test('environment and database of a project', async ({ api, project, visitor }) => {
   await api.must('PUT', `/api/projects/${project.id}/env`, { body: { set: { LOG_LEVEL: 'debug', lower_case: 'x', SESSION_SECRET: 'y'.repeat(500) } } });
   const page = await (await visitor()).newPage();
-  for (const name of ['environment', 'database']) {
+  for (const name of ['environment', 'database', 'settings']) {
     await page.goto(`/projects/${project.id}/${name}`);
     await expect(page.getByRole('heading', { level: 1 }).first()).toBeVisible();
     await hydrated(page);
-    await inspect(page, name);
+    await inspect(page, `project-${name}`);
   }
 });
 

@@ -42,7 +42,7 @@ test.describe('names', () => {
         expect(project.slug.length).toBeLessThanOrEqual(40);
         expect(project.sandbox.name).toMatch(/^[a-z]([a-z0-9-]*)-agentruntime-[a-z0-9]{6}$/);
         expect(`65535--${project.sandbox.name}`.length).toBeLessThanOrEqual(63);
-        await signedIn.goto('/projects');
+        await signedIn.goto('/');
         await expect(signedIn.getByText(name, { exact: true }).first()).toBeVisible();
         await api.reaches(project.id, 'Running');
       } finally {

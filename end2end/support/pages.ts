@@ -4,8 +4,11 @@ import { until } from './until.ts';
 
 /** A loaded page whose WebAssembly has taken over. */
 export async function hydrated(page: Page): Promise<void> {
-  await page.waitForFunction(() => document.documentElement.hasAttribute('data-hydrated') || document.body.hasAttribute('data-hydrated'));
+  await page.waitForFunction(() => document.documentElement.dataset['ready'] !== undefined);
 }
+
+/** How a sign-in went wrong, as the page says it. */
+export type SignInState = 'used' | 'expired' | 'forged' | 'many' | 'away';
 
 export class SignInPage {
   readonly page: Page;
@@ -13,12 +16,18 @@ export class SignInPage {
     this.page = page;
   }
 
+  /** Waits for the page to say so. */
+  async says(state: SignInState): Promise<void> {
+    await expect(this.page.locator('html')).toHaveAttribute('data-sign-in', state);
+    await expect(this.problem).toBeVisible();
+  }
+
   get heading(): Locator {
     return this.page.getByRole('heading', { level: 1, name: 'Sign in to FullStack Agent' });
   }
 
   get problem(): Locator {
-    return this.page.getByRole('alert');
+    return this.page.getByRole('alert').filter({ visible: true }).first();
   }
 }
 
@@ -29,7 +38,7 @@ export class ProjectsPage {
   }
 
   async open(): Promise<this> {
-    await this.page.goto('/projects');
+    await this.page.goto('/');
     await expect(this.heading).toBeVisible();
     await hydrated(this.page);
     return this;
