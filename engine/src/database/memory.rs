@@ -230,3 +230,74 @@ impl Database for MemoryDatabase {
         self.act(|state| Ok(state.roles.values().filter_map(|role| role.of).map(|(_, project)| project).collect())).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        database::contract::{Behind, Subject},
+        random::SystemRandom,
+    };
+    use futures::{FutureExt as _, future::BoxFuture};
+    use uuid::Uuid;
+
+    struct Inside(Arc<MemoryDatabase>);
+
+    #[async_trait::async_trait]
+    impl Behind for Inside {
+        async fn write(&self, to: &Connection, note: &str) -> anyhow::Result<()> {
+            self.0.write(to, note).map_err(anyhow::Error::msg)
+        }
+
+        async fn notes(&self, of: &Connection) -> anyhow::Result<Vec<String>> {
+            self.0.notes(of).map_err(anyhow::Error::msg)
+        }
+
+        async fn hold(&self, to: &Connection) -> anyhow::Result<BoxFuture<'static, ()>> {
+            self.notes(to).await?;
+            let (server, to) = (self.0.clone(), to.clone());
+            Ok(async move {
+                while server.notes(&to).is_ok() {
+                    yield_now().await;
+                }
+            }
+            .boxed())
+        }
+
+        async fn put_foreign(&self, role: &str, database: Option<&str>) {
+            self.0.put_foreign(role, database);
+        }
+
+        async fn lose(&self, database: &str) {
+            assert!(self.0.lose(database));
+        }
+
+        async fn there(&self, role: &str, database: &str) -> (bool, bool) {
+            let (roles, databases) = self.0.names();
+            (roles.iter().any(|name| name == role), databases.iter().any(|name| name == database))
+        }
+    }
+
+    fn server() -> Arc<MemoryDatabase> {
+        Arc::new(MemoryDatabase::new(Arc::new(SystemClock), Arc::new(SystemRandom)))
+    }
+
+    async fn subject() -> Option<Subject> {
+        let server = server();
+        let installation = InstallationId(Uuid::new_v4());
+        Some(Subject { database: server.clone(), installation, behind: Arc::new(Inside(server)) })
+    }
+
+    crate::database_contract!(subject);
+
+    #[tokio::test]
+    async fn a_server_that_is_away_says_so() {
+        let server = server();
+        server.set_away(true);
+        match server.list().await {
+            Err(DatabaseError::Caused(cause)) => assert_eq!(cause.code, CauseCode::DatabaseUnreachable),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 pub mod contract;
 pub mod memory;
+mod scram;
 pub mod server;
 
 use crate::orchestrator::{DatabaseEndpoint, Removed};

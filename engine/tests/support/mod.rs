@@ -39,6 +39,7 @@ fn start() -> Option<(PgConnectOptions, Child)> {
     std::fs::create_dir(&folder).ok()?;
     let script = r#"
         "$1/initdb" --no-sync -A trust -U postgres -D "$2/data" >"$2/log" 2>&1 || exit 1
+        printf 'local all postgres trust\nlocal all all scram-sha-256\n' >"$2/data/pg_hba.conf"
         "$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c max_connections=300 >>"$2/log" 2>&1 &
         cat >/dev/null
         kill -INT $!; wait $!; rm -rf "$2"

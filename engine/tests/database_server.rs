@@ -1,0 +1,226 @@
+//! [`ServerDatabase`] on a real PostgreSQL: the contract of every provider, and what is its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use anyhow::Context as _;
+use engine::{
+    database::{
+        Database, DatabaseError, DatabaseSpec,
+        contract::{Behind, Subject},
+        server::{Reach, ServerDatabase},
+    },
+    orchestrator::{DatabaseEndpoint, Removed},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use model::{CauseCode, InstallationId, ProjectId, connection::Connection};
+use secrecy::SecretString;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
+use std::{path::PathBuf, sync::Arc};
+use uuid::Uuid;
+
+struct Server(PgConnectOptions);
+
+impl Server {
+    async fn admin(&self) -> PgConnection {
+        PgConnection::connect_with(&self.0).await.unwrap()
+    }
+
+    async fn run(&self, statement: String) {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut self.admin().await).await.unwrap();
+    }
+
+    async fn enter(&self, as_: &Connection) -> anyhow::Result<PgConnection> {
+        let options = self.0.clone().username(&as_.user).password(&as_.password).database(&as_.database);
+        PgConnection::connect_with(&options).await.context("connect as the project's role")
+    }
+}
+
+#[async_trait::async_trait]
+impl Behind for Server {
+    async fn write(&self, to: &Connection, note: &str) -> anyhow::Result<()> {
+        let mut connection = self.enter(to).await?;
+        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS notes (id serial, note text)").execute(&mut connection).await?;
+        sqlx::query("INSERT INTO notes (note) VALUES ($1)").bind(note).execute(&mut connection).await?;
+        connection.close().await?;
+        Ok(())
+    }
+
+    async fn notes(&self, of: &Connection) -> anyhow::Result<Vec<String>> {
+        let mut connection = self.enter(of).await?;
+        let notes = sqlx::query_scalar("SELECT note FROM notes ORDER BY id").fetch_all(&mut connection).await?;
+        connection.close().await?;
+        Ok(notes)
+    }
+
+    async fn hold(&self, to: &Connection) -> anyhow::Result<BoxFuture<'static, ()>> {
+        let mut connection = self.enter(to).await?;
+        Ok(async move {
+            // Waits inside the server: ends with an error when it is told to go.
+            let _ = sqlx::query("SELECT pg_sleep(600)").execute(&mut connection).await;
+        }
+        .boxed())
+    }
+
+    async fn put_foreign(&self, role: &str, database: Option<&str>) {
+        self.run(format!("CREATE ROLE {role} LOGIN")).await;
+        if let Some(database) = database {
+            self.run(format!("CREATE DATABASE {database} OWNER {role}")).await;
+        }
+    }
+
+    async fn lose(&self, database: &str) {
+        self.run(format!("DROP DATABASE {database} WITH (FORCE)")).await;
+    }
+
+    async fn there(&self, role: &str, database: &str) -> (bool, bool) {
+        sqlx::query_as(
+            "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1), EXISTS (SELECT FROM pg_database WHERE datname = $2)",
+        )
+        .bind(role)
+        .bind(database)
+        .fetch_one(&mut self.admin().await)
+        .await
+        .unwrap()
+    }
+}
+
+fn reach() -> Reach {
+    let endpoint = Some(DatabaseEndpoint::Unix(PathBuf::from("/run/.s.PGSQL.5432")));
+    Reach { host: "127.0.0.1".to_owned(), port: 5432, endpoint }
+}
+
+fn spec(installation: InstallationId) -> DatabaseSpec {
+    let id = Uuid::new_v4();
+    DatabaseSpec {
+        project: ProjectId(id),
+        installation,
+        role: format!("p_{}", id.simple()),
+        database: format!("d_{}", id.simple()),
+        password: SecretString::from("a password"),
+    }
+}
+
+fn on(options: PgConnectOptions) -> Subject {
+    let installation = InstallationId(Uuid::new_v4());
+    let database = Arc::new(ServerDatabase::new(options.clone(), installation, reach()));
+    Subject { database, installation, behind: Arc::new(Server(options)) }
+}
+
+async fn subject() -> Option<Subject> {
+    support::server().map(on)
+}
+
+engine::database_contract!(subject);
+
+#[tokio::test]
+async fn a_role_can_do_nothing_beyond_its_database() {
+    let Some(options) = support::server() else { return };
+    let subject = on(options.clone());
+    let spec = spec(subject.installation);
+    subject.database.ensure(&spec).await.unwrap();
+    let server = Server(options);
+    let plain: bool = sqlx::query_scalar(
+        "SELECT NOT (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls) AND rolconnlimit = 20
+        FROM pg_roles WHERE rolname = $1",
+    )
+    .bind(&spec.role)
+    .fetch_one(&mut server.admin().await)
+    .await
+    .unwrap();
+    assert!(plain);
+    let mut inside = server.enter(&subject.database.credentials(&spec)).await.unwrap();
+    for forbidden in [
+        "CREATE ROLE other".to_owned(),
+        "CREATE DATABASE other".to_owned(),
+        "COPY (SELECT 1) TO PROGRAM 'true'".to_owned(),
+        "SELECT pg_read_file('/etc/passwd')".to_owned(),
+        format!("COMMENT ON ROLE {} IS 'somebody else''s'", spec.role),
+        format!("ALTER ROLE {} CONNECTION LIMIT -1", spec.role),
+    ] {
+        assert!(sqlx::raw_sql(AssertSqlSafe(forbidden.clone())).execute(&mut inside).await.is_err(), "{forbidden}");
+    }
+    // What it may change of its own database does not cut it off from us.
+    sqlx::raw_sql(AssertSqlSafe(format!("COMMENT ON DATABASE {} IS 'mine'", spec.database))).execute(&mut inside).await.unwrap();
+    assert!(subject.database.observe(&spec).await.unwrap().ready);
+    subject.database.ensure(&spec).await.unwrap();
+    assert_eq!(subject.database.remove(&spec).await.unwrap(), Removed::Gone);
+}
+
+#[tokio::test]
+async fn the_password_opens_and_is_in_no_statement() {
+    let Some(options) = support::server() else { return };
+    let subject = on(options.clone());
+    let spec = spec(subject.installation);
+    subject.database.ensure(&spec).await.unwrap();
+    let server = Server(options);
+    let stored: String = sqlx::query_scalar("SELECT rolpassword FROM pg_authid WHERE rolname = $1")
+        .bind(&spec.role)
+        .fetch_one(&mut server.admin().await)
+        .await
+        .unwrap();
+    assert!(stored.starts_with("SCRAM-SHA-256$4096:"), "{stored}");
+    let seen: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%a password%' AND pid <> pg_backend_pid()")
+            .fetch_one(&mut server.admin().await)
+            .await
+            .unwrap();
+    assert_eq!(seen, 0);
+
+    let right = subject.database.credentials(&spec);
+    server.enter(&right).await.unwrap();
+    let wrong = Connection { password: "another".to_owned(), ..right.clone() };
+    if server.enter(&wrong).await.is_ok() {
+        println!("skipped in part: this server lets roles in without a password");
+        return;
+    }
+    let changed = DatabaseSpec { password: SecretString::from("another"), ..spec };
+    subject.database.ensure(&changed).await.unwrap();
+    server.enter(&wrong).await.unwrap();
+    assert!(server.enter(&right).await.is_err(), "the old one is over");
+}
+
+#[tokio::test]
+async fn an_administrator_who_is_no_superuser_can_do_all_of_it() {
+    let Some(options) = support::server() else { return };
+    let server = Server(options.clone());
+    let admin = format!("admin_{}", Uuid::new_v4().simple());
+    server.run(format!("CREATE ROLE {admin} LOGIN CREATEROLE CREATEDB PASSWORD 'admin'")).await;
+    let subject = on(options.username(&admin).password("admin"));
+    let spec = spec(subject.installation);
+    subject.database.ensure(&spec).await.unwrap();
+    subject.database.ensure(&spec).await.unwrap();
+    assert!(subject.database.observe(&spec).await.unwrap().ready);
+    subject.behind.write(&subject.database.credentials(&spec), "works").await.unwrap();
+    assert_eq!(subject.database.remove(&spec).await.unwrap(), Removed::Gone);
+    assert_eq!(server.there(&spec.role, &spec.database).await, (false, false));
+}
+
+#[tokio::test]
+async fn a_refusal_and_an_absence_are_told_apart() {
+    let installation = InstallationId(Uuid::new_v4());
+    let nowhere = PgConnectOptions::new_without_pgpass().socket("/nowhere").username("nobody");
+    let away = ServerDatabase::new(nowhere, installation, reach());
+    let code = |error: DatabaseError| match error {
+        DatabaseError::Caused(cause) => cause.code,
+        DatabaseError::Other(error) => panic!("{error:#}"),
+    };
+    assert_eq!(code(away.observe(&spec(installation)).await.unwrap_err()), CauseCode::DatabaseUnreachable);
+    assert_eq!(code(away.ensure(&spec(installation)).await.unwrap_err()), CauseCode::DatabaseUnreachable);
+
+    let Some(options) = support::server() else { return };
+    let server = Server(options.clone());
+    let nobody = format!("nobody_{}", Uuid::new_v4().simple());
+    server.run(format!("CREATE ROLE {nobody} LOGIN PASSWORD 'nobody'")).await;
+    let refused = ServerDatabase::new(options.username(&nobody).password("nobody"), installation, reach());
+    assert_eq!(code(refused.ensure(&spec(installation)).await.unwrap_err()), CauseCode::DatabaseRefused);
+}
+
+#[tokio::test]
+async fn sandboxes_are_told_how_they_reach_it() {
+    let database = ServerDatabase::new(PgConnectOptions::new_without_pgpass(), InstallationId(Uuid::nil()), reach());
+    let connection = database.credentials(&spec(InstallationId(Uuid::nil())));
+    assert_eq!((connection.host.as_str(), connection.port), ("127.0.0.1", 5432));
+    assert_eq!(database.endpoint(), reach().endpoint);
+}
