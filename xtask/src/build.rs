@@ -30,11 +30,13 @@ impl Built {
 
     /// Tells a program where all of it is, and Claude Code.
     pub fn tell(&self, command: Cmd) -> Cmd {
-        command
-            .env("FSA_BINARY", &self.server)
-            .env("FSA_SITE_DIR", &self.site)
-            .env("FSA_AGENT_BIN", &self.agent)
-            .env("FSA_CLAUDE_DIR", setup::claude_dir())
+        let command = command.env("FSA_BINARY", &self.server).env("FSA_SITE_DIR", &self.site).env("FSA_AGENT_BIN", &self.agent);
+        let claude = setup::claude_dir();
+        if claude.join("node_modules/@anthropic-ai/claude-code").is_dir() {
+            command.env("FSA_CLAUDE_DIR", claude)
+        } else {
+            command
+        }
     }
 }
 

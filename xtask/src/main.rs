@@ -8,6 +8,8 @@
 //! What is built and fetched lies outside the checkout, in `~/.cache/fullstack-agent`, so that a fresh
 //! clone finds it again.
 
+#![forbid(unsafe_code)]
+
 mod assets;
 mod build;
 mod dev;
@@ -51,16 +53,20 @@ enum Command {
     },
     /// Run everything: format, lints, unit, integration, size, licences, journeys.
     Test {
-        /// Only this part: fmt, clippy, unit, sqlx, wasm, licenses, terminal, journeys.
+        /// Only this part; may be given again for another.
         #[arg(long, value_name = "NAME")]
-        only: Option<String>,
+        only: Vec<test::Part>,
+        /// For the runner of the one part: `cargo xtask test --only unit -- simulator`.
+        #[arg(last = true)]
+        args: Vec<String>,
     },
     /// Run the long ones: ten thousand schedules, many kills.
     Prove,
     /// Measure, and print a table of p50, p99 and targets.
     Bench {
-        /// Only benchmarks whose name has this in it.
-        filter: Option<String>,
+        /// For the driver: names of benchmarks.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
     /// Format every source.
     Fmt,
@@ -77,9 +83,9 @@ fn main() -> ExitCode {
         }),
         Command::Run { args } => dev::run(&args).map(|()| true),
         Command::Dev { args } => dev::watch(&args).map(|()| true),
-        Command::Test { only } => test::run(only.as_deref(), false),
-        Command::Prove => test::run(None, true),
-        Command::Bench { filter } => bench(filter.as_deref()).map(|()| true),
+        Command::Test { only, args } => test::run(&only, &args),
+        Command::Prove => test::prove(),
+        Command::Bench { args } => bench(&args).map(|()| true),
         Command::Fmt => shell::cargo(&["fmt", "--all"]).run().map(|()| true),
         Command::Sqlx => sqlx::write().map(|()| true),
     };
@@ -93,10 +99,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(filter: Option<&str>) -> Result<()> {
-    let built = build::release()?;
+fn bench(args: &[String]) -> Result<()> {
     setup::for_journeys()?;
-    let folder = shell::root().join("end2end");
-    let bench = shell::Cmd::new("node").args(["bench/run.mjs"]).args(filter).dir(&folder);
-    test::journey_environment(bench, &built).run()
+    let built = build::release()?;
+    let driver = shell::Cmd::new("node").args(["bench/run.mjs"]).args(args);
+    test::journey_environment(driver, &built).run()
 }
