@@ -277,13 +277,12 @@ test('a full disk loses nothing, says so, and mends itself when there is room', 
 
 test('token and sign-in-link work beside a running server; revoked tokens do not', async ({ server, api }) => {
   expect(await server.newSignInLink()).toMatch(new RegExp(`^${server.origin}/sign-in#`));
-  const token = await server.token('read');
+  const token = await server.token('read', 'short-lived');
   const ask = () => api.ask('GET', '/api/projects', { headers: { authorization: `Bearer ${token}` } });
   expect((await ask()).status).toBe(200);
   const { stdout } = await server.command('token', 'list');
   expect(stdout).not.toContain(token);
-  const newest = (stdout.match(/[0-9a-f]{8}-[0-9a-f-]{27}/g) ?? []).toSorted().at(-1)!;
-  await server.command('token', 'revoke', newest);
+  await server.command('token', 'revoke', await server.tokenId('short-lived'));
   expect((await ask()).status).toBe(401);
 });
 

@@ -220,11 +220,20 @@ export class Server {
     return new Api(this.origin, this.#token, this.port);
   }
 
-  async token(scope: 'read' | 'write'): Promise<string> {
-    const { stdout } = await this.command('token', 'create', '--name', 'end2end', '--scope', scope);
+  async token(scope: 'read' | 'write', name = 'end2end'): Promise<string> {
+    const { stdout } = await this.command('token', 'create', '--name', name, '--scope', scope);
     const token = stdout.trim();
     if (!/^fsa_\S+$/.test(token)) throw new Error(`token create printed more than the token: ${JSON.stringify(stdout)}`);
     return token;
+  }
+
+  /** The id of a token, as `token list` tells it. */
+  async tokenId(name: string): Promise<string> {
+    const { stdout } = await this.command('token', 'list');
+    const line = stdout.split('\n').find((line) => line.includes(name));
+    const id = /[0-9a-f]{8}-[0-9a-f-]{27}/.exec(line ?? '');
+    if (!id) throw new Error(`token list does not tell of ${name}:\n${stdout}`);
+    return id[0];
   }
 
   /** Lines that this test provokes. */
