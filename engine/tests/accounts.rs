@@ -1,6 +1,6 @@
 //! [`Accounts`] on a real PostgreSQL.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod support;
 

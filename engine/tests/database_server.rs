@@ -1,6 +1,6 @@
 //! [`ServerDatabase`] on a real PostgreSQL: the contract of every provider, and what is its own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod support;
 

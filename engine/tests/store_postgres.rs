@@ -1,6 +1,6 @@
 //! [`PgStore`] on a real PostgreSQL: the contract of every store, and what is its own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod support;
 
@@ -118,9 +118,9 @@ async fn the_installation_is_made_once_and_needs_every_key() {
     let vault = |keys: &[String]| Vault::from_text(&SecretString::from(keys.join(",")), "the test").unwrap();
     let (old, fresh) = (key("a"), key("b"));
     let now = Timestamp::now();
-    let id = installation::open(&pool, &vault(&[old.clone()]), now).await.unwrap();
-    assert_eq!(installation::open(&pool, &vault(&[old.clone()]), now).await.unwrap(), id);
-    let lost = installation::open(&pool, &vault(&[fresh.clone()]), now).await.unwrap_err();
+    let id = installation::open(&pool, &vault(std::slice::from_ref(&old)), now).await.unwrap();
+    assert_eq!(installation::open(&pool, &vault(std::slice::from_ref(&old)), now).await.unwrap(), id);
+    let lost = installation::open(&pool, &vault(std::slice::from_ref(&fresh)), now).await.unwrap_err();
     assert!(matches!(lost, InstallationError::UnknownKey(_)), "{lost:?}");
 
     let rotated = Arc::new(vault(&[fresh.clone(), old.clone()]));

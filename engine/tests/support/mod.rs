@@ -1,7 +1,8 @@
 //! A PostgreSQL for tests: the server that `FSA_TEST_DATABASE_URL` names (a superuser's URL), or a
 //! throw-away one that is started here; and a fresh database a test.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, reason = "each test file uses its own part, and one of them all")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a failed step is a failed test")]
 
 use sqlx::{
     AssertSqlSafe, Connection as _, PgConnection, PgPool,
@@ -53,9 +54,12 @@ fn start() -> Option<(PgConnectOptions, Child)> {
     }
     let child =
         command.args(["-c", script, "sh"]).arg(&programs).arg(&folder).current_dir("/").stdin(Stdio::piped()).spawn().ok()?;
-    let socket = folder.join(".s.PGSQL.5432");
+    // Its eighth line is the server's state.
+    let state = folder.join("data/postmaster.pid");
+    let is_ready =
+        || std::fs::read_to_string(&state).is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"));
     let deadline = Instant::now() + Duration::from_secs(60);
-    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+    while !is_ready() {
         if Instant::now() > deadline {
             panic!(
                 "the throw-away PostgreSQL did not start: {}",

@@ -1,4 +1,9 @@
 //! Reconcile's side: leases, and the facts that their holders find.
+//!
+//! Taking a lease and giving it back do not wait for the disk (`synchronous_commit`), which is most of
+//! what they would cost. A crash of PostgreSQL, or of the machine, may forget a lease within the last
+//! half second; then [`write_pass`](PgStore::write_pass) refuses its holder's facts. Facts do wait, and
+//! with them every lease before.
 
 use super::{
     PgStore,
@@ -26,7 +31,8 @@ impl PgStore {
                 SELECT id FROM sandboxes WHERE wake_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)
                 ORDER BY wake_at, id LIMIT $4 FOR UPDATE SKIP LOCKED
             )
-            UPDATE sandboxes SET lease_holder = $1, lease_until = $2 FROM due WHERE sandboxes.id = due.id
+            UPDATE sandboxes SET lease_holder = $1, lease_until = $2 FROM due
+            WHERE sandboxes.id = due.id AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
             RETURNING sandboxes.id",
             holder,
             Time(until) as _,
@@ -50,6 +56,7 @@ impl PgStore {
         let taken = sqlx::query_scalar!(
             "UPDATE sandboxes SET lease_holder = $2, lease_until = $3
             WHERE id = $1 AND (lease_until IS NULL OR lease_until <= $4 OR lease_holder = $2)
+                AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
             RETURNING id",
             id.0,
             holder,
@@ -118,7 +125,8 @@ impl PgStore {
 
     pub(super) async fn give_back(&self, id: SandboxId, holder: &str) -> Result<(), StoreError> {
         sqlx::query!(
-            "UPDATE sandboxes SET lease_holder = NULL, lease_until = NULL WHERE id = $1 AND lease_holder = $2",
+            "UPDATE sandboxes SET lease_holder = NULL, lease_until = NULL
+            WHERE id = $1 AND lease_holder = $2 AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'",
             id.0,
             holder
         )
