@@ -92,3 +92,35 @@ impl ControlError {
         Self::new(ErrorKind::SignedOut, "signed-out", "You are not signed in, or no longer.", "Sign in again.")
     }
 }
+
+/// What goes wrong between a page and a server function, in the same words as everything else.
+impl leptos::server_fn::error::FromServerFnError for ControlError {
+    type Encoder = leptos::server_fn::codec::JsonEncoding;
+
+    fn from_server_fn_error(error: leptos::server_fn::error::ServerFnErrorErr) -> Self {
+        use leptos::server_fn::error::ServerFnErrorErr as E;
+        match error {
+            E::Request(_) => Self::new(
+                ErrorKind::Unavailable,
+                "unreachable",
+                "The server did not answer. Nothing was changed, as far as this page knows.",
+                "Wait until the page is connected again, and repeat it.",
+            ),
+            E::Args(why) | E::MissingArg(why) => {
+                Self::new(ErrorKind::Malformed, "malformed", format!("The request could not be read: {why}."), "Reload the page.")
+            }
+            E::Deserialization(_) => Self::new(
+                ErrorKind::Internal,
+                "unreadable-answer",
+                "The server answered in a form that this page does not know. It may have been updated.",
+                "Reload the page.",
+            ),
+            _ => Self::new(
+                ErrorKind::Internal,
+                "internal",
+                "The server failed while it worked on this. The reason is in its log.",
+                "Try again. If it stays, look into the server's log.",
+            ),
+        }
+    }
+}

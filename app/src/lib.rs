@@ -1,5 +1,33 @@
 //! Everything that browser and server share: pages, components, live state, server functions.
+//!
+//! ```text
+//!   shell (server) ─▶ App ─▶ pages ─▶ components
+//!                      │        │
+//!             Opening ─┴─▶ Live, Clock (signals)      api (server functions) ─▶ Control (server)
+//! ```
+//!
+//! Not here: how anything is done. `Control` is a trait that `server` implements.
 
+// `view!` nests types as deep as the page is.
+#![recursion_limit = "256"]
+
+pub mod api;
+mod browser;
+mod clock;
+pub mod components;
 #[cfg(feature = "ssr")]
 pub mod control;
 pub mod error;
+mod live;
+mod order;
+pub mod pages;
+mod root;
+#[cfg(feature = "ssr")]
+mod shell;
+mod size;
+mod time;
+mod words;
+
+pub use root::App;
+#[cfg(feature = "ssr")]
+pub use shell::shell;

@@ -1,0 +1,261 @@
+//! Server functions: they take the request's context, call [`Control`](crate::control::Control), and
+//! map the error. Nothing else.
+//!
+//! Each reads the viewer before its first await, and asks `Control` with that one alone
+//! (docs/architecture.md, "Leptos on the server").
+
+use crate::error::ControlError;
+use leptos::{prelude::*, server_fn::codec::Json};
+use model::{
+    ProjectId, Timestamp, TokenId,
+    view::{
+        DatabaseView, EnvChange, EnvView, Installation, NewProject, NewToken, PreviewCode, ProjectPatch, ProjectView, Scope,
+        TokenView, Viewer,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+/// What every page opens with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opening {
+    /// The server's clock when it was read.
+    pub now: Timestamp,
+    /// Who is signed in, if anyone.
+    pub viewer: Option<Viewer>,
+    /// To someone who is not signed in, only what the sign-in page says.
+    pub installation: Installation,
+    /// Newest first.
+    pub projects: Vec<ProjectView>,
+}
+
+#[cfg(feature = "ssr")]
+use ssr::Ask;
+
+#[cfg(feature = "ssr")]
+mod ssr {
+    use crate::{
+        control::{Control, RequestContext},
+        error::{ControlError, ErrorKind},
+    };
+    use leptos::prelude::*;
+    use leptos_axum::ResponseOptions;
+    use model::view::Viewer;
+    use std::sync::Arc;
+
+    /// One request, as it was before the first await.
+    pub struct Ask {
+        pub control: Arc<dyn Control>,
+        pub viewer: Option<Viewer>,
+        response: Option<ResponseOptions>,
+    }
+
+    impl Ask {
+        /// The request that is being answered.
+        pub fn read() -> Result<Self, ControlError> {
+            let RequestContext { viewer, control, .. } = use_context().ok_or_else(|| {
+                ControlError::new(ErrorKind::Internal, "no-context", "The request arrived without its context.", "")
+            })?;
+            Ok(Self { control, viewer, response: use_context() })
+        }
+
+        /// Who asks.
+        pub fn viewer(&self) -> Result<&Viewer, ControlError> {
+            self.viewer.as_ref().ok_or_else(ControlError::signed_out).inspect_err(|e| self.status(e))
+        }
+
+        /// The answer, with its HTTP status.
+        pub fn answer<T>(&self, result: Result<T, ControlError>) -> Result<T, ControlError> {
+            result.inspect_err(|e| self.status(e))
+        }
+
+        fn status(&self, error: &ControlError) {
+            if let (Some(response), Ok(status)) =
+                (&self.response, axum::http::StatusCode::from_u16(error.kind.status()))
+            {
+                response.set_status(status);
+            }
+        }
+    }
+}
+
+/// What every page opens with. Never fails for want of a sign-in.
+///
+/// # Errors
+/// `503` while the store is away.
+#[server(prefix = "/api/fn", endpoint = "open", input = Json)]
+pub async fn open() -> Result<Opening, ControlError> {
+    let ask = Ask::read()?;
+    let now = Timestamp::now();
+    let installation = ask.control.installation();
+    match &ask.viewer {
+        None => {
+            let installation = Installation { sign_in_command: installation.sign_in_command, ..Installation::default() };
+            Ok(Opening { now, viewer: None, installation, projects: Vec::new() })
+        }
+        Some(viewer) => {
+            let projects = ask.answer(ask.control.projects(viewer).await)?;
+            Ok(Opening { now, viewer: Some(viewer.clone()), installation, projects })
+        }
+    }
+}
+
+/// Makes a project. `key` is an idempotency key: the same again answers the same project.
+///
+/// # Errors
+/// As `POST /api/projects`.
+#[server(prefix = "/api/fn", endpoint = "create-project", input = Json)]
+pub async fn create_project(new: NewProject, key: String) -> Result<ProjectView, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.create_project(ask.viewer()?, new, Some(key)).await)
+}
+
+/// Renames or resizes.
+///
+/// # Errors
+/// As `PATCH /api/projects/{id}`.
+#[server(prefix = "/api/fn", endpoint = "update-project", input = Json)]
+pub async fn update_project(id: ProjectId, patch: ProjectPatch) -> Result<ProjectView, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.update_project(ask.viewer()?, id, patch).await)
+}
+
+/// Removes everything of a project whose name was typed.
+///
+/// # Errors
+/// As `DELETE /api/projects/{id}`.
+#[server(prefix = "/api/fn", endpoint = "delete-project", input = Json)]
+pub async fn delete_project(id: ProjectId, typed_name: String) -> Result<(), ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.delete_project(ask.viewer()?, id, Some(typed_name)).await)
+}
+
+/// Asks for Running.
+///
+/// # Errors
+/// As `POST /api/sandbox/{id}/start`.
+#[server(prefix = "/api/fn", endpoint = "start", input = Json)]
+pub async fn start(id: ProjectId) -> Result<ProjectView, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.start(ask.viewer()?, id).await)
+}
+
+/// Asks for Stopped.
+///
+/// # Errors
+/// As `POST /api/sandbox/{id}/stop`.
+#[server(prefix = "/api/fn", endpoint = "stop", input = Json)]
+pub async fn stop(id: ProjectId) -> Result<ProjectView, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.stop(ask.viewer()?, id).await)
+}
+
+/// Asks for a new run.
+///
+/// # Errors
+/// As `POST /api/sandbox/{id}/restart`.
+#[server(prefix = "/api/fn", endpoint = "restart", input = Json)]
+pub async fn restart(id: ProjectId) -> Result<ProjectView, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.restart(ask.viewer()?, id).await)
+}
+
+/// Asks for Terminated.
+///
+/// # Errors
+/// As `DELETE /api/sandbox/{id}`.
+#[server(prefix = "/api/fn", endpoint = "terminate", input = Json)]
+pub async fn terminate(id: ProjectId) -> Result<ProjectView, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.terminate(ask.viewer()?, id).await)
+}
+
+/// The project's variables, without their values.
+///
+/// # Errors
+/// As `GET /api/projects/{id}/env`.
+#[server(prefix = "/api/fn", endpoint = "env", input = Json)]
+pub async fn env(id: ProjectId) -> Result<EnvView, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.env(ask.viewer()?, id).await)
+}
+
+/// Changes variables; they wait for a restart.
+///
+/// # Errors
+/// As `PUT /api/projects/{id}/env`.
+#[server(prefix = "/api/fn", endpoint = "change-env", input = Json)]
+pub async fn change_env(id: ProjectId, change: EnvChange) -> Result<EnvView, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.change_env(ask.viewer()?, id, change).await)
+}
+
+/// Where the project's database is.
+///
+/// # Errors
+/// `404`, `503`.
+#[server(prefix = "/api/fn", endpoint = "database", input = Json)]
+pub async fn database(id: ProjectId) -> Result<Option<DatabaseView>, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.database(ask.viewer()?, id).await)
+}
+
+/// A single-use code that opens the preview of one port.
+///
+/// # Errors
+/// `403` for a reserved port, `404`, `409` while nothing runs.
+#[server(prefix = "/api/fn", endpoint = "open-preview", input = Json)]
+pub async fn open_preview(id: ProjectId, port: u16) -> Result<PreviewCode, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.preview_code(ask.viewer()?, id, port).await)
+}
+
+/// The viewer's API tokens.
+///
+/// # Errors
+/// `401`, `503`.
+#[server(prefix = "/api/fn", endpoint = "tokens", input = Json)]
+pub async fn tokens() -> Result<Vec<TokenView>, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.tokens(ask.viewer()?).await)
+}
+
+/// Makes a token; the secret is shown this once.
+///
+/// # Errors
+/// `422` for its name or days.
+#[server(prefix = "/api/fn", endpoint = "create-token", input = Json)]
+pub async fn create_token(name: String, scope: Scope, days: Option<u32>) -> Result<NewToken, ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.create_token(ask.viewer()?, name, scope, days).await)
+}
+
+/// Revokes a token.
+///
+/// # Errors
+/// `404`.
+#[server(prefix = "/api/fn", endpoint = "revoke-token", input = Json)]
+pub async fn revoke_token(id: TokenId) -> Result<(), ControlError> {
+    let ask = Ask::read()?;
+    ask.answer(ask.control.revoke_token(ask.viewer()?, id).await)
+}
+
+/// Registers every server function, where the linker's own registration cannot be relied on.
+#[cfg(feature = "ssr")]
+pub fn register() {
+    use leptos::server_fn::axum::register_explicit as register;
+    register::<Open>();
+    register::<CreateProject>();
+    register::<UpdateProject>();
+    register::<DeleteProject>();
+    register::<Start>();
+    register::<Stop>();
+    register::<Restart>();
+    register::<Terminate>();
+    register::<Env>();
+    register::<ChangeEnv>();
+    register::<Database>();
+    register::<OpenPreview>();
+    register::<Tokens>();
+    register::<CreateToken>();
+    register::<RevokeToken>();
+}

@@ -1,0 +1,52 @@
+//! A line of text to copy.
+
+use super::icon::icon;
+use crate::browser;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+/// A button that puts a text into the clipboard and says so.
+#[component]
+pub fn CopyButton(
+    /// What is copied.
+    #[prop(into)]
+    text: Signal<String>,
+    /// What it is, for those who do not see it: "the psql line".
+    #[prop(into)]
+    what: String,
+) -> impl IntoView {
+    let said = RwSignal::new("");
+    let copy = move |_| {
+        let text = text.get_untracked();
+        spawn_local(async move {
+            said.set(if browser::copy(&text).await { "Copied" } else { "Not copied" });
+            browser::sleep(1_500).await;
+            said.set("");
+        });
+    };
+    view! {
+        <button type="button" class="button" data-size="small" aria-label=format!("Copy {what}") on:click=copy>
+            {move || icon(if said.get() == "Copied" { "check" } else { "copy" })}
+            <span>{move || if said.get().is_empty() { "Copy" } else { said.get() }}</span>
+        </button>
+        <span class="visually-hidden" role="status">{said}</span>
+    }
+}
+
+/// A line of code with its copy button.
+#[component]
+pub fn CodeField(
+    /// The line.
+    #[prop(into)]
+    text: Signal<String>,
+    /// What it is: "the psql line".
+    #[prop(into)]
+    what: String,
+) -> impl IntoView {
+    view! {
+        <div class="code-field">
+            <code>{text}</code>
+            <CopyButton text what/>
+        </div>
+    }
+}

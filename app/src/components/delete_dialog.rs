@@ -1,0 +1,95 @@
+//! The dialog that deletes a project: its name must be typed.
+
+use super::{dialog::Dialog, explanation::field_message, project::Project, toast::Toasts};
+use crate::{api, live::Live, size};
+use leptos::{ev, prelude::*};
+use leptos::task::spawn_local;
+use leptos_router::hooks::use_navigate;
+
+/// The dialog. It opens by [`Project::deleting`].
+#[component]
+pub fn DeleteDialog(
+    /// Which.
+    project: Project,
+) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
+    let navigate = use_navigate();
+    let typed = RwSignal::new(String::new());
+    let refused = RwSignal::new(None::<String>);
+    let busy = RwSignal::new(false);
+    let open = project.deleting;
+    Effect::new(move || {
+        if open.get() {
+            typed.set(String::new());
+            refused.set(None);
+        }
+    });
+    let matches = move || typed.with(|typed| project.name.with(|name| typed.trim() == name));
+    let ready = move || matches() && live.offline().is_none() && !busy.get();
+    let delete = StoredValue::new(move |event: ev::SubmitEvent| {
+        event.prevent_default();
+        if !untrack(ready) {
+            return;
+        }
+        let navigate = navigate.clone();
+        busy.set(true);
+        spawn_local(async move {
+            let name = project.name.get_untracked();
+            let answer = api::delete_project(project.id, typed.get_untracked().trim().to_owned()).await;
+            busy.set(false);
+            match answer {
+                Ok(()) => {
+                    open.set(false);
+                    navigate("/", Default::default());
+                    toasts.done(format!("{name} is being deleted"), "It leaves the list once nothing of it is left.");
+                }
+                Err(error) => {
+                    live.failed(&error);
+                    refused.set(Some(error.message));
+                }
+            }
+        });
+    });
+    let what = move || {
+        project.view.with(|view| {
+            let files = view.sandbox.usage.map_or_else(|| "its files".to_owned(), |u| format!("its {} of files", size::bytes(u.disk_bytes)));
+            let database = if view.database { ", the database" } else { "" };
+            format!("This removes the sandbox, {files}{database} and its variables. It cannot be undone.")
+        })
+    };
+    let heading = Signal::derive(move || format!("Delete {} and everything in it?", project.name.get()));
+    view! {
+        <Dialog open title="delete-title" heading alert=true>
+            <form on:submit=move |event| delete.with_value(|delete| delete(event))>
+                <div class="dialog-body">
+                    <p>{what}</p>
+                    <div class="field">
+                        <label class="field-label" for="confirm-name">"Type " <code><bdi>{project.name}</bdi></code> " to confirm"</label>
+                        <input
+                            class="input mono"
+                            id="confirm-name"
+                            autocomplete="off"
+                            spellcheck="false"
+                            autofocus
+                            aria-describedby="confirm-refused"
+                            bind:value=typed
+                        />
+                        {field_message("confirm-refused", refused.into())}
+                    </div>
+                </div>
+                <div class="dialog-foot">
+                    <button type="button" class="button" on:click=move |_| open.set(false)>"Keep the project"</button>
+                    <button
+                        class="button"
+                        data-kind="danger-solid"
+                        aria-disabled=move || (!ready()).then_some("true")
+                        aria-busy=move || busy.get().then_some("true")
+                    >
+                        {move || if busy.get() { "Deleting…" } else { "Delete everything" }}
+                    </button>
+                </div>
+            </form>
+        </Dialog>
+    }
+}

@@ -1,0 +1,58 @@
+//! Dialogs: `<dialog>` keeps the focus inside and gives it back to the opener.
+
+use super::icon::icon;
+use leptos::{html, prelude::*};
+
+/// A modal dialog that is open while `open` says so. Its content is made anew each time.
+#[component]
+pub fn Dialog(
+    /// Whether it is open.
+    open: RwSignal<bool>,
+    /// Of the heading, to name it.
+    title: &'static str,
+    /// The heading.
+    #[prop(into)]
+    heading: Signal<String>,
+    /// Asks for a decision.
+    #[prop(optional)]
+    alert: bool,
+    children: ChildrenFn,
+) -> impl IntoView {
+    let node = NodeRef::<html::Dialog>::new();
+    Effect::new(move || {
+        let (open, Some(dialog)) = (open.get(), node.get()) else { return };
+        if open && !dialog.open() {
+            drop(dialog.show_modal());
+        } else if !open && dialog.open() {
+            dialog.close();
+        }
+    });
+    let content = move || {
+        let children = children.clone();
+        open.get().then(move || {
+            view! {
+                <div class="dialog-head">
+                    <h2 id=title><bdi>{heading}</bdi></h2>
+                    <button
+                        type="button"
+                        class="button"
+                        data-shape="icon"
+                        data-kind="quiet"
+                        data-size="small"
+                        aria-label="Close"
+                        on:click=move |_| open.set(false)
+                    >
+                        {icon("close")}
+                    </button>
+                </div>
+                {children()}
+            }
+            .into_any()
+        })
+    };
+    view! {
+        <dialog class="dialog" aria-labelledby=title role=alert.then_some("alertdialog") node_ref=node on:close=move |_| open.set(false)>
+            {content}
+        </dialog>
+    }
+}

@@ -1,0 +1,88 @@
+//! Explanations: what happened, why, what to do, and the raw text one fold away.
+
+use super::icon::{icon, icon_of};
+use crate::error::ControlError;
+use leptos::prelude::*;
+
+/// A cause, with its way out.
+#[component]
+pub fn Explanation(
+    /// `bad`, `warn`.
+    tone: &'static str,
+    /// The headline.
+    #[prop(into)]
+    title: String,
+    /// Below it.
+    #[prop(into)]
+    lead: String,
+    /// What happened and why.
+    #[prop(into)]
+    why: String,
+    /// What to do, the likeliest first.
+    steps: Vec<String>,
+    /// Raw text.
+    #[prop(optional_no_strip)]
+    detail: Option<String>,
+    /// Buttons.
+    #[prop(optional)]
+    children: Option<Children>,
+) -> impl IntoView {
+    let todo = match steps.as_slice() {
+        [] => None,
+        [one] => Some(view! { {one.clone()} }.into_any()),
+        many => Some(
+            view! { <ul class="steps">{many.iter().map(|step| view! { <li>{step.clone()}</li> }).collect_view()}</ul> }.into_any(),
+        ),
+    };
+    view! {
+        <section class="explanation" data-tone=tone role="alert" aria-labelledby="why">
+            <div class="explanation-head">
+                {icon(if tone == "bad" { "error" } else { "warning" })}
+                <div>
+                    <h2 id="why">{title}</h2>
+                    {(!lead.is_empty()).then(|| view! { <p>{lead}</p> })}
+                </div>
+            </div>
+            <dl>
+                <dt>"What happened"</dt>
+                <dd>{why}</dd>
+                {todo.map(|todo| view! { <dt>"What to do"</dt><dd>{todo}</dd> })}
+            </dl>
+            {children.map(|children| view! { <div class="explanation-actions">{children()}</div> })}
+            {detail.map(|detail| view! {
+                <details class="fold">
+                    <summary>{icon("right")}"Raw detail"</summary>
+                    <pre class="code-block" tabindex="0" role="group" aria-label="Raw detail"><code>{detail}</code></pre>
+                </details>
+            })}
+        </section>
+    }
+}
+
+/// A refused ask, in place.
+#[component]
+pub fn Refusal(
+    /// What was refused: "Failed to create the project".
+    what: &'static str,
+    /// Why.
+    error: ControlError,
+) -> impl IntoView {
+    view! {
+        <div class="page page-narrow">
+            <Explanation tone="bad" title=what lead="" why=error.message steps=error.next_steps>
+                <a class="button" href="/">"All projects"</a>
+            </Explanation>
+        </div>
+    }
+}
+
+/// The message under a field.
+pub fn field_message(id: &'static str, text: Signal<Option<String>>) -> AnyView {
+    view! {
+        <p class="field-message" data-tone="bad" id=id role="alert" hidden=move || text.with(Option::is_none)>
+            {icon_of("", "error")}
+            <span>{move || text.get()}</span>
+        </p>
+    }
+    .into_any()
+}

@@ -1,0 +1,279 @@
+//! The frame of pages: top bar, side navigation, banners, and the page itself.
+
+use super::{
+    banners::{Banners, LinkNote},
+    icon::{brand_mark, icon},
+    menu::Menu,
+    phase_pill::PhasePill,
+    project::{Project, VerbButton, VerbItem},
+    when,
+};
+use crate::{
+    browser,
+    clock::Clock,
+    live::Live,
+    words::{self, Verb},
+};
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use model::{Phase, view::Viewer};
+
+/// A page of a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tab {
+    /// Terminal and preview.
+    Workspace,
+    /// Connection.
+    Database,
+    /// Variables.
+    Environment,
+    /// Name, size, danger zone.
+    Settings,
+}
+
+impl Tab {
+    /// As the page is headed.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Workspace => "Terminal",
+            Self::Database => "Database",
+            Self::Environment => "Environment",
+            Self::Settings => "Settings",
+        }
+    }
+}
+
+/// The frame alone, while a page loads or cannot be shown.
+#[component]
+pub fn Blank(#[prop(optional)] children: Option<Children>) -> impl IntoView {
+    view! {
+        <div class="app">
+            <header class="top-bar">{brand("FullStack Agent")}</header>
+            <main id="main" tabindex="-1" class="wide">{children.map(|children| children())}</main>
+        </div>
+    }
+}
+
+/// The frame of a page that belongs to no project.
+#[component]
+pub fn Frame(
+    /// Where the page is.
+    here: &'static str,
+    children: Children,
+) -> impl IntoView {
+    view! {
+        <div class="app">
+            <header class="top-bar">
+                {brand("FullStack Agent")}
+                <nav class="breadcrumb" aria-label="Breadcrumb">
+                    <span class="breadcrumb-slash" aria-hidden="true">"/"</span>
+                    {(here != "Projects").then(|| view! {
+                        <a class="breadcrumb-root" href="/">"Projects"</a>
+                        <span class="breadcrumb-slash breadcrumb-root" aria-hidden="true">"/"</span>
+                    })}
+                    <span class="breadcrumb-here" aria-current="page">{here}</span>
+                </nav>
+                <div class="top-bar-end"><LinkNote/><AccountMenu/></div>
+            </header>
+            <main id="main" tabindex="-1" class="wide"><Banners/>{children()}</main>
+        </div>
+    }
+}
+
+/// The frame of a page of a project.
+#[component]
+pub fn ProjectFrame(
+    /// Which.
+    project: Project,
+    /// Which of its pages.
+    tab: Tab,
+    children: Children,
+) -> impl IntoView {
+    let workspace = tab == Tab::Workspace;
+    let name = move || view! { <bdi>{project.name}</bdi> };
+    let heading = if workspace {
+        view! { <h1><span>{name}</span></h1> }.into_any()
+    } else {
+        view! { <a class="breadcrumb-here" href=project.address("")><span>{name}</span></a> }.into_any()
+    };
+    let main = if workspace { "workspace-main" } else { "" };
+    view! {
+        <div class="app" class:workspace-app=workspace>
+            <header class="top-bar">
+                {brand("")}
+                <nav class="breadcrumb breadcrumb-root" aria-label="Breadcrumb">
+                    <span class="breadcrumb-slash" aria-hidden="true">"/"</span>
+                    <a href="/">"Projects"</a>
+                    <span class="breadcrumb-slash" aria-hidden="true">"/"</span>
+                </nav>
+                <div class="breadcrumb">{heading}<span role="status"><PhasePill phase=project.phase/></span></div>
+                <div class="top-bar-end"><LinkNote/><SandboxMenu project/><AccountMenu/></div>
+            </header>
+            <SideNav project tab/>
+            <main id="main" tabindex="-1" class=main><Banners/>{children()}</main>
+            {workspace.then(|| view! { <super::status_bar::StatusBar project/> })}
+        </div>
+        <super::delete_dialog::DeleteDialog project/>
+    }
+}
+
+fn brand(name: &'static str) -> AnyView {
+    view! {
+        <a class="brand" href="/" aria-label="FullStack Agent, all projects">
+            {brand_mark()} {(!name.is_empty()).then(|| view! { <span class="brand-name">{name}</span> })}
+        </a>
+    }
+    .into_any()
+}
+
+#[component]
+fn SideNav(project: Project, tab: Tab) -> impl IntoView {
+    let link = move |page: &str, of: Tab, icon_name: &str, label: &'static str| {
+        let current = (of == tab && page != "#preview").then_some("page");
+        let href = if page.starts_with('#') { format!("{}{page}", project.address("")) } else { project.address(page) };
+        let hint = (of == Tab::Environment).then(|| {
+            view! {
+                <span class="nav-hint" data-tone="warn" hidden=move || !project.restart_pending.get()>
+                    <span class="visually-hidden">"Changes wait for a restart"</span>
+                </span>
+            }
+        });
+        view! {
+            <a href=href aria-current=current>
+                {icon(icon_name)} <span class="nav-label">{label}</span> {hint}
+            </a>
+        }
+        .into_any()
+    };
+    view! {
+        <nav class="side-nav" data-rail=(tab == Tab::Workspace).then_some("") aria-label="Project">
+            {link("", Tab::Workspace, "terminal", "Terminal")}
+            {link("#preview", Tab::Workspace, "preview", "Preview")}
+            {link("database", Tab::Database, "database", "Database")}
+            {link("environment", Tab::Environment, "environment", "Environment")}
+            {link("settings", Tab::Settings, "settings", "Settings")}
+        </nav>
+    }
+}
+
+/// Start, stop and the rest: one button that shows the likeliest, and all of them in a menu.
+#[component]
+fn SandboxMenu(project: Project) -> impl IntoView {
+    let clock = use_context::<Clock>().unwrap_or_default();
+    let lasting = move || {
+        project.view.with(|view| {
+            view.sandbox.since.map_or_else(
+                || view.sandbox.phase.label().to_owned(),
+                |since| format!("{} for {}", view.sandbox.phase.label(), when::lasting(since, clock)),
+            )
+        })
+    };
+    let first = Memo::new(move |_| match project.phase.get() {
+        Phase::Stopped | Phase::Terminated => Some((Verb::Start, "Start", Some("primary"))),
+        Phase::Creating | Phase::Starting => Some((Verb::Stop, "Cancel start", None)),
+        _ => None,
+    });
+    let button = view! {
+        {icon("more")} <span class="hide-narrow">"Actions"</span> {icon("down")}
+    }
+    .into_any();
+    view! {
+        {move || first.get().map(|(verb, text, kind)| match kind {
+            Some(kind) => view! { <VerbButton project verb text kind size="small"/> }.into_any(),
+            None => view! { <VerbButton project verb text size="small"/> }.into_any(),
+        })}
+        <Menu name="Sandbox actions" label="Sandbox actions" button>
+            <p class="menu-title">{lasting}</p>
+            <VerbItem project verb=Verb::Start note="usually under a second"/>
+            <VerbItem project verb=Verb::Stop note="keeps files"/>
+            <VerbItem project verb=Verb::Restart note="ends what runs"/>
+            <hr role="separator"/>
+            <a role="menuitem" tabindex="-1" href=project.address("environment")>
+                {icon("environment")} "Environment"
+                <span class="menu-note">{move || project.restart_pending.get().then_some("changes wait")}</span>
+            </a>
+            <VerbItem project verb=Verb::Terminate note="keeps files and database"/>
+            <button type="button" role="menuitem" tabindex="-1" data-kind="danger" on:click=move |_| project.deleting.set(true)>
+                {icon("trash")} "Delete project…"
+            </button>
+        </Menu>
+    }
+}
+
+/// Who is signed in, and what is theirs.
+#[component]
+fn AccountMenu() -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let name = Memo::new(move |_| live.viewer().map(|Viewer { name, .. }| name).unwrap_or_default());
+    let button = view! { <span class="avatar" aria-hidden="true">{move || words::initials(&name.get())}</span> }.into_any();
+    view! {
+        <Menu
+            name="Account"
+            label=Signal::derive(move || format!("Account: {}", name.get()))
+            kind="quiet"
+            shape="icon"
+            button
+        >
+            <p class="menu-title">"Signed in as " <bdi>{name}</bdi></p>
+            <a role="menuitem" tabindex="-1" href="/settings">{icon("settings")} "Account settings"</a>
+            <button type="button" role="menuitem" tabindex="-1" on:click=move |_| switch_theme()>
+                {icon("moon")} "Switch theme"
+            </button>
+            <hr role="separator"/>
+            <button type="button" role="menuitem" tabindex="-1" on:click=move |_| sign_out()>{icon("signout")} "Sign out"</button>
+        </Menu>
+    }
+}
+
+/// Ends the session and goes to the sign-in page.
+pub fn sign_out() {
+    spawn_local(async {
+        let init = web_sys::RequestInit::new();
+        init.set_method("POST");
+        let sent = wasm_bindgen_futures::JsFuture::from(window().fetch_with_str_and_init("/api/sign-out", &init)).await;
+        if sent.is_ok() {
+            browser::go("/sign-in");
+        }
+    });
+}
+
+/// The theme of this browser: `None` follows the system.
+pub fn set_theme(theme: Option<&str>) {
+    set_look("theme", theme);
+}
+
+/// Chooses a look for this browser, or lets the system choose.
+pub fn set_look(name: &str, value: Option<&str>) {
+    let Some(root) = document().document_element() else { return };
+    let attribute = format!("data-{name}");
+    let cookie = match value {
+        Some(value) => {
+            drop(root.set_attribute(&attribute, value));
+            format!("{name}={value}; path=/; max-age=31536000; samesite=lax")
+        }
+        None => {
+            drop(root.remove_attribute(&attribute));
+            format!("{name}=; path=/; max-age=0; samesite=lax")
+        }
+    };
+    browser::set(&document(), "cookie", cookie);
+}
+
+/// The look that was chosen in this browser.
+#[must_use]
+pub fn look(name: &str) -> Option<String> {
+    document().document_element()?.get_attribute(&format!("data-{name}"))
+}
+
+/// From light to dark or back.
+pub fn switch_theme() {
+    let dark = look("theme").map_or_else(
+        || {
+            let query = browser::call(&window(), "matchMedia", &["(prefers-color-scheme: dark)".into()]);
+            browser::get(&query, "matches").is_truthy()
+        },
+        |theme| theme == "dark",
+    );
+    set_theme(Some(if dark { "light" } else { "dark" }));
+}

@@ -1,0 +1,364 @@
+//! The pane with the preview of one port. It loads by itself when something listens, and never
+//! switches to another port by itself once it has shown one.
+
+use super::{
+    dialog::Dialog,
+    explanation::field_message,
+    icon::icon,
+    menu::Menu,
+    project::Project,
+    toast::Toasts,
+};
+use crate::{api, browser, error::ControlError, live::Live};
+use leptos::{ev, prelude::*};
+use leptos::task::spawn_local;
+use model::{
+    Phase,
+    port::{APPLICATION, OpenPort, PreviewPort, USUAL},
+};
+use wasm_bindgen::JsCast;
+
+/// The name of the frame, which forms are posted into.
+const FRAME: &str = "preview";
+/// What a page in the preview may do: everything but to take the place of this page.
+const SANDBOX: &str = "allow-scripts allow-same-origin allow-forms allow-popups allow-modals allow-downloads";
+
+/// The pane.
+#[component]
+pub fn PreviewPane(
+    /// Whose ports.
+    project: Project,
+    /// The port that is shown.
+    port: RwSignal<u16>,
+) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
+    // The port that the frame shows, or was last asked to.
+    let loaded = RwSignal::new(None::<u16>);
+    let refused = RwSignal::new(None::<ControlError>);
+    let another = RwSignal::new(false);
+    // Whether a port was shown or chosen: from then on only the user changes it.
+    let settled = RwSignal::new(false);
+    let running = Memo::new(move |_| matches!(project.phase.get(), Phase::Running | Phase::Updating));
+    let listening = Memo::new(move |_| running.get() && project.ports.with(|ports| ports.iter().any(|open| open.port == port.get())));
+
+    let load = move || {
+        let wanted = port.get_untracked();
+        spawn_local(async move {
+            match api::open_preview(project.id, wanted).await {
+                Ok(code) => {
+                    refused.set(None);
+                    loaded.set(Some(wanted));
+                    post(&code.action, &code.code, FRAME);
+                }
+                Err(error) => {
+                    live.failed(&error);
+                    refused.set(Some(error));
+                }
+            }
+        });
+    };
+    // The first port that opens is shown, unless the user has chosen.
+    Effect::new(move || {
+        if !settled.get()
+            && running.get()
+            && let Some(first) = project.ports.with(|ports| first_port(ports, port.get_untracked()))
+        {
+            settled.set(true);
+            port.set(first);
+        }
+    });
+    Effect::new(move || {
+        if listening.get() {
+            load();
+        }
+    });
+    let reload = move |_| {
+        if listening.get_untracked() {
+            load();
+        }
+    };
+    let in_tab = move |_| {
+        let wanted = port.get_untracked();
+        spawn_local(async move {
+            match api::open_preview(project.id, wanted).await {
+                Ok(code) => post(&code.action, &code.code, "_blank"),
+                Err(error) => toasts.refused("The preview was not opened", &error),
+            }
+        });
+    };
+    let address = Memo::new(move |_| {
+        project.urls.with(|urls| urls.preview.as_ref().map(|url| url.replace("{port}", &port.get().to_string()))).unwrap_or_default()
+    });
+    let copy = move |_| {
+        spawn_local(async move {
+            if browser::copy(&address.get_untracked()).await {
+                toasts.done("Preview link copied", "Private: it opens only where you are signed in.");
+            }
+        });
+    };
+    let shows = move || running.get() && loaded.get() == Some(port.get());
+    let choose = move |chosen: u16| {
+        settled.set(true);
+        if port.get_untracked() != chosen {
+            loaded.set(None);
+            refused.set(None);
+            port.set(chosen);
+        }
+    };
+    let announced = RwSignal::new(String::new());
+    Effect::watch(
+        move || project.ports.get(),
+        move |now, before, _| {
+            let new = now.iter().find(|open| before.is_some_and(|before| !before.iter().any(|b| b.port == open.port)));
+            if let Some(new) = new {
+                announced.set(format!("Port {} is open.", new.port));
+            }
+        },
+        false,
+    );
+
+    let button = view! { {move || format!(":{}", port.get())} {icon("down")} }.into_any();
+    let tool = move |label: &'static str, glyph: &'static str, on: Callback<()>, off: Signal<bool>| {
+        view! {
+            <button
+                type="button"
+                class="button"
+                data-shape="icon"
+                data-kind="quiet"
+                data-size="small"
+                aria-label=label
+                title=label
+                aria-disabled=move || off.get().then_some("true")
+                on:click=move |_| if !off.get_untracked() { on.run(()) }
+            >
+                {icon(glyph)}
+            </button>
+        }
+        .into_any()
+    };
+    let silent = Signal::derive(move || !listening.get());
+    let nowhere = Signal::derive(move || address.with(String::is_empty));
+    view! {
+        <section class="pane preview-pane" aria-label="Preview" id="preview">
+            <div class="pane-bar">
+                {tool("Reload preview", "reload", Callback::new(move |()| reload(())), silent)}
+                <div class="address">
+                    <Menu
+                        name="Ports"
+                        label=Signal::derive(move || format!("Port {}, choose another", port.get()))
+                        bare=true
+                        start=true
+                        button
+                    >
+                        <p class="menu-title">"Ports of this sandbox"</p>
+                        <For each=move || project.ports.with(|ports| offered(ports, port.get())) key=Clone::clone let:item>
+                            <PortItem item chosen=port choose=Callback::new(choose)/>
+                        </For>
+                        <hr role="separator"/>
+                        <button type="button" role="menuitem" tabindex="-1" on:click=move |_| another.set(true)>
+                            {icon("plus")} "Another port…"
+                        </button>
+                    </Menu>
+                    <input aria-label="Preview address" readonly spellcheck="false" prop:value=address value=address.get_untracked()/>
+                </div>
+                {tool("Copy preview link", "copy", Callback::new(move |()| copy(())), nowhere)}
+                {tool("Open preview in a new tab", "external", Callback::new(move |()| in_tab(())), silent)}
+            </div>
+            <p class="visually-hidden" role="status">{announced}</p>
+            <iframe
+                class="preview-frame"
+                name=FRAME
+                sandbox=SANDBOX
+                allow="clipboard-read; clipboard-write; fullscreen"
+                title=move || format!("Preview of port {}", port.get())
+                hidden=move || !shows()
+            ></iframe>
+            {move || (shows() && !listening.get()).then(|| view! {
+                <div class="banner banner-strip preview-note" data-tone="warn" role="note">
+                    {icon("preview")}
+                    <p>{move || format!("Nothing listens on port {} any more. The preview loads again when something does.", port.get())}</p>
+                </div>
+            })}
+            {move || (!shows()).then(|| view! { <Empty project port running listening refused/> })}
+            <AnotherPort open=another choose=Callback::new(choose)/>
+        </section>
+    }
+}
+
+/// Why there is no preview, and what brings it.
+#[component]
+fn Empty(
+    project: Project,
+    port: RwSignal<u16>,
+    running: Memo<bool>,
+    listening: Memo<bool>,
+    refused: RwSignal<Option<ControlError>>,
+) -> impl IntoView {
+    let text = move || match (refused.get(), running.get(), listening.get()) {
+        (Some(error), _, _) => {
+            ("The preview was refused".to_owned(), format!("{} {}", error.message, error.next_steps.join(" ")))
+        }
+        (None, true, true) => (format!("Opening port {}", port.get()), "The page of your app is on its way.".to_owned()),
+        (None, true, false) => (
+            format!("Nothing listens on port {} yet", port.get()),
+            "The preview opens by itself when your app does. Apps on 127.0.0.1, 0.0.0.0 and ::1 are all found.".to_owned(),
+        ),
+        (None, false, _) => (
+            "Preview is asleep".to_owned(),
+            format!("The sandbox is {}. The preview opens when it runs and something listens on port {}.", project.phase.get().label().to_lowercase(), port.get()),
+        ),
+    };
+    view! {
+        <div class="empty-state fill">
+            <span class="empty-glyph">{icon("preview")}</span>
+            <h2>{move || text().0}</h2>
+            <p>{move || text().1}</p>
+            {move || (running.get() && !listening.get()).then(|| view! {
+                <p class="quiet small">"Watching every port. Port 5432 is the database and is not shown."</p>
+            })}
+        </div>
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct PortChoice {
+    port: u16,
+    process: Option<String>,
+    open: bool,
+}
+
+#[component]
+fn PortItem(item: PortChoice, chosen: RwSignal<u16>, choose: Callback<u16>) -> impl IntoView {
+    let port = item.port;
+    let checked = move || chosen.get() == port;
+    let note = if item.open { item.process.unwrap_or_else(|| "open".to_owned()) } else { "nothing listens".to_owned() };
+    view! {
+        <button
+            type="button"
+            role="menuitemradio"
+            tabindex="-1"
+            aria-checked=move || if checked() { "true" } else { "false" }
+            on:click=move |_| choose.run(port)
+        >
+            <span class="menu-mark">{move || checked().then(|| icon("check"))}</span>
+            <span class="mono">{port}</span> <span class="menu-note">{note}</span>
+        </button>
+    }
+}
+
+/// Asks for a port by its number.
+#[component]
+fn AnotherPort(open: RwSignal<bool>, choose: Callback<u16>) -> impl IntoView {
+    let typed = RwSignal::new(String::new());
+    let wrong = RwSignal::new(None::<String>);
+    let submit = move |event: ev::SubmitEvent| {
+        event.prevent_default();
+        match typed.with_untracked(|typed| typed.trim().parse::<PreviewPort>()) {
+            Ok(port) => {
+                wrong.set(None);
+                open.set(false);
+                choose.run(port.get());
+            }
+            Err(error) => wrong.set(Some(error.to_string())),
+        }
+    };
+    view! {
+        <Dialog open title="another-port-title" heading="Preview another port">
+            <form novalidate on:submit=submit>
+                <div class="dialog-body">
+                    <div class="field">
+                        <label class="field-label" for="another-port">"Port"</label>
+                        <input
+                            class="input mono"
+                            id="another-port"
+                            inputmode="numeric"
+                            autocomplete="off"
+                            autofocus
+                            aria-describedby="another-port-hint another-port-wrong"
+                            aria-invalid=move || wrong.with(Option::is_some).then_some("true")
+                            bind:value=typed
+                        />
+                        <p class="field-hint" id="another-port-hint">"What your app listens on, 1 to 65535."</p>
+                        {field_message("another-port-wrong", wrong.into())}
+                    </div>
+                </div>
+                <div class="dialog-foot">
+                    <button type="button" class="button" on:click=move |_| open.set(false)>"Cancel"</button>
+                    <button class="button" data-kind="primary">"Show it"</button>
+                </div>
+            </form>
+        </Dialog>
+    }
+}
+
+/// The port to begin with: the wished one if it is open, else the application's, a usual one, or any.
+fn first_port(open: &[OpenPort], wished: u16) -> Option<u16> {
+    let is_open = |port: &u16| open.iter().any(|o| o.port == *port);
+    std::iter::once(wished).chain(USUAL).find(is_open).or_else(|| open.first().map(|o| o.port))
+}
+
+/// What the picker lists: what is open, the usual ones, and the shown one, by number.
+fn offered(open: &[OpenPort], shown: u16) -> Vec<PortChoice> {
+    let mut choices: Vec<PortChoice> =
+        open.iter().map(|o| PortChoice { port: o.port, process: o.process.clone(), open: true }).collect();
+    for port in USUAL.into_iter().chain([shown]) {
+        if !choices.iter().any(|choice| choice.port == port) {
+            choices.push(PortChoice { port, process: None, open: false });
+        }
+    }
+    choices.sort_by_key(|choice| choice.port);
+    choices
+}
+
+/// Posts a single-use code, from this page, into a frame or a new tab.
+fn post(action: &str, code: &str, target: &str) {
+    let Ok(form) = document().create_element("form") else { return };
+    let Ok(field) = document().create_element("input") else { return };
+    for (name, value) in [("method", "post"), ("action", action), ("target", target), ("hidden", "")] {
+        drop(form.set_attribute(name, value));
+    }
+    if target == "_blank" {
+        drop(form.set_attribute("rel", "noopener"));
+    }
+    for (name, value) in [("type", "hidden"), ("name", "code"), ("value", code)] {
+        drop(field.set_attribute(name, value));
+    }
+    drop(form.append_child(&field));
+    if let Some(body) = document().body() {
+        drop(body.append_child(&form));
+        if let Some(form) = form.dyn_ref::<web_sys::HtmlFormElement>() {
+            drop(form.submit());
+        }
+        form.remove();
+    }
+}
+
+/// The port that a preview begins with.
+#[must_use]
+pub fn beginning() -> u16 {
+    APPLICATION
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(ports: &[u16]) -> Vec<OpenPort> {
+        ports.iter().map(|port| OpenPort { port: *port, process: None }).collect()
+    }
+
+    #[test]
+    fn the_application_comes_first() {
+        assert_eq!(first_port(&open(&[]), 3000), None);
+        assert_eq!(first_port(&open(&[4321, 5000]), 3000), Some(5000));
+        assert_eq!(first_port(&open(&[4321]), 3000), Some(4321));
+        assert_eq!(first_port(&open(&[3000, 8080]), 8080), Some(8080));
+    }
+
+    #[test]
+    fn the_picker_keeps_the_usual_ports_and_the_shown_one() {
+        let ports: Vec<_> = offered(&open(&[3000, 9999]), 7000).into_iter().map(|c| (c.port, c.open)).collect();
+        assert_eq!(ports, [(3000, true), (5000, false), (7000, false), (8080, false), (9999, true)]);
+    }
+}

@@ -1,0 +1,181 @@
+//! One project on a page: its signals, and what can be asked for.
+
+use super::{icon::icon, toast::Toasts};
+use crate::{
+    api,
+    error::ControlError,
+    live::Live,
+    words::{self, Verb},
+};
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use model::{
+    Cause, Desired, Phase, ProjectId, StageView,
+    port::OpenPort,
+    view::{ProjectView, Urls, Usage},
+};
+
+/// A project's signals. Each changes only when its part does.
+#[derive(Clone, Copy)]
+pub struct Project {
+    /// Whose.
+    pub id: ProjectId,
+    /// All of it.
+    pub view: RwSignal<ProjectView>,
+    /// As its owner typed it.
+    pub name: Memo<String>,
+    /// Of its sandbox.
+    pub phase: Memo<Phase>,
+    /// What was asked for.
+    pub desired: Memo<Desired>,
+    /// Of the start.
+    pub stages: Memo<Vec<StageView>>,
+    /// Why it is not as intended.
+    pub cause: Memo<Option<Cause>>,
+    /// What listens inside.
+    pub ports: Memo<Vec<OpenPort>>,
+    /// What it uses.
+    pub usage: Memo<Option<Usage>>,
+    /// Where it is reached.
+    pub urls: Memo<Urls>,
+    /// Whether variables wait for a restart.
+    pub restart_pending: Memo<bool>,
+    /// The ask that is on its way to the server.
+    pub asking: RwSignal<Option<Verb>>,
+    /// Whether the dialog that deletes it is open.
+    pub deleting: RwSignal<bool>,
+}
+
+impl Project {
+    /// The signals of a project that is there.
+    #[must_use]
+    pub fn new(id: ProjectId, view: ArcRwSignal<ProjectView>) -> Self {
+        let view = RwSignal::from(view);
+        Self {
+            id,
+            view,
+            name: Memo::new(move |_| view.with(|v| v.name.clone())),
+            phase: Memo::new(move |_| view.with(|v| v.sandbox.phase)),
+            desired: Memo::new(move |_| view.with(|v| v.sandbox.desired)),
+            stages: Memo::new(move |_| view.with(|v| v.sandbox.stages.clone())),
+            cause: Memo::new(move |_| view.with(|v| v.sandbox.cause.clone())),
+            ports: Memo::new(move |_| view.with(|v| v.sandbox.ports.clone())),
+            usage: Memo::new(move |_| view.with(|v| v.sandbox.usage)),
+            urls: Memo::new(move |_| view.with(|v| v.sandbox.urls.clone())),
+            restart_pending: Memo::new(move |_| view.with(|v| v.sandbox.restart_pending)),
+            asking: RwSignal::new(None),
+            deleting: RwSignal::new(false),
+        }
+    }
+
+    /// The address of one of its pages.
+    #[must_use]
+    pub fn address(&self, page: &str) -> String {
+        if page.is_empty() { format!("/projects/{}", self.id) } else { format!("/projects/{}/{page}", self.id) }
+    }
+}
+
+async fn ask(id: ProjectId, verb: Verb) -> Result<ProjectView, ControlError> {
+    match verb {
+        Verb::Start => api::start(id).await,
+        Verb::Stop => api::stop(id).await,
+        Verb::Restart => api::restart(id).await,
+        Verb::Terminate => api::terminate(id).await,
+    }
+}
+
+/// A button that asks for a verb. Confirmed: it turns busy, and state changes when its event arrives.
+#[component]
+pub fn VerbButton(
+    /// Of which.
+    project: Project,
+    /// What it asks for.
+    verb: Verb,
+    /// Its text, where the verb alone does not say it.
+    #[prop(optional)]
+    text: Option<&'static str>,
+    /// `data-kind`.
+    #[prop(optional)]
+    kind: Option<&'static str>,
+    /// `data-size`.
+    #[prop(optional)]
+    size: Option<&'static str>,
+) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
+    let busy = move || project.asking.get() == Some(verb);
+    let refusal = move || live.offline().or_else(|| verb.refusal(project.phase.get(), project.desired.get()));
+    let off = move || refusal().is_some() || project.asking.get().is_some();
+    let click = move |_| {
+        if untrack(refusal).is_none() {
+            ask_for(project, verb, live, toasts);
+        }
+    };
+    view! {
+        <button
+            type="button"
+            class="button"
+            data-kind=kind
+            data-size=size
+            aria-disabled=move || off().then_some("true")
+            aria-busy=move || busy().then_some("true")
+            title=refusal
+            on:click=click
+        >
+            {icon(verb.icon())}
+            {move || if busy() { verb.busy() } else { text.unwrap_or(verb.label()) }}
+        </button>
+    }
+}
+
+/// The items of a menu that ask for verbs.
+#[component]
+pub fn VerbItem(
+    /// Of which.
+    project: Project,
+    /// What it asks for.
+    verb: Verb,
+    /// What comes of it.
+    note: &'static str,
+) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
+    let refusal = move || live.offline().map(|_| "not connected").or_else(|| verb.refusal(project.phase.get(), project.desired.get()));
+    let click = move |_| {
+        if untrack(refusal).is_none() {
+            ask_for(project, verb, live, toasts);
+        }
+    };
+    view! {
+        <button type="button" role="menuitem" tabindex="-1" aria-disabled=move || refusal().is_some().then_some("true") on:click=click>
+            {icon(verb.icon())} {verb.label()} <span class="menu-note">{move || refusal().unwrap_or(note)}</span>
+        </button>
+    }
+}
+
+/// Asks from an event handler, where no context can be read.
+pub fn ask_for(project: Project, verb: Verb, live: Live, toasts: Toasts) {
+    if project.asking.get_untracked().is_some() {
+        return;
+    }
+    project.asking.set(Some(verb));
+    spawn_local(async move {
+        let answer = ask(project.id, verb).await;
+        project.asking.set(None);
+        match answer {
+            Ok(view) => live.answered(view),
+            Err(error) => {
+                live.failed(&error);
+                toasts.refused(format!("{} was refused", verb.label()), &error);
+            }
+        }
+    });
+}
+
+/// The title of a page of a project.
+pub fn page_title(project: Project, page: &'static str) -> impl Fn() -> String + Clone + Send + Sync + 'static {
+    move || {
+        let title = project.view.with(words::title);
+        if page.is_empty() { title } else { format!("{page} · {title}") }
+    }
+}

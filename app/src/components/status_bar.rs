@@ -1,0 +1,64 @@
+//! The bar at the foot of the workspace: what the sandbox uses, and since when it is as it is.
+
+use super::{
+    icon::icon,
+    project::Project,
+    when,
+};
+use crate::{clock::Clock, size};
+use leptos::prelude::*;
+use model::Phase;
+
+/// The bar.
+#[component]
+pub fn StatusBar(
+    /// Of which.
+    project: Project,
+) -> impl IntoView {
+    let clock = use_context::<Clock>().unwrap_or_default();
+    let resources = Memo::new(move |_| project.view.with(|v| v.sandbox.resources));
+    let measured = Memo::new(move |_| project.usage.with(Option::is_some));
+    let used = move |part: fn(&model::view::Usage) -> String| move || project.usage.with(|usage| usage.as_ref().map(part)).unwrap_or_default();
+    let usage = move || {
+        measured.get().then(|| {
+            view! {
+                <span class="status-item" title=move || format!("CPU, of {}", size::cpu(resources.get().limit_cpu_millis))>
+                    {icon("cpu")} <span class="visually-hidden">"CPU "</span>
+                    <b>{used(|usage| format!("{:.0}%", usage.cpu_percent))}</b>
+                </span>
+                <span class="status-item status-roomy">
+                    {icon("memory")} <span class="visually-hidden">"Memory "</span>
+                    <b>{used(|usage| size::bytes(usage.memory_bytes))}</b>
+                    <span class="status-optional quiet">{move || format!("of {}", size::bytes(resources.get().limit_memory_bytes))}</span>
+                </span>
+                <span class="status-item status-optional">
+                    {icon("disk")} <span class="visually-hidden">"Disk "</span>
+                    <b>{used(|usage| size::bytes(usage.disk_bytes))}</b>
+                    <span class="quiet">{move || format!("of {}", size::bytes(resources.get().disk_bytes))}</span>
+                </span>
+                <span class="status-item status-optional">
+                    {icon("activity")} <b>{used(|usage| usage.processes.to_string())}</b> <span class="quiet">"processes"</span>
+                </span>
+            }
+        })
+    };
+    let database = project.view.with_untracked(|v| v.database).then(|| {
+        view! { <span class="status-item status-optional">{icon("database")} "PostgreSQL"</span> }
+    });
+    let phase = move || {
+        let phase = project.phase.get();
+        let since = project.view.with(|v| v.sandbox.since);
+        match (phase, since) {
+            (Phase::Running | Phase::Stopped | Phase::Terminated, Some(since)) => {
+                format!("{} for {}", phase.label(), when::lasting(since, clock))
+            }
+            _ => phase.label().to_owned(),
+        }
+    };
+    view! {
+        <footer class="status-bar" aria-label="Sandbox status">
+            {usage} {database} <span class="push-end"></span>
+            <span class="status-item">{icon("clock")} {phase}</span>
+        </footer>
+    }
+}

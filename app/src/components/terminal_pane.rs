@@ -1,0 +1,660 @@
+//! The pane with the terminals: tabs of sessions, search, the keys that a touch screen lacks.
+//!
+//! A session lives in the sandbox and outlives this pane; a tab is this browser's view of one. The
+//! first is `main`. Which tabs there are is remembered in the browser, by project.
+
+use super::{
+    icon::icon,
+    project::{Project, VerbButton},
+    terminal::{Change, Terminal, Told},
+};
+use crate::{browser, clock::Clock, components::when, live::Live, words::Verb};
+use leptos::{ev, html, prelude::*};
+use leptos::task::spawn_local;
+use model::{Phase, ProjectId};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::JsCast;
+
+const MAIN: &str = "main";
+/// More tabs than this nobody finds their way in, and each is a connection.
+const MOST_TABS: usize = 9;
+
+#[derive(Clone)]
+struct Tab {
+    session: String,
+    title: ArcRwSignal<String>,
+    change: ArcRwSignal<Change>,
+    fresh: ArcRwSignal<bool>,
+    terminal: StoredValue<Option<Terminal>, LocalStorage>,
+}
+
+impl Tab {
+    fn new(session: String) -> Self {
+        Self {
+            session,
+            title: ArcRwSignal::default(),
+            change: ArcRwSignal::default(),
+            fresh: ArcRwSignal::new(false),
+            terminal: StoredValue::new_local(None),
+        }
+    }
+
+    fn with(&self, f: impl FnOnce(&Terminal)) {
+        self.terminal.with_value(|terminal| terminal.as_ref().map(f));
+    }
+}
+
+/// What is remembered of the tabs.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    tabs: Vec<String>,
+    active: String,
+    /// The number of the newest tab: names are not used twice, or a new tab would show an old shell.
+    newest: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Tabs {
+    id: ProjectId,
+    all: RwSignal<Vec<Tab>>,
+    active: RwSignal<String>,
+    newest: StoredValue<u32>,
+}
+
+impl Tabs {
+    fn new(id: ProjectId) -> Self {
+        let all = RwSignal::new(vec![Tab::new(MAIN.to_owned())]);
+        Self { id, all, active: RwSignal::new(MAIN.to_owned()), newest: StoredValue::new(1) }
+    }
+
+    fn place(self) -> String {
+        format!("fsa.tabs.{}", self.id)
+    }
+
+    fn recall(self) {
+        let Some(kept) = browser::remembered(&self.place()).and_then(|text| serde_json::from_str::<Kept>(&text).ok()) else {
+            return;
+        };
+        self.newest.set_value(kept.newest);
+        let others: Vec<Tab> =
+            kept.tabs.into_iter().filter(|name| name != MAIN && is_name(name)).take(MOST_TABS - 1).map(Tab::new).collect();
+        if !others.is_empty() {
+            self.all.update(|all| all.extend(others));
+        }
+        if self.all.with_untracked(|all| all.iter().any(|tab| tab.session == kept.active)) {
+            self.active.set(kept.active);
+        }
+    }
+
+    fn keep(self) {
+        let tabs = self.all.with_untracked(|all| all.iter().map(|tab| tab.session.clone()).collect());
+        let kept = Kept { tabs, active: self.active.get_untracked(), newest: self.newest.get_value() };
+        if let Ok(text) = serde_json::to_string(&kept) {
+            browser::remember(&self.place(), Some(&text));
+        }
+    }
+
+    fn find(self, session: &str) -> Option<Tab> {
+        self.all.with_untracked(|all| all.iter().find(|tab| tab.session == session).cloned())
+    }
+
+    fn shown(self) -> Option<Tab> {
+        self.find(&self.active.get_untracked())
+    }
+
+    fn open(self) {
+        if self.all.with_untracked(Vec::len) >= MOST_TABS {
+            return;
+        }
+        let number = self.newest.get_value() + 1;
+        self.newest.set_value(number);
+        let session = format!("shell-{number}");
+        self.all.update(|all| all.push(Tab::new(session.clone())));
+        self.show(session);
+    }
+
+    fn show(self, session: String) {
+        self.active.set(session);
+        self.keep();
+    }
+
+    fn close(self, session: &str) {
+        let Some(at) = self.all.with_untracked(|all| all.iter().position(|tab| tab.session == session)) else { return };
+        if session == MAIN {
+            return;
+        }
+        self.all.update(|all| {
+            all.remove(at);
+        });
+        if self.active.get_untracked() == session {
+            let next = self.all.with_untracked(|all| all.get(at.saturating_sub(1)).map(|tab| tab.session.clone()));
+            self.active.set(next.unwrap_or_else(|| MAIN.to_owned()));
+        }
+        self.keep();
+    }
+}
+
+/// What the server takes as a session's name.
+fn is_name(name: &str) -> bool {
+    (1..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// The name of a tab: the program's own title, or which shell it is.
+fn tab_label(session: &str, title: &str) -> String {
+    let title = title.trim();
+    if !title.is_empty() {
+        return title.chars().take(24).collect();
+    }
+    if session == MAIN { "shell".to_owned() } else { session.replace('-', " ") }
+}
+
+/// The pane.
+#[component]
+pub fn TerminalPane(
+    /// Whose terminals.
+    project: Project,
+) -> impl IntoView {
+    let up = Memo::new(move |_| matches!(project.phase.get(), Phase::Running | Phase::Updating | Phase::Stopping));
+    view! {
+        <section class="pane terminal-pane" aria-label="Terminal">
+            {move || if up.get() { view! { <Sessions project/> }.into_any() } else { view! { <Asleep project/> }.into_any() }}
+        </section>
+    }
+}
+
+#[component]
+fn Asleep(project: Project) -> impl IntoView {
+    let clock = use_context::<Clock>().unwrap_or_default();
+    let going = move || matches!(project.phase.get(), Phase::Terminating | Phase::Stopping);
+    let title = move || match project.phase.get() {
+        Phase::Terminated => "The sandbox is terminated",
+        Phase::Terminating => "The sandbox is being terminated",
+        Phase::Error => "The sandbox did not stop",
+        _ => "The sandbox is stopped",
+    };
+    let text = move || {
+        let since = project.view.with(|v| v.sandbox.since).map(|since| format!(" for {}", when::lasting(since, clock)));
+        let since = since.unwrap_or_default();
+        let database = if project.view.with(|v| v.database) { " and the database" } else { "" };
+        match project.phase.get() {
+            Phase::Terminated => {
+                format!("Its processes and addresses are gone{since}. Your files{database} are kept; a start makes a new sandbox with them.")
+            }
+            Phase::Terminating => format!("Its processes and addresses are being removed. Your files{database} are kept."),
+            Phase::Error => project.cause.get().map(|cause| cause.message).unwrap_or_default(),
+            _ => format!("Stopped{since}. Your files{database} are kept; terminals open anew in the home folder."),
+        }
+    };
+    view! {
+        <div class="empty-state fill">
+            <span class="empty-glyph">{move || icon(&format!("phase-{}", project.phase.get().key()))}</span>
+            <h2>{title}</h2>
+            <p>{text}</p>
+            {move || (!going()).then(|| view! { <VerbButton project verb=Verb::Start kind="primary"/> })}
+        </div>
+    }
+}
+
+#[component]
+fn Sessions(project: Project) -> impl IntoView {
+    let tabs = Tabs::new(project.id);
+    let searching = RwSignal::new(false);
+    let bar = NodeRef::<html::Div>::new();
+    Effect::new(move || {
+        tabs.recall();
+        let listener = window_event_listener(ev::keydown, move |event| {
+            let key = event.key();
+            let code = event.code();
+            if event.ctrl_key() && event.shift_key() && (code == "Backquote" || key == "`" || key == "~") {
+                event.prevent_default();
+                tabs.open();
+            } else if event.ctrl_key() && event.shift_key() && code == "KeyF" {
+                event.prevent_default();
+                searching.set(true);
+            } else if event.alt_key()
+                && !event.ctrl_key()
+                && let Some(nth) = code.strip_prefix("Digit").and_then(|n| n.parse::<usize>().ok())
+                && let Some(tab) = tabs.all.with_untracked(|all| nth.checked_sub(1).and_then(|n| all.get(n).cloned()))
+            {
+                event.prevent_default();
+                tabs.show(tab.session);
+            }
+        });
+        on_cleanup(move || listener.remove());
+    });
+    // Once the sandbox runs again, nobody waits for the next try.
+    Effect::watch(
+        move || project.phase.get(),
+        move |phase, _, _| {
+            if *phase == Phase::Running {
+                tabs.all.with_untracked(|all| all.iter().for_each(|tab| tab.with(Terminal::poke)));
+            }
+        },
+        false,
+    );
+    let roam = move |event: ev::KeyboardEvent| {
+        if let Some(bar) = bar.get_untracked()
+            && browser::roam(&bar, "[role=tab]", &event.key())
+        {
+            event.prevent_default();
+            if let Some(session) = browser::focused().and_then(|tab| tab.get_attribute("data-session")) {
+                tabs.active.set(session);
+                tabs.keep();
+            }
+        }
+    };
+    let full = move || tabs.all.with(|all| all.len() >= MOST_TABS);
+    view! {
+        <div class="pane-bar">
+            <div class="pane-tabs" role="tablist" aria-label="Terminal sessions" node_ref=bar on:keydown=roam>
+                <For each=move || tabs.all.get() key=|tab| tab.session.clone() let:tab>
+                    <TabButton tabs tab/>
+                </For>
+            </div>
+            <CloseTab tabs/>
+            <button
+                type="button"
+                class="button"
+                data-shape="icon"
+                data-kind="quiet"
+                data-size="small"
+                aria-label="New terminal"
+                title=move || if full() { "Nine terminals are open: close one first" } else { "New terminal (Ctrl Shift `)" }
+                aria-keyshortcuts="Control+Shift+`"
+                aria-disabled=move || full().then_some("true")
+                on:click=move |_| tabs.open()
+            >
+                {icon("plus")}
+            </button>
+            <span class="push-end"></span>
+            <button
+                type="button"
+                class="button"
+                data-shape="icon"
+                data-kind="quiet"
+                data-size="small"
+                aria-label="Search the output"
+                title="Search the output (Ctrl Shift F)"
+                aria-keyshortcuts="Control+Shift+F"
+                aria-expanded=move || if searching.get() { "true" } else { "false" }
+                on:click=move |_| searching.update(|on| *on = !*on)
+            >
+                {icon("search")}
+            </button>
+        </div>
+        <div class="terminals">
+            <For each=move || tabs.all.get() key=|tab| tab.session.clone() let:tab>
+                <Host project tabs tab searching/>
+            </For>
+            <ClaudeNote/>
+        </div>
+        <Keys tabs/>
+    }
+}
+
+#[component]
+fn TabButton(tabs: Tabs, tab: Tab) -> impl IntoView {
+    let session = StoredValue::new(tab.session.clone());
+    let selected = move || tabs.active.with(|active| session.with_value(|session| active == session));
+    let label = {
+        let title = tab.title.clone();
+        move || title.with(|title| session.with_value(|session| tab_label(session, title)))
+    };
+    let fresh = tab.fresh.clone();
+    let show = move |_| {
+        tabs.show(session.get_value());
+        if let Some(tab) = tabs.shown() {
+            tab.with(Terminal::focus);
+        }
+    };
+    view! {
+        <button
+            type="button"
+            role="tab"
+            id=format!("tab-{}", tab.session)
+            data-session=tab.session.clone()
+            aria-controls=format!("terminal-{}", tab.session)
+            aria-selected=move || if selected() { "true" } else { "false" }
+            tabindex=move || if selected() { "0" } else { "-1" }
+            on:click=show
+        >
+            {icon("terminal")} <span class="tab-name"><bdi>{label}</bdi></span>
+            {move || {
+                fresh.get().then(|| view! { <span class="visually-hidden">", new output"</span><span class="count" aria-hidden="true">"•"</span> })
+            }}
+        </button>
+    }
+}
+
+/// Closes the shown tab; `main` stays. Beside the tabs: a button within a tab has no place in a tab list.
+#[component]
+fn CloseTab(tabs: Tabs) -> impl IntoView {
+    let closable = move || tabs.active.with(|active| active != MAIN);
+    view! {
+        <button
+            type="button"
+            class="button"
+            data-shape="icon"
+            data-kind="quiet"
+            data-size="small"
+            hidden=move || !closable()
+            aria-label="Close this terminal"
+            title="Close this terminal: the tab goes, what runs in it goes on"
+            on:click=move |_| tabs.close(&tabs.active.get_untracked())
+        >
+            {icon("close")}
+        </button>
+    }
+}
+
+#[component]
+fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> impl IntoView {
+    let node = NodeRef::<html::Div>::new();
+    let failed = RwSignal::new(None::<String>);
+    let found = RwSignal::new((None::<u32>, 0u32));
+    let started = StoredValue::new(false);
+    let alive = StoredValue::new(true);
+    let session = StoredValue::new(tab.session.clone());
+    let active = Memo::new(move |_| tabs.active.with(|active| session.with_value(|session| active == session)));
+    let terminal = tab.terminal;
+    let told = {
+        let tab = tab.clone();
+        move || Told {
+            state: {
+                let signal = tab.change.clone();
+                Box::new(move |change| signal.set(change))
+            },
+            title: {
+                let signal = tab.title.clone();
+                Box::new(move |title| signal.set(title))
+            },
+            output: {
+                let signal = tab.fresh.clone();
+                Box::new(move || signal.set(true))
+            },
+            leave: Box::new(move || {
+                if let Some(button) = document().get_element_by_id(&format!("tab-{}", session.get_value())) {
+                    browser::call(&button, "focus", &[]);
+                }
+            }),
+            found: Box::new(move |index, count| found.set((index, count))),
+            ctrl: Box::new(|_| {}),
+        }
+    };
+    let fresh = tab.fresh.clone();
+    Effect::new(move || {
+        let (active, Some(host)) = (active.get(), node.get()) else { return };
+        if active {
+            fresh.set(false);
+        }
+        if started.get_value() {
+            terminal.with_value(|terminal| terminal.as_ref().map(|terminal| terminal.set_visible(active)));
+        } else if active {
+            started.set_value(true);
+            let told = told();
+            spawn_local(async move {
+                // A page that was just opened has its focus at the beginning; a new tab takes it.
+                let focus = session.get_value() != MAIN;
+                match Terminal::mount(&host, &project.id.to_string(), &session.get_value(), focus, told).await {
+                    Ok(mounted) if alive.try_get_value() == Some(true) => terminal.set_value(Some(mounted)),
+                    Ok(late) => late.dispose(),
+                    Err(why) => failed.set(Some(why)),
+                }
+            });
+        }
+    });
+    on_cleanup(move || {
+        alive.set_value(false);
+        if let Some(terminal) = terminal.try_update_value(Option::take).flatten() {
+            terminal.dispose();
+        }
+    });
+    let change = tab.change.clone();
+    let note = move || {
+        if let Some(why) = failed.get() {
+            return Some(("bad", "The terminal could not be loaded.", Some(format!("The browser says: {why}. Reload the page.")), false));
+        }
+        let change = change.get();
+        match change.state.as_str() {
+            "reconnecting" => Some((
+                "warn",
+                "Terminal reconnecting…",
+                Some(change.message.unwrap_or_else(|| "The session keeps running; what you type is held and sent in order.".to_owned())),
+                false,
+            )),
+            "unavailable" => Some(("warn", "The terminal is not available.", change.message, false)),
+            "ended" => Some(("neutral", "This shell has ended.", change.message, true)),
+            _ => None,
+        }
+    };
+    let note = Memo::new(move |_| note());
+    let note_view = move || {
+        note.get().map(|(tone, title, text, again)| {
+            view! {
+                <div class="banner terminal-note" data-tone=tone>
+                    {icon(if tone == "neutral" { "info" } else { "offline" })}
+                    <p><strong>{title}</strong> " " {text}</p>
+                    {again.then(|| view! {
+                        <button
+                            type="button"
+                            class="button"
+                            data-size="small"
+                            on:click=move |_| {
+                                terminal.with_value(|terminal| terminal.as_ref().map(Terminal::restart_ended));
+                            }
+                        >
+                            "New shell"
+                        </button>
+                    })}
+                </div>
+            }
+        })
+    };
+    view! {
+        <div
+            class="terminal"
+            role="tabpanel"
+            id=format!("terminal-{}", tab.session)
+            aria-labelledby=format!("tab-{}", tab.session)
+            hidden=move || !active.get()
+        >
+            <div class="terminal-host" node_ref=node></div>
+            <div role="status">{note_view}</div>
+            {move || (active.get() && searching.get()).then(|| view! { <Search terminal searching found/> })}
+        </div>
+    }
+}
+
+#[component]
+fn Search(
+    terminal: StoredValue<Option<Terminal>, LocalStorage>,
+    searching: RwSignal<bool>,
+    found: RwSignal<(Option<u32>, u32)>,
+) -> impl IntoView {
+    let node = NodeRef::<html::Input>::new();
+    let text = RwSignal::new(String::new());
+    let with = move |f: &dyn Fn(&Terminal)| terminal.with_value(|terminal| terminal.as_ref().map(f));
+    let find = move |backwards: bool| {
+        text.with_untracked(|text| with(&|terminal| terminal.search(text, backwards)));
+    };
+    let close = move || {
+        searching.set(false);
+        with(&|terminal| {
+            terminal.clear_search();
+            terminal.focus();
+        });
+    };
+    Effect::new(move || {
+        if let Some(input) = node.get() {
+            drop(input.focus());
+        }
+    });
+    let keys = move |event: ev::KeyboardEvent| match event.key().as_str() {
+        "Enter" => {
+            event.prevent_default();
+            find(event.shift_key());
+        }
+        "Escape" => {
+            event.prevent_default();
+            event.stop_propagation();
+            close();
+        }
+        _ => {}
+    };
+    let count = move || match (text.with(String::is_empty), found.get()) {
+        (true, _) => String::new(),
+        (_, (_, 0)) => "No match".to_owned(),
+        (_, (Some(index), count)) => format!("{} of {count}", index + 1),
+        (_, (None, count)) => format!("{count} matches"),
+    };
+    let step = move |label: &'static str, glyph: &'static str, backwards: bool| {
+        view! {
+            <button
+                type="button"
+                class="button"
+                data-shape="icon"
+                data-kind="quiet"
+                data-size="small"
+                aria-label=label
+                on:click=move |_| find(backwards)
+            >
+                {icon(glyph)}
+            </button>
+        }
+        .into_any()
+    };
+    view! {
+        <div class="terminal-search" role="search">
+            <input
+                class="input"
+                type="text"
+                aria-label="Search the output"
+                placeholder="Search the output"
+                spellcheck="false"
+                autocomplete="off"
+                node_ref=node
+                bind:value=text
+                on:input=move |_| find(false)
+                on:keydown=keys
+            />
+            <span class="count" role="status">{count}</span>
+            {step("Previous match", "up", true)} {step("Next match", "down", false)}
+            <button
+                type="button"
+                class="button"
+                data-shape="icon"
+                data-kind="quiet"
+                data-size="small"
+                aria-label="Close the search"
+                on:click=move |_| close()
+            >
+                {icon("close")}
+            </button>
+        </div>
+    }
+}
+
+/// How Claude Code gets its credentials, where it has none.
+#[component]
+fn ClaudeNote() -> impl IntoView {
+    const SEEN: &str = "fsa.claude-note";
+    let live = use_context::<Live>().unwrap_or_default();
+    let shown = RwSignal::new(false);
+    Effect::new(move || shown.set(browser::remembered(SEEN).is_none()));
+    let text = move || {
+        let installation = live.installation();
+        let file = installation.credentials_file.clone();
+        if !installation.claude {
+            Some(view! { <p><strong>"Claude Code is not installed here."</strong> " The terminal works without it. Install it on this machine with " <code>"npm install -g @anthropic-ai/claude-code"</code> ", and restart the server."</p> }.into_any())
+        } else if !installation.claude_credentials {
+            Some(view! { <p><strong>"Claude Code has no credentials yet."</strong> " Put " <code>"ANTHROPIC_API_KEY=…"</code> " into " <code>{file}</code> ", restart the server, then restart this sandbox."</p> }.into_any())
+        } else {
+            None
+        }
+    };
+    let dismiss = move |_| {
+        browser::remember(SEEN, Some("seen"));
+        shown.set(false);
+    };
+    move || {
+        shown.get().then(text).flatten().map(|text| {
+            view! {
+                <div class="banner claude-note" data-tone="info" role="note">
+                    {icon("info")} {text}
+                    <button
+                        type="button"
+                        class="button"
+                        data-shape="icon"
+                        data-kind="quiet"
+                        data-size="small"
+                        aria-label="Dismiss: how to set up Claude Code"
+                        on:click=dismiss
+                    >
+                        {icon("close")}
+                    </button>
+                </div>
+            }
+        })
+    }
+}
+
+/// Keys that a touch screen's keyboard lacks.
+#[component]
+fn Keys(tabs: Tabs) -> impl IntoView {
+    let ctrl = RwSignal::new(false);
+    let press = move |name: &'static str| {
+        move |_| {
+            if let Some(tab) = tabs.shown() {
+                tab.with(|terminal| terminal.key(name));
+            }
+        }
+    };
+    let hold = move |_| {
+        ctrl.update(|held| *held = !*held);
+        if let Some(tab) = tabs.shown() {
+            tab.with(|terminal| terminal.set_ctrl(ctrl.get_untracked()));
+        }
+    };
+    let paste = move |_| {
+        spawn_local(async move {
+            let clipboard = browser::get(&browser::global("navigator"), "clipboard");
+            let Ok(promise) = browser::call(&clipboard, "readText", &[]).dyn_into::<js_sys::Promise>() else { return };
+            if let Ok(text) = wasm_bindgen_futures::JsFuture::from(promise).await
+                && let (Some(text), Some(tab)) = (text.as_string(), tabs.shown())
+            {
+                tab.with(|terminal| terminal.paste(&text));
+            }
+        });
+    };
+    view! {
+        <div class="terminal-keys" role="group" aria-label="Terminal keys">
+            <button type="button" on:click=press("Escape")>"Esc"</button>
+            <button type="button" on:click=press("Tab")>"Tab"</button>
+            <button type="button" aria-pressed=move || if ctrl.get() { "true" } else { "false" } on:click=hold>"Ctrl"</button>
+            <button type="button" aria-label="Up" on:click=press("ArrowUp")>"↑"</button>
+            <button type="button" aria-label="Down" on:click=press("ArrowDown")>"↓"</button>
+            <button type="button" on:click=paste>"Paste"</button>
+        </div>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tab_is_called_as_its_program_says() {
+        assert_eq!(tab_label("main", ""), "shell");
+        assert_eq!(tab_label("shell-3", " "), "shell 3");
+        assert_eq!(tab_label("main", "claude · ~/app"), "claude · ~/app");
+        assert_eq!(tab_label("main", &"x".repeat(99)).len(), 24);
+    }
+
+    #[test]
+    fn only_names_are_sent() {
+        for bad in ["", "a b", "../x", "ä", &"x".repeat(41)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+        assert!(is_name("shell-2"));
+    }
+}

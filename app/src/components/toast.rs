@@ -1,0 +1,120 @@
+//! Toasts: the result of the user's own action when its place is out of sight. Nothing that needs a
+//! decision.
+
+use super::icon::icon;
+use crate::{browser, error::ControlError};
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+/// How long one stays; not while the pointer or the focus is on it.
+const STAYS_MS: i32 = 8_000;
+const MOST: usize = 3;
+
+#[derive(Clone)]
+struct Toast {
+    id: u32,
+    tone: &'static str,
+    icon: &'static str,
+    title: String,
+    text: String,
+}
+
+/// The notices that are shown.
+#[derive(Clone, Copy)]
+pub struct Toasts {
+    shown: RwSignal<Vec<Toast>>,
+    next: StoredValue<u32>,
+    held: StoredValue<bool>,
+}
+
+impl Toasts {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { shown: RwSignal::default(), next: StoredValue::new(0), held: StoredValue::new(false) }
+    }
+
+    /// The page's toasts.
+    #[must_use]
+    pub fn here() -> Self {
+        use_context().unwrap_or_else(Self::new)
+    }
+
+    /// Something was done.
+    pub fn done(self, title: impl Into<String>, text: impl Into<String>) {
+        self.push("good", "check", title.into(), text.into());
+    }
+
+    /// Something was refused.
+    pub fn refused(self, title: impl Into<String>, error: &ControlError) {
+        let text = std::iter::once(error.message.as_str()).chain(error.next_steps.iter().map(String::as_str));
+        self.push("bad", "error", title.into(), text.collect::<Vec<_>>().join(" "));
+    }
+
+    fn push(self, tone: &'static str, icon: &'static str, title: String, text: String) {
+        let id = self.next.get_value();
+        self.next.set_value(id + 1);
+        self.shown.update(|shown| {
+            shown.push(Toast { id, tone, icon, title, text });
+            let surplus = shown.len().saturating_sub(MOST);
+            shown.drain(..surplus);
+        });
+        spawn_local(async move {
+            browser::sleep(STAYS_MS).await;
+            while self.held.get_value() {
+                browser::sleep(500).await;
+            }
+            self.dismiss(id);
+        });
+    }
+
+    fn dismiss(self, id: u32) {
+        self.shown.update(|shown| shown.retain(|toast| toast.id != id));
+    }
+}
+
+impl Default for Toasts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where toasts appear.
+#[component]
+pub fn ToastRegion() -> impl IntoView {
+    let toasts = Toasts::here();
+    let hold = move |held| toasts.held.set_value(held);
+    view! {
+        <div
+            class="toast-region"
+            role="status"
+            aria-live="polite"
+            aria-label="Notices"
+            on:pointerenter=move |_| hold(true)
+            on:pointerleave=move |_| hold(false)
+            on:focusin=move |_| hold(true)
+            on:focusout=move |_| hold(false)
+        >
+            <For each=move || toasts.shown.get() key=|toast| toast.id let:toast>
+                <div class="toast" data-tone=toast.tone>
+                    {icon(toast.icon)}
+                    <div>
+                        <b>{toast.title.clone()}</b>
+                        <p>{toast.text}</p>
+                    </div>
+                    <button
+                        type="button"
+                        class="button"
+                        data-shape="icon"
+                        data-kind="quiet"
+                        data-size="small"
+                        aria-label=format!("Dismiss: {}", toast.title)
+                        on:click=move |_| toasts.dismiss(toast.id)
+                    >
+                        {icon("close")}
+                    </button>
+                </div>
+            </For>
+        </div>
+    }
+}

@@ -1,0 +1,294 @@
+//! The stream of events. One tab holds it, all tabs of the browser see it.
+//!
+//! ```text
+//!   Web Locks elect ──▶ the leader ──fetch──▶ /api/events
+//!                           │ BroadcastChannel "fsa-live"
+//!                           └──▶ the other tabs
+//! ```
+//!
+//! Over HTTP/1.1 a browser has six connections a host: ten tabs with a stream each would leave none.
+//! `fetch` and not `EventSource`: the comments that keep the stream alive are seen, so silence is
+//! noticed, and a 401 is told from a server that is away.
+
+use super::{Link, Live, sse};
+use crate::{browser, clock::Clock};
+use js_sys::{Function, Promise, Uint8Array};
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use model::view::Event;
+use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortController, MessageEvent, ReadableStreamDefaultReader, RequestInit, Response};
+
+const ADDRESS: &str = "/api/events";
+const NAME: &str = "fsa-live";
+/// The server sends something at least every 8 s; two that stay away could be chance.
+const SILENCE_MS: f64 = 20_000.0;
+const FIRST_RETRY_MS: f64 = 500.0;
+const LAST_RETRY_MS: f64 = 10_000.0;
+/// How long "Reconnected after 6 s" is shown.
+const RETURNED_MS: i32 = 4_000;
+
+/// What a tab knows about the stream.
+#[derive(Clone, Copy)]
+struct Tab {
+    live: Live,
+    clock: Clock,
+    heard_at: StoredValue<f64>,
+    leads: StoredValue<bool>,
+    channel: StoredValue<JsValue, LocalStorage>,
+}
+
+/// Joins the other tabs, and leads if no other does.
+pub fn run(live: Live, clock: Clock) {
+    let channel = browser::global("BroadcastChannel")
+        .dyn_into::<Function>()
+        .ok()
+        .and_then(|class| js_sys::Reflect::construct(&class, &js_sys::Array::of1(&NAME.into())).ok())
+        .unwrap_or(JsValue::UNDEFINED);
+    let tab = Tab {
+        live,
+        clock,
+        heard_at: StoredValue::new(browser::now()),
+        leads: StoredValue::new(false),
+        channel: StoredValue::new_local(channel.clone()),
+    };
+    if !channel.is_undefined() {
+        let listen = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+            if let Some(text) = event.data().as_string() {
+                tab.told(&text);
+            }
+        });
+        browser::set(&channel, "onmessage", listen.into_js_value());
+    }
+    tab.tell("hello");
+    Effect::watch(move || live.wake.get(), move |_, _, _| tab.tell("wake"), false);
+    set_interval(move || tab.watch(), std::time::Duration::from_secs(1));
+
+    let locks = browser::get(&browser::global("navigator"), "locks");
+    if locks.is_undefined() || channel.is_undefined() {
+        spawn_local(tab.lead());
+        return;
+    }
+    // The lock is held for as long as this promise is open: until the tab is gone.
+    let elected = Closure::once_into_js(move || -> Promise {
+        spawn_local(tab.lead());
+        Promise::new(&mut |_, _| {})
+    });
+    browser::call(&locks, "request", &[NAME.into(), elected]);
+}
+
+impl Tab {
+    fn tell(self, text: &str) {
+        self.channel.with_value(|channel| {
+            browser::call(channel, "postMessage", &[text.into()]);
+        });
+    }
+
+    /// A word from another tab.
+    fn told(self, text: &str) {
+        let leads = self.leads.get_value();
+        match text.split_once('\n').unwrap_or((text, "")) {
+            ("event", data) if !leads => {
+                self.heard();
+                self.take(data);
+            }
+            ("beat", _) if !leads => self.heard(),
+            ("lost", data) if !leads => {
+                let numbers: Vec<f64> = data.split('\n').filter_map(|n| n.parse().ok()).collect();
+                if let [as_of, since, tries, next_at] = numbers[..] {
+                    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+                    let tries = tries as u32;
+                    self.live.link.set(Link::Lost { as_of, since, tries, next_at: (next_at > 0.0).then_some(next_at) });
+                }
+            }
+            ("signed-out", _) => self.live.link.set(Link::SignedOut),
+            ("hello", _) if leads => {
+                let projects = untrack(|| self.live.all());
+                if let Ok(data) = serde_json::to_string(&Event::Snapshot { projects }) {
+                    self.tell(&format!("event\n{data}"));
+                }
+                self.pass_on();
+            }
+            ("wake", _) if leads => self.live.wake.update(|n| *n += 1),
+            _ => {}
+        }
+    }
+
+    /// The server was heard: directly, or through the leader.
+    fn heard(self) {
+        self.heard_at.set_value(browser::now());
+        let was = self.live.link.get_untracked();
+        if was == Link::Live || was == Link::SignedOut {
+            return;
+        }
+        self.live.link.set(Link::Live);
+        if let Link::Lost { as_of, .. } = was {
+            self.live.returned.set(Some(browser::now() - as_of));
+            spawn_local(async move {
+                browser::sleep(RETURNED_MS).await;
+                self.live.returned.set(None);
+            });
+        }
+    }
+
+    fn take(self, data: &str) {
+        match serde_json::from_str::<Event>(data) {
+            Ok(event) => self.live.apply(event),
+            Err(error) => leptos::logging::warn!("an event could not be read: {error}"),
+        }
+    }
+
+    /// Notices that nothing was heard for too long.
+    fn watch(self) {
+        let quiet = browser::now() - self.heard_at.get_value() > SILENCE_MS;
+        if quiet && matches!(self.live.link.get_untracked(), Link::Live | Link::Connecting) && !self.leads.get_value() {
+            self.lost(0, None);
+        }
+    }
+
+    fn lost(self, tries: u32, next_at: Option<f64>) {
+        let since = match self.live.link.get_untracked() {
+            Link::Lost { since, .. } => since,
+            Link::SignedOut => return,
+            Link::Connecting | Link::Live => browser::now(),
+        };
+        self.live.link.set(Link::Lost { as_of: self.heard_at.get_value(), since, tries, next_at });
+        self.pass_on();
+    }
+
+    /// Tells the other tabs how the stream is.
+    fn pass_on(self) {
+        match self.live.link.get_untracked() {
+            _ if !self.leads.get_value() => {}
+            Link::Live => self.tell("beat"),
+            Link::Lost { as_of, since, tries, next_at } => {
+                self.tell(&format!("lost\n{as_of}\n{since}\n{tries}\n{}", next_at.unwrap_or(0.0)));
+            }
+            Link::SignedOut => self.tell("signed-out"),
+            Link::Connecting => {}
+        }
+    }
+
+    /// Holds the stream for ever.
+    async fn lead(self) {
+        self.leads.set_value(true);
+        let mut last_id = None;
+        let mut tries = 0;
+        loop {
+            let before = self.heard_at.get_value();
+            if self.hold(&mut last_id).await == Ended::SignedOut {
+                self.live.link.set(Link::SignedOut);
+                self.pass_on();
+                return;
+            }
+            // A stream that was heard counts the tries anew.
+            tries = if self.heard_at.get_value() > before { 1 } else { tries + 1 };
+            let wait = backoff(tries, js_sys::Math::random());
+            self.lost(tries, Some(browser::now() + wait));
+            #[expect(clippy::cast_possible_truncation, reason = "at most 12 s")]
+            self.pause(wait as i32).await;
+            self.lost(tries, None);
+        }
+    }
+
+    /// Waits, but no longer than until someone asks or the browser is online again.
+    async fn pause(self, ms: i32) {
+        let wake = self.live.wake;
+        let asked = wake.get_untracked();
+        let until = browser::now() + f64::from(ms);
+        let mut was_online = browser::get(&browser::global("navigator"), "onLine").is_truthy();
+        while browser::now() < until {
+            browser::sleep(100).await;
+            let online = browser::get(&browser::global("navigator"), "onLine").is_truthy();
+            if wake.get_untracked() != asked || (online && !was_online) {
+                return;
+            }
+            was_online = online;
+        }
+    }
+
+    /// Opens the stream and reads it to its end.
+    async fn hold(self, last_id: &mut Option<String>) -> Ended {
+        let Ok(abort) = AbortController::new() else { return Ended::Lost };
+        let ended = self.read(last_id, &abort).await.unwrap_or(Ended::Lost);
+        abort.abort();
+        ended
+    }
+
+    async fn read(self, last_id: &mut Option<String>, abort: &AbortController) -> Result<Ended, JsValue> {
+        let headers = js_sys::Object::new();
+        browser::set(&headers, "accept", "text/event-stream");
+        if let Some(id) = last_id.as_deref() {
+            browser::set(&headers, "last-event-id", id);
+        }
+        let init = RequestInit::new();
+        browser::set(&init, "headers", headers);
+        browser::set(&init, "cache", "no-store");
+        browser::set(&init, "signal", abort.signal());
+        let Some(response) = within(window().fetch_with_str_and_init(ADDRESS, &init)).await? else { return Ok(Ended::Lost) };
+        let response: Response = response.dyn_into()?;
+        if response.status() == 401 {
+            return Ok(Ended::SignedOut);
+        }
+        if let Ok(Some(date)) = response.headers().get("date") {
+            let server = js_sys::Date::parse(&date);
+            if server.is_finite() {
+                self.clock.correct(server);
+            }
+        }
+        if !response.ok() {
+            return Ok(Ended::Lost);
+        }
+        let reader: ReadableStreamDefaultReader =
+            browser::call(&browser::get(&response, "body"), "getReader", &[]).dyn_into()?;
+        let mut parser = sse::Parser::default();
+        while let Some(chunk) = within(reader.read()).await? {
+            if browser::get(&chunk, "done").is_truthy() {
+                break;
+            }
+            self.heard();
+            self.tell("beat");
+            let bytes = Uint8Array::new(&browser::get(&chunk, "value")).to_vec();
+            for message in parser.feed(&bytes) {
+                self.take(&message.data);
+                self.tell(&format!("event\n{}", message.data));
+                *last_id = message.id;
+            }
+        }
+        Ok(Ended::Lost)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Lost,
+    SignedOut,
+}
+
+/// What a promise brings, or `None` if that takes longer than the server is ever silent.
+async fn within(promise: Promise) -> Result<Option<JsValue>, JsValue> {
+    #[expect(clippy::cast_possible_truncation, reason = "20,000")]
+    let timer = browser::timer(SILENCE_MS as i32);
+    let first = JsFuture::from(Promise::race(&js_sys::Array::of2(&promise, &timer))).await?;
+    Ok((!first.is_undefined()).then_some(first))
+}
+
+/// The wait before a try, with `random` in 0..1 as jitter: half a second, doubled up to ten seconds.
+fn backoff(tries: u32, random: f64) -> f64 {
+    let base = (FIRST_RETRY_MS * 2f64.powi(i32::try_from(tries.saturating_sub(1)).unwrap_or(10).min(10))).min(LAST_RETRY_MS);
+    base * (0.8 + 0.4 * random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_ten_seconds() {
+        assert!((backoff(1, 0.5) - 500.0).abs() < 1.0);
+        assert!((backoff(3, 0.5) - 2_000.0).abs() < 1.0);
+        assert!((backoff(60, 0.5) - 10_000.0).abs() < 1.0);
+        assert!(backoff(60, 0.99) < 12_001.0);
+    }
+}

@@ -1,0 +1,108 @@
+//! The project's database: how it is reached from inside the sandbox.
+
+use crate::{
+    api,
+    components::{
+        code_field::CodeField,
+        explanation::Explanation,
+        frame::{ProjectFrame, Tab},
+        icon::icon,
+        project::{Project, page_title},
+    },
+    error::ControlError,
+};
+use leptos::prelude::*;
+use leptos_meta::Title;
+use model::{ProjectId, view::DatabaseView};
+
+type Answer = Result<Option<DatabaseView>, ControlError>;
+
+/// The page.
+#[component]
+pub fn Database() -> impl IntoView {
+    let id = super::project_id();
+    let database = Resource::new(move || id.get(), load);
+    provide_context(database);
+    super::of_project(|project| view! { <Page project/> }.into_any())
+}
+
+async fn load(id: Option<ProjectId>) -> Answer {
+    match id {
+        Some(id) => api::database(id).await,
+        None => Ok(None),
+    }
+}
+
+#[component]
+fn Page(project: Project) -> impl IntoView {
+    let database = use_context::<Resource<Answer>>();
+    view! {
+        <Title text=page_title(project, "Database")/>
+        <ProjectFrame project tab=Tab::Database>
+            <div class="page page-narrow">
+                <div class="page-head"><div><h1>"Database"</h1><p>"PostgreSQL next to the sandbox, kept when it stops or is terminated."</p></div></div>
+                <Suspense fallback=|| view! { <div class="panel panel-body"><span class="skeleton"></span></div> }>
+                    {move || Suspend::new(async move {
+                        match database?.await {
+                            Ok(Some(database)) => Some(found(database)),
+                            Ok(None) => Some(view! {
+                                <div class="panel">
+                                    <div class="empty-state">
+                                        <span class="empty-glyph">{icon("database")}</span>
+                                        <h2>"This project has no database"</h2>
+                                        <p>"It was created without one. A database is chosen when a project is made."</p>
+                                        <a class="button" href="/projects/new">"New project"</a>
+                                    </div>
+                                </div>
+                            }.into_any()),
+                            Err(error) => Some(view! {
+                                <Explanation tone="bad" title="The database could not be looked up" lead="" why=error.message steps=error.next_steps/>
+                            }.into_any()),
+                        }
+                    })}
+                </Suspense>
+            </div>
+        </ProjectFrame>
+    }
+}
+
+fn found(database: DatabaseView) -> AnyView {
+    let (tone, glyph, word) = if database.ready { ("good", "check", "Ready") } else { ("warn", "warning", "Not ready yet") };
+    view! {
+        <div class="split-page narrow-aside">
+            <div class="stack">
+                <section class="panel" aria-labelledby="connect">
+                    <div class="panel-head"><h2 id="connect">"Connect"</h2></div>
+                    <div class="panel-body stack">
+                        <div class="stack stack-tight">
+                            <h3>"In the terminal"</h3>
+                            <CodeField text=database.psql what="the psql line"/>
+                            <p class="field-hint">"Plain " <code>"psql"</code> " works as well: the variables below are set. The line works inside this sandbox only."</p>
+                        </div>
+                        <div class="stack stack-tight">
+                            <h3>"In your app"</h3>
+                            <dl class="facts">
+                                <div><dt>"Prisma, node-postgres"</dt><dd><code>"DATABASE_URL"</code></dd></div>
+                                <div><dt>"psycopg, libpq and others"</dt><dd><code>"POSTGRES_URL"</code></dd></div>
+                                <div><dt>"Separate parts"</dt><dd><code>"PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE"</code></dd></div>
+                            </dl>
+                        </div>
+                    </div>
+                </section>
+            </div>
+            <aside class="panel" aria-label="About this database">
+                <div class="panel-head"><h2>"PostgreSQL"</h2></div>
+                <div class="panel-body">
+                    <dl class="facts">
+                        <div><dt>"State"</dt><dd><span class="state-note" data-tone=tone>{icon(glyph)} {word}</span></dd></div>
+                        <div><dt>"Host"</dt><dd><code>{database.host}</code></dd></div>
+                        <div><dt>"Port"</dt><dd><code>{database.port}</code></dd></div>
+                        <div><dt>"User"</dt><dd><code>{database.user}</code></dd></div>
+                        <div><dt>"Database"</dt><dd><code>{database.database}</code></dd></div>
+                    </dl>
+                </div>
+            </aside>
+        </div>
+    }
+    .into_any()
+}

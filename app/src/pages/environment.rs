@@ -1,0 +1,379 @@
+//! The project's variables. Values are write-only; a change waits for a restart.
+
+use super::new_project::{read_env, read_view};
+use crate::{
+    api,
+    clock::Clock,
+    components::{
+        dialog::Dialog,
+        explanation::{Explanation, field_message},
+        frame::{ProjectFrame, Tab},
+        icon::icon,
+        project::{Project, VerbButton, page_title},
+        toast::Toasts,
+    },
+    error::ControlError,
+    live::Live,
+    size, time,
+    words::{self, Verb},
+};
+use leptos::{ev, prelude::*};
+use leptos::task::spawn_local;
+use leptos_meta::Title;
+use model::{
+    Phase, ProjectId,
+    env::EnvKey,
+    view::{EnvChange, EnvSource, EnvVariable, EnvView},
+};
+
+type Answer = Result<EnvView, ControlError>;
+
+/// The page.
+#[component]
+pub fn Environment() -> impl IntoView {
+    let id = super::project_id();
+    provide_context(Resource::new(move || id.get(), load));
+    super::of_project(|project| view! { <Page project/> }.into_any())
+}
+
+async fn load(id: Option<ProjectId>) -> Answer {
+    match id {
+        Some(id) => api::env(id).await,
+        None => Err(ControlError::not_found()),
+    }
+}
+
+#[component]
+fn Page(project: Project) -> impl IntoView {
+    let env = use_context::<Resource<Answer>>();
+    view! {
+        <Title text=page_title(project, "Environment")/>
+        <ProjectFrame project tab=Tab::Environment>
+            <div class="page">
+                <Suspense fallback=|| view! { <h1>"Environment"</h1> }>
+                    {move || Suspend::new(async move {
+                        match env?.await {
+                            Ok(env) => Some(view! { <Variables project env/> }.into_any()),
+                            Err(error) => Some(view! {
+                                <h1>"Environment"</h1>
+                                <Explanation tone="bad" title="The variables could not be loaded" lead="" why=error.message steps=error.next_steps/>
+                            }.into_any()),
+                        }
+                    })}
+                </Suspense>
+            </div>
+        </ProjectFrame>
+    }
+}
+
+/// What a form edits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Editing {
+    Nothing,
+    New,
+    One(String),
+}
+
+#[component]
+fn Variables(project: Project, env: EnvView) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
+    let env = RwSignal::new(env);
+    let editing = RwSignal::new(Editing::Nothing);
+    let pasting = RwSignal::new(false);
+    // What the sandbox runs with changes with its runs: then it is asked anew.
+    Effect::watch(
+        move || project.view.with(|view| (view.sandbox.restart_pending, view.sandbox.generation)),
+        move |_, _, _| {
+            spawn_local(async move {
+                if let Ok(fresh) = api::env(project.id).await {
+                    env.set(fresh);
+                }
+            });
+        },
+        false,
+    );
+    let change = Callback::new(move |(change, done, text): (EnvChange, String, RwSignal<Option<String>>)| {
+        spawn_local(async move {
+            match api::change_env(project.id, change).await {
+                Ok(fresh) => {
+                    env.set(fresh);
+                    editing.set(Editing::Nothing);
+                    pasting.set(false);
+                    toasts.done(done, "It takes effect at the next start or restart.");
+                }
+                Err(error) => {
+                    live.failed(&error);
+                    text.set(Some(error.message));
+                }
+            }
+        });
+    });
+    let gone = RwSignal::new(None::<String>);
+    let remove = Callback::new(move |key: String| {
+        let done = format!("{key} removed");
+        change.run((EnvChange { remove: vec![key], ..EnvChange::default() }, done, gone));
+    });
+    let edit = Callback::new(move |key: String| editing.set(Editing::One(key)));
+    let rows = move || env.with(|env| env.variables.clone());
+    let row_key = |variable: &EnvVariable| (variable.key.clone(), variable.bytes, variable.updated_at, variable.pending, variable.source);
+    view! {
+        <div class="page-head">
+            <div><h1>"Environment"</h1><p>"Variables that the sandbox starts with. Values are encrypted and cannot be read back here."</p></div>
+            <div class="row">
+                <button type="button" class="button" on:click=move |_| pasting.set(true)>{icon("upload")} "Paste .env"</button>
+                <button type="button" class="button" data-kind="primary" on:click=move |_| editing.set(Editing::New)>
+                    {icon("plus")} "Add variable"
+                </button>
+            </div>
+        </div>
+        <Pending project env/>
+        {field_message("env-refused", gone.into())}
+        <div class="panel">
+            <table class="data-table" role="table">
+                <caption class="visually-hidden">"Environment variables"</caption>
+                <thead role="rowgroup">
+                    <tr role="row">
+                        <th role="columnheader" scope="col">"Name"</th>
+                        <th role="columnheader" scope="col">"Value"</th>
+                        <th role="columnheader" scope="col">"Source"</th>
+                        <th role="columnheader" scope="col">"Changed"</th>
+                        <th role="columnheader" scope="col"><span class="visually-hidden">"Actions"</span></th>
+                    </tr>
+                </thead>
+                <tbody role="rowgroup">
+                    <For each=rows key=row_key let:variable><Row variable edit remove/></For>
+                </tbody>
+            </table>
+            {move || env.with(|env| env.variables.is_empty()).then(|| view! {
+                <div class="empty-state"><h2>"No variables yet"</h2><p>"Add one, or paste a .env file."</p></div>
+            })}
+        </div>
+        <EditDialog editing change/>
+        <PasteDialog pasting change/>
+    }
+}
+
+/// What waits for a restart.
+#[component]
+fn Pending(project: Project, env: RwSignal<EnvView>) -> impl IntoView {
+    let waiting = Memo::new(move |_| {
+        let keys: Vec<String> =
+            env.with(|env| env.variables.iter().filter(|v| v.pending).map(|v| v.key.clone()).collect());
+        let differs = project.restart_pending.get() && project.phase.get() == Phase::Running;
+        differs.then_some(keys)
+    });
+    move || {
+        waiting.get().map(|keys| {
+            let title = if keys.is_empty() {
+                "Changes wait for a restart".to_owned()
+            } else {
+                format!("{} for a restart", words::count(keys.len(), "change waits", "changes wait"))
+            };
+            let lines = keys.iter().map(|key| view! { <span class="diff-change">{format!("~ {key}\n")}</span> }).collect_view();
+            view! {
+                <section class="explanation" data-tone="warn" aria-labelledby="pending">
+                    <div class="explanation-head wrap">
+                        {icon("phase-updating")}
+                        <div class="grow">
+                            <h2 id="pending">{title}</h2>
+                            <p>"The sandbox still runs with the old values. A restart ends what runs in it; terminals open anew."</p>
+                        </div>
+                        <VerbButton project verb=Verb::Restart text="Restart now" kind="primary" size="small"/>
+                    </div>
+                    {(!keys.is_empty()).then(|| view! {
+                        <details class="fold" open>
+                            <summary>{icon("right")} "What will change"</summary>
+                            <pre class="code-block"><code>{lines}</code></pre>
+                        </details>
+                    })}
+                </section>
+            }
+        })
+    }
+}
+
+#[component]
+fn Row(variable: EnvVariable, edit: Callback<String>, remove: Callback<String>) -> impl IntoView {
+    let clock = use_context::<Clock>().unwrap_or_default();
+    let live = use_context::<Live>().unwrap_or_default();
+    let (tone, glyph, source) = match variable.source {
+        EnvSource::Project => ("info", "user", "Project"),
+        EnvSource::Request => ("info", "user", "Request"),
+        EnvSource::Operator => ("neutral", "server", "Operator"),
+        EnvSource::System => ("neutral", "server", "System"),
+    };
+    let own = variable.source == EnvSource::Project;
+    let changed = match variable.updated_at {
+        Some(at) => view! {
+            <time datetime=at.to_string() title=time::utc(at)>{move || time::ago(at, clock.now())}</time>
+        }
+        .into_any(),
+        None => view! { <span class="quiet">"with the sandbox"</span> }.into_any(),
+    };
+    let off = move || live.offline().is_some().then_some("true");
+    let tool = move |label: String, glyph: &'static str, key: String, on: Callback<String>| {
+        view! {
+            <button
+                type="button"
+                class="button"
+                data-shape="icon"
+                data-kind="quiet"
+                data-size="small"
+                aria-label=label.clone()
+                title=label
+                aria-disabled=off
+                on:click=move |_| if live.offline().is_none() { on.run(key.clone()) }
+            >
+                {icon(glyph)}
+            </button>
+        }
+        .into_any()
+    };
+    let key = variable.key.clone();
+    let tools = if own {
+        view! {
+            {tool(format!("Replace {key}"), "edit", key.clone(), edit)} {tool(format!("Remove {key}"), "trash", key.clone(), remove)}
+        }
+        .into_any()
+    } else {
+        view! {
+            <span class="button locked" data-kind="quiet" data-shape="icon" data-size="small" title="Set by FullStack Agent; cannot be changed here">
+                {icon("lock")} <span class="visually-hidden">"Set by FullStack Agent, cannot be changed here"</span>
+            </span>
+        }
+        .into_any()
+    };
+    let bytes = size::bytes(u64::try_from(variable.bytes).unwrap_or_default());
+    view! {
+        <tr role="row">
+            <td role="cell">
+                <span class="row"><code><b>{variable.key}</b></code> {variable.pending.then(|| view! { <span class="tag" data-tone="warn">"waits for restart"</span> })}</span>
+            </td>
+            <td role="cell" data-label="Value"><span><span class="masked" aria-hidden="true">"••••••••"</span> <span class="quiet small">{bytes}</span></span></td>
+            <td role="cell" data-label="Source"><span><span class="tag" data-tone=tone>{icon(glyph)} {source}</span></span></td>
+            <td role="cell" data-label="Changed"><span>{changed}</span></td>
+            <td role="cell" class="actions"><div class="row">{tools}</div></td>
+        </tr>
+    }
+}
+
+type Change = Callback<(EnvChange, String, RwSignal<Option<String>>)>;
+
+/// Adds a variable, or replaces one's value.
+#[component]
+fn EditDialog(editing: RwSignal<Editing>, change: Change) -> impl IntoView {
+    let open = RwSignal::new(false);
+    let key = RwSignal::new(String::new());
+    let value = RwSignal::new(String::new());
+    let wrong = RwSignal::new(None::<String>);
+    Effect::new(move || {
+        let now = editing.get();
+        wrong.set(None);
+        value.set(String::new());
+        key.set(if let Editing::One(key) = &now { key.clone() } else { String::new() });
+        open.set(now != Editing::Nothing);
+    });
+    Effect::new(move || {
+        if !open.get() {
+            editing.set(Editing::Nothing);
+        }
+    });
+    let fixed = move || matches!(editing.get(), Editing::One(_));
+    let submit = move |event: ev::SubmitEvent| {
+        event.prevent_default();
+        let name = key.get_untracked().trim().to_owned();
+        match name.parse::<EnvKey>() {
+            Ok(_) => {
+                let set = [(name.clone(), value.get_untracked())].into();
+                change.run((EnvChange { set, ..EnvChange::default() }, format!("{name} saved"), wrong));
+            }
+            Err(error) => wrong.set(Some(error.to_string())),
+        }
+    };
+    let heading = Signal::derive(move || match editing.get() {
+        Editing::One(key) => format!("Replace {key}"),
+        _ => "Add a variable".to_owned(),
+    });
+    view! {
+        <Dialog open title="edit-title" heading>
+            <form novalidate on:submit=submit>
+                <div class="dialog-body">
+                    <div class="field" hidden=fixed>
+                        <label class="field-label" for="env-key">"Name"</label>
+                        <input
+                            class="input mono"
+                            id="env-key"
+                            autocomplete="off"
+                            spellcheck="false"
+                            placeholder="API_KEY"
+                            aria-describedby="env-wrong"
+                            autofocus=move || !fixed()
+                            bind:value=key
+                        />
+                    </div>
+                    <div class="field">
+                        <label class="field-label" for="env-value">"Value"</label>
+                        <textarea
+                            class="input mono"
+                            id="env-value"
+                            rows="3"
+                            autocomplete="off"
+                            spellcheck="false"
+                            aria-describedby="env-value-hint env-wrong"
+                            autofocus=fixed
+                            bind:value=value
+                        ></textarea>
+                        <p class="field-hint" id="env-value-hint">"It is encrypted and cannot be read back. Lines may be several."</p>
+                        {field_message("env-wrong", wrong.into())}
+                    </div>
+                </div>
+                <div class="dialog-foot">
+                    <button type="button" class="button" on:click=move |_| open.set(false)>"Cancel"</button>
+                    <button class="button" data-kind="primary">"Save"</button>
+                </div>
+            </form>
+        </Dialog>
+    }
+}
+
+/// Takes a whole `.env`.
+#[component]
+fn PasteDialog(pasting: RwSignal<bool>, change: Change) -> impl IntoView {
+    let text = RwSignal::new(String::new());
+    let wrong = RwSignal::new(None::<String>);
+    let read = Memo::new(move |_| text.with(|text| read_env(text)));
+    Effect::new(move || {
+        if pasting.get() {
+            text.set(String::new());
+            wrong.set(None);
+        }
+    });
+    let none = move || read.with(|read| read.set.is_empty());
+    let submit = move |event: ev::SubmitEvent| {
+        event.prevent_default();
+        let set = read.get_untracked().set;
+        if !set.is_empty() {
+            let done = words::count(set.len(), "variable saved", "variables saved");
+            change.run((EnvChange { set, ..EnvChange::default() }, done, wrong));
+        }
+    };
+    view! {
+        <Dialog open=pasting title="paste-title" heading="Paste a .env file">
+            <form novalidate on:submit=submit>
+                <div class="dialog-body">
+                    <div class="field">
+                        <label class="field-label" for="paste-env">"Lines of NAME=value"</label>
+                        <textarea class="input mono" id="paste-env" rows="8" spellcheck="false" autocomplete="off" autofocus bind:value=text></textarea>
+                        <div class="stack stack-tight" role="status">{move || read.with(|read| read_view(read))}</div>
+                        {field_message("paste-wrong", wrong.into())}
+                    </div>
+                </div>
+                <div class="dialog-foot">
+                    <button type="button" class="button" on:click=move |_| pasting.set(false)>"Cancel"</button>
+                    <button class="button" data-kind="primary" aria-disabled=move || none().then_some("true")>"Save variables"</button>
+                </div>
+            </form>
+        </Dialog>
+    }
+}

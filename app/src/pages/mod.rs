@@ -1,0 +1,41 @@
+//! Pages, one file each.
+
+pub mod database;
+pub mod environment;
+pub mod new_project;
+pub mod not_found;
+pub mod project_settings;
+pub mod projects;
+pub mod settings;
+pub mod sign_in;
+pub mod workspace;
+
+use crate::{
+    components::{project::Project, signed::Signed},
+    live::Live,
+};
+use leptos::prelude::*;
+use leptos_router::hooks::use_params_map;
+use model::ProjectId;
+
+/// The id in the page's address, if it is one.
+fn project_id() -> Memo<Option<ProjectId>> {
+    let params = use_params_map();
+    Memo::new(move |_| params.with(|params| params.get("id")).and_then(|id| id.parse().ok()))
+}
+
+/// A page of the project in the address. It is made anew when the address names another project, and
+/// replaced when the project is gone; never because the project's state changes.
+fn of_project(page: fn(Project) -> AnyView) -> impl IntoView {
+    let id = project_id();
+    let page = move || {
+        let live = use_context::<Live>().unwrap_or_default();
+        let known = Memo::new(move |_| id.get().filter(|id| live.find(*id).is_some()));
+        (move || match known.get().and_then(|id| untrack(|| live.find(id)).map(|view| Project::new(id, view))) {
+            Some(project) => page(project),
+            None => not_found::no_project(),
+        })
+        .into_any()
+    };
+    view! { <Signed page/> }
+}

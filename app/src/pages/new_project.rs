@@ -1,0 +1,310 @@
+//! A new project: only the name is required.
+
+use crate::{
+    api, browser,
+    components::{
+        explanation::field_message,
+        frame::Frame,
+        icon::{icon, icon_of},
+        signed::Signed,
+        toast::Toasts,
+    },
+    live::Live,
+    size, words,
+};
+use leptos::{ev, prelude::*};
+use leptos::task::spawn_local;
+use leptos_meta::Title;
+use leptos_router::hooks::use_navigate;
+use model::{
+    DisplayName, Slug,
+    env::{self, EnvKey},
+    resources::Preset,
+    view,
+};
+use std::collections::BTreeMap;
+
+/// The page.
+#[component]
+pub fn NewProject() -> impl IntoView {
+    view! { <Signed page=|| view! { <Page/> }.into_any()/> }
+}
+
+#[component]
+fn Page() -> impl IntoView {
+    view! {
+        <Title text="New project"/>
+        <Frame here="New project">
+            <div class="page page-narrow">
+                <div class="page-head">
+                    <div><h1>"New project"</h1><p>"Only the name is required. Size and variables can be changed later."</p></div>
+                </div>
+                <Form/>
+            </div>
+        </Frame>
+    }
+}
+
+#[component]
+fn Form() -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
+    let navigate = StoredValue::new_local(use_navigate());
+    let name = RwSignal::new(String::new());
+    let touched = RwSignal::new(false);
+    let refused = RwSignal::new(None::<String>);
+    let preset = RwSignal::new(Preset::Medium);
+    let database = RwSignal::new(true);
+    let pasted = RwSignal::new(String::new());
+    let busy = RwSignal::new(false);
+    // One key for this form: sending it twice makes one project.
+    let key = StoredValue::new(String::new());
+    Effect::new(move || key.set_value(format!("{:.0}-{:.0}", browser::now(), js_sys::Math::random() * 1e15)));
+
+    let parsed = Memo::new(move |_| name.with(|name| name.parse::<DisplayName>()));
+    let wrong = Memo::new(move |_| {
+        refused.get().or_else(|| parsed.get().err().filter(|_| touched.get()).map(|error| error.to_string()))
+    });
+    let slug = move || parsed.get().ok().map(|name| Slug::derive(&name, 0).to_string());
+    let variables = Memo::new(move |_| pasted.with(|text| read_env(text)));
+    let off = move || live.offline().is_some() || busy.get();
+
+    let submit = move || {
+        touched.set(true);
+        let Ok(name) = parsed.get_untracked() else {
+            focus("name");
+            return;
+        };
+        if untrack(off) {
+            return;
+        }
+        let read = variables.get_untracked();
+        let new = view::NewProject {
+            name: name.as_str().to_owned(),
+            database: database.get_untracked(),
+            preset: preset.get_untracked(),
+            env: read.set,
+        };
+        busy.set(true);
+        spawn_local(async move {
+            match api::create_project(new, key.get_value()).await {
+                Ok(project) => {
+                    let address = format!("/projects/{}", project.id);
+                    live.answered(project);
+                    navigate.with_value(|navigate| navigate(&address, Default::default()));
+                }
+                Err(error) => {
+                    busy.set(false);
+                    live.failed(&error);
+                    if error.field.as_deref() == Some("name") {
+                        refused.set(Some(error.message));
+                        focus("name");
+                    } else {
+                        toasts.refused("The project was not created", &error);
+                    }
+                }
+            }
+        });
+    };
+    let keys = move |event: ev::KeyboardEvent| {
+        if event.key() == "Enter" && (event.ctrl_key() || event.meta_key()) {
+            event.prevent_default();
+            submit();
+        }
+    };
+    let sizes = Preset::ALL.map(|of| {
+        view! {
+            <label class="choice">
+                <input
+                    type="radio"
+                    name="size"
+                    value=of.as_str()
+                    checked=of == Preset::Medium
+                    prop:checked=move || preset.get() == of
+                    on:change=move |_| preset.set(of)
+                />
+                <span class="choice-name">{size::preset(of)}</span>
+                <small>{size::resources(&of.resources())}</small>
+            </label>
+        }
+    });
+    view! {
+        <form
+            class="split-page new-project"
+            novalidate
+            on:keydown=keys
+            on:submit=move |event| {
+                event.prevent_default();
+                submit();
+            }
+        >
+            <div>
+                <section class="form-section" aria-labelledby="s-name">
+                    <header><h2 id="s-name">"Name"</h2><p>"Any text. Addresses are derived from it."</p></header>
+                    <div class="field">
+                        <label class="field-label" for="name">"Project name"</label>
+                        <input
+                            class="input"
+                            id="name"
+                            dir="auto"
+                            autocomplete="off"
+                            spellcheck="false"
+                            aria-required="true"
+                            aria-describedby="name-hint name-wrong"
+                            aria-invalid=move || wrong.with(Option::is_some).then_some("true")
+                            bind:value=name
+                            on:input=move |_| refused.set(None)
+                            on:change=move |_| touched.set(true)
+                        />
+                        <p class="field-hint" id="name-hint">
+                            {move || slug().map_or_else(
+                                || "1 to 200 characters".to_owned(),
+                                |slug| format!("Addresses begin with {slug} · {} of 200 characters", name.with(|name| name.trim().chars().count())),
+                            )}
+                        </p>
+                        {field_message("name-wrong", wrong.into())}
+                    </div>
+                </section>
+                <section class="form-section" aria-labelledby="s-size">
+                    <header><h2 id="s-size">"Size"</h2><p>{move || size::purpose(preset.get())}</p></header>
+                    <fieldset>
+                        <legend class="visually-hidden">"Size"</legend>
+                        <div class="choice-grid">{sizes.into_iter().collect_view()}</div>
+                    </fieldset>
+                </section>
+                <section class="form-section" aria-labelledby="s-db">
+                    <header><h2 id="s-db">"Database"</h2><p>"Its address arrives as " <code>"DATABASE_URL"</code> "."</p></header>
+                    <div class="switch-row">
+                        <label for="db">"PostgreSQL next to the sandbox"</label>
+                        <input class="switch" type="checkbox" role="switch" id="db" checked bind:checked=database/>
+                    </div>
+                </section>
+                <section class="form-section" aria-labelledby="s-env">
+                    <header><h2 id="s-env">"Environment"</h2><p>"Values are encrypted. Nothing is sent until you create."</p></header>
+                    <div class="field">
+                        <label class="field-label" for="env">"Paste a .env " <span class="field-optional">"optional"</span></label>
+                        <textarea class="input mono" id="env" spellcheck="false" autocomplete="off" rows="5" aria-describedby="env-read" bind:value=pasted></textarea>
+                        <div id="env-read" class="stack stack-tight" role="status">
+                            {move || variables.with(|read| read_view(read))}
+                        </div>
+                    </div>
+                </section>
+            </div>
+            <aside class="panel sticky-side" aria-label="Summary">
+                <div class="panel-head"><h2>"You will get"</h2></div>
+                <div class="panel-body stack">
+                    <dl class="facts">
+                        <div><dt>"Sandbox"</dt><dd>{move || size::cpu(preset.get().resources().limit_cpu_millis)} ", " {move || size::bytes(preset.get().resources().limit_memory_bytes)}</dd></div>
+                        <div><dt>"Disk"</dt><dd>{move || size::bytes(preset.get().resources().disk_bytes)}</dd></div>
+                        <div><dt>"Database"</dt><dd>{move || if database.get() { "PostgreSQL" } else { "None" }}</dd></div>
+                        <div><dt>"Variables"</dt><dd>{move || variables.with(|read| read.set.len())}</dd></div>
+                    </dl>
+                    <div class="stack stack-tight">
+                        <button
+                            class="button"
+                            data-kind="primary"
+                            aria-disabled=move || off().then_some("true")
+                            aria-busy=move || busy.get().then_some("true")
+                            title=move || live.offline()
+                        >
+                            {move || if busy.get() { "Creating…" } else { "Create project" }}
+                            <kbd class="kbd hide-narrow">"Ctrl"</kbd> <kbd class="kbd hide-narrow">"Enter"</kbd>
+                        </button>
+                        <a class="button" data-kind="quiet" href="/">"Cancel"</a>
+                    </div>
+                    <p class="quiet small">"Usually ready in under a second."</p>
+                </div>
+            </aside>
+        </form>
+    }
+}
+
+fn focus(id: &str) {
+    if let Some(field) = document().get_element_by_id(id) {
+        browser::call(&field, "focus", &[]);
+    }
+}
+
+/// What was read of a pasted `.env`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadEnv {
+    /// Variables, later lines win.
+    pub set: BTreeMap<String, String>,
+    /// Lines that are skipped, by number from 1, and why.
+    pub skipped: Vec<(usize, String)>,
+}
+
+/// Reads `NAME=value` lines: comments, `export`, and quotes around values as dotenv files have them.
+#[must_use]
+pub fn read_env(text: &str) -> ReadEnv {
+    let mut read = ReadEnv::default();
+    for (at, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let Some((key, value)) = line.split_once('=') else {
+            read.skipped.push((at + 1, "there is no `=` in it.".to_owned()));
+            continue;
+        };
+        let (key, value) = (key.trim(), unquoted(value.trim()));
+        match key.parse::<EnvKey>() {
+            Ok(_) if value.len() > env::MAX_VALUE_BYTES => {
+                read.skipped.push((at + 1, format!("the value of `{key}` is over {} bytes.", env::MAX_VALUE_BYTES)));
+            }
+            Ok(_) => {
+                read.set.insert(key.to_owned(), value);
+            }
+            Err(error) => read.skipped.push((at + 1, error.to_string())),
+        }
+    }
+    read
+}
+
+fn unquoted(value: &str) -> String {
+    let inside = |quote: char| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    if let Some(plain) = inside('\'') {
+        return plain.to_owned();
+    }
+    match inside('"') {
+        Some(escaped) => escaped.replace("\\n", "\n").replace("\\\"", "\"").replace("\\\\", "\\"),
+        None => value.split(" #").next().unwrap_or(value).trim_end().to_owned(),
+    }
+}
+
+/// What was read, in words.
+pub fn read_view(read: &ReadEnv) -> AnyView {
+    let skipped = read
+        .skipped
+        .iter()
+        .take(5)
+        .map(|(line, why)| {
+            view! {
+                <p class="field-message" data-tone="warn">
+                    {icon_of("", "warning")} <span>{format!("Line {line} is skipped: {why}")}</span>
+                </p>
+            }
+        })
+        .collect_view();
+    let count = (!read.set.is_empty()).then(|| {
+        view! { <p class="field-hint">{icon("check")} {words::count(read.set.len(), "variable read", "variables read")}</p> }
+    });
+    view! { {count} {skipped} }.into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pasted_env_is_read_as_dotenv_does() {
+        let read = read_env(
+            "# comment\nexport A=1\n B = two words # note\nC=\"x\\ny\"\nD='a \"b\" #c'\nE=a=b\n\nLOG LEVEL=debug\nnothing\nPATH=/bin\nA=last",
+        );
+        let expected = [("A", "last"), ("B", "two words"), ("C", "x\ny"), ("D", "a \"b\" #c"), ("E", "a=b")];
+        assert_eq!(read.set, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        assert_eq!(read.skipped.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [8, 9, 10]);
+        assert!(read.skipped[2].1.contains("set by FullStack Agent itself"), "{:?}", read.skipped);
+    }
+}

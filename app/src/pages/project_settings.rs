@@ -1,0 +1,185 @@
+//! A project's settings: name, size, and the danger zone last.
+
+use crate::{
+    api,
+    components::{
+        explanation::field_message,
+        frame::{ProjectFrame, Tab},
+        icon::icon,
+        project::{Project, VerbButton, page_title},
+        toast::Toasts,
+    },
+    live::Live,
+    size, time,
+    words::Verb,
+};
+use leptos::{ev, prelude::*};
+use leptos::task::spawn_local;
+use leptos_meta::Title;
+use model::{DisplayName, resources::Preset, view::ProjectPatch};
+
+/// The page.
+#[component]
+pub fn ProjectSettings() -> impl IntoView {
+    super::of_project(|project| view! { <Page project/> }.into_any())
+}
+
+#[component]
+fn Page(project: Project) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let (slug, created) = project.view.with_untracked(|view| (view.slug.clone(), view.created_at));
+    let sandbox = project.view.with_untracked(|view| view.sandbox.name.clone());
+    let database = project.view.with_untracked(|view| view.database);
+    let keeps = if database { "Its files and its database stay." } else { "Its files stay." };
+    let all = if database { "Sandbox, files, database and variables." } else { "Sandbox, files and variables." };
+    view! {
+        <Title text=page_title(project, "Settings")/>
+        <ProjectFrame project tab=Tab::Settings>
+            <div class="page page-narrow">
+                <div class="page-head"><div><h1>"Settings"</h1><p>"Of " <bdi>{project.name}</bdi></p></div></div>
+                <section class="panel" aria-labelledby="name-title">
+                    <div class="panel-head"><h2 id="name-title">"Name"</h2></div>
+                    <Rename project/>
+                    <div class="setting"><div><h3>"Addresses"</h3><p>"They begin with " <code>{sandbox}</code> " and stay when the name changes."</p></div></div>
+                    <div class="setting">
+                        <div><h3>"Created"</h3><p>{time::utc(created)} " as " <code>{slug}</code></p></div>
+                    </div>
+                </section>
+                <section class="panel" id="resources" aria-labelledby="size-title">
+                    <div class="panel-head"><h2 id="size-title">"Size"</h2></div>
+                    <Resize project/>
+                </section>
+                <section class="panel" data-tone="bad" id="danger" aria-labelledby="danger-title">
+                    <div class="panel-head"><h2 id="danger-title">"Danger zone"</h2></div>
+                    <div class="setting">
+                        <div><h3>"Stop the sandbox"</h3><p>"Ends its processes. Files and database stay."</p></div>
+                        <VerbButton project verb=Verb::Stop size="small"/>
+                    </div>
+                    <div class="setting">
+                        <div><h3>"Terminate the sandbox"</h3><p>"Removes its processes, network and addresses. " {keeps}</p></div>
+                        <VerbButton project verb=Verb::Terminate kind="danger" size="small"/>
+                    </div>
+                    <div class="setting">
+                        <div><h3>"Delete everything"</h3><p>{all} " You will be asked to type the name."</p></div>
+                        <button
+                            type="button"
+                            class="button"
+                            data-kind="danger"
+                            data-size="small"
+                            aria-disabled=move || live.offline().is_some().then_some("true")
+                            title=move || live.offline()
+                            on:click=move |_| if live.offline().is_none() { project.deleting.set(true) }
+                        >
+                            {icon("trash")} "Delete project…"
+                        </button>
+                    </div>
+                </section>
+            </div>
+        </ProjectFrame>
+    }
+}
+
+/// Optimistic: the name is shown at once, and put back with the reason if it is refused.
+#[component]
+fn Rename(project: Project) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
+    let name = RwSignal::new(project.name.get_untracked());
+    let wrong = RwSignal::new(None::<String>);
+    let submit = move |event: ev::SubmitEvent| {
+        event.prevent_default();
+        let wished = match name.get_untracked().parse::<DisplayName>() {
+            Ok(wished) => wished.as_str().to_owned(),
+            Err(error) => return wrong.set(Some(error.to_string())),
+        };
+        wrong.set(None);
+        let before = project.name.get_untracked();
+        if wished == before {
+            return;
+        }
+        project.view.update(|view| view.name.clone_from(&wished));
+        spawn_local(async move {
+            match api::update_project(project.id, ProjectPatch { name: Some(wished), preset: None }).await {
+                Ok(view) => {
+                    live.answered(view);
+                    toasts.done("Renamed", "Addresses stay as they are.");
+                }
+                Err(error) => {
+                    live.failed(&error);
+                    project.view.update(|view| view.name = before);
+                    wrong.set(Some(error.message));
+                }
+            }
+        });
+    };
+    view! {
+        <form class="setting" novalidate on:submit=submit>
+            <div class="field">
+                <label class="field-label" for="rename">"Project name"</label>
+                <input
+                    class="input"
+                    id="rename"
+                    dir="auto"
+                    autocomplete="off"
+                    spellcheck="false"
+                    aria-describedby="rename-wrong"
+                    aria-invalid=move || wrong.with(Option::is_some).then_some("true")
+                    value=name.get_untracked()
+                    bind:value=name
+                />
+                {field_message("rename-wrong", wrong.into())}
+            </div>
+            <button class="button" data-size="small">"Rename"</button>
+        </form>
+    }
+}
+
+#[component]
+fn Resize(project: Project) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
+    let preset = Memo::new(move |_| project.view.with(|view| view.preset));
+    let choose = move |wished: Preset| {
+        let before = preset.get_untracked();
+        project.view.update(|view| view.preset = wished);
+        spawn_local(async move {
+            match api::update_project(project.id, ProjectPatch { name: None, preset: Some(wished) }).await {
+                Ok(view) => {
+                    live.answered(view);
+                    toasts.done(format!("Size is {}", size::preset(wished)), "It holds from the next start or restart.");
+                }
+                Err(error) => {
+                    live.failed(&error);
+                    project.view.update(|view| view.preset = before);
+                    toasts.refused("The size was not changed", &error);
+                }
+            }
+        });
+    };
+    let first = preset.get_untracked();
+    let choices = Preset::ALL.map(|of| {
+        view! {
+            <label class="choice">
+                <input
+                    type="radio"
+                    name="size"
+                    value=of.as_str()
+                    checked=of == first
+                    prop:checked=move || preset.get() == of
+                    on:change=move |_| choose(of)
+                />
+                <span class="choice-name">{size::preset(of)}</span>
+                <small>{size::resources(&of.resources())}</small>
+            </label>
+        }
+    });
+    view! {
+        <div class="panel-body stack stack-tight">
+            <fieldset>
+                <legend class="visually-hidden">"Size"</legend>
+                <div class="choice-grid">{choices.into_iter().collect_view()}</div>
+            </fieldset>
+            <p class="field-hint">{move || size::purpose(preset.get())} " A change holds from the next start or restart."</p>
+        </div>
+    }
+}

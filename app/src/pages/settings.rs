@@ -1,0 +1,375 @@
+//! The account: API tokens, appearance, sign-out.
+
+use crate::{
+    api, browser,
+    clock::Clock,
+    components::{
+        code_field::CopyButton,
+        dialog::Dialog,
+        explanation::{Explanation, field_message},
+        frame::{self, Frame},
+        icon::icon,
+        signed::Signed,
+        toast::Toasts,
+        when::Ago,
+    },
+    error::ControlError,
+    live::Live,
+    time, words,
+};
+use leptos::{ev, prelude::*};
+use leptos::task::spawn_local;
+use leptos_meta::Title;
+use model::view::{NewToken, Scope, TokenView};
+
+type Answer = Result<Vec<TokenView>, ControlError>;
+
+/// The page.
+#[component]
+pub fn Settings() -> impl IntoView {
+    provide_context::<Resource<Answer>>(Resource::new(|| (), |()| api::tokens()));
+    view! { <Signed page=|| view! { <Page/> }.into_any()/> }
+}
+
+#[component]
+fn Page() -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let tokens = use_context::<Resource<Answer>>();
+    let installation = live.installation();
+    view! {
+        <Title text="Settings"/>
+        <Frame here="Settings">
+            <div class="settings-page">
+                <nav class="settings-nav" aria-label="Settings">
+                    <a href="#tokens">"API tokens"</a>
+                    <a href="#appearance">"Appearance"</a>
+                    <a href="#session">"Session"</a>
+                    <a href="#about">"About"</a>
+                </nav>
+                <div class="stack">
+                    <h1>"Settings"</h1>
+                    <Suspense fallback=|| view! { <div class="panel panel-body"><span class="skeleton"></span></div> }>
+                        {move || Suspend::new(async move {
+                            match tokens?.await {
+                                Ok(tokens) => Some(view! { <Tokens tokens/> }.into_any()),
+                                Err(error) => Some(view! {
+                                    <Explanation tone="bad" title="The tokens could not be loaded" lead="" why=error.message steps=error.next_steps/>
+                                }.into_any()),
+                            }
+                        })}
+                    </Suspense>
+                    <Appearance/>
+                    <section class="panel" id="session" aria-labelledby="session-title">
+                        <div class="panel-head"><h2 id="session-title">"Session"</h2></div>
+                        <div class="setting">
+                            <div>
+                                <h3>"Signed in as " <bdi>{live.viewer().map(|viewer| viewer.name)}</bdi></h3>
+                                <p>"Signing out ends this browser’s terminals’ connections at once. What runs in them goes on."</p>
+                            </div>
+                            <button type="button" class="button" data-size="small" on:click=move |_| frame::sign_out()>{icon("signout")} "Sign out"</button>
+                        </div>
+                    </section>
+                    <section class="panel" id="about" aria-labelledby="about-title">
+                        <div class="panel-head"><h2 id="about-title">"About"</h2></div>
+                        <div class="panel-body">
+                            <dl class="facts">
+                                <div><dt>"Version"</dt><dd>{installation.version}</dd></div>
+                                <div><dt>"Sandboxes by"</dt><dd>{installation.orchestrator}</dd></div>
+                                <div><dt>"Claude Code"</dt><dd>{if installation.claude { "Installed" } else { "Not installed" }}</dd></div>
+                                <div><dt>"Its credentials"</dt><dd>{if installation.claude_credentials { "Set" } else { "Not set" }} ", in " <code>{installation.credentials_file}</code></dd></div>
+                                <div><dt>"A new sign-in link"</dt><dd><code>{installation.sign_in_command}</code></dd></div>
+                            </dl>
+                        </div>
+                    </section>
+                </div>
+            </div>
+        </Frame>
+    }
+}
+
+#[component]
+fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
+    let tokens = RwSignal::new(tokens);
+    let made = RwSignal::new(None::<NewToken>);
+    let making = RwSignal::new(false);
+    let revoke = Callback::new(move |token: TokenView| {
+        if live.offline().is_some() {
+            return;
+        }
+        spawn_local(async move {
+            match api::revoke_token(token.id).await {
+                Ok(()) => {
+                    tokens.update(|tokens| tokens.retain(|other| other.id != token.id));
+                    toasts.done(format!("{} is revoked", token.name), "What used it is refused from now on.");
+                }
+                Err(error) => {
+                    live.failed(&error);
+                    toasts.refused("The token was not revoked", &error);
+                }
+            }
+        });
+    });
+    let created = Callback::new(move |new: NewToken| {
+        tokens.update(|tokens| tokens.insert(0, new.token.clone()));
+        made.set(Some(new));
+    });
+    view! {
+        <section class="panel" id="tokens" aria-labelledby="tokens-title">
+            <div class="panel-head">
+                <h2 id="tokens-title">"API tokens"</h2>
+                <span class="count">{move || tokens.with(|tokens| words::count(tokens.len(), "token", "tokens"))}</span>
+                <button type="button" class="button" data-size="small" on:click=move |_| making.set(true)>{icon("plus")} "New token"</button>
+            </div>
+            <div role="status">
+                {move || made.get().map(|new| view! {
+                    <div class="panel-body stack stack-tight made-token">
+                        <div class="banner" data-tone="good">
+                            {icon("check")}
+                            <p>
+                                <strong>"Token " <bdi>{new.token.name}</bdi> " was created."</strong>
+                                " Copy it now: it is shown this one time and stored only as a hash."
+                            </p>
+                        </div>
+                        <div class="code-field">
+                            <code>{new.secret.clone()}</code> <CopyButton text=new.secret what="the token"/>
+                        </div>
+                        <div><button type="button" class="button" data-size="small" on:click=move |_| made.set(None)>"I have stored it"</button></div>
+                    </div>
+                })}
+            </div>
+            {move || tokens.with(Vec::is_empty).then(|| view! {
+                <div class="empty-state">
+                    <h3>"No tokens"</h3>
+                    <p>"Scripts, CI jobs and other agents use the REST API with a token."</p>
+                </div>
+            })}
+            <table class="data-table" role="table" hidden=move || tokens.with(Vec::is_empty)>
+                <caption class="visually-hidden">"API tokens"</caption>
+                <thead role="rowgroup">
+                    <tr role="row">
+                        <th role="columnheader" scope="col">"Name"</th>
+                        <th role="columnheader" scope="col">"Scope"</th>
+                        <th role="columnheader" scope="col">"Last used"</th>
+                        <th role="columnheader" scope="col">"Expires"</th>
+                        <th role="columnheader" scope="col"><span class="visually-hidden">"Actions"</span></th>
+                    </tr>
+                </thead>
+                <tbody role="rowgroup">
+                    <For each=move || tokens.get() key=|token| token.id let:token><Row token revoke/></For>
+                </tbody>
+            </table>
+        </section>
+        <NewTokenDialog open=making created/>
+    }
+}
+
+#[component]
+fn Row(token: TokenView, revoke: Callback<TokenView>) -> impl IntoView {
+    let clock = use_context::<Clock>().unwrap_or_default();
+    let live = use_context::<Live>().unwrap_or_default();
+    let (tone, scope) = match token.scope {
+        Scope::Read => ("neutral", "read"),
+        Scope::Write => ("warn", "read and write"),
+    };
+    let used = match token.last_used_at {
+        Some(at) => view! { <Ago at=at/> }.into_any(),
+        None => view! { "Never used" }.into_any(),
+    };
+    let expires = token.expires_at;
+    let expires = move || expires.map_or_else(|| "never".to_owned(), |at| time::ahead(at, clock.now()));
+    let whole = token.clone();
+    view! {
+        <tr role="row">
+            <td role="cell"><b><bdi>{token.name.clone()}</bdi></b></td>
+            <td role="cell" data-label="Scope"><span><span class="tag" data-tone=tone>{scope}</span></span></td>
+            <td role="cell" data-label="Last used"><span>{used}</span></td>
+            <td role="cell" data-label="Expires"><span>{expires}</span></td>
+            <td role="cell" class="actions">
+                <div class="row">
+                    <button
+                        type="button"
+                        class="button"
+                        data-kind="danger"
+                        data-size="small"
+                        aria-label=format!("Revoke {}", token.name)
+                        aria-disabled=move || live.offline().is_some().then_some("true")
+                        on:click=move |_| revoke.run(whole.clone())
+                    >
+                        "Revoke"
+                    </button>
+                </div>
+            </td>
+        </tr>
+    }
+}
+
+#[component]
+fn NewTokenDialog(open: RwSignal<bool>, created: Callback<NewToken>) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let name = RwSignal::new(String::new());
+    let scope = RwSignal::new(Scope::Read);
+    let days = RwSignal::new("90".to_owned());
+    let wrong = RwSignal::new(None::<String>);
+    let busy = RwSignal::new(false);
+    Effect::new(move || {
+        if open.get() {
+            name.set(String::new());
+            wrong.set(None);
+        }
+    });
+    let submit = move |event: ev::SubmitEvent| {
+        event.prevent_default();
+        let wished = name.get_untracked().trim().to_owned();
+        if wished.is_empty() {
+            return wrong.set(Some("A token needs a name, so that you know later what uses it.".to_owned()));
+        }
+        if busy.get_untracked() || live.offline().is_some() {
+            return;
+        }
+        busy.set(true);
+        spawn_local(async move {
+            let answer = api::create_token(wished, scope.get_untracked(), days.get_untracked().parse().ok()).await;
+            busy.set(false);
+            match answer {
+                Ok(new) => {
+                    open.set(false);
+                    created.run(new);
+                }
+                Err(error) => {
+                    live.failed(&error);
+                    wrong.set(Some(error.message));
+                }
+            }
+        });
+    };
+    let choice = move |of: Scope, label: &'static str, text: &'static str| {
+        view! {
+            <label class="choice">
+                <input type="radio" name="scope" prop:checked=move || scope.get() == of on:change=move |_| scope.set(of)/>
+                <span class="choice-name">{label}</span>
+                <small>{text}</small>
+            </label>
+        }
+        .into_any()
+    };
+    view! {
+        <Dialog open title="token-title" heading="New API token">
+            <form novalidate on:submit=submit>
+                <div class="dialog-body">
+                    <div class="field">
+                        <label class="field-label" for="token-name">"Name"</label>
+                        <input
+                            class="input"
+                            id="token-name"
+                            autocomplete="off"
+                            autofocus
+                            aria-describedby="token-wrong"
+                            aria-invalid=move || wrong.with(Option::is_some).then_some("true")
+                            bind:value=name
+                        />
+                        {field_message("token-wrong", wrong.into())}
+                    </div>
+                    <fieldset class="stack stack-tight">
+                        <legend class="field-label">"Scope"</legend>
+                        <div class="choice-grid">
+                            {choice(Scope::Read, "Read", "Looks at projects and events")}
+                            {choice(Scope::Write, "Read and write", "Changes them; terminals, exec and forward")}
+                        </div>
+                    </fieldset>
+                    <div class="field">
+                        <label class="field-label" for="token-days">"Expires"</label>
+                        <span class="select">
+                            <select class="input" id="token-days" on:change=move |event| days.set(event_target_value(&event)) prop:value=days>
+                                <option value="7">"In 7 days"</option>
+                                <option value="30">"In 30 days"</option>
+                                <option value="90">"In 90 days"</option>
+                                <option value="365">"In a year"</option>
+                                <option value="">"Never"</option>
+                            </select>
+                            {icon("down")}
+                        </span>
+                    </div>
+                </div>
+                <div class="dialog-foot">
+                    <button type="button" class="button" on:click=move |_| open.set(false)>"Cancel"</button>
+                    <button class="button" data-kind="primary" aria-busy=move || busy.get().then_some("true")>"Create token"</button>
+                </div>
+            </form>
+        </Dialog>
+    }
+}
+
+/// Kept in this browser: theme, motion, the terminal's size.
+#[component]
+fn Appearance() -> impl IntoView {
+    let theme = RwSignal::new(String::new());
+    let still = RwSignal::new(false);
+    let reader = RwSignal::new(false);
+    let font = RwSignal::new("13".to_owned());
+    Effect::new(move || {
+        theme.set(frame::look("theme").unwrap_or_default());
+        still.set(frame::look("motion").is_some());
+        reader.set(browser::remembered("fsa.screen-reader").is_some());
+        if let Some(size) = browser::remembered("fsa.font-size") {
+            font.set(size);
+        }
+    });
+    let choice = move |of: &'static str, label: &'static str, glyph: Option<&'static str>| {
+        let choose = move |_| {
+            theme.set(of.to_owned());
+            frame::set_theme((!of.is_empty()).then_some(of));
+        };
+        view! {
+            <button type="button" aria-pressed=move || if theme.with(|theme| theme == of) { "true" } else { "false" } on:click=choose>
+                {glyph.map(icon)} {label}
+            </button>
+        }
+        .into_any()
+    };
+    let set_still = move |event: ev::Event| {
+        still.set(event_target_checked(&event));
+        frame::set_look("motion", still.get_untracked().then_some("reduced"));
+    };
+    let set_reader = move |event: ev::Event| {
+        reader.set(event_target_checked(&event));
+        browser::remember("fsa.screen-reader", reader.get_untracked().then_some("on"));
+    };
+    let set_font = move |event: ev::Event| {
+        font.set(event_target_value(&event));
+        browser::remember("fsa.font-size", Some(&font.get_untracked()));
+    };
+    view! {
+        <section class="panel" id="appearance" aria-labelledby="appearance-title">
+            <div class="panel-head"><h2 id="appearance-title">"Appearance"</h2><span class="count">"in this browser"</span></div>
+            <div class="setting">
+                <div><h3 id="l-theme">"Theme"</h3><p>"System follows your computer."</p></div>
+                <div class="segmented" role="group" aria-labelledby="l-theme">
+                    {choice("", "System", None)} {choice("light", "Light", Some("sun"))} {choice("dark", "Dark", Some("moon"))}
+                </div>
+            </div>
+            <div class="setting">
+                <div><label for="motion"><h3>"Reduce motion"</h3></label><p>"Glyphs stand still."</p></div>
+                <input class="switch" type="checkbox" role="switch" id="motion" prop:checked=still on:change=set_still/>
+            </div>
+            <div class="setting">
+                <div><label for="reader"><h3>"Terminal for screen readers"</h3></label><p>"Output is announced as it comes. From the next terminal on."</p></div>
+                <input class="switch" type="checkbox" role="switch" id="reader" prop:checked=reader on:change=set_reader/>
+            </div>
+            <div class="setting">
+                <div><label for="font"><h3>"Terminal font size"</h3></label><p>"From the next terminal on."</p></div>
+                <span class="select short">
+                    <select class="input" id="font" prop:value=font on:change=set_font>
+                        <option value="12">"12 px"</option>
+                        <option value="13">"13 px"</option>
+                        <option value="14">"14 px"</option>
+                        <option value="16">"16 px"</option>
+                        <option value="18">"18 px"</option>
+                    </select>
+                    {icon("down")}
+                </span>
+            </div>
+        </section>
+    }
+}

@@ -1,0 +1,110 @@
+//! Sign-in by the one-time link. Server-rendered whole; `sign_in.js` posts the code and says, by
+//! `data-sign-in` on `<html>`, which of the notices is shown.
+
+use crate::{
+    components::icon::{brand_mark, icon},
+    root::OpeningResource,
+};
+use leptos::prelude::*;
+use leptos_meta::Title;
+
+/// The page.
+#[component]
+pub fn SignIn() -> impl IntoView {
+    let opening = use_context::<OpeningResource>();
+    view! {
+        <Title text="Sign in"/>
+        <Suspense>
+            {move || Suspend::new(async move {
+                let opening = match opening {
+                    Some(opening) => opening.await.ok(),
+                    None => None,
+                };
+                let command = opening.as_ref().map(|o| o.installation.sign_in_command.clone()).unwrap_or_default();
+                let command = if command.is_empty() { "fullstack-agent sign-in-link".to_owned() } else { command };
+                let viewer = opening.and_then(|o| o.viewer).map(|viewer| viewer.name);
+                page(&command, viewer)
+            })}
+        </Suspense>
+    }
+}
+
+fn page(command: &str, viewer: Option<String>) -> AnyView {
+    let again = || view! { "Run " <code>{command.to_owned()}</code> " where the server runs, and open the new link here." }.into_any();
+    let signed_in = viewer.map(|name| {
+        view! {
+            <div class="banner" data-tone="good" role="note">
+                {icon("check")} <p>"You are signed in as " <bdi>{name}</bdi> "."</p>
+                <a class="button" data-size="small" href="/">"Open projects"</a>
+            </div>
+        }
+    });
+    view! {
+        <div class="sign-in-app">
+            <main class="sign-in" id="main" tabindex="-1">
+                <div class="sign-in-card">
+                    <div class="stack stack-tight">
+                        {brand_mark()} <h1>"Sign in to FullStack Agent"</h1>
+                        <p class="soft">"A sandbox with Claude Code, a PostgreSQL database and preview URLs, ready in seconds."</p>
+                    </div>
+                    {signed_in}
+                    <p class="state-note sign-in-working" role="status">{icon("phase-starting")} "Signing in…"</p>
+                    <div role="alert" class="stack">
+                        {notice("used", "This link was already used", "One-time links sign in one browser, once.", again())}
+                        {notice("expired", "This link has expired", "A link is good for 15 minutes.", again())}
+                        {notice("forged", "This link is not valid", "It was not printed by this server, or only part of it was copied.", again())}
+                        {notice("many", "Too many tries", "Sign-in waits a while after many wrong codes.", view! { "Wait a minute, then open the link again. It still works." }.into_any())}
+                        {notice("away", "The server did not answer", "Nothing was used up: the link still works.", view! { "Check that the server runs, then open the link again." }.into_any())}
+                    </div>
+                    // Filled by the script with the server's own words, for those who look.
+                    <p id="sign-in-why" class="visually-hidden">" "</p>
+                    <div class="stack sign-in-how">
+                        <div class="banner" data-tone="info" role="note">
+                            {icon("terminal")}
+                            <div>
+                                <strong>"This is single-machine mode"</strong>
+                                <p class="soft">"Open the one-time link that was printed where the server was started."</p>
+                            </div>
+                        </div>
+                        <pre class="code-block" role="group" aria-label="What the server printed"><code>"Sign in: http://localhost:4000/sign-in#…"</code></pre>
+                        <form class="stack" method="post">
+                            <div class="field">
+                                <label class="field-label" for="code">"Or paste the link or its code"</label>
+                                <div class="row nowrap">
+                                    <input
+                                        class="input mono"
+                                        id="code"
+                                        name="code"
+                                        autocomplete="one-time-code"
+                                        spellcheck="false"
+                                        required
+                                        aria-describedby="code-hint"
+                                    />
+                                    <button class="button" data-kind="primary">"Sign in"</button>
+                                </div>
+                                <p class="field-hint" id="code-hint">
+                                    "Lost it? Run " <code>{command.to_owned()}</code> " on that machine to print a new one."
+                                </p>
+                            </div>
+                        </form>
+                        <noscript>
+                            <p class="field-message" data-tone="warn">"FullStack Agent needs JavaScript: its terminals and its live state are made of it."</p>
+                        </noscript>
+                    </div>
+                </div>
+                <footer class="sign-in-foot"><span>"FullStack Agent "{env!("CARGO_PKG_VERSION")}</span></footer>
+            </main>
+        </div>
+    }
+    .into_any()
+}
+
+fn notice(state: &'static str, title: &'static str, lead: &'static str, todo: AnyView) -> AnyView {
+    view! {
+        <div class="explanation sign-in-notice" data-tone="warn" data-of=state>
+            <div class="explanation-head">{icon("warning")}<div><h2>{title}</h2><p>{lead}</p></div></div>
+            <dl><dt>"What to do"</dt><dd>{todo}</dd></dl>
+        </div>
+    }
+    .into_any()
+}

@@ -1,0 +1,64 @@
+//! The HTML document around [`App`]: assets, the first scripts, the content security policy's nonce.
+
+use crate::{App, control::RequestContext};
+use leptos::{nonce::Nonce, prelude::*};
+use leptos_meta::MetaTags;
+use std::sync::Arc;
+
+/// Before the first paint: the theme that was chosen in this browser.
+const THEME: &str = "for(const m of document.cookie.matchAll(/(?:^|; )(theme|motion)=(light|dark|reduced)/g))document.documentElement.dataset[m[1]]=m[2]";
+
+/// Until the page is alive: what is clicked is kept and done then, and no form is sent as the browser
+/// would send it.
+const EARLY: &str = "(()=>{let kept;const click=e=>{const t=e.target.closest('button,[role^=menuitem]');if(t){e.preventDefault();e.stopPropagation();kept=t}},submit=e=>e.preventDefault();addEventListener('click',click,true);addEventListener('submit',submit,true);window.fsaReady=()=>{removeEventListener('click',click,true);removeEventListener('submit',submit,true);document.documentElement.dataset.ready='';if(kept?.isConnected)kept.click()}})()";
+
+/// The sign-in page needs no WebAssembly: this is all of it.
+const SIGN_IN: &str = include_str!("sign_in.js");
+
+/// The icon of the browser's tab.
+const FAVICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 20 20'%3E%3Crect width='20' height='20' rx='5' fill='%2317191e'/%3E%3Cpath d='M5 6.25h10M5 10h7M5 13.75h4' stroke='%23fff' stroke-width='1.8' stroke-linecap='round'/%3E%3Crect x='11.2' y='12.25' width='3.8' height='3' rx='.7' fill='%236f9bff'/%3E%3C/svg%3E";
+
+/// The whole document for one request. To be called as the app function of the rendering, under the
+/// request's own owner.
+pub fn shell(context: &RequestContext) -> impl IntoView + use<> {
+    // Leptos writes scripts of its own, with this nonce.
+    provide_context(Nonce::from_value(context.nonce.as_str()));
+    let nonce: Arc<str> = context.nonce.as_str().into();
+    let assets = context.assets.clone();
+    let signing_in = use_context::<axum::http::request::Parts>().is_some_and(|parts| parts.uri.path() == "/sign-in");
+    let first = if signing_in { THEME.to_owned() } else { format!("{THEME};{EARLY}") };
+    let alive = (!signing_in).then(|| {
+        let start = format!(
+            "import init,{{hydrate}} from '{}';init({{module_or_path:'{}'}}).then(()=>hydrate());window.fsaTerminal=()=>import('{}')",
+            assets.frontend_js, assets.frontend_wasm, assets.terminal_js
+        );
+        view! {
+            <link rel="modulepreload" href=assets.frontend_js.clone()/>
+            <link rel="preload" href=assets.frontend_wasm.clone() r#as="fetch" r#type="application/wasm" crossorigin=""/>
+            <link rel="stylesheet" href=assets.terminal_css.clone()/>
+            <script type="module" nonce=nonce.clone() inner_html=start></script>
+        }
+    });
+    let sign_in = signing_in.then(|| view! { <script nonce=nonce.clone() inner_html=SIGN_IN></script> });
+    view! {
+        <!DOCTYPE html>
+        <html lang="en">
+            <head>
+                <meta charset="utf-8"/>
+                <meta name="viewport" content="width=device-width, initial-scale=1"/>
+                <meta name="color-scheme" content="light dark"/>
+                <meta name="fsa-icons" content=assets.icons_svg.clone()/>
+                <script nonce=nonce.clone() inner_html=first></script>
+                <link rel="icon" href=FAVICON/>
+                <link rel="stylesheet" href=assets.main_css.clone()/>
+                <link rel="preload" href=assets.icons_svg.clone() r#as="image" r#type="image/svg+xml"/>
+                {alive}
+                <MetaTags/>
+            </head>
+            <body>
+                <App/>
+                {sign_in}
+            </body>
+        </html>
+    }
+}

@@ -1,0 +1,45 @@
+// The sign-in page's script, inline under the page's nonce. The one-time code stands in the address'
+// fragment, which no server and no log ever sees; it is taken out of the address bar at once.
+(() => {
+  const page = document.documentElement;
+  const show = (state) => (page.dataset.signIn = state);
+  const signIn = async (code) => {
+    show('working');
+    try {
+      const answer = await fetch('/api/sign-in', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', accept: 'application/json' },
+        body: JSON.stringify({ code }),
+      });
+      const body = await answer.json().catch(() => ({}));
+      if (answer.ok) {
+        const next = typeof body.next === 'string' && /^\/(?![/\\])/.test(body.next) ? body.next : '/';
+        return location.replace(next);
+      }
+      const { code: why = '', message = '' } = body.details ?? {};
+      document.getElementById('sign-in-why').textContent = message;
+      if (/used/.test(why)) show('used');
+      else if (/expired/.test(why) || answer.status === 410) show('expired');
+      else if (answer.status === 429) show('many');
+      else if (answer.status >= 500) show('away');
+      else show('forged');
+    } catch {
+      show('away');
+    }
+    document.getElementById('code')?.focus();
+  };
+  const fromAddress = () => {
+    const code = decodeURIComponent(location.hash.slice(1));
+    if (code === '' || code === 'main') return;
+    history.replaceState(null, '', location.pathname);
+    void signIn(code);
+  };
+  document.addEventListener('submit', (event) => {
+    event.preventDefault();
+    const typed = new FormData(event.target).get('code').trim();
+    const code = typed.slice(typed.indexOf('#') + 1);
+    if (code !== '') void signIn(code);
+  });
+  addEventListener('hashchange', fromAddress);
+  fromAddress();
+})();

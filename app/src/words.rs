@@ -1,0 +1,198 @@
+//! What pages say about a project: titles, sentences about stages, what may be asked for now. Pure.
+
+use model::{
+    Desired, Phase, Stage, StageState,
+    view::{ProjectView, SandboxView},
+};
+
+/// What a user can ask of a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Up.
+    Start,
+    /// Down, everything kept.
+    Stop,
+    /// A new run.
+    Restart,
+    /// The sandbox's objects go, files and database stay.
+    Terminate,
+}
+
+impl Verb {
+    /// On a button.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Start => "Start",
+            Self::Stop => "Stop",
+            Self::Restart => "Restart",
+            Self::Terminate => "Terminate",
+        }
+    }
+
+    /// While it is being asked for.
+    #[must_use]
+    pub fn busy(self) -> &'static str {
+        match self {
+            Self::Start => "Starting…",
+            Self::Stop => "Stopping…",
+            Self::Restart => "Restarting…",
+            Self::Terminate => "Terminating…",
+        }
+    }
+
+    /// Its icon.
+    #[must_use]
+    pub fn icon(self) -> &'static str {
+        match self {
+            Self::Start => "play",
+            Self::Stop => "stop",
+            Self::Restart => "reload",
+            Self::Terminate => "trash",
+        }
+    }
+
+    /// Why it cannot apply now, or `None` if it can.
+    #[must_use]
+    pub fn refusal(self, phase: Phase, desired: Desired) -> Option<&'static str> {
+        let up = desired == Desired::Running;
+        match self {
+            Self::Start if phase == Phase::Running => Some("already running"),
+            Self::Start if up && phase != Phase::Error => Some("already starting"),
+            Self::Stop if phase == Phase::Stopped => Some("already stopped"),
+            Self::Stop if phase == Phase::Terminated => Some("nothing runs"),
+            Self::Stop if desired == Desired::Stopped && phase != Phase::Error => Some("already stopping"),
+            Self::Stop if desired == Desired::Terminated => Some("already terminating"),
+            Self::Restart if !up => Some("not running"),
+            Self::Restart if matches!(phase, Phase::Creating | Phase::Starting) => Some("already starting"),
+            Self::Terminate if phase == Phase::Terminated => Some("already terminated"),
+            Self::Terminate if desired == Desired::Terminated && phase != Phase::Error => Some("already terminating"),
+            _ => None,
+        }
+    }
+}
+
+/// The number, from 1, of the stage that a start is at: the first that is neither done nor skipped.
+#[must_use]
+pub fn stage_at(sandbox: &SandboxView) -> usize {
+    let open = |state| !matches!(state, StageState::Done | StageState::Skipped);
+    sandbox.stages.iter().position(|stage| open(stage.state)).map_or(sandbox.stages.len(), |index| index + 1)
+}
+
+/// A page's title, which carries the state: "Starting tidewater-api (2 of 5)".
+#[must_use]
+pub fn title(project: &ProjectView) -> String {
+    let name = &project.name;
+    let sandbox = &project.sandbox;
+    match sandbox.phase {
+        Phase::Creating | Phase::Starting => {
+            format!("{} {name} ({} of {})", sandbox.phase.label(), stage_at(sandbox), sandbox.stages.len())
+        }
+        Phase::Running => name.clone(),
+        Phase::Updating | Phase::Stopping | Phase::Terminating => format!("{} {name}", sandbox.phase.label()),
+        Phase::Stopped | Phase::Terminated | Phase::Error => format!("{}: {name}", sandbox.phase.label()),
+    }
+}
+
+/// The headline of a start.
+#[must_use]
+pub fn start_headline(project: &ProjectView) -> String {
+    let name = &project.name;
+    match project.sandbox.phase {
+        Phase::Creating => format!("Creating {name}"),
+        Phase::Starting => format!("Starting {name}"),
+        Phase::Error => format!("{name} did not start"),
+        _ => format!("{name} is ready"),
+    }
+}
+
+/// What a stage is about, below its name.
+#[must_use]
+pub fn stage_detail(stage: Stage, state: StageState, database: bool) -> &'static str {
+    use StageState as S;
+    match (stage, state) {
+        (Stage::DatabaseCreation, S::Skipped) if database => "Verified before",
+        (Stage::DatabaseCreation, S::Skipped) => "This project has no database",
+        (Stage::DatabaseCreation, S::Done) => "PostgreSQL accepts connections",
+        (Stage::DatabaseCreation, S::Running) => "Preparing the project’s PostgreSQL",
+        (Stage::DatabaseCreation, S::Late) => "PostgreSQL takes longer than usual",
+        (Stage::DatabaseCreation, S::Failed) => "The database is not ready",
+        (Stage::DatabaseCreation, S::Waiting) => "The project’s PostgreSQL",
+        (Stage::ContainerProvisioning, S::Done) => "The sandbox’s processes run",
+        (Stage::ContainerProvisioning, S::Running) => "Starting the sandbox’s processes",
+        (Stage::ContainerProvisioning, S::Late) => "The sandbox takes longer than usual to start",
+        (Stage::ContainerProvisioning, S::Failed) => "The sandbox’s processes do not run",
+        (Stage::ContainerProvisioning, _) => "The sandbox and its home folder",
+        (Stage::NetworkConfiguration, S::Done) => "The ways in and out are there",
+        (Stage::NetworkConfiguration, S::Running) => "Setting up the ways in and out",
+        (Stage::NetworkConfiguration, S::Late) => "The network takes longer than usual",
+        (Stage::NetworkConfiguration, S::Failed) => "The network is not ready",
+        (Stage::NetworkConfiguration, _) => "Preview addresses and access rules",
+        (Stage::TerminalInitialization, S::Done) => "A shell has started",
+        (Stage::TerminalInitialization, S::Running) => "Waiting for the terminal to answer",
+        (Stage::TerminalInitialization, S::Late) => "The terminal takes longer than usual to answer",
+        (Stage::TerminalInitialization, S::Failed) => "The terminal does not answer",
+        (Stage::TerminalInitialization, _) => "Terminal server and Claude Code",
+        (Stage::EnvironmentReady, S::Done) => "Reachable end to end",
+        (Stage::EnvironmentReady, S::Running) => "Checking that everything can be reached",
+        (Stage::EnvironmentReady, S::Late) => "The last check takes longer than usual",
+        (Stage::EnvironmentReady, S::Failed) => "Not everything can be reached",
+        (Stage::EnvironmentReady, _) => "A check from end to end",
+    }
+}
+
+/// A stage's state, for those who hear it.
+#[must_use]
+pub fn stage_state(state: StageState) -> &'static str {
+    match state {
+        StageState::Waiting => "Waiting",
+        StageState::Running => "In progress",
+        StageState::Late => "In progress, slower than usual",
+        StageState::Failed => "Failed",
+        StageState::Done => "Done",
+        StageState::Skipped => "Not needed",
+    }
+}
+
+/// The tone of a stage's mark; `None` for one that waits.
+#[must_use]
+pub fn stage_tone(state: StageState) -> Option<&'static str> {
+    match state {
+        StageState::Waiting => None,
+        StageState::Running => Some("info"),
+        StageState::Late => Some("warn"),
+        StageState::Failed => Some("bad"),
+        StageState::Done => Some("good"),
+        StageState::Skipped => Some("neutral"),
+    }
+}
+
+/// "8 projects · 2 running · 1 needs attention".
+#[must_use]
+pub fn tally(total: usize, running: usize, attention: usize) -> String {
+    let projects = if total == 1 { "1 project".to_owned() } else { format!("{total} projects") };
+    let needs = match attention {
+        0 => String::new(),
+        1 => " · 1 needs attention".to_owned(),
+        n => format!(" · {n} need attention"),
+    };
+    format!("{projects} · {running} running{needs}")
+}
+
+/// "1 variable", "3 variables".
+#[must_use]
+pub fn count(n: usize, one: &str, many: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
+}
+
+/// Two letters of a name, for its avatar.
+#[must_use]
+pub fn initials(name: &str) -> String {
+    let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let letters: String = match words.as_slice() {
+        [] => "?".to_owned(),
+        [one] => one.chars().take(2).collect(),
+        [first, .., last] => first.chars().take(1).chain(last.chars().take(1)).collect(),
+    };
+    letters.to_uppercase()
+}
