@@ -143,7 +143,9 @@ fn wasm_target() -> Result<()> {
 /// Where rustup cannot fetch: Debian's compiler for the web, whose standard library is built once.
 fn debian_rust() -> Result<()> {
     apt(&["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "rust-web-clippy", "lld-22"])?;
-    Cmd::new("rustup").args(["toolchain", "link", "debian", "/usr"]).run()?;
+    if !Cmd::new("rustc").args([DEBIAN, "--version"]).quiet() {
+        Cmd::new("rustup").args(["toolchain", "link", "debian", "/usr"]).run()?;
+    }
     if links_wasm(Some(DEBIAN)) {
         return Ok(());
     }
