@@ -1,0 +1,182 @@
+//! The data folder: where it is, who may enter it, and that one control plane uses it at a time.
+//!
+//! ```text
+//! DATA/lock                      held by the control plane; holds its pid
+//! DATA/sandboxes/ID/             0700
+//!        about.json              whose it is; no secrets
+//!        keeper.lock keeper.sock agent.sock
+//!        keeper.log sandbox.log
+//!        ends.jsonl              how its runs ended
+//! DATA/volumes/NAME/volume.json  its host uid and its sandbox
+//!        home/                   the project's home folder
+//! DATA/programs/                 the agent (and Claude Code) as sandboxes see them
+//! DATA/trash/                    what is being removed
+//! DATA/postgres/                 the embedded PostgreSQL
+//! ```
+
+use rustix::fs::FlockOperation;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+/// Why a folder cannot be the data folder.
+#[derive(Debug, thiserror::Error)]
+pub enum DataFolderError {
+    /// Another control plane holds its lock.
+    #[error(
+        "The data folder {path} is in use by process {pid}. Stop that server first (`fullstack-agent down` ends its sandboxes too), \
+         or start this one with another folder: `--data-dir FOLDER`."
+    )]
+    InUse {
+        /// Which folder.
+        path: PathBuf,
+        /// Who uses it, as far as is known.
+        pid: String,
+    },
+    /// It belongs to somebody else.
+    #[error(
+        "The data folder {path} belongs to user {owner}, and this is user {own}. Run as that user, or choose another folder: `--data-dir FOLDER`."
+    )]
+    NotOurs {
+        /// Which folder.
+        path: PathBuf,
+        /// Its owner's uid.
+        owner: u32,
+        /// The caller's uid.
+        own: u32,
+    },
+    /// It is there and is no folder.
+    #[error("{0} is not a folder. Choose another data folder: `--data-dir FOLDER`.")]
+    NotAFolder(PathBuf),
+    /// Somebody on the way to it lets nobody in.
+    #[error(
+        "Sandboxes run as users of their own, and {closed} lets no other user through, so they cannot reach {path}. Choose a data folder \
+         that they can reach, such as the default /var/lib/fullstack-agent, or `chmod o+x {closed}`."
+    )]
+    Unreachable {
+        /// Which folder.
+        path: PathBuf,
+        /// Which of its parents is in the way.
+        closed: PathBuf,
+    },
+    /// Anything else.
+    #[error(
+        "The data folder {path} cannot be used: {source}. Make it writable for this user, or choose another: `--data-dir FOLDER`."
+    )]
+    Io {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The data folder, locked for as long as this value lives.
+#[derive(Debug)]
+pub struct DataFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Where it is unless the operator says otherwise: as root `/var/lib/fullstack-agent` (another
+    /// user cannot enter `/root`), else `$XDG_DATA_HOME/fullstack-agent`, `~/.local/share/…`.
+    #[must_use]
+    pub fn default_path() -> PathBuf {
+        if rustix::process::geteuid().is_root() {
+            return "/var/lib/fullstack-agent".into();
+        }
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        absolute("XDG_DATA_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+            .unwrap_or_else(std::env::temp_dir)
+            .join("fullstack-agent")
+    }
+
+    /// Makes the folder if it is not there, checks that it is ours, and takes its lock.
+    ///
+    /// Its mode becomes 0700; as root 0711, since sandboxes run as users of their own and must pass
+    /// through it (each folder below says for itself who may enter).
+    ///
+    /// # Errors
+    /// Each with a sentence that says what to do.
+    pub fn open(path: &Path) -> Result<Self, DataFolderError> {
+        let failed = |source| DataFolderError::Io { path: path.to_owned(), source };
+        let path = std::path::absolute(path).map_err(failed)?;
+        let failed = |source| DataFolderError::Io { path: path.clone(), source };
+        let root = rustix::process::geteuid().is_root();
+        match fs::metadata(&path) {
+            Ok(found) if !found.is_dir() => return Err(DataFolderError::NotAFolder(path)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(parent) = path.parent() {
+                    fs::create_dir_all(parent).map_err(failed)?;
+                }
+                fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        let (owner, own) = (fs::metadata(&path).map_err(failed)?.uid(), rustix::process::geteuid().as_raw());
+        if owner != own {
+            return Err(DataFolderError::NotOurs { path, owner, own });
+        }
+        let mode = if root { 0o711 } else { 0o700 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+        if root && let Some(closed) = closed_parent(&path) {
+            return Err(DataFolderError::Unreachable { path, closed });
+        }
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .map_err(failed)?;
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut pid = String::new();
+            let _ = lock.read_to_string(&mut pid);
+            let pid = if pid.trim().is_empty() { "?".to_owned() } else { pid.trim().to_owned() };
+            return Err(DataFolderError::InUse { path, pid });
+        }
+        let write = |mut lock: &File| {
+            lock.set_len(0)?;
+            lock.rewind()?;
+            writeln!(lock, "{}", std::process::id())
+        };
+        write(&lock).map_err(failed)?;
+        for (name, mode) in [("sandboxes", 0o700), ("volumes", 0o711), ("programs", 0o711), ("trash", 0o700)] {
+            folder(&path.join(name), mode).map_err(failed)?;
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where it is, absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Makes a folder of that mode, or gives the one that is there that mode.
+pub(crate) fn folder(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// The first folder on the way to `path`, itself included, that other users cannot pass through.
+pub(crate) fn closed_parent(path: &Path) -> Option<PathBuf> {
+    let real = fs::canonicalize(path).ok()?;
+    let mut on_the_way: Vec<_> = real.ancestors().collect();
+    on_the_way.reverse();
+    on_the_way
+        .into_iter()
+        .find(|folder| fs::metadata(folder).is_ok_and(|found| found.is_dir() && found.mode() & 0o001 == 0))
+        .map(Path::to_owned)
+}

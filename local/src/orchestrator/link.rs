@@ -1,0 +1,100 @@
+//! A connection to a keeper: what it says goes into the index, and its end is the run's end.
+
+use super::{millis, place::Places};
+use crate::keeper::protocol::{Ask, State, Status};
+use model::SandboxId;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::UnixStream,
+    sync::mpsc,
+};
+
+/// What the first process of a killed keeper's sandbox gets to be gone. The kernel ends it with its
+/// keeper; this is for a machine under load.
+const LAST: Duration = Duration::from_secs(10);
+
+/// Follows a keeper to its end.
+pub fn attach(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixStream) {
+    let (send, asks) = mpsc::unbounded_channel();
+    places.linked(id, send);
+    tokio::spawn(async move {
+        let mut last = Last::default();
+        if let Err(error) = follow(&places, id, stream, asks, &mut last).await {
+            tracing::warn!(sandbox.id = %id, "lost its keeper: {error}");
+        }
+        last.wait().await;
+        places.gone(id, &folder);
+    });
+}
+
+async fn follow(
+    places: &Places,
+    id: SandboxId,
+    stream: UnixStream,
+    mut asks: mpsc::UnboundedReceiver<Ask>,
+    last: &mut Last,
+) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read).lines();
+    say(&mut write, &Ask::Watch).await?;
+    loop {
+        tokio::select! {
+            line = lines.next_line() => {
+                let Some(line) = line? else { return Ok(()) };
+                let status: Status = serde_json::from_str(&line)?;
+                last.remember(&status);
+                places.heard(id, status);
+            }
+            Some(ask) = asks.recv() => say(&mut write, &ask).await?,
+        }
+    }
+}
+
+/// Ends a keeper, and waits until it is gone.
+pub async fn stop(stream: UnixStream, grace: Duration) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    say(&mut write, &Ask::Stop { grace_ms: millis(grace) }).await?;
+    let mut lines = BufReader::new(read).lines();
+    while lines.next_line().await?.is_some() {}
+    Ok(())
+}
+
+async fn say(write: &mut (impl tokio::io::AsyncWrite + Unpin), ask: &Ask) -> io::Result<()> {
+    let mut line = serde_json::to_vec(ask)?;
+    line.push(b'\n');
+    write.write_all(&line).await
+}
+
+/// The processes of a run, held so that their pids cannot become somebody else's.
+#[derive(Default)]
+struct Last {
+    init: Option<(i32, OwnedFd)>,
+    ended: bool,
+}
+
+impl Last {
+    fn remember(&mut self, status: &Status) {
+        self.ended = status.state == State::Ended;
+        if let Some(pid) = status.init_pid
+            && self.init.as_ref().is_none_or(|(known, _)| *known != pid)
+        {
+            self.init = Pid::from_raw(pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok()).map(|fd| (pid, fd));
+        }
+    }
+
+    /// Until the run is wholly over, also where its keeper was killed.
+    async fn wait(self) {
+        let (Some((_, init)), false) = (self.init, self.ended) else { return };
+        let waited = tokio::task::spawn_blocking(move || {
+            let _ = pidfd_send_signal(&init, Signal::KILL);
+            let limit = Timespec::try_from(LAST).ok();
+            let _ = poll(&mut [PollFd::new(&init, PollFlags::IN)], limit.as_ref());
+        });
+        let _ = waited.await;
+    }
+}

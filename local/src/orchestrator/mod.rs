@@ -1,0 +1,305 @@
+//! The orchestrator of one machine.
+//!
+//! ```text
+//!   ensure, remove ──▶ places ──▶ link: a connection to a keeper ──▶ keeper
+//!   observe ─────────▶ places ◀── what the keeper tells at every change
+//!   watch ◀─────────── "look again"
+//! ```
+//!
+//! [`Places`](place::Places) is all that is known; one task a keeper, its [`link`], keeps it up to date
+//! and is the only one that says a run is over. Nothing of it is on disk: at start the folders of the
+//! data folder are gone through and the keepers that live are adopted.
+
+mod link;
+mod log;
+mod place;
+mod start;
+mod upgrade;
+
+use crate::{
+    causes,
+    keeper::{
+        Cgroup,
+        protocol::{About, Ask, State},
+    },
+    programs::Programs,
+    settings::LocalSettings,
+    tree,
+    volume::{NoUidLeft, Volumes},
+};
+use anyhow::{Context as _, Result, anyhow};
+use engine::orchestrator::{
+    AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Removed, SandboxSpec,
+    Seen, VolumeName,
+};
+use futures::{StreamExt as _, stream::BoxStream};
+use model::{Desired, SandboxId};
+use place::Places;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long a sandbox may take to end by itself. The agent ends its shells within two seconds.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long adoption waits for keepers that were found.
+const ADOPTION: Duration = Duration::from_secs(3);
+
+/// Makes sandboxes exist on this machine.
+pub struct LocalOrchestrator {
+    settings: LocalSettings,
+    programs: Programs,
+    volumes: Arc<Volumes>,
+    places: Arc<Places>,
+}
+
+impl LocalOrchestrator {
+    /// Adopts what runs, and is ready. Call it on a runtime: it leaves tasks there. Keepers outlive it;
+    /// [`Self::shut_down`] ends them.
+    ///
+    /// # Errors
+    /// The agent's program is missing, or the data folder cannot be used.
+    pub async fn new(settings: LocalSettings) -> Result<Self> {
+        let programs = {
+            let settings = settings.clone();
+            off_the_runtime(move || Programs::install(&settings)).await?
+        };
+        let volumes = Arc::new(Volumes::new(&settings.data_dir, settings.installation, settings.uid_range.clone()));
+        let orchestrator = Self { settings, programs, volumes, places: Arc::default() };
+        orchestrator.adopt().await.context("look for running sandboxes")?;
+        orchestrator.empty_trash();
+        Ok(orchestrator)
+    }
+
+    /// Ends every sandbox, keeping volumes: what Ctrl-C does. As the rows' intent stays, the next start
+    /// resumes them.
+    pub async fn shut_down(&self) {
+        for id in self.places.ids() {
+            self.places.ask(id, Ask::Stop { grace_ms: millis(GRACE) });
+        }
+        let deadline = Instant::now() + GRACE * 2;
+        while Instant::now() < deadline && self.places.ids().into_iter().any(|id| self.places.present(id)) {
+            let _ = tokio::time::timeout(Duration::from_millis(200), self.places.changed()).await;
+        }
+    }
+
+    /// Connects to every keeper whose folder is there.
+    async fn adopt(&self) -> Result<()> {
+        let deadline = Instant::now() + ADOPTION;
+        let mut adopted = Vec::new();
+        for entry in fs::read_dir(self.settings.data_dir.join("sandboxes"))? {
+            let folder = entry?.path();
+            let Some(id) = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<SandboxId>().ok())
+            else {
+                continue;
+            };
+            let Ok(about) = about(&folder) else { continue };
+            if about.installation != self.settings.installation {
+                continue;
+            }
+            self.places.open(id, &folder, VolumeName(about.volume));
+            match crate::sockets::connect_async(&folder.join("keeper.sock")) {
+                Ok(stream) => {
+                    link::attach(self.places.clone(), id, folder, stream);
+                    adopted.push(id);
+                }
+                Err(_) => {
+                    off_the_runtime(move || {
+                        Cgroup::sweep(id);
+                        Ok(())
+                    })
+                    .await?
+                }
+            }
+        }
+        for id in adopted {
+            if !self.places.first_word(id, deadline).await {
+                tracing::warn!(sandbox.id = %id, "its keeper does not answer");
+            }
+        }
+        Ok(())
+    }
+
+    /// What a removal that was cut short left.
+    fn empty_trash(&self) {
+        let trash = self.volumes.trash().to_owned();
+        tokio::task::spawn_blocking(move || {
+            for entry in fs::read_dir(&trash).into_iter().flatten().flatten() {
+                if let Some(name) = entry.file_name().to_str()
+                    && let Err(error) = tree::remove(&trash, name)
+                {
+                    tracing::warn!(trash.entry = name, "failed to remove: {error}");
+                }
+            }
+        });
+    }
+
+    fn folder(&self, id: SandboxId) -> PathBuf {
+        self.settings.data_dir.join("sandboxes").join(id.to_string())
+    }
+
+    async fn up(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError> {
+        if let Some(status) = self.places.status(spec.id) {
+            let same = status.run.restart_count == spec.restart_count && !matches!(status.state, State::Stopping | State::Ended);
+            if !same && status.state != State::Stopping {
+                self.places.ask(spec.id, Ask::Stop { grace_ms: millis(GRACE) });
+            }
+            return Ok(());
+        }
+        if self.places.present(spec.id) {
+            // On its way up, or its last word is about to come.
+            return Ok(());
+        }
+        let folder = self.folder(spec.id);
+        if let Ok(about) = about(&folder)
+            && about.installation != spec.installation
+        {
+            return Err(OrchestratorError::Caused(causes::name_taken("A sandbox's folder with this id")));
+        }
+        let volume = {
+            let (volumes, name, id) = (self.volumes.clone(), spec.volume.clone(), spec.id);
+            off_the_runtime(move || volumes.ensure(&name, id)).await.map_err(|error| {
+                OrchestratorError::Caused(match error.downcast_ref::<NoUidLeft>() {
+                    Some(none) => causes::machine_exhausted(&none.to_string()),
+                    None => causes::volume_failed(&error),
+                })
+            })?
+        };
+        start::start(&self.settings, &self.programs, &self.places, spec, &folder, volume).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Orchestrator for LocalOrchestrator {
+    async fn ensure(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError> {
+        match spec.desired {
+            Desired::Running => self.up(spec).await,
+            Desired::Stopped | Desired::Terminated => {
+                self.places.ask(spec.id, Ask::Stop { grace_ms: millis(GRACE) });
+                Ok(())
+            }
+        }
+    }
+
+    async fn remove(&self, id: SandboxId) -> Result<Removed, OrchestratorError> {
+        if self.places.present(id) {
+            self.places.ask(id, Ask::Stop { grace_ms: millis(GRACE) });
+            return Ok(Removed::Going);
+        }
+        let (folder, trash) = (self.folder(id), self.volumes.trash().to_owned());
+        match about(&folder) {
+            Ok(about) if about.installation != self.settings.installation => {
+                return Err(OrchestratorError::Caused(causes::name_taken("A sandbox's folder with this id")));
+            }
+            _ => {}
+        }
+        off_the_runtime(move || {
+            Cgroup::sweep(id);
+            let aside = tree::unused_name();
+            match fs::rename(&folder, trash.join(&aside)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                moved => moved.context("move the sandbox's folder aside")?,
+            }
+            tree::remove(&trash, &aside).context("remove the sandbox's folder")
+        })
+        .await?;
+        self.places.forget(id);
+        Ok(Removed::Gone)
+    }
+
+    async fn remove_volume(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError> {
+        if self.places.uses(volume) {
+            return Err(anyhow!("the volume {} is in use by a running sandbox", volume.0).into());
+        }
+        let (volumes, name) = (self.volumes.clone(), volume.clone());
+        let aside = off_the_runtime(move || volumes.discard(&name)).await?;
+        if let Some(aside) = aside {
+            // From here on it is no volume any more; how long its files take to go is nobody's matter.
+            let trash = self.volumes.trash().to_owned();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = tree::remove(&trash, &aside) {
+                    tracing::warn!(trash.entry = aside, "failed to remove a volume's files: {error}");
+                }
+            });
+        }
+        Ok(Removed::Gone)
+    }
+
+    async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {
+        Ok(self.places.seen(id))
+    }
+
+    fn watch(&self) -> BoxStream<'static, SandboxId> {
+        tokio_stream::wrappers::UnboundedReceiverStream::new(self.places.subscribe()).boxed()
+    }
+
+    async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError> {
+        let status = self.places.status(id).filter(|status| status.state == State::Running).ok_or(ConnectError::NotRunning)?;
+        let agent = crate::sockets::connect_async(&self.folder(id).join("agent.sock")).map_err(ConnectError::Io)?;
+        match to {
+            AgentOrPort::Agent => Ok(Box::new(agent)),
+            AgentOrPort::Port(port) => upgrade::forward(agent, port, &status.agent_token).await,
+        }
+    }
+
+    async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
+        let (name, dated) = match from {
+            LogSource::Sandbox => ("sandbox.log", false),
+            LogSource::Keeper => ("keeper.log", true),
+        };
+        Ok(log::follow(self.folder(id).join(name), dated).boxed())
+    }
+
+    async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError> {
+        let volumes = self.volumes.clone();
+        let installation = self.settings.installation;
+        let mut objects: Vec<OwnedObject> = off_the_runtime(move || volumes.list())
+            .await?
+            .into_iter()
+            .filter(|(_, about)| about.installation == installation)
+            .map(|(name, about)| OwnedObject { sandbox: about.sandbox, kind: "volume".to_owned(), name, holds_data: true })
+            .collect();
+        for id in self.places.ids() {
+            let kind = if self.places.present(id) { "keeper" } else { "sandbox folder" };
+            objects.push(OwnedObject { sandbox: id, kind: kind.to_owned(), name: id.to_string(), holds_data: false });
+        }
+        Ok(objects)
+    }
+}
+
+/// Ends every sandbox of a data folder, whether or not a control plane runs there, and answers how many
+/// there were. Volumes stay.
+///
+/// # Errors
+/// The folder cannot be read.
+pub async fn down(data_dir: &Path) -> Result<usize> {
+    let mut ending = Vec::new();
+    let entries = match fs::read_dir(data_dir.join("sandboxes")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries.context("list the sandboxes")?,
+    };
+    for entry in entries {
+        let socket = entry.context("list the sandboxes")?.path().join("keeper.sock");
+        if let Ok(stream) = crate::sockets::connect_async(&socket) {
+            ending.push(link::stop(stream, GRACE));
+        }
+    }
+    let count = ending.len();
+    let _ = tokio::time::timeout(GRACE * 3, futures::future::join_all(ending)).await;
+    Ok(count)
+}
+
+fn about(folder: &Path) -> Result<About> {
+    Ok(serde_json::from_slice(&fs::read(folder.join("about.json"))?)?)
+}
+
+/// Work on files, on a thread that may wait.
+async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.context("wait for a thread")?
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,187 @@
+//! All that is known of the sandboxes of this machine.
+
+use crate::keeper::protocol::{Ask, End, State, Status};
+use engine::orchestrator::{Seen, VolumeName};
+use jiff::{SignedDuration, Timestamp};
+use model::SandboxId;
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+use tokio::sync::{Notify, mpsc};
+
+/// Endings by itself count for this long.
+const TEN_MINUTES: SignedDuration = SignedDuration::from_mins(10);
+/// How much of `ends.jsonl` is read: some hundred endings.
+const ENDS: u64 = 256 * 1024;
+
+/// What is known, by sandbox.
+#[derive(Default)]
+pub struct Places {
+    known: Mutex<HashMap<SandboxId, Place>>,
+    watchers: Mutex<Vec<mpsc::UnboundedSender<SandboxId>>>,
+    changed: Notify,
+}
+
+struct Place {
+    volume: VolumeName,
+    /// To its keeper, if one lives.
+    link: Option<mpsc::UnboundedSender<Ask>>,
+    /// What its keeper last said.
+    status: Option<Status>,
+    /// How its runs ended, the latest last.
+    ends: Vec<End>,
+}
+
+impl Places {
+    /// A sandbox that has a folder.
+    pub fn open(&self, id: SandboxId, folder: &Path, volume: VolumeName) {
+        let ends = read_ends(folder);
+        let mut known = self.known();
+        let place =
+            known.entry(id).or_insert_with(|| Place { volume: volume.clone(), link: None, status: None, ends: Vec::new() });
+        place.volume = volume;
+        place.ends = ends;
+    }
+
+    /// A keeper lives for it from now on.
+    pub fn linked(&self, id: SandboxId, link: mpsc::UnboundedSender<Ask>) {
+        if let Some(place) = self.known().get_mut(&id) {
+            place.link = Some(link);
+            place.status = None;
+        }
+    }
+
+    /// Its keeper said this.
+    pub fn heard(&self, id: SandboxId, status: Status) {
+        if let Some(place) = self.known().get_mut(&id) {
+            place.status = Some(status);
+        }
+        self.tell(id);
+    }
+
+    /// Its keeper, and everything that it kept, is gone.
+    pub fn gone(&self, id: SandboxId, folder: &Path) {
+        let ends = read_ends(folder);
+        if let Some(place) = self.known().get_mut(&id) {
+            place.link = None;
+            place.status = None;
+            place.ends = ends;
+        }
+        self.tell(id);
+    }
+
+    /// Nothing of it is left.
+    pub fn forget(&self, id: SandboxId) {
+        if self.known().remove(&id).is_some() {
+            self.tell(id);
+        }
+    }
+
+    /// Asks its keeper, if one lives.
+    pub fn ask(&self, id: SandboxId, ask: Ask) {
+        if let Some(Place { link: Some(link), .. }) = self.known().get(&id) {
+            let _ = link.send(ask);
+        }
+    }
+
+    /// What its keeper last said, if one lives.
+    pub fn status(&self, id: SandboxId) -> Option<Status> {
+        self.known().get(&id)?.status.clone()
+    }
+
+    /// Whether a keeper lives for it.
+    pub fn present(&self, id: SandboxId) -> bool {
+        self.known().get(&id).is_some_and(|place| place.link.is_some())
+    }
+
+    /// Whether a keeper lives that uses this volume.
+    pub fn uses(&self, volume: &VolumeName) -> bool {
+        self.known().values().any(|place| place.link.is_some() && place.volume == *volume)
+    }
+
+    /// All that have a folder.
+    pub fn ids(&self) -> Vec<SandboxId> {
+        self.known().keys().copied().collect()
+    }
+
+    /// As the reconciler sees it.
+    pub fn seen(&self, id: SandboxId) -> Seen {
+        let known = self.known();
+        let Some(place) = known.get(&id) else { return Seen::default() };
+        let since = Timestamp::now().checked_sub(TEN_MINUTES).unwrap_or(Timestamp::MIN);
+        let by_itself: Vec<&End> = place.ends.iter().filter(|end| end.by_itself && end.at >= since).collect();
+        let mut seen = Seen {
+            present: place.link.is_some(),
+            ended_by_itself: u32::try_from(by_itself.len()).unwrap_or(u32::MAX),
+            ended_at: by_itself.last().map(|end| end.at),
+            ..Seen::default()
+        };
+        match &place.status {
+            Some(status) => {
+                let up = status.state == State::Running;
+                seen.instance = matches!(status.state, State::Running | State::Stopping).then(|| status.run.clone());
+                seen.network = up && status.network;
+                seen.agent = if up { status.agent.into() } else { Default::default() };
+                seen.cause.clone_from(&status.cause);
+            }
+            None if !seen.present => seen.cause = place.ends.last().filter(|end| end.by_itself).and_then(|end| end.cause.clone()),
+            None => {}
+        }
+        seen
+    }
+
+    /// Tells of every change from now on.
+    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<SandboxId> {
+        let (send, receive) = mpsc::unbounded_channel();
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(send);
+        receive
+    }
+
+    /// Until something changes.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Waits until its keeper has said something, or is gone. `false`: neither came in time.
+    pub async fn first_word(&self, id: SandboxId, deadline: Instant) -> bool {
+        let word = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if self.status(id).is_some() || !self.present(id) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout_at(deadline.into(), word).await.is_ok()
+    }
+
+    fn tell(&self, id: SandboxId) {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).retain(|watcher| watcher.send(id).is_ok());
+        self.changed.notify_waiters();
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<SandboxId, Place>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_ends(folder: &Path) -> Vec<End> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(folder.join("ends.jsonl"))?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(ENDS)))?;
+        let mut text = Vec::new();
+        file.take(ENDS).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    let text = read().unwrap_or_default();
+    text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
