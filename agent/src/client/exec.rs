@@ -42,7 +42,9 @@ pub async fn exec(
         Ok(match line? {
             ExecLine::Exit { exit } => ExecEvent::Exit(exit),
             ExecLine::Text { stream, data } => ExecEvent::Output(stream, data.into()),
-            ExecLine::Binary { stream, base64 } => ExecEvent::Output(stream, STANDARD.decode(base64).map_err(ClientError::unfit)?.into()),
+            ExecLine::Binary { stream, base64 } => {
+                ExecEvent::Output(stream, STANDARD.decode(base64).map_err(ClientError::unfit)?.into())
+            }
         })
     }))
 }

@@ -12,7 +12,9 @@ use super::ClientError;
 const LINE_BYTES: usize = 4 << 20;
 
 /// The values of a body, until it ends. The first error is the last item.
-pub fn lines<T: DeserializeOwned + Send + 'static>(body: Incoming) -> impl Stream<Item = Result<T, ClientError>> + Send + 'static {
+pub fn lines<T: DeserializeOwned + Send + 'static>(
+    body: Incoming,
+) -> impl Stream<Item = Result<T, ClientError>> + Send + 'static {
     futures_util::stream::unfold(Some((body, BytesMut::new(), 0)), |state| async {
         let (mut body, mut buffer, mut searched) = state?;
         loop {

@@ -82,13 +82,21 @@ pub async fn shutdown(io: impl Io, token: &SecretString, grace: std::time::Durat
     call(io, token, Method::POST, "/v1/shutdown", Some(&ShutdownRequest { grace_ms })).await
 }
 
-pub(super) fn json_request(method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Request<Full<Bytes>>, ClientError> {
+pub(super) fn json_request(
+    method: Method,
+    path: &str,
+    body: Option<&impl Serialize>,
+) -> Result<Request<Full<Bytes>>, ClientError> {
     let body = body.map(serde_json::to_vec).transpose().map_err(ClientError::unfit)?;
     Request::builder().method(method).uri(path).body(Full::from(body.unwrap_or_default())).map_err(ClientError::unfit)
 }
 
 /// Sends, and goes on driving the connection in a task of its own.
-pub(super) async fn send<B>(io: impl Io, token: Option<&SecretString>, mut request: Request<B>) -> Result<Response<Incoming>, ClientError>
+pub(super) async fn send<B>(
+    io: impl Io,
+    token: Option<&SecretString>,
+    mut request: Request<B>,
+) -> Result<Response<Incoming>, ClientError>
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -123,6 +131,7 @@ pub(super) async fn refusal(answer: Response<Incoming>) -> ClientError {
 }
 
 async fn whole<T: DeserializeOwned>(answer: Response<Incoming>) -> Result<T, ClientError> {
-    let body = Limited::new(accepted(answer).await?.into_body(), ANSWER_BYTES).collect().await.map_err(ClientError::Broken)?.to_bytes();
+    let body =
+        Limited::new(accepted(answer).await?.into_body(), ANSWER_BYTES).collect().await.map_err(ClientError::Broken)?.to_bytes();
     serde_json::from_slice(if body.is_empty() { b"null" } else { &body }).map_err(ClientError::unfit)
 }

@@ -86,10 +86,18 @@ pub enum ExecExit {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ExecLine {
-    Exit { exit: ExecExit },
-    Text { stream: OutputStream, data: String },
+    Exit {
+        exit: ExecExit,
+    },
+    Text {
+        stream: OutputStream,
+        data: String,
+    },
     /// Bytes that are not UTF-8. A character that is cut by two reads is put together first.
-    Binary { stream: OutputStream, base64: String },
+    Binary {
+        stream: OutputStream,
+        base64: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,12 +143,20 @@ pub struct Port {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
 pub enum AgentEvent {
-    Ports { ports: Vec<Port> },
+    Ports {
+        ports: Vec<Port>,
+    },
     Usage(Usage),
-    Sessions { sessions: Vec<SessionInfo> },
+    Sessions {
+        sessions: Vec<SessionInfo>,
+    },
     /// The last time somebody typed, or something was written or asked for.
-    Activity { at: u64 },
-    Disk { over: bool },
+    Activity {
+        at: u64,
+    },
+    Disk {
+        over: bool,
+    },
     /// Nothing new; the line shows that the agent is there.
     Keepalive,
     /// A kind this version does not know.

@@ -32,7 +32,8 @@ impl FromStr for SessionName {
     type Err = BadSessionName;
 
     fn from_str(text: &str) -> Result<Self, BadSessionName> {
-        let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        let fits =
+            (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
         if fits && text != "." && text != ".." { Ok(Self(text.to_owned())) } else { Err(BadSessionName) }
     }
 }

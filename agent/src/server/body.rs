@@ -89,7 +89,10 @@ pub fn line(value: &impl Serialize) -> Bytes {
 /// # Errors
 /// `400 Bad Request`: too long, cut off, or not what the route takes.
 pub async fn read_json<T: DeserializeOwned>(body: Incoming) -> Result<T, Error> {
-    let whole = Limited::new(body, 16 << 20).collect().await.map_err(|error| Error::bad_request("bad-body", format!("The body cannot be read: {error}")))?;
+    let whole = Limited::new(body, 16 << 20)
+        .collect()
+        .await
+        .map_err(|error| Error::bad_request("bad-body", format!("The body cannot be read: {error}")))?;
     let bytes = whole.to_bytes();
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
     serde_json::from_slice(text).map_err(|error| Error::bad_request("bad-json", format!("The body does not fit: {error}")))

@@ -61,7 +61,9 @@ pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
     let started = agent.children.spawn(&mut command, take);
     let (mut child, (stdin, stdout, stderr)) = started.map_err(|error| {
         let (code, status) = match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => ("cannot-start", StatusCode::BAD_REQUEST),
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
+                ("cannot-start", StatusCode::BAD_REQUEST)
+            }
             _ => ("cannot-start", StatusCode::INTERNAL_SERVER_ERROR),
         };
         Error::new(status, code, format!("{program} does not start in {}: {error}.", folder.display()))

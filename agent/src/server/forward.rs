@@ -3,11 +3,7 @@
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::copy_bidirectional_with_sizes,
-    net::TcpStream,
-    task::spawn_local,
-};
+use tokio::{io::copy_bidirectional_with_sizes, net::TcpStream, task::spawn_local};
 
 use super::{
     body::{Answer, Body},
@@ -31,7 +27,11 @@ pub async fn open(request: Request<Incoming>) -> Result<Answer, Error> {
         return Err(Error::new(StatusCode::FORBIDDEN, "reserved-port", format!("Port {port} is not forwarded.")));
     }
     if !upgrades_to(request.headers(), FORWARD_UPGRADE) {
-        return Err(Error::new(StatusCode::UPGRADE_REQUIRED, "upgrade-wanted", format!("Ask for \"Upgrade: {FORWARD_UPGRADE}\".")));
+        return Err(Error::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "upgrade-wanted",
+            format!("Ask for \"Upgrade: {FORWARD_UPGRADE}\"."),
+        ));
     }
     let mut inside = match TcpStream::connect(("127.0.0.1".parse::<std::net::IpAddr>().map_err(|_| no_one(port))?, port)).await {
         Ok(stream) => stream,

@@ -33,12 +33,7 @@ mod terminal;
 mod token;
 mod usage;
 
-use std::{
-    cell::Cell,
-    fs, io,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::Cell, fs, io, rc::Rc, time::Duration};
 
 use anyhow::Context;
 use rustix::{

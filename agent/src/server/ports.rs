@@ -30,7 +30,8 @@ impl Ports {
         let mut sockets = BTreeSet::new();
         for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
             let text = fs::read_to_string(table).unwrap_or_default();
-            sockets.extend(listening(&text).filter(|socket| !RESERVED_PORTS.contains(&socket.port) && !own.contains(&socket.port)));
+            sockets
+                .extend(listening(&text).filter(|socket| !RESERVED_PORTS.contains(&socket.port) && !own.contains(&socket.port)));
         }
         if sockets == self.sockets {
             return false;
@@ -38,7 +39,8 @@ impl Ports {
         let owners = procfs::owners(&sockets.iter().map(|socket| socket.inode).collect::<HashSet<_>>());
         let mut by_port: BTreeMap<u16, Port> = BTreeMap::new();
         for socket in &sockets {
-            let port = by_port.entry(socket.port).or_insert(Port { port: socket.port, addresses: Vec::new(), process: None, pid: None });
+            let port =
+                by_port.entry(socket.port).or_insert(Port { port: socket.port, addresses: Vec::new(), process: None, pid: None });
             let address = socket.address.to_string();
             if !port.addresses.contains(&address) {
                 port.addresses.push(address);
@@ -65,7 +67,8 @@ fn listening(table: &str) -> impl Iterator<Item = Socket> {
         if fields.nth(1)? != "0A" {
             return None;
         }
-        let words: Option<Vec<u32>> = (0..address.len() / 8).map(|at| u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16).ok()).collect();
+        let words: Option<Vec<u32>> =
+            (0..address.len() / 8).map(|at| u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16).ok()).collect();
         let address = match words?.as_slice() {
             [word] => IpAddr::V4(Ipv4Addr::from(word.to_ne_bytes())),
             [a, b, c, d] => {

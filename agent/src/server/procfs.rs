@@ -89,7 +89,10 @@ pub fn descendants() -> Vec<Process> {
 pub fn tree(root: Pid) -> Vec<Process> {
     let mut within = HashSet::from([root.as_raw_nonzero().get()]);
     // Parents come first, so one pass finds all.
-    descendants().into_iter().filter(|process| within.contains(&process.pid) || (within.contains(&process.parent) && within.insert(process.pid))).collect()
+    descendants()
+        .into_iter()
+        .filter(|process| within.contains(&process.pid) || (within.contains(&process.parent) && within.insert(process.pid)))
+        .collect()
 }
 
 /// Which of `inodes` (of sockets) each process holds open.

@@ -92,7 +92,10 @@ async fn session(agent: &Agent, method: &Method, rest: &str, query: &Query) -> R
         let bytes = if query.flag("previous") {
             agent.sessions.store().previous(&name)
         } else {
-            agent.sessions.get(&name).map(|session| session.with_output(session.output_start(), usize::MAX, |a, b| [a, b].concat()))
+            agent
+                .sessions
+                .get(&name)
+                .map(|session| session.with_output(session.output_start(), usize::MAX, |a, b| [a, b].concat()))
         };
         let body = Body::Whole(Some(bytes.ok_or_else(missing)?.into()));
         return Ok(with_type(StatusCode::OK, "application/octet-stream", body));

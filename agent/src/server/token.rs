@@ -21,8 +21,12 @@ pub fn read(source: &TokenSource) -> anyhow::Result<SecretString> {
             let fd = raw::inherited(*fd).with_context(|| format!("take over descriptor {fd}"))?;
             fs::File::from(fd).read_to_string(&mut text).context("read the token")?;
         }
-        TokenSource::File(path) => text = fs::read_to_string(path).with_context(|| format!("read the token from {}", path.display()))?,
-        TokenSource::Environment => text = std::env::var(TOKEN_VARIABLE).with_context(|| format!("read the token from {TOKEN_VARIABLE}"))?,
+        TokenSource::File(path) => {
+            text = fs::read_to_string(path).with_context(|| format!("read the token from {}", path.display()))?
+        }
+        TokenSource::Environment => {
+            text = std::env::var(TOKEN_VARIABLE).with_context(|| format!("read the token from {TOKEN_VARIABLE}"))?
+        }
     }
     let token = text.trim();
     ensure!(!token.is_empty(), "the token is empty");

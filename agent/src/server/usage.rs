@@ -10,15 +10,18 @@ use crate::protocol::http::Usage;
 /// CPU is what was used since the last look.
 #[derive(Default)]
 pub struct Meter {
-    last: Option<(Instant, HashMap<(i32, u64), u64>)>,
+    last: Option<(Instant, Ticks)>,
 }
+
+/// CPU used so far, by process: its number and when it started.
+type Ticks = HashMap<(i32, u64), u64>;
 
 impl Meter {
     /// Disk is left out: that is measured elsewhere.
     pub fn look(&mut self) -> Usage {
         let processes = procfs::descendants();
         let now = Instant::now();
-        let ticks: HashMap<(i32, u64), u64> = processes.iter().map(|process| ((process.pid, process.started), process.ticks)).collect();
+        let ticks: Ticks = processes.iter().map(|process| ((process.pid, process.started), process.ticks)).collect();
         let cpu_percent = self.last.as_ref().map_or(0.0, |(then, before)| {
             let used: u64 = ticks.iter().map(|(key, ticks)| ticks.saturating_sub(before.get(key).copied().unwrap_or(0))).sum();
             let seconds = now.duration_since(*then).as_secs_f64().max(0.001);

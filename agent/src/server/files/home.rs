@@ -39,7 +39,9 @@ impl Home {
         let opened = self.beneath(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())?;
         let stat = fstat(&opened)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(Found::File { length: u64::try_from(stat.st_size).unwrap_or(0), file: File::from(opened) }),
+            FileType::RegularFile => {
+                Ok(Found::File { length: u64::try_from(stat.st_size).unwrap_or(0), file: File::from(opened) })
+            }
             FileType::Directory => Ok(Found::Folder(listing(opened)?)),
             _ => Err(Errno::NXIO),
         }
@@ -153,6 +155,12 @@ fn entry(name: String, stat: &Stat) -> Entry {
         _ => EntryKind::Other,
     };
     let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
-    let millis = u64::try_from(stat.st_mtime_nsec).unwrap_or(0) / 1_000_000;
-    Entry { name, kind, size: u64::try_from(stat.st_size).unwrap_or(0), modified_at: seconds * 1000 + millis, mode: stat.st_mode & 0o7777 }
+    let millis = stat.st_mtime_nsec / 1_000_000;
+    Entry {
+        name,
+        kind,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        modified_at: seconds * 1000 + millis,
+        mode: stat.st_mode & 0o7777,
+    }
 }

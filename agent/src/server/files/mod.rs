@@ -104,7 +104,10 @@ fn decoded(path: &str) -> Result<String, Error> {
     Ok(path.to_owned())
 }
 
-async fn blocking<T: Send + 'static>(path: String, work: impl FnOnce(&str) -> Result<T, Errno> + Send + 'static) -> Result<T, Error> {
+async fn blocking<T: Send + 'static>(
+    path: String,
+    work: impl FnOnce(&str) -> Result<T, Errno> + Send + 'static,
+) -> Result<T, Error> {
     let shown = path.clone();
     let done = spawn_blocking(move || work(&path)).await.map_err(|_| Error::internal("The work on the file broke off."))?;
     done.map_err(|error| said(error, &shown))
@@ -119,11 +122,17 @@ fn said(error: Errno, path: &str) -> Error {
         Errno::NOTEMPTY => Error::conflict("not-empty", format!("{path} is not empty. Say recursive=1 to delete all of it.")),
         Errno::EXIST => Error::conflict("exists", format!("{path} exists already.")),
         Errno::XDEV | Errno::LOOP => outside(),
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => Error::new(StatusCode::FORBIDDEN, "forbidden", format!("{path} may not be touched: {error}.")),
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => {
+            Error::new(StatusCode::FORBIDDEN, "forbidden", format!("{path} may not be touched: {error}."))
+        }
         Errno::NAMETOOLONG | Errno::INVAL => Error::bad_request("bad-path", format!("{path} cannot be a path here: {error}.")),
         Errno::NOSPC | Errno::DQUOT => Error::disk_full(),
         Errno::NXIO => Error::conflict("not-a-file", format!("{path} is neither a file nor a folder.")),
-        Errno::NOSYS => Error::new(StatusCode::NOT_IMPLEMENTED, "old-kernel", "This kernel has no openat2 (Linux 5.6), so files cannot be served safely."),
+        Errno::NOSYS => Error::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "old-kernel",
+            "This kernel has no openat2 (Linux 5.6), so files cannot be served safely.",
+        ),
         other => Error::internal(format!("{path}: {other}.")),
     }
 }

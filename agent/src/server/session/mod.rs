@@ -38,9 +38,6 @@ use crate::protocol::{OUTPUT_WINDOW, frame::Size, http::SessionInfo, name::Sessi
 /// Output kept in memory: 1 MiB that is replayed, and room for what is read while a viewer is a whole window behind.
 const RING_BYTES: usize = (1024 + 128) * 1024;
 
-/// Most that is replayed to a viewer that asks for no offset.
-const REPLAY_BYTES: u64 = 1024 * 1024;
-
 /// How far the screen may stay behind the output. With what one turn reads it must fit into what the ring holds beyond a window.
 const SCREEN_LAG: u64 = 256 * 1024;
 
@@ -54,7 +51,9 @@ const CLIENTS: usize = 64;
 #[derive(Debug, PartialEq, Eq)]
 pub enum InputError {
     /// Bytes between what was taken and these are missing.
-    Gap { expected: u64 },
+    Gap {
+        expected: u64,
+    },
     Full,
 }
 

@@ -134,9 +134,10 @@ impl Session {
                 continue;
             };
             while !piece.is_empty() {
-                let written = terminal.writable().await.map(|mut ready| {
-                    ready.try_io(|terminal| write(terminal.get_ref(), &piece).map_err(io::Error::from))
-                });
+                let written = terminal
+                    .writable()
+                    .await
+                    .map(|mut ready| ready.try_io(|terminal| write(terminal.get_ref(), &piece).map_err(io::Error::from)));
                 match written {
                     Ok(Ok(Ok(count))) => {
                         piece.advance(count);

@@ -50,7 +50,8 @@ impl Sessions {
     pub fn restore(config: Rc<Config>, children: Children) -> Self {
         let store = Store::new(&config.state_dir);
         let left = store.load().into_iter();
-        let by_name = left.map(|(name, saved, output)| (name.clone(), Rc::new(Session::restored(name, saved, &output)))).collect();
+        let by_name =
+            left.map(|(name, saved, output)| (name.clone(), Rc::new(Session::restored(name, saved, &output)))).collect();
         Self { config, children, store, by_name: RefCell::new(by_name) }
     }
 

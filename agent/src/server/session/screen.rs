@@ -15,7 +15,7 @@ use super::ring::Ring;
 use crate::protocol::frame::Size;
 
 /// Rows kept above the screen, so that a screen made taller shows what a viewer's terminal shows.
-const ROWS_ABOVE: usize = 60;
+const ROWS_ABOVE: usize = 20;
 
 /// How much plain text must wait before passing over is tried.
 const WORTH_PASSING_OVER: usize = 8 * 1024;
@@ -136,8 +136,9 @@ impl Screen {
 
     fn feed(&mut self, mut bytes: &[u8]) {
         let lines = 2 * usize::from(self.size().rows) + ROWS_ABOVE;
-        while let Some((head, tail)) = pass_over(bytes, lines) {
+        while let Some((head, passed, tail)) = pass_over(bytes, lines) {
             self.guarded(|parser| parser.process(head));
+            self.guarded(|parser| parser.process(&colors(passed)));
             bytes = tail;
             let plain = plain_length(bytes);
             let (now, later) = bytes.split_at(plain);
@@ -166,17 +167,52 @@ fn parser(size: Size, seen: Seen) -> Parser<Seen> {
     Parser::new_with_callbacks(rows, columns, ROWS_ABOVE, seen)
 }
 
-/// Bytes at the front that can neither move the cursor but down and back, nor change how anything is drawn.
+/// Bytes at the front that can neither move the cursor but along its line and down, nor change how anything is drawn but by colors: text, and
+/// of sequences only those that set colors or erase within a line.
 fn plain_length(bytes: &[u8]) -> usize {
-    bytes.iter().position(|byte| matches!(byte, 0x0e | 0x0f | 0x1b)).unwrap_or(bytes.len())
+    let mut at = 0;
+    while let Some(next) = bytes[at..].iter().position(|byte| matches!(byte, 0x0e | 0x0f | 0x1b)) {
+        at += next;
+        match sequence(&bytes[at..]) {
+            Some((length, b'm' | b'K')) => at += length,
+            _ => return at,
+        }
+    }
+    bytes.len()
 }
 
-/// Where a long stretch of plain lines stands in `bytes`: what to read before it, and from where to go on so that everything on the screen is
-/// the same as if all had been read.
+/// Length and last byte of the CSI sequence at the front, if it has only numbers as parameters.
+fn sequence(bytes: &[u8]) -> Option<(usize, u8)> {
+    let parameters = bytes.strip_prefix(b"\x1b[")?;
+    let end = parameters.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':'))?;
+    Some((end + 3, parameters[end]))
+}
+
+/// The sequences in plain `bytes` that make up the color at their end: those since it was last set back.
+fn colors(bytes: &[u8]) -> Vec<u8> {
+    let mut colors = Vec::new();
+    let mut at = 0;
+    while let Some(next) = bytes[at..].iter().position(|byte| *byte == 0x1b) {
+        at += next;
+        let Some((length, last)) = sequence(&bytes[at..]) else { break };
+        let whole = &bytes[at..at + length];
+        if matches!(whole, b"\x1b[m" | b"\x1b[0m") {
+            colors.clear();
+        }
+        if last == b'm' {
+            colors.extend_from_slice(whole);
+        }
+        at += length;
+    }
+    colors
+}
+
+/// Where a long stretch of plain lines stands in `bytes`: what to read before it, what of it to pass over but for its colors, and from where
+/// to go on so that everything on the screen is the same as if all had been read.
 ///
 /// The head ends with the first line of the stretch, so that a sequence that was begun before is ended; the rest begins at a line `lines` from
 /// the end of the stretch, after "\r\n", when every row in reach has been scrolled away and the cursor is in the first column either way.
-fn pass_over(bytes: &[u8], lines: usize) -> Option<(&[u8], &[u8])> {
+fn pass_over(bytes: &[u8], lines: usize) -> Option<(&[u8], &[u8], &[u8])> {
     let mut from = 0;
     while bytes.len() - from >= WORTH_PASSING_OVER {
         let stretch = &bytes[from..from + plain_length(&bytes[from..])];
@@ -190,7 +226,7 @@ fn pass_over(bytes: &[u8], lines: usize) -> Option<(&[u8], &[u8])> {
                 seen > lines
             });
             if let Some(start) = start {
-                return Some((&bytes[..from + head], &bytes[from + start + 1..]));
+                return Some((&bytes[..from + head], &stretch[head..=start], &bytes[from + start + 1..]));
             }
         }
         from += stretch.len().max(1);
@@ -249,6 +285,10 @@ mod tests {
                     "[ -~]{0,60}".prop_map(String::into_bytes),
                     (1u16..800, "[a-z]{0,50}").prop_map(|(n, text)| format!("{text}\r\n").repeat(n.into()).into_bytes()),
                     Just(b"\x1b[31mred".to_vec()),
+                    (1u16..800, 30u8..48, any::<bool>()).prop_map(|(n, color, reset)| {
+                        let reset = if reset { "\x1b[m" } else { "" };
+                        format!("\x1b[{color};1mcolor\x1b[K{reset}\r\n").repeat(n.into()).into_bytes()
+                    }),
                     Just(b"\x1b[?1049h".to_vec()),
                     Just(b"\x1b[5;7H".to_vec()),
                     Just("ä漢🙂".as_bytes().to_vec()),

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, rc::Rc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::{REPLAY_BYTES, Session, State, shell};
+use super::{Session, State, shell};
 use crate::protocol::{OUTPUT_WINDOW, frame::Size};
 
 /// A viewer as its session knows it.
@@ -48,8 +48,9 @@ impl Viewer {
             let start = match wanted {
                 _ if !counts => end,
                 Some(offset) if offset >= oldest => offset,
-                None if oldest == 0 && end <= REPLAY_BYTES => 0,
-                _ => state.ring.line_start(oldest.max(end.saturating_sub(REPLAY_BYTES))),
+                None if oldest == 0 => 0,
+                // More than 1 MiB; the line that is cut is not shown.
+                _ => state.ring.line_start(oldest),
             };
             let skipped = if counts { start - wanted.unwrap_or(0) } else { 0 };
             let repaint = (skipped > 0 || (!counts && end > 0)).then(|| state.screen.repaint());

@@ -17,9 +17,16 @@ pub enum Dialect {
 /// What a viewer said.
 #[derive(Debug)]
 pub enum Said {
-    First { size: Size, client: Option<String>, auth_token: Option<String> },
+    First {
+        size: Size,
+        client: Option<String>,
+        auth_token: Option<String>,
+    },
     /// `seq` where the viewer counts.
-    Input { seq: Option<u64>, data: Bytes },
+    Input {
+        seq: Option<u64>,
+        data: Bytes,
+    },
     Resize(Size),
     Pause,
     Resume,

@@ -15,7 +15,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::{
     sync::Notify,
-    time::{Instant, interval_at, timeout},
+    time::{Instant, interval_at, sleep, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -48,6 +48,9 @@ const FRAME_BYTES: u64 = 64 * 1024;
 /// How often a viewer is asked for a sign of life, and how long it may give none. A network that vanished sends no close.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(65);
+
+/// How long a viewer that takes nothing any more is still heard.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What the address of the WebSocket asks for.
 pub struct Wish {
@@ -159,7 +162,14 @@ async fn talk(
     let mut out = sink.take()?;
     let close = tokio::select! {
         close = link.listen(stream) => close,
-        close = link.speak(&mut out, attachment, opened.other) => close,
+        close = async {
+            let close = link.speak(&mut out, attachment, opened.other).await;
+            if close.is_none() {
+                // It takes nothing any more, but what it typed before it went away is still to be heard.
+                sleep(LAST_WORDS).await;
+            }
+            close
+        } => close,
         () = link.viewer.stuck(agent.config.stuck_viewer) =>
             Some(Close::new(close::RESUME_LATER, "this viewer took no output for too long; resume later")),
     };
@@ -212,7 +222,9 @@ impl Link {
                         self.ack.set(ack);
                         self.nudge.notify_one();
                     }
-                    Err(InputError::Full) => return Err(Close::new(close::INPUT_FULL, "the program inside does not take more input")),
+                    Err(InputError::Full) => {
+                        return Err(Close::new(close::INPUT_FULL, "the program inside does not take more input"));
+                    }
                     Err(InputError::Gap { expected }) => {
                         return Err(Close::new(close::BAD_FRAME, format!("input before this is missing, from {expected} on")));
                     }
@@ -252,7 +264,8 @@ impl Link {
             }
             let limit = self.may_send(repaint.as_ref().map(|(offset, _)| *offset));
             if limit > 0 {
-                let build = |first: &[u8], second: &[u8]| ((first.len() + second.len()) as u64, self.dialect.output(sent, first, second));
+                let build =
+                    |first: &[u8], second: &[u8]| ((first.len() + second.len()) as u64, self.dialect.output(sent, first, second));
                 let (length, frame) = self.viewer.session.with_output(sent, limit, build);
                 if length > 0 {
                     self.sent.set(sent + length);
@@ -345,7 +358,8 @@ impl Link {
         let (size, primary) = (self.viewer.session.size(), self.viewer.primary());
         if size != told.size {
             told.size = size;
-            send(out, ServerFrame::Status(Status { columns: Some(size.columns), rows: Some(size.rows), primary: None }).encode()).await?;
+            send(out, ServerFrame::Status(Status { columns: Some(size.columns), rows: Some(size.rows), primary: None }).encode())
+                .await?;
         }
         if primary != told.primary {
             told.primary = primary;

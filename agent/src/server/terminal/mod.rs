@@ -43,7 +43,9 @@ pub fn open(agent: &Rc<Agent>, door: Door, admitted: bool, request: Request<Inco
     if !upgrades_to(headers, "websocket") {
         return Err(Error::new(StatusCode::UPGRADE_REQUIRED, "websocket-wanted", "This is a WebSocket."));
     }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or_else(|| Error::bad_request("bad-handshake", "Sec-WebSocket-Key is missing."))?;
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .ok_or_else(|| Error::bad_request("bad-handshake", "Sec-WebSocket-Key is missing."))?;
     let accept = derive_accept_key(key.as_bytes());
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Error::bad_request("bad-handshake", "Only version 13 of WebSocket is spoken here."));
@@ -69,7 +71,8 @@ pub fn open(agent: &Rc<Agent>, door: Door, admitted: bool, request: Request<Inco
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(dialect.subprotocol()));
-    let accept = HeaderValue::from_str(&accept).map_err(|_| Error::bad_request("bad-handshake", "Sec-WebSocket-Key does not fit."))?;
+    let accept =
+        HeaderValue::from_str(&accept).map_err(|_| Error::bad_request("bad-handshake", "Sec-WebSocket-Key does not fit."))?;
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     Ok(answer)
 }
@@ -83,7 +86,10 @@ fn choose(headers: &http::HeaderMap, door: Door) -> Result<Dialect, Error> {
     } else if offered.contains(&TTYD_SUBPROTOCOL) {
         Ok(Dialect::Ttyd)
     } else {
-        Err(Error::bad_request("no-subprotocol", format!("Ask for the subprotocol {TTYD_SUBPROTOCOL} or, where all routes are, {FSA_SUBPROTOCOL}.")))
+        Err(Error::bad_request(
+            "no-subprotocol",
+            format!("Ask for the subprotocol {TTYD_SUBPROTOCOL} or, where all routes are, {FSA_SUBPROTOCOL}."),
+        ))
     }
 }
 

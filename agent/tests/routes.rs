@@ -1,0 +1,346 @@
+//! The routes of a real agent that are not the terminal's.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::{net::Ipv6Addr, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use sandbox_agent::{
+    client::{self, ClientError, ForwardError},
+    protocol::http::{AgentEvent, EntryKind, ExecExit, ExecRequest, Health, Listing},
+};
+use support::{Agent, DEADLINE, eventually};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::{Instant, timeout},
+};
+
+async fn ask(agent: &Agent, method: Method, path: &str, body: &'static [u8]) -> (StatusCode, Bytes) {
+    let request = Request::builder().method(method).uri(path).body(Full::new(Bytes::from_static(body))).unwrap();
+    let answer = client::request(agent.io().await, &agent.token, request).await.unwrap();
+    (answer.status(), answer.into_body().collect().await.unwrap().to_bytes())
+}
+
+fn script(script: &str) -> ExecRequest {
+    ExecRequest { command: vec!["bash".into(), "-c".into(), script.into()], ..ExecRequest::default() }
+}
+
+#[tokio::test]
+async fn nothing_but_health_answers_without_the_token() {
+    let agent = Agent::start();
+    for path in ["/v1/sessions", "/v1/events", "/v1/files/", "/token", "/ws", "/v1/forward?port=1", "/nothing"] {
+        let request = Request::get(path).body(Full::<Bytes>::default()).unwrap();
+        let answer = client::request(agent.io().await, &"wrong".to_owned().into(), request).await.unwrap();
+        assert_eq!(answer.status(), 401, "{path}");
+        let body: serde_json::Value = serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
+        assert_eq!(body["code"], "unauthorized");
+        assert!(body["error"].as_str().unwrap().len() > 10);
+    }
+    assert_eq!(ask(&agent, Method::GET, "/nothing", b"").await.0, 404);
+    assert_eq!(ask(&agent, Method::POST, "/v1/sessions", b"").await.0, 405);
+}
+
+#[tokio::test]
+async fn exec_tells_the_true_end() {
+    let agent = Agent::start();
+    let done = agent.exec("echo out; echo err >&2; printf '\\xff\\xfe'; exit 37").await;
+    assert_eq!((done.exit, done.stdout, done.stderr), (ExecExit::Code(37), b"out\n\xff\xfe".to_vec(), b"err\n".to_vec()));
+    assert_eq!(agent.exec("kill -SEGV $$").await.exit, ExecExit::Signal(11));
+    assert_eq!(agent.exec("env | grep -c FSA_AGENT_TOKEN").await.stdout, b"0\n");
+
+    let timed = ExecRequest { timeout_ms: Some(200), ..script("echo before; sleep 100") };
+    let done = client::exec_to_end(agent.io().await, &agent.token, &timed, 100).await.unwrap();
+    assert_eq!((done.exit, done.stdout), (ExecExit::TimedOut(true), b"before\n".to_vec()));
+
+    std::fs::create_dir(agent.home.join("sub")).unwrap();
+    let full = ExecRequest {
+        cwd: Some("sub".into()),
+        env: [("GREETING".into(), "hi".into())].into(),
+        stdin: Some("typed".into()),
+        ..script("pwd; echo $GREETING; cat")
+    };
+    let done = client::exec_to_end(agent.io().await, &agent.token, &full, 1000).await.unwrap();
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), format!("{}/sub\nhi\ntyped", agent.home.display()));
+
+    let missing = ExecRequest { command: vec!["no-such-program".into()], ..ExecRequest::default() };
+    let refused = client::exec_to_end(agent.io().await, &agent.token, &missing, 0).await.unwrap_err();
+    assert!(
+        matches!(&refused, ClientError::Refused { status, body } if *status == 400 && body.code == "cannot-start"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn exec_gives_all_output_and_waits_for_no_background() {
+    let agent = Agent::start();
+    let done = agent.exec("sleep 100 & head -c 3000000 /dev/zero; sha256sum </dev/null >&2").await;
+    assert_eq!((done.stdout.len(), done.exit), (3_000_000, ExecExit::Code(0)));
+    assert_eq!(done.stderr.len(), 68);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_ends_its_command() {
+    let agent = Agent::start();
+    let mut events = Box::pin(client::exec(agent.io().await, &agent.token, &script("echo $$; sleep 100 | cat")).await.unwrap());
+    let Some(Ok(client::ExecEvent::Output(_, pid))) = events.next().await else { panic!("no output") };
+    let process = format!("/proc/{}", String::from_utf8(pid.to_vec()).unwrap().trim());
+    assert!(support::exists(process.as_ref()));
+    drop(events);
+    eventually("the command is gone", DEADLINE, async || !support::exists(process.as_ref())).await;
+}
+
+#[tokio::test]
+async fn files_are_written_whole_listed_and_deleted() {
+    let agent = Agent::start();
+    assert_eq!(ask(&agent, Method::PUT, "/v1/files/a%20b/c/d.txt", b"one").await.0, 201);
+    assert_eq!(ask(&agent, Method::PUT, "/v1/files/a%20b/c/d.txt", b"two").await.0, 204);
+    assert_eq!(ask(&agent, Method::GET, "/v1/files/a%20b/c/d.txt", b"").await, (StatusCode::OK, Bytes::from_static(b"two")));
+    assert_eq!(ask(&agent, Method::PUT, "/v1/files/a%20b/empty?mkdir=1", b"").await.0, 201);
+    let listing: Listing = serde_json::from_slice(&ask(&agent, Method::GET, "/v1/files/a%20b/", b"").await.1).unwrap();
+    let names: Vec<_> = listing.entries.iter().map(|entry| (entry.name.as_str(), entry.kind)).collect();
+    assert_eq!((listing.path.as_str(), names), ("a b", vec![("c", EntryKind::Directory), ("empty", EntryKind::Directory)]));
+    assert_eq!(std::fs::read_dir(agent.home.join("a b/c")).unwrap().count(), 1, "nothing is left beside the file");
+
+    assert_eq!(ask(&agent, Method::GET, "/v1/files/none", b"").await.0, 404);
+    assert_eq!(ask(&agent, Method::PUT, "/v1/files/a%20b/c", b"x").await.0, 409);
+    assert_eq!(ask(&agent, Method::PUT, "/v1/files/a%20b/c/d.txt/e", b"x").await.0, 409);
+    assert_eq!(ask(&agent, Method::DELETE, "/v1/files/a%20b", b"").await.0, 409);
+    assert_eq!(ask(&agent, Method::DELETE, "/v1/files/", b"").await.0, 400);
+    assert_eq!(ask(&agent, Method::DELETE, "/v1/files/a%20b?recursive=1", b"").await.0, 204);
+    assert!(!agent.home.join("a b").exists());
+    assert_eq!(agent.exec("mkfifo pipe").await.exit, ExecExit::Code(0));
+    assert_eq!(ask(&agent, Method::GET, "/v1/files/pipe", b"").await.0, 409);
+    assert_eq!(ask(&agent, Method::DELETE, "/v1/files/pipe", b"").await.0, 204);
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_home_folder() {
+    let agent = Agent::start();
+    let outside = agent.folder.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("secret"), "secret").unwrap();
+    std::os::unix::fs::symlink(&outside, agent.home.join("link")).unwrap();
+    std::os::unix::fs::symlink("../outside/secret", agent.home.join("file")).unwrap();
+    std::os::unix::fs::symlink("/proc/self", agent.home.join("magic")).unwrap();
+    for path in [
+        "../outside/secret",
+        "%2e%2e/outside/secret",
+        "x/../../outside/secret",
+        "link/secret",
+        "file",
+        "link",
+        "magic/root/etc/passwd",
+    ] {
+        let uri = format!("/v1/files/{path}");
+        let (status, body) = ask(&agent, Method::GET, &uri, b"").await;
+        assert_eq!(status, 400, "{path}: {body:?}");
+        assert!(!String::from_utf8_lossy(&body).contains("\"secret\""));
+    }
+    for path in ["link/new", "link/new?mkdir=1", "..%2foutside%2fnew"] {
+        assert_eq!(ask(&agent, Method::PUT, &format!("/v1/files/{path}"), b"x").await.0, 400, "{path}");
+    }
+    assert_eq!(ask(&agent, Method::DELETE, "/v1/files/link/secret", b"").await.0, 400);
+    // A link itself may go, alone or with its folder, and what it names stays.
+    assert_eq!(ask(&agent, Method::DELETE, "/v1/files/link?recursive=1", b"").await.0, 204);
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_changes_nothing() {
+    let agent = Agent::start();
+    ask(&agent, Method::PUT, "/v1/files/a", b"old").await;
+    let mut io = agent.io().await;
+    io.write_all(b"PUT /v1/files/a HTTP/1.1\r\nhost: a\r\nauthorization: Bearer secret token\r\ncontent-length: 100\r\n\r\nnew")
+        .await
+        .unwrap();
+    let beside = || {
+        std::fs::read_dir(&agent.home).unwrap().any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with(".upload-"))
+    };
+    eventually("the upload began", DEADLINE, async || beside()).await;
+    drop(io);
+    eventually("nothing is left", DEADLINE, async || !beside()).await;
+    assert_eq!(std::fs::read(agent.home.join("a")).unwrap(), b"old");
+}
+
+#[tokio::test]
+async fn ports_appear_and_go() {
+    let agent = Agent::start();
+    let mut events = Box::pin(client::events(agent.io().await, &agent.token).await.unwrap());
+    let mut next = async || timeout(DEADLINE, events.next()).await.unwrap().unwrap().unwrap();
+    let mut kinds = Vec::new();
+    while kinds.len() < 5 {
+        kinds.push(std::mem::discriminant(&next().await));
+    }
+    kinds.dedup();
+    assert_eq!(kinds.len(), 5, "first of all how everything stands");
+
+    let serve = "import socket,sys;s=socket.socket();s.bind(('127.0.0.1',0));s.listen();print(s.getsockname()[1],flush=True);sys.stdin.read()";
+    let command = script(&format!("sleep 100 | python3 -c \"{serve}\""));
+    let mut run = Box::pin(client::exec(agent.io().await, &agent.token, &command).await.unwrap());
+    let Some(Ok(client::ExecEvent::Output(_, port))) = run.next().await else { panic!("no port") };
+    let port: u16 = String::from_utf8(port.to_vec()).unwrap().trim().parse().unwrap();
+    let opened = Instant::now();
+    loop {
+        if let AgentEvent::Ports { ports } = next().await
+            && let Some(found) = ports.iter().find(|found| found.port == port)
+        {
+            assert_eq!((found.addresses.as_slice(), found.process.as_deref()), (&["127.0.0.1".to_owned()][..], Some("python3")));
+            break;
+        }
+    }
+    assert!(opened.elapsed() < Duration::from_secs(1), "{:?}", opened.elapsed());
+    drop(run);
+    loop {
+        if let AgentEvent::Ports { ports } = next().await
+            && ports.iter().all(|found| found.port != port)
+        {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_forwarded_port_is_a_plain_stream() {
+    let agent = Agent::start();
+    for address in [(std::net::Ipv4Addr::LOCALHOST.into(), 0), (std::net::IpAddr::from(Ipv6Addr::LOCALHOST), 0)] {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let echo = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut read, mut write) = stream.split();
+            tokio::io::copy(&mut read, &mut write).await.unwrap();
+        };
+        let talk = async {
+            let mut stream = client::forward(agent.io().await, &agent.token, port).await.unwrap();
+            stream.write_all(b"\0hello\xff").await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut back = Vec::new();
+            stream.read_to_end(&mut back).await.unwrap();
+            assert_eq!(back, b"\0hello\xff");
+        };
+        timeout(DEADLINE, async { tokio::join!(echo, talk) }).await.unwrap();
+        drop(listener);
+        let nobody = client::forward(agent.io().await, &agent.token, port).await.err().unwrap();
+        assert!(matches!(nobody, ForwardError::NobodyListens(none) if none == port), "{nobody}");
+    }
+    for port in [0, 5432, 7681, 7682] {
+        let refused = client::forward(agent.io().await, &agent.token, port).await.err().unwrap();
+        assert!(matches!(refused, ForwardError::NotAllowed(_)), "{refused}");
+    }
+    assert_eq!(ask(&agent, Method::GET, "/v1/forward?port=80000", b"").await.0, 400);
+}
+
+#[tokio::test]
+async fn over_the_disk_limit_everything_stands_still_until_something_is_deleted() {
+    let agent = Agent::start_with(&["--disk-limit-bytes", "1000000", "--disk-every-ms", "100"]);
+    let mut run =
+        Box::pin(client::exec(agent.io().await, &agent.token, &script("echo $$; while :; do sleep 0.01; done")).await.unwrap());
+    let Some(Ok(client::ExecEvent::Output(_, pid))) = run.next().await else { panic!("no output") };
+    let stat = format!("/proc/{}/stat", String::from_utf8(pid.to_vec()).unwrap().trim());
+    let stopped = || std::fs::read_to_string(&stat).unwrap().contains(") T ");
+    std::fs::write(agent.home.join("big"), vec![1; 2_000_000]).unwrap();
+    eventually("it is stopped", DEADLINE, async || stopped()).await;
+    let health: Health = client::health(agent.io().await).await.unwrap();
+    assert!(health.disk_full);
+    assert_eq!(ask(&agent, Method::PUT, "/v1/files/more", b"x").await.0, 507);
+    assert_eq!(ask(&agent, Method::DELETE, "/v1/files/big", b"").await.0, 204);
+    eventually("it goes on", DEADLINE, async || !stopped()).await;
+    let health: Health = client::health(agent.io().await).await.unwrap();
+    assert!(!health.disk_full);
+}
+
+#[tokio::test]
+async fn shutdown_ends_everything_and_then_the_agent() {
+    let mut agent = Agent::start();
+    let mut run = Box::pin(
+        client::exec(agent.io().await, &agent.token, &script("trap '' TERM HUP; echo $$; while :; do sleep 1; done"))
+            .await
+            .unwrap(),
+    );
+    let Some(Ok(client::ExecEvent::Output(_, pid))) = run.next().await else { panic!("no output") };
+    let process = format!("/proc/{}", String::from_utf8(pid.to_vec()).unwrap().trim());
+    let mut viewer = agent.viewer("session=main", "a", (80, 24)).await;
+    client::shutdown(agent.io().await, &agent.token, Duration::from_millis(300)).await.unwrap();
+    assert_eq!(u16::from(viewer.until_closed().await.unwrap().code), 1001);
+    eventually("the agent ended", DEADLINE, || std::future::ready(agent.process.try_wait().unwrap().is_some())).await;
+    assert!(!support::exists(process.as_ref()), "what ignores signals is killed");
+    assert!(agent.home.join(".fsa/sessions/main.log").exists());
+}
+
+#[tokio::test]
+async fn a_second_agent_waits_for_the_first() {
+    let first = Agent::start();
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_sandbox-agent"))
+        .args(["--listen", "127.0.0.1:0", "--home"])
+        .arg(&first.home)
+        .env("FSA_AGENT_TOKEN", "t")
+        .stderr(std::process::Stdio::piped())
+        .spawn();
+    let mut second = second.unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(second.stderr.take().unwrap()));
+    let address = lines.next().unwrap().unwrap().strip_prefix("listening on ").unwrap().to_owned();
+    assert!(lines.next().unwrap().unwrap().contains("another agent"));
+    let io = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let asked = client::health(io);
+    tokio::pin!(asked);
+    assert!(timeout(Duration::from_millis(300), &mut asked).await.is_err(), "it serves too early");
+    let _folder = first.stop();
+    assert!(timeout(DEADLINE, asked).await.unwrap().unwrap().shell_started);
+    second.kill().unwrap();
+    second.wait().unwrap();
+}
+
+#[tokio::test]
+async fn orphans_are_reaped_and_exit_codes_kept() {
+    let agent = Agent::start();
+    let pid = agent.process.id();
+    // Orphans come back to the agent (it is a subreaper, as PID 1 would be) while commands end all the time.
+    agent.exec("for i in $(seq 50); do (sleep 0.0$((i % 10)) &) ; done").await;
+    for code in 0..40 {
+        assert_eq!(agent.exec(&format!("(true &); (sleep 0.01 &); exit {code}")).await.exit, ExecExit::Code(code));
+    }
+    let zombies = async || {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let zombie = |child: &str| std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| stat.contains(") Z "));
+        children.split_ascii_whitespace().filter(|child| zombie(child)).count()
+    };
+    eventually("no zombies", DEADLINE, async || zombies().await == 0).await;
+}
+
+/// The same as PID 1 of a namespace, where the kernel reaps nothing for it. Needs root.
+#[tokio::test]
+async fn as_pid_1_it_reaps_and_ends() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".bash_profile"), "(sleep 0.1 &)\n").unwrap();
+    let mut process = std::process::Command::new("unshare")
+        .args(["-fp", "--kill-child", "--mount-proc", env!("CARGO_BIN_EXE_sandbox-agent"), "--listen", "127.0.0.1:0", "--home"])
+        .arg(folder.path())
+        .env("FSA_AGENT_TOKEN", "t")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(process.stderr.take().unwrap()));
+    let Some(address) = lines.next().and_then(|line| line.unwrap().strip_prefix("listening on ").map(str::to_owned)) else {
+        // This root may not make namespaces.
+        process.wait().unwrap();
+        return;
+    };
+    let token = "t".to_owned().into();
+    let io = async || tokio::net::TcpStream::connect(&address).await.unwrap();
+    let run = async |text: &str| client::exec_to_end(io().await, &token, &script(text), 10_000).await.unwrap();
+    assert_eq!(run("cat /proc/1/comm").await.stdout, b"sandbox-agent\n");
+    assert_eq!(run("for i in $(seq 20); do (sleep 0.01 &); done; exit 9").await.exit, ExecExit::Code(9));
+    eventually("no zombies", DEADLINE, async || run("grep -l '^State:.Z' /proc/[0-9]*/status | wc -l").await.stdout == b"0\n")
+        .await;
+    client::shutdown(io().await, &token, Duration::from_secs(1)).await.unwrap();
+    assert!(process.wait().unwrap().success());
+}
