@@ -18,6 +18,20 @@ test('psql, without any argument, reaches the database of the project', async ({
   expect(terminal.faults).toEqual([]);
 });
 
+test('a command run by REST gives its true end, and streams where asked to', async ({ api, project }) => {
+  expect(await api.exec(project.id, 'echo out; echo err >&2; exit 7')).toMatchObject({ code: 7, stdout: 'out\n', stderr: 'err\n' });
+  expect(await api.exec(project.id, 'kill -9 $$')).toMatchObject({ code: 137, signal: 9 });
+  expect(await api.exec(project.id, ['cat'], { stdin: 'ä\n' })).toMatchObject({ code: 0, stdout: 'ä\n' });
+  expect((await api.exec(project.id, 'sleep 60', { timeoutMs: 300 })).code).toBe(124);
+  const streamed = await api.ask('POST', `/api/sandbox/${project.id}/exec`, {
+    body: { command: ['bash', '-c', 'echo one; echo two'] },
+    headers: { accept: 'application/x-ndjson' },
+  });
+  const lines = streamed.text.trim().split('\n').map((line) => JSON.parse(line));
+  expect(lines.at(-1)).toEqual({ exit: { code: 0 } });
+  expect(lines.slice(0, -1).map(({ data }) => data).join('')).toBe('one\ntwo\n');
+});
+
 test('psycopg connects with POSTGRES_URL', async ({ api, project }) => {
   const there = await api.exec(project.id, ['/usr/bin/python3', '-c', 'import psycopg2']);
   test.skip(there.code !== 0, 'python3-psycopg2 is not on this machine, and sandboxes see its /usr');

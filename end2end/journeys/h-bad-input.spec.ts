@@ -90,7 +90,7 @@ test('bodies that are none are refused', async ({ api, project }) => {
   refused(await post(JSON.stringify({ name: 'x', env: { BIG: 'x'.repeat(8 << 20) } })), 413);
   refused(await api.ask('PATCH', `/api/projects/${project.id}`, { body: { slug: 'mine' } }), [400, 422]);
   refused(await api.ask('POST', `/api/sandbox/${project.id}/exec`, { body: { command: [] } }), [400, 422]);
-  refused(await api.ask('POST', `/api/sandbox/${project.id}/exec`, { body: { command: 'ls' } }), [400, 422]);
+  refused(await api.ask('POST', `/api/sandbox/${project.id}/exec`, { body: { command: 5 } }), [400, 422]);
   expect(await count(api)).toBe(before);
 });
 

@@ -42,7 +42,8 @@ export interface Project {
 }
 
 export interface Executed {
-  code: number | undefined;
+  /** 128 plus the signal where one ended it, 124 where its time was over. */
+  code: number;
   signal: number | undefined;
   stdout: string;
   stderr: string;
@@ -169,24 +170,14 @@ export class Api {
     const argv = typeof command === 'string' ? ['bash', '-c', command] : command;
     const answer = await this.ask('POST', `/api/sandbox/${id}/exec`, { body: { command: argv, timeoutMs: 60_000, ...more } });
     if (answer.status >= 300) throw new Error(`exec: ${answer.status} ${answer.text}`);
-    const done: Executed = { code: undefined, signal: undefined, stdout: '', stderr: '' };
-    for (const line of answer.text.split('\n').filter((line) => line !== '')) {
-      const told = JSON.parse(line);
-      if (told.exit) {
-        done.code = told.exit.code;
-        done.signal = told.exit.signal;
-      } else {
-        const text = told.base64 === undefined ? told.data : Buffer.from(told.base64, 'base64').toString('latin1');
-        done[told.stream as 'stdout' | 'stderr'] += text;
-      }
-    }
-    return done;
+    const { exitCode, signal, stdout, stderr } = answer.body;
+    return { code: exitCode, signal, stdout, stderr };
   }
 
   /** Runs a command that must succeed, and gives its output. */
   async output(id: string, command: string[] | string, more: { stdin?: string } = {}): Promise<string> {
     const done = await this.exec(id, command, more);
-    if (done.code !== 0) throw new Error(`${JSON.stringify(command)} ended with ${done.code ?? `signal ${done.signal}`}: ${done.stderr}${done.stdout}`);
+    if (done.code !== 0) throw new Error(`${JSON.stringify(command)} ended with ${done.code}: ${done.stderr}${done.stdout}`);
     return done.stdout;
   }
 }
