@@ -10,7 +10,7 @@ import { alive, processesOf } from '../support/processes.ts';
 import { type Exit, Server, exited } from '../support/server.ts';
 import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
-import { controlPlane, postgresPid, psql } from '../support/world.ts';
+import { addressOf, controlPlane, postgresPid, psql } from '../support/world.ts';
 
 /** A start that must not succeed: how it ended and what it said. */
 async function fails(server: Server): Promise<{ exit: Exit; said: string }> {
@@ -184,9 +184,7 @@ test('a database that is somebody else’s is refused', async ({ ownServer }) =>
   const host = await ownServer();
   psql(host, 'CREATE DATABASE somebodys');
   psql(host, 'CREATE TABLE theirs (n int)', 'somebodys');
-  psql(host, "CREATE ROLE guest LOGIN SUPERUSER PASSWORD 'guest'");
-  const socket = fs.readFileSync(path.join(path.dirname(findFile(host.dataDir, 'postmaster.pid')), 'postmaster.pid'), 'utf8').split('\n')[4]!;
-  const server = await Server.prepare({ env: { FSA_DATABASE_URL: `postgresql://guest:guest@localhost/somebodys?host=${encodeURIComponent(socket)}` } });
+  const server = await Server.prepare({ env: { FSA_DATABASE_URL: addressOf(host, 'somebodys') } });
   try {
     const { exit, said } = await fails(server);
     expect(exit.code).toBeGreaterThan(0);
@@ -301,13 +299,6 @@ test('down ends everything of its data folder and nothing else', async ({ ownSer
   expect(processesOf(server.dataDir).length).toBeGreaterThan(0);
   await api.remove(mine.id);
 });
-
-/** The first file of that name below a folder. */
-function findFile(folder: string, name: string): string {
-  const found = fs.readdirSync(folder, { recursive: true, encoding: 'utf8' }).find((place) => path.basename(place) === name);
-  if (!found) throw new Error(`no ${name} in ${folder}`);
-  return path.join(folder, found);
-}
 
 /** The volume whose home folder has a file of that name. */
 function volumeWith(server: Server, file: string): string {

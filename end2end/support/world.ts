@@ -19,7 +19,7 @@ export function databasesOf(server: Server): { databases: string[]; roles: strin
     psql(server, query)
       .split('\n')
       .filter((line) => line !== '');
-  const own = /^(postgres|template\d|fullstack_agent|fullstack-agent|fsa|fsa_control|control_plane|control)$/;
+  const own = /^(postgres|template\d|fullstack_agent)$/;
   return {
     databases: ask('SELECT datname FROM pg_database').filter((name) => !own.test(name)),
     roles: ask("SELECT rolname FROM pg_roles WHERE rolname NOT LIKE 'pg\\_%'").filter((name) => !own.test(name)),
@@ -35,22 +35,29 @@ export function psql(server: Server, query: string, database = 'postgres'): stri
   });
 }
 
+/** The address of a database on the embedded PostgreSQL, as its superuser. */
+export function addressOf(server: Server, database: string): string {
+  const { socket, user, password } = superuser(server);
+  return `postgresql://${user}:${password}@localhost/${database}?host=${encodeURIComponent(socket)}`;
+}
+
 /** The process id of the embedded PostgreSQL. */
 export function postgresPid(server: Server): number {
   const file = path.join(server.dataDir, 'postgres', 'data', 'postmaster.pid');
   return Number(fs.readFileSync(file, 'utf8').split('\n')[0]);
 }
 
+/** The control plane's role is the superuser of the embedded PostgreSQL. */
 function superuser(server: Server): { socket: string; user: string; password: string } {
-  const folder = path.join(server.dataDir, 'postgres');
-  const lines = fs.readFileSync(path.join(folder, 'data', 'postmaster.pid'), 'utf8').split('\n');
-  const password = fs.readFileSync(path.join(folder, 'superuser-password'), 'utf8').trim();
-  return { socket: lines[4]!, user: 'postgres', password };
+  const lines = fs.readFileSync(path.join(server.dataDir, 'postgres', 'data', 'postmaster.pid'), 'utf8').split('\n');
+  const password = fs.readFileSync(path.join(server.dataDir, 'postgres.password'), 'utf8').trim();
+  return { socket: lines[4]!, user: CONTROL, password };
 }
 
 /** A query on the control plane's own database. */
 export function controlPlane(server: Server, query: string): string {
-  return psql(server, query, CONTROL_DATABASE);
+  return psql(server, query, CONTROL);
 }
 
-const CONTROL_DATABASE = 'fullstack_agent';
+/** The control plane's role, and the name of its database. */
+const CONTROL = 'fullstack_agent';
