@@ -210,7 +210,11 @@ impl Link {
             // ttyd takes it again, as a resize.
             Said::First { size, .. } | Said::Resize(size) => self.viewer.resized(size),
             Said::Input { seq, data } => {
-                self.agent.touch();
+                // No bytes are a question whether anyone is there, not somebody typing.
+                let typed = !data.is_empty();
+                if typed {
+                    self.agent.touch();
+                }
                 let session = &self.viewer.session;
                 let taken = match (seq, &self.client) {
                     (Some(seq), Some(client)) => session.input(client, seq, &data).map(Some),
@@ -229,7 +233,9 @@ impl Link {
                         return Err(Close::new(close::BAD_FRAME, format!("input before this is missing, from {expected} on")));
                     }
                 }
-                self.viewer.typed();
+                if typed {
+                    self.viewer.typed();
+                }
             }
             Said::Pause => self.paused.set(true),
             Said::Resume => {
