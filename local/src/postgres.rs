@@ -1,459 +1,595 @@
-//! The embedded PostgreSQL: found programs, a Unix socket and nothing else.
+//! The PostgreSQL that comes with single-machine mode: one server for the control plane's own database
+//! and for those of projects.
 //!
 //! ```text
-//! DATA/postgres/            0700, of the user that PostgreSQL runs as
-//!      data/                the cluster
-//!      socket/              .s.PGSQL.5432 (in /tmp where that path would be too long for a socket)
-//!      log
-//! DATA/postgres.password    0600, of the control plane
+//! DATA/postgres/data/        the cluster, of the user that the server runs as
+//!               run/         0700: the socket (or elsewhere, if that path is too long for one)
+//!               log/         its log, a file a weekday
+//!               secrets.json 0600, ours: the passwords of the two roles below
+//!
+//! role fsa_admin        superuser: makes projects' roles and databases
+//! role fullstack_agent  owns the control plane's database of that name, and nothing else
+//! a project's role      reaches the database of its own name alone
 //! ```
 //!
-//! It outlives the control plane, and the next one adopts it. The control plane's role is its
-//! superuser, for whom connections are reserved; every other role reaches the database of its own
-//! name, with its password, and no other.
+//! It listens on a Unix socket only. It outlives the control plane, and the next one adopts it.
+//! PostgreSQL refuses to run as root: run by root, it runs as `postgres`, or as `nobody` where that user
+//! is missing.
 
-use crate::datafolder::folder;
-use anyhow::{Context as _, Result, bail};
-use rand::Rng as _;
-use secrecy::{ExposeSecret as _, SecretString};
+use crate::{
+    datafolder::{closed_parent, folder},
+    tree,
+    volume::write_whole,
+};
+use anyhow::{Context as _, Result, anyhow, bail};
+use engine::orchestrator::DatabaseEndpoint;
+use rustix::process::Pid;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use std::{
-    fs::{self, OpenOptions},
-    io::Write as _,
+    ffi::{OsStr, OsString},
+    fmt::Write as _,
+    fs, io,
     os::unix::{
-        fs::{OpenOptionsExt as _, PermissionsExt as _},
+        ffi::OsStrExt as _,
+        fs::{MetadataExt as _, chown},
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
-/// The control plane's role and database.
-pub const CONTROL: &str = "fullstack_agent";
-/// The number in the socket's name. No TCP port is opened.
+/// The control plane's database, and the role that owns it.
+const CONTROL: &str = "fullstack_agent";
+const ADMIN: &str = "fsa_admin";
+/// In the name of the socket; nothing listens on the port of that number.
 const PORT: u16 = 5432;
-/// `sun_path` holds 108 bytes, the last of them a NUL.
+/// A project's role is limited to 20: so twenty busy ones fit, and idle ones cost nothing.
+const MAX_CONNECTIONS: u32 = 500;
+/// Of these, for the control plane alone.
+const RESERVED: u32 = 20;
+/// A start after a crash replays what was written since the last checkpoint: seconds, as a rule.
+const START: Duration = Duration::from_secs(60);
+/// How long processes of a server that was killed may take to notice.
+const LEFTOVERS: Duration = Duration::from_secs(15);
+/// `sizeof(sun_path)`, less the NUL.
 const LONGEST_SOCKET: usize = 107;
-/// Twenty for each of some projects at work. The control plane's own are reserved beside them.
-const CONNECTIONS: u32 = 400;
-/// For the control plane: its pool, a listener, and what makes and removes databases.
-const RESERVED: u32 = 40;
 
-/// A PostgreSQL server of this data folder. Dropping it leaves it running.
-#[derive(Debug, Clone)]
-pub struct EmbeddedPostgres {
-    binaries: PathBuf,
-    folder: PathBuf,
-    socket_folder: PathBuf,
-    /// Whom it runs as, where that is not us.
-    user: Option<User>,
-    password: SecretString,
+/// Why there is no PostgreSQL.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// No server programs on this machine.
+    #[error(
+        "PostgreSQL's server programs (initdb, pg_ctl, postgres) were not found. Install them: `sudo apt-get install -y postgresql`, or \
+         your system's package of that name; or use a server that runs already: FSA_DATABASE_URL=postgresql://USER:PASSWORD@HOST/DATABASE."
+    )]
+    NotFound,
+    /// Only ones that cannot read what is there.
+    #[error(
+        "The data folder holds databases of PostgreSQL {there}, and this machine has {have}. Install PostgreSQL {there} again, or move the \
+         data over with pg_dumpall; {folder} was left as it is."
+    )]
+    OtherVersion {
+        /// Of the data.
+        there: String,
+        /// Of the programs.
+        have: String,
+        /// Where the data is.
+        folder: PathBuf,
+    },
+    /// It was started, and did not come up.
+    #[error("PostgreSQL did not start. Its log is in {log}; its last lines:\n{tail}")]
+    NotStarted {
+        /// Where to look.
+        log: PathBuf,
+        /// What it says.
+        tail: String,
+    },
+    /// Anything else.
+    #[error("PostgreSQL could not be set up")]
+    Other(#[from] anyhow::Error),
 }
 
-#[derive(Debug, Clone, Copy)]
-struct User {
-    uid: u32,
-    gid: u32,
+/// A server that runs.
+#[derive(Debug, Clone)]
+pub struct EmbeddedPostgres {
+    place: Place,
+    secrets: Secrets,
+    adopted: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
+    folder: PathBuf,
+    programs: PathBuf,
+    major: u32,
+    user: Option<(u32, u32)>,
+    socket: PathBuf,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Secrets {
+    admin: String,
+    control: String,
+    /// Where the socket is, if not in `run`.
+    #[serde(default)]
+    socket_folder: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets")
+    }
 }
 
 impl EmbeddedPostgres {
-    /// Makes the cluster if there is none, and starts it if it does not run.
+    /// Adopts the server of this data folder if it runs, or starts it, making the cluster at the first
+    /// time. When this returns, [`Self::control_url`] can be connected to.
     ///
     /// # Errors
-    /// Each with a sentence that says what to do: no server programs, a cluster of another major
-    /// version, nobody to run it as, a start that failed (with the end of its log).
-    pub async fn start(data_dir: &Path) -> Result<Self> {
+    /// Each with a sentence that says what to do.
+    pub async fn start(data_dir: &Path) -> Result<Self, PostgresError> {
         let data_dir = data_dir.to_owned();
-        tokio::task::spawn_blocking(move || Self::start_blocking(&data_dir)).await.context("start PostgreSQL")?
-    }
-
-    /// The server of a data folder that another process started; nothing is started here.
-    ///
-    /// # Errors
-    /// There is none, or its password cannot be read.
-    pub fn attach(data_dir: &Path) -> Result<Self> {
-        let secret = data_dir.join("postgres.password");
-        let password = fs::read_to_string(&secret).with_context(|| {
-            format!(
-                "There is no PostgreSQL in {} that this user may use. Is `--data-dir` that of the server, and the user the same?",
-                data_dir.display()
-            )
-        })?;
-        let folder = data_dir.join("postgres");
-        let socket_folder = socket_folder(&folder);
-        Ok(Self { binaries: PathBuf::new(), folder, socket_folder, user: None, password: password.trim().to_owned().into() })
-    }
-
-    /// The address of the control plane's database, as its superuser.
-    #[must_use]
-    pub fn url(&self) -> SecretString {
-        let encoded: String = self
-            .socket_folder
-            .to_string_lossy()
-            .bytes()
-            .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-                other => format!("%{other:02X}"),
-            })
-            .collect();
-        let password = self.password.expose_secret();
-        format!("postgresql://{CONTROL}:{password}@localhost:{PORT}/{CONTROL}?host={encoded}").into()
-    }
-
-    /// The folder of its socket, as libpq's `host`.
-    #[must_use]
-    pub fn socket_folder(&self) -> &Path {
-        &self.socket_folder
-    }
-
-    /// Its socket.
-    #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.socket_folder.join(format!(".s.PGSQL.{PORT}"))
-    }
-
-    /// Whether its first process is alive.
-    #[must_use]
-    pub fn is_running(&self) -> bool {
-        let pid = fs::read_to_string(self.data().join("postmaster.pid")).ok();
-        let pid = pid.and_then(|text| text.lines().next().map(str::to_owned));
-        pid.is_some_and(|pid| {
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            matches!(name.trim(), "postgres" | "postmaster")
-        })
-    }
-
-    /// Starts it again whenever it ended, until `stop`.
-    pub async fn keep_running(self, stop: CancellationToken) {
-        let mut failures = 0_u32;
-        loop {
-            let wait = Duration::from_secs(1 << failures.min(4));
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-            let this = self.clone();
-            let looked =
-                tokio::task::spawn_blocking(move || if this.is_running() { Ok(false) } else { this.launch().map(|()| true) });
-            match looked.await {
-                Ok(Ok(false)) => failures = 0,
-                Ok(Ok(true)) => {
-                    failures = 0;
-                    info!("PostgreSQL had ended and was started again");
-                }
-                Ok(Err(error)) => {
-                    failures += 1;
-                    warn!("PostgreSQL ended and does not start: {error:#}");
-                }
-                Err(_) => return,
-            }
+        let (place, secrets) = blocking(move || prepare(&data_dir)).await?;
+        let mut server = Self { place, secrets, adopted: true };
+        if !server.adopt().await {
+            server.adopted = false;
+            let place = server.place.clone();
+            blocking(move || place.start()).await?;
         }
+        server.make_control_database().await.context("make the control plane's database")?;
+        Ok(server)
     }
 
-    /// Ends it: open transactions are rolled back, everything committed is on disk.
+    /// Whether it ran already.
+    #[must_use]
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// For the control plane's own store.
+    #[must_use]
+    pub fn control_url(&self) -> SecretString {
+        self.url(CONTROL, &self.secrets.control, CONTROL)
+    }
+
+    /// For making the roles and databases of projects: a superuser.
+    #[must_use]
+    pub fn admin_url(&self) -> SecretString {
+        self.url(ADMIN, &self.secrets.admin, "postgres")
+    }
+
+    /// Where sandboxes' connections are forwarded to.
+    #[must_use]
+    pub fn endpoint(&self) -> DatabaseEndpoint {
+        DatabaseEndpoint::Unix(self.place.socket.join(format!(".s.PGSQL.{PORT}")))
+    }
+
+    /// Ends it: clients are cut off, what was committed is safe.
     ///
     /// # Errors
     /// It did not end within a minute.
     pub async fn stop(&self) -> Result<()> {
-        let this = self.clone();
-        tokio::task::spawn_blocking(move || this.stop_blocking()).await.context("stop PostgreSQL")?
+        let place = self.place.clone();
+        tokio::task::spawn_blocking(move || place.stop()).await?
     }
 
-    fn stop_blocking(&self) -> Result<()> {
-        if !self.is_running() {
-            return Ok(());
-        }
-        let this = if self.binaries.as_os_str().is_empty() { self.resolved()? } else { self.clone() };
-        let data = this.data();
-        this.run(this.program("pg_ctl").arg("-D").arg(&data).args(["-m", "fast", "-w", "-t", "60", "stop"]))
-            .context("stop PostgreSQL")
-    }
-
-    fn start_blocking(data_dir: &Path) -> Result<Self> {
-        let folder_path = data_dir.join("postgres");
-        let password = password(&data_dir.join("postgres.password"))?;
-        let blank = Self {
-            binaries: PathBuf::new(),
-            socket_folder: socket_folder(&folder_path),
-            folder: folder_path,
-            user: None,
-            password,
-        };
-        let this = blank.resolved()?;
-        folder(&this.folder, 0o700)?;
-        this.give(&this.folder)?;
-        folder(&this.socket_folder, 0o700)?;
-        this.give(&this.socket_folder)?;
-        if !this.data().join("PG_VERSION").is_file() {
-            this.init()?;
-        }
-        if !this.is_running() {
-            this.launch()?;
-        }
-        Ok(this)
-    }
-
-    /// With programs that fit the cluster, and somebody to run them as.
-    fn resolved(&self) -> Result<Self> {
-        let version = fs::read_to_string(self.data().join("PG_VERSION")).ok().map(|text| text.trim().to_owned());
-        let binaries = binaries(version.as_deref())?;
-        let user = if rustix::process::geteuid().is_root() { Some(other_user()?) } else { None };
-        Ok(Self { binaries, user, ..self.clone() })
-    }
-
-    /// A new cluster with the control plane's database, made aside and renamed, so that a crash leaves
-    /// no half of one.
-    fn init(&self) -> Result<()> {
-        info!("making the PostgreSQL of this data folder");
-        let fresh = self.folder.join("data.new");
-        if fresh.exists() {
-            fs::remove_dir_all(&fresh).context("remove a half-made cluster")?;
-        }
-        let pwfile = self.folder.join("password.new");
-        private_file(&pwfile, self.password.expose_secret())?;
-        self.give(&pwfile)?;
-        let made = self.run(
-            self.program("initdb")
-                .arg("-D")
-                .arg(&fresh)
-                .args(["-U", CONTROL, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums"])
-                .arg(format!("--pwfile={}", pwfile.display())),
-        );
-        fs::remove_file(&pwfile).context("remove the password's file")?;
-        made.context("make a PostgreSQL cluster")?;
-        // No client is needed for this: the server reads it on its standard input.
-        let mut single = self.program("postgres");
-        single.args(["--single", "-j", "-D"]).arg(&fresh).arg("postgres").stdin(Stdio::piped());
-        let mut child = single.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("start PostgreSQL alone")?;
-        if let Some(mut stdin) = child.stdin.take() {
-            let close = "REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;\n\n";
-            stdin.write_all(format!("CREATE DATABASE {CONTROL} TEMPLATE template0;\n\n{close}REVOKE CONNECT ON DATABASE {CONTROL} FROM PUBLIC;\n\n").as_bytes())?;
-        }
-        let out = child.wait_with_output().context("make the control plane's database")?;
-        let said = String::from_utf8_lossy(&out.stderr);
-        if !out.status.success() || said.contains("ERROR:") {
-            bail!("make the control plane's database: {}", said.trim());
-        }
-        fs::rename(&fresh, self.data()).context("put the cluster in its place")
-    }
-
-    fn launch(&self) -> Result<()> {
-        self.configure()?;
-        let log = self.folder.join("log");
-        let data = self.data();
-        let started = self.run(self.program("pg_ctl").arg("-D").arg(&data).arg("-l").arg(&log).args(["-w", "-t", "60", "start"]));
-        started.with_context(|| {
-            let text = fs::read_to_string(&log).unwrap_or_default();
-            let last: Vec<&str> = text.lines().rev().take(8).collect();
-            format!(
-                "PostgreSQL did not start. The end of its log, {}:\n{}",
-                log.display(),
-                last.into_iter().rev().collect::<Vec<_>>().join("\n")
-            )
+    /// Ends the server of a data folder, if one runs. `true`: one did.
+    ///
+    /// # Errors
+    /// It did not end within a minute.
+    pub async fn stop_at(data_dir: &Path) -> Result<bool> {
+        let folder = data_dir.join("postgres");
+        tokio::task::spawn_blocking(move || {
+            if postmaster(&folder.join("data")).is_none() {
+                return Ok(false);
+            }
+            let place = find_place(&folder, None).map_err(|error| anyhow!(error))?;
+            place.stop().map(|()| true)
         })
+        .await?
     }
 
-    /// Written before each start, so that an older file never counts.
-    fn configure(&self) -> Result<()> {
-        let data = self.data();
-        let socket = self.socket_folder.to_string_lossy().replace('\'', "''");
-        let settings = format!(
-            "# Written by FullStack Agent at each start.\n\
-             listen_addresses = ''\nport = {PORT}\nunix_socket_directories = '{socket}'\nunix_socket_permissions = 0700\n\
-             password_encryption = 'scram-sha-256'\nmax_connections = {CONNECTIONS}\nsuperuser_reserved_connections = {RESERVED}\n\
-             fsync = on\nwal_level = minimal\nmax_wal_senders = 0\njit = off\n\
-             log_line_prefix = '%m [%p] %q%u@%d '\nlog_timezone = 'UTC'\ntimezone = 'UTC'\n"
-        );
-        fs::write(data.join("postgresql.conf"), settings).context("write PostgreSQL's settings")?;
-        let access = format!(
-            "# Written by FullStack Agent at each start. A role reaches the database of its own name alone.\n\
-             local all {CONTROL} scram-sha-256\nlocal sameuser all scram-sha-256\n"
-        );
-        fs::write(data.join("pg_hba.conf"), access).context("write PostgreSQL's rules of access")?;
-        for name in ["postgresql.conf", "pg_hba.conf"] {
-            self.give(&data.join(name))?;
+    fn url(&self, role: &str, password: &str, database: &str) -> SecretString {
+        // Hexadecimal passwords and our own names need no encoding; a folder may.
+        let mut host = String::new();
+        for byte in self.place.socket.as_os_str().as_bytes() {
+            let _ = match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => write!(host, "{}", *byte as char),
+                _ => write!(host, "%{byte:02X}"),
+            };
         }
+        format!("postgresql://{role}:{password}@localhost:{PORT}/{database}?host={host}").into()
+    }
+
+    fn admin(&self) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .socket(&self.place.socket)
+            .port(PORT)
+            .username(ADMIN)
+            .password(&self.secrets.admin)
+            .database("postgres")
+            .application_name("fullstack-agent set-up")
+    }
+
+    /// Whether a server runs for this folder, waiting for one that is on its way up or down.
+    async fn adopt(&self) -> bool {
+        let deadline = Instant::now() + START;
+        while postmaster(&self.place.data()).is_some() {
+            if PgConnection::connect_with(&self.admin()).await.is_ok() {
+                return true;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    }
+
+    /// The control plane's role and database; may be repeated.
+    async fn make_control_database(&self) -> Result<()> {
+        let mut admin = PgConnection::connect_with(&self.admin()).await.context("connect as the administrator")?;
+        let has = |kind: &'static str| format!("SELECT 1 FROM {kind} WHERE {}name = '{CONTROL}'", if kind == "pg_roles" { "rol" } else { "dat" });
+        // The password is hexadecimal, so it needs no quoting.
+        let verb = if sqlx::query(AssertSqlSafe(has("pg_roles"))).fetch_optional(&mut admin).await?.is_some() { "ALTER" } else { "CREATE" };
+        let role = format!("{verb} ROLE {CONTROL} LOGIN PASSWORD '{}'", self.secrets.control);
+        sqlx::raw_sql(AssertSqlSafe(role)).execute(&mut admin).await?;
+        if self.place.major >= 16 {
+            let reserve = format!("GRANT pg_use_reserved_connections TO {CONTROL}");
+            sqlx::raw_sql(AssertSqlSafe(reserve)).execute(&mut admin).await?;
+        }
+        if sqlx::query(AssertSqlSafe(has("pg_database"))).fetch_optional(&mut admin).await?.is_none() {
+            let make = format!("CREATE DATABASE {CONTROL} OWNER {CONTROL} TEMPLATE template0");
+            sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut admin).await?;
+        }
+        for database in [CONTROL, "postgres", "template1"] {
+            let close = format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC");
+            sqlx::raw_sql(AssertSqlSafe(close)).execute(&mut admin).await?;
+        }
+        admin.close().await?;
         Ok(())
     }
+}
 
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PostgresError> + Send + 'static,
+) -> Result<T, PostgresError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| anyhow!(error))?
+}
+
+/// Everything but the start: folders, passwords, the cluster, its settings.
+fn prepare(data_dir: &Path) -> Result<(Place, Secrets), PostgresError> {
+    let ours = data_dir.join("postgres");
+    let root = rustix::process::geteuid().is_root();
+    folder(&ours, if root { 0o711 } else { 0o700 }).context("make the folder for PostgreSQL")?;
+    let mut secrets = secrets(&ours)?;
+    let mut place = find_place(&ours, secrets.socket_folder.clone())?;
+    if place.socket.join(format!(".s.PGSQL.{PORT}.lock")).as_os_str().len() > LONGEST_SOCKET {
+        place.socket = short_folder(&ours)?;
+        secrets.socket_folder = Some(place.socket.clone());
+        write_secrets(&ours, &secrets)?;
+    }
+    place.own_folder(&place.socket)?;
+    place.own_folder(&ours.join("log"))?;
+    if !place.data().join("PG_VERSION").exists() {
+        place.make_cluster(&secrets.admin)?;
+    }
+    if postmaster(&place.data()).is_none() {
+        place.write_settings()?;
+        place.clear_locks()?;
+    }
+    Ok((place, secrets))
+}
+
+fn secrets(ours: &Path) -> Result<Secrets> {
+    match fs::read(ours.join("secrets.json")) {
+        Ok(text) => serde_json::from_slice(&text).context("read PostgreSQL's secrets.json"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && ours.join("data/PG_VERSION").exists() => {
+            bail!("{} is missing, without which its databases cannot be entered", ours.join("secrets.json").display())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let password = || format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+            let secrets = Secrets { admin: password(), control: password(), socket_folder: None };
+            write_secrets(ours, &secrets)?;
+            Ok(secrets)
+        }
+        Err(error) => Err(error).context("read PostgreSQL's secrets.json"),
+    }
+}
+
+fn write_secrets(ours: &Path, secrets: &Secrets) -> Result<()> {
+    write_whole(&ours.join("secrets.json"), &serde_json::to_vec(secrets)?).context("write PostgreSQL's secrets.json")
+}
+
+/// A folder for the socket whose path is short, and always the same for this data folder.
+fn short_folder(ours: &Path) -> Result<PathBuf> {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    ours.hash(&mut hasher);
+    let base = match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        _ if rustix::process::geteuid().is_root() => PathBuf::from("/run"),
+        Some(runtime) if runtime.is_dir() => runtime,
+        _ => PathBuf::from("/tmp"),
+    };
+    Ok(base.join(format!("fullstack-agent-{:016x}", hasher.finish())))
+}
+
+/// The programs and the user for this folder's cluster.
+fn find_place(ours: &Path, socket: Option<PathBuf>) -> Result<Place, PostgresError> {
+    let there = fs::read_to_string(ours.join("data/PG_VERSION")).ok().map(|text| text.trim().to_owned());
+    let found = find_programs();
+    let chosen = match &there {
+        Some(version) => found.iter().find(|(_, major)| major.to_string() == *version),
+        None => found.first(),
+    };
+    let Some((programs, major)) = chosen else {
+        let have: Vec<String> = found.iter().map(|(_, major)| major.to_string()).collect();
+        return Err(match there {
+            Some(there) if !have.is_empty() => PostgresError::OtherVersion { there, have: have.join(" and "), folder: ours.join("data") },
+            _ => PostgresError::NotFound,
+        });
+    };
+    let user = match fs::metadata(ours.join("data")) {
+        _ if !rustix::process::geteuid().is_root() => None,
+        Ok(about) if about.uid() != 0 => Some((about.uid(), about.gid())),
+        _ => Some(unprivileged_user()?),
+    };
+    Ok(Place {
+        folder: ours.to_owned(),
+        programs: programs.clone(),
+        major: *major,
+        user,
+        socket: socket.unwrap_or_else(|| ours.join("run")),
+    })
+}
+
+/// Who the server runs as, where we are root. It must be in the machine's list of users: initdb asks.
+fn unprivileged_user() -> Result<(u32, u32)> {
+    for name in ["postgres", "nobody"] {
+        if let Some(user) = nix::unistd::User::from_name(name).context("look up a user")? {
+            return Ok((user.uid.as_raw(), user.gid.as_raw()));
+        }
+    }
+    bail!("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`")
+}
+
+/// The folders that have initdb, pg_ctl and postgres, with their version; the newest first, but what is
+/// on the PATH before all.
+fn find_programs() -> Vec<(PathBuf, u32)> {
+    let mut folders = Vec::new();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for folder in std::env::split_paths(&path) {
+        // A link on the PATH leads to where the others are.
+        folders.extend(fs::canonicalize(folder.join("postgres")).ok().and_then(|program| program.parent().map(Path::to_owned)));
+    }
+    if let Ok(output) = Command::new("pg_config").arg("--bindir").stderr(Stdio::null()).output() {
+        let said = output.stdout.trim_ascii_end();
+        folders.extend((!said.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(said))));
+    }
+    let mut installed = Vec::new();
+    for (parent, prefix) in [
+        ("/usr/lib/postgresql", ""),
+        ("/usr", "pgsql-"),
+        ("/usr/libexec", "postgresql"),
+        ("/opt/homebrew/opt", "postgresql"),
+        ("/usr/local/opt", "postgresql"),
+        ("/home/linuxbrew/.linuxbrew/opt", "postgresql"),
+    ] {
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(prefix) {
+                installed.extend([entry.path().join("bin"), entry.path()]);
+            }
+        }
+    }
+    let root = rustix::process::geteuid().is_root();
+    let usable = |folder: PathBuf| {
+        let complete = ["initdb", "pg_ctl", "postgres"].iter().all(|name| folder.join(name).is_file());
+        // Another user will run it.
+        let reachable = !root || closed_parent(&folder).is_none();
+        let major = if complete && reachable { version(&folder)? } else { return None };
+        Some((folder, major))
+    };
+    let mut installed: Vec<_> = installed.into_iter().filter_map(usable).collect();
+    installed.sort_by_key(|(_, major)| std::cmp::Reverse(*major));
+    let mut found: Vec<_> = folders.into_iter().filter_map(usable).collect();
+    found.extend(installed);
+    found
+}
+
+/// `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`
+fn version(folder: &Path) -> Option<u32> {
+    let output = Command::new(folder.join("postgres")).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let number = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// The server that runs on a cluster: the pid in `postmaster.pid`, if it is still a server's. A server's
+/// working folder is its cluster, by which it is told from whoever got that pid later.
+fn postmaster(data: &Path) -> Option<Pid> {
+    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let pid: i32 = text.lines().next()?.trim().parse().ok()?;
+    let folder = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    (folder == fs::canonicalize(data).ok()?).then(|| Pid::from_raw(pid))?
+}
+
+impl Place {
     fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
-    /// One of its programs, as its user, away from our folder and our variables.
-    fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.binaries.join(name));
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").env("TZ", "UTC").current_dir("/");
-        if let Some(user) = self.user {
-            command.uid(user.uid).gid(user.gid);
+    /// A program of PostgreSQL, as the user that the server runs as.
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin")));
+        command.env("LC_ALL", "C").env("TZ", "UTC").current_dir(&self.folder).stdin(Stdio::null());
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
         }
-        command.stdin(Stdio::null());
         command
     }
 
-    /// Runs to the end; what it said is the error.
-    fn run(&self, command: &mut Command) -> Result<()> {
-        // Into a file, not a pipe: the server that `pg_ctl` leaves behind would hold the pipe open.
-        let said = tempfile()?;
-        let status =
-            command.stdout(said.try_clone()?).stderr(said.try_clone()?).status().context("start one of PostgreSQL's programs")?;
-        if status.success() {
+    /// Makes a folder that the server alone may enter.
+    fn own_folder(&self, path: &Path) -> Result<()> {
+        folder(path, 0o700).with_context(|| format!("make {}", path.display()))?;
+        if let Some((uid, gid)) = self.user {
+            chown(path, Some(uid), Some(gid)).with_context(|| format!("give {} to PostgreSQL", path.display()))?;
+        } else if fs::metadata(path).context("look at a folder")?.uid() != rustix::process::geteuid().as_raw() {
+            bail!("{} belongs to somebody else", path.display());
+        }
+        Ok(())
+    }
+
+    /// `initdb`, aside first: so a crash leaves no half cluster.
+    fn make_cluster(&self, password: &str) -> Result<()> {
+        let aside = self.folder.join("data.new");
+        if aside.exists() {
+            tree::remove(&self.folder, "data.new").context("remove a half-made cluster")?;
+        }
+        self.own_folder(&aside)?;
+        let file = self.folder.join("log/password");
+        write_whole(&file, password.as_bytes()).context("write the password file")?;
+        if let Some((uid, gid)) = self.user {
+            chown(&file, Some(uid), Some(gid)).context("give the password file to PostgreSQL")?;
+        }
+        let locales: &[&[&str]] = if self.major >= 17 {
+            &[&["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]]
+        } else {
+            &[&["--locale=C.UTF-8"], &["--locale=C"]]
+        };
+        let mut last = String::new();
+        let mut made = false;
+        for locale in locales {
+            let mut command = self.command("initdb");
+            command.arg("-D").arg(&aside).args(["-U", ADMIN, "--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums"]);
+            let output = command.arg("--pwfile").arg(&file).args(*locale).output().context("run initdb")?;
+            made = output.status.success();
+            if made {
+                break;
+            }
+            last = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        }
+        let _ = fs::remove_file(&file);
+        if !made {
+            bail!("initdb failed: {last}");
+        }
+        fs::rename(&aside, self.data()).context("put the cluster in its place")
+    }
+
+    /// Ours, at every start, so that a new version's settings count.
+    fn write_settings(&self) -> Result<()> {
+        let quoted = |path: &Path| format!("'{}'", path.to_string_lossy().replace('\\', "\\\\").replace('\'', "''"));
+        let mut settings = format!(
+            "# Written by fullstack-agent at every start of PostgreSQL.\n\
+             listen_addresses = ''\n\
+             port = {PORT}\n\
+             unix_socket_directories = {}\n\
+             password_encryption = 'scram-sha-256'\n\
+             max_connections = {MAX_CONNECTIONS}\n\
+             superuser_reserved_connections = {RESERVED}\n\
+             fsync = on\n\
+             synchronous_commit = on\n\
+             full_page_writes = on\n\
+             jit = off\n\
+             wal_level = minimal\n\
+             max_wal_senders = 0\n\
+             max_wal_size = 512MB\n\
+             timezone = 'UTC'\n\
+             log_timezone = 'UTC'\n\
+             logging_collector = on\n\
+             log_directory = {}\n\
+             log_filename = 'postgresql-%a.log'\n\
+             log_truncate_on_rotation = on\n\
+             log_rotation_age = 1d\n\
+             log_rotation_size = 0\n",
+            quoted(&self.socket),
+            quoted(&self.folder.join("log")),
+        );
+        if self.major >= 16 {
+            let _ = writeln!(settings, "reserved_connections = {RESERVED}");
+        }
+        let access = format!(
+            "# Written by fullstack-agent at every start of PostgreSQL. No line: no entry.\n\
+             local all {ADMIN} scram-sha-256\n\
+             local {CONTROL} {CONTROL} scram-sha-256\n\
+             # A project's role is called as its database is.\n\
+             local sameuser all scram-sha-256\n"
+        );
+        let data = self.data();
+        for (name, text) in [("postgresql.conf", settings), ("pg_hba.conf", access)] {
+            let path = data.join(name);
+            write_whole(&path, text.as_bytes()).with_context(|| format!("write {name}"))?;
+            if let Some((uid, gid)) = self.user {
+                chown(&path, Some(uid), Some(gid)).with_context(|| format!("give {name} to PostgreSQL"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lock files of a server that is gone name a pid that may be somebody else's by now, who would be
+    /// taken for it. The file itself stays: by its other lines PostgreSQL tells whether processes of the
+    /// old server still hold its memory, and then refuses to start.
+    fn clear_locks(&self) -> Result<()> {
+        /// Above every pid that Linux gives out.
+        const NOBODY: &str = "999999999";
+        let path = self.data().join("postmaster.pid");
+        if let Ok(text) = fs::read_to_string(&path)
+            && let Some((_, rest)) = text.split_once('\n')
+        {
+            fs::write(&path, format!("{NOBODY}\n{rest}")).context("clear PostgreSQL's lock file")?;
+        }
+        let _ = fs::remove_file(self.socket.join(format!(".s.PGSQL.{PORT}.lock")));
+        Ok(())
+    }
+
+    /// `pg_ctl start`, which puts the server into a session of its own and waits until it answers.
+    fn start(&self) -> Result<(), PostgresError> {
+        let log = self.folder.join("log/start.log");
+        let mut command = self.command("pg_ctl");
+        command.arg("start").arg("-D").arg(self.data()).arg("-l").arg(&log).args(["-w", "-s", "-t", &START.as_secs().to_string()]);
+        let deadline = Instant::now() + LEFTOVERS;
+        let output = loop {
+            let output = command.stdout(Stdio::null()).output().context("run pg_ctl")?;
+            if output.status.success() {
+                return Ok(());
+            }
+            if Instant::now() > deadline || !crate::keeper::tail(&log).contains("pre-existing shared memory block") {
+                break output;
+            }
+            let _ = fs::remove_file(&log);
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        let tail = |path: &Path| crate::keeper::tail(path);
+        let newest = fs::read_dir(self.folder.join("log"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("postgresql-"))
+            .max_by_key(|entry| entry.metadata().and_then(|about| about.modified()).ok());
+        let text = format!(
+            "{}{}{}",
+            tail(&log),
+            newest.map(|entry| tail(&entry.path())).unwrap_or_default(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let lines: Vec<&str> = text.lines().collect();
+        Err(PostgresError::NotStarted { log: self.folder.join("log"), tail: lines[lines.len().saturating_sub(8)..].join("\n") })
+    }
+
+    fn stop(&self) -> Result<()> {
+        if postmaster(&self.data()).is_none() {
             return Ok(());
         }
-        let text = read_back(said).unwrap_or_default();
-        bail!("{}", text.trim())
-    }
-
-    fn give(&self, path: &Path) -> Result<()> {
-        match self.user {
-            Some(user) => std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))
-                .with_context(|| format!("give {} to PostgreSQL", path.display())),
-            None => Ok(()),
+        let mut command = self.command("pg_ctl");
+        command.arg("stop").arg("-D").arg(self.data()).args(["-m", "fast", "-w", "-s", "-t", "60"]);
+        let output = command.stdout(Stdio::null()).output().context("run pg_ctl")?;
+        if !output.status.success() && postmaster(&self.data()).is_some() {
+            bail!("PostgreSQL did not stop: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-    }
-}
-
-/// In the data folder, or where the path is too long for a socket, in `/tmp` under a name that
-/// follows from it.
-fn socket_folder(postgres: &Path) -> PathBuf {
-    let usual = postgres.join("socket");
-    if usual.as_os_str().len() + "/.s.PGSQL.5432".len() <= LONGEST_SOCKET {
-        return usual;
-    }
-    let hash = usual
-        .to_string_lossy()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    PathBuf::from(format!("/tmp/fullstack-agent-postgres-{hash:016x}"))
-}
-
-/// Chosen once, of letters and digits, so that it needs no quoting anywhere.
-fn password(path: &Path) -> Result<SecretString> {
-    if let Ok(text) = fs::read_to_string(path)
-        && !text.trim().is_empty()
-    {
-        return Ok(text.trim().to_owned().into());
-    }
-    let mut bytes = [0_u8; 24];
-    rand::rng().fill_bytes(&mut bytes);
-    let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    private_file(path, &password)?;
-    Ok(password.into())
-}
-
-fn private_file(path: &Path, text: &str) -> Result<()> {
-    let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("write {}", path.display()))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(())
-}
-
-/// A file without a name.
-fn tempfile() -> Result<fs::File> {
-    let fd = rustix::fs::memfd_create("said", rustix::fs::MemfdFlags::CLOEXEC).context("make a file in memory")?;
-    Ok(fs::File::from(fd))
-}
-
-fn read_back(mut file: fs::File) -> std::io::Result<String> {
-    use std::io::{Read as _, Seek as _};
-    file.rewind()?;
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// PostgreSQL refuses to run as root: its own user, which Debian's package makes.
-fn other_user() -> Result<User> {
-    let user = nix::unistd::User::from_name("postgres").ok().flatten();
-    let user = user.context(
-        "PostgreSQL refuses to run as root, and there is no user `postgres` to run it as. Make one (`useradd --system postgres`), or run this \
-         server as another user, or give it a server of your own with FSA_DATABASE_URL.",
-    )?;
-    Ok(User { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
-}
-
-/// The folder of the server's programs: of the version asked for, or the newest that is found on the
-/// PATH, by `pg_config`, or where the packages of Debian, Red Hat and Homebrew put them.
-fn binaries(version: Option<&str>) -> Result<PathBuf> {
-    let mut found: Vec<(u32, PathBuf)> =
-        candidates().into_iter().filter_map(|dir| major(&dir).map(|major| (major, dir))).collect();
-    found.sort();
-    found.dedup();
-    match version {
-        None => found.pop().map(|(_, dir)| dir).context(
-            "PostgreSQL's server programs (`initdb`, `postgres`) were not found. Install them (`apt-get install postgresql`), or give this server \
-             a database of your own with FSA_DATABASE_URL.",
-        ),
-        Some(version) => {
-            let there: Vec<String> = found.iter().map(|(major, _)| major.to_string()).collect();
-            let fits = found.into_iter().rev().find(|(major, _)| major.to_string() == version);
-            fits.map(|(_, dir)| dir).with_context(|| {
-                format!(
-                    "The data folder's PostgreSQL is of version {version}, and here is {}. Install PostgreSQL {version}, or move the data with \
-                     pg_upgrade.",
-                    if there.is_empty() { "none".to_owned() } else { there.join(", ") }
-                )
-            })
-        }
-    }
-}
-
-fn candidates() -> Vec<PathBuf> {
-    let mut dirs: Vec<PathBuf> = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
-    if let Ok(out) = Command::new("pg_config").arg("--bindir").stderr(Stdio::null()).output() {
-        dirs.push(PathBuf::from(String::from_utf8_lossy(&out.stdout).trim()));
-    }
-    for (parent, end) in
-        [("/usr/lib/postgresql", "bin"), ("/opt/homebrew/opt", "bin"), ("/home/linuxbrew/.linuxbrew/opt", "bin"), ("/usr", "bin")]
-    {
-        let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-        dirs.extend(
-            entries
-                .filter(|entry| {
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    name.starts_with("postgresql") || name.starts_with("pgsql") || name.bytes().all(|byte| byte.is_ascii_digit())
-                })
-                .map(|entry| entry.path().join(end)),
-        );
-    }
-    dirs.retain(|dir| dir.join("initdb").is_file() && dir.join("postgres").is_file() && dir.join("pg_ctl").is_file());
-    dirs
-}
-
-/// `postgres (PostgreSQL) 15.18 (Debian …)`
-fn major(dir: &Path) -> Option<u32> {
-    let out = Command::new(dir.join("postgres")).arg("--version").output().ok()?;
-    version_of(&String::from_utf8_lossy(&out.stdout))
-}
-
-fn version_of(text: &str) -> Option<u32> {
-    text.split_whitespace().nth(2)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_is_read() {
-        assert_eq!(version_of("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(15));
-        assert_eq!(version_of("postgres (PostgreSQL) 18beta1\n"), Some(18));
-        assert_eq!(version_of("nonsense"), None);
-    }
-
-    #[test]
-    fn a_long_path_still_has_a_socket() {
-        let long = PathBuf::from("/").join("x".repeat(120)).join("postgres");
-        assert!(socket_folder(&long).join(".s.PGSQL.5432").as_os_str().len() <= LONGEST_SOCKET);
-        assert_eq!(socket_folder(Path::new("/data/postgres")), Path::new("/data/postgres/socket"));
+        Ok(())
     }
 }

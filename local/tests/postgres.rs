@@ -1,95 +1,135 @@
-//! The embedded PostgreSQL, for real: made, adopted, ended, started again.
+//! The embedded PostgreSQL: made, adopted, recovered, and closed to all but who should enter.
 
-use local::postgres::{CONTROL, EmbeddedPostgres};
-use secrecy::ExposeSecret as _;
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::Command,
-    time::{Duration, Instant},
+mod support;
+
+use engine::orchestrator::DatabaseEndpoint;
+use local::{
+    datafolder::DataFolder,
+    postgres::{EmbeddedPostgres, PostgresError},
 };
-use tokio_util::sync::CancellationToken;
+use secrecy::ExposeSecret as _;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
+use std::path::Path;
 
-struct Folder(PathBuf);
+fn folder() -> (tempfile::TempDir, DataFolder) {
+    let folder = tempfile::Builder::new().prefix("fsa-pg-").tempdir_in("/tmp").unwrap();
+    let data = DataFolder::open(folder.path()).unwrap();
+    (folder, data)
+}
 
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("fsa-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o711)).unwrap();
-        Self(path)
+/// Starts one, or says why not.
+async fn start(data: &Path) -> Option<EmbeddedPostgres> {
+    match EmbeddedPostgres::start(data).await {
+        Ok(server) => Some(server),
+        Err(PostgresError::NotFound) => {
+            println!("skipped: PostgreSQL's server programs are not on this machine");
+            None
+        }
+        Err(error) => panic!("{error:?}"),
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+async fn admin(server: &EmbeddedPostgres) -> PgConnection {
+    PgConnection::connect(server.admin_url().expose_secret()).await.unwrap()
 }
 
-fn psql(url: &str, sql: &str) -> Result<String, String> {
-    let out = Command::new("psql").args([url, "-XAtqc", sql]).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
-    if out.status.success() { Ok(text(out.stdout)) } else { Err(text(out.stderr)) }
+fn pid(data: &Path) -> i32 {
+    std::fs::read_to_string(data.join("postgres/data/postmaster.pid")).unwrap().lines().next().unwrap().parse().unwrap()
 }
 
-fn first_process(data: &Path) -> String {
-    let text = fs::read_to_string(data.join("postgres/data/postmaster.pid")).unwrap();
-    text.lines().next().unwrap().to_owned()
-}
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_adopted_while_it_runs_and_recovers_when_it_was_killed() {
+    let (_folder, data) = folder();
+    let Some(first) = start(data.path()).await else { return };
+    assert!(!first.adopted());
+    let mut control = PgConnection::connect(first.control_url().expose_secret()).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (42)").execute(&mut control).await.unwrap();
+    let fsync: String = sqlx::query("SHOW fsync").fetch_one(&mut control).await.unwrap().get(0);
+    assert_eq!(fsync, "on");
 
-#[tokio::test]
-async fn a_cluster_is_made_adopted_and_comes_back() {
-    let folder = Folder::new("postgres");
-    let server = EmbeddedPostgres::start(&folder.0).await.unwrap();
-    let url = server.url().expose_secret().to_owned();
-    assert_eq!(psql(&url, "create table kept (n int); insert into kept values (42); select n from kept").unwrap(), "42");
-    assert_eq!(psql(&url, "show listen_addresses").unwrap(), "", "no TCP port");
-    assert_eq!(psql(&url, "show fsync").unwrap(), "on");
+    let before = pid(data.path());
+    let second = start(data.path()).await.unwrap();
+    assert!(second.adopted() && pid(data.path()) == before, "a running server is adopted");
+    let still: i32 = sqlx::query("SELECT n FROM kept").fetch_one(&mut control).await.unwrap().get(0);
+    assert_eq!(still, 42, "an open connection goes on");
 
-    // A project's role reaches its own database and no other, and only with its password.
-    psql(&url, "create role p1 login password 'right'").unwrap();
-    psql(&url, "create database p1 owner p1 template template0").unwrap();
-    let as_p1 = |password: &str, database: &str| {
-        let own = url.split_once("@localhost").unwrap().1.replacen(&format!("/{CONTROL}?"), &format!("/{database}?"), 1);
-        format!("postgresql://p1:{password}@localhost{own}")
-    };
-    assert_eq!(psql(&as_p1("right", "p1"), "select 1").unwrap(), "1");
-    assert!(psql(&as_p1("wrong", "p1"), "select 1").unwrap_err().contains("password authentication failed"));
-    for other in [CONTROL, "postgres", "template1"] {
-        assert!(psql(&as_p1("right", other), "select 1").is_err(), "{other} is closed to a project's role");
-    }
-
-    let first = first_process(&folder.0);
-    let again = EmbeddedPostgres::start(&folder.0).await.unwrap();
-    assert_eq!(first_process(&folder.0), first, "a running server is adopted");
-    let attached = EmbeddedPostgres::attach(&folder.0).unwrap();
-    assert_eq!(attached.url().expose_secret(), &url);
-
-    let stop = CancellationToken::new();
-    let keeping = tokio::spawn(again.clone().keep_running(stop.clone()));
-    assert!(Command::new("kill").args(["-9", &first]).status().unwrap().success());
-    let start = Instant::now();
-    while psql(&url, "select n from kept").ok().as_deref() != Some("42") {
-        assert!(start.elapsed() < Duration::from_secs(30), "it comes back with what was committed");
+    // SIGKILL, and a lock file that names another process now.
+    let process = rustix::process::Pid::from_raw(before).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    while Path::new(&format!("/proc/{before}/cwd")).read_link().is_ok() {
         tokio::task::yield_now().await;
     }
-    stop.cancel();
-    keeping.await.unwrap();
+    let stale = std::fs::read_to_string(data.path().join("postgres/data/postmaster.pid")).unwrap();
+    let stale = stale.replacen(&before.to_string(), &std::process::id().to_string(), 1);
+    std::fs::write(data.path().join("postgres/data/postmaster.pid"), stale).unwrap();
+    // The old server's own processes notice within moments, and hold its memory until then.
+    let third = start(data.path()).await.unwrap();
+    assert!(!third.adopted());
+    let mut control = PgConnection::connect(third.control_url().expose_secret()).await.unwrap();
+    let kept: i32 = sqlx::query("SELECT n FROM kept").fetch_one(&mut control).await.unwrap().get(0);
+    assert_eq!(kept, 42, "what was committed survives");
 
-    attached.stop().await.unwrap();
-    assert!(!server.is_running());
-    let third = EmbeddedPostgres::start(&folder.0).await.unwrap();
-    assert_eq!(psql(&url, "select n from kept").unwrap(), "42");
-    third.stop().await.unwrap();
+    assert!(EmbeddedPostgres::stop_at(data.path()).await.unwrap());
+    assert!(!EmbeddedPostgres::stop_at(data.path()).await.unwrap(), "a second stop is none");
 }
 
-#[tokio::test]
-async fn another_major_version_is_told() {
-    let folder = Folder::new("postgres-old");
-    fs::create_dir_all(folder.0.join("postgres/data")).unwrap();
-    fs::write(folder.0.join("postgres/data/PG_VERSION"), "9\n").unwrap();
-    let error = format!("{:#}", EmbeddedPostgres::start(&folder.0).await.unwrap_err());
-    assert!(error.contains("version 9") && error.contains("Install PostgreSQL 9"), "{error}");
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_enters_its_own_database_with_its_password_and_nothing_else() {
+    let (_folder, data) = folder();
+    let Some(server) = start(data.path()).await else { return };
+    let mut admin = admin(&server).await;
+    for name in ["one", "two"] {
+        for make in [
+            format!("CREATE ROLE {name} LOGIN PASSWORD 'secret'"),
+            format!("CREATE DATABASE {name} OWNER {name} TEMPLATE template0"),
+            format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC"),
+        ] {
+            sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut admin).await.unwrap();
+        }
+    }
+    let socket = match server.endpoint() {
+        DatabaseEndpoint::Unix(socket) => socket,
+        tcp @ DatabaseEndpoint::Tcp(..) => panic!("{tcp:?}"),
+    };
+    let host = socket.parent().unwrap().to_string_lossy().into_owned();
+    let enter = async |role: &str, password: &str, database: &str| {
+        PgConnection::connect(&format!("postgresql://{role}:{password}@localhost/{database}?host={host}")).await
+    };
+    enter("one", "secret", "one").await.unwrap();
+    for (role, password, database) in
+        [("one", "wrong", "one"), ("one", "", "one"), ("one", "secret", "two"), ("one", "secret", "postgres"), ("one", "secret", "fullstack_agent")]
+    {
+        assert!(enter(role, password, database).await.is_err(), "{role} with {password:?} to {database}");
+    }
+    let listening: String = sqlx::query("SHOW listen_addresses").fetch_one(&mut admin).await.unwrap().get(0);
+    assert_eq!(listening, "", "it listens on no port");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_data_folder_gets_a_short_socket() {
+    let (folder, data) = folder();
+    drop(data);
+    let deep = folder.path().join("d".repeat(100));
+    let data = DataFolder::open(&deep).unwrap();
+    let Some(server) = start(data.path()).await else { return };
+    admin(&server).await;
+    let again = start(data.path()).await.unwrap();
+    assert!(again.adopted());
+    let DatabaseEndpoint::Unix(socket) = server.endpoint() else { panic!("a socket") };
+    server.stop().await.unwrap();
+    std::fs::remove_dir_all(socket.parent().unwrap()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_of_another_version_is_refused_and_left_alone() {
+    let (_folder, data) = folder();
+    let Some(server) = start(data.path()).await else { return };
+    server.stop().await.unwrap();
+    let version = data.path().join("postgres/data/PG_VERSION");
+    std::fs::write(&version, "9\n").unwrap();
+    let error = EmbeddedPostgres::start(data.path()).await.unwrap_err();
+    assert!(matches!(&error, PostgresError::OtherVersion { there, .. } if there == "9"), "{error:?}");
+    assert!(error.to_string().contains("PostgreSQL 9"), "{error}");
+    assert_eq!(std::fs::read_to_string(&version).unwrap(), "9\n");
 }

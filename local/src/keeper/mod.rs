@@ -28,6 +28,11 @@ mod start;
 
 pub(crate) use limits::Cgroup;
 
+/// The last 4 KiB of a log.
+pub(crate) fn tail(path: &Path) -> String {
+    start::log_since(path, 0)
+}
+
 use anyhow::{Context as _, Result, bail};
 use protocol::Config;
 use rustix::fs::FlockOperation;
