@@ -21,6 +21,8 @@ pub struct LocalSettings {
     pub egress: Vec<EgressRule>,
     /// Whether the operator gave credentials for Claude Code, for the hint in a new sandbox.
     pub claude_credentials: bool,
+    /// Give sandboxes a network device where one can be had. Without, they get an HTTP proxy.
+    pub network_device: bool,
     /// `--insecure-no-isolation`: go on without namespaces where the machine refuses them.
     pub insecure_no_isolation: bool,
     /// What starts a keeper: a program and its first arguments, after which [`crate::keeper::run`]
@@ -41,6 +43,7 @@ impl LocalSettings {
             claude_dir: None,
             egress: Vec::new(),
             claude_credentials: false,
+            network_device: true,
             insecure_no_isolation: false,
             keeper_command: vec![own.into_os_string(), "keeper".into()],
         }

@@ -110,6 +110,8 @@ pub fn arguments(config: &Config, env: &[(String, String)], fds: &Descriptors) -
         args.with("--perms", *mode).three("--file", fd, path);
     }
     args.with("--proc", "/proc").with("--dev", "/dev");
+    // What of it belongs to the sandbox's own namespaces could be written. Nothing in there needs to.
+    args.three("--ro-bind", "/proc/sys", "/proc/sys");
     for folder in ["/tmp", "/var/tmp"] {
         // In memory, and so counted against the sandbox's.
         args.with("--perms", "1777").with("--size", config.resources.limit_memory_bytes).with("--tmpfs", folder);

@@ -53,6 +53,8 @@ pub struct Config {
     pub claude_credentials: bool,
     /// Ways out beside the public internet.
     pub egress: Vec<EgressRule>,
+    /// A network device where one can be had, or a proxy in any case.
+    pub network_device: bool,
     /// With namespaces, or the operator went without them.
     pub isolated: bool,
     /// What starts a keeper, for its helper.

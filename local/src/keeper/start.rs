@@ -68,7 +68,7 @@ pub fn start(config: &Config, agent: &UnixListener) -> Result<Started, Cause> {
         return unisolated(config, agent).map_err(|error| causes::agent_missing(&format!("{error:#}")));
     }
     let mut ways = vec![WayOut::Proxy, WayOut::None];
-    if File::options().read(true).write(true).open("/dev/net/tun").is_ok() {
+    if config.network_device && File::options().read(true).write(true).open("/dev/net/tun").is_ok() {
         ways.insert(0, WayOut::Device);
     }
     let mut failure = None;

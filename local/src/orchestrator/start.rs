@@ -92,6 +92,7 @@ fn config(settings: &LocalSettings, programs: &Programs, spec: &SandboxSpec, fol
         claude: programs.claude.clone(),
         claude_credentials: settings.claude_credentials,
         egress: settings.egress.clone(),
+        network_device: settings.network_device,
         isolated: !settings.insecure_no_isolation,
         keeper_command: settings.keeper_command.iter().map(Into::into).collect(),
     }

@@ -224,3 +224,23 @@ fn split(answer: &[u8]) -> (String, Vec<u8>) {
     }
     (head, body)
 }
+
+/// The first process of a sandbox, as the machine numbers it.
+pub fn init_pid(world: &World, spec: &SandboxSpec) -> i32 {
+    ask(world, spec)["initPid"].as_i64().unwrap() as i32
+}
+
+/// The keeper's process.
+pub fn keeper_pid(world: &World, spec: &SandboxSpec) -> i32 {
+    ask(world, spec)["keeperPid"].as_i64().unwrap() as i32
+}
+
+/// What the keeper says when it is asked.
+pub fn ask(world: &World, spec: &SandboxSpec) -> serde_json::Value {
+    use std::io::{BufRead as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(world.sandbox_folder(spec).join("keeper.sock")).unwrap();
+    stream.write_all(b"{\"ask\":\"status\"}\n").unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(stream).read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
