@@ -116,10 +116,14 @@ impl Drop for Server {
     }
 }
 
-/// The folder of `initdb`: on the PATH, or where the packages of Debian and Homebrew put it.
+/// The folder of `initdb` and the other programs that are needed: on the PATH (there it may be a link
+/// into it), or where the packages of Debian and Homebrew put it.
 pub fn programs() -> Option<PathBuf> {
-    let has = |dir: &Path| dir.join("initdb").is_file() && dir.join("postgres").is_file();
-    let on_path = shell::find("initdb").and_then(|path| path.parent().map(Path::to_owned)).filter(|dir| has(dir));
+    let has = |dir: &Path| ["initdb", "postgres", "pg_isready", "psql"].iter().all(|name| dir.join(name).is_file());
+    let on_path = shell::find("initdb")
+        .and_then(|path| fs::canonicalize(path).ok())
+        .and_then(|path| path.parent().map(Path::to_owned))
+        .filter(|dir| has(dir));
     let asked = || {
         let out = Command::new("pg_config").arg("--bindir").stderr(Stdio::null()).output().ok()?;
         Some(PathBuf::from(String::from_utf8_lossy(&out.stdout).trim())).filter(|dir| has(dir))

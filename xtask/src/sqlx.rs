@@ -4,7 +4,6 @@
 //! `DATABASE_URL` a database to ask; so there is no need of sqlx-cli.
 
 use crate::{
-    build::NATIVE,
     postgres::Server,
     setup,
     shell::{self, cargo, say},
@@ -64,9 +63,10 @@ fn describe() -> Result<BTreeMap<String, String>> {
     fs::create_dir_all(&out)?;
     // Macros write only when they run: the crates must look changed.
     let _changed = Touched::crates(&CRATES_WITH_QUERIES)?;
-    // As clippy does it, so that the dependencies are checked once for both.
-    let mut args = vec!["check", "--quiet", "--all-targets"];
-    args.extend(NATIVE);
+    // In clippy's profile, so that most dependencies are checked once for both; and no other crates,
+    // which may be waiting for just these descriptions.
+    let mut args = vec!["check", "--quiet", "--release", "--all-targets"];
+    args.extend(CRATES_WITH_QUERIES.iter().flat_map(|name| ["-p", name]));
     cargo(&args)
         .env("DATABASE_URL", server.url())
         .env("SQLX_OFFLINE", "false")
