@@ -30,7 +30,7 @@ impl Built {
 
     /// Tells a program where all of it is, and Claude Code.
     pub fn tell(&self, command: Cmd) -> Cmd {
-        let command = command.env("FSA_BINARY", &self.server).env("FSA_SITE_DIR", &self.site).env("FSA_AGENT_BIN", &self.agent);
+        let command = command.env("FSA_BINARY", &self.server).env("FSA_SITE_DIR", &self.site).env("FSA_AGENT", &self.agent);
         let claude = setup::claude_dir();
         if claude.join("node_modules/@anthropic-ai/claude-code").is_dir() {
             command.env("FSA_CLAUDE_DIR", claude)
