@@ -1,1 +1,20 @@
+//! The control plane: HTTP, sign-in, terminal, previews, REST and the command line.
+//!
+//! ```text
+//!   browser, program ──▶ http ──▶ control ──▶ Store ──▶ (engine) reconcile ──▶ Orchestrator, Database
+//!                         │ ▲
+//!                         │ └─ live ◀── Store::changes, the agents' events
+//!                         ├─ http::terminal, http::exec ──▶ agent ──▶ Orchestrator::connect
+//!                         └─ http::preview ───────────────────────────▶ Orchestrator::connect
+//! ```
+//!
+//! Only [`control`] writes intent. Only [`cli`] knows which orchestrator and which database there are;
+//! everything else sees the traits of the `engine` crate.
 
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod http;
+pub mod live;
+pub mod views;

@@ -1,0 +1,93 @@
+//! Asking the agent of one sandbox: a connection by the orchestrator, the sandbox's token, and what
+//! went wrong in a viewer's words.
+
+use app::error::{ControlError, ErrorKind};
+use engine::{
+    orchestrator::{AgentOrPort, BoxedIo, ConnectError, Orchestrator},
+    store::SandboxRow,
+};
+use model::SandboxId;
+use sandbox_agent::client::ClientError;
+use secrecy::SecretString;
+use std::{sync::Arc, time::Duration};
+
+/// How long a connection to an agent may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The agent of one sandbox.
+#[derive(Clone)]
+pub struct Agent {
+    orchestrator: Arc<dyn Orchestrator>,
+    id: SandboxId,
+    token: SecretString,
+}
+
+impl Agent {
+    /// Of a sandbox's row.
+    #[must_use]
+    pub fn of(orchestrator: Arc<dyn Orchestrator>, row: &SandboxRow) -> Self {
+        Self { orchestrator, id: row.id, token: row.agent_token.clone() }
+    }
+
+    /// What its requests carry.
+    #[must_use]
+    pub fn token(&self) -> &SecretString {
+        &self.token
+    }
+
+    /// A fresh connection: one a request.
+    ///
+    /// # Errors
+    /// The sandbox does not run, or its agent does not answer in time.
+    pub async fn connect(&self) -> Result<BoxedIo, ConnectError> {
+        let silent = || ConnectError::Io(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        tokio::time::timeout(CONNECT, self.orchestrator.connect(self.id, AgentOrPort::Agent)).await.unwrap_or_else(|_| Err(silent()))
+    }
+}
+
+/// A connection that could not be made, in words.
+#[must_use]
+pub fn unreachable(error: &ConnectError) -> ControlError {
+    match error {
+        ConnectError::NotRunning => not_running(),
+        _ => ControlError::new(
+            ErrorKind::Unavailable,
+            "agent-silent",
+            "The sandbox runs, and its agent does not answer.",
+            "Wait a few seconds; if it stays so, restart the sandbox.",
+        ),
+    }
+}
+
+/// The sandbox is not running.
+#[must_use]
+pub fn not_running() -> ControlError {
+    ControlError::new(ErrorKind::Conflict, "not-running", "The sandbox is not running.", "Start it.")
+}
+
+/// What an agent answered, in words. Its own sentences are for people.
+#[must_use]
+pub fn refused(error: &ClientError) -> ControlError {
+    match error {
+        ClientError::Refused { status, body } if status.is_client_error() && *status != http::StatusCode::UNAUTHORIZED => {
+            let kind = match status.as_u16() {
+                404 => ErrorKind::NotFound,
+                409 => ErrorKind::Conflict,
+                413 => ErrorKind::TooLarge,
+                422 => ErrorKind::Invalid,
+                429 => ErrorKind::TooMany,
+                _ => ErrorKind::Malformed,
+            };
+            ControlError::new(kind, &body.code, body.error.clone(), "")
+        }
+        ClientError::Refused { body, .. } if body.code == "disk-full" => {
+            ControlError::new(ErrorKind::Conflict, "disk-full", body.error.clone(), "Delete files that are not needed.")
+        }
+        _ => ControlError::new(
+            ErrorKind::Unavailable,
+            "agent-silent",
+            "The sandbox's agent did not answer to the end.",
+            "Ask again; whether the command ran is not known.",
+        ),
+    }
+}

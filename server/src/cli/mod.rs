@@ -1,0 +1,174 @@
+//! The command line. One file a command; each runs to its end on a runtime of its own.
+
+mod down;
+pub mod serve;
+mod sign_in_link;
+mod token;
+
+use crate::config::{DataArgs, LogFormat, ServeArgs, secret};
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use engine::store::accounts::Accounts;
+use local::postgres::EmbeddedPostgres;
+use model::view::Scope;
+use secrecy::ExposeSecret as _;
+use sqlx::postgres::PgConnectOptions;
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+    str::FromStr as _,
+};
+use tracing_subscriber::EnvFilter;
+
+/// Sandboxes with Claude Code, a terminal, a PostgreSQL and previews, on this machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fullstack-agent",
+    version,
+    args_conflicts_with_subcommands = false,
+    after_help = "Without a command it serves. Every flag is also a variable, as shown. Two variables have no flag, since every user of a machine \
+                  can read its command lines: FSA_DATABASE_URL (another PostgreSQL than the embedded one) and FSA_ENCRYPTION_KEY (the key of \
+                  secrets at rest, else in the data folder)."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until Ctrl-C or SIGTERM. The default
+    Serve(ServeArgs),
+    /// Print a new one-time sign-in link
+    SignInLink,
+    /// Make, list and revoke API tokens
+    #[command(subcommand)]
+    Token(Token),
+    /// End everything of the data folder: sandboxes and PostgreSQL. Volumes, databases and projects stay
+    Down,
+}
+
+/// `token …`
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token, and print it alone. It is shown this once
+    Create(CreateToken),
+    /// List tokens: id, scope, name, expiry, last use
+    List,
+    /// Revoke a token; what it opened ends within a second
+    Revoke {
+        /// As `token list` shows it
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+}
+
+/// `token create`
+#[derive(Debug, Args)]
+pub struct CreateToken {
+    /// What it is for, such as the program that will use it
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// read: look. write: look and change, with terminals and commands
+    #[arg(long, value_name = "SCOPE", value_parser = Scope::from_str)]
+    scope: Scope,
+    /// In how many days it expires [default: never]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: Option<u32>,
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    // Two providers in one process panic at run time: this one, and first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Err(error) = log(&cli.data) {
+        return failed(&error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime") {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let Cli { command, data, serve } = cli;
+    let done = runtime.block_on(async {
+        match command {
+            None => serve::serve(&data, serve).await,
+            Some(Command::Serve(args)) => serve::serve(&data, args).await,
+            Some(Command::SignInLink) => sign_in_link::print(&data).await,
+            Some(Command::Token(Token::Create(new))) => token::create(&data, &new).await,
+            Some(Command::Token(Token::List)) => token::list(&data).await,
+            Some(Command::Token(Token::Revoke { id })) => token::revoke(&data, &id).await,
+            Some(Command::Down) => down::down(&data).await,
+        }
+    });
+    // Blocking threads that still wait for something do not hold up the end.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+/// `keeper`: hidden, called by the orchestrator alone.
+#[must_use]
+pub fn keeper(words: Vec<String>) -> ExitCode {
+    match local::keeper::run(local::keeper::KeeperArgs { words }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "fullstack-agent: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// To standard error: standard output is for what was asked for.
+fn log(data: &DataArgs) -> Result<()> {
+    let filter = EnvFilter::try_new(&data.log).with_context(|| {
+        format!("--log {} is no filter. Write for example `--log info` or `--log info,server=debug`", data.log)
+    })?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match data.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// One line of what was asked for. A reader that left is no error.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}
+
+/// Accounts of a data folder, beside a server that runs there or not.
+async fn accounts(data: &DataArgs) -> Result<Accounts> {
+    let url = match secret("FSA_DATABASE_URL") {
+        Some(url) => url,
+        None => {
+            let postgres = EmbeddedPostgres::attach(&data.data_dir())?;
+            anyhow::ensure!(
+                postgres.is_running(),
+                "PostgreSQL of the data folder {} does not run. Start the server: `fullstack-agent serve`.",
+                data.data_dir().display()
+            );
+            postgres.control_url()
+        }
+    };
+    let options = connect_options(url.expose_secret())?;
+    let pool = engine::store::postgres::pool::pool(options, 2);
+    engine::store::postgres::migrate::migrate(&pool).await?;
+    Ok(Accounts::new(pool))
+}
+
+/// Reads an address of PostgreSQL; what is wrong with it is said without it.
+fn connect_options(url: &str) -> Result<PgConnectOptions> {
+    PgConnectOptions::from_str(url)
+        .map_err(|_| anyhow::anyhow!("FSA_DATABASE_URL is no address of a PostgreSQL. Write for example postgresql://user:password@host:5432/fullstack_agent"))
+}

@@ -1,0 +1,340 @@
+//! `serve`: puts everything together, serves, and takes it apart again.
+//!
+//! ```text
+//!   data folder, PostgreSQL, migrations, keys ─▶ store, accounts ─┐
+//!   bubblewrap, agent, adoption ─▶ LocalOrchestrator ─────────────┼─▶ Reconciler ─▶ Controller, Live ─▶ HTTP
+//!   the same PostgreSQL ─▶ ServerDatabase ────────────────────────┘
+//! ```
+//!
+//! SIGTERM leaves sandboxes and PostgreSQL running, for an upgrade. Ctrl-C ends them, and the next start
+//! resumes them, since what was asked for stays.
+
+use super::{connect_options, say, sign_in_link::note_address};
+use crate::{
+    config::{Config, DataArgs, Listen, ServeArgs},
+    control::{Controller, ControllerParts},
+    http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, security::Origins},
+    live::Live,
+};
+use anyhow::{Context as _, Result, anyhow, bail};
+use axum::serve::ListenerExt as _;
+use engine::{
+    clock::{Clock, SystemClock},
+    database::{Database, server::{Reach, ServerDatabase}},
+    orchestrator::{DatabaseEndpoint, Orchestrator},
+    random::SystemRandom,
+    reconcile::{self, Reconciler},
+    secrets::Vault,
+    store::{
+        Store,
+        accounts::Accounts,
+        postgres::{self, PgStore},
+    },
+};
+use local::{LocalOrchestrator, LocalSettings, datafolder::DataFolder, postgres::EmbeddedPostgres, preflight};
+use model::view::Installation;
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
+use std::{io::ErrorKind, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, signal::unix::SignalKind, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+/// Connections of the control plane to its database. A request holds one for a millisecond.
+const CONNECTIONS: u32 = 16;
+/// How long open requests may take to end.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How often what is over is removed from the tables of accounts.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// How it was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Ctrl-C.
+    Interrupted,
+    /// SIGTERM.
+    Terminated,
+}
+
+/// Serves until a signal.
+///
+/// # Errors
+/// Whatever keeps it from starting, in a sentence that says what to do.
+pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
+    let config = Config::read(data, args)?;
+    let site = Site::read(&config.site_dir).map_err(|why| anyhow!(why))?;
+    // Before anything is made: a port that is taken is the likeliest mistake.
+    let listeners = listen(&config.listen).await?;
+    let signals = signals()?;
+    let folder = DataFolder::open(&config.data_dir)?;
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+
+    let embedded = match &config.database_url {
+        Some(_) => None,
+        None => Some(EmbeddedPostgres::start(folder.path()).await?),
+    };
+    let url = match (&config.database_url, &embedded) {
+        (Some(url), _) => url.clone(),
+        (None, Some(postgres)) => postgres.control_url(),
+        (None, None) => bail!("there is no PostgreSQL"),
+    };
+    let options = connect_options(url.expose_secret())?.disable_statement_logging();
+    let pool = postgres::pool::pool(options.clone(), CONNECTIONS);
+    postgres::migrate::migrate(&pool).await?;
+    let vault = Arc::new(match &config.encryption_key {
+        Some(keys) => Vault::from_text(keys, "FSA_ENCRYPTION_KEY")?,
+        None => Vault::from_file(&folder.path().join("encryption.key"))?,
+    });
+    let installation = postgres::installation::open(&pool, &vault, SystemClock.now()).await?;
+    let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
+    let accounts = Accounts::new(pool.clone());
+    if let Some(postgres) = embedded.clone() {
+        tasks.spawn(postgres.keep_running(stop.clone()));
+    }
+
+    let local = LocalSettings {
+        uid_range: config.args.uid_range.clone().unwrap_or(local::settings::DEFAULT_UID_RANGE),
+        claude_dir: claude_dir(&config),
+        egress: config.egress.clone(),
+        claude_credentials: config.operator_env.contains_key("ANTHROPIC_API_KEY") || config.operator_env.contains_key("ANTHROPIC_AUTH_TOKEN"),
+        insecure_no_isolation: config.args.insecure_no_isolation,
+        ..LocalSettings::new(folder.path().to_owned(), installation, config.agent.clone())
+    };
+    let findings = preflight::look(&local);
+    if let Some(cause) = &findings.blocking {
+        warn!("no sandbox will start: {} {}", cause.message, cause.next_steps.join(" "));
+    }
+    for notice in &findings.notices {
+        warn!("{notice}");
+    }
+    let shown = installation_view(&config, &local, &findings, data);
+    let database: Arc<dyn Database> = Arc::new(ServerDatabase::new(administrator(&options, embedded.as_ref())?, installation, reach(&options, embedded.as_ref())));
+    let orchestrator = Arc::new(LocalOrchestrator::new(local).await?);
+
+    let settings = reconcile::Settings {
+        limits: config.limits,
+        operator_env: config.operator_env.iter().map(|(key, value)| (key.clone(), SecretString::from(value.as_str()))).collect(),
+        ..reconcile::Settings::new(installation)
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let world: Arc<dyn Orchestrator> = orchestrator.clone();
+    let reconciler = Reconciler::new(
+        store.clone(),
+        world.clone(),
+        database.clone(),
+        clock.clone(),
+        Arc::new(SystemRandom),
+        settings.clone(),
+    );
+    let plane = assemble(Parts {
+        store,
+        accounts: accounts.clone(),
+        orchestrator: world,
+        database,
+        reconciler: reconciler.clone(),
+        settings,
+        installation: shown,
+        config: &config,
+        site,
+        stop: stop.clone(),
+    });
+    let router = http::router(&plane);
+    // Streams and terminals end at once; reconciling ends after them.
+    let reconciling = CancellationToken::new();
+    let loops = tokio::spawn(reconciler.run(reconciling.clone()));
+    tasks.spawn(plane.live.clone().run());
+    tasks.spawn(plane.watch.clone().run(stop.clone()));
+    tasks.spawn(sweep(accounts.clone(), stop.clone()));
+
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        let service = router.clone().into_make_service_with_connect_info::<SocketAddr>();
+        let listener = listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                warn!("failed to set TCP_NODELAY: {error}");
+            }
+        });
+        serving.spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+    }
+
+    let owner = accounts.ensure_owner(SystemClock.now()).await?;
+    let code = accounts.make_sign_in_code(owner.id, SystemClock.now()).await?;
+    note_address(folder.path(), &config.addresses.public)?;
+    info!(address = %config.addresses.public, version = env!("CARGO_PKG_VERSION"), "serving");
+    say(&format!("Sign in: {}/sign-in#{}", config.addresses.public, code.expose_secret()));
+
+    let ended = signals.wait().await;
+    info!("ending");
+    stop.cancel();
+    if tokio::time::timeout(FAREWELL, async { while serving.join_next().await.is_some() {} }).await.is_err() {
+        info!("some requests did not end in time and are cut off");
+    }
+    reconciling.cancel();
+    let _ = tokio::time::timeout(FAREWELL, loops).await;
+    let _ = tokio::time::timeout(FAREWELL, async { while tasks.join_next().await.is_some() {} }).await;
+    if ended == Ended::Interrupted && !config.args.keep_running {
+        orchestrator.shut_down().await;
+        if let Some(postgres) = embedded {
+            pool.close().await;
+            if let Err(error) = postgres.stop().await {
+                error!("PostgreSQL did not end: {error:#}");
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Parts<'a> {
+    store: Arc<dyn Store>,
+    accounts: Accounts,
+    orchestrator: Arc<dyn Orchestrator>,
+    database: Arc<dyn Database>,
+    reconciler: Arc<Reconciler>,
+    settings: reconcile::Settings,
+    installation: Installation,
+    config: &'a Config,
+    site: Site,
+    stop: CancellationToken,
+}
+
+fn assemble(parts: Parts<'_>) -> Plane {
+    let Parts { store, accounts, orchestrator, database, reconciler, settings, installation, config, site, stop } = parts;
+    let addresses = config.addresses.clone();
+    let watch = CredentialWatch::new(accounts.clone());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), stop.clone());
+    let sign_in_command = installation.sign_in_command.clone();
+    let controller = Arc::new(Controller::new(ControllerParts {
+        store: store.clone(),
+        accounts: accounts.clone(),
+        database,
+        reconciler,
+        live: live.clone(),
+        clock,
+        random: Arc::new(SystemRandom),
+        settings,
+        installation,
+        addresses: addresses.clone(),
+        watch: watch.clone(),
+        projects_per_user: config.args.projects_per_user,
+    }));
+    let origins = Origins::new(&addresses, config.args.trusted_proxies.clone());
+    Plane::new(PlaneParts { store, accounts, orchestrator, controller, live, watch, addresses, origins, site, sign_in_command, stop })
+}
+
+fn installation_view(config: &Config, local: &LocalSettings, findings: &preflight::Findings, data: &DataArgs) -> Installation {
+    let mut notices = findings.notices.clone();
+    notices.extend(findings.blocking.as_ref().map(|cause| format!("{} {}", cause.message, cause.next_steps.join(" "))));
+    let mut sign_in_command = "fullstack-agent sign-in-link".to_owned();
+    if let Some(folder) = &data.data_dir {
+        sign_in_command.push_str(&format!(" --data-dir {}", folder.display()));
+    }
+    Installation {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        orchestrator: "local".to_owned(),
+        notices,
+        claude: local.claude_dir.is_some(),
+        claude_credentials: local.claude_credentials,
+        credentials_file: config.credentials_file.display().to_string(),
+        sign_in_command,
+    }
+}
+
+/// Where Claude Code is, if it is there.
+fn claude_dir(config: &Config) -> Option<PathBuf> {
+    let has = |folder: &PathBuf| folder.join("node_modules/@anthropic-ai/claude-code").is_dir();
+    if let Some(given) = &config.args.claude_dir {
+        if !has(given) {
+            warn!("--claude-dir {}: node_modules/@anthropic-ai/claude-code is not in it, so sandboxes have no Claude Code", given.display());
+        }
+        return Some(given.clone()).filter(has);
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let usual = [PathBuf::from("/var/cache/fullstack-agent/claude"), home.join(".cache/fullstack-agent/claude"), config.data_dir.join("claude")];
+    usual.into_iter().find(has)
+}
+
+/// Who makes and removes the databases of projects.
+fn administrator(options: &PgConnectOptions, embedded: Option<&EmbeddedPostgres>) -> Result<PgConnectOptions> {
+    match embedded {
+        Some(postgres) => Ok(connect_options(postgres.admin_url().expose_secret())?.disable_statement_logging()),
+        None => Ok(options.clone()),
+    }
+}
+
+/// On one machine a sandbox reaches its database at its own 127.0.0.1:5432, whatever lies behind.
+fn reach(options: &PgConnectOptions, embedded: Option<&EmbeddedPostgres>) -> Reach {
+    let endpoint = match (embedded, options.get_socket()) {
+        (Some(postgres), _) => postgres.endpoint(),
+        (None, Some(folder)) => DatabaseEndpoint::Unix(folder.join(format!(".s.PGSQL.{}", options.get_port()))),
+        (None, None) => DatabaseEndpoint::Tcp(options.get_host().to_owned(), options.get_port()),
+    };
+    Reach { host: "127.0.0.1".to_owned(), port: 5432, endpoint: Some(endpoint) }
+}
+
+async fn listen(places: &[Listen]) -> Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for place in places {
+        for address in &place.addresses {
+            match TcpListener::bind(address).await {
+                Ok(listener) => listeners.push(listener),
+                // A machine without IPv6 has one loopback.
+                Err(error) if error.kind() == ErrorKind::AddrNotAvailable && place.addresses.len() > 1 => {}
+                Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
+                    "Port {port} is taken on {ip}: another program, or another FullStack Agent, listens there. Stop it, or choose another \
+                     port: `--listen localhost:{other}`.",
+                    port = address.port(),
+                    ip = address.ip(),
+                    other = address.port().wrapping_add(1).max(1024),
+                ),
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!(
+                    "This user may not listen on port {}. Choose one from 1024 on: `--listen localhost:4000`.",
+                    address.port()
+                ),
+                Err(error) => bail!("Cannot listen on {} (--listen {}): {error}. Choose another address: `--listen localhost:4000`.", address, place.text),
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+fn signals() -> Result<Signals> {
+    let on = |kind| tokio::signal::unix::signal(kind).context("listen for signals");
+    Ok(Signals { interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())? })
+}
+
+impl Signals {
+    async fn wait(mut self) -> Ended {
+        let ended = tokio::select! {
+            _ = self.interrupt.recv() => Ended::Interrupted,
+            _ = self.terminate.recv() => Ended::Terminated,
+        };
+        // A second one ends it at once.
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            std::process::exit(130);
+        });
+        ended
+    }
+}
+
+async fn sweep(accounts: Accounts, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+        if let Err(error) = accounts.sweep(SystemClock.now()).await {
+            warn!("failed to sweep the accounts: {error:#}");
+        }
+    }
+}

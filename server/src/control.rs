@@ -1,0 +1,470 @@
+//! [`Control`]: authorises, validates, writes intent, nudges. Nothing else writes intent; REST handlers
+//! and server functions both call this.
+//!
+//! Authorising is in the query: a row that is not the viewer's is not found. What only looks needs a
+//! viewer; what changes needs [`Scope::Write`] as well.
+
+use crate::{
+    http::{
+        auth::{visit, watch::CredentialWatch},
+        errors,
+        limits::Limit,
+    },
+    live::Live,
+    views::{self, Addresses},
+};
+use app::{
+    control::Control,
+    error::{ControlError, ErrorKind},
+};
+use engine::{
+    clock::Clock,
+    database::Database,
+    random::Random,
+    reconcile::{self, Reconciler},
+    store::{Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, StoreError, accounts::Accounts, intent},
+};
+use jiff::{SignedDuration, Timestamp};
+use model::{
+    Desired, DisplayName, Phase, ProjectId, ResourceName, SandboxId, Slug, Stage, TokenId, UserId,
+    env::{self, EnvKey},
+    port::{PortError, PreviewPort},
+    view::{
+        DatabaseView, EnvChange, EnvSource, EnvVariable, EnvView, Installation, NewProject, NewToken, PreviewCode, ProjectPatch,
+        ProjectView, Scope, TokenView, Viewer,
+    },
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tracing::{error, info};
+use uuid::Uuid;
+
+/// Everything that [`Controller`] stands on.
+pub struct ControllerParts {
+    /// Rows.
+    pub store: Arc<dyn Store>,
+    /// Who there is.
+    pub accounts: Accounts,
+    /// For names and credentials of projects' databases.
+    pub database: Arc<dyn Database>,
+    /// What is nudged.
+    pub reconciler: Arc<Reconciler>,
+    /// What agents said.
+    pub live: Arc<Live>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Names, passwords and tokens.
+    pub random: Arc<dyn Random>,
+    /// What the reconciler was told.
+    pub settings: reconcile::Settings,
+    /// What pages show of the installation.
+    pub installation: Installation,
+    /// Where browsers reach things.
+    pub addresses: Addresses,
+    /// What ends streams whose token was revoked.
+    pub watch: Arc<CredentialWatch>,
+    /// How many projects a user may have.
+    pub projects_per_user: usize,
+}
+
+/// The server's side of the door.
+pub struct Controller {
+    parts: ControllerParts,
+    creations: Limit<UserId>,
+}
+
+impl Controller {
+    /// A controller.
+    #[must_use]
+    pub fn new(parts: ControllerParts) -> Self {
+        // A hundred at once is more than a person makes in a day; five a second is as fast as one
+        // machine starts them.
+        Self { parts, creations: Limit::new(100, Duration::from_millis(200)) }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    fn view(&self, row: &ProjectAndSandbox) -> ProjectView {
+        views::project(row, &self.parts.live.facts(row.sandbox.id), &self.parts.addresses, self.now())
+    }
+
+    /// The rows of one of the viewer's projects.
+    ///
+    /// # Errors
+    /// `404 Not Found`, `503 Service Unavailable`.
+    pub async fn row(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectAndSandbox, ControlError> {
+        let row = self.parts.store.project(viewer.user, id).await.map_err(store_error)?;
+        row.ok_or_else(ControlError::not_found)
+    }
+
+    async fn ask(&self, viewer: &Viewer, id: ProjectId, ask: Ask, key: Option<String>) -> Result<ProjectView, ControlError> {
+        may_change(viewer)?;
+        let what = format!("{ask:?}");
+        let what = what.split('(').next().unwrap_or_default().to_lowercase();
+        let asked = self.parts.store.ask(viewer.user, id, ask, key, self.now()).await.map_err(store_error)?;
+        match asked.ok_or_else(ControlError::not_found)? {
+            Asked::Changed(row) => {
+                info!(project.id = %id, sandbox.name = %row.sandbox.name, generation = row.sandbox.generation, "asked to {what}");
+                self.parts.reconciler.nudge(row.sandbox.id);
+                Ok(self.view(&row))
+            }
+            Asked::Same(row) => match (what.as_str(), self.view(&row)) {
+                // Repeated while it goes on, it is the same ask; afterwards there is nothing to do.
+                ("stop", view) if view.sandbox.phase == Phase::Stopped => Err(conflict(ALREADY_STOPPED)),
+                ("terminate", view) if view.sandbox.phase == Phase::Terminated => Err(conflict(intent::ALREADY_TERMINATED)),
+                (_, view) => Ok(view),
+            },
+            Asked::Refused(why) => Err(conflict(why)),
+        }
+    }
+
+    /// Six random bytes, for names.
+    fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.parts.random.fill(&mut bytes);
+        bytes
+    }
+
+    fn text(&self, length: usize) -> String {
+        let mut bytes = vec![0; length];
+        self.parts.random.fill(&mut bytes);
+        let letter = |byte: u8| char::from(ResourceName::ALPHABET[usize::from(byte) % ResourceName::ALPHABET.len()]);
+        bytes.into_iter().map(letter).collect()
+    }
+
+    /// Names that say whose it is, and a password of 190 bits. The slug that the store will choose may
+    /// end otherwise; it is only a name.
+    fn new_database(&self, name: &DisplayName) -> DatabaseRow {
+        let slug = Slug::derive(name, 0).as_str().replace('-', "_");
+        let letter = if slug.starts_with(|c: char| c.is_ascii_lowercase()) { "" } else { "p_" };
+        let database = format!("{letter}{slug}_{}", self.text(8));
+        DatabaseRow { role: database.clone(), database, password: SecretString::from(self.text(37)) }
+    }
+
+    fn env_variables(&self, row: &ProjectAndSandbox, project: &intent::Env) -> Vec<EnvVariable> {
+        let running = row.sandbox.desired == Desired::Running;
+        let same_revision = row.sandbox.env_revision == row.project.env_revision;
+        let frozen = &row.sandbox.env;
+        let mut variables: BTreeMap<String, EnvVariable> = BTreeMap::new();
+        let mut put = |key: &str, source, bytes, updated_at, pending| {
+            variables.insert(key.to_owned(), EnvVariable { key: key.to_owned(), source, bytes, updated_at, pending });
+        };
+        for (key, value) in &self.parts.settings.operator_env {
+            put(key, EnvSource::Operator, value.expose_secret().len(), None, false);
+        }
+        for (key, (value, at)) in project {
+            let differs = frozen.get(key).is_none_or(|frozen| frozen.expose_secret() != value.expose_secret());
+            put(key.as_str(), EnvSource::Project, value.expose_secret().len(), Some(*at), running && differs && !same_revision);
+        }
+        // With the project's own variables unchanged since, what differs came with a request.
+        for (key, value) in frozen.iter().filter(|_| running && same_revision) {
+            if project.get(key).is_none_or(|(own, _)| own.expose_secret() != value.expose_secret()) {
+                put(key.as_str(), EnvSource::Request, value.expose_secret().len(), None, false);
+            }
+        }
+        put("NODE_ENV", EnvSource::System, "development".len(), None, false);
+        if let Some(spec) = reconcile::spec::database(row, &self.parts.settings) {
+            for (key, value) in self.parts.database.credentials(&spec).variables() {
+                put(&key, EnvSource::System, value.len(), None, false);
+            }
+        }
+        variables.into_values().collect()
+    }
+
+    fn env_view(&self, row: &ProjectAndSandbox, env: &intent::Env) -> EnvView {
+        let applied_revision = row
+            .sandbox
+            .observed
+            .instance
+            .as_ref()
+            .filter(|_| row.sandbox.desired == Desired::Running)
+            .map(|instance| instance.env_revision);
+        EnvView { variables: self.env_variables(row, env), revision: row.project.env_revision, applied_revision }
+    }
+}
+
+#[async_trait::async_trait]
+impl Control for Controller {
+    fn installation(&self) -> Installation {
+        self.parts.installation.clone()
+    }
+
+    async fn projects(&self, viewer: &Viewer) -> Result<Vec<ProjectView>, ControlError> {
+        let rows = self.parts.store.projects(viewer.user).await.map_err(store_error)?;
+        Ok(rows.iter().map(|row| self.view(row)).collect())
+    }
+
+    async fn project(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError> {
+        Ok(self.view(&self.row(viewer, id).await?))
+    }
+
+    async fn create_project(&self, viewer: &Viewer, new: NewProject, key: Option<String>) -> Result<ProjectView, ControlError> {
+        may_change(viewer)?;
+        let name = display_name(&new.name)?;
+        let env = checked_env(&new.env, "env")?;
+        let existing = self.parts.store.projects(viewer.user).await.map_err(store_error)?.len();
+        if existing >= self.parts.projects_per_user {
+            let most = self.parts.projects_per_user;
+            let message = format!("You have {existing} projects, and at most {most} are allowed.");
+            return Err(ControlError::new(ErrorKind::Conflict, "too-many-projects", message, "Delete one that is not needed."));
+        }
+        if let Err(wait) = self.creations.take(viewer.user) {
+            let next = format!("Wait {} s.", wait.as_secs() + 1);
+            return Err(ControlError::new(ErrorKind::TooMany, "too-many", "Too many projects were made in a short time.", &next));
+        }
+        let row = NewProjectRow {
+            id: ProjectId(Uuid::now_v7()),
+            owner: viewer.user,
+            database: new.database.then(|| self.new_database(&name)),
+            name,
+            preset: new.preset,
+            env: env.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect(),
+            sandbox: SandboxId(Uuid::now_v7()),
+            random: self.bytes(),
+            agent_token: SecretString::from(hex::encode(self.bytes::<32>())),
+            key,
+            now: self.now(),
+        };
+        let (row, new) = self.parts.store.create(row).await.map_err(store_error)?;
+        if new {
+            info!(project.id = %row.project.id, sandbox.name = %row.sandbox.name, "a project was made");
+            self.parts.reconciler.nudge(row.sandbox.id);
+        }
+        Ok(self.view(&row))
+    }
+
+    async fn update_project(&self, viewer: &Viewer, id: ProjectId, patch: ProjectPatch) -> Result<ProjectView, ControlError> {
+        may_change(viewer)?;
+        let name = patch.name.as_deref().map(display_name).transpose()?;
+        let row = self.parts.store.update(viewer.user, id, name, patch.preset, self.now()).await.map_err(store_error)?;
+        Ok(self.view(&row.ok_or_else(ControlError::not_found)?))
+    }
+
+    async fn delete_project(&self, viewer: &Viewer, id: ProjectId, typed_name: Option<String>) -> Result<(), ControlError> {
+        may_change(viewer)?;
+        if let Some(typed) = typed_name {
+            let row = self.row(viewer, id).await?;
+            if typed.trim() != row.project.name.as_str() {
+                let message = "What was typed is not the project's name. Nothing was deleted.";
+                let next = format!("Type “{}”.", row.project.name);
+                return Err(ControlError::new(ErrorKind::Invalid, "name-differs", message, &next).at("name"));
+            }
+        }
+        let row = self.parts.store.delete(viewer.user, id, self.now()).await.map_err(store_error)?;
+        let row = row.ok_or_else(ControlError::not_found)?;
+        info!(project.id = %id, sandbox.name = %row.sandbox.name, "asked to delete the project");
+        self.parts.reconciler.nudge(row.sandbox.id);
+        Ok(())
+    }
+
+    async fn start(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError> {
+        self.ask(viewer, id, Ask::Start, None).await
+    }
+
+    async fn stop(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError> {
+        self.ask(viewer, id, Ask::Stop, None).await
+    }
+
+    async fn restart(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError> {
+        self.ask(viewer, id, Ask::Restart(BTreeMap::new()), None).await
+    }
+
+    async fn create_or_restart(
+        &self,
+        viewer: &Viewer,
+        id: ProjectId,
+        env_vars: BTreeMap<String, String>,
+        key: Option<String>,
+    ) -> Result<ProjectView, ControlError> {
+        may_change(viewer)?;
+        let request = checked_env(&env_vars, "envVars")?;
+        if !request.is_empty() {
+            // The limit is of the whole, as the sandbox would get it.
+            let own = self.parts.store.env(viewer.user, id).await.map_err(store_error)?.ok_or_else(ControlError::not_found)?;
+            let mut whole: BTreeMap<String, String> =
+                own.iter().map(|(key, (value, _))| (key.to_string(), value.expose_secret().to_owned())).collect();
+            whole.extend(env_vars);
+            checked_env(&whole, "envVars")?;
+        }
+        self.ask(viewer, id, Ask::Restart(request), key).await
+    }
+
+    async fn terminate(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError> {
+        self.ask(viewer, id, Ask::Terminate, None).await
+    }
+
+    async fn env(&self, viewer: &Viewer, id: ProjectId) -> Result<EnvView, ControlError> {
+        let row = self.row(viewer, id).await?;
+        let env = self.parts.store.env(viewer.user, id).await.map_err(store_error)?;
+        Ok(self.env_view(&row, &env.ok_or_else(ControlError::not_found)?))
+    }
+
+    async fn change_env(&self, viewer: &Viewer, id: ProjectId, change: EnvChange) -> Result<EnvView, ControlError> {
+        may_change(viewer)?;
+        let set = checked_env(&change.set, "set")?;
+        let twice: BTreeSet<&str> = change.remove.iter().map(String::as_str).filter(|key| change.set.contains_key(*key)).collect();
+        if let Some(key) = twice.first() {
+            let message = format!("`{key}` is to be both set and removed.");
+            return Err(ControlError::new(ErrorKind::Invalid, "set-and-removed", message, "Name it once.").at("remove"));
+        }
+        let set = set.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
+        let changed = self.parts.store.change_env(viewer.user, id, set, change.remove, self.now()).await.map_err(store_error)?;
+        let row = changed.ok_or_else(ControlError::not_found)?.map_err(|error| env_error(&error, "set"))?;
+        let env = self.parts.store.env(viewer.user, id).await.map_err(store_error)?;
+        Ok(self.env_view(&row, &env.ok_or_else(ControlError::not_found)?))
+    }
+
+    async fn database(&self, viewer: &Viewer, id: ProjectId) -> Result<Option<DatabaseView>, ControlError> {
+        let row = self.row(viewer, id).await?;
+        let Some(spec) = reconcile::spec::database(&row, &self.parts.settings) else { return Ok(None) };
+        let connection = self.parts.database.credentials(&spec);
+        let fact = row.sandbox.observed.stage(Stage::DatabaseCreation);
+        // The password opens the data for writing: one who may only look gets the line without it,
+        // which works inside as well, by the variables there.
+        let psql = match viewer.scope {
+            Scope::Write => format!("psql {}", connection.postgres_url()),
+            Scope::Read => "psql".to_owned(),
+        };
+        Ok(Some(DatabaseView {
+            psql,
+            host: connection.host,
+            port: connection.port,
+            user: connection.user,
+            database: connection.database,
+            ready: fact.ended_at.is_some() && !fact.skipped,
+        }))
+    }
+
+    async fn preview_code(&self, viewer: &Viewer, id: ProjectId, port: u16) -> Result<PreviewCode, ControlError> {
+        may_change(viewer)?;
+        let port: PreviewPort = port.to_string().parse().map_err(|error| port_error(&error))?;
+        let row = self.row(viewer, id).await?;
+        let Some(domain) = &self.parts.addresses.preview else {
+            let message = "This installation has no addresses for previews.";
+            return Err(ControlError::new(ErrorKind::Conflict, "no-preview-domain", message, "Start it with `--preview-domain`."));
+        };
+        let (sandbox, session) = (row.sandbox.id, visit::session());
+        let made = self.parts.accounts.make_preview_code(viewer.user, session, sandbox, port.get(), self.now()).await;
+        let code = made.map_err(store_error)?.ok_or_else(ControlError::signed_out)?;
+        let url = format!("{}/", domain.origin(&format!("{}--{}", port.get(), row.sandbox.name)));
+        Ok(PreviewCode { action: format!("{url}.fsa/enter"), code: code.expose_secret().to_owned(), url })
+    }
+
+    async fn tokens(&self, viewer: &Viewer) -> Result<Vec<TokenView>, ControlError> {
+        self.parts.accounts.tokens(viewer.user).await.map_err(store_error)
+    }
+
+    async fn create_token(
+        &self,
+        viewer: &Viewer,
+        name: String,
+        scope: Scope,
+        days: Option<u32>,
+    ) -> Result<NewToken, ControlError> {
+        may_change(viewer)?;
+        let name: DisplayName = name.parse().map_err(|_| {
+            let message = "A token needs a name of 1 to 200 characters, such as the program that will use it.";
+            ControlError::new(ErrorKind::Invalid, "bad-token-name", message, "Type one.").at("name")
+        })?;
+        if days.is_some_and(|days| !(1..=3650).contains(&days)) {
+            let message = "A token expires in 1 to 3650 days, or never.";
+            return Err(ControlError::new(ErrorKind::Invalid, "bad-expiry", message, "Give a number in that range.").at("days"));
+        }
+        let now = self.now();
+        let expires = days.and_then(|days| now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
+        self.parts.accounts.make_token(viewer.user, name.as_str(), scope, expires, now).await.map_err(store_error)
+    }
+
+    async fn revoke_token(&self, viewer: &Viewer, id: TokenId) -> Result<(), ControlError> {
+        may_change(viewer)?;
+        if self.parts.accounts.revoke_token(viewer.user, id, self.now()).await.map_err(store_error)? {
+            self.parts.watch.look();
+            return Ok(());
+        }
+        Err(ControlError::new(ErrorKind::NotFound, "not-found", "There is no such token.", "Look at the list of your tokens."))
+    }
+}
+
+/// Why a stop is refused once it is stopped.
+const ALREADY_STOPPED: &str = "already-stopped";
+
+fn may_change(viewer: &Viewer) -> Result<(), ControlError> {
+    if viewer.scope >= Scope::Write { Ok(()) } else { Err(read_only()) }
+}
+
+/// A read token was used to change something.
+#[must_use]
+pub fn read_only() -> ControlError {
+    let message = "This token may look and not change anything: its scope is `read`.";
+    ControlError::new(ErrorKind::Forbidden, "read-only", message, "Use a token of scope `write`.")
+}
+
+/// The store's errors, as asks show them. What is not expected is logged here, once.
+#[must_use]
+pub fn store_error(error: StoreError) -> ControlError {
+    match error {
+        StoreError::Away(_) => errors::unavailable(),
+        StoreError::Broken(error) => {
+            error!("the store refused a query: {error:#}");
+            errors::internal()
+        }
+    }
+}
+
+fn conflict(why: &str) -> ControlError {
+    let (message, next) = match why {
+        intent::BEING_DELETED => ("The project is being deleted.", "Wait until it is gone, and make a new one."),
+        ALREADY_STOPPED => ("The sandbox is stopped already.", "Start it to have it again."),
+        intent::ALREADY_TERMINATED => ("The sandbox is terminated already: nothing of it is left.", "Start it to have it again."),
+        _ => ("The sandbox cannot do that now.", "Look at its phase."),
+    };
+    ControlError::new(ErrorKind::Conflict, why, message, next)
+}
+
+fn display_name(text: &str) -> Result<DisplayName, ControlError> {
+    use model::name::DisplayNameError;
+    text.parse().map_err(|error: DisplayNameError| {
+        let (code, next) = match error {
+            DisplayNameError::Empty => ("name-empty", "Type a name."),
+            DisplayNameError::TooLong(_) => ("name-too-long", "Shorten it."),
+            DisplayNameError::Control(_) => ("name-control-character", "Take that character out."),
+        };
+        ControlError::new(ErrorKind::Invalid, code, error.to_string(), next).at("name")
+    })
+}
+
+fn checked_env(pairs: &BTreeMap<String, String>, field: &str) -> Result<BTreeMap<EnvKey, String>, ControlError> {
+    env::check(pairs).map_err(|error| env_error(&error, field))
+}
+
+fn env_error(error: &env::EnvError, field: &str) -> ControlError {
+    use env::EnvError;
+    let (code, next) = match error {
+        EnvError::Key(_) => ("env-key", "Use letters, digits and `_`."),
+        EnvError::LongKey(_) => ("env-key-too-long", "Choose a shorter name."),
+        EnvError::Reserved(_) => ("env-key-reserved", "Choose another name."),
+        EnvError::Nul(_) => ("env-value-nul", "Take the NUL character out."),
+        EnvError::LongValue { .. } => ("env-value-too-long", "Put it in a file inside the sandbox."),
+        EnvError::LongTotal(_) => ("env-too-large", "Put some of them in files inside the sandbox."),
+    };
+    ControlError::new(ErrorKind::Invalid, code, error.to_string(), next).at(field)
+}
+
+/// A port that has no preview.
+#[must_use]
+pub fn port_error(error: &PortError) -> ControlError {
+    match error {
+        PortError::NotAPort(_) => {
+            ControlError::new(ErrorKind::Malformed, "not-a-port", error.to_string(), "Give a number such as 3000.").at("port")
+        }
+        PortError::Reserved(_) => {
+            ControlError::new(ErrorKind::Forbidden, "port-reserved", error.to_string(), "Choose another port.").at("port")
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Who asks.
+//!
+//! ```text
+//!   cookie fsa_session ─▶ tower-sessions ─▶ axum-login ─┐
+//!                                                       ├─▶ visit::Visit, on every request
+//!   Authorization: Bearer fsa_… ────────────────────────┘
+//! ```
+//!
+//! [`sign_in`] makes and ends sessions; [`watch`] ends streams whose session or token is over.
+
+pub mod session_store;
+pub mod sign_in;
+pub mod visit;
+pub mod watch;
+
+use engine::store::{StoreError, accounts::Accounts};
+use model::UserId;
+
+/// Someone who is signed in, as axum-login keeps them.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    /// Their id.
+    pub id: UserId,
+    /// As pages name them.
+    pub name: String,
+}
+
+impl axum_login::AuthUser for SignedIn {
+    type Id = uuid::Uuid;
+    fn id(&self) -> uuid::Uuid {
+        self.id.0
+    }
+    /// There is no password whose change would end sessions: signing out does, by removing the row.
+    fn session_auth_hash(&self) -> &[u8] {
+        self.id.0.as_bytes()
+    }
+}
+
+/// Reads users for axum-login. Nobody authenticates here: [`sign_in`] takes the code.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    accounts: Accounts,
+}
+
+impl Backend {
+    /// On the tables of accounts.
+    #[must_use]
+    pub fn new(accounts: Accounts) -> Self {
+        Self { accounts }
+    }
+}
+
+impl axum_login::AuthnBackend for Backend {
+    type User = SignedIn;
+    type Credentials = ();
+    type Error = StoreError;
+
+    async fn authenticate(&self, (): ()) -> Result<Option<SignedIn>, StoreError> {
+        Ok(None)
+    }
+
+    async fn get_user(&self, id: &uuid::Uuid) -> Result<Option<SignedIn>, StoreError> {
+        Ok(self.accounts.user(UserId(*id)).await?.map(|user| SignedIn { id: user.id, name: user.name }))
+    }
+}

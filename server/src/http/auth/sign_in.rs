@@ -1,0 +1,140 @@
+//! Signing in by the one-time link, and out.
+
+use super::{Backend, SignedIn};
+use crate::{
+    control::store_error,
+    http::{
+        body::Json,
+        errors::{self, Refusal},
+        limits::too_many,
+        security::ClientAddress,
+        state::Plane,
+    },
+};
+use app::error::ErrorKind;
+use axum::{
+    Extension,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use axum_login::AuthSession;
+use engine::store::accounts::CodeUse;
+use http::StatusCode;
+use model::UserId;
+use serde::{Deserialize, Serialize};
+use tracing::{error, info, warn};
+
+/// `POST /api/sign-in`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignIn {
+    /// What stands after `#` in the link.
+    code: String,
+}
+
+/// Its answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SignedInAs {
+    name: String,
+    next: &'static str,
+}
+
+/// `POST /api/sign-out`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignOut {
+    /// All of the user's sessions, on every machine.
+    #[serde(default)]
+    everywhere: bool,
+}
+
+/// `POST /api/sign-in`: a session for a code. The session that the browser had before is ended, and
+/// the new one has another id.
+///
+/// # Errors
+/// `401 Unauthorized` for a code that was never made, `410 Gone` for one that was used or is too old,
+/// `429 Too Many Requests` after many that did not work.
+pub async fn sign_in(
+    State(plane): State<Plane>,
+    Extension(from): Extension<ClientAddress>,
+    mut auth: AuthSession<Backend>,
+    Json(SignIn { code }): Json<SignIn>,
+) -> Result<Response, Refusal> {
+    plane.failed_sign_ins.peek(from.0).map_err(|wait| too_many("sign-ins that did not work", wait))?;
+    let used = plane.accounts.use_sign_in_code(code.trim(), plane.now()).await.map_err(store_error)?;
+    let user = match used {
+        CodeUse::Accepted(user) => user,
+        refused => {
+            let _ = plane.failed_sign_ins.take(from.0);
+            warn_of(refused, from);
+            return Err(refusal(refused, &plane.sign_in_command));
+        }
+    };
+    let name = plane.accounts.user(user).await.map_err(store_error)?.map(|user| user.name).unwrap_or_default();
+    log_in(&mut auth, user, &name).await?;
+    plane.watch.look();
+    info!(user.id = %user, "signed in by link");
+    Ok(axum::Json(SignedInAs { name, next: "/" }).into_response())
+}
+
+/// axum-login gives a new id only where nobody was signed in: so first the old session goes.
+async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str) -> Result<(), Refusal> {
+    let failed = |error: String| {
+        if error.contains(super::session_store::AWAY) {
+            return Refusal::from(errors::unavailable());
+        }
+        error!("failed to begin a session: {error}");
+        errors::internal().into()
+    };
+    auth.session.flush().await.map_err(|error| failed(error.to_string()))?;
+    auth.session.cycle_id().await.map_err(|error| failed(error.to_string()))?;
+    auth.login(&SignedIn { id: user, name: name.to_owned() }).await.map_err(|error| failed(error.to_string()))
+}
+
+/// `POST /api/sign-out`: the session is over everywhere: in every tab, stream, terminal and preview.
+///
+/// # Errors
+/// `503 Service Unavailable`: then it is not over.
+pub async fn sign_out(
+    State(plane): State<Plane>,
+    mut auth: AuthSession<Backend>,
+    Json(SignOut { everywhere }): Json<SignOut>,
+) -> Result<StatusCode, Refusal> {
+    if let Some(user) = auth.user.clone().filter(|_| everywhere) {
+        plane.accounts.end_sessions_of(user.id).await.map_err(store_error)?;
+    }
+    auth.logout().await.map_err(|error| {
+        error!("failed to end a session: {error}");
+        Refusal::from(errors::unavailable())
+    })?;
+    plane.watch.look();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn warn_of(used: CodeUse, ClientAddress(from): ClientAddress) {
+    match used {
+        CodeUse::Unknown => warn!(client.address = %from, "somebody came with a sign-in code that was never made"),
+        _ => info!(client.address = %from, "somebody came with a sign-in code that is over"),
+    }
+}
+
+fn refusal(used: CodeUse, command: &str) -> Refusal {
+    let next = format!("Print a new link with `{command}`.");
+    let (kind, status, code, message) = match used {
+        CodeUse::Used => (ErrorKind::SignedOut, StatusCode::GONE, "link-used", "This sign-in link was used before. A link works once."),
+        CodeUse::Expired => (
+            ErrorKind::SignedOut,
+            StatusCode::GONE,
+            "link-expired",
+            "This sign-in link has expired. A link works for 15 minutes.",
+        ),
+        CodeUse::Unknown | CodeUse::Accepted(_) => (
+            ErrorKind::SignedOut,
+            StatusCode::UNAUTHORIZED,
+            "link-unknown",
+            "This sign-in link is not one of this installation's, or it was cut short.",
+        ),
+    };
+    Refusal::new(kind, code, message, &next).with_status(status)
+}

@@ -1,0 +1,204 @@
+//! The one shape of every error.
+//!
+//! Handlers answer `Result<_, Refusal>`. A refusal becomes a response that carries its
+//! [`ControlError`] as an extension; [`shape`], outside every route, writes the body, since it alone
+//! knows what the route was about. What axum refuses by itself (a path, a method) is shaped there too.
+
+use app::error::{ControlError, ErrorKind};
+use axum::{
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use model::view::{ErrorBody, ErrorDetails};
+
+/// A refused request.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    error: ControlError,
+    /// Another status than the kind's.
+    status: Option<StatusCode>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    /// With its words.
+    #[must_use]
+    pub fn new(kind: ErrorKind, code: &str, message: impl Into<String>, next: &str) -> Self {
+        ControlError::new(kind, code, message, next).into()
+    }
+
+    /// With another status than the kind's.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// With a header of its own.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        if let Ok(value) = value.try_into() {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// Which status it has.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status.or_else(|| StatusCode::from_u16(self.error.kind.status()).ok()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// What is behind it.
+    #[must_use]
+    pub fn error(&self) -> &ControlError {
+        &self.error
+    }
+}
+
+impl From<ControlError> for Refusal {
+    fn from(error: ControlError) -> Self {
+        Self { error, status: None, headers: Vec::new() }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        for (name, value) in &self.headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        match self.error.kind {
+            ErrorKind::Unavailable => {
+                response.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("5"));
+            }
+            ErrorKind::SignedOut => {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
+        }
+        response.extensions_mut().insert(self.error);
+        response
+    }
+}
+
+/// What a route was about, for its errors: "create project", and which project.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// After "Failed to".
+    pub doing: &'static str,
+    /// As it stands in the path.
+    pub project: Option<String>,
+}
+
+/// Writes the body of every error that has none of our shape yet.
+pub async fn shape(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let about = response.extensions_mut().remove::<About>().unwrap_or_default();
+    let error = match response.extensions_mut().remove::<ControlError>() {
+        Some(error) => error,
+        None if is_shaped(&response) => return response,
+        None => unexplained(status, method.as_str(), &path),
+    };
+    let doing = if about.doing.is_empty() { "answer the request" } else { about.doing };
+    let body = body(doing, about.project, status, error);
+    let mut shaped = (status, axum::Json(body)).into_response();
+    for (name, value) in response.headers() {
+        if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
+            shaped.headers_mut().append(name, value.clone());
+        }
+    }
+    shaped.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *shaped.extensions_mut() = std::mem::take(response.extensions_mut());
+    shaped
+}
+
+fn is_shaped(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.starts_with("application/json") || kind.starts_with("text/html")
+}
+
+/// The body of an error.
+#[must_use]
+pub fn body(doing: &str, project: Option<String>, status: StatusCode, error: ControlError) -> ErrorBody {
+    ErrorBody {
+        error: format!("Failed to {doing}"),
+        details: ErrorDetails {
+            name: name_of(status, error.kind).to_owned(),
+            message: error.message,
+            code: error.code,
+            cause: None,
+            next_steps: error.next_steps,
+        },
+        project_id: project,
+        timestamp: Timestamp::now(),
+    }
+}
+
+fn name_of(status: StatusCode, kind: ErrorKind) -> &'static str {
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        return "MethodNotAllowedError";
+    }
+    match kind {
+        ErrorKind::Malformed | ErrorKind::Invalid | ErrorKind::TooLarge => "ValidationError",
+        ErrorKind::SignedOut => "AuthenticationError",
+        ErrorKind::Forbidden => "AuthorizationError",
+        ErrorKind::NotFound => "NotFoundError",
+        ErrorKind::Conflict => "ConflictError",
+        ErrorKind::TooMany => "RateLimitError",
+        ErrorKind::Unavailable => "UnavailableError",
+        ErrorKind::Internal => "InternalError",
+    }
+}
+
+/// What axum or tower refused by itself.
+fn unexplained(status: StatusCode, method: &str, path: &str) -> ControlError {
+    let path: String = path.chars().take(200).collect();
+    match status {
+        StatusCode::NOT_FOUND => {
+            ControlError::new(ErrorKind::NotFound, "no-such-address", format!("There is nothing at {path}."), "Check the address.")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => ControlError::new(
+            ErrorKind::Malformed,
+            "method-not-allowed",
+            format!("{path} does not take {method}."),
+            "Use one of the methods in the header Allow.",
+        ),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ControlError::new(ErrorKind::TooLarge, "body-too-large", "The body of the request is too large.", "Send less.")
+        }
+        StatusCode::SERVICE_UNAVAILABLE => unavailable(),
+        status if status.is_server_error() => internal(),
+        _ => ControlError::new(ErrorKind::Malformed, "bad-request", "The request could not be understood.", "Check its form."),
+    }
+}
+
+/// The store is away.
+#[must_use]
+pub fn unavailable() -> ControlError {
+    ControlError::new(
+        ErrorKind::Unavailable,
+        "store-away",
+        "The control plane's database does not answer. Nothing was changed, and nothing that runs is touched.",
+        "Ask again in a few seconds.",
+    )
+}
+
+/// A mistake of ours.
+#[must_use]
+pub fn internal() -> ControlError {
+    ControlError::new(
+        ErrorKind::Internal,
+        "internal",
+        "The server made a mistake while it answered. Its log says which, under the id in the header X-Request-Id.",
+        "Ask again; if it stays, report it with that id.",
+    )
+}

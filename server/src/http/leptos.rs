@@ -1,0 +1,170 @@
+//! Pages and server functions, under the guard that makes Leptos safe under load
+//! (docs/architecture.md, "Leptos on the server").
+//!
+//! [`isolate`] is the outermost layer around both: every request runs in a task of its own, under a root
+//! owner of its own, to its end, and its body is buffered. A client that goes away cannot drop a render
+//! half way, and nothing is adopted from another request. It ends streaming: every route is
+//! `SsrMode::Async`.
+
+use super::{
+    auth::visit::{self, Visit},
+    errors::{self, Refusal},
+    security::Nonce,
+    state::Plane,
+};
+use app::{
+    control::RequestContext,
+    error::{ControlError, ErrorKind},
+};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use http::{Method, StatusCode, header};
+use http_body_util::BodyExt as _;
+use leptos::{
+    prelude::{Owner, provide_context},
+    reactive::computed::ScopedFuture,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+use tracing::{Instrument as _, error};
+
+/// How many pages are rendered at a time. A page takes half a millisecond of CPU and waits for
+/// PostgreSQL: more would only hold more memory.
+const AT_A_TIME: usize = 256;
+/// How long a request waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
+/// How long a page may take. The task goes on to its end; the visitor does not wait for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Renders at most [`AT_A_TIME`] pages at a time.
+#[derive(Debug, Clone)]
+pub struct Renderer {
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Renderer {
+    fn default() -> Self {
+        Self { turns: Arc::new(Semaphore::new(AT_A_TIME)) }
+    }
+}
+
+/// The pages of the app and its server functions. What no route of the app takes is its own "not
+/// found" page.
+pub fn routes(plane: &Plane) -> Router<Plane> {
+    let context = bare_context(plane);
+    let listed = leptos_axum::generate_route_list_with_exclusions_and_ssg_and_context(
+        app::App,
+        None,
+        move || provide_context(context.clone()),
+    );
+    let mut router = Router::new().route("/api/fn/{*name}", post(server_function)).fallback(not_found);
+    for route in listed.0 {
+        router = router.route(route.path(), get(page));
+    }
+    router.layer(middleware::from_fn_with_state(plane.clone(), isolate))
+}
+
+/// Runs one Leptos request to its end under an owner of its own.
+async fn isolate(State(plane): State<Plane>, request: Request, next: Next) -> Response {
+    let turns = plane.renderer.turns.clone();
+    let Ok(Ok(turn)) = tokio::time::timeout(TURN, turns.acquire_owned()).await else { return busy() };
+    let root = Owner::new_root(None);
+    let render = root.with(|| {
+        ScopedFuture::new_untracked(visit::carry(async move {
+            let response = buffered(next.run(request).await).await;
+            drop(turn);
+            response
+        }))
+    });
+    // The thread keeps a weak reference to its last owner: leave it one that is gone.
+    drop(Owner::new_root(None));
+    drop(root);
+    match tokio::time::timeout(PATIENCE, tokio::spawn(render.in_current_span())).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => {
+            error!("a page or server function failed: {error}");
+            Refusal::from(errors::internal()).into_response()
+        }
+        Err(_) => {
+            error!("a page or server function took over {} s", PATIENCE.as_secs());
+            busy()
+        }
+    }
+}
+
+fn busy() -> Response {
+    let message = "The server has more pages to make than it can.";
+    Refusal::new(ErrorKind::Unavailable, "busy", message, "Ask again in a few seconds.").into_response()
+}
+
+async fn buffered(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    match body.collect().await {
+        Ok(body) => Response::from_parts(parts, Body::from(body.to_bytes())),
+        Err(error) => {
+            error!("a page broke off: {error:#}");
+            Refusal::from(errors::internal()).into_response()
+        }
+    }
+}
+
+/// Always provided, for pages and server functions alike.
+fn context(plane: &Plane, request: &Request) -> RequestContext {
+    let viewer = request.extensions().get::<Visit>().and_then(|visit| visit.viewer.clone());
+    let nonce = request.extensions().get::<Nonce>().map(|nonce| nonce.0.clone()).unwrap_or_default();
+    RequestContext { viewer, nonce, ..bare_context(plane) }
+}
+
+fn bare_context(plane: &Plane) -> RequestContext {
+    RequestContext { viewer: None, control: plane.control(), nonce: String::new(), assets: plane.site.assets() }
+}
+
+async fn page(State(plane): State<Plane>, request: Request) -> Response {
+    let context = context(&plane, &request);
+    let provided = context.clone();
+    let render = leptos_axum::render_app_async_with_context(
+        move || provide_context(provided.clone()),
+        move || app::shell(&context),
+    );
+    render(request).await
+}
+
+async fn server_function(State(plane): State<Plane>, request: Request) -> Response {
+    let context = context(&plane, &request);
+    if server_fn_unknown(&request) {
+        return no_such_address(request.uri().path());
+    }
+    leptos_axum::handle_server_fns_with_context(move || provide_context(context.clone()), request).await.into_response()
+}
+
+fn server_fn_unknown(request: &Request) -> bool {
+    leptos::server_fn::axum::server_fn_paths().all(|(path, method)| path != request.uri().path() || method != Method::POST)
+}
+
+/// What has no route: the app's own page for people, our error shape for programs.
+async fn not_found(state: State<Plane>, request: Request) -> Response {
+    let path = request.uri().path();
+    let accepts = request.headers().get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).unwrap_or_default();
+    let person = matches!(*request.method(), Method::GET | Method::HEAD) && accepts.contains("text/html");
+    if !person || path == "/api" || path.starts_with("/api/") {
+        return no_such_address(path);
+    }
+    let mut response = page(state, request).await;
+    if response.status().is_success() {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    response
+}
+
+fn no_such_address(path: &str) -> Response {
+    let path: String = path.chars().take(200).collect();
+    let message = format!("There is nothing at {path}.");
+    let error = ControlError::new(ErrorKind::NotFound, "no-such-address", message, "Check the address.");
+    Refusal::from(error).into_response()
+}

@@ -1,0 +1,30 @@
+//! What answers HTTP: one door, behind which a request finds its place by host name and path.
+//!
+//! ```text
+//!   router ── security: request id, Host, headers
+//!     ├─ preview host ──▶ preview
+//!     └─ app host ─ Origin ─┬─ assets, health
+//!                           └─ auth: who asks ─┬─ rest, events, terminal, exec   (the table in routes)
+//!                                              └─ leptos: pages and server functions
+//! ```
+
+pub mod assets;
+pub mod auth;
+pub mod body;
+pub mod errors;
+pub mod events;
+pub mod exec;
+pub mod health;
+pub mod leptos;
+pub mod limits;
+pub mod open;
+pub mod preview;
+pub mod rest;
+pub mod router;
+pub mod routes;
+pub mod security;
+pub mod state;
+pub mod terminal;
+
+pub use router::router;
+pub use state::{Plane, PlaneParts};

@@ -1,0 +1,219 @@
+//! Previews: a host name a port, proxied to that port in the sandbox.
+//!
+//! ```text
+//!   PORT--NAME.localhost:4000
+//!     POST /.fsa/enter   code ─▶ this host's own cookie            (posted by a page of the app)
+//!     GET  /.fsa/status  does anybody listen?                      (asked by our waiting pages)
+//!     everything else    ─ cookie? ─▶ Orchestrator::connect(port) ─▶ the app, HTTP/1.1 or WebSocket
+//! ```
+//!
+//! The cookie is this host's alone, opens this port of this sandbox and nothing else, and never reaches
+//! the app inside. What the app answers is passed on as it is, but for what would let it frame, set or
+//! read what is ours.
+
+mod cookie;
+mod forward;
+pub mod page;
+
+use super::{
+    security::{self, ClientAddress, is_websocket},
+    state::Plane,
+};
+use crate::control::store_error;
+use axum::{
+    body::Body,
+    extract::Request,
+    response::{IntoResponse as _, Response},
+};
+use engine::orchestrator::ConnectError;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use model::{
+    SandboxId,
+    port::{PortError, PreviewLabel},
+};
+use page::{Face, page_of, waiting};
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tracing::{debug, error};
+
+/// How long a visitor who was let in is let in without asking the database: a page of a dev server
+/// loads hundreds of files. Signing out ends it within the second that is promised.
+const REMEMBER: Duration = Duration::from_millis(500);
+
+/// One request to one preview.
+struct Visit<'a> {
+    plane: &'a Plane,
+    label: PreviewLabel,
+    host: &'a str,
+    nonce: String,
+}
+
+/// Answers a request whose host is `LABEL.` and the preview domain.
+pub async fn answer(plane: &Plane, label: &str, host: &str, request: Request) -> Response {
+    let label = match PreviewLabel::parse(label) {
+        Some(Ok(label)) => label,
+        Some(Err(error @ PortError::NotAPort(_))) => return plain(plane, StatusCode::NOT_FOUND, "There is no such port", &error.to_string()),
+        Some(Err(error @ PortError::Reserved(_))) => return plain(plane, StatusCode::FORBIDDEN, "This port has no preview", &error.to_string()),
+        None => {
+            let says = "A preview's address begins with a port and the name of a sandbox, such as 3000--tidewater-agentruntime-abc123.";
+            return plain(plane, StatusCode::NOT_FOUND, "There is no such preview", says);
+        }
+    };
+    let visit = Visit { plane, label, host, nonce: security::nonce() };
+    let response = match (request.method(), request.uri().path()) {
+        (&Method::POST, "/.fsa/enter") => visit.enter(request).await,
+        (&Method::GET, "/.fsa/status") => visit.status(request.headers()).await,
+        (_, path) if path == "/.fsa" || path.starts_with("/.fsa/") => Err(Face::nothing_here()),
+        _ => visit.pass(request).await,
+    };
+    response.unwrap_or_else(|face| visit.show(face))
+}
+
+impl Visit<'_> {
+    fn port(&self) -> u16 {
+        self.label.port.get()
+    }
+
+    /// The preview's own origin, as the browser sees it.
+    fn origin(&self) -> String {
+        let scheme = self.plane.addresses.preview.as_ref().map_or("http", |domain| &domain.scheme);
+        format!("{scheme}://{}", self.host)
+    }
+
+    fn secure(&self) -> bool {
+        self.origin().starts_with("https://")
+    }
+
+    /// `POST /.fsa/enter`: from a page of the app alone.
+    async fn enter(&self, request: Request) -> Result<Response, Face> {
+        let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
+        let port = self.host.rsplit_once(':').map_or(String::new(), |(_, port)| format!(":{port}"));
+        // The app behind the same port as this preview: a tunnel may have given both another.
+        let beside = self.plane.origins.single_machine().then(|| format!("localhost{port}"));
+        if origin.is_some_and(|origin| !self.plane.origins.is_app(&origin, beside.as_deref().unwrap_or_default())) {
+            return Err(Face::foreign());
+        }
+        let framed = request.headers().get("sec-fetch-dest").is_some_and(|dest| dest == "iframe");
+        let form = super::body::read(request).await.map_err(|_| Face::bad_code())?;
+        let code = form_field(&form, "code").ok_or_else(Face::bad_code)?;
+        let row = self.plane.store.by_name(&self.label.name).await.map_err(|error| Face::of(&store_error(error)))?;
+        let sandbox = row.ok_or_else(Face::bad_code)?.sandbox.id;
+        let used = self.plane.accounts.use_preview_code(&code, sandbox, self.port(), self.plane.now()).await;
+        let secret = used.map_err(|error| Face::of(&store_error(error)))?.ok_or_else(Face::bad_code)?;
+        let cookie = cookie::set(&secret, self.secure(), framed);
+        let next = form_field(&form, "next").filter(|next| is_path(next)).unwrap_or_else(|| "/".to_owned());
+        let headers = [(header::SET_COOKIE, cookie), (header::LOCATION, next), (header::CACHE_CONTROL, "no-store".to_owned())];
+        Ok((StatusCode::SEE_OTHER, headers).into_response())
+    }
+
+    /// `GET /.fsa/status`: whether loading the page again will show something else.
+    async fn status(&self, headers: &HeaderMap) -> Result<Response, Face> {
+        let sandbox = self.admit(headers).await?;
+        let listening = forward::connect(self.plane, sandbox, self.port()).await.is_ok();
+        let headers = [(header::CACHE_CONTROL, "no-store")];
+        Ok((headers, axum::Json(serde_json::json!({ "listening": listening }))).into_response())
+    }
+
+    /// Everything else goes to the app.
+    async fn pass(&self, request: Request) -> Result<Response, Face> {
+        let sandbox = self.admit(request.headers()).await?;
+        if is_websocket(request.headers()) {
+            let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+            if origin.is_none_or(|origin| !origin.eq_ignore_ascii_case(&self.origin())) {
+                return Err(Face::foreign());
+            }
+        }
+        let io = forward::connect(self.plane, sandbox, self.port()).await.map_err(|error| match error {
+            ConnectError::NotRunning => Face::not_running(),
+            ConnectError::NobodyListens(port) => Face::nobody_listens(port),
+            ConnectError::Io(error) => {
+                debug!(sandbox.id = %sandbox, "cannot connect to a port: {error:#}");
+                Face::unreachable()
+            }
+        })?;
+        let from = request.extensions().get::<ClientAddress>().copied();
+        let way = forward::Way { port: self.port(), host: self.host, origin: &self.origin(), app: &self.plane.origins.public(), from };
+        forward::forward(io, request, &way).await.map_err(|error| {
+            debug!(sandbox.id = %sandbox, "the app inside did not answer: {error:#}");
+            Face::died(self.port())
+        })
+    }
+
+    /// Whether the visitor may see this preview: the sandbox, if so. Who may not is not told whether it
+    /// exists.
+    async fn admit(&self, headers: &HeaderMap) -> Result<SandboxId, Face> {
+        let signed_out = || Face::signed_out(&self.plane.origins.public(), self.label.name.as_str(), self.port());
+        for secret in cookie::all(headers, self.secure()) {
+            if let Some(sandbox) = remembered(&secret, &self.label) {
+                return Ok(sandbox);
+            }
+            let row = self.plane.store.by_name(&self.label.name).await.map_err(|error| Face::of(&store_error(error)))?;
+            let sandbox = row.ok_or_else(signed_out)?.sandbox.id;
+            let visitor = self.plane.accounts.preview_visitor(&secret, sandbox, self.port(), self.plane.now()).await;
+            if visitor.map_err(|error| Face::of(&store_error(error)))?.is_some() {
+                remember(&secret, &self.label, sandbox);
+                return Ok(sandbox);
+            }
+        }
+        Err(signed_out())
+    }
+
+    fn show(&self, face: Face) -> Response {
+        let script = face.waits.then(waiting);
+        let script = script.as_deref().map(|script| (self.nonce.as_str(), script));
+        let response = (face.status, page_of(&face.title, &face.body, script)).into_response();
+        ours(self.plane, response, &self.nonce)
+    }
+}
+
+/// A page of ours without a script.
+fn plain(plane: &Plane, status: StatusCode, title: &str, says: &str) -> Response {
+    let body = format!("<p>{}</p>", page::escape(says));
+    ours(plane, (status, page_of(title, &body, None)).into_response(), "")
+}
+
+/// Headers of our own pages on a preview's host.
+fn ours(plane: &Plane, mut response: Response, nonce: &str) -> Response {
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors {}",
+        plane.origins.public()
+    );
+    let headers = response.headers_mut();
+    match HeaderValue::from_str(&policy) {
+        Ok(policy) => drop(headers.insert(header::CONTENT_SECURITY_POLICY, policy)),
+        Err(error) => error!("a policy is no header: {error}"),
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.map(Body::new)
+}
+
+fn form_field(form: &[u8], name: &str) -> Option<String> {
+    let fields: Vec<(String, String)> = serde_urlencoded::from_bytes(form).ok()?;
+    fields.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+/// A path on this very host: `//evil.example` and `/\evil.example` are other hosts to a browser.
+fn is_path(next: &str) -> bool {
+    let mut chars = next.chars();
+    chars.next() == Some('/') && !matches!(chars.next(), Some('/' | '\\')) && !next.chars().any(char::is_control)
+}
+
+/// Who was let in lately, by cookie and preview.
+static REMEMBERED: LazyLock<Mutex<HashMap<(String, PreviewLabel), (SandboxId, Instant)>>> = LazyLock::new(Mutex::default);
+
+fn remembered(secret: &str, label: &PreviewLabel) -> Option<SandboxId> {
+    let all = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
+    all.get(&(secret.to_owned(), label.clone())).filter(|(_, at)| at.elapsed() < REMEMBER).map(|(sandbox, _)| *sandbox)
+}
+
+fn remember(secret: &str, label: &PreviewLabel, sandbox: SandboxId) {
+    let mut all = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|_, (_, at)| at.elapsed() < REMEMBER);
+    all.insert((secret.to_owned(), label.clone()), (sandbox, Instant::now()));
+}
+

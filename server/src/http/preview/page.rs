@@ -1,0 +1,112 @@
+//! The few pages that a preview's host shows by itself. Small, whole in one answer, light and dark.
+
+use app::error::{ControlError, ErrorKind};
+use axum::response::Html;
+use http::StatusCode;
+
+/// What is shown instead of the app.
+#[derive(Debug, Clone)]
+pub struct Face {
+    /// Its status.
+    pub status: StatusCode,
+    /// What happened.
+    pub title: String,
+    /// Why, and what to do: HTML.
+    pub body: String,
+    /// Whether it loads the page again by itself once somebody listens.
+    pub waits: bool,
+}
+
+impl Face {
+    fn new(status: StatusCode, title: impl Into<String>, says: &str) -> Self {
+        Self { status, title: title.into(), body: format!("<p>{}</p>", escape(says)), waits: false }
+    }
+
+    fn waiting(mut self) -> Self {
+        self.waits = true;
+        self
+    }
+
+    /// Nobody is signed in to this preview.
+    pub fn signed_out(app: &str, name: &str, port: u16) -> Self {
+        let link = escape(&format!("{app}/open/{name}/{port}"));
+        let body = format!(
+            "<p>A preview is private to the project's owner.</p><p><a href=\"{link}\" target=\"_top\">Open it through FullStack Agent</a></p>"
+        );
+        Self { status: StatusCode::UNAUTHORIZED, title: "Sign in to see this preview".into(), body, waits: false }
+    }
+
+    /// Nothing of ours has that address.
+    pub fn nothing_here() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "There is nothing here", "Addresses under /.fsa/ belong to FullStack Agent itself.")
+    }
+
+    /// Another page asked.
+    pub fn foreign() -> Self {
+        let says = "The request comes from a page that is neither FullStack Agent's nor this preview's own.";
+        Self::new(StatusCode::FORBIDDEN, "A foreign page asked", says)
+    }
+
+    /// A code that does not open it.
+    pub fn bad_code() -> Self {
+        let says = "The code works once, within a minute, for one port of one sandbox. Open the preview again from the project's page.";
+        Self::new(StatusCode::UNAUTHORIZED, "This code does not open the preview", says)
+    }
+
+    /// The sandbox is not up.
+    pub fn not_running() -> Self {
+        let says = "Start it on the project's page. This page loads the preview by itself when it is up.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The sandbox is not running", says).waiting()
+    }
+
+    /// Nobody listens on the port.
+    pub fn nobody_listens(port: u16) -> Self {
+        let says = "Start a server on it in the terminal. This page loads the preview by itself when one listens.";
+        Self::new(StatusCode::BAD_GATEWAY, format!("Nothing listens on port {port}"), says).waiting()
+    }
+
+    /// The way in is broken.
+    pub fn unreachable() -> Self {
+        let says = "The sandbox runs, and its agent does not answer. This page tries on by itself.";
+        Self::new(StatusCode::BAD_GATEWAY, "The sandbox does not answer", says).waiting()
+    }
+
+    /// The app took the request and broke off.
+    pub fn died(port: u16) -> Self {
+        let says = "It took the request and closed the connection before it answered. What it printed in the terminal may say why.";
+        Self::new(StatusCode::BAD_GATEWAY, format!("The server on port {port} broke off"), says)
+    }
+
+    /// An error of ours.
+    pub fn of(error: &ControlError) -> Self {
+        let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let face = Self::new(status, "The preview cannot be shown now", &error.message);
+        if error.kind == ErrorKind::Unavailable { face.waiting() } else { face }
+    }
+}
+
+/// Asks once a second whether somebody listens, and then loads the page again.
+pub fn waiting() -> String {
+    "setInterval(async()=>{try{const a=await fetch('/.fsa/status',{cache:'no-store'});\
+     if(a.ok&&(await a.json()).listening)location.reload()}catch{}},700)"
+        .to_owned()
+}
+
+/// A whole page; `script` with its nonce.
+pub fn page_of(title: &str, body: &str, script: Option<(&str, &str)>) -> Html<String> {
+    let title = escape(title);
+    let script = script.map(|(nonce, script)| format!("<script nonce=\"{nonce}\">{script}</script>")).unwrap_or_default();
+    Html(format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title><style>\
+         body{{margin:0;min-height:100vh;display:grid;place-content:center;font:14px/1.5 system-ui,sans-serif;\
+         background:light-dark(#fbfbfa,#141517);color:light-dark(#1b1c1f,#e8e8ea)}}\
+         main{{max-width:30rem;padding:2rem}}h1{{font-size:20px;font-weight:600;margin:0 0 .5rem}}p{{margin:0 0 .75rem}}\
+         a{{color:light-dark(#1d4fd7,#8fb0ff)}}</style></head><body><main><h1>{title}</h1>{body}</main>{script}</body></html>"
+    ))
+}
+
+/// Text in HTML.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}

@@ -1,0 +1,60 @@
+//! `/api/projects/{project}/env`: a project's variables. Values are written and never read back.
+
+use crate::http::{
+    body::{Json, Project},
+    errors::Refusal,
+    routes::Me,
+    state::Plane,
+};
+use app::error::{ControlError, ErrorKind};
+use axum::{Json as Answer, extract::State};
+use model::view::{EnvChange, EnvSource, EnvView};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// `PUT`: either what changes (`set`, `remove`), or all of it (`envVars`).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Put {
+    #[serde(default)]
+    set: BTreeMap<String, String>,
+    #[serde(default)]
+    remove: Vec<String>,
+    #[serde(default)]
+    env_vars: Option<BTreeMap<String, String>>,
+}
+
+/// `GET /api/projects/{project}/env`.
+///
+/// # Errors
+/// `404 Not Found`.
+pub async fn get(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Answer<EnvView>, Refusal> {
+    Ok(Answer(plane.control().env(&viewer, id).await?))
+}
+
+/// `PUT /api/projects/{project}/env`. What is set waits for a restart.
+///
+/// # Errors
+/// `404 Not Found`, `422 Unprocessable Content` naming the variable.
+pub async fn put(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+    Json(put): Json<Put>,
+) -> Result<Answer<EnvView>, Refusal> {
+    let control = plane.control();
+    let change = match put {
+        Put { set, remove, env_vars: None } => EnvChange { set, remove },
+        Put { set, remove, env_vars: Some(all) } if set.is_empty() && remove.is_empty() => {
+            let present = control.env(&viewer, id).await?.variables;
+            let own = present.into_iter().filter(|variable| matches!(variable.source, EnvSource::Project | EnvSource::Request)).map(|variable| variable.key);
+            let remove = own.filter(|key| !all.contains_key(key)).collect();
+            EnvChange { set: all, remove }
+        }
+        Put { .. } => {
+            let message = "`envVars` replaces all variables, so `set` and `remove` cannot stand beside it.";
+            return Err(ControlError::new(ErrorKind::Invalid, "set-and-replace", message, "Send one or the other.").into());
+        }
+    };
+    Ok(Answer(control.change_env(&viewer, id, change).await?))
+}

@@ -1,0 +1,124 @@
+//! `/api/projects`.
+
+use crate::{
+    control::port_error,
+    http::{
+        body::{Json, Project, idempotency_key},
+        errors::Refusal,
+        routes::Me,
+        state::Plane,
+    },
+};
+use app::error::{ControlError, ErrorKind};
+use axum::{
+    Json as Answer,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, StatusCode, header};
+use model::{
+    port::PortError,
+    view::{DatabaseView, NewProject, PreviewCode, ProjectPatch, ProjectView},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+/// `GET /api/projects`: an array, newest first.
+///
+/// # Errors
+/// `503 Service Unavailable`.
+pub async fn list(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<Vec<ProjectView>>, Refusal> {
+    Ok(Answer(plane.control().projects(&viewer).await?))
+}
+
+/// `POST /api/projects`: `201 Created`, with the project. The same `Idempotency-Key` within a day: the
+/// same project.
+///
+/// # Errors
+/// `409 Conflict` for too many, `422 Unprocessable Content` with the reason.
+pub async fn create(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    headers: HeaderMap,
+    Json(new): Json<NewProject>,
+) -> Result<Response, Refusal> {
+    let key = idempotency_key(&headers)?;
+    let project = plane.control().create_project(&viewer, new, key).await?;
+    let place = format!("/api/projects/{}", project.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, place)], Answer(project)).into_response())
+}
+
+/// `GET /api/projects/{project}`.
+///
+/// # Errors
+/// `404 Not Found`.
+pub async fn get(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Answer<ProjectView>, Refusal> {
+    Ok(Answer(plane.control().project(&viewer, id).await?))
+}
+
+/// `PATCH /api/projects/{project}`: `name`, `preset`.
+///
+/// # Errors
+/// `404 Not Found`, `422 Unprocessable Content`.
+pub async fn change(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+    Json(patch): Json<ProjectPatch>,
+) -> Result<Answer<ProjectView>, Refusal> {
+    Ok(Answer(plane.control().update_project(&viewer, id, patch).await?))
+}
+
+/// The body of a deletion, if there is one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirmation {
+    /// The project's name, typed again.
+    #[serde(default)]
+    name: Option<String>,
+}
+
+/// `DELETE /api/projects/{project}`: `202 Accepted`; sandbox, volume and database are being removed.
+///
+/// # Errors
+/// `404 Not Found`; `422 Unprocessable Content` where a name is given and is not the project's.
+pub async fn remove(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+    Json(confirmation): Json<Confirmation>,
+) -> Result<Response, Refusal> {
+    plane.control().delete_project(&viewer, id, confirmation.name).await?;
+    Ok((StatusCode::ACCEPTED, Answer(json!({ "id": id, "deleting": true }))).into_response())
+}
+
+/// `GET /api/projects/{project}/database`.
+///
+/// # Errors
+/// `404 Not Found`: no such project, or it has no database.
+pub async fn database(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Answer<DatabaseView>, Refusal> {
+    let database = plane.control().database(&viewer, id).await?;
+    let none = || ControlError::new(ErrorKind::NotFound, "no-database", "This project has no database.", "Make one that has.");
+    Ok(Answer(database.ok_or_else(none)?))
+}
+
+/// `POST /api/projects/{project}/preview`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preview {
+    port: u64,
+}
+
+/// `POST /api/projects/{project}/preview` with `{"port": 3000}`: a code that opens that preview once.
+///
+/// # Errors
+/// `400 Bad Request` for what is no port, `403 Forbidden` for a reserved one, `404 Not Found`.
+pub async fn preview(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+    Json(Preview { port }): Json<Preview>,
+) -> Result<Answer<PreviewCode>, Refusal> {
+    let port = u16::try_from(port).map_err(|_| port_error(&PortError::NotAPort(port.to_string())))?;
+    Ok(Answer(plane.control().preview_code(&viewer, id, port).await?))
+}

@@ -1,0 +1,56 @@
+//! `/api/tokens`, `/api/me`.
+
+use crate::http::{body::Json, errors::Refusal, routes::Me, state::Plane};
+use app::error::{ControlError, ErrorKind};
+use axum::{
+    Json as Answer,
+    extract::{Path, State},
+    response::{IntoResponse as _, Response},
+};
+use http::StatusCode;
+use model::view::{Scope, TokenView, Viewer};
+use serde::Deserialize;
+
+/// `GET /api/me`: who is signed in, and what they may.
+pub async fn me(Me(viewer): Me) -> Answer<Viewer> {
+    Answer(viewer)
+}
+
+/// `GET /api/tokens`.
+///
+/// # Errors
+/// `503 Service Unavailable`.
+pub async fn list(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<Vec<TokenView>>, Refusal> {
+    Ok(Answer(plane.control().tokens(&viewer).await?))
+}
+
+/// `POST /api/tokens`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct New {
+    name: String,
+    scope: Scope,
+    /// Until it expires; never, where it is absent.
+    #[serde(default)]
+    days: Option<u32>,
+}
+
+/// `POST /api/tokens`: `201 Created`; the secret is shown this once.
+///
+/// # Errors
+/// `422 Unprocessable Content`.
+pub async fn create(State(plane): State<Plane>, Me(viewer): Me, Json(new): Json<New>) -> Result<Response, Refusal> {
+    let token = plane.control().create_token(&viewer, new.name, new.scope, new.days).await?;
+    Ok((StatusCode::CREATED, Answer(token)).into_response())
+}
+
+/// `DELETE /api/tokens/{token}`: `204 No Content`; what it opened ends within a second.
+///
+/// # Errors
+/// `404 Not Found`.
+pub async fn revoke(State(plane): State<Plane>, Me(viewer): Me, Path(token): Path<String>) -> Result<StatusCode, Refusal> {
+    let unknown = || ControlError::new(ErrorKind::NotFound, "not-found", "There is no such token.", "Look at the list of your tokens.");
+    let id = token.parse().map_err(|_| unknown())?;
+    plane.control().revoke_token(&viewer, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,49 @@
+//! One router of everything.
+
+use super::{
+    assets,
+    auth::{Backend, session_store::Sessions, visit},
+    errors, health, leptos, open, routes, security,
+    state::Plane,
+};
+use axum::{Router, middleware, routing::get};
+use axum_login::AuthManagerLayerBuilder;
+use tower_sessions::{
+    Expiry, SessionManagerLayer,
+    cookie::{SameSite, time::Duration},
+};
+
+/// How long a session lasts, from its sign-in.
+const SESSION_LIFE: Duration = Duration::days(30);
+
+/// The cookie's name; under TLS it is bound to its host.
+#[must_use]
+pub fn session_cookie(secure: bool) -> &'static str {
+    if secure { "__Host-fsa_session" } else { "fsa_session" }
+}
+
+/// Everything that this server answers.
+pub fn router(plane: &Plane) -> Router {
+    let secure = plane.origins.secure();
+    let sessions = SessionManagerLayer::new(Sessions::new(plane.accounts.clone()))
+        .with_name(session_cookie(secure))
+        .with_http_only(true)
+        .with_same_site(SameSite::Lax)
+        .with_secure(secure)
+        .with_expiry(Expiry::OnInactivity(SESSION_LIFE));
+    let auth = AuthManagerLayerBuilder::new(Backend::new(plane.accounts.clone()), sessions).build();
+    let with_visit = routes::table(plane)
+        .route("/open/{target}/{port}", get(open::page))
+        .merge(leptos::routes(plane))
+        .layer(middleware::from_fn_with_state(plane.clone(), visit::read))
+        .layer(auth)
+        .layer(middleware::from_fn(visit::begin));
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/pkg/{file}", get(assets::serve))
+        .merge(with_visit)
+        .layer(middleware::from_fn(errors::shape))
+        .layer(middleware::from_fn_with_state(plane.clone(), security::gate))
+        .with_state(plane.clone())
+}

@@ -1,0 +1,139 @@
+//! The table of routes: what there is, and who may. The router is built from it, and so is the matrix
+//! of authorisation in the tests: a route without a row cannot be.
+
+use super::{
+    auth::{sign_in, visit::Visit},
+    errors::{About, Refusal},
+    events, exec,
+    rest::{env, projects, sandbox, tokens},
+    security::is_websocket,
+    state::Plane,
+    terminal,
+};
+use crate::control::read_only;
+use app::error::ControlError;
+use axum::{
+    Router,
+    extract::{FromRequestParts, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{MethodRouter, delete, get, patch, post, put},
+};
+use http::{Method, header, request::Parts};
+use model::view::{Scope, Viewer};
+
+/// Who may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Public,
+    /// Who is signed in, or comes with any token.
+    Read,
+    /// Who is signed in, or comes with a token of scope `write`.
+    Write,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its method.
+    pub method: Method,
+    /// Its path; `{project}` is a project's id.
+    pub path: &'static str,
+    /// Who may.
+    pub access: Access,
+    /// What stands after "Failed to" in its errors.
+    pub doing: &'static str,
+    handler: fn() -> MethodRouter<Plane>,
+}
+
+const fn route(
+    method: Method,
+    path: &'static str,
+    access: Access,
+    doing: &'static str,
+    handler: fn() -> MethodRouter<Plane>,
+) -> Route {
+    Route { method, path, access, doing, handler }
+}
+
+/// All of them, but for pages, server functions, assets and health.
+pub static ROUTES: &[Route] = &[
+    route(Method::POST, "/api/sign-in", Access::Public, "sign in", || post(sign_in::sign_in)),
+    route(Method::POST, "/api/sign-out", Access::Public, "sign out", || post(sign_in::sign_out)),
+    route(Method::GET, "/api/me", Access::Read, "say who is signed in", || get(tokens::me)),
+    route(Method::GET, "/api/tokens", Access::Read, "list tokens", || get(tokens::list)),
+    route(Method::POST, "/api/tokens", Access::Write, "create token", || post(tokens::create)),
+    route(Method::DELETE, "/api/tokens/{token}", Access::Write, "revoke token", || delete(tokens::revoke)),
+    route(Method::GET, "/api/events", Access::Read, "follow events", || get(events::events)),
+    route(Method::GET, "/api/projects", Access::Read, "list projects", || get(projects::list)),
+    route(Method::POST, "/api/projects", Access::Write, "create project", || post(projects::create)),
+    route(Method::GET, "/api/projects/{project}", Access::Read, "get project", || get(projects::get)),
+    route(Method::PATCH, "/api/projects/{project}", Access::Write, "change project", || patch(projects::change)),
+    route(Method::DELETE, "/api/projects/{project}", Access::Write, "delete project", || delete(projects::remove)),
+    route(Method::GET, "/api/projects/{project}/env", Access::Read, "get variables", || get(env::get)),
+    route(Method::PUT, "/api/projects/{project}/env", Access::Write, "change variables", || put(env::put)),
+    route(Method::GET, "/api/projects/{project}/database", Access::Read, "get database", || get(projects::database)),
+    route(Method::POST, "/api/projects/{project}/preview", Access::Write, "open preview", || post(projects::preview)),
+    route(Method::GET, "/api/sandbox/{project}", Access::Read, "get sandbox", || get(sandbox::get)),
+    route(Method::POST, "/api/sandbox/{project}", Access::Write, "create sandbox", || post(sandbox::create)),
+    route(Method::DELETE, "/api/sandbox/{project}", Access::Write, "terminate sandbox", || delete(sandbox::terminate)),
+    route(Method::POST, "/api/sandbox/{project}/start", Access::Write, "start sandbox", || post(sandbox::start)),
+    route(Method::POST, "/api/sandbox/{project}/stop", Access::Write, "stop sandbox", || post(sandbox::stop)),
+    route(Method::POST, "/api/sandbox/{project}/restart", Access::Write, "restart sandbox", || post(sandbox::restart)),
+    route(Method::POST, "/api/sandbox/{project}/exec", Access::Write, "run command", || post(exec::exec)),
+    route(Method::GET, "/api/sandbox/{project}/terminal", Access::Write, "open terminal", || get(terminal::open)),
+    route(Method::GET, "/api/sandbox/{project}/terminals", Access::Read, "list terminals", || get(terminal::list)),
+    route(Method::DELETE, "/api/sandbox/{project}/terminal/{session}", Access::Write, "end terminal", || delete(terminal::end)),
+];
+
+/// A router of the table.
+pub fn table(plane: &Plane) -> Router<Plane> {
+    ROUTES.iter().fold(Router::new(), |router, route| {
+        let handler = (route.handler)().layer(middleware::from_fn_with_state((plane.clone(), route), guard));
+        router.route(route.path, handler)
+    })
+}
+
+/// Who may, checked before the handler sees anything, and what errors are about.
+async fn guard(State((_, route)): State<(Plane, &'static Route)>, request: Request, next: Next) -> Response {
+    let about = About { doing: route.doing, project: project_of(route.path, request.uri().path()) };
+    let refused = refuse(route.access, request.extensions().get::<Visit>());
+    // A browser does not tell a page why a WebSocket was not opened: that handler opens it and says why
+    // by the code that it closes with.
+    let says_itself = is_websocket(request.headers()) && request.headers().contains_key(header::ORIGIN);
+    let mut response = match refused {
+        Some(error) if !says_itself => Refusal::from(error).into_response(),
+        _ => next.run(request).await,
+    };
+    response.extensions_mut().insert(about);
+    response
+}
+
+/// Why a visitor may not.
+#[must_use]
+pub fn refuse(access: Access, visit: Option<&Visit>) -> Option<ControlError> {
+    let scope = visit.and_then(|visit| visit.viewer.as_ref()).map(|viewer| viewer.scope);
+    match (access, scope) {
+        (Access::Public, _) | (Access::Read, Some(_)) | (Access::Write, Some(Scope::Write)) => None,
+        (_, None) => Some(ControlError::signed_out()),
+        (Access::Write, Some(Scope::Read)) => Some(read_only()),
+    }
+}
+
+fn project_of(template: &str, path: &str) -> Option<String> {
+    let at = template.split('/').position(|part| part == "{project}")?;
+    path.split('/').nth(at).map(|project| project.chars().take(100).collect())
+}
+
+/// Who asks, behind a route that is not public.
+#[derive(Debug, Clone)]
+pub struct Me(pub Viewer);
+
+impl<S: Send + Sync> FromRequestParts<S> for Me {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let viewer = parts.extensions.get::<Visit>().and_then(|visit| visit.viewer.clone());
+        viewer.map(Self).ok_or_else(|| ControlError::signed_out().into())
+    }
+}

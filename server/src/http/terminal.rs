@@ -1,0 +1,349 @@
+//! `GET /api/sandbox/{project}/terminal`: a WebSocket, bridged to the sandbox's agent.
+//!
+//! ```text
+//!   browser ◀── axum ── bridge ── tungstenite ──▶ Orchestrator::connect ──▶ agent /ws
+//! ```
+//!
+//! Frames pass as they are, both ways, and each end waits for the other: what one does not read, the
+//! other does not send. The agent's close codes pass too. Our own: `4401` signed out or revoked, `4403`
+//! read only, `4404` no such project, `4408` no first frame, `4503` the sandbox does not run or its agent
+//! does not answer; `1012` the server restarts.
+
+use super::{
+    auth::{visit::Visit, watch::Held},
+    body::Project,
+    errors::Refusal,
+    routes::{Access, Me, refuse},
+    state::Plane,
+};
+use crate::agent::{refused, unreachable};
+use app::error::{ControlError, ErrorKind};
+use axum::{
+    Extension, Json,
+    extract::{
+        FromRequestParts, Path, Query, Request, State, WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket},
+    },
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use engine::{orchestrator::BoxedIo, store::ProjectAndSandbox};
+use futures::{FutureExt as _, SinkExt as _, StreamExt as _, stream::{SplitSink, SplitStream}};
+use http::{StatusCode, header};
+use model::ProjectId;
+use sandbox_agent::{
+    client::{self, ClientError},
+    protocol::{FSA_SUBPROTOCOL, TTYD_SUBPROTOCOL, close, http::SessionInfo, name::SessionName},
+};
+use serde::Deserialize;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::{Instant, interval_at, timeout};
+use tokio_tungstenite::{WebSocketStream, tungstenite};
+use tracing::debug;
+
+/// How long a viewer may take to say its first frame.
+const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// How often a viewer is asked whether it is still there.
+const PING: Duration = Duration::from_secs(20);
+/// How long one that says nothing is taken to be there. Two pings and a little.
+const SILENCE: Duration = Duration::from_secs(50);
+/// How long a close may take to be written to one that does not read.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// A large paste of a ttyd client comes as one message; the agent takes as much.
+const MESSAGE_BYTES: usize = 8 << 20;
+
+/// Our own close codes, beside the agent's.
+mod code {
+    pub const SIGNED_OUT: u16 = 4401;
+    pub const READ_ONLY: u16 = 4403;
+    pub const NOT_FOUND: u16 = 4404;
+    pub const NOT_RUNNING: u16 = 4503;
+    pub const RESTARTING: u16 = 1012;
+    pub const GOING_AWAY: u16 = 1001;
+}
+
+/// What the address says, each part checked by the agent again.
+#[derive(Debug, Deserialize)]
+struct Wish {
+    #[serde(default)]
+    session: Option<String>,
+}
+
+/// `GET /api/sandbox/{project}/terminal`. A browser (it sends `Origin`) is always let in and told why
+/// not by the close code, since it cannot see a status; a program gets the status.
+///
+/// # Errors
+/// `400 Bad Request`, `426 Upgrade Required`: no WebSocket, or of no subprotocol of ours; and those of
+/// every route.
+pub async fn open(State(plane): State<Plane>, Extension(visit): Extension<Visit>, request: Request) -> Result<Response, Refusal> {
+    let query = request.uri().query().map(str::to_owned);
+    let browser = request.headers().contains_key(header::ORIGIN);
+    let (mut parts, _) = request.into_parts();
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &plane).await.map_err(|rejection| {
+        let message = "This address is a terminal, and takes a WebSocket of version 13.";
+        let refusal = Refusal::new(ErrorKind::Malformed, "websocket-wanted", message, "Connect to it as a WebSocket.");
+        refusal.with_status(rejection.status()).with_header(header::UPGRADE, "websocket")
+    })?;
+    let upgrade = upgrade
+        .protocols([FSA_SUBPROTOCOL, TTYD_SUBPROTOCOL])
+        .max_message_size(MESSAGE_BYTES)
+        .max_frame_size(MESSAGE_BYTES)
+        .read_buffer_size(32 * 1024)
+        .write_buffer_size(64 * 1024);
+    let Some(protocol) = upgrade.selected_protocol().and_then(|protocol| protocol.to_str().ok()).map(str::to_owned) else {
+        let message = format!("A terminal speaks the subprotocols {FSA_SUBPROTOCOL} and {TTYD_SUBPROTOCOL}.");
+        return Err(Refusal::new(ErrorKind::Malformed, "no-subprotocol", message, "Ask for one of them."));
+    };
+    let project = Project::from_request_parts(&mut parts, &plane).await;
+    match admit(&plane, &visit, project, query.as_deref()).await {
+        Ok(row) => {
+            let held = visit.credential.map(|credential| plane.watch.hold(credential));
+            let path = query.map_or_else(|| "/ws".to_owned(), |query| format!("/ws?{query}"));
+            Ok(upgrade.on_upgrade(move |socket| bridge(plane, row, path, protocol, held, socket)))
+        }
+        Err(refusal) if browser => {
+            let reason = refusal.error().message.clone();
+            let code = match refusal.error().kind {
+                ErrorKind::SignedOut => code::SIGNED_OUT,
+                ErrorKind::Forbidden => code::READ_ONLY,
+                ErrorKind::NotFound => code::NOT_FOUND,
+                ErrorKind::Malformed | ErrorKind::Invalid => close::BAD_FRAME,
+                _ => code::NOT_RUNNING,
+            };
+            Ok(upgrade.on_upgrade(move |mut socket| async move { say_goodbye(&mut socket, code, &reason).await }))
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+async fn admit(
+    plane: &Plane,
+    visit: &Visit,
+    project: Result<Project, Refusal>,
+    query: Option<&str>,
+) -> Result<ProjectAndSandbox, Refusal> {
+    if let Some(error) = refuse(Access::Write, Some(visit)) {
+        return Err(error.into());
+    }
+    let viewer = visit.viewer.as_ref().ok_or_else(ControlError::signed_out)?;
+    let row = plane.controller.row(viewer, project?.0).await?;
+    let uri: http::Uri = format!("/?{}", query.unwrap_or_default()).parse().map_err(|_| bad_name())?;
+    let Query(wish) = Query::<Wish>::try_from_uri(&uri).map_err(|_| bad_name())?;
+    if let Some(name) = wish.session.filter(|name| !name.is_empty()) {
+        name.parse::<SessionName>().map_err(|_| bad_name())?;
+    }
+    Ok(row)
+}
+
+fn bad_name() -> Refusal {
+    let message = "A terminal's name has 1 to 64 letters, digits, dots, dashes and underscores.";
+    Refusal::new(ErrorKind::Malformed, "bad-session-name", message, "Ask for `session=main`.")
+}
+
+type AgentSocket = WebSocketStream<BoxedIo>;
+
+/// How a bridge ended.
+enum End {
+    /// With a code to tell the viewer.
+    Say(u16, String),
+    /// The viewer left.
+    Left,
+}
+
+async fn bridge(plane: Plane, row: ProjectAndSandbox, path: String, protocol: String, held: Option<Arc<Held>>, mut socket: WebSocket) {
+    let agent = plane.agent(&row.sandbox);
+    let opened = match agent.connect().await {
+        Ok(io) => client::websocket(io, agent.token(), &path, &protocol).await.map_err(|error| match error {
+            ClientError::Refused { status, body } if status.is_client_error() && status != StatusCode::UNAUTHORIZED => {
+                (close::BAD_FRAME, body.error)
+            }
+            error => {
+                debug!(sandbox.id = %row.sandbox.id, "cannot open a terminal: {error:#}");
+                (code::NOT_RUNNING, "The sandbox's agent does not answer.".to_owned())
+            }
+        }),
+        Err(error) => Err((code::NOT_RUNNING, unreachable(&error).message)),
+    };
+    let mut agent_socket = match opened {
+        Ok(opened) => opened,
+        Err((code, reason)) => return say_goodbye(&mut socket, code, &reason).await,
+    };
+    let end = {
+        let over = async {
+            match &held {
+                Some(held) => held.over().cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = over => End::Say(code::SIGNED_OUT, "Signed out.".to_owned()),
+            () = plane.stop.cancelled() => End::Say(code::RESTARTING, "The server restarts.".to_owned()),
+            end = converse(&mut socket, &mut agent_socket) => end,
+        }
+    };
+    let _ = timeout(FAREWELL, agent_socket.close(None)).await;
+    if let End::Say(code, reason) = end {
+        say_goodbye(&mut socket, code, &reason).await;
+    }
+}
+
+async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket) -> End {
+    let (mut to_viewer, mut from_viewer) = viewer.split();
+    let (mut to_agent, mut from_agent) = agent.split();
+    let (begin, heard) = (Instant::now(), AtomicU64::new(0));
+    let hear = || heard.store(begin.elapsed().as_secs(), Ordering::Relaxed);
+
+    let down = async {
+        let mut pings = interval_at(Instant::now() + PING, PING);
+        loop {
+            tokio::select! {
+                message = from_agent.next() => {
+                    let passed = timeout(SILENCE, pass_on(message, &mut from_agent, &mut to_viewer)).await;
+                    // A viewer that takes nothing for so long is gone, whatever its TCP says.
+                    if let Err(end) = passed.unwrap_or(Err(End::Left)) {
+                        return end;
+                    }
+                }
+                _ = pings.tick() => {
+                    if begin.elapsed().as_secs().saturating_sub(heard.load(Ordering::Relaxed)) > SILENCE.as_secs() {
+                        return End::Say(code::GOING_AWAY, "The viewer says nothing.".to_owned());
+                    }
+                    if to_viewer.send(Message::Ping(Bytes::new())).await.is_err() {
+                        return End::Left;
+                    }
+                }
+            }
+        }
+    };
+    let up = async {
+        let Ok(first) = timeout(FIRST_FRAME, first_frame(&mut from_viewer)).await else {
+            return End::Say(close::NO_FIRST_FRAME, "The first frame did not come in time.".to_owned());
+        };
+        let Some(first) = first else { return End::Left };
+        hear();
+        if to_agent.send(first).await.is_err() {
+            return agent_left();
+        }
+        while let Some(Ok(message)) = from_viewer.next().await {
+            hear();
+            match to_agent_message(message) {
+                Some(message) => {
+                    if to_agent.send(message).await.is_err() {
+                        // The agent's own farewell, with its code, comes the other way.
+                        return std::future::pending().await;
+                    }
+                }
+                None => continue,
+            }
+        }
+        End::Left
+    };
+    tokio::select! {
+        end = down => end,
+        end = up => end,
+    }
+}
+
+/// A message of the agent, and what is there behind it already: one write for all.
+async fn pass_on(
+    message: Option<Result<tungstenite::Message, tungstenite::Error>>,
+    from_agent: &mut SplitStream<&mut AgentSocket>,
+    to_viewer: &mut SplitSink<&mut WebSocket, Message>,
+) -> Result<(), End> {
+    let mut next = Some(message);
+    while let Some(message) = next {
+        match to_viewer_message(message) {
+            Ok(Some(message)) => to_viewer.feed(message).await.map_err(|_| End::Left)?,
+            Ok(None) => {}
+            Err(end) => {
+                let _ = to_viewer.flush().await;
+                return Err(end);
+            }
+        }
+        next = from_agent.next().now_or_never();
+    }
+    to_viewer.flush().await.map_err(|_| End::Left)
+}
+
+async fn first_frame(from: &mut SplitStream<&mut WebSocket>) -> Option<tungstenite::Message> {
+    loop {
+        if let Some(message) = to_agent_message(from.next().await?.ok()?) {
+            return Some(message);
+        }
+    }
+}
+
+fn agent_left() -> End {
+    End::Say(code::NOT_RUNNING, "The sandbox's agent went away.".to_owned())
+}
+
+/// A message of the agent for the viewer; `None` for what is between us and the agent.
+fn to_viewer_message(message: Option<Result<tungstenite::Message, tungstenite::Error>>) -> Result<Option<Message>, End> {
+    Ok(Some(match message {
+        Some(Ok(tungstenite::Message::Binary(bytes))) => Message::Binary(bytes),
+        Some(Ok(tungstenite::Message::Text(text))) => Message::Binary(text.into()),
+        Some(Ok(tungstenite::Message::Close(Some(frame)))) => {
+            return Err(End::Say(frame.code.into(), frame.reason.as_str().to_owned()));
+        }
+        Some(Ok(tungstenite::Message::Close(None))) => return Err(End::Say(1000, String::new())),
+        Some(Ok(_)) => return Ok(None),
+        Some(Err(_)) | None => return Err(agent_left()),
+    }))
+}
+
+/// A message of the viewer for the agent; `None` for what is between us and the viewer.
+fn to_agent_message(message: Message) -> Option<tungstenite::Message> {
+    match message {
+        Message::Binary(bytes) => Some(tungstenite::Message::Binary(bytes)),
+        Message::Text(text) => Some(tungstenite::Message::Binary(Bytes::from(text))),
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) => None,
+    }
+}
+
+async fn say_goodbye(socket: &mut WebSocket, code: u16, reason: &str) {
+    // A close frame holds 123 bytes of reason.
+    let end = reason.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= 123).last().unwrap_or(0);
+    let frame = CloseFrame { code, reason: reason.get(..end).unwrap_or_default().into() };
+    let closing = async {
+        if socket.send(Message::Close(Some(frame))).await.is_ok() {
+            // Until the viewer answers, or is gone: closing the connection at once could lose the code.
+            while let Some(Ok(_)) = socket.recv().await {}
+        }
+    };
+    let _ = timeout(FAREWELL, closing).await;
+}
+
+/// `GET /api/sandbox/{project}/terminals`: the sessions, as the agent lists them.
+///
+/// # Errors
+/// `404 Not Found`, `409 Conflict` while it does not run.
+pub async fn list(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Json<Vec<SessionInfo>>, Refusal> {
+    let row = plane.controller.row(&viewer, id).await?;
+    let agent = plane.agent(&row.sandbox);
+    let io = agent.connect().await.map_err(|error| unreachable(&error))?;
+    Ok(Json(client::sessions(io, agent.token()).await.map_err(|error| refused(&error))?))
+}
+
+/// `DELETE /api/sandbox/{project}/terminal/{session}`: ends a session, and what runs in it.
+///
+/// # Errors
+/// `404 Not Found`, `409 Conflict` while it does not run.
+pub async fn end(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Path((id, session)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let id: ProjectId = id.parse().map_err(|_| ControlError::not_found())?;
+    let session: SessionName = session.parse().map_err(|_| bad_name())?;
+    let row = plane.controller.row(&viewer, id).await?;
+    let agent = plane.agent(&row.sandbox);
+    let io = agent.connect().await.map_err(|error| unreachable(&error))?;
+    client::delete_session(io, agent.token(), &session).await.map_err(|error| refused(&error))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

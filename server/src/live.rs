@@ -1,0 +1,386 @@
+//! Live state: what viewers see, as it changes.
+//!
+//! ```text
+//!   Store::changes ──┬──▶ Feed of a user (rows ─▶ views) ──watch──▶ SSE streams
+//!                    │          ▲      ▲
+//!                    │        timer   facts (ports, usage)
+//!                    └──▶ Followers: one connection a running sandbox ── GET /v1/events ──▶ facts
+//! ```
+//!
+//! A [`Feed`] lives as long as somebody reads it. It reads rows anew when they changed, and computes
+//! views anew when rows, facts or the time make them different; an event is always one project's whole
+//! state, so that losing one loses nothing.
+
+use crate::{
+    agent::Agent,
+    views::{self, Addresses, AgentFacts},
+};
+use engine::{
+    clock::Clock,
+    orchestrator::Orchestrator,
+    store::{ProjectAndSandbox, Store, StoreError},
+};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use model::{
+    Desired, Phase, ProjectId, SandboxId, UserId, phase,
+    port::{OpenPort, RESERVED},
+    view::{ProjectView, Usage},
+};
+use sandbox_agent::{client, protocol::http::AgentEvent};
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// How long a feed is kept after its last reader left: a page that is reloaded finds it warm.
+const LINGER: Duration = Duration::from_secs(30);
+/// How often the store is asked again while it is away.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long an agent may be silent before its connection is taken for dead; it speaks every 8 s.
+const AGENT_SILENCE: Duration = Duration::from_secs(25);
+
+/// One user's projects, as they are shown.
+#[derive(Debug, Clone, Default)]
+pub struct Board {
+    /// By id, each with the revision in which it last changed.
+    pub projects: BTreeMap<ProjectId, (u64, Arc<ProjectView>)>,
+    /// Goes up with each change.
+    pub revision: u64,
+}
+
+/// Live state of everybody.
+pub struct Live {
+    store: Arc<dyn Store>,
+    orchestrator: Arc<dyn Orchestrator>,
+    clock: Arc<dyn Clock>,
+    addresses: Addresses,
+    feeds: Mutex<HashMap<UserId, Weak<Feed>>>,
+    facts: Mutex<HashMap<SandboxId, AgentFacts>>,
+    told: broadcast::Sender<SandboxId>,
+    stop: CancellationToken,
+}
+
+/// One user's board, kept up to date for as long as this is held.
+pub struct Feed {
+    board: watch::Receiver<Option<Board>>,
+    stop: CancellationToken,
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Feed {
+    /// The board, and what it becomes; `None` until it was read for the first time.
+    #[must_use]
+    pub fn board(&self) -> watch::Receiver<Option<Board>> {
+        self.board.clone()
+    }
+}
+
+impl Live {
+    /// Nothing is followed before [`Self::run`].
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        orchestrator: Arc<dyn Orchestrator>,
+        clock: Arc<dyn Clock>,
+        addresses: Addresses,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let (feeds, facts) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { store, orchestrator, clock, addresses, feeds, facts, told: broadcast::channel(1024).0, stop })
+    }
+
+    /// What a sandbox's agent said last.
+    #[must_use]
+    pub fn facts(&self, id: SandboxId) -> AgentFacts {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default()
+    }
+
+    /// A user's feed; the first call starts it.
+    #[must_use]
+    pub fn feed(self: &Arc<Self>, user: UserId) -> Arc<Feed> {
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(feed) = feeds.get(&user).and_then(Weak::upgrade) {
+            return feed;
+        }
+        feeds.retain(|_, feed| feed.strong_count() > 0);
+        let (sender, board) = watch::channel(None);
+        let feed = Arc::new(Feed { board, stop: self.stop.child_token() });
+        feeds.insert(user, Arc::downgrade(&feed));
+        let work = FeedWork { live: self.clone(), user, sender, rows: BTreeMap::new(), board: Board::default() };
+        let stop = feed.stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = work.run() => {}
+            }
+        });
+        feed
+    }
+
+    /// Keeps a feed for a while after its reader left.
+    pub fn linger(&self, feed: Arc<Feed>) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(LINGER) => {}
+            }
+            drop(feed);
+        });
+    }
+
+    fn say(&self, id: SandboxId, change: impl FnOnce(&mut AgentFacts)) {
+        {
+            let mut all = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+            let facts = all.entry(id).or_default();
+            let before = facts.clone();
+            change(facts);
+            if *facts == before {
+                return;
+            }
+        }
+        // Nobody listening is no error.
+        let _ = self.told.send(id);
+    }
+
+    fn forget(&self, id: SandboxId) {
+        if self.facts.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).is_some() {
+            let _ = self.told.send(id);
+        }
+    }
+
+    /// Follows the agents of all sandboxes that run, until the end.
+    pub async fn run(self: Arc<Self>) {
+        let stop = self.stop.clone();
+        let mut followers = Followers { live: self, by_sandbox: HashMap::new() };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = followers.run() => {}
+        }
+    }
+}
+
+struct FeedWork {
+    live: Arc<Live>,
+    user: UserId,
+    sender: watch::Sender<Option<Board>>,
+    rows: BTreeMap<ProjectId, ProjectAndSandbox>,
+    board: Board,
+}
+
+impl FeedWork {
+    async fn run(mut self) {
+        loop {
+            // Listening begins before reading, so that no change falls between.
+            let mut changes = self.live.store.changes();
+            let mut told = self.live.told.subscribe();
+            self.read_all().await;
+            loop {
+                let timer = self.until_next_change();
+                tokio::select! {
+                    change = changes.next() => match change {
+                        Some(change) if change.owner == self.user => {
+                            if self.read_one(change.project).await.is_err() {
+                                tokio::time::sleep(RETRY).await;
+                                break;
+                            }
+                        }
+                        Some(_) => continue,
+                        None => break,
+                    },
+                    told = told.recv() => match told {
+                        Ok(id) if !self.rows.values().any(|row| row.sandbox.id == id) => continue,
+                        _ => {}
+                    },
+                    () = tokio::time::sleep(timer) => {}
+                }
+                self.publish();
+            }
+        }
+    }
+
+    async fn read_all(&mut self) {
+        loop {
+            match self.live.store.projects(self.user).await {
+                Ok(rows) => {
+                    self.rows = rows.into_iter().map(|row| (row.project.id, row)).collect();
+                    return self.publish();
+                }
+                Err(error) => debug!("cannot read a user's projects: {error:#}"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn read_one(&mut self, id: ProjectId) -> Result<(), StoreError> {
+        match self.live.store.project(self.user, id).await? {
+            Some(row) => self.rows.insert(id, row),
+            None => self.rows.remove(&id),
+        };
+        Ok(())
+    }
+
+    fn until_next_change(&self) -> Duration {
+        let now = self.live.clock.now();
+        let next = self.rows.values().filter_map(|row| views::next_change(row, now)).min();
+        next.and_then(|at| Duration::try_from(at.duration_since(now)).ok()).unwrap_or(Duration::from_secs(3600))
+    }
+
+    /// Computes every view anew, and tells of what differs.
+    fn publish(&mut self) {
+        let now = self.live.clock.now();
+        let revision = self.board.revision + 1;
+        let mut changed = self.sender.borrow().is_none();
+        let before = self.board.projects.len();
+        self.board.projects.retain(|id, _| self.rows.contains_key(id));
+        changed |= before != self.board.projects.len();
+        for (id, row) in &self.rows {
+            let view = views::project(row, &self.live.facts(row.sandbox.id), &self.live.addresses, now);
+            if self.board.projects.get(id).is_none_or(|(_, old)| **old != view) {
+                self.board.projects.insert(*id, (revision, Arc::new(view)));
+                changed = true;
+            }
+        }
+        if changed {
+            self.board.revision = revision;
+            self.sender.send_replace(Some(self.board.clone()));
+        }
+    }
+}
+
+/// One connection to the agent of every sandbox that runs.
+struct Followers {
+    live: Arc<Live>,
+    /// The run that is followed, and what ends that.
+    by_sandbox: HashMap<SandboxId, (String, CancellationToken)>,
+}
+
+impl Followers {
+    async fn run(&mut self) {
+        loop {
+            let mut changes = self.live.store.changes();
+            self.look_at_all().await;
+            while let Some(change) = changes.next().await {
+                match self.live.store.project(change.owner, change.project).await {
+                    Ok(Some(row)) => self.look_at(&row),
+                    Ok(None) => self.leave(change.sandbox),
+                    Err(error) => {
+                        debug!("cannot read a project: {error:#}");
+                        tokio::time::sleep(RETRY).await;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look_at_all(&mut self) {
+        loop {
+            match self.live.store.all().await {
+                Ok(rows) => {
+                    let gone: Vec<SandboxId> =
+                        self.by_sandbox.keys().copied().filter(|id| !rows.iter().any(|row| row.sandbox.id == *id)).collect();
+                    gone.into_iter().for_each(|id| self.leave(id));
+                    return rows.iter().for_each(|row| self.look_at(row));
+                }
+                Err(error) => debug!("cannot read all sandboxes: {error:#}"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn look_at(&mut self, row: &ProjectAndSandbox) {
+        let id = row.sandbox.id;
+        let Some(run) = running(row, self.live.clock.now()) else { return self.leave(id) };
+        if self.by_sandbox.get(&id).is_some_and(|(followed, _)| *followed == run) {
+            return;
+        }
+        self.leave(id);
+        let stop = self.live.stop.child_token();
+        self.by_sandbox.insert(id, (run, stop.clone()));
+        let (live, agent) = (self.live.clone(), Agent::of(self.live.orchestrator.clone(), &row.sandbox));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = follow(&live, id, &agent) => {}
+            }
+        });
+    }
+
+    fn leave(&mut self, id: SandboxId) {
+        if let Some((_, stop)) = self.by_sandbox.remove(&id) {
+            stop.cancel();
+            self.live.forget(id);
+        }
+    }
+}
+
+/// The run to follow, if the sandbox is up.
+fn running(row: &ProjectAndSandbox, now: Timestamp) -> Option<String> {
+    let sandbox = &row.sandbox;
+    let phase = phase(sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref(), now);
+    let up = sandbox.desired == Desired::Running && phase == Phase::Running;
+    sandbox.observed.instance.as_ref().filter(|_| up).map(|instance| instance.id.clone())
+}
+
+/// Reads an agent's events for ever, connecting again when they end.
+async fn follow(live: &Live, id: SandboxId, agent: &Agent) {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match agent.connect().await {
+            Ok(io) => match client::events(io, agent.token()).await {
+                Ok(events) => {
+                    pause = Duration::from_millis(50);
+                    let mut events = pin!(events);
+                    while let Ok(Some(Ok(event))) = tokio::time::timeout(AGENT_SILENCE, events.next()).await {
+                        apply(live, id, event);
+                    }
+                }
+                Err(error) => debug!(sandbox.id = %id, "cannot follow the agent: {error:#}"),
+            },
+            Err(error) => debug!(sandbox.id = %id, "cannot reach the agent: {error:#}"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+        if pause == Duration::from_secs(5) {
+            warn!(sandbox.id = %id, "the agent of a running sandbox does not answer; trying on");
+        }
+    }
+}
+
+fn apply(live: &Live, id: SandboxId, event: AgentEvent) {
+    match event {
+        AgentEvent::Ports { ports } => {
+            let mut open: Vec<OpenPort> = ports
+                .into_iter()
+                .filter(|port| !RESERVED.contains(&port.port))
+                .map(|port| OpenPort { port: port.port, process: port.process })
+                .collect();
+            open.sort_by_key(|port| port.port);
+            open.dedup_by_key(|port| port.port);
+            live.say(id, |facts| facts.ports = open);
+        }
+        AgentEvent::Usage(usage) => {
+            let usage = Usage {
+                #[expect(clippy::cast_possible_truncation, reason = "percent, for display")]
+                cpu_percent: usage.cpu_percent as f32,
+                memory_bytes: usage.memory_bytes,
+                disk_bytes: usage.disk_bytes.unwrap_or_default(),
+                processes: usage.processes,
+            };
+            live.say(id, |facts| facts.usage = Some(usage));
+        }
+        _ => {}
+    }
+}

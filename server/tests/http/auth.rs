@@ -1,0 +1,147 @@
+//! Signing in and out, tokens, and that what they opened ends with them.
+
+use crate::support::{TestApp, client::{hear, say}, until};
+use http::Method;
+use jiff::Timestamp;
+use model::view::Scope;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn a_link_signs_in_once_and_says_why_it_does_not_again() {
+    let Some(app) = TestApp::start().await else { return };
+    let anybody = app.anonymous();
+    let code = app.code().await;
+    let answer = anybody.post("/api/sign-in", &json!({ "code": code })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let cookie = answer.header("set-cookie").to_owned();
+    assert!(cookie.starts_with("fsa_session="), "{cookie}");
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && !cookie.contains("Domain"), "{cookie}");
+    let mine = anybody.with("cookie", cookie.split(';').next().unwrap());
+    assert_eq!(mine.get("/api/me").await.json()["scope"], "write");
+
+    let again = anybody.post("/api/sign-in", &json!({ "code": code })).await;
+    assert_eq!((again.status.as_u16(), again.code().as_str()), (410, "link-used"));
+    assert!(again.json()["details"]["nextSteps"][0].as_str().unwrap().contains("sign-in-link"));
+
+    app.log.allow("never made");
+    let forged = anybody.post("/api/sign-in", &json!({ "code": format!("{code}x") })).await;
+    assert_eq!((forged.status.as_u16(), forged.code().as_str()), (401, "link-unknown"));
+
+    let late = app.code().await;
+    sqlx::query("UPDATE sign_in_codes SET expires_at = now() - interval '1 second' WHERE used_at IS NULL").execute(&app.pool).await.unwrap();
+    let expired = anybody.post("/api/sign-in", &json!({ "code": late })).await;
+    assert_eq!((expired.status.as_u16(), expired.code().as_str()), (410, "link-expired"));
+    assert_eq!(anybody.get("/api/me").await.status, 401);
+}
+
+#[tokio::test]
+async fn signing_in_again_changes_the_session_and_ends_the_old_one() {
+    let Some(app) = TestApp::start().await else { return };
+    let first = app.signed_in().await;
+    let answer = first.post("/api/sign-in", &json!({ "code": app.code().await })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let second = app.anonymous().with("cookie", answer.header("set-cookie").split(';').next().unwrap());
+    assert_eq!(first.get("/api/me").await.status, 401, "the id that was known before opens nothing");
+    assert_eq!(second.get("/api/me").await.status, 200);
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_session_everywhere_and_no_other() {
+    let Some(app) = TestApp::start().await else { return };
+    let (here, elsewhere) = (app.signed_in().await, app.signed_in().await);
+    assert_eq!(here.ask(Method::POST, "/api/sign-out", None).await.status, 204);
+    assert_eq!(here.get("/api/me").await.status, 401);
+    assert_eq!(elsewhere.get("/api/me").await.status, 200);
+    let third = app.signed_in().await;
+    assert_eq!(elsewhere.post("/api/sign-out", &json!({ "everywhere": true })).await.status, 204);
+    assert_eq!(third.get("/api/me").await.status, 401);
+}
+
+#[tokio::test]
+async fn many_wrong_codes_have_to_wait() {
+    let Some(app) = TestApp::start().await else { return };
+    app.log.allow("never made");
+    let mut last = 401;
+    for _ in 0..25 {
+        let answer = app.anonymous().post("/api/sign-in", &json!({ "code": "wrong" })).await;
+        last = answer.status.as_u16();
+        if last == 429 {
+            assert_eq!(answer.code(), "too-many");
+            assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
+            break;
+        }
+    }
+    assert_eq!(last, 429);
+}
+
+#[tokio::test]
+async fn a_token_is_shown_once_works_and_is_over_when_revoked_or_expired() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let made = owner.post("/api/tokens", &json!({ "name": "ci", "scope": "read", "days": 1 })).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let secret = made.json()["secret"].as_str().unwrap().to_owned();
+    let program = app.anonymous().with("authorization", &format!("Bearer {secret}"));
+    assert_eq!(program.get("/api/me").await.json()["scope"], "read");
+    let listed = owner.get("/api/tokens").await;
+    assert!(!listed.text().contains(&secret) && listed.json()[0]["lastUsedAt"].is_string(), "{}", listed.text());
+
+    let stranger = app.somebody_else().await;
+    let path = format!("/api/tokens/{}", made.json()["token"]["id"].as_str().unwrap());
+    assert_eq!(stranger.ask(Method::DELETE, &path, None).await.status, 404);
+    assert_eq!(owner.ask(Method::DELETE, &path, None).await.status, 204);
+    assert_eq!(program.get("/api/me").await.code(), "bad-token");
+    assert_eq!(owner.ask(Method::DELETE, &path, None).await.status, 404);
+
+    let expired = app.accounts.make_token(app.owner, "old", Scope::Write, Some(Timestamp::now()), Timestamp::now()).await.unwrap();
+    assert_eq!(app.anonymous().with("authorization", &format!("Bearer {}", expired.secret)).get("/api/me").await.status, 401);
+    for odd in ["Bearer", "Bearer ", "Basic eDp4", "Bearer fsa_"] {
+        assert_eq!(app.anonymous().with("authorization", odd).get("/api/me").await.status, 401, "{odd}");
+    }
+    for (bad, code) in [
+        (json!({ "name": "", "scope": "read" }), "bad-token-name"),
+        (json!({ "name": "x", "scope": "admin" }), "wrong-form"),
+        (json!({ "name": "x", "scope": "read", "days": 0 }), "bad-expiry"),
+    ] {
+        let answer = owner.post("/api/tokens", &bad).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, code));
+    }
+}
+
+#[tokio::test]
+async fn what_a_credential_opened_ends_with_it_within_a_second() {
+    use http_body_util::BodyExt as _;
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Ends").await;
+    // Revoked aside, as the command line does it: this process is not told.
+    let token = app.accounts.make_token(app.owner, "x", Scope::Write, None, Timestamp::now()).await.unwrap();
+    let program = app.anonymous().with("authorization", &format!("Bearer {}", token.secret));
+    let leaving = app.signed_in().await;
+    for (who, how) in [(&program, "revoked"), (&leaving, "signed out")] {
+        let events = who.open(Method::GET, "/api/events", None).await;
+        let mut terminal = who.socket(&format!("/api/sandbox/{project}/terminal"), "fsa-tty.v1").await.unwrap();
+        say(&mut terminal, "hello").await;
+        assert_eq!(hear(&mut terminal).await.unwrap(), "hello");
+        let ask = json!({ "command": ["wait"] });
+        let exec = who
+            .with("accept", "application/x-ndjson")
+            .with("content-type", "application/json")
+            .open(Method::POST, &format!("/api/sandbox/{project}/exec"), Some(ask.to_string().into()))
+            .await;
+        assert_eq!((events.status().as_u16(), exec.status().as_u16()), (200, 200));
+
+        let start = Instant::now();
+        match how {
+            "revoked" => assert!(app.accounts.revoke_token(app.owner, token.token.id, Timestamp::now()).await.unwrap()),
+            _ => assert_eq!(who.ask(Method::POST, "/api/sign-out", None).await.status, 204),
+        }
+        assert_eq!(hear(&mut terminal).await, Err(4401), "{how}");
+        drop(terminal);
+        tokio::time::timeout(Duration::from_secs(5), events.into_body().collect()).await.unwrap().unwrap();
+        let _ = tokio::time::timeout(Duration::from_secs(5), exec.into_body().collect()).await.unwrap();
+        assert!(start.elapsed() < Duration::from_millis(1500), "{how}: it took {:?}", start.elapsed());
+    }
+    until("the others to be unharmed", async || owner.get("/api/me").await.status == 200).await;
+}

@@ -1,0 +1,171 @@
+//! What bad input gets: the right status, a sentence, nothing half done.
+
+use crate::support::{Answer, TestApp};
+use http::Method;
+use serde_json::{Value, json};
+
+#[track_caller]
+fn refused(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{}", answer.text());
+    for internal in ["panicked", "sqlx", ".rs:"] {
+        assert!(!answer.text().contains(internal), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn odd_names_are_refused_or_kept_as_they_are() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    for (name, code) in [
+        ("", "name-empty"),
+        ("  \t", "name-empty"),
+        ("\u{200b}\u{202e}", "name-empty"),
+        (&"x".repeat(300), "name-too-long"),
+        ("two\nlines", "name-control-character"),
+        ("nul\0", "name-control-character"),
+    ] {
+        let answer = owner.post("/api/projects", &json!({ "name": name })).await;
+        refused(&answer, 422, code);
+        assert_eq!(answer.json()["error"], "Failed to create project");
+    }
+    assert_eq!(owner.get("/api/projects").await.json(), json!([]));
+    let mut slugs = std::collections::BTreeSet::new();
+    for name in ["夜市", "مشروع", "<b>&\"'", "'; drop table projects; --", "Twin", "Twin", &"a".repeat(200)] {
+        let answer = owner.post("/api/projects", &json!({ "name": name, "database": false })).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        assert_eq!(answer.json()["name"], name);
+        assert!(slugs.insert(answer.json()["slug"].as_str().unwrap().to_owned()), "{name}: slugs are unique");
+    }
+}
+
+#[tokio::test]
+async fn odd_variables_are_refused_all_or_nothing() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Variables").await;
+    let path = format!("/api/projects/{project}/env");
+    let put = async |body: Value| owner.send(Method::PUT, &path, &body).await;
+    for key in ["A=B", "A B", "A\nB", "A\0B", "1A", "", "Ä", "A-B"] {
+        refused(&put(json!({ "set": { "GOOD": "1", key: "x" } })).await, 422, "env-key");
+    }
+    for key in ["DATABASE_URL", "NODE_ENV", "PATH", "FSA_ANYTHING"] {
+        let answer = put(json!({ "set": { "GOOD": "1", key: "x" } })).await;
+        refused(&answer, 422, "env-key-reserved");
+        assert!(answer.text().contains(key));
+    }
+    refused(&put(json!({ "set": { "GOOD": "1", "LONG": "x".repeat(64 * 1024 + 1) } })).await, 422, "env-value-too-long");
+    refused(&put(json!({ "set": { "GOOD": "1", "NUL": "a\0b" } })).await, 422, "env-value-nul");
+    refused(&put(json!({ "set": { "GOOD": 1 } })).await, 422, "wrong-form");
+    refused(&put(json!({ "set": { "A": "1" }, "remove": ["A"] })).await, 422, "set-and-removed");
+    refused(&put(json!({ "set": { "A": "1" }, "envVars": {} })).await, 422, "set-and-replace");
+    let many: Value = (0..9).map(|n| (format!("V{n}"), json!("x".repeat(60 * 1024)))).collect::<serde_json::Map<_, _>>().into();
+    refused(&put(json!({ "set": many })).await, 422, "env-too-large");
+    assert!(!owner.get(&path).await.text().contains("GOOD"), "nothing of a refused change is kept");
+
+    let answer = put(json!({ "set": { "lower": "secret value", "_U": "ä\n=" } })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(!answer.text().contains("secret value"), "values are write-only");
+    let answer = put(json!({ "envVars": { "ONLY": "1" } })).await;
+    let own: Vec<Value> =
+        answer.json()["variables"].as_array().unwrap().iter().filter(|v| v["source"] == "project").map(|v| v["key"].clone()).collect();
+    assert_eq!(own, ["ONLY"]);
+    let sandbox = format!("/api/sandbox/{project}");
+    refused(&owner.post(&sandbox, &json!({ "envVars": { "PATH": "/" } })).await, 422, "env-key-reserved");
+}
+
+#[tokio::test]
+async fn odd_bodies_are_refused() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let json = owner.with("content-type", "application/json");
+    let raw = async |body: &'static [u8]| json.ask(Method::POST, "/api/projects", Some(body.into())).await;
+    for malformed in [&b"{"[..], b"{\"name\":\"x\"}trailing", &[0x7b, 0xff, 0xfe], b"nonsense"] {
+        refused(&raw(malformed).await, 400, "not-json");
+    }
+    for wrong in [
+        &b""[..],
+        b"null",
+        b"[]",
+        b"[\"x\"]",
+        b"\"x\"",
+        b"{}",
+        b"{\"name\":1}",
+        b"{\"name\":\"x\",\"database\":\"yes\"}",
+        b"{\"name\":\"x\",\"preset\":\"huge\"}",
+        b"{\"name\":\"x\",\"surprise\":1}",
+    ] {
+        refused(&raw(wrong).await, 422, "wrong-form");
+    }
+    let form = owner.with("content-type", "application/x-www-form-urlencoded");
+    refused(&form.ask(Method::POST, "/api/projects", Some("name=x".into())).await, 415, "not-json");
+    let large = json!({ "name": "x", "env": { "BIG": "x".repeat(8 << 20) } });
+    refused(&owner.post("/api/projects", &large).await, 413, "body-too-large");
+    let key = owner.with("idempotency-key", "");
+    refused(&key.post("/api/projects", &json!({ "name": "x" })).await, 422, "bad-idempotency-key");
+    assert_eq!(owner.get("/api/projects").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn what_is_not_yours_or_not_an_id_does_not_exist() {
+    let Some(app) = TestApp::start().await else { return };
+    let (owner, stranger) = (app.signed_in().await, app.somebody_else().await);
+    let (project, _) = app.running(&owner, "Mine").await;
+    let mine = project.to_string();
+    for (who, id) in [(&stranger, mine.as_str()), (&owner, "1"), (&owner, "x"), (&owner, "00000000-0000-0000-0000-000000000000"), (&owner, "%00"), (&owner, "..%2f..")]
+    {
+        for (method, path) in [
+            (Method::GET, format!("/api/projects/{id}")),
+            (Method::PATCH, format!("/api/projects/{id}")),
+            (Method::DELETE, format!("/api/projects/{id}")),
+            (Method::GET, format!("/api/projects/{id}/env")),
+            (Method::PUT, format!("/api/projects/{id}/env")),
+            (Method::GET, format!("/api/sandbox/{id}")),
+            (Method::POST, format!("/api/sandbox/{id}")),
+            (Method::DELETE, format!("/api/sandbox/{id}")),
+            (Method::POST, format!("/api/sandbox/{id}/stop")),
+        ] {
+            let answer = who.send(method.clone(), &path, &json!({})).await;
+            refused(&answer, 404, "not-found");
+        }
+    }
+    assert_eq!(owner.get(&format!("/api/projects/{project}")).await.json()["sandbox"]["desired"], "running");
+}
+
+#[tokio::test]
+async fn addresses_and_methods_that_are_none_have_the_one_shape() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    refused(&owner.get("/api/nothing-here").await, 404, "no-such-address");
+    refused(&owner.get("/nothing-here").await, 404, "no-such-address");
+    refused(&owner.get("/pkg/nothing.js").await, 404, "no-such-asset");
+    refused(&owner.get("/pkg/..%2fmanifest.json").await, 404, "no-such-asset");
+    refused(&owner.post("/api/fn/nothing", &json!({})).await, 404, "no-such-address");
+    let answer = owner.send(Method::PATCH, "/api/projects", &json!({})).await;
+    refused(&answer, 405, "method-not-allowed");
+    assert!(answer.header("allow").contains("POST"), "{}", answer.header("allow"));
+    assert!(!answer.header("x-request-id").is_empty());
+}
+
+#[tokio::test]
+async fn odd_commands_are_refused() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Commands").await;
+    let path = format!("/api/sandbox/{project}/exec");
+    for (body, code) in [
+        (json!({ "command": [] }), "no-command"),
+        (json!({ "command": "  " }), "no-command"),
+        (json!({ "command": 5 }), "wrong-form"),
+        (json!({}), "wrong-form"),
+        (json!({ "command": ["a\0b"] }), "nul"),
+        (json!({ "command": ["a"], "env": { "A=B": "x" } }), "env-key"),
+        (json!({ "command": ["a"], "timeoutMs": 0 }), "no-time"),
+    ] {
+        refused(&owner.post(&path, &body).await, 422, code);
+    }
+    let done = owner.post(&path, &json!({ "command": "echo hi" })).await;
+    assert_eq!(done.status, 200);
+    assert_eq!(done.json()["exitCode"], 7);
+    assert_eq!(done.json()["stdout"], r#"["/bin/sh","-c","echo hi"]"#);
+    assert_eq!(done.json()["stderr"], "to stderr");
+}

@@ -1,0 +1,20 @@
+//! The HTTP server as its clients see it: the real router on a real socket, a real PostgreSQL with a
+//! database a test, the real reconciler; sandboxes are the in-memory orchestrator's, with a small agent
+//! and small apps in this process behind its connections.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step is a failed test")]
+
+#[path = "../../../engine/tests/support/mod.rs"]
+mod postgres;
+mod support;
+
+mod auth;
+mod bad_input;
+mod events;
+mod hosts;
+mod leptos;
+mod matrix;
+mod preview;
+mod projects;
+mod store_away;
+mod terminal;

@@ -1,0 +1,91 @@
+//! What a test's server logs: a warning or error that the test does not expect fails it.
+//!
+//! Tests run on runtimes of one thread, so a thread's subscriber hears its own test alone.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    sync::{Arc, LazyLock, Mutex, Once},
+    thread::{self, ThreadId},
+};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+static PANICS: LazyLock<Mutex<HashMap<ThreadId, usize>>> = LazyLock::new(Mutex::default);
+
+pub struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    allowed: Mutex<Vec<&'static str>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    pub fn begin() -> Self {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let usual = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                *PANICS.lock().unwrap().entry(thread::current().id()).or_default() += 1;
+                usual(panic);
+            }));
+        });
+        PANICS.lock().unwrap().remove(&thread::current().id());
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let guard = tracing::subscriber::set_default(Loud(lines.clone()));
+        Self { lines, allowed: Mutex::default(), _guard: guard }
+    }
+
+    /// A line with this in it is expected.
+    pub fn allow(&self, text: &'static str) {
+        self.allowed.lock().unwrap().push(text);
+    }
+
+    /// How many panics there were on this test's thread.
+    pub fn panics(&self) -> usize {
+        PANICS.lock().unwrap().get(&thread::current().id()).copied().unwrap_or_default()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
+        let allowed = self.allowed.lock().unwrap();
+        let lines = self.lines.lock().unwrap();
+        let loud: Vec<_> = lines.iter().filter(|line| !allowed.iter().any(|text| line.contains(text))).collect();
+        assert!(loud.is_empty(), "the server's log has warnings or errors: {loud:#?}");
+        assert_eq!(self.panics(), 0, "something panicked");
+    }
+}
+
+struct Loud(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Loud {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &Event<'_>) {
+        let mut line = format!("{} {}", event.metadata().level(), event.metadata().target());
+        event.record(&mut Fields(&mut line));
+        self.0.lock().unwrap().push(line);
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+struct Fields<'a>(&'a mut String);
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let _ = write!(self.0, " {}={value:?}", field.name());
+    }
+}

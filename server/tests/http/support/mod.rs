@@ -1,0 +1,198 @@
+//! [`TestApp`]: everything, on a port of its own, until it is dropped.
+
+pub mod client;
+pub mod log;
+pub mod world;
+
+pub use client::{Answer, Client};
+
+use crate::postgres;
+use engine::{
+    clock::{Clock, SystemClock},
+    database::{Database, memory::MemoryDatabase},
+    orchestrator::Orchestrator,
+    random::SystemRandom,
+    reconcile::{self, Reconciler},
+    store::{Store, accounts::Accounts, postgres::PgStore},
+};
+use axum::serve::ListenerExt as _;
+use jiff::Timestamp;
+use model::{
+    ProjectId, UserId,
+    view::{Installation, Scope},
+};
+use secrecy::ExposeSecret as _;
+use server::{
+    control::{Controller, ControllerParts},
+    http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, security::Origins},
+    live::Live,
+    views::{Addresses, PreviewDomain},
+};
+use sqlx::PgPool;
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use world::World;
+
+/// A server with everything behind it.
+pub struct TestApp {
+    pub port: u16,
+    pub accounts: Accounts,
+    pub store: Arc<dyn Store>,
+    pub world: Arc<World>,
+    /// Aside of the server's own, for looking and meddling.
+    pub pool: PgPool,
+    pub owner: UserId,
+    stop: CancellationToken,
+    pub log: log::Log,
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl TestApp {
+    /// `None`, said once, where there is no PostgreSQL.
+    pub async fn start() -> Option<Self> {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With settings of the test's own.
+    pub async fn start_with(change: impl FnOnce(&mut Addresses)) -> Option<Self> {
+        let log = log::Log::begin();
+        let (options, pool) = postgres::database().await?;
+        let aside = postgres::aside(&options).await;
+        let vault = postgres::vault();
+        let installation = engine::store::postgres::installation::open(&pool, &vault, Timestamp::now()).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await.unwrap());
+        let accounts = Accounts::new(pool);
+        let owner = accounts.ensure_owner(Timestamp::now()).await.unwrap().id;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let world = Arc::new(World::new(clock.clone()));
+        let orchestrator: Arc<dyn Orchestrator> = world.clone();
+        let database: Arc<dyn Database> = Arc::new(MemoryDatabase::new(clock.clone(), Arc::new(SystemRandom)));
+        let settings = reconcile::Settings::new(installation);
+        let reconciler = Reconciler::new(
+            store.clone(),
+            orchestrator.clone(),
+            database.clone(),
+            clock.clone(),
+            Arc::new(SystemRandom),
+            settings.clone(),
+        );
+        let stop = CancellationToken::new();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let preview = PreviewDomain { scheme: "http".into(), domain: "localhost".into(), port: Some(port) };
+        let mut addresses = Addresses { public: format!("http://localhost:{port}"), preview: Some(preview) };
+        change(&mut addresses);
+        let watch = CredentialWatch::new(accounts.clone());
+        let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), stop.clone());
+        let controller = Arc::new(Controller::new(ControllerParts {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            database,
+            reconciler: reconciler.clone(),
+            live: live.clone(),
+            clock,
+            random: Arc::new(SystemRandom),
+            settings,
+            installation: Installation { version: "test".into(), orchestrator: "memory".into(), ..Installation::default() },
+            addresses: addresses.clone(),
+            watch: watch.clone(),
+            projects_per_user: 50,
+        }));
+        let plane = Plane::new(PlaneParts {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            orchestrator,
+            controller,
+            live: live.clone(),
+            watch: watch.clone(),
+            origins: Origins::new(&addresses, Vec::new()),
+            addresses,
+            site: Site::default(),
+            sign_in_command: "fullstack-agent sign-in-link".into(),
+            stop: stop.clone(),
+        });
+        tokio::spawn(reconciler.run(stop.clone()));
+        tokio::spawn(live.run());
+        tokio::spawn(watch.run(stop.clone()));
+        let service = http::router(&plane).into_make_service_with_connect_info::<SocketAddr>();
+        let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+        tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+        Some(Self { port, accounts, store, world, pool: aside, owner, stop, log })
+    }
+
+    /// Nobody.
+    pub fn anonymous(&self) -> Client {
+        Client::new(self.port)
+    }
+
+    /// A sign-in code of the owner.
+    pub async fn code(&self) -> String {
+        self.accounts.make_sign_in_code(self.owner, Timestamp::now()).await.unwrap().expose_secret().to_owned()
+    }
+
+    /// The owner, with a session.
+    pub async fn signed_in(&self) -> Client {
+        self.sign_in(self.owner).await
+    }
+
+    /// Somebody else, with a session.
+    pub async fn somebody_else(&self) -> Client {
+        let id = uuid::Uuid::new_v4();
+        sqlx::query("INSERT INTO users (id, name, created_at) VALUES ($1, 'Somebody', now())")
+            .bind(id)
+            .execute(&self.pool)
+            .await
+            .unwrap();
+        self.sign_in(UserId(id)).await
+    }
+
+    async fn sign_in(&self, user: UserId) -> Client {
+        let code = self.accounts.make_sign_in_code(user, Timestamp::now()).await.unwrap();
+        let client = self.anonymous();
+        let answer = client.post("/api/sign-in", &serde_json::json!({ "code": code.expose_secret() })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let cookie = answer.headers.get("set-cookie").unwrap().to_str().unwrap().split(';').next().unwrap().to_owned();
+        client.with("cookie", &cookie).with("origin", &format!("http://localhost:{}", self.port))
+    }
+
+    /// A program with a token of the owner's.
+    pub async fn token(&self, scope: Scope) -> Client {
+        let token = self.accounts.make_token(self.owner, "test", scope, None, Timestamp::now()).await.unwrap();
+        self.anonymous().with("authorization", &format!("Bearer {}", token.secret))
+    }
+
+    /// A project that runs.
+    pub async fn running(&self, client: &Client, name: &str) -> (ProjectId, String) {
+        let answer = client.post("/api/projects", &serde_json::json!({ "name": name })).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let id: ProjectId = answer.json()["id"].as_str().unwrap().parse().unwrap();
+        let sandbox = answer.json()["sandbox"]["name"].as_str().unwrap().to_owned();
+        self.reaches(client, id, "Running").await;
+        (id, sandbox)
+    }
+
+    /// Waits for a phase.
+    pub async fn reaches(&self, client: &Client, id: ProjectId, phase: &str) {
+        let path = format!("/api/sandbox/{id}");
+        until(&format!("{id} to be {phase}"), async || client.get(&path).await.json()["phase"] == phase).await;
+    }
+}
+
+/// Asks until it is so, for ten seconds at most.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "waited ten seconds for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

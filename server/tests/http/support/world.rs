@@ -1,0 +1,208 @@
+//! The in-memory orchestrator, with something behind its connections: a small agent, and an app a port.
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{
+        Query, Request, State, WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket},
+    },
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use engine::{
+    clock::Clock,
+    orchestrator::{
+        AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Removed, SandboxSpec,
+        Seen, VolumeName, memory::MemoryOrchestrator,
+    },
+    random::SystemRandom,
+};
+use futures::{StreamExt as _, stream::BoxStream};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use model::SandboxId;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+};
+use tokio::sync::watch;
+
+/// Sandboxes of this process.
+pub struct World {
+    memory: MemoryOrchestrator,
+    tokens: Mutex<HashMap<SandboxId, String>>,
+    apps: Mutex<BTreeMap<u16, Router>>,
+    /// The ports that agents tell of.
+    ports: watch::Sender<Vec<u16>>,
+}
+
+impl World {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            memory: MemoryOrchestrator::new(clock, Arc::new(SystemRandom)),
+            tokens: Mutex::default(),
+            apps: Mutex::default(),
+            ports: watch::channel(Vec::new()).0,
+        }
+    }
+
+    /// An app that listens on a port of every sandbox.
+    pub fn listen(&self, port: u16, app: Router) {
+        self.apps.lock().unwrap().insert(port, app);
+        self.tell();
+    }
+
+    /// Nobody listens there any more.
+    pub fn close(&self, port: u16) {
+        self.apps.lock().unwrap().remove(&port);
+        self.tell();
+    }
+
+    /// What agents say: also ports that are nobody's business.
+    fn tell(&self) {
+        let mut ports: Vec<u16> = self.apps.lock().unwrap().keys().copied().collect();
+        ports.extend([5432, 7681, 7682]);
+        self.ports.send_replace(ports);
+    }
+
+    fn agent(&self, token: String) -> Router {
+        let admit = move |request: Request, next: Next| {
+            let admitted = request.headers().get("authorization").is_some_and(|value| value == &format!("Bearer {token}"));
+            async move { if admitted { next.run(request).await } else { http::StatusCode::UNAUTHORIZED.into_response() } }
+        };
+        Router::new()
+            .route("/v1/events", get(events))
+            .route("/v1/exec", post(exec))
+            .route("/ws", get(terminal))
+            .with_state(self.ports.subscribe())
+            .layer(middleware::from_fn(admit))
+    }
+}
+
+/// Answers on one end of a pipe, and gives the other.
+fn serve(app: Router) -> BoxedIo {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(async move {
+        let service = TowerToHyperService::new(app);
+        let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(theirs), service).with_upgrades().await;
+    });
+    Box::new(ours)
+}
+
+async fn events(State(mut ports): State<watch::Receiver<Vec<u16>>>) -> Response {
+    let stream = async_stream(move |sender| async move {
+        loop {
+            let open: Vec<Value> =
+                ports.borrow_and_update().iter().map(|port| json!({ "port": port, "addresses": ["127.0.0.1"], "process": "node" })).collect();
+            if sender.send(format!("{}\n", json!({ "type": "ports", "ports": open }))).await.is_err() || ports.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    Body::from_stream(stream).into_response()
+}
+
+fn async_stream<F: Future<Output = ()> + Send + 'static>(
+    run: impl FnOnce(tokio::sync::mpsc::Sender<String>) -> F,
+) -> impl futures::Stream<Item = Result<String, std::convert::Infallible>> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(run(sender));
+    futures::stream::unfold(receiver, |mut receiver| async { Some((Ok(receiver.recv().await?), receiver)) })
+}
+
+/// Says what it was asked, or waits for ever.
+async fn exec(axum::Json(ask): axum::Json<Value>) -> Response {
+    if ask["command"][0] == "wait" {
+        let first = format!("{}\n", json!({ "stream": "stdout", "data": "waiting\n" }));
+        return Body::from_stream(async_stream(move |sender| async move {
+            let _ = sender.send(first).await;
+            sender.closed().await;
+        }))
+        .into_response();
+    }
+    let lines = [
+        json!({ "stream": "stdout", "data": ask["command"].to_string() }),
+        json!({ "stream": "stderr", "data": "to stderr" }),
+        json!({ "exit": { "code": 7 } }),
+    ];
+    lines.map(|line| format!("{line}\n")).concat().into_response()
+}
+
+/// Echoes frames; `close CODE` closes, `flood BYTES` sends that many.
+async fn terminal(Query(query): Query<HashMap<String, String>>, upgrade: WebSocketUpgrade) -> Response {
+    let upgrade = upgrade.protocols(["fsa-tty.v1", "tty"]);
+    upgrade.on_upgrade(move |socket| converse(socket, query))
+}
+
+async fn converse(mut socket: WebSocket, query: HashMap<String, String>) {
+    while let Some(Ok(Message::Binary(frame))) = socket.next().await {
+        let text = String::from_utf8_lossy(&frame).into_owned();
+        let sent = match text.split_once(' ') {
+            Some(("close", code)) => {
+                socket.send(Message::Close(Some(CloseFrame { code: code.parse().unwrap(), reason: "as asked".into() }))).await
+            }
+            Some(("flood", bytes)) => {
+                let chunk = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
+                let mut left: usize = bytes.parse().unwrap();
+                let mut sent = Ok(());
+                while left > 0 && sent.is_ok() {
+                    let part = chunk.slice(..chunk.len().min(left));
+                    left -= part.len();
+                    sent = socket.send(Message::Binary(part)).await;
+                }
+                sent
+            }
+            Some(("query", key)) => {
+                socket.send(Message::Binary(query.get(key).cloned().unwrap_or_default().into_bytes().into())).await
+            }
+            _ => socket.send(Message::Binary(frame)).await,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Orchestrator for World {
+    async fn ensure(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError> {
+        self.tokens.lock().unwrap().insert(spec.id, spec.agent_token.expose_secret().to_owned());
+        self.memory.ensure(spec).await
+    }
+    async fn remove(&self, id: SandboxId) -> Result<Removed, OrchestratorError> {
+        self.memory.remove(id).await
+    }
+    async fn remove_volume(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError> {
+        self.memory.remove_volume(volume).await
+    }
+    async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {
+        self.memory.observe(id).await
+    }
+    fn watch(&self) -> BoxStream<'static, SandboxId> {
+        self.memory.watch()
+    }
+    async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError> {
+        if self.memory.observe(id).await.is_ok_and(|seen| seen.instance.is_none()) {
+            return Err(ConnectError::NotRunning);
+        }
+        match to {
+            AgentOrPort::Agent => {
+                let token = self.tokens.lock().unwrap().get(&id).cloned().ok_or(ConnectError::NotRunning)?;
+                Ok(serve(self.agent(token)))
+            }
+            AgentOrPort::Port(port) => {
+                let app = self.apps.lock().unwrap().get(&port).cloned().ok_or(ConnectError::NobodyListens(port))?;
+                Ok(serve(app))
+            }
+        }
+    }
+    async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
+        self.memory.logs(id, from).await
+    }
+    async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError> {
+        self.memory.list().await
+    }
+}
