@@ -40,6 +40,8 @@ use std::{
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 /// The control plane's database, and the role that owns it.
 const CONTROL: &str = "fullstack_agent";
@@ -144,6 +146,56 @@ impl EmbeddedPostgres {
         Ok(server)
     }
 
+    /// The server of a data folder that another process keeps; nothing is started here.
+    ///
+    /// # Errors
+    /// This folder has none that this user may enter.
+    pub fn attach(data_dir: &Path) -> Result<Self> {
+        let ours = data_dir.join("postgres");
+        if !ours.join("secrets.json").is_file() {
+            bail!(
+                "There is no PostgreSQL in {} that this user may enter. Is `--data-dir` the server's, and this the server's user?",
+                data_dir.display()
+            );
+        }
+        let secrets = secrets(&ours)?;
+        let place = find_place(&ours, secrets.socket_folder.clone())?;
+        Ok(Self { place, secrets, adopted: true })
+    }
+
+    /// Whether its first process is alive.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        postmaster(&self.place.data()).is_some()
+    }
+
+    /// Starts it again whenever it ended, until `stop`. Looking costs two reads of small files.
+    pub async fn keep_running(self, stop: CancellationToken) {
+        let mut failures = 0_u32;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(1 << failures.min(4))) => {}
+            }
+            if self.is_running() {
+                failures = 0;
+                continue;
+            }
+            let place = self.place.clone();
+            let started = blocking(move || {
+                place.clear_locks()?;
+                place.start()
+            });
+            match started.await {
+                Ok(()) => info!("PostgreSQL had ended and was started again"),
+                Err(error) => {
+                    failures += 1;
+                    warn!("PostgreSQL ended and does not start: {error:#}");
+                }
+            }
+        }
+    }
+
     /// Whether it ran already.
     #[must_use]
     pub fn adopted(&self) -> bool {
@@ -233,9 +285,15 @@ impl EmbeddedPostgres {
     /// The control plane's role and database; may be repeated.
     async fn make_control_database(&self) -> Result<()> {
         let mut admin = PgConnection::connect_with(&self.admin()).await.context("connect as the administrator")?;
-        let has = |kind: &'static str| format!("SELECT 1 FROM {kind} WHERE {}name = '{CONTROL}'", if kind == "pg_roles" { "rol" } else { "dat" });
+        let has = |kind: &'static str| {
+            format!("SELECT 1 FROM {kind} WHERE {}name = '{CONTROL}'", if kind == "pg_roles" { "rol" } else { "dat" })
+        };
         // The password is hexadecimal, so it needs no quoting.
-        let verb = if sqlx::query(AssertSqlSafe(has("pg_roles"))).fetch_optional(&mut admin).await?.is_some() { "ALTER" } else { "CREATE" };
+        let verb = if sqlx::query(AssertSqlSafe(has("pg_roles"))).fetch_optional(&mut admin).await?.is_some() {
+            "ALTER"
+        } else {
+            "CREATE"
+        };
         let role = format!("{verb} ROLE {CONTROL} LOGIN PASSWORD '{}'", self.secrets.control);
         sqlx::raw_sql(AssertSqlSafe(role)).execute(&mut admin).await?;
         if self.place.major >= 16 {
@@ -329,7 +387,9 @@ fn find_place(ours: &Path, socket: Option<PathBuf>) -> Result<Place, PostgresErr
     let Some((programs, major)) = chosen else {
         let have: Vec<String> = found.iter().map(|(_, major)| major.to_string()).collect();
         return Err(match there {
-            Some(there) if !have.is_empty() => PostgresError::OtherVersion { there, have: have.join(" and "), folder: ours.join("data") },
+            Some(there) if !have.is_empty() => {
+                PostgresError::OtherVersion { there, have: have.join(" and "), folder: ours.join("data") }
+            }
             _ => PostgresError::NotFound,
         });
     };
@@ -550,7 +610,12 @@ impl Place {
     fn start(&self) -> Result<(), PostgresError> {
         let log = self.folder.join("log/start.log");
         let mut command = self.command("pg_ctl");
-        command.arg("start").arg("-D").arg(self.data()).arg("-l").arg(&log).args(["-w", "-s", "-t", &START.as_secs().to_string()]);
+        command.arg("start").arg("-D").arg(self.data()).arg("-l").arg(&log).args([
+            "-w",
+            "-s",
+            "-t",
+            &START.as_secs().to_string(),
+        ]);
         let deadline = Instant::now() + LEFTOVERS;
         let output = loop {
             let output = command.stdout(Stdio::null()).output().context("run pg_ctl")?;

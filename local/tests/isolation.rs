@@ -234,7 +234,8 @@ async fn a_fork_bomb_stays_inside() {
 
 fn no_cgroup(controller: &str) -> Option<String> {
     let root = std::path::Path::new("/sys/fs/cgroup");
-    let probe = if root.join("cgroup.controllers").exists() { root.to_owned() } else { root.join(controller) }.join("fullstack-agent");
+    let probe =
+        if root.join("cgroup.controllers").exists() { root.to_owned() } else { root.join(controller) }.join("fullstack-agent");
     match std::fs::create_dir_all(&probe) {
         Ok(()) => None,
         Err(error) => Some(format!("no cgroup can be made here: {error}")),

@@ -40,18 +40,25 @@ async fn the_machine_and_private_addresses_are_refused() {
             .map(|ip| SocketAddr::new(ip, port).to_string())
             .collect();
         assert!(addresses.len() > 1);
-        for refused in ["169.254.169.254:80", "10.0.0.1:80", "192.168.0.1:80", "0.0.0.0:80", "[::ffff:10.0.0.1]:80", "[fd00::1]:80"] {
+        for refused in
+            ["169.254.169.254:80", "10.0.0.1:80", "192.168.0.1:80", "0.0.0.0:80", "[::ffff:10.0.0.1]:80", "[fd00::1]:80"]
+        {
             addresses.push(refused.to_owned());
         }
         addresses.push(format!("localhost:{port}"));
         for address in &addresses {
-            let tried = world.sh(&spec, &format!("curl -sS --max-time 10 -o /dev/null -w '%{{http_code}}' http://{address}/")).await;
+            let tried =
+                world.sh(&spec, &format!("curl -sS --max-time 10 -o /dev/null -w '%{{http_code}}' http://{address}/")).await;
             let through = tried.out.trim();
             assert!(through == "000" || (!device && through == "403"), "{address} was reached: {tried:?}");
         }
         let nobody = tokio::time::timeout(std::time::Duration::from_millis(50), listener.accept()).await;
         assert!(nobody.is_err(), "somebody came");
-        assert!(world.log(&spec).contains("refused 169.254.169.254:80: a link-local or metadata address"), "{}", world.log(&spec));
+        assert!(
+            world.log(&spec).contains("refused 169.254.169.254:80: a link-local or metadata address"),
+            "{}",
+            world.log(&spec)
+        );
         world.remove(&spec).await;
     }
 }
@@ -159,7 +166,11 @@ python3 /tmp/t.py"#,
 
 fn resident_kib(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|n| n.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|n| n.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,7 +204,16 @@ E"#
     );
     let said = world.sh(&spec, &script).await.ok();
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines, ["ConnectionRefusedError 111 True", "OSError 113 True", "gaierror -2 True", "ConnectionRefusedError 111 True", "OSError 101 True"]);
+    assert_eq!(
+        lines,
+        [
+            "ConnectionRefusedError 111 True",
+            "OSError 113 True",
+            "gaierror -2 True",
+            "ConnectionRefusedError 111 True",
+            "OSError 101 True"
+        ]
+    );
     world.remove(&spec).await;
 }
 
@@ -261,8 +281,16 @@ async fn every_program_gets_out_where_the_machine_does() {
         ("npm", "npm view is-number@7.0.0 version", "7.0.0"),
         ("npm", "cd ~ && npm install --silent is-number@7.0.0 >&2 && node -p \"require('is-number')(7)\"", "true"),
         ("node", "node -e \"fetch('https://registry.npmjs.org/is-number').then(r => console.log(r.status))\"", "200"),
-        ("node", "node -e \"require('https').get('https://registry.npmjs.org/is-number', r => { console.log(r.statusCode); r.resume() })\"", "200"),
-        ("python3", "python3 -c \"import urllib.request as u; print(u.urlopen('https://registry.npmjs.org/is-number').status)\"", "200"),
+        (
+            "node",
+            "node -e \"require('https').get('https://registry.npmjs.org/is-number', r => { console.log(r.statusCode); r.resume() })\"",
+            "200",
+        ),
+        (
+            "python3",
+            "python3 -c \"import urllib.request as u; print(u.urlopen('https://registry.npmjs.org/is-number').status)\"",
+            "200",
+        ),
     ] {
         if world.sh(&spec, &format!("which {program}")).await.out.is_empty() {
             println!("skipped: {program} is not on this machine");

@@ -96,9 +96,13 @@ async fn a_role_enters_its_own_database_with_its_password_and_nothing_else() {
         PgConnection::connect(&format!("postgresql://{role}:{password}@localhost/{database}?host={host}")).await
     };
     enter("one", "secret", "one").await.unwrap();
-    for (role, password, database) in
-        [("one", "wrong", "one"), ("one", "", "one"), ("one", "secret", "two"), ("one", "secret", "postgres"), ("one", "secret", "fullstack_agent")]
-    {
+    for (role, password, database) in [
+        ("one", "wrong", "one"),
+        ("one", "", "one"),
+        ("one", "secret", "two"),
+        ("one", "secret", "postgres"),
+        ("one", "secret", "fullstack_agent"),
+    ] {
         assert!(enter(role, password, database).await.is_err(), "{role} with {password:?} to {database}");
     }
     let listening: String = sqlx::query("SHOW listen_addresses").fetch_one(&mut admin).await.unwrap().get(0);

@@ -144,6 +144,8 @@ async fn keep(
         let said = log_since(&config.folder.join("sandbox.log"), log_from);
         if cgroup.killed_for_memory() > memory.killed || (memory.recent() && code == Some(137)) {
             causes::out_of_memory(config.resources.limit_memory_bytes, true)
+        } else if matches!(code, Some(126 | 127)) && status.borrow().agent == Agent::Silent {
+            causes::agent_missing(&said)
         } else {
             causes::of_start(&said).unwrap_or_else(|| causes::ended(code, &said))
         }

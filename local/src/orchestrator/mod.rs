@@ -80,8 +80,8 @@ impl LocalOrchestrator {
             self.places.ask(id, Ask::Stop { grace_ms: millis(GRACE) });
         }
         let deadline = Instant::now() + GRACE * 2;
-        while Instant::now() < deadline && self.places.ids().into_iter().any(|id| self.places.present(id)) {
-            let _ = tokio::time::timeout(Duration::from_millis(200), self.places.changed()).await;
+        for id in self.places.ids() {
+            self.places.gone_by(id, deadline).await;
         }
     }
 

@@ -142,25 +142,29 @@ impl Places {
         receive
     }
 
-    /// Until something changes.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
-    }
-
     /// Waits until its keeper has said something, or is gone. `false`: neither came in time.
     pub async fn first_word(&self, id: SandboxId, deadline: Instant) -> bool {
-        let word = async {
+        self.until(deadline, || self.status(id).is_some() || !self.present(id)).await
+    }
+
+    /// Waits until its keeper is gone. `false`: not in time.
+    pub async fn gone_by(&self, id: SandboxId, deadline: Instant) -> bool {
+        self.until(deadline, || !self.present(id)).await
+    }
+
+    async fn until(&self, deadline: Instant, condition: impl Fn() -> bool) -> bool {
+        let held = async {
             loop {
                 let changed = self.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
-                if self.status(id).is_some() || !self.present(id) {
+                if condition() {
                     return;
                 }
                 changed.await;
             }
         };
-        tokio::time::timeout_at(deadline.into(), word).await.is_ok()
+        tokio::time::timeout_at(deadline.into(), held).await.is_ok()
     }
 
     fn tell(&self, id: SandboxId) {

@@ -52,7 +52,10 @@ pub async fn start(
         None if places.present(spec.id) => None,
         None => places.seen(spec.id).cause.or_else(|| Some(causes::keeper_failed("it ended without a word: see keeper.log"))),
     };
-    refused.map_or(Ok(()), |cause| Err(OrchestratorError::Caused(cause)))
+    let Some(cause) = refused else { return Ok(()) };
+    // Its keeper is about to end, and then nothing is there.
+    places.gone_by(spec.id, Instant::now() + FIRST_WORD).await;
+    Err(OrchestratorError::Caused(cause))
 }
 
 fn config(settings: &LocalSettings, programs: &Programs, spec: &SandboxSpec, folder: &Path, volume: Volume) -> Config {

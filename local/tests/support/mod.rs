@@ -64,6 +64,8 @@ pub struct World {
     pub settings: LocalSettings,
     pub data: DataFolder,
     pub folder: tempfile::TempDir,
+    /// Ends what a failed test left running.
+    _down: Down,
 }
 
 pub fn settings(data: &Path) -> LocalSettings {
@@ -80,11 +82,20 @@ impl World {
 
     pub async fn with(change: impl FnOnce(&mut LocalSettings)) -> Self {
         let folder = tempfile::Builder::new().prefix("fsa-test-").tempdir_in("/tmp").unwrap();
+        Self::at_with(folder, change).await
+    }
+
+    /// On a folder that is there already.
+    pub async fn at(folder: tempfile::TempDir) -> Self {
+        Self::at_with(folder, |_| {}).await
+    }
+
+    async fn at_with(folder: tempfile::TempDir, change: impl FnOnce(&mut LocalSettings)) -> Self {
         let data = DataFolder::open(folder.path()).unwrap();
         let mut settings = settings(data.path());
         change(&mut settings);
         let orchestrator = LocalOrchestrator::new(settings.clone()).await.unwrap();
-        Self { orchestrator, settings, data, folder }
+        Self { orchestrator, settings, _down: Down(data.path().to_owned()), data, folder }
     }
 
     /// Ensures until the sandbox is wholly up.
@@ -110,6 +121,11 @@ impl World {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.orchestrator.remove_volume(&spec.volume).await.unwrap();
+    }
+
+    /// Lets go of the folder, with what is in it.
+    pub async fn close(self) -> tempfile::TempDir {
+        self.folder
     }
 
     pub async fn until(&self, spec: &SandboxSpec, what: &str, condition: impl Fn(&Seen) -> bool) -> Seen {
@@ -139,10 +155,11 @@ impl World {
     }
 }
 
-impl Drop for World {
-    /// Ends what a failed test left running.
+struct Down(PathBuf);
+
+impl Drop for Down {
     fn drop(&mut self) {
-        let path = self.data.path().to_owned();
+        let path = self.0.clone();
         let ended = std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(local::down(&path))
         });

@@ -1,0 +1,267 @@
+//! The control plane is killed; its sandboxes are not.
+//!
+//! A control plane that can be killed is this very test binary, started anew with `FSA_TEST_CONTROL`.
+
+mod support;
+
+use engine::orchestrator::{AgentOrPort, DatabaseEndpoint, Orchestrator as _, SandboxSpec};
+use local::{LocalOrchestrator, datafolder::DataFolder, postgres::EmbeddedPostgres};
+use model::{ResourceName, SandboxId, Slug};
+use secrecy::ExposeSecret as _;
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use support::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use uuid::Uuid;
+
+/// The same spec in both processes.
+fn fixed(restart_count: i64) -> SandboxSpec {
+    let slug = Slug::derive(&"adopted".parse().unwrap(), 0);
+    SandboxSpec {
+        id: SandboxId(Uuid::from_u128(7)),
+        name: ResourceName::new(&slug, *b"adopt7"),
+        volume: engine::orchestrator::VolumeName("adopted".into()),
+        restart_count,
+        ..spec()
+    }
+}
+
+/// Not a test by itself: the control plane that is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn control_plane() {
+    let Some(data) = std::env::var_os("FSA_TEST_CONTROL") else { return };
+    let data = DataFolder::open(Path::new(&data)).unwrap();
+    let orchestrator = LocalOrchestrator::new(settings(data.path())).await.unwrap();
+    let mut spec = fixed(1);
+    if let Ok(socket) = std::env::var("FSA_TEST_DATABASE") {
+        spec.database = Some(DatabaseEndpoint::Unix(socket.into()));
+    }
+    loop {
+        orchestrator.ensure(&spec).await.unwrap();
+        let seen = orchestrator.observe(spec.id).await.unwrap();
+        if seen.agent == engine::orchestrator::AgentSeen::ShellStarted {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    std::fs::write(data.path().join("up"), "").unwrap();
+    std::future::pending::<()>().await;
+}
+
+/// Killed at the latest when its test is over.
+struct ControlPlane(Child);
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn control_plane_of(data: &Path, database: Option<&Path>) -> ControlPlane {
+    let _ = std::fs::remove_file(data.join("up"));
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["control_plane", "--exact", "--nocapture"]).env("FSA_TEST_CONTROL", data).stdout(Stdio::null());
+    command.env("FSA_AGENT_BINARY", agent());
+    if let Some(database) = database {
+        command.env("FSA_TEST_DATABASE", database);
+    }
+    ControlPlane(command.spawn().unwrap())
+}
+
+fn wait_for(path: &Path) {
+    let start = Instant::now();
+    while !path.exists() {
+        assert!(start.elapsed() < PATIENCE, "waited for {}", path.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_control_plane_breaks_nothing_and_the_next_one_goes_on() {
+    or_skip!(skip());
+    let folder = tempfile::Builder::new().prefix("fsa-adopt-").tempdir_in("/tmp").unwrap();
+    let first = control_plane_of(folder.path(), None);
+    wait_for(&folder.path().join("up"));
+    drop(first);
+
+    let world = World::at(folder).await;
+    let spec = fixed(1);
+    let seen = world.orchestrator.observe(spec.id).await.unwrap();
+    assert!(seen.present && seen.network, "adopted at start: {seen:?}");
+    let run = seen.instance.unwrap();
+    assert_eq!((run.restart_count, run.env_revision), (1, 1));
+    world.orchestrator.ensure(&spec).await.unwrap();
+    assert_eq!(world.orchestrator.observe(spec.id).await.unwrap().instance.unwrap().id, run.id, "the same run goes on");
+    assert_eq!(world.sh(&spec, "echo still here").await.ok(), "still here\n");
+    // Its ports too, for which the new control plane needs the token that only the keeper knows.
+    world.sh(&spec, "(setsid python3 -c 'import socket; s = socket.create_server((\"127.0.0.1\", 3000)); c, _ = s.accept(); c.sendall(b\"hi\"); c.close()' >/dev/null 2>&1 &)").await.ok();
+    let start = Instant::now();
+    let mut io = loop {
+        match world.orchestrator.connect(spec.id, AgentOrPort::Port(3000)).await {
+            Ok(io) => break io,
+            Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+        }
+    };
+    let mut text = String::new();
+    io.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "hi");
+    world.up(&fixed(2)).await;
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_at_any_moment_of_a_start_converge_to_one_run_and_nothing_else() {
+    or_skip!(skip());
+    let mut folder = tempfile::Builder::new().prefix("fsa-kills-").tempdir_in("/tmp").unwrap();
+    for millis in [3, 10, 20, 30, 40, 50, 60, 75, 90, 120] {
+        let control = control_plane_of(folder.path(), None);
+        // Counted from when it has begun.
+        wait_for(&folder.path().join("lock"));
+        std::thread::sleep(Duration::from_millis(millis));
+        drop(control);
+        let world = World::at(folder).await;
+        let spec = fixed(1);
+        world.up(&spec).await;
+        let keepers = keepers_of(world.data.path(), &spec);
+        assert_eq!(keepers.len(), 1, "after {millis} ms: {keepers:?}");
+        world.remove(&spec).await;
+        assert!(world.orchestrator.list().await.unwrap().is_empty());
+        let gone = Instant::now();
+        while !keepers_of(world.data.path(), &spec).is_empty() {
+            assert!(gone.elapsed() < PATIENCE);
+        }
+        folder = world.close().await;
+        std::fs::remove_file(folder.path().join("lock")).unwrap();
+    }
+}
+
+/// The keepers of a sandbox, told by their argument and their open folder.
+fn keepers_of(data: &Path, spec: &SandboxSpec) -> Vec<i32> {
+    let lock = data.join("sandboxes").join(spec.id.to_string()).join("keeper.log");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
+        if std::fs::read_link(entry.path().join("fd/2")).is_ok_and(|log| log == lock) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_keeper_takes_its_sandbox_with_it_and_is_replaced() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = spec();
+    let before = world.up(&spec).await.instance.unwrap().id;
+    let (keeper, init) = (keeper_pid(&world, &spec), init_pid(&world, &spec));
+    let keeper = rustix::process::Pid::from_raw(keeper).unwrap();
+    rustix::process::kill_process(keeper, rustix::process::Signal::KILL).unwrap();
+    world.until(&spec, "the end", |seen| !seen.present).await;
+    let state = std::fs::read_to_string(format!("/proc/{init}/stat")).unwrap_or_default();
+    assert!(
+        state.is_empty() || state.contains(") Z ") || state.contains(") X "),
+        "the sandbox is gone before that is said: {state}"
+    );
+    let after = world.up(&spec).await.instance.unwrap().id;
+    assert_ne!(before, after);
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_stays_open_while_the_control_plane_is_killed() {
+    or_skip!(skip());
+    let folder = tempfile::Builder::new().prefix("fsa-tx-").tempdir_in("/tmp").unwrap();
+    let data = DataFolder::open(folder.path()).unwrap();
+    let Ok(postgres) = EmbeddedPostgres::start(data.path()).await else {
+        println!("skipped: no PostgreSQL");
+        return;
+    };
+    drop(data);
+    let DatabaseEndpoint::Unix(socket) = postgres.endpoint() else { panic!("a socket") };
+    let url = postgres.control_url().expose_secret().to_owned();
+    // As a sandbox says it.
+    let inside = url.split("?host=").next().unwrap().replace("localhost", "127.0.0.1");
+    let control = control_plane_of(folder.path(), Some(&socket));
+    wait_for(&folder.path().join("up"));
+
+    let stream =
+        std::os::unix::net::UnixStream::connect(folder.path().join(format!("sandboxes/{}/agent.sock", fixed(1).id))).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let mut agent = tokio::net::UnixStream::from_std(stream).unwrap();
+    let script = format!(
+        "(echo 'CREATE TABLE t (n int); BEGIN; INSERT INTO t VALUES (42); \\! touch ~/begun'; while [ ! -e ~/go ]; do sleep 0.05; done; echo 'COMMIT; SELECT sum(n) FROM t;') | psql -qtA '{inside}'"
+    );
+    let body = serde_json::json!({"command": ["/bin/bash", "-c", script], "timeoutMs": 60000}).to_string();
+    let head = format!(
+        "POST /v1/exec HTTP/1.1\r\nHost: s\r\nAuthorization: Bearer {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        fixed(1).agent_token.expose_secret(),
+        body.len()
+    );
+    agent.write_all((head + &body).as_bytes()).await.unwrap();
+    wait_for(&folder.path().join("volumes/adopted/home/begun"));
+    drop(control);
+    let world = World::at(folder).await;
+    assert!(EmbeddedPostgres::start(world.data.path()).await.unwrap().adopted());
+    std::fs::write(world.data.path().join("volumes/adopted/home/go"), "").unwrap();
+    let mut answer = String::new();
+    agent.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("42"), "{answer}");
+    world.remove(&fixed(1)).await;
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_inside_reaches_the_database_and_says_so_when_it_is_away() {
+    or_skip!(skip());
+    let folder = tempfile::Builder::new().prefix("fsa-db-").tempdir_in("/tmp").unwrap();
+    let world = World::at(folder).await;
+    let Ok(postgres) = EmbeddedPostgres::start(world.data.path()).await else {
+        println!("skipped: no PostgreSQL");
+        return;
+    };
+    let inside = postgres.control_url().expose_secret().split("?host=").next().unwrap().replace("localhost", "127.0.0.1");
+    let mut spec = spec();
+    spec.database = Some(postgres.endpoint());
+    spec.env.insert("POSTGRES_URL".into(), inside.into());
+    world.up(&spec).await;
+    assert_eq!(world.sh(&spec, "psql \"$POSTGRES_URL\" -tAc 'select 6*7'").await.ok(), "42\n");
+    // A megabyte through it, both ways.
+    let big = "psql \"$POSTGRES_URL\" -tAc \"select length('$(head -c 100000 /dev/zero | tr '\\0' x)'), md5(repeat('x', 1000000))\"; psql \"$POSTGRES_URL\" -tAc \"select repeat('x', 1000000)\" | wc -c";
+    assert!(world.sh(&spec, big).await.ok().ends_with("\n1000001\n"));
+    postgres.stop().await.unwrap();
+    let away = world.sh(&spec, "psql \"$POSTGRES_URL\" -tAc 'select 1'").await;
+    assert!(away.err.contains("server closed the connection"), "{away:?}");
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn down_ends_every_sandbox_and_keeps_the_volumes() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let (a, b) = (spec(), spec());
+    tokio::join!(world.up(&a), world.up(&b));
+    world.sh(&a, "echo kept > ~/kept").await.ok();
+    let keepers = [keeper_pid(&world, &a), keeper_pid(&world, &b)];
+    assert_eq!(local::down(world.data.path()).await.unwrap(), 2);
+    for keeper in keepers {
+        let start = Instant::now();
+        while std::fs::read_to_string(format!("/proc/{keeper}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(start.elapsed() < PATIENCE, "a keeper is left");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let seen = world.until(&a, "the end", |seen| !seen.present).await;
+    assert_eq!(seen.ended_by_itself, 0, "it was asked for");
+    assert_eq!(local::down(world.data.path()).await.unwrap(), 0);
+    world.up(&a).await;
+    assert_eq!(world.sh(&a, "cat ~/kept").await.ok(), "kept\n");
+    world.orchestrator.shut_down().await;
+    assert!(!world.orchestrator.observe(a.id).await.unwrap().present);
+    world.remove(&a).await;
+    world.remove(&b).await;
+}

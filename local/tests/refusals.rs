@@ -1,0 +1,160 @@
+//! What is wrong with the machine or its settings is said in words, with what to do.
+
+mod support;
+
+use engine::orchestrator::{Orchestrator as _, OrchestratorError};
+use local::{
+    LocalOrchestrator,
+    datafolder::{DataFolder, DataFolderError},
+    preflight,
+};
+use model::CauseCode;
+use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use support::*;
+
+fn temporary() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("fsa-refuse-").tempdir_in("/tmp").unwrap()
+}
+
+#[test]
+fn a_data_folder_in_use_names_who_uses_it() {
+    let folder = temporary();
+    let first = DataFolder::open(folder.path()).unwrap();
+    let error = DataFolder::open(folder.path()).unwrap_err();
+    let pid = std::process::id().to_string();
+    assert!(matches!(&error, DataFolderError::InUse { pid: used_by, .. } if *used_by == pid), "{error}");
+    assert!(error.to_string().contains("--data-dir"), "{error}");
+    drop(first);
+    DataFolder::open(folder.path()).unwrap();
+}
+
+#[test]
+fn a_data_folder_that_is_somebody_elses_or_none_is_refused() {
+    let folder = temporary();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(DataFolder::open(&file), Err(DataFolderError::NotAFolder(_))));
+    let below = DataFolder::open(&file.join("below")).unwrap_err();
+    assert!(matches!(below, DataFolderError::Io { .. }), "{below}");
+    or_skip!((!rustix::process::geteuid().is_root()).then(|| "not root: no folder can be given away".to_owned()));
+    let theirs = folder.path().join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    std::os::unix::fs::chown(&theirs, Some(12_345), None).unwrap();
+    let error = DataFolder::open(&theirs).unwrap_err();
+    assert!(matches!(error, DataFolderError::NotOurs { owner: 12_345, own: 0, .. }), "{error}");
+    let closed = folder.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let error = DataFolder::open(&closed.join("data")).unwrap_err();
+    assert!(error.to_string().contains(&format!("chmod o+x {}", closed.display())), "{error}");
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written_is_refused() {
+    let error = DataFolder::open(Path::new("/proc/nowhere")).unwrap_err();
+    assert!(matches!(error, DataFolderError::Io { .. }), "{error}");
+    assert!(error.to_string().contains("--data-dir"), "{error}");
+}
+
+/// Not a test by itself: runs with a PATH that has no bubblewrap.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_bubblewrap_on_the_path() {
+    if std::env::var_os("FSA_TEST_NO_BWRAP").is_none() {
+        return;
+    }
+    let folder = temporary();
+    let data = DataFolder::open(folder.path()).unwrap();
+    let mut settings = settings(data.path());
+    let found = preflight::look(&settings);
+    assert!(!found.isolated);
+    let cause = found.blocking.unwrap();
+    assert_eq!(cause.code, CauseCode::IsolationMissing);
+    assert!(cause.next_steps.iter().any(|step| step.contains("install")), "{cause:?}");
+    let orchestrator = LocalOrchestrator::new(settings.clone()).await.unwrap();
+    let spec = spec();
+    match orchestrator.ensure(&spec).await.unwrap_err() {
+        OrchestratorError::Caused(cause) => assert_eq!(cause.code, CauseCode::IsolationMissing),
+        other => panic!("{other:?}"),
+    }
+    let seen = orchestrator.observe(spec.id).await.unwrap();
+    assert!(!seen.present && seen.cause.is_some_and(|cause| cause.code == CauseCode::IsolationMissing));
+    settings.insecure_no_isolation = true;
+    let found = preflight::look(&settings);
+    assert!(found.blocking.is_none() && found.notices.iter().any(|notice| notice.contains("No isolation")), "{found:?}");
+}
+
+#[test]
+fn a_missing_bubblewrap_is_a_cause_with_the_line_that_installs_it() {
+    let empty = temporary();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["without_bubblewrap_on_the_path", "--exact", "--nocapture"])
+        .env("FSA_TEST_NO_BWRAP", "1")
+        .env("FSA_AGENT_BINARY", agent())
+        .env("PATH", empty.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_agent_and_a_broken_one_are_told_apart_from_the_rest() {
+    or_skip!(skip());
+    let folder = temporary();
+    let data = DataFolder::open(folder.path()).unwrap();
+    let mut settings = settings(data.path());
+    settings.agent_binary = folder.path().join("no-agent");
+    assert_eq!(preflight::look(&settings).blocking.unwrap().code, CauseCode::AgentMissing);
+    let error = LocalOrchestrator::new(settings.clone()).await.err().unwrap();
+    assert!(format!("{error:#}").contains("no-agent"), "{error:#}");
+    // One that is there, and is no program.
+    std::fs::write(&settings.agent_binary, "no program").unwrap();
+    let orchestrator = LocalOrchestrator::new(settings).await.unwrap();
+    let spec = spec();
+    let _ = orchestrator.ensure(&spec).await;
+    let start = std::time::Instant::now();
+    loop {
+        let seen = orchestrator.observe(spec.id).await.unwrap();
+        if !seen.present {
+            assert_eq!(seen.cause.unwrap().code, CauseCode::AgentMissing);
+            assert_eq!(seen.ended_by_itself, 1);
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_no_host_uid_is_left_it_is_said() {
+    or_skip!(skip());
+    or_skip!((!rustix::process::geteuid().is_root()).then(|| "not root: no host uids are given out".to_owned()));
+    let world = World::with(|settings| settings.uid_range = 209_998..=209_998).await;
+    let (a, b) = (spec(), spec());
+    world.up(&a).await;
+    match world.orchestrator.ensure(&b).await.unwrap_err() {
+        OrchestratorError::Caused(cause) => assert_eq!(cause.code, CauseCode::MachineExhausted),
+        other => panic!("{other:?}"),
+    }
+    world.remove(&a).await;
+    world.orchestrator.remove_volume(&b.volume).await.unwrap();
+    world.up(&b).await;
+    world.remove(&b).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_and_hostile_volume_is_gone_at_once_and_its_files_soon() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = spec();
+    world.up(&spec).await;
+    world.sh(&spec, "cd ~ && python3 -c '\nimport os\nfor i in range(20000): open(f\"f{i}\", \"w\").close()\nfor i in range(2000):\n  os.mkdir(\"d\"); os.chdir(\"d\")\n' && ln -s / root && chmod 0 .npmrc").await.ok();
+    let start = std::time::Instant::now();
+    world.remove(&spec).await;
+    println!("removed in {:?}", start.elapsed());
+    let trash = world.data.path().join("trash");
+    while std::fs::read_dir(&trash).unwrap().count() > 0 {
+        assert!(start.elapsed() < PATIENCE, "files are left");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(Path::new("/usr").exists());
+}
