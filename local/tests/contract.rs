@@ -91,7 +91,9 @@ async fn a_run_that_ends_by_itself_is_told_of_with_its_cause() {
     let seen = world.until(&spec, "the end", |seen| !seen.present).await;
     assert_eq!(seen.ended_by_itself, 1);
     assert!(seen.ended_at.is_some());
-    assert_eq!(seen.cause.unwrap().code, model::CauseCode::EndedUnexpectedly);
+    let cause = seen.cause.unwrap();
+    assert_eq!(cause.code, model::CauseCode::EndedUnexpectedly);
+    assert!(cause.message.contains("signal 9"), "{cause:?}");
     let second = world.up(&spec).await;
     assert_ne!(second.instance.unwrap().id, first.id);
     assert_eq!(second.ended_by_itself, 1, "it is remembered");

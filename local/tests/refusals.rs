@@ -115,7 +115,8 @@ async fn a_missing_agent_and_a_broken_one_are_told_apart_from_the_rest() {
     loop {
         let seen = orchestrator.observe(spec.id).await.unwrap();
         if !seen.present {
-            assert_eq!(seen.cause.unwrap().code, CauseCode::AgentMissing);
+            let cause = seen.cause.unwrap();
+            assert_eq!(cause.code, CauseCode::AgentMissing, "{cause:?}");
             assert_eq!(seen.ended_by_itself, 1);
             break;
         }

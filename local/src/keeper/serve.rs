@@ -79,7 +79,7 @@ async fn keep(
     status: &watch::Sender<Status>,
     stops: &mut mpsc::Receiver<Duration>,
 ) -> Result<End> {
-    let Started { mut child, init, cgroup, made, way_out, log_from, .. } = started;
+    let Started { mut child, init, cgroup, made, way_out, log_from, _status, .. } = started;
     let filter = Arc::new(egress::Filter::new(config.egress.clone()));
     if let Some(device) = made.device {
         let (filter, status) = (filter.clone(), status.clone());

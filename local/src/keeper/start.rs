@@ -57,6 +57,8 @@ pub struct Started {
     pub way_out: WayOut,
     /// What did not come about although the rest runs.
     pub cause: Option<Cause>,
+    /// Held open: bubblewrap tells the exit code there on its way out, and would die of nobody listening.
+    pub _status: Option<OwnedFd>,
     /// Where this run's part of `sandbox.log` begins.
     pub log_from: u64,
 }
@@ -180,7 +182,7 @@ fn isolated(config: &Config, agent: &UnixListener, way_out: WayOut) -> Result<St
     let (init, made) = ready.map_err(|error| attempt.failed(Some(error)))?;
     (&mut &File::from(block)).write_all(&[1]).map_err(|error| attempt.failed(Some(error.into())))?;
     let Some(child) = attempt.child.take() else { return Err(attempt.failed(None)) };
-    Ok(Started { child, init, init_pid, cgroup, made, way_out, cause: None, log_from })
+    Ok(Started { child, init, init_pid, cgroup, made, way_out, cause: None, _status: Some(status), log_from })
 }
 
 /// What is done from outside while the first process waits.
@@ -296,7 +298,7 @@ fn unisolated(config: &Config, agent: &UnixListener) -> Result<Started> {
     let init_pid = i32::try_from(child.id()).context("a pid")?;
     let init = pidfd_open(Pid::from_raw(init_pid).context("a pid")?, PidfdFlags::empty()).context("open the agent's process")?;
     let _ = cgroup.add(init_pid);
-    Ok(Started { child, init, init_pid, cgroup, made, way_out: WayOut::Machine, cause: None, log_from })
+    Ok(Started { child, init, init_pid, cgroup, made, way_out: WayOut::Machine, cause: None, _status: None, log_from })
 }
 
 /// Signals a process that may be gone already.
