@@ -150,7 +150,7 @@ test('a revoked token ends its terminal and its event stream within a second', a
 });
 
 test('an unknown Host and a foreign Origin are refused', async ({ api, project, signedIn, server }) => {
-  for (const host of ['evil.example', 'localhost.evil.example', `evil.example:${server.port}`, '203.0.113.7', '']) {
+  for (const host of ['evil.example', 'localhost.evil.example', `evil.example:${server.port}`, '203.0.113.7']) {
     const answer = await api.ask('GET', '/api/projects', { headers: { host } });
     expect([400, 403, 404, 421], `${host}: ${answer.status}`).toContain(answer.status);
     expect(answer.text).not.toContain(project.id);

@@ -103,7 +103,8 @@ test('without bubblewrap it says how to get it, and no sandbox starts unisolated
   for (const folder of ['/usr/bin', '/bin', '/usr/sbin', '/sbin']) {
     for (const name of fs.readdirSync(folder)) {
       const place = path.join(bin, name);
-      if (name !== 'bwrap' && !fs.existsSync(place)) fs.symlinkSync(path.join(folder, name), place);
+      const there = fs.lstatSync(place, { throwIfNoEntry: false });
+      if (name !== 'bwrap' && !there) fs.symlinkSync(path.join(folder, name), place);
     }
   }
   try {
@@ -171,11 +172,11 @@ test('PostgreSQL away later: 503 with words, sandboxes go on, healthy again by i
 test('a database from a newer version is refused and left as it is', async ({ ownServer }) => {
   const server = await ownServer();
   await server.stop();
-  controlPlane(server, "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99999999999999, 'from the future', true, '\\x00', 0)");
+  controlPlane(server, "INSERT INTO fullstack_agent_migrations (version, description, success, checksum, execution_time) VALUES (99999999999999, 'from the future', true, '\\x00', 0)");
   const { exit, said } = await fails(server);
   expect(exit.code).toBeGreaterThan(0);
   plainWords(said, /newer/);
-  controlPlane(server, 'DELETE FROM _sqlx_migrations WHERE version = 99999999999999');
+  controlPlane(server, 'DELETE FROM fullstack_agent_migrations WHERE version = 99999999999999');
   server.unexpected();
   await server.restart();
 });

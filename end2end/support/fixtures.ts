@@ -1,6 +1,7 @@
 // What every journey starts with: a server (one for all, in a fresh data folder), a signed-in page, a
 // project. And what every journey must leave behind: a quiet log and a quiet console.
 import { type BrowserContext, type Page, test as base, expect } from '@playwright/test';
+import fs from 'node:fs';
 import type { Api, Project } from './api.ts';
 import { Server, type ServerOptions } from './server.ts';
 
@@ -42,7 +43,7 @@ export const test = base.extend<Journey, Shared>({
     { scope: 'worker', timeout: 90_000 },
   ],
 
-  ownServer: async ({}, use) => {
+  ownServer: async ({}, use, info) => {
     const servers: Server[] = [];
     await use(async (options) => {
       const server = await Server.start(options);
@@ -51,6 +52,7 @@ export const test = base.extend<Journey, Shared>({
     });
     const noise: string[] = [];
     for (const server of servers) {
+      if (info.status !== info.expectedStatus) fs.writeFileSync(info.outputPath(`server-${server.port}.log`), server.log);
       noise.push(...server.unexpected());
       const left = await server.destroy();
       if (left.length > 0) noise.push(`\`fullstack-agent down\` left running: ${left.join('; ')}`);

@@ -19,7 +19,7 @@ export function databasesOf(server: Server): { databases: string[]; roles: strin
     psql(server, query)
       .split('\n')
       .filter((line) => line !== '');
-  const own = /^(postgres|template\d|fullstack_agent)$/;
+  const own = /^(postgres|template\d|fullstack_agent|fsa_admin)$/;
   return {
     databases: ask('SELECT datname FROM pg_database').filter((name) => !own.test(name)),
     roles: ask("SELECT rolname FROM pg_roles WHERE rolname NOT LIKE 'pg\\_%'").filter((name) => !own.test(name)),
@@ -47,11 +47,11 @@ export function postgresPid(server: Server): number {
   return Number(fs.readFileSync(file, 'utf8').split('\n')[0]);
 }
 
-/** The control plane's role is the superuser of the embedded PostgreSQL. */
 function superuser(server: Server): { socket: string; user: string; password: string } {
-  const lines = fs.readFileSync(path.join(server.dataDir, 'postgres', 'data', 'postmaster.pid'), 'utf8').split('\n');
-  const password = fs.readFileSync(path.join(server.dataDir, 'postgres.password'), 'utf8').trim();
-  return { socket: lines[4]!, user: CONTROL, password };
+  const folder = path.join(server.dataDir, 'postgres');
+  const lines = fs.readFileSync(path.join(folder, 'data', 'postmaster.pid'), 'utf8').split('\n');
+  const secrets = JSON.parse(fs.readFileSync(path.join(folder, 'secrets.json'), 'utf8'));
+  return { socket: lines[4]!, user: 'fsa_admin', password: secrets.admin };
 }
 
 /** A query on the control plane's own database. */
@@ -59,5 +59,5 @@ export function controlPlane(server: Server, query: string): string {
   return psql(server, query, CONTROL);
 }
 
-/** The control plane's role, and the name of its database. */
+/** The name of its database. */
 const CONTROL = 'fullstack_agent';
