@@ -41,7 +41,9 @@ impl Agent {
     /// The sandbox does not run, or its agent does not answer in time.
     pub async fn connect(&self) -> Result<BoxedIo, ConnectError> {
         let silent = || ConnectError::Io(std::io::Error::from(std::io::ErrorKind::TimedOut));
-        tokio::time::timeout(CONNECT, self.orchestrator.connect(self.id, AgentOrPort::Agent)).await.unwrap_or_else(|_| Err(silent()))
+        tokio::time::timeout(CONNECT, self.orchestrator.connect(self.id, AgentOrPort::Agent))
+            .await
+            .unwrap_or_else(|_| Err(silent()))
     }
 }
 

@@ -109,8 +109,7 @@ pub type UidRange = RangeInclusive<u32>;
 fn uid_range(text: &str) -> Result<UidRange, String> {
     let wrong = || format!("`{text}` is no range of user ids: write 200000-209999.");
     let (first, last) = text.split_once('-').ok_or_else(wrong)?;
-    let (first, last): (u32, u32) =
-        (first.trim().parse().map_err(|_| wrong())?, last.trim().parse().map_err(|_| wrong())?);
+    let (first, last): (u32, u32) = (first.trim().parse().map_err(|_| wrong())?, last.trim().parse().map_err(|_| wrong())?);
     if first < 1000 || last < first {
         return Err(format!("`{text}` is no range for sandboxes: it begins at 1000 or above, and ends after it begins."));
     }
@@ -119,14 +118,17 @@ fn uid_range(text: &str) -> Result<UidRange, String> {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: u64 = text.trim().parse().map_err(|_| format!("`{text}` is no number of seconds: write 60."))?;
-    if (1..=86_400).contains(&seconds) { Ok(Duration::from_secs(seconds)) } else { Err(format!("{seconds} s is not between 1 s and a day.")) }
+    if (1..=86_400).contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err(format!("{seconds} s is not between 1 s and a day."))
+    }
 }
 
 fn deadlines(text: &str) -> Result<[Duration; 5], String> {
     let all = text.split(',').map(seconds).collect::<Result<Vec<_>, _>>()?;
-    all.try_into().map_err(|all: Vec<_>| {
-        format!("There are five stages, and {} numbers were given: write 60,300,30,20,60.", all.len())
-    })
+    all.try_into()
+        .map_err(|all: Vec<_>| format!("There are five stages, and {} numbers were given: write 60,300,30,20,60.", all.len()))
 }
 
 /// Everything, checked.
@@ -224,7 +226,9 @@ fn beside() -> PathBuf {
 
 fn listen(text: &str) -> Result<Listen> {
     let text = text.trim();
-    let wrong = || anyhow!("--listen {text}: that is no HOST:PORT. Write for example `--listen localhost:4000` or `--listen 0.0.0.0:4000`.");
+    let wrong = || {
+        anyhow!("--listen {text}: that is no HOST:PORT. Write for example `--listen localhost:4000` or `--listen 0.0.0.0:4000`.")
+    };
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let port: u16 = port.parse().map_err(|_| wrong())?;
     let addresses = if host.eq_ignore_ascii_case("localhost") {
@@ -243,7 +247,10 @@ fn listen(text: &str) -> Result<Listen> {
 pub fn public_url(text: &str) -> Result<String> {
     let wrong = |why: &str| anyhow!("--public-url {text}: {why}. Write for example `--public-url https://fsa.example.com`.");
     let url: http::Uri = text.trim().parse().map_err(|_| wrong("that is no address"))?;
-    let scheme = url.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https")).ok_or_else(|| wrong("it begins with http:// or https://"))?;
+    let scheme = url
+        .scheme_str()
+        .filter(|scheme| matches!(*scheme, "http" | "https"))
+        .ok_or_else(|| wrong("it begins with http:// or https://"))?;
     let authority = url.authority().ok_or_else(|| wrong("it names no host"))?;
     if authority.as_str().contains('@') {
         bail!(wrong("a name or password has no place in it"));
@@ -265,7 +272,9 @@ fn preview_domain(given: Option<&str>, public: &str) -> Result<Option<PreviewDom
         Some((domain, port)) => port.parse().ok().map(|port| (domain.to_ascii_lowercase(), Some(port))),
         None => Some((text.to_ascii_lowercase(), None)),
     };
-    let wrong = |text: &str, why: &str| anyhow!("--preview-domain {text}: {why}. Write for example `--preview-domain preview.example.com`.");
+    let wrong = |text: &str, why: &str| {
+        anyhow!("--preview-domain {text}: {why}. Write for example `--preview-domain preview.example.com`.")
+    };
     let Some(text) = given else {
         // Every name below `localhost` is this machine to a browser; of other hosts nothing is known.
         let own = split(authority).filter(|(domain, _)| domain == "localhost");
@@ -294,7 +303,10 @@ fn credentials(path: &Path) -> Result<BTreeMap<String, String>> {
         Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
     };
     parse_env(&text).map_err(|line| {
-        anyhow!("Line {line} of {} is no `KEY=VALUE`. Write for example `ANTHROPIC_API_KEY=sk-ant-…`, or begin it with `#`.", path.display())
+        anyhow!(
+            "Line {line} of {} is no `KEY=VALUE`. Write for example `ANTHROPIC_API_KEY=sk-ant-…`, or begin it with `#`.",
+            path.display()
+        )
     })
 }
 

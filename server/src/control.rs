@@ -308,7 +308,8 @@ impl Control for Controller {
     async fn change_env(&self, viewer: &Viewer, id: ProjectId, change: EnvChange) -> Result<EnvView, ControlError> {
         may_change(viewer)?;
         let set = checked_env(&change.set, "set")?;
-        let twice: BTreeSet<&str> = change.remove.iter().map(String::as_str).filter(|key| change.set.contains_key(*key)).collect();
+        let twice: BTreeSet<&str> =
+            change.remove.iter().map(String::as_str).filter(|key| change.set.contains_key(*key)).collect();
         if let Some(key) = twice.first() {
             let message = format!("`{key}` is to be both set and removed.");
             return Err(ControlError::new(ErrorKind::Invalid, "set-and-removed", message, "Name it once.").at("remove"));
@@ -347,7 +348,12 @@ impl Control for Controller {
         let row = self.row(viewer, id).await?;
         let Some(domain) = &self.parts.addresses.preview else {
             let message = "This installation has no addresses for previews.";
-            return Err(ControlError::new(ErrorKind::Conflict, "no-preview-domain", message, "Start it with `--preview-domain`."));
+            return Err(ControlError::new(
+                ErrorKind::Conflict,
+                "no-preview-domain",
+                message,
+                "Start it with `--preview-domain`.",
+            ));
         };
         let (sandbox, session) = (row.sandbox.id, visit::session());
         let made = self.parts.accounts.make_preview_code(viewer.user, session, sandbox, port.get(), self.now()).await;

@@ -11,6 +11,9 @@
 //! Only [`control`] writes intent. Only [`cli`] knows which orchestrator and which database there are;
 //! everything else sees the traits of the `engine` crate.
 
+// Pages are types as deep as they are, and are made into code here.
+#![recursion_limit = "512"]
+
 pub mod agent;
 pub mod cli;
 pub mod config;

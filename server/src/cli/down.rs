@@ -13,6 +13,10 @@ pub async fn down(data: &DataArgs) -> Result<()> {
     if let Ok(postgres) = EmbeddedPostgres::attach(&folder) {
         postgres.stop().await?;
     }
-    let _ = writeln!(std::io::stderr(), "Ended {ended} sandboxes and PostgreSQL of {}. Volumes and databases are kept.", folder.display());
+    let _ = writeln!(
+        std::io::stderr(),
+        "Ended {ended} sandboxes and PostgreSQL of {}. Volumes and databases are kept.",
+        folder.display()
+    );
     Ok(())
 }

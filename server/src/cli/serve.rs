@@ -20,7 +20,10 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use axum::serve::ListenerExt as _;
 use engine::{
     clock::{Clock, SystemClock},
-    database::{Database, server::{Reach, ServerDatabase}},
+    database::{
+        Database,
+        server::{Reach, ServerDatabase},
+    },
     orchestrator::{DatabaseEndpoint, Orchestrator},
     random::SystemRandom,
     reconcile::{self, Reconciler},
@@ -97,7 +100,8 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
         uid_range: config.args.uid_range.clone().unwrap_or(local::settings::DEFAULT_UID_RANGE),
         claude_dir: claude_dir(&config),
         egress: config.egress.clone(),
-        claude_credentials: config.operator_env.contains_key("ANTHROPIC_API_KEY") || config.operator_env.contains_key("ANTHROPIC_AUTH_TOKEN"),
+        claude_credentials: config.operator_env.contains_key("ANTHROPIC_API_KEY")
+            || config.operator_env.contains_key("ANTHROPIC_AUTH_TOKEN"),
         insecure_no_isolation: config.args.insecure_no_isolation,
         ..LocalSettings::new(folder.path().to_owned(), installation, config.agent.clone())
     };
@@ -109,7 +113,11 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
         warn!("{notice}");
     }
     let shown = installation_view(&config, &local, &findings, data);
-    let database: Arc<dyn Database> = Arc::new(ServerDatabase::new(administrator(&options, embedded.as_ref())?, installation, reach(&options, embedded.as_ref())));
+    let database: Arc<dyn Database> = Arc::new(ServerDatabase::new(
+        administrator(&options, embedded.as_ref())?,
+        installation,
+        reach(&options, embedded.as_ref()),
+    ));
     let orchestrator = Arc::new(LocalOrchestrator::new(local).await?);
 
     let settings = reconcile::Settings {
@@ -119,14 +127,8 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let world: Arc<dyn Orchestrator> = orchestrator.clone();
-    let reconciler = Reconciler::new(
-        store.clone(),
-        world.clone(),
-        database.clone(),
-        clock.clone(),
-        Arc::new(SystemRandom),
-        settings.clone(),
-    );
+    let reconciler =
+        Reconciler::new(store.clone(), world.clone(), database.clone(), clock.clone(), Arc::new(SystemRandom), settings.clone());
     let plane = assemble(Parts {
         store,
         accounts: accounts.clone(),
@@ -220,7 +222,19 @@ fn assemble(parts: Parts<'_>) -> Plane {
         projects_per_user: config.args.projects_per_user,
     }));
     let origins = Origins::new(&addresses, config.args.trusted_proxies.clone());
-    Plane::new(PlaneParts { store, accounts, orchestrator, controller, live, watch, addresses, origins, site, sign_in_command, stop })
+    Plane::new(PlaneParts {
+        store,
+        accounts,
+        orchestrator,
+        controller,
+        live,
+        watch,
+        addresses,
+        origins,
+        site,
+        sign_in_command,
+        stop,
+    })
 }
 
 fn installation_view(config: &Config, local: &LocalSettings, findings: &preflight::Findings, data: &DataArgs) -> Installation {
@@ -246,12 +260,19 @@ fn claude_dir(config: &Config) -> Option<PathBuf> {
     let has = |folder: &PathBuf| folder.join("node_modules/@anthropic-ai/claude-code").is_dir();
     if let Some(given) = &config.args.claude_dir {
         if !has(given) {
-            warn!("--claude-dir {}: node_modules/@anthropic-ai/claude-code is not in it, so sandboxes have no Claude Code", given.display());
+            warn!(
+                "--claude-dir {}: node_modules/@anthropic-ai/claude-code is not in it, so sandboxes have no Claude Code",
+                given.display()
+            );
         }
         return Some(given.clone()).filter(has);
     }
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let usual = [PathBuf::from("/var/cache/fullstack-agent/claude"), home.join(".cache/fullstack-agent/claude"), config.data_dir.join("claude")];
+    let usual = [
+        PathBuf::from("/var/cache/fullstack-agent/claude"),
+        home.join(".cache/fullstack-agent/claude"),
+        config.data_dir.join("claude"),
+    ];
     usual.into_iter().find(has)
 }
 
@@ -292,7 +313,11 @@ async fn listen(places: &[Listen]) -> Result<Vec<TcpListener>> {
                     "This user may not listen on port {}. Choose one from 1024 on: `--listen localhost:4000`.",
                     address.port()
                 ),
-                Err(error) => bail!("Cannot listen on {} (--listen {}): {error}. Choose another address: `--listen localhost:4000`.", address, place.text),
+                Err(error) => bail!(
+                    "Cannot listen on {} (--listen {}): {error}. Choose another address: `--listen localhost:4000`.",
+                    address,
+                    place.text
+                ),
             }
         }
     }

@@ -42,8 +42,8 @@ impl Site {
         let text = std::fs::read(&manifest).map_err(|error| {
             format!("The assets of the pages are not at {shown}: {error}. Build them with `cargo xtask build`, or name their folder: `--site-dir FOLDER`.")
         })?;
-        let names: BTreeMap<String, String> =
-            serde_json::from_slice(&text).map_err(|error| format!("{shown} is not a manifest: {error}. Build it again with `cargo xtask build`."))?;
+        let names: BTreeMap<String, String> = serde_json::from_slice(&text)
+            .map_err(|error| format!("{shown} is not a manifest: {error}. Build it again with `cargo xtask build`."))?;
         let address = |name: &str| names.get(name).map(|published| format!("/pkg/{published}")).unwrap_or_default();
         let assets = Assets {
             frontend_js: address("frontend.js"),
@@ -71,7 +71,12 @@ impl Site {
 pub async fn serve(State(plane): State<Plane>, Path(file): Path<String>, request: Request) -> Result<Response, Refusal> {
     let not_found = || {
         let message = format!("There is no asset {file} in this build.");
-        Refusal::from(ControlError::new(ErrorKind::NotFound, "no-such-asset", message, "Reload the page: the server was updated."))
+        Refusal::from(ControlError::new(
+            ErrorKind::NotFound,
+            "no-such-asset",
+            message,
+            "Reload the page: the server was updated.",
+        ))
     };
     if !plane.site.files.contains(&file) {
         return Err(not_found());

@@ -50,7 +50,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             return Err(refusal.with_status(http::StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
         // serde would read an array as the fields in their order.
-        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() {
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
+            && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok()
+        {
             let message = "The body is an array, and an object is asked for.";
             return Err(Refusal::new(ErrorKind::Invalid, "wrong-form", message, "Send `{…}`."));
         }

@@ -5,12 +5,13 @@
 //! knows what the route was about. What axum refuses by itself (a path, a method) is shaped there too.
 
 use app::error::{ControlError, ErrorKind};
+use super::preview::page::{escape, page_of};
 use axum::{
     extract::Request,
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::{Html, IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use model::view::{ErrorBody, ErrorDetails};
 
@@ -97,6 +98,8 @@ pub struct About {
 /// Writes the body of every error that has none of our shape yet.
 pub async fn shape(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let accepts = request.headers().get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).unwrap_or_default();
+    let person = method == Method::GET && accepts.contains("text/html") && !path.starts_with("/api/");
     let mut response = next.run(request).await;
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) {
@@ -108,9 +111,12 @@ pub async fn shape(request: Request, next: Next) -> Response {
         None if is_shaped(&response) => return response,
         None => unexplained(status, method.as_str(), &path),
     };
-    let doing = if about.doing.is_empty() { "answer the request" } else { about.doing };
-    let body = body(doing, about.project, status, error);
-    let mut shaped = (status, axum::Json(body)).into_response();
+    let mut shaped = if person {
+        (status, page(&error)).into_response()
+    } else {
+        let doing = if about.doing.is_empty() { "answer the request" } else { about.doing };
+        (status, axum::Json(body(doing, about.project, status, error))).into_response()
+    };
     for (name, value) in response.headers() {
         if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
             shaped.headers_mut().append(name, value.clone());
@@ -119,6 +125,12 @@ pub async fn shape(request: Request, next: Next) -> Response {
     shaped.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     *shaped.extensions_mut() = std::mem::take(response.extensions_mut());
     shaped
+}
+
+/// An error of a page, for a person.
+fn page(error: &ControlError) -> Html<String> {
+    let steps: String = error.next_steps.iter().map(|step| format!("<p>{}</p>", escape(step))).collect();
+    page_of("This page could not be shown", &format!("<p>{}</p>{steps}<p><a href=\"/\">All projects</a></p>", escape(&error.message)), None)
 }
 
 fn is_shaped(response: &Response) -> bool {
@@ -163,9 +175,12 @@ fn name_of(status: StatusCode, kind: ErrorKind) -> &'static str {
 fn unexplained(status: StatusCode, method: &str, path: &str) -> ControlError {
     let path: String = path.chars().take(200).collect();
     match status {
-        StatusCode::NOT_FOUND => {
-            ControlError::new(ErrorKind::NotFound, "no-such-address", format!("There is nothing at {path}."), "Check the address.")
-        }
+        StatusCode::NOT_FOUND => ControlError::new(
+            ErrorKind::NotFound,
+            "no-such-address",
+            format!("There is nothing at {path}."),
+            "Check the address.",
+        ),
         StatusCode::METHOD_NOT_ALLOWED => ControlError::new(
             ErrorKind::Malformed,
             "method-not-allowed",

@@ -36,11 +36,7 @@ const FIRST: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// `503 Service Unavailable` while the database is away.
-pub async fn events(
-    State(plane): State<Plane>,
-    Me(viewer): Me,
-    Extension(visit): Extension<Visit>,
-) -> Result<Response, Refusal> {
+pub async fn events(State(plane): State<Plane>, Me(viewer): Me, Extension(visit): Extension<Visit>) -> Result<Response, Refusal> {
     let feed = plane.live.feed(viewer.user);
     let mut board = feed.board();
     let read = tokio::time::timeout(FIRST, board.wait_for(Option::is_some)).await.is_ok_and(|read| read.is_ok());

@@ -149,7 +149,9 @@ fn request(ask: Exec) -> Result<ExecRequest, ControlError> {
         Command::Words(words) => words,
     };
     let wrong = |code: &str, message: &str, next: &str| Err(ControlError::new(ErrorKind::Invalid, code, message, next));
-    if command.first().is_none_or(|program| program.trim().is_empty()) || command.last().is_some_and(|line| line.trim().is_empty()) {
+    if command.first().is_none_or(|program| program.trim().is_empty())
+        || command.last().is_some_and(|line| line.trim().is_empty())
+    {
         return wrong("no-command", "There is no command to run.", "Send `{\"command\": [\"ls\", \"-l\"]}`.");
     }
     let texts = command.iter().chain(ask.env.keys()).chain(ask.env.values()).chain(&ask.cwd);

@@ -58,11 +58,9 @@ impl Default for Renderer {
 /// found" page.
 pub fn routes(plane: &Plane) -> Router<Plane> {
     let context = bare_context(plane);
-    let listed = leptos_axum::generate_route_list_with_exclusions_and_ssg_and_context(
-        app::App,
-        None,
-        move || provide_context(context.clone()),
-    );
+    let listed = leptos_axum::generate_route_list_with_exclusions_and_ssg_and_context(app::App, None, move || {
+        provide_context(context.clone())
+    });
     let mut router = Router::new().route("/api/fn/{*name}", post(server_function)).fallback(not_found);
     for route in listed.0 {
         router = router.route(route.path(), get(page));
@@ -128,10 +126,8 @@ fn bare_context(plane: &Plane) -> RequestContext {
 async fn page(State(plane): State<Plane>, request: Request) -> Response {
     let context = context(&plane, &request);
     let provided = context.clone();
-    let render = leptos_axum::render_app_async_with_context(
-        move || provide_context(provided.clone()),
-        move || app::shell(&context),
-    );
+    let render =
+        leptos_axum::render_app_async_with_context(move || provide_context(provided.clone()), move || app::shell(&context));
     render(request).await
 }
 

@@ -151,7 +151,8 @@ impl Origins {
         if name == self.host {
             return Place::App;
         }
-        let label = self.preview.as_ref().and_then(|domain| name.strip_suffix(&domain.domain)?.strip_suffix('.').map(str::to_owned));
+        let label =
+            self.preview.as_ref().and_then(|domain| name.strip_suffix(&domain.domain)?.strip_suffix('.').map(str::to_owned));
         if let Some(label) = label {
             return Place::Preview(label);
         }
@@ -253,7 +254,8 @@ async fn app(plane: &Plane, host: &str, mut request: Request, next: Next) -> Res
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) || is_websocket(request.headers());
     if changes && !own_origin(&plane.origins, request.headers(), host) {
         let message = "The request comes from a page that is not this server's own.";
-        let refusal = Refusal::new(ErrorKind::Forbidden, "foreign-origin", message, "Ask from the page itself, or without a browser.");
+        let refusal =
+            Refusal::new(ErrorKind::Forbidden, "foreign-origin", message, "Ask from the page itself, or without a browser.");
         return with_headers(plane, None, refused(&refusal));
     }
     let nonce = Nonce(nonce());
@@ -317,8 +319,7 @@ mod tests {
     use super::*;
 
     fn origins(public: &str, preview: Option<(&str, Option<u16>)>) -> Origins {
-        let preview =
-            preview.map(|(domain, port)| PreviewDomain { scheme: "http".into(), domain: domain.into(), port });
+        let preview = preview.map(|(domain, port)| PreviewDomain { scheme: "http".into(), domain: domain.into(), port });
         Origins::new(&Addresses { public: public.into(), preview }, vec!["10.0.0.0/8".parse().unwrap()])
     }
 
@@ -354,7 +355,9 @@ mod tests {
         let local = origins("http://localhost:4000", None);
         assert!(local.is_app("http://localhost:4000", "localhost:4000"));
         assert!(local.is_app("http://localhost:5999", "localhost:5999"), "through a tunnel");
-        for foreign in ["http://localhost:3000", "https://localhost:4000", "http://x.localhost:4000", "null", "http://evil.example"] {
+        for foreign in
+            ["http://localhost:3000", "https://localhost:4000", "http://x.localhost:4000", "null", "http://evil.example"]
+        {
             assert!(!local.is_app(foreign, "localhost:4000"), "{foreign}");
         }
     }

@@ -28,7 +28,10 @@ use axum::{
 };
 use bytes::Bytes;
 use engine::{orchestrator::BoxedIo, store::ProjectAndSandbox};
-use futures::{FutureExt as _, SinkExt as _, StreamExt as _, stream::{SplitSink, SplitStream}};
+use futures::{
+    FutureExt as _, SinkExt as _, StreamExt as _,
+    stream::{SplitSink, SplitStream},
+};
 use http::{StatusCode, header};
 use model::ProjectId;
 use sandbox_agent::{
@@ -156,7 +159,14 @@ enum End {
     Left,
 }
 
-async fn bridge(plane: Plane, row: ProjectAndSandbox, path: String, protocol: String, held: Option<Arc<Held>>, mut socket: WebSocket) {
+async fn bridge(
+    plane: Plane,
+    row: ProjectAndSandbox,
+    path: String,
+    protocol: String,
+    held: Option<Arc<Held>>,
+    mut socket: WebSocket,
+) {
     let agent = plane.agent(&row.sandbox);
     let opened = match agent.connect().await {
         Ok(io) => client::websocket(io, agent.token(), &path, &protocol).await.map_err(|error| match error {

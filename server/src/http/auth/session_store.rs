@@ -53,8 +53,8 @@ impl SessionStore for Sessions {
         let Some(row) = self.accounts.session(id.0, SystemClock.now()).await.map_err(failed)? else { return Ok(None) };
         let data: HashMap<String, serde_json::Value> =
             serde_json::from_slice(&row.data).map_err(|error| Error::Decode(error.to_string()))?;
-        let expiry_date = OffsetDateTime::from_unix_timestamp(row.expires_at.as_second())
-            .map_err(|error| Error::Decode(error.to_string()))?;
+        let expiry_date =
+            OffsetDateTime::from_unix_timestamp(row.expires_at.as_second()).map_err(|error| Error::Decode(error.to_string()))?;
         Ok(Some(Record { id: *id, data, expiry_date }))
     }
 

@@ -87,8 +87,9 @@ async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str) -> Re
         error!("failed to begin a session: {error}");
         errors::internal().into()
     };
-    auth.session.flush().await.map_err(|error| failed(error.to_string()))?;
-    auth.session.cycle_id().await.map_err(|error| failed(error.to_string()))?;
+    if auth.session.id().is_some() {
+        auth.session.flush().await.map_err(|error| failed(error.to_string()))?;
+    }
     auth.login(&SignedIn { id: user, name: name.to_owned() }).await.map_err(|error| failed(error.to_string()))
 }
 
@@ -104,10 +105,12 @@ pub async fn sign_out(
     if let Some(user) = auth.user.clone().filter(|_| everywhere) {
         plane.accounts.end_sessions_of(user.id).await.map_err(store_error)?;
     }
-    auth.logout().await.map_err(|error| {
-        error!("failed to end a session: {error}");
-        Refusal::from(errors::unavailable())
-    })?;
+    if auth.session.id().is_some() {
+        auth.logout().await.map_err(|error| {
+            error!("failed to end a session: {error}");
+            Refusal::from(errors::unavailable())
+        })?;
+    }
     plane.watch.look();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -122,7 +125,9 @@ fn warn_of(used: CodeUse, ClientAddress(from): ClientAddress) {
 fn refusal(used: CodeUse, command: &str) -> Refusal {
     let next = format!("Print a new link with `{command}`.");
     let (kind, status, code, message) = match used {
-        CodeUse::Used => (ErrorKind::SignedOut, StatusCode::GONE, "link-used", "This sign-in link was used before. A link works once."),
+        CodeUse::Used => {
+            (ErrorKind::SignedOut, StatusCode::GONE, "link-used", "This sign-in link was used before. A link works once.")
+        }
         CodeUse::Expired => (
             ErrorKind::SignedOut,
             StatusCode::GONE,

@@ -50,7 +50,8 @@ fn is_ours(name: &str) -> bool {
 
 /// Takes our cookies out of a request on its way to the app.
 pub fn strip(headers: &mut HeaderMap) {
-    let kept: Vec<String> = pairs(headers).filter(|(name, _)| !is_ours(name)).map(|(name, value)| format!("{name}={value}")).collect();
+    let kept: Vec<String> =
+        pairs(headers).filter(|(name, _)| !is_ours(name)).map(|(name, value)| format!("{name}={value}")).collect();
     headers.remove(header::COOKIE);
     if let Some(kept) = Some(kept.join("; ")).filter(|kept| !kept.is_empty()).and_then(|kept| HeaderValue::from_str(&kept).ok()) {
         headers.insert(header::COOKIE, kept);

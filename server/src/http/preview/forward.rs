@@ -62,10 +62,8 @@ pub async fn forward(io: BoxedIo, mut request: Request, way: &Way<'_>) -> Result
     parts.extensions.clear();
     go_in(&mut parts.headers, way, upgrade.as_ref());
 
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .preserve_header_case(true)
-        .handshake::<_, Body>(TokioIo::new(io))
-        .await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::Builder::new().preserve_header_case(true).handshake::<_, Body>(TokioIo::new(io)).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             debug!("a connection to an app broke: {error:#}");
@@ -101,9 +99,10 @@ fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
 fn go_in(headers: &mut HeaderMap, way: &Way<'_>, upgrade: Option<&HeaderValue>) {
     strip_hop_by_hop(headers, upgrade);
     cookie::strip(headers);
-    let ours = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-        value.split_once(' ').is_some_and(|(_, secret)| secret.trim_start().starts_with(TOKEN_PREFIX))
-    });
+    let ours = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.split_once(' ').is_some_and(|(_, secret)| secret.trim_start().starts_with(TOKEN_PREFIX)));
     if ours {
         headers.remove(header::AUTHORIZATION);
     }
@@ -232,12 +231,15 @@ mod tests {
         go_in(&mut headers, &WAY, None);
         let mut left: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         left.sort();
-        assert_eq!(left, [
-            "accept: text/html",
-            "host: localhost:3000",
-            "x-forwarded-for: 127.0.0.1",
-            "x-forwarded-host: 3000--a.localhost:4000",
-            "x-forwarded-proto: http"
-        ]);
+        assert_eq!(
+            left,
+            [
+                "accept: text/html",
+                "host: localhost:3000",
+                "x-forwarded-for: 127.0.0.1",
+                "x-forwarded-host: 3000--a.localhost:4000",
+                "x-forwarded-proto: http"
+            ]
+        );
     }
 }

@@ -55,10 +55,15 @@ struct Visit<'a> {
 pub async fn answer(plane: &Plane, label: &str, host: &str, request: Request) -> Response {
     let label = match PreviewLabel::parse(label) {
         Some(Ok(label)) => label,
-        Some(Err(error @ PortError::NotAPort(_))) => return plain(plane, StatusCode::NOT_FOUND, "There is no such port", &error.to_string()),
-        Some(Err(error @ PortError::Reserved(_))) => return plain(plane, StatusCode::FORBIDDEN, "This port has no preview", &error.to_string()),
+        Some(Err(error @ PortError::NotAPort(_))) => {
+            return plain(plane, StatusCode::NOT_FOUND, "There is no such port", &error.to_string());
+        }
+        Some(Err(error @ PortError::Reserved(_))) => {
+            return plain(plane, StatusCode::FORBIDDEN, "This port has no preview", &error.to_string());
+        }
         None => {
-            let says = "A preview's address begins with a port and the name of a sandbox, such as 3000--tidewater-agentruntime-abc123.";
+            let says =
+                "A preview's address begins with a port and the name of a sandbox, such as 3000--tidewater-agentruntime-abc123.";
             return plain(plane, StatusCode::NOT_FOUND, "There is no such preview", says);
         }
     };
@@ -135,7 +140,8 @@ impl Visit<'_> {
             }
         })?;
         let from = request.extensions().get::<ClientAddress>().copied();
-        let way = forward::Way { port: self.port(), host: self.host, origin: &self.origin(), app: &self.plane.origins.public(), from };
+        let way =
+            forward::Way { port: self.port(), host: self.host, origin: &self.origin(), app: &self.plane.origins.public(), from };
         forward::forward(io, request, &way).await.map_err(|error| {
             debug!(sandbox.id = %sandbox, "the app inside did not answer: {error:#}");
             Face::died(self.port())
@@ -216,4 +222,3 @@ fn remember(secret: &str, label: &PreviewLabel, sandbox: SandboxId) {
     all.retain(|_, (_, at)| at.elapsed() < REMEMBER);
     all.insert((secret.to_owned(), label.clone()), (sandbox, Instant::now()));
 }
-

@@ -49,7 +49,8 @@ impl Face {
 
     /// A code that does not open it.
     pub fn bad_code() -> Self {
-        let says = "The code works once, within a minute, for one port of one sandbox. Open the preview again from the project's page.";
+        let says =
+            "The code works once, within a minute, for one port of one sandbox. Open the preview again from the project's page.";
         Self::new(StatusCode::UNAUTHORIZED, "This code does not open the preview", says)
     }
 
@@ -73,7 +74,8 @@ impl Face {
 
     /// The app took the request and broke off.
     pub fn died(port: u16) -> Self {
-        let says = "It took the request and closed the connection before it answered. What it printed in the terminal may say why.";
+        let says =
+            "It took the request and closed the connection before it answered. What it printed in the terminal may say why.";
         Self::new(StatusCode::BAD_GATEWAY, format!("The server on port {port} broke off"), says)
     }
 

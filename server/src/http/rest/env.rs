@@ -47,7 +47,10 @@ pub async fn put(
         Put { set, remove, env_vars: None } => EnvChange { set, remove },
         Put { set, remove, env_vars: Some(all) } if set.is_empty() && remove.is_empty() => {
             let present = control.env(&viewer, id).await?.variables;
-            let own = present.into_iter().filter(|variable| matches!(variable.source, EnvSource::Project | EnvSource::Request)).map(|variable| variable.key);
+            let own = present
+                .into_iter()
+                .filter(|variable| matches!(variable.source, EnvSource::Project | EnvSource::Request))
+                .map(|variable| variable.key);
             let remove = own.filter(|key| !all.contains_key(key)).collect();
             EnvChange { set: all, remove }
         }

@@ -49,7 +49,8 @@ pub async fn create(State(plane): State<Plane>, Me(viewer): Me, Json(new): Json<
 /// # Errors
 /// `404 Not Found`.
 pub async fn revoke(State(plane): State<Plane>, Me(viewer): Me, Path(token): Path<String>) -> Result<StatusCode, Refusal> {
-    let unknown = || ControlError::new(ErrorKind::NotFound, "not-found", "There is no such token.", "Look at the list of your tokens.");
+    let unknown =
+        || ControlError::new(ErrorKind::NotFound, "not-found", "There is no such token.", "Look at the list of your tokens.");
     let id = token.parse().map_err(|_| unknown())?;
     plane.control().revoke_token(&viewer, id).await?;
     Ok(StatusCode::NO_CONTENT)

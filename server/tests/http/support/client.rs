@@ -92,6 +92,10 @@ impl Client {
         Self { port: self.port, headers }
     }
 
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// The answer's head; its body comes as it is read.
     pub async fn open(&self, method: Method, path: &str, body: Option<Bytes>) -> Response<Incoming> {
         self.try_open(method, path, body).await.unwrap()

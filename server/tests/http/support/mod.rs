@@ -130,6 +130,11 @@ impl TestApp {
         Some(Self { port, accounts, store, world, pool: aside, owner, stop, log })
     }
 
+    /// Ends the server.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Nobody.
     pub fn anonymous(&self) -> Client {
         Client::new(self.port)

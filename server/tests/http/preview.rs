@@ -1,0 +1,247 @@
+//! Previews: private, streamed, and with nothing of ours inside.
+
+use crate::support::{
+    Client, TestApp,
+    client::{hear, say},
+};
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Request, WebSocketUpgrade},
+    routing::{any, get, post},
+};
+use futures::StreamExt as _;
+use http::{Method, StatusCode, header};
+use http_body_util::BodyExt as _;
+use model::ProjectId;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn boats() -> Router {
+    let echo = |upgrade: WebSocketUpgrade| async {
+        upgrade.on_upgrade(|mut socket| async move {
+            while let Some(Ok(message)) = socket.next().await {
+                if socket.send(message).await.is_err() {
+                    return;
+                }
+            }
+        })
+    };
+    let headers = |request: Request| async move {
+        let pairs: serde_json::Map<_, _> =
+            request.headers().iter().map(|(name, value)| (name.to_string(), json!(value.to_str().unwrap()))).collect();
+        Json(Value::from(pairs))
+    };
+    let slow = || async {
+        let parts = futures::stream::unfold(0, |n| async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Some((Ok::<_, std::io::Error>(format!("part {n}\n")), n + 1))
+        });
+        Body::from_stream(parts)
+    };
+    let breaks = || async {
+        Body::from_stream(futures::stream::iter([Ok("half"), Err(std::io::Error::other("died"))]))
+    };
+    let framed = || async {
+        [
+            (header::X_FRAME_OPTIONS, "DENY"),
+            (header::CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'"),
+            (header::SET_COOKIE, "fsa_preview=stolen; Domain=localhost"),
+        ]
+    };
+    Router::new()
+        .route("/", get(|| async { "Boats for hire" }))
+        .route("/headers", any(headers))
+        .route("/upload", post(|body: bytes::Bytes| async move { body.len().to_string() }))
+        .route("/slow", get(slow))
+        .route("/breaks", get(breaks))
+        .route("/framed", get(framed))
+        .route("/away", get(|| async { (StatusCode::FOUND, [(header::LOCATION, "http://localhost:3000/next")]) }))
+        .route("/echo", any(echo))
+}
+
+/// A browser that is let in to a port by a code.
+async fn enter(app: &TestApp, owner: &Client, project: ProjectId, port: u16) -> (Client, String) {
+    let made = owner.post(&format!("/api/projects/{project}/preview"), &json!({ "port": port })).await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    let code = made.json()["code"].as_str().unwrap().to_owned();
+    let host = made.json()["url"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    assert_eq!(made.json()["action"], format!("http://{host}/.fsa/enter"));
+    let answer = post_code(app, &host, &code, "iframe").await;
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    assert_eq!(answer.header("location"), "/");
+    let cookie = answer.header("set-cookie").to_owned();
+    for part in ["HttpOnly", "Secure", "SameSite=None", "Partitioned", "Path=/"] {
+        assert!(cookie.contains(part), "{part} in {cookie}");
+    }
+    assert!(!cookie.contains("Domain"), "{cookie}");
+    (app.anonymous().with("host", &host).with("cookie", cookie.split(';').next().unwrap()), code)
+}
+
+async fn post_code(app: &TestApp, host: &str, code: &str, dest: &str) -> crate::support::Answer {
+    app.anonymous()
+        .with("host", host)
+        .with("origin", &format!("http://localhost:{}", app.port))
+        .with("sec-fetch-dest", dest)
+        .with("content-type", "application/x-www-form-urlencoded")
+        .ask(Method::POST, "/.fsa/enter", Some(format!("code={code}").into()))
+        .await
+}
+
+#[tokio::test]
+async fn a_code_lets_in_once_and_a_stranger_sees_nothing() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    app.world.listen(5000, boats());
+    let (project, name) = app.running(&owner, "Boats").await;
+    let host = format!("3000--{name}.localhost:{}", app.port);
+    for stranger in [app.anonymous(), owner.clone()] {
+        let answer = stranger.with("host", &host).get("/").await;
+        assert_eq!(answer.status, 401, "the app's own cookie opens nothing here");
+        assert!(!answer.text().contains("Boats") && answer.text().contains(&format!("http://localhost:{}/open/{name}/3000", app.port)));
+    }
+    let (visitor, code) = enter(&app, &owner, project, 3000).await;
+    assert_eq!(visitor.get("/").await.text(), "Boats for hire");
+    assert_eq!(post_code(&app, &host, &code, "iframe").await.status, 401, "a code works once");
+    let other_port = visitor.with("host", &host.replace("3000--", "5000--"));
+    assert_eq!(other_port.get("/").await.status, 401, "a cookie opens one port");
+
+    let made = owner.post(&format!("/api/projects/{project}/preview"), &json!({ "port": 3000 })).await.json();
+    let code = made["code"].as_str().unwrap();
+    let foreign = app.anonymous().with("host", &host).with("origin", "http://evil.example");
+    assert_eq!(foreign.ask(Method::POST, "/.fsa/enter", Some(format!("code={code}").into())).await.status, 403);
+    let wrong_port = post_code(&app, &host.replace("3000--", "5000--"), code, "iframe").await;
+    assert_eq!(wrong_port.status, 401, "a code opens one port");
+    let tab = post_code(&app, &host, code, "document").await;
+    assert!(tab.header("set-cookie").contains("SameSite=Lax") && !tab.header("set-cookie").contains("Partitioned"));
+}
+
+#[tokio::test]
+async fn a_preview_ends_with_the_session_that_opened_it() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    let (project, _) = app.running(&owner, "Ends").await;
+    let (visitor, _) = enter(&app, &owner, project, 3000).await;
+    assert_eq!(visitor.get("/").await.status, 200);
+    owner.ask(Method::POST, "/api/sign-out", None).await;
+    crate::support::until("the preview to end", async || visitor.get("/").await.status == 401).await;
+}
+
+#[tokio::test]
+async fn the_app_inside_sees_itself_and_nothing_of_ours() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    let (project, name) = app.running(&owner, "Sees").await;
+    let (visitor, _) = enter(&app, &owner, project, 3000).await;
+    let seen = visitor.with("x-own", "kept").with("authorization", "Bearer fsa_secret").get("/headers?a=b").await.json();
+    assert_eq!(seen["host"], "localhost:3000");
+    assert_eq!(seen["x-forwarded-host"], format!("3000--{name}.localhost:{}", app.port));
+    assert_eq!((seen["x-forwarded-proto"].as_str(), seen["x-forwarded-for"].as_str()), (Some("http"), Some("127.0.0.1")));
+    assert_eq!(seen["x-own"], "kept");
+    assert!(seen.get("cookie").is_none() && seen.get("authorization").is_none(), "{seen}");
+
+    let framed = visitor.get("/framed").await;
+    assert_eq!((framed.header("x-frame-options"), framed.header("set-cookie")), ("", ""));
+    let policies: Vec<_> = framed.headers.get_all("content-security-policy").iter().map(|value| value.to_str().unwrap()).collect();
+    assert_eq!(policies, ["default-src 'self'", &format!("frame-ancestors 'self' http://localhost:{}", app.port)]);
+    let away = visitor.get("/away").await;
+    assert_eq!(away.header("location"), format!("http://3000--{name}.localhost:{}/next", app.port));
+}
+
+#[tokio::test]
+async fn bodies_stream_both_ways_and_a_broken_one_breaks() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    let (project, _) = app.running(&owner, "Streams").await;
+    let (visitor, _) = enter(&app, &owner, project, 3000).await;
+    let mut slow = visitor.open(Method::GET, "/slow", None).await.into_body();
+    for n in 0..3 {
+        let part = slow.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(part, format!("part {n}\n"), "as it comes, from a body without an end");
+    }
+    let large = vec![b'x'; 1 << 20];
+    assert_eq!(visitor.ask(Method::POST, "/upload", Some(large.into())).await.text(), (1 << 20).to_string());
+    let broken = visitor.open(Method::GET, "/breaks", None).await;
+    assert_eq!(broken.status(), 200);
+    assert!(broken.into_body().collect().await.is_err(), "what broke off does not look whole");
+}
+
+#[tokio::test]
+async fn a_websocket_comes_from_the_preview_itself() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    let (project, name) = app.running(&owner, "Sockets").await;
+    let (visitor, _) = enter(&app, &owner, project, 3000).await;
+    let own = format!("http://3000--{name}.localhost:{}", app.port);
+    let mut socket = visitor.with("origin", &own).socket("/echo", "").await.unwrap();
+    say(&mut socket, "ahoy").await;
+    assert_eq!(hear(&mut socket).await.unwrap(), "ahoy");
+    for origin in [&format!("http://localhost:{}", app.port), "http://evil.example", "null"] {
+        assert_eq!(visitor.with("origin", origin).socket("/echo", "").await.err(), Some(StatusCode::FORBIDDEN), "{origin}");
+    }
+    assert_eq!(visitor.socket("/echo", "").await.err(), Some(StatusCode::FORBIDDEN));
+    let stranger = visitor.without("cookie").with("origin", &own);
+    assert_eq!(stranger.socket("/echo", "").await.err(), Some(StatusCode::UNAUTHORIZED));
+}
+
+#[tokio::test]
+async fn what_cannot_be_shown_is_said() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    let (project, name) = app.running(&owner, "Says").await;
+    let port = app.port;
+    for (label, status) in [
+        (format!("7681--{name}"), 403),
+        (format!("7682--{name}"), 403),
+        (format!("5432--{name}"), 403),
+        (format!("0--{name}"), 404),
+        (format!("99999--{name}"), 404),
+        (format!("abc--{name}"), 404),
+        ("3000--nobody".to_owned(), 404),
+        ("www".to_owned(), 404),
+        ("3000--nobody-agentruntime-abc123".to_owned(), 401),
+    ] {
+        let answer = app.anonymous().with("host", &format!("{label}.localhost:{port}")).get("/").await;
+        assert_eq!(answer.status.as_u16(), status, "{label}");
+        assert!(answer.text().contains("<h1>"), "{label}");
+    }
+    for (asked, code) in [(json!(0), "not-a-port"), (json!(65_536), "not-a-port"), (json!(7681), "port-reserved"), (json!("x"), "wrong-form")] {
+        assert_eq!(owner.post(&format!("/api/projects/{project}/preview"), &json!({ "port": asked })).await.code(), code);
+    }
+
+    let (visitor, _) = enter(&app, &owner, project, 3000).await;
+    assert_eq!(visitor.get("/.fsa/status").await.json(), json!({ "listening": true }));
+    app.world.close(3000);
+    let nobody = visitor.get("/").await;
+    assert_eq!(nobody.status, 502);
+    assert!(nobody.text().contains("Nothing listens on port 3000") && nobody.text().contains("/.fsa/status"), "it loads by itself");
+    assert_eq!(visitor.get("/.fsa/status").await.json(), json!({ "listening": false }));
+    owner.post(&format!("/api/sandbox/{project}/stop"), &json!({})).await;
+    app.reaches(&owner, project, "Stopped").await;
+    let stopped = visitor.get("/").await;
+    assert_eq!(stopped.status, 503);
+    assert!(stopped.text().contains("not running"));
+    assert_eq!(visitor.get("/.fsa/nothing").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_way_in_for_a_tab_is_the_owners() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, name) = app.running(&owner, "Tab").await;
+    for path in [format!("/open/{name}/3000"), format!("/open/{project}/3000")] {
+        let page = owner.get(&path).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        assert!(page.text().contains(&format!("/api/projects/{project}/preview")));
+        assert_eq!(app.anonymous().get(&path).await.status, 401);
+        assert_eq!(app.somebody_else().await.get(&path).await.status, 404);
+    }
+    assert_eq!(owner.get(&format!("/open/{name}/7681")).await.status, 403);
+    assert_eq!(owner.get(&format!("/open/{name}/x")).await.status, 400);
+}

@@ -1,0 +1,112 @@
+//! Projects and their sandboxes by REST.
+
+use crate::support::TestApp;
+use http::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_project_is_created_once_by_its_key() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await.with("idempotency-key", "3f1c");
+    let (one, two) = (
+        owner.post("/api/projects", &json!({ "name": "Once" })).await,
+        owner.post("/api/projects", &json!({ "name": "Once" })).await,
+    );
+    assert_eq!((one.status.as_u16(), two.status.as_u16()), (201, 201));
+    assert_eq!(one.json()["id"], two.json()["id"]);
+    assert_eq!(one.header("location"), format!("/api/projects/{}", one.json()["id"].as_str().unwrap()));
+    assert_eq!(owner.get("/api/projects").await.json().as_array().unwrap().len(), 1);
+    let other = owner.with("idempotency-key", "other").post("/api/projects", &json!({ "name": "Once" })).await;
+    assert_ne!(one.json()["id"], other.json()["id"]);
+}
+
+#[tokio::test]
+async fn asks_answer_the_sandbox_and_those_that_cannot_apply_say_why() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, name) = app.running(&owner, "Asked").await;
+    let path = format!("/api/sandbox/{project}");
+    let sandbox = owner.get(&path).await.json();
+    assert_eq!(sandbox["name"], name.as_str());
+    assert_eq!(sandbox["stages"].as_array().unwrap().len(), 5);
+    assert_eq!(sandbox["stages"][0]["stage"], "database-creation");
+    assert_eq!(sandbox["urls"]["application"], format!("http://3000--{name}.localhost:{}/", app.port));
+    assert_eq!(sandbox["cause"], json!(null));
+
+    let same = owner.post(&format!("{path}/start"), &json!({})).await;
+    assert_eq!((same.status.as_u16(), same.json()["generation"].as_i64()), (202, Some(1)), "it runs already");
+    let stop = owner.ask(Method::POST, &format!("{path}/stop"), None).await;
+    assert_eq!((stop.status.as_u16(), stop.json()["desired"].as_str()), (202, Some("stopped")));
+    app.reaches(&owner, project, "Stopped").await;
+    let again = owner.post(&format!("{path}/stop"), &json!({})).await;
+    assert_eq!((again.status.as_u16(), again.code().as_str()), (409, "already-stopped"));
+    assert_eq!(again.json()["projectId"], project.to_string());
+    assert_eq!(owner.post(&format!("{path}/exec"), &json!({ "command": "true" })).await.code(), "not-running");
+
+    assert_eq!(owner.ask(Method::DELETE, &path, None).await.status, 202);
+    app.reaches(&owner, project, "Terminated").await;
+    assert_eq!(owner.ask(Method::DELETE, &path, None).await.code(), "already-terminated");
+    assert_eq!(owner.post(&format!("{path}/stop"), &json!({})).await.code(), "already-terminated");
+    assert_eq!(owner.post(&path, &json!({ "envVars": { "ONCE": "1" } })).await.status, 202);
+    app.reaches(&owner, project, "Running").await;
+    let env = owner.get(&format!("/api/projects/{project}/env")).await.json();
+    let once = env["variables"].as_array().unwrap().iter().find(|v| v["key"] == "ONCE").unwrap().clone();
+    assert_eq!(once["source"], "request");
+}
+
+#[tokio::test]
+async fn changed_variables_wait_for_a_restart() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Waiting").await;
+    let env = format!("/api/projects/{project}/env");
+    let changed = owner.send(Method::PUT, &env, &json!({ "set": { "GREETING": "hej" } })).await.json();
+    let greeting = changed["variables"].as_array().unwrap().iter().find(|v| v["key"] == "GREETING").unwrap().clone();
+    assert_eq!((greeting["source"].as_str(), greeting["pending"].as_bool(), greeting["bytes"].as_u64()), (Some("project"), Some(true), Some(3)));
+    assert_eq!(owner.get(&format!("/api/sandbox/{project}")).await.json()["restartPending"], true);
+    let restart = owner.with("idempotency-key", "r1");
+    let first = restart.post(&format!("/api/sandbox/{project}/restart"), &json!({})).await.json()["generation"].clone();
+    app.reaches(&owner, project, "Running").await;
+    let second = restart.post(&format!("/api/sandbox/{project}/restart"), &json!({})).await.json()["generation"].clone();
+    assert_eq!(first, second, "the same key is the same ask");
+    assert_eq!(owner.get(&format!("/api/sandbox/{project}")).await.json()["restartPending"], false);
+}
+
+#[tokio::test]
+async fn deleting_asks_for_the_name_where_one_is_given_and_removes_everything() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Gone tomorrow").await;
+    let path = format!("/api/projects/{project}");
+    let wrong = owner.send(Method::DELETE, &path, &json!({ "name": "Gone" })).await;
+    assert_eq!((wrong.status.as_u16(), wrong.code().as_str()), (422, "name-differs"));
+    assert_eq!(owner.send(Method::DELETE, &path, &json!({ "name": "Gone tomorrow" })).await.status, 202);
+    crate::support::until("the project to be gone", async || owner.get(&path).await.status == 404).await;
+    assert_eq!(owner.get("/api/projects").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn a_database_shows_its_password_to_those_who_may_write() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let reader = app.token(model::view::Scope::Read).await;
+    let (project, _) = app.running(&owner, "Rows").await;
+    let path = format!("/api/projects/{project}/database");
+    let mine = owner.get(&path).await.json();
+    assert!(mine["psql"].as_str().unwrap().starts_with("psql postgresql://"), "{mine}");
+    assert_eq!(mine["ready"], true);
+    assert_eq!(reader.get(&path).await.json()["psql"], "psql");
+    let bare = owner.post("/api/projects", &json!({ "name": "None", "database": false })).await.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(owner.get(&format!("/api/projects/{bare}/database")).await.code(), "no-database");
+}
+
+#[tokio::test]
+async fn so_many_projects_and_no_more() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    for n in 0..50 {
+        assert_eq!(owner.post("/api/projects", &json!({ "name": format!("{n}"), "database": false })).await.status, 201);
+    }
+    let more = owner.post("/api/projects", &json!({ "name": "One more" })).await;
+    assert_eq!((more.status.as_u16(), more.code().as_str()), (409, "too-many-projects"));
+}

@@ -1,0 +1,106 @@
+//! The terminal's WebSocket, between a viewer and the sandbox's agent.
+
+use crate::support::{
+    TestApp,
+    client::{hear, say},
+};
+use futures::StreamExt as _;
+use model::view::Scope;
+use serde_json::json;
+use std::time::Instant;
+
+#[tokio::test]
+async fn frames_pass_both_ways_with_what_was_asked_for() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Frames").await;
+    let path = format!("/api/sandbox/{project}/terminal?session=main&offset=12&id=abc");
+    for protocols in ["fsa-tty.v1, tty", "tty"] {
+        let mut terminal = owner.socket(&path, protocols).await.unwrap();
+        say(&mut terminal, "{\"columns\":80}").await;
+        assert_eq!(hear(&mut terminal).await.unwrap(), "{\"columns\":80}");
+        for (key, value) in [("session", "main"), ("offset", "12"), ("id", "abc")] {
+            say(&mut terminal, &format!("query {key}")).await;
+            assert_eq!(hear(&mut terminal).await.unwrap(), value);
+        }
+        say(&mut terminal, "close 4404").await;
+        assert_eq!(hear(&mut terminal).await, Err(4404), "the agent's code passes");
+    }
+}
+
+#[tokio::test]
+async fn a_program_is_told_by_status_and_a_browser_by_the_close_code() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let page = app.anonymous().with("origin", &format!("http://localhost:{}", app.port));
+    let (project, _) = app.running(&owner, "Refused").await;
+    let path = format!("/api/sandbox/{project}/terminal");
+    let status = async |client: crate::support::Client, path: &str, protocols: &str| {
+        client.socket(path, protocols).await.err().map(|status| status.as_u16())
+    };
+    assert_eq!(status(app.anonymous(), &path, "tty").await, Some(401));
+    assert_eq!(status(app.token(Scope::Read).await, &path, "tty").await, Some(403));
+    assert_eq!(status(app.token(Scope::Write).await, "/api/sandbox/none/terminal", "tty").await, Some(404));
+    assert_eq!(status(app.token(Scope::Write).await, &format!("{path}?session=../up"), "tty").await, Some(400));
+    assert_eq!(status(owner.clone(), &path, "").await, Some(400), "no subprotocol of ours");
+    assert_eq!(owner.get(&path).await.code(), "websocket-wanted");
+
+    let code = async |client: &crate::support::Client, path: &str| hear(&mut client.socket(path, "tty").await.unwrap()).await;
+    assert_eq!(code(&page, &path).await, Err(4401));
+    assert_eq!(code(&app.somebody_else().await, &path).await, Err(4404));
+    assert_eq!(code(&owner, "/api/sandbox/none/terminal").await, Err(4404));
+
+    owner.post(&format!("/api/sandbox/{project}/stop"), &json!({})).await;
+    app.reaches(&owner, project, "Stopped").await;
+    assert_eq!(code(&owner, &path).await, Err(4503));
+    assert_eq!(code(&app.token(Scope::Write).await, &path).await, Err(4503), "a program too: it is no matter of who asks");
+}
+
+#[tokio::test]
+async fn a_first_frame_that_never_comes_closes_it() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Silent").await;
+    let mut terminal = owner.socket(&format!("/api/sandbox/{project}/terminal"), "tty").await.unwrap();
+    assert_eq!(hear(&mut terminal).await, Err(4408));
+}
+
+#[tokio::test]
+async fn what_a_viewer_does_not_read_is_not_held_in_memory() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Flood").await;
+    let mut terminal = owner.socket(&format!("/api/sandbox/{project}/terminal"), "fsa-tty.v1").await.unwrap();
+    say(&mut terminal, "{}").await;
+    hear(&mut terminal).await.unwrap();
+    let before = resident();
+    const BYTES: usize = 256 << 20;
+    say(&mut terminal, &format!("flood {BYTES}")).await;
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    let held = resident().saturating_sub(before);
+    assert!(held < 40 << 20, "{} MiB for a viewer that does not read", held >> 20);
+    let start = Instant::now();
+    let mut left = BYTES;
+    while left > 0 {
+        let frame = terminal.next().await.unwrap().unwrap();
+        left -= frame.len();
+    }
+    println!("{:.0} MB/s with both ends in one thread", BYTES as f64 / 1e6 / start.elapsed().as_secs_f64());
+}
+
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[tokio::test]
+async fn the_server_says_goodbye() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Ending").await;
+    let mut terminal = owner.socket(&format!("/api/sandbox/{project}/terminal"), "tty").await.unwrap();
+    say(&mut terminal, "{}").await;
+    hear(&mut terminal).await.unwrap();
+    app.stop();
+    assert_eq!(hear(&mut terminal).await, Err(1012));
+}
