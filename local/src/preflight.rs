@@ -42,6 +42,12 @@ pub fn look(settings: &LocalSettings) -> Findings {
                 .to_owned(),
         );
     }
+    if !crate::keeper::limits_available() {
+        found.notices.push(
+            "No cgroup can be made here and there is no systemd for this user, so the memory and CPU of sandboxes are not limited."
+                .to_owned(),
+        );
+    }
     found
 }
 

@@ -116,7 +116,7 @@ mod tests {
         fs::create_dir_all(trash.join("t/closed/in")).unwrap();
         std::os::unix::fs::symlink(&outside, trash.join("t/link")).unwrap();
         std::os::unix::fs::symlink(outside.join("kept"), trash.join("t/closed/in/link")).unwrap();
-        fs::set_permissions(trash.join("t/closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(trash.join("t/closed"), fs::Permissions::from_mode(0o0)).unwrap();
         let mut at = rustix::fs::open(trash.join("t"), FOLDER, Mode::empty()).unwrap();
         for _ in 0..5_000 {
             rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();

@@ -2,6 +2,8 @@
 //!
 //! A control plane that can be killed is this very test binary, started anew with `FSA_TEST_CONTROL`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use engine::orchestrator::{AgentOrPort, DatabaseEndpoint, Orchestrator as _, SandboxSpec};

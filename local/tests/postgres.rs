@@ -1,5 +1,7 @@
 //! The embedded PostgreSQL: made, adopted, recovered, and closed to all but who should enter.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use engine::orchestrator::DatabaseEndpoint;

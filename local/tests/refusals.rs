@@ -1,5 +1,7 @@
 //! What is wrong with the machine or its settings is said in words, with what to do.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use engine::orchestrator::{Orchestrator as _, OrchestratorError};

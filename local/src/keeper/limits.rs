@@ -1,5 +1,5 @@
 //! How much a sandbox may use: a cgroup of its own, of version 1 or 2, where one can be made; else a
-//! scope of the user's systemd; else the limits that every process inherits.
+//! scope of the user's systemd; else, of processes alone, the limit that every process inherits.
 //!
 //! Never `RLIMIT_AS`: WebAssembly and Node reserve far more addresses than memory.
 
@@ -60,6 +60,13 @@ impl Cgroup {
     #[must_use]
     pub fn limits_memory(&self) -> bool {
         self.memory.is_some()
+    }
+
+    /// Whether the number of processes is limited.
+    #[must_use]
+    pub fn limits_processes(&self) -> bool {
+        self.unified && self.memory.is_some()
+            || self.folders.iter().any(|folder| folder.starts_with(Path::new(ROOT).join("pids")))
     }
 
     /// Puts a process in, and with it all that it starts from now on.
@@ -127,6 +134,25 @@ pub fn scope(id: SandboxId, resources: &Resources) -> Option<Vec<OsString>> {
         "--".into(),
     ];
     Some(words.into_iter().map(OsString::from).collect())
+}
+
+/// The number of processes by the limit that every process inherits, for what is started from now on.
+/// The kernel counts those of the sandbox's user in its own user namespace.
+pub fn inherited() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nproc);
+    let most = now.maximum.map_or(2 * PROCESSES, |maximum| maximum.min(2 * PROCESSES));
+    setrlimit(Resource::Nproc, Rlimit { current: Some(most), maximum: now.maximum })?;
+    Ok(())
+}
+
+/// Whether memory and CPU of sandboxes can be limited on this machine.
+#[must_use]
+pub fn available() -> bool {
+    let root = Path::new(ROOT);
+    let scope = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|runtime| Path::new(&runtime).join("systemd/private").exists());
+    let place = if root.join("cgroup.controllers").exists() { root.to_owned() } else { root.join("memory") };
+    scope || fs::create_dir_all(place.join(OURS)).is_ok()
 }
 
 fn controller(mount: &Path, id: SandboxId, values: &[(&str, u64)]) -> io::Result<PathBuf> {

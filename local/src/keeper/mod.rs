@@ -26,7 +26,7 @@ mod seccomp;
 mod serve;
 mod start;
 
-pub(crate) use limits::Cgroup;
+pub(crate) use limits::{Cgroup, available as limits_available};
 
 /// The last 4 KiB of a log.
 pub(crate) fn tail(path: &Path) -> String {
@@ -79,6 +79,7 @@ fn keep() -> Result<()> {
     let agent = crate::sockets::listen(&config.folder.join("agent.sock")).context("make the agent's socket")?;
     let started = start::start(&config, &agent);
     drop(agent);
+    give_up_privileges().context("give up privileges")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -86,6 +87,18 @@ fn keep() -> Result<()> {
         .build()
         .context("build the event loop")?;
     runtime.block_on(serve::serve(config, started, control, parent))
+}
+
+/// As root: what is left to do is to signal the sandbox's processes and to reach a socket in a folder of
+/// PostgreSQL's. From here on this process reads what the sandbox sends.
+fn give_up_privileges() -> Result<()> {
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
+    set_no_new_privs(true)?;
+    if rustix::process::geteuid().is_root() {
+        let kept = CapabilitySet::KILL | CapabilitySet::DAC_READ_SEARCH;
+        set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() })?;
+    }
+    Ok(())
 }
 
 /// The connection that came as standard input; in its place is nothing.

@@ -235,8 +235,8 @@ mod tests {
 
     #[test]
     fn arguments_count_where_they_decide() {
-        assert_eq!(run(libc::SYS_ioctl, [0, libc::TIOCSTI as u64]), errno(libc::EPERM));
-        assert_eq!(run(libc::SYS_ioctl, [0, libc::TIOCGWINSZ as u64]), ALLOW);
+        assert_eq!(run(libc::SYS_ioctl, [0, libc::TIOCSTI]), errno(libc::EPERM));
+        assert_eq!(run(libc::SYS_ioctl, [0, libc::TIOCGWINSZ]), ALLOW);
         for family in FAMILIES {
             assert_eq!(run(libc::SYS_socket, [u64::from(*family), 0]), ALLOW);
             assert_eq!(run(libc::SYS_socketpair, [u64::from(*family), 0]), ALLOW);
@@ -245,6 +245,6 @@ mod tests {
             assert_eq!(run(libc::SYS_socket, [family as u64, 0]), errno(libc::EAFNOSUPPORT));
         }
         // Only the low half of an ioctl's request counts to the kernel, so it must to us.
-        assert_eq!(run(libc::SYS_ioctl, [0, (1 << 32) | libc::TIOCSTI as u64]), errno(libc::EPERM));
+        assert_eq!(run(libc::SYS_ioctl, [0, (1 << 32) | libc::TIOCSTI]), errno(libc::EPERM));
     }
 }

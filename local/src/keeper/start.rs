@@ -146,6 +146,9 @@ fn isolated(config: &Config, agent: &UnixListener, way_out: WayOut) -> Result<St
 
     let scope = if cgroup.limits_memory() { None } else { limits::scope(config.sandbox, &config.resources) };
     let scoped = scope.is_some();
+    if !scoped && !cgroup.limits_processes() {
+        limits::inherited().context("limit the number of processes")?;
+    }
     let mut words = scope.unwrap_or_default();
     if cgroup.limits_memory() { None } else { limits::scope(config.sandbox, &config.resources) }.unwrap_or_default();
     words.push("bwrap".into());

@@ -1,6 +1,7 @@
 //! A world for tests: a data folder in /tmp, the real keeper, the real agent, the real bubblewrap.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use engine::orchestrator::{AgentOrPort, AgentSeen, Orchestrator, Removed, SandboxSpec, Seen};
 use local::{LocalOrchestrator, LocalSettings, datafolder::DataFolder};
