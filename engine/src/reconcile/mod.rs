@@ -47,8 +47,8 @@ pub struct Settings {
     pub limits: StageLimits,
     /// The operator's Claude credentials, as they are seen inside.
     pub operator_env: BTreeMap<String, SecretString>,
-    /// How long a lease is held without renewal. Longer than [`Self::verb`], so that no step outlives
-    /// its lease.
+    /// How long a lease is held without renewal: how long the work of a process that was killed waits
+    /// for another one. It is renewed at each third of it, so a step may take longer.
     pub hold: Duration,
     /// How long one verb of the world may take before its pass goes on without it.
     pub verb: Duration,
@@ -64,7 +64,7 @@ impl Settings {
             installation,
             limits: StageLimits::default(),
             operator_env: BTreeMap::new(),
-            hold: Duration::from_secs(60),
+            hold: Duration::from_secs(6),
             verb: Duration::from_secs(30),
             workers: 16,
         }
@@ -215,11 +215,26 @@ impl Reconciler {
 
     async fn work_leased(&self, leased: Leased) {
         let id = leased.row.sandbox.id;
-        if let Err(error) = self.passes(leased).await {
-            debug!(sandbox.id = %id, "a pass could not be recorded: {error:#}");
+        tokio::select! {
+            biased;
+            ended = self.passes(leased) => if let Err(error) = ended {
+                debug!(sandbox.id = %id, "a pass could not be recorded: {error:#}");
+            },
+            () = self.renew(id) => {}
         }
         // Best effort: a lease that is not given back runs out.
         let _ = self.store.release(id, &self.holder).await;
+    }
+
+    /// Holds a lease for as long as its work goes on. Ends if it was lost to another: then the work is
+    /// theirs, and what is under way here is not recorded.
+    async fn renew(&self, id: SandboxId) {
+        loop {
+            self.clock.sleep(self.settings.hold / 3).await;
+            if let Ok(None) = self.store.lease(id, &self.holder, self.clock.now(), self.settings.hold).await {
+                return;
+            }
+        }
     }
 
     async fn passes(&self, mut leased: Leased) -> Result<(), StoreError> {
