@@ -381,6 +381,7 @@ fn apply(live: &Live, id: SandboxId, event: AgentEvent) {
             };
             live.say(id, |facts| facts.usage = Some(usage));
         }
+        AgentEvent::Disk { over } => live.say(id, |facts| facts.disk_over = over),
         _ => {}
     }
 }

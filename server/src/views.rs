@@ -3,7 +3,7 @@
 use engine::store::ProjectAndSandbox;
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Desired, Observed, Phase,
+    Cause, CauseCode, Desired, Observed, Phase,
     phase::{next_deadline, phase, stages},
     port::{APPLICATION, OpenPort},
     view::{ProjectView, SandboxView, Urls, Usage},
@@ -16,6 +16,8 @@ pub struct AgentFacts {
     pub ports: Vec<OpenPort>,
     /// As last measured.
     pub usage: Option<Usage>,
+    /// Whether it is over its disk limit, so that everything in it but the agent waits.
+    pub disk_over: bool,
 }
 
 /// Where browsers reach the app and the previews.
@@ -68,6 +70,15 @@ pub fn project(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
     }
 }
 
+/// Why everything in a running sandbox waits.
+fn disk_over(limit_bytes: u64) -> Cause {
+    Cause::new(
+        CauseCode::DiskFull,
+        format!("The home folder is over its limit of {} GB, so everything in the sandbox waits.", limit_bytes >> 30),
+        &["Remove large files: `rm` by the API's exec is let through.", "Everything goes on by itself once it is below the limit."],
+    )
+}
+
 /// Its main sandbox.
 #[must_use]
 pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresses, now: Timestamp) -> SandboxView {
@@ -84,7 +95,7 @@ pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
         generation,
         observed_generation: observed.generation,
         stages: stages(desired, generation, observed, cause, now),
-        cause: sandbox.cause.clone(),
+        cause: sandbox.cause.clone().or_else(|| facts.disk_over.then(|| disk_over(sandbox.preset.resources().disk_bytes))),
         urls: urls(row, addresses),
         ports: facts.ports,
         usage: facts.usage,
