@@ -6,7 +6,7 @@ export interface Process {
   command: string;
 }
 
-/** Every process that belongs to a data folder: names it, works in it, or lives in a sandbox made from it. */
+/** Every process that belongs to a data folder: names it, works in it, holds a file of it open, or lives in a sandbox made from it. */
 export function processesOf(dataDir: string): Process[] {
   const found: Process[] = [];
   for (const pid of pids()) {
@@ -16,7 +16,9 @@ export function processesOf(dataDir: string): Process[] {
     const place = link(`/proc/${pid}/cwd`);
     // Inside a sandbox neither arguments nor cwd name the folder, but its mounts come from there.
     const inside = () => read(`/proc/${pid}/mountinfo`).includes(`${dataDir}/`) && !sameMounts(pid);
-    if (command.includes(dataDir) || place.startsWith(dataDir) || inside()) found.push({ pid, command });
+    // A keeper names nothing either, but writes its log there.
+    const holds = () => /keeper|bwrap|sandbox-agent|fullstack-agent|postgres/.test(command) && descriptors(pid).some((place) => place.startsWith(`${dataDir}/`));
+    if (command.includes(dataDir) || place.startsWith(dataDir) || holds() || inside()) found.push({ pid, command });
   }
   return found;
 }
@@ -71,6 +73,15 @@ function read(path: string): string {
     return fs.readFileSync(path, 'utf8');
   } catch {
     return '';
+  }
+}
+
+/** What a process holds open, by path. */
+function descriptors(pid: number): string[] {
+  try {
+    return fs.readdirSync(`/proc/${pid}/fd`).map((fd) => link(`/proc/${pid}/fd/${fd}`));
+  } catch {
+    return [];
   }
 }
 

@@ -10,7 +10,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { Api } from './api.ts';
 import { alive, processesOf } from './processes.ts';
-import { until } from './until.ts';
+import { Final, until } from './until.ts';
 
 const run = promisify(execFile);
 
@@ -154,7 +154,7 @@ export class Server {
     await until(
       'the server to be ready',
       async () => {
-        if (!this.running) throw Object.assign(new Error(`the server ended (${child.exitCode ?? child.signalCode}):\n${this.log}`), { final: true });
+        if (!this.running) throw new Final(`the server ended (${child.exitCode ?? child.signalCode})`);
         if (this.#link === undefined) return false;
         const answer = await fetch(`http://127.0.0.1:${this.port}/readyz`);
         return answer.ok;

@@ -5,7 +5,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import WebSocket from 'ws';
 import type { Api } from './api.ts';
-import { until } from './until.ts';
+import { Final, until } from './until.ts';
 
 export interface Hello {
   session: string;
@@ -109,8 +109,8 @@ export class Terminal {
     await until(
       `the terminal ${this.session} to say hello`,
       () => {
-        if (failure) throw failure;
-        if (this.closed) throw new Error(`closed: ${this.closed.code} ${this.closed.reason}`);
+        if (failure) throw new Final(failure.message);
+        if (this.closed) throw new Final(`closed: ${this.closed.code} ${this.closed.reason}`);
         return this.hello !== undefined;
       },
       deadlineMs,
@@ -120,7 +120,14 @@ export class Terminal {
 
   /** Attaches again as a page does: tries until it works. */
   async reconnect(deadlineMs = 30_000): Promise<Hello> {
-    return await until('the terminal to reconnect', () => this.connect(5_000), deadlineMs);
+    return await until(
+      'the terminal to connect',
+      () =>
+        this.connect(5_000).catch((error: Error) => {
+          throw new Error(error.message);
+        }),
+      deadlineMs,
+    );
   }
 
   #hear(frame: Buffer): void {

@@ -6,11 +6,14 @@ const LOOK_EVERY_MS = 20;
 /** Lets other tasks go on until the next look. */
 export const nextLook = (ms = LOOK_EVERY_MS): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
+/** An error that no waiting mends. */
+export class Final extends Error {}
+
 /**
  * Asks until the answer is neither `undefined` nor `false`, and gives it.
  *
  * # Errors
- * Past the deadline, with what was waited for and the last thing that was thrown.
+ * Past the deadline, with what was waited for and the last thing that was thrown; at once for [`Final`].
  */
 export async function until<T>(
   what: string,
@@ -25,6 +28,7 @@ export async function until<T>(
       if (answer !== undefined && answer !== false) return answer;
       last = undefined;
     } catch (error) {
+      if (error instanceof Final) throw error;
       last = error;
     }
     if (performance.now() > end) {
