@@ -60,6 +60,7 @@ pub fn App() -> impl IntoView {
         </Router>
         <ToastRegion/>
     }
+    .into_any()
 }
 
 /// After a move to another page the focus is at its beginning, as after a load.

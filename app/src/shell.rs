@@ -19,8 +19,8 @@ const SIGN_IN: &str = include_str!("sign_in.js");
 const FAVICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 20 20'%3E%3Crect width='20' height='20' rx='5' fill='%2317191e'/%3E%3Cpath d='M5 6.25h10M5 10h7M5 13.75h4' stroke='%23fff' stroke-width='1.8' stroke-linecap='round'/%3E%3Crect x='11.2' y='12.25' width='3.8' height='3' rx='.7' fill='%236f9bff'/%3E%3C/svg%3E";
 
 /// The whole document for one request. To be called as the app function of the rendering, under the
-/// request's own owner.
-pub fn shell(context: &RequestContext) -> impl IntoView + use<> {
+/// request's own owner. Erased here, so that whoever serves it compiles none of the page.
+pub fn shell(context: &RequestContext) -> AnyView {
     // Leptos writes scripts of its own, with this nonce.
     provide_context(Nonce::from_value(context.nonce.as_str()));
     let nonce: Arc<str> = context.nonce.as_str().into();
@@ -60,5 +60,5 @@ pub fn shell(context: &RequestContext) -> impl IntoView + use<> {
                 {sign_in}
             </body>
         </html>
-    }
+    }    .into_any()
 }

@@ -174,8 +174,10 @@ pub fn ask_for(project: Project, verb: Verb, live: Live, toasts: Toasts) {
 
 /// The title of a page of a project.
 pub fn page_title(project: Project, page: &'static str) -> impl Fn() -> String + Clone + Send + Sync + 'static {
+    // The server asks for the title once the page's owner is gone: then the first one counts.
+    let first = project.view.with_untracked(words::title);
     move || {
-        let title = project.view.with(words::title);
+        let title = project.view.try_with(words::title).unwrap_or_else(|| first.clone());
         if page.is_empty() { title } else { format!("{page} · {title}") }
     }
 }

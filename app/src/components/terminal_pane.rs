@@ -12,6 +12,7 @@ use crate::{browser, clock::Clock, components::when, live::Live, words::Verb};
 use leptos::{ev, html, prelude::*};
 use leptos::task::spawn_local;
 use model::{Phase, ProjectId};
+use send_wrapper::SendWrapper;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast;
 
@@ -19,13 +20,21 @@ const MAIN: &str = "main";
 /// More tabs than this nobody finds their way in, and each is a connection.
 const MOST_TABS: usize = 9;
 
+/// A terminal once it is mounted. On the server nothing is ever put in: a value of the browser's thread
+/// must not be dropped on another.
+type Mounted = StoredValue<Option<SendWrapper<Terminal>>>;
+
+fn with(mounted: Mounted, f: impl FnOnce(&Terminal)) {
+    mounted.with_value(|terminal| terminal.as_deref().map(f));
+}
+
 #[derive(Clone)]
 struct Tab {
     session: String,
     title: ArcRwSignal<String>,
     change: ArcRwSignal<Change>,
     fresh: ArcRwSignal<bool>,
-    terminal: StoredValue<Option<Terminal>, LocalStorage>,
+    terminal: Mounted,
 }
 
 impl Tab {
@@ -35,12 +44,12 @@ impl Tab {
             title: ArcRwSignal::default(),
             change: ArcRwSignal::default(),
             fresh: ArcRwSignal::new(false),
-            terminal: StoredValue::new_local(None),
+            terminal: StoredValue::new(None),
         }
     }
 
     fn with(&self, f: impl FnOnce(&Terminal)) {
-        self.terminal.with_value(|terminal| terminal.as_ref().map(f));
+        with(self.terminal, f);
     }
 }
 
@@ -388,7 +397,7 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
             fresh.set(false);
         }
         if started.get_value() {
-            terminal.with_value(|terminal| terminal.as_ref().map(|terminal| terminal.set_visible(active)));
+            with(terminal, |terminal| terminal.set_visible(active));
         } else if active {
             started.set_value(true);
             let told = told();
@@ -396,7 +405,7 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
                 // A page that was just opened has its focus at the beginning; a new tab takes it.
                 let focus = session.get_value() != MAIN;
                 match Terminal::mount(&host, &project.id.to_string(), &session.get_value(), focus, told).await {
-                    Ok(mounted) if alive.try_get_value() == Some(true) => terminal.set_value(Some(mounted)),
+                    Ok(mounted) if alive.try_get_value() == Some(true) => terminal.set_value(Some(SendWrapper::new(mounted))),
                     Ok(late) => late.dispose(),
                     Err(why) => failed.set(Some(why)),
                 }
@@ -439,9 +448,7 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
                             type="button"
                             class="button"
                             data-size="small"
-                            on:click=move |_| {
-                                terminal.with_value(|terminal| terminal.as_ref().map(Terminal::restart_ended));
-                            }
+                            on:click=move |_| with(terminal, Terminal::restart_ended)
                         >
                             "New shell"
                         </button>
@@ -467,19 +474,18 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
 
 #[component]
 fn Search(
-    terminal: StoredValue<Option<Terminal>, LocalStorage>,
+    terminal: Mounted,
     searching: RwSignal<bool>,
     found: RwSignal<(Option<u32>, u32)>,
 ) -> impl IntoView {
     let node = NodeRef::<html::Input>::new();
     let text = RwSignal::new(String::new());
-    let with = move |f: &dyn Fn(&Terminal)| terminal.with_value(|terminal| terminal.as_ref().map(f));
     let find = move |backwards: bool| {
-        text.with_untracked(|text| with(&|terminal| terminal.search(text, backwards)));
+        text.with_untracked(|text| with(terminal, |terminal| terminal.search(text, backwards)));
     };
     let close = move || {
         searching.set(false);
-        with(&|terminal| {
+        with(terminal, |terminal| {
             terminal.clear_search();
             terminal.focus();
         });

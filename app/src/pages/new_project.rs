@@ -49,7 +49,7 @@ fn Page() -> impl IntoView {
 fn Form() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
-    let navigate = StoredValue::new_local(use_navigate());
+    let navigate = StoredValue::new(use_navigate());
     let name = RwSignal::new(String::new());
     let touched = RwSignal::new(false);
     let refused = RwSignal::new(None::<String>);

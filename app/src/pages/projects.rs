@@ -37,7 +37,7 @@ fn List() -> impl IntoView {
     let filter = RwSignal::new(Filter::All);
     let sort = RwSignal::new(Sort::default());
     let search = NodeRef::<html::Input>::new();
-    let navigate = StoredValue::new_local(use_navigate());
+    let navigate = StoredValue::new(use_navigate());
     Effect::new(move || {
         if let Some(label) = browser::remembered(SORT) {
             sort.set(Sort::named(&label));
@@ -94,8 +94,10 @@ fn List() -> impl IntoView {
         sort.set(Sort::named(&label));
     };
     let sorts = Sort::ALL.map(|of| view! { <option selected=move || sort.get() == of>{of.label()}</option> });
+    // The server asks for the title once the page's owner is gone: then the first one counts.
+    let first = counts.get_untracked();
     let title = move || {
-        let attention = counts.get()[3];
+        let attention = counts.try_get().unwrap_or(first)[3];
         if attention == 0 { "Projects".to_owned() } else { format!("Projects ({attention} in error)") }
     };
     let list = StoredValue::new(move || {

@@ -45,7 +45,7 @@ fn page(command: &str, viewer: Option<String>) -> AnyView {
                 <div class="sign-in-card">
                     <div class="stack stack-tight">
                         {brand_mark()} <h1>"Sign in to FullStack Agent"</h1>
-                        <p class="soft">"A sandbox with Claude Code, a PostgreSQL database and preview URLs, ready in seconds."</p>
+                        <p class="soft">"A sandbox with Claude Code, a PostgreSQL database and preview URLs, ready in seconds. "</p>
                     </div>
                     {signed_in}
                     <p class="state-note sign-in-working" role="status">{icon("phase-starting")} "Signing in…"</p>
