@@ -128,7 +128,9 @@ fn terminal(work: &Path, files: &mut Files) -> Result<()> {
 fn styles(work: &Path, files: &mut Files) -> Result<()> {
     let style = shell::root().join("style");
     let out = work.join("main.css");
-    let bundle = ["--bundle", "--minify", "--target=es2022", "--log-level=warning", "--external:*.svg"];
+    // A browser drops a whole rule for one slip in its selector, and says nothing.
+    let strict = "--log-override:css-syntax-error=error";
+    let bundle = ["--bundle", "--minify", "--target=es2022", "--log-level=warning", "--external:*.svg", strict];
     Cmd::new(tool("esbuild")).args(bundle).args([style.join("main.css")]).args([outfile(&out)]).run()?;
     files.insert("main.css".to_owned(), read(&out)?);
     for entry in fs::read_dir(&style)? {
