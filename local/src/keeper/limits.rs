@@ -4,6 +4,7 @@
 //! Never `RLIMIT_AS`: WebAssembly and Node reserve far more addresses than memory.
 
 use model::{SandboxId, resources::Resources};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use std::{
     ffi::OsString,
     fs, io,
@@ -136,13 +137,19 @@ pub fn scope(id: SandboxId, resources: &Resources) -> Option<Vec<OsString>> {
     Some(words.into_iter().map(OsString::from).collect())
 }
 
-/// The number of processes by the limit that every process inherits, for what is started from now on.
-/// The kernel counts those of the sandbox's user in its own user namespace.
-pub fn inherited() -> io::Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+/// The number of processes by the limit that every process inherits from a sandbox's first one. The
+/// kernel counts those of its user namespace: so one sandbox's do not keep another from starting.
+pub fn inherited(init: Pid) -> io::Result<()> {
+    let most = Rlimit { current: Some(PROCESSES), maximum: Some(PROCESSES) };
+    prlimit(Some(init), Resource::Nproc, most)?;
+    Ok(())
+}
+
+/// The same where we are root without the right to change others' limits: for what is started from now
+/// on. Root itself is not held to it, and each sandbox is a user of its own.
+pub fn inherited_of_root() -> io::Result<()> {
     let now = getrlimit(Resource::Nproc);
-    let most = now.maximum.map_or(2 * PROCESSES, |maximum| maximum.min(2 * PROCESSES));
-    setrlimit(Resource::Nproc, Rlimit { current: Some(most), maximum: now.maximum })?;
+    setrlimit(Resource::Nproc, Rlimit { current: Some(now.maximum.unwrap_or(PROCESSES).min(PROCESSES)), ..now })?;
     Ok(())
 }
 
@@ -152,7 +159,8 @@ pub fn available() -> bool {
     let root = Path::new(ROOT);
     let scope = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|runtime| Path::new(&runtime).join("systemd/private").exists());
     let place = if root.join("cgroup.controllers").exists() { root.to_owned() } else { root.join("memory") };
-    scope || fs::create_dir_all(place.join(OURS)).is_ok()
+    let probe = place.join(OURS).join(format!("probe-{:08x}", rand::random::<u32>()));
+    scope || (fs::create_dir_all(&probe).is_ok() && fs::remove_dir(&probe).is_ok())
 }
 
 fn controller(mount: &Path, id: SandboxId, values: &[(&str, u64)]) -> io::Result<PathBuf> {

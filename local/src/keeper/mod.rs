@@ -75,6 +75,9 @@ fn keep() -> Result<()> {
     let config = read_config(&mut parent).context("read the configuration")?;
     let _lock = lock(&config.folder.join("keeper.lock"))?;
     log(&format!("keeping {} ({}), run {}", config.name, config.sandbox, config.run));
+    if abandoned(&parent) {
+        bail!("whoever started this keeper is gone: the next control plane starts another");
+    }
     let control = crate::sockets::listen(&config.folder.join("keeper.sock")).context("listen for the control plane")?;
     let agent = crate::sockets::listen(&config.folder.join("agent.sock")).context("make the agent's socket")?;
     let started = start::start(&config, &agent);
@@ -120,6 +123,15 @@ fn read_config(from: &mut UnixStream) -> Result<Config> {
     let mut text = vec![0; length];
     from.read_exact(&mut text)?;
     Ok(serde_json::from_slice(&text)?)
+}
+
+/// Whether the other end is closed. Asked before anything is started: a keeper that nobody waits for
+/// might have waited long for its lock, and keep what is not wanted any more.
+fn abandoned(parent: &UnixStream) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(parent, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok_and(|_| fds[0].revents().contains(PollFlags::HUP))
 }
 
 fn lock(path: &Path) -> Result<File> {

@@ -146,8 +146,9 @@ fn isolated(config: &Config, agent: &UnixListener, way_out: WayOut) -> Result<St
 
     let scope = if cgroup.limits_memory() { None } else { limits::scope(config.sandbox, &config.resources) };
     let scoped = scope.is_some();
-    if !scoped && !cgroup.limits_processes() {
-        limits::inherited().context("limit the number of processes")?;
+    let unlimited = !scoped && !cgroup.limits_processes();
+    if unlimited && rustix::process::geteuid().is_root() {
+        limits::inherited_of_root().context("limit the number of processes")?;
     }
     let mut words = scope.unwrap_or_default();
     if cgroup.limits_memory() { None } else { limits::scope(config.sandbox, &config.resources) }.unwrap_or_default();
@@ -181,7 +182,7 @@ fn isolated(config: &Config, agent: &UnixListener, way_out: WayOut) -> Result<St
     drop((status_child, block_child, seccomp, token, arguments, files));
     let mut attempt = Attempt { child: Some(child), config, log_from };
     let Some(init_pid) = child_pid(&status) else { return Err(attempt.failed(None)) };
-    let ready = set_up(config, &cgroup, init_pid, way_out);
+    let ready = set_up(config, &cgroup, unlimited, init_pid, way_out);
     let (init, made) = ready.map_err(|error| attempt.failed(Some(error)))?;
     (&mut &File::from(block)).write_all(&[1]).map_err(|error| attempt.failed(Some(error.into())))?;
     let Some(child) = attempt.child.take() else { return Err(attempt.failed(None)) };
@@ -189,10 +190,13 @@ fn isolated(config: &Config, agent: &UnixListener, way_out: WayOut) -> Result<St
 }
 
 /// What is done from outside while the first process waits.
-fn set_up(config: &Config, cgroup: &Cgroup, init_pid: i32, way_out: WayOut) -> Result<(OwnedFd, Made)> {
+fn set_up(config: &Config, cgroup: &Cgroup, unlimited: bool, init_pid: i32, way_out: WayOut) -> Result<(OwnedFd, Made)> {
     let pid = Pid::from_raw(init_pid).context("a pid")?;
     let init = pidfd_open(pid, PidfdFlags::empty()).context("open the first process")?;
     cgroup.add(init_pid).context("put the sandbox into its cgroup")?;
+    if unlimited && !rustix::process::geteuid().is_root() {
+        limits::inherited(pid).context("limit the number of processes")?;
+    }
     let wanted = Wanted { way_out, database: config.database.is_some() };
     let made = namespace::make(init_pid, wanted, &config.keeper_command).context(NETWORK)?;
     Ok((init, made))

@@ -158,6 +158,13 @@ impl LocalOrchestrator {
         {
             return Err(OrchestratorError::Caused(causes::name_taken("A sandbox's folder with this id")));
         }
+        if let Ok(stream) = crate::sockets::connect_async(&folder.join("keeper.sock")) {
+            // Started by a control plane that was killed, after we had looked for such.
+            self.places.open(spec.id, &folder, spec.volume.clone());
+            link::attach(self.places.clone(), spec.id, folder, stream);
+            self.places.first_word(spec.id, Instant::now() + ADOPTION).await;
+            return Ok(());
+        }
         let volume = {
             let (volumes, name, id) = (self.volumes.clone(), spec.volume.clone(), spec.id);
             off_the_runtime(move || volumes.ensure(&name, id)).await.map_err(|error| {
