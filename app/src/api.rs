@@ -4,32 +4,21 @@
 //! Each reads the viewer before its first await, and asks `Control` with that one alone
 //! (docs/architecture.md, "Leptos on the server").
 
-use crate::error::ControlError;
+use crate::{
+    error::ControlError,
+    load::{Loaded, What},
+    words::Verb,
+};
 use leptos::{prelude::*, server_fn::codec::Json};
 use model::{
-    ProjectId, Timestamp, TokenId,
-    view::{
-        DatabaseView, EnvChange, EnvView, Installation, NewProject, NewToken, PreviewCode, ProjectPatch, ProjectView, Scope,
-        TokenView, Viewer,
-    },
+    ProjectId, TokenId,
+    view::{EnvChange, EnvView, NewProject, NewToken, PreviewCode, ProjectPatch, ProjectView, Scope},
 };
-use serde::{Deserialize, Serialize};
-
-/// What every page opens with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Opening {
-    /// The server's clock when it was read.
-    pub now: Timestamp,
-    /// Who is signed in, if anyone.
-    pub viewer: Option<Viewer>,
-    /// To someone who is not signed in, only what the sign-in page says.
-    pub installation: Installation,
-    /// Newest first.
-    pub projects: Vec<ProjectView>,
-}
+#[cfg(feature = "ssr")]
+use {crate::load::Opening, model::Timestamp, model::view::Installation};
 
 #[cfg(feature = "ssr")]
-use ssr::Ask;
+use ssr::Request;
 
 #[cfg(feature = "ssr")]
 mod ssr {
@@ -43,13 +32,13 @@ mod ssr {
     use std::sync::Arc;
 
     /// One request, as it was before the first await.
-    pub struct Ask {
+    pub struct Request {
         pub control: Arc<dyn Control>,
         pub viewer: Option<Viewer>,
         response: Option<ResponseOptions>,
     }
 
-    impl Ask {
+    impl Request {
         /// The request that is being answered.
         pub fn read() -> Result<Self, ControlError> {
             let RequestContext { viewer, control, .. } = use_context().ok_or_else(|| {
@@ -69,22 +58,32 @@ mod ssr {
         }
 
         fn status(&self, error: &ControlError) {
-            if let (Some(response), Ok(status)) =
-                (&self.response, axum::http::StatusCode::from_u16(error.kind.status()))
-            {
+            if let (Some(response), Ok(status)) = (&self.response, axum::http::StatusCode::from_u16(error.kind.status())) {
                 response.set_status(status);
             }
         }
     }
 }
 
-/// What every page opens with. Never fails for want of a sign-in.
+/// Loads what a page shows. [`What::Opening`] never fails for want of a sign-in.
 ///
 /// # Errors
-/// `503` while the store is away.
-#[server(prefix = "/api/fn", endpoint = "open", input = Json)]
-pub async fn open() -> Result<Opening, ControlError> {
-    let ask = Ask::read()?;
+/// `401`, `404` as the REST routes, `503` while the store is away.
+#[server(prefix = "/api/fn", endpoint = "load", input = Json)]
+pub async fn load(what: What) -> Result<Loaded, ControlError> {
+    let ask = Request::read()?;
+    let control = &ask.control;
+    ask.answer(match what {
+        What::Nothing => Ok(Loaded::Nothing),
+        What::Opening => opening(&ask).await.map(Loaded::Opening),
+        What::Env(id) => control.env(ask.viewer()?, id).await.map(Loaded::Env),
+        What::Database(id) => control.database(ask.viewer()?, id).await.map(Loaded::Database),
+        What::Tokens => control.tokens(ask.viewer()?).await.map(Loaded::Tokens),
+    })
+}
+
+#[cfg(feature = "ssr")]
+async fn opening(ask: &Request) -> Result<Opening, ControlError> {
     let now = Timestamp::now();
     let installation = ask.control.installation();
     match &ask.viewer {
@@ -93,7 +92,7 @@ pub async fn open() -> Result<Opening, ControlError> {
             Ok(Opening { now, viewer: None, installation, projects: Vec::new() })
         }
         Some(viewer) => {
-            let projects = ask.answer(ask.control.projects(viewer).await)?;
+            let projects = ask.control.projects(viewer).await?;
             Ok(Opening { now, viewer: Some(viewer.clone()), installation, projects })
         }
     }
@@ -105,7 +104,7 @@ pub async fn open() -> Result<Opening, ControlError> {
 /// As `POST /api/projects`.
 #[server(prefix = "/api/fn", endpoint = "create-project", input = Json)]
 pub async fn create_project(new: NewProject, key: String) -> Result<ProjectView, ControlError> {
-    let ask = Ask::read()?;
+    let ask = Request::read()?;
     ask.answer(ask.control.create_project(ask.viewer()?, new, Some(key)).await)
 }
 
@@ -115,7 +114,7 @@ pub async fn create_project(new: NewProject, key: String) -> Result<ProjectView,
 /// As `PATCH /api/projects/{id}`.
 #[server(prefix = "/api/fn", endpoint = "update-project", input = Json)]
 pub async fn update_project(id: ProjectId, patch: ProjectPatch) -> Result<ProjectView, ControlError> {
-    let ask = Ask::read()?;
+    let ask = Request::read()?;
     ask.answer(ask.control.update_project(ask.viewer()?, id, patch).await)
 }
 
@@ -125,58 +124,24 @@ pub async fn update_project(id: ProjectId, patch: ProjectPatch) -> Result<Projec
 /// As `DELETE /api/projects/{id}`.
 #[server(prefix = "/api/fn", endpoint = "delete-project", input = Json)]
 pub async fn delete_project(id: ProjectId, typed_name: String) -> Result<(), ControlError> {
-    let ask = Ask::read()?;
+    let ask = Request::read()?;
     ask.answer(ask.control.delete_project(ask.viewer()?, id, Some(typed_name)).await)
 }
 
-/// Asks for Running.
+/// Asks a sandbox for something.
 ///
 /// # Errors
-/// As `POST /api/sandbox/{id}/start`.
-#[server(prefix = "/api/fn", endpoint = "start", input = Json)]
-pub async fn start(id: ProjectId) -> Result<ProjectView, ControlError> {
-    let ask = Ask::read()?;
-    ask.answer(ask.control.start(ask.viewer()?, id).await)
-}
-
-/// Asks for Stopped.
-///
-/// # Errors
-/// As `POST /api/sandbox/{id}/stop`.
-#[server(prefix = "/api/fn", endpoint = "stop", input = Json)]
-pub async fn stop(id: ProjectId) -> Result<ProjectView, ControlError> {
-    let ask = Ask::read()?;
-    ask.answer(ask.control.stop(ask.viewer()?, id).await)
-}
-
-/// Asks for a new run.
-///
-/// # Errors
-/// As `POST /api/sandbox/{id}/restart`.
-#[server(prefix = "/api/fn", endpoint = "restart", input = Json)]
-pub async fn restart(id: ProjectId) -> Result<ProjectView, ControlError> {
-    let ask = Ask::read()?;
-    ask.answer(ask.control.restart(ask.viewer()?, id).await)
-}
-
-/// Asks for Terminated.
-///
-/// # Errors
-/// As `DELETE /api/sandbox/{id}`.
-#[server(prefix = "/api/fn", endpoint = "terminate", input = Json)]
-pub async fn terminate(id: ProjectId) -> Result<ProjectView, ControlError> {
-    let ask = Ask::read()?;
-    ask.answer(ask.control.terminate(ask.viewer()?, id).await)
-}
-
-/// The project's variables, without their values.
-///
-/// # Errors
-/// As `GET /api/projects/{id}/env`.
-#[server(prefix = "/api/fn", endpoint = "env", input = Json)]
-pub async fn env(id: ProjectId) -> Result<EnvView, ControlError> {
-    let ask = Ask::read()?;
-    ask.answer(ask.control.env(ask.viewer()?, id).await)
+/// As the REST route of that verb.
+#[server(prefix = "/api/fn", endpoint = "ask", input = Json)]
+pub async fn ask(id: ProjectId, verb: Verb) -> Result<ProjectView, ControlError> {
+    let ask = Request::read()?;
+    let viewer = ask.viewer()?;
+    ask.answer(match verb {
+        Verb::Start => ask.control.start(viewer, id).await,
+        Verb::Stop => ask.control.stop(viewer, id).await,
+        Verb::Restart => ask.control.restart(viewer, id).await,
+        Verb::Terminate => ask.control.terminate(viewer, id).await,
+    })
 }
 
 /// Changes variables; they wait for a restart.
@@ -185,18 +150,8 @@ pub async fn env(id: ProjectId) -> Result<EnvView, ControlError> {
 /// As `PUT /api/projects/{id}/env`.
 #[server(prefix = "/api/fn", endpoint = "change-env", input = Json)]
 pub async fn change_env(id: ProjectId, change: EnvChange) -> Result<EnvView, ControlError> {
-    let ask = Ask::read()?;
+    let ask = Request::read()?;
     ask.answer(ask.control.change_env(ask.viewer()?, id, change).await)
-}
-
-/// Where the project's database is.
-///
-/// # Errors
-/// `404`, `503`.
-#[server(prefix = "/api/fn", endpoint = "database", input = Json)]
-pub async fn database(id: ProjectId) -> Result<Option<DatabaseView>, ControlError> {
-    let ask = Ask::read()?;
-    ask.answer(ask.control.database(ask.viewer()?, id).await)
 }
 
 /// A single-use code that opens the preview of one port.
@@ -205,18 +160,8 @@ pub async fn database(id: ProjectId) -> Result<Option<DatabaseView>, ControlErro
 /// `403` for a reserved port, `404`, `409` while nothing runs.
 #[server(prefix = "/api/fn", endpoint = "open-preview", input = Json)]
 pub async fn open_preview(id: ProjectId, port: u16) -> Result<PreviewCode, ControlError> {
-    let ask = Ask::read()?;
+    let ask = Request::read()?;
     ask.answer(ask.control.preview_code(ask.viewer()?, id, port).await)
-}
-
-/// The viewer's API tokens.
-///
-/// # Errors
-/// `401`, `503`.
-#[server(prefix = "/api/fn", endpoint = "tokens", input = Json)]
-pub async fn tokens() -> Result<Vec<TokenView>, ControlError> {
-    let ask = Ask::read()?;
-    ask.answer(ask.control.tokens(ask.viewer()?).await)
 }
 
 /// Makes a token; the secret is shown this once.
@@ -225,7 +170,7 @@ pub async fn tokens() -> Result<Vec<TokenView>, ControlError> {
 /// `422` for its name or days.
 #[server(prefix = "/api/fn", endpoint = "create-token", input = Json)]
 pub async fn create_token(name: String, scope: Scope, days: Option<u32>) -> Result<NewToken, ControlError> {
-    let ask = Ask::read()?;
+    let ask = Request::read()?;
     ask.answer(ask.control.create_token(ask.viewer()?, name, scope, days).await)
 }
 
@@ -235,7 +180,7 @@ pub async fn create_token(name: String, scope: Scope, days: Option<u32>) -> Resu
 /// `404`.
 #[server(prefix = "/api/fn", endpoint = "revoke-token", input = Json)]
 pub async fn revoke_token(id: TokenId) -> Result<(), ControlError> {
-    let ask = Ask::read()?;
+    let ask = Request::read()?;
     ask.answer(ask.control.revoke_token(ask.viewer()?, id).await)
 }
 
@@ -243,19 +188,13 @@ pub async fn revoke_token(id: TokenId) -> Result<(), ControlError> {
 #[cfg(feature = "ssr")]
 pub fn register() {
     use leptos::server_fn::axum::register_explicit as register;
-    register::<Open>();
+    register::<Load>();
     register::<CreateProject>();
     register::<UpdateProject>();
     register::<DeleteProject>();
-    register::<Start>();
-    register::<Stop>();
-    register::<Restart>();
-    register::<Terminate>();
-    register::<Env>();
+    register::<Ask>();
     register::<ChangeEnv>();
-    register::<Database>();
     register::<OpenPreview>();
-    register::<Tokens>();
     register::<CreateToken>();
     register::<RevokeToken>();
 }

@@ -11,6 +11,14 @@
 // `view!` nests types as deep as the page is.
 #![recursion_limit = "256"]
 
+/// `view!`, erased: all of these are of one type, so that what shows one is compiled once. Half of the
+/// WebAssembly, and of the time to compile it.
+macro_rules! html {
+    ($($view:tt)*) => {
+        ::leptos::prelude::IntoAny::into_any(::leptos::prelude::view! { $($view)* })
+    };
+}
+
 pub mod api;
 mod browser;
 mod clock;
@@ -19,6 +27,7 @@ pub mod components;
 pub mod control;
 pub mod error;
 mod live;
+mod load;
 mod order;
 pub mod pages;
 mod root;

@@ -1,15 +1,14 @@
 //! The root of every page: what all of them share, and which address shows which.
 
 use crate::{
-    api::{self, Opening},
     browser,
     clock::Clock,
     components::{
         icon::Icons,
         toast::{ToastRegion, Toasts},
     },
-    error::ControlError,
     live::Live,
+    load::{self, What},
     pages,
 };
 use leptos::prelude::*;
@@ -22,7 +21,8 @@ use leptos_router::{
 };
 
 /// What every page opens with, as it was loaded once for this visit.
-pub type OpeningResource = Resource<Result<Opening, ControlError>>;
+#[derive(Clone, Copy)]
+pub struct FirstLoad(pub load::Load);
 
 /// The whole application, in the server's rendering and in the browser.
 #[component]
@@ -34,7 +34,7 @@ pub fn App() -> impl IntoView {
     provide_context(clock);
     provide_context(Toasts::new());
     provide_context(Icons::read());
-    provide_context::<OpeningResource>(Resource::new_blocking(|| (), |()| api::open()));
+    provide_context(FirstLoad(load::load(Signal::stored(What::Opening))));
 
     Effect::new(move || {
         clock.start();
@@ -42,7 +42,7 @@ pub fn App() -> impl IntoView {
         browser::call(&window(), "fsaReady", &[]);
     });
 
-    view! {
+    html! {
         <Title formatter=|text: String| if text.is_empty() { "FullStack Agent".to_owned() } else { format!("{text} · FullStack Agent") }/>
         <a class="skip-link button" data-kind="primary" href="#main">"Skip to content"</a>
         <Router>
@@ -60,7 +60,6 @@ pub fn App() -> impl IntoView {
         </Router>
         <ToastRegion/>
     }
-    .into_any()
 }
 
 /// After a move to another page the focus is at its beginning, as after a load.

@@ -32,15 +32,15 @@ pub fn shell(context: &RequestContext) -> AnyView {
             "import init,{{hydrate}} from '{}';init({{module_or_path:'{}'}}).then(()=>hydrate());window.fsaTerminal=()=>import('{}')",
             assets.frontend_js, assets.frontend_wasm, assets.terminal_js
         );
-        view! {
+        html! {
             <link rel="modulepreload" href=assets.frontend_js.clone()/>
             <link rel="preload" href=assets.frontend_wasm.clone() r#as="fetch" r#type="application/wasm" crossorigin=""/>
             <link rel="stylesheet" href=assets.terminal_css.clone()/>
             <script type="module" nonce=nonce.clone() inner_html=start></script>
         }
     });
-    let sign_in = signing_in.then(|| view! { <script nonce=nonce.clone() inner_html=SIGN_IN></script> });
-    view! {
+    let sign_in = signing_in.then(|| html! { <script nonce=nonce.clone() inner_html=SIGN_IN></script> });
+    html! {
         <!DOCTYPE html>
         <html lang="en">
             <head>
@@ -60,5 +60,5 @@ pub fn shell(context: &RequestContext) -> AnyView {
                 {sign_in}
             </body>
         </html>
-    }    .into_any()
+    }
 }

@@ -21,7 +21,11 @@ pub fn bytes(count: u64) -> String {
 /// "0.2 CPU", "2 CPU".
 #[must_use]
 pub fn cpu(millis: u32) -> String {
-    if millis.is_multiple_of(1000) { format!("{} CPU", millis / 1000) } else { format!("{}.{} CPU", millis / 1000, millis % 1000 / 100) }
+    if millis.is_multiple_of(1000) {
+        format!("{} CPU", millis / 1000)
+    } else {
+        format!("{}.{} CPU", millis / 1000, millis % 1000 / 100)
+    }
 }
 
 /// "2 CPU · 2 GB · 10 GB disk".

@@ -97,22 +97,17 @@ mod tests {
     fn ago_grows_coarser() {
         let now = millis(at(0));
         let texts: Vec<_> = [9, 0, -4, -5, -59, -60, -3600, -86_400, -200_000].map(|s| ago(at(s), now)).into();
-        assert_eq!(
-            texts,
-            ["now", "now", "now", "5 s ago", "59 s ago", "1 min ago", "1 h ago", "1 day ago", "2 days ago"]
-        );
+        assert_eq!(texts, ["now", "now", "now", "5 s ago", "59 s ago", "1 min ago", "1 h ago", "1 day ago", "2 days ago"]);
         assert_eq!(ago(at(-3_000_000), now), "2026-12-11");
     }
 
     #[test]
     fn what_is_to_come_says_how_far() {
         let now = millis(at(0));
-        assert_eq!([ahead(at(0), now), ahead(at(60), now), ahead(at(7_200), now), ahead(at(864_000), now)], [
-            "expired",
-            "in under an hour",
-            "in 2 h",
-            "in 10 days"
-        ]);
+        assert_eq!(
+            [ahead(at(0), now), ahead(at(60), now), ahead(at(7_200), now), ahead(at(864_000), now)],
+            ["expired", "in under an hour", "in 2 h", "in 10 days"]
+        );
     }
 
     #[test]

@@ -4,9 +4,11 @@ use model::{
     Desired, Phase, Stage, StageState,
     view::{ProjectView, SandboxView},
 };
+use serde::{Deserialize, Serialize};
 
 /// What a user can ask of a sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verb {
     /// Up.
     Start,

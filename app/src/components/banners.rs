@@ -17,13 +17,13 @@ const PATIENCE_MS: f64 = 2_000.0;
 pub fn Banners() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let notices = Memo::new(move |_| live.installation().notices);
-    view! {
+    html! {
         {move || {
             notices
                 .get()
                 .into_iter()
                 .map(|notice| {
-                    view! {
+                    html! {
                         <div class="banner banner-strip" data-tone="warn" role="note">
                             {icon("warning")} <p>{notice}</p>
                         </div>
@@ -79,7 +79,7 @@ fn LinkBanner() -> impl IntoView {
     };
     move || match shown.get() {
         Shown::Nothing => ().into_any(),
-        Shown::Lost => view! {
+        Shown::Lost => html! {
             <div class="banner banner-strip" data-tone="warn">
                 {icon("offline")}
                 <p>
@@ -88,22 +88,19 @@ fn LinkBanner() -> impl IntoView {
                 </p>
                 <button type="button" class="button" data-size="small" on:click=move |_| live.reconnect()>"Reconnect now"</button>
             </div>
-        }
-        .into_any(),
-        Shown::SignedOut => view! {
+        },
+        Shown::SignedOut => html! {
             <div class="banner banner-strip" data-tone="bad">
                 {icon("signout")}
                 <p><strong>"You are signed out."</strong> " This page shows an old state, and nothing can be changed."</p>
                 <a class="button" data-size="small" href="/sign-in" rel="external">"Sign in"</a>
             </div>
-        }
-        .into_any(),
-        Shown::Back(away) => view! {
+        },
+        Shown::Back(away) => html! {
             <div class="banner banner-strip" data-tone="good">
                 {icon("check")} <p><strong>"Reconnected"</strong> " after " {away} ". Nothing was missed."</p>
             </div>
-        }
-        .into_any(),
+        },
     }
 }
 
@@ -128,7 +125,7 @@ pub fn LinkNote() -> impl IntoView {
         Link::Lost { as_of, .. } => format!("As of {}", browser::time_of_day(as_of)),
         Link::SignedOut => "Signed out".to_owned(),
     };
-    view! {
+    html! {
         <span class="state-note small hide-narrow link-note" data-tone=tone title="State arrives as it changes.">
             {glyph} {text}
         </span>

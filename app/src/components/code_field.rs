@@ -24,7 +24,7 @@ pub fn CopyButton(
             said.set("");
         });
     };
-    view! {
+    html! {
         <button type="button" class="button" data-size="small" aria-label=format!("Copy {what}") on:click=copy>
             {move || icon(if said.get() == "Copied" { "check" } else { "copy" })}
             <span>{move || if said.get().is_empty() { "Copy" } else { said.get() }}</span>
@@ -43,7 +43,7 @@ pub fn CodeField(
     #[prop(into)]
     what: String,
 ) -> impl IntoView {
-    view! {
+    html! {
         <div class="code-field">
             <code>{text}</code>
             <CopyButton text what/>

@@ -2,8 +2,8 @@
 
 use super::{dialog::Dialog, explanation::field_message, project::Project, toast::Toasts};
 use crate::{api, live::Live, size};
-use leptos::{ev, prelude::*};
 use leptos::task::spawn_local;
+use leptos::{ev, prelude::*};
 use leptos_router::hooks::use_navigate;
 
 /// The dialog. It opens by [`Project::deleting`].
@@ -53,13 +53,16 @@ pub fn DeleteDialog(
     });
     let what = move || {
         project.view.with(|view| {
-            let files = view.sandbox.usage.map_or_else(|| "its files".to_owned(), |u| format!("its {} of files", size::bytes(u.disk_bytes)));
+            let files = view
+                .sandbox
+                .usage
+                .map_or_else(|| "its files".to_owned(), |u| format!("its {} of files", size::bytes(u.disk_bytes)));
             let database = if view.database { ", the database" } else { "" };
             format!("This removes the sandbox, {files}{database} and its variables. It cannot be undone.")
         })
     };
     let heading = Signal::derive(move || format!("Delete {} and everything in it?", project.name.get()));
-    view! {
+    html! {
         <Dialog open title="delete-title" heading alert=true>
             <form on:submit=move |event| delete.with_value(|delete| delete(event))>
                 <div class="dialog-body">

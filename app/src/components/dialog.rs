@@ -30,7 +30,7 @@ pub fn Dialog(
     let content = move || {
         let children = children.clone();
         open.get().then(move || {
-            view! {
+            html! {
                 <div class="dialog-head">
                     <h2 id=title><bdi>{heading}</bdi></h2>
                     <button
@@ -47,10 +47,9 @@ pub fn Dialog(
                 </div>
                 {children()}
             }
-            .into_any()
         })
     };
-    view! {
+    html! {
         <dialog class="dialog" aria-labelledby=title role=alert.then_some("alertdialog") node_ref=node on:close=move |_| open.set(false)>
             {content}
         </dialog>

@@ -29,27 +29,27 @@ pub fn Explanation(
 ) -> impl IntoView {
     let todo = match steps.as_slice() {
         [] => None,
-        [one] => Some(view! { {one.clone()} }.into_any()),
+        [one] => Some(html! { {one.clone()} }),
         many => Some(
-            view! { <ul class="steps">{many.iter().map(|step| view! { <li>{step.clone()}</li> }).collect_view()}</ul> }.into_any(),
+            html! { <ul class="steps">{many.iter().map(|step| html! { <li>{step.clone()}</li> }).collect_view()}</ul> },
         ),
     };
-    view! {
+    html! {
         <section class="explanation" data-tone=tone role="alert" aria-labelledby="why">
             <div class="explanation-head">
                 {icon(if tone == "bad" { "error" } else { "warning" })}
                 <div>
                     <h2 id="why">{title}</h2>
-                    {(!lead.is_empty()).then(|| view! { <p>{lead}</p> })}
+                    {(!lead.is_empty()).then(|| html! { <p>{lead}</p> })}
                 </div>
             </div>
             <dl>
                 <dt>"What happened"</dt>
                 <dd>{why}</dd>
-                {todo.map(|todo| view! { <dt>"What to do"</dt><dd>{todo}</dd> })}
+                {todo.map(|todo| html! { <dt>"What to do"</dt><dd>{todo}</dd> })}
             </dl>
-            {children.map(|children| view! { <div class="explanation-actions">{children()}</div> })}
-            {detail.map(|detail| view! {
+            {children.map(|children| html! { <div class="explanation-actions">{children()}</div> })}
+            {detail.map(|detail| html! {
                 <details class="fold">
                     <summary>{icon("right")}"Raw detail"</summary>
                     <pre class="code-block" tabindex="0" role="group" aria-label="Raw detail"><code>{detail}</code></pre>
@@ -67,7 +67,7 @@ pub fn Refusal(
     /// Why.
     error: ControlError,
 ) -> impl IntoView {
-    view! {
+    html! {
         <div class="page page-narrow">
             <Explanation tone="bad" title=what lead="" why=error.message steps=error.next_steps>
                 <a class="button" href="/">"All projects"</a>
@@ -78,11 +78,10 @@ pub fn Refusal(
 
 /// The message under a field.
 pub fn field_message(id: &'static str, text: Signal<Option<String>>) -> AnyView {
-    view! {
+    html! {
         <p class="field-message" data-tone="bad" id=id role="alert" hidden=move || text.with(Option::is_none)>
             {icon_of("", "error")}
             <span>{move || text.get()}</span>
         </p>
     }
-    .into_any()
 }

@@ -47,7 +47,7 @@ impl Tab {
 /// The frame alone, while a page loads or cannot be shown.
 #[component]
 pub fn Blank(#[prop(optional)] children: Option<Children>) -> impl IntoView {
-    view! {
+    html! {
         <div class="app">
             <header class="top-bar">{brand("FullStack Agent")}</header>
             <main id="main" tabindex="-1" class="wide">{children.map(|children| children())}</main>
@@ -62,13 +62,13 @@ pub fn Frame(
     here: &'static str,
     children: Children,
 ) -> impl IntoView {
-    view! {
+    html! {
         <div class="app">
             <header class="top-bar">
                 {brand("FullStack Agent")}
                 <nav class="breadcrumb" aria-label="Breadcrumb">
                     <span class="breadcrumb-slash" aria-hidden="true">"/"</span>
-                    {(here != "Projects").then(|| view! {
+                    {(here != "Projects").then(|| html! {
                         <a class="breadcrumb-root" href="/">"Projects"</a>
                         <span class="breadcrumb-slash breadcrumb-root" aria-hidden="true">"/"</span>
                     })}
@@ -91,14 +91,14 @@ pub fn ProjectFrame(
     children: Children,
 ) -> impl IntoView {
     let workspace = tab == Tab::Workspace;
-    let name = move || view! { <bdi>{project.name}</bdi> };
+    let name = move || html! { <bdi>{project.name}</bdi> };
     let heading = if workspace {
-        view! { <h1><span>{name}</span></h1> }.into_any()
+        html! { <h1><span>{name}</span></h1> }
     } else {
-        view! { <a class="breadcrumb-here" href=project.address("")><span>{name}</span></a> }.into_any()
+        html! { <a class="breadcrumb-here" href=project.address("")><span>{name}</span></a> }
     };
     let main = if workspace { "workspace-main" } else { "" };
-    view! {
+    html! {
         <div class="app" class:workspace-app=workspace>
             <header class="top-bar">
                 {brand("")}
@@ -112,19 +112,18 @@ pub fn ProjectFrame(
             </header>
             <SideNav project tab/>
             <main id="main" tabindex="-1" class=main><Banners/>{children()}</main>
-            {workspace.then(|| view! { <super::status_bar::StatusBar project/> })}
+            {workspace.then(|| html! { <super::status_bar::StatusBar project/> })}
         </div>
         <super::delete_dialog::DeleteDialog project/>
     }
 }
 
 fn brand(name: &'static str) -> AnyView {
-    view! {
+    html! {
         <a class="brand" href="/" aria-label="FullStack Agent, all projects">
-            {brand_mark()} {(!name.is_empty()).then(|| view! { <span class="brand-name">{name}</span> })}
+            {brand_mark()} {(!name.is_empty()).then(|| html! { <span class="brand-name">{name}</span> })}
         </a>
     }
-    .into_any()
 }
 
 #[component]
@@ -133,20 +132,19 @@ fn SideNav(project: Project, tab: Tab) -> impl IntoView {
         let current = (of == tab && page != "#preview").then_some("page");
         let href = if page.starts_with('#') { format!("{}{page}", project.address("")) } else { project.address(page) };
         let hint = (of == Tab::Environment).then(|| {
-            view! {
+            html! {
                 <span class="nav-hint" data-tone="warn" hidden=move || !project.restart_pending.get()>
                     <span class="visually-hidden">"Changes wait for a restart"</span>
                 </span>
             }
         });
-        view! {
+        html! {
             <a href=href aria-current=current>
                 {icon(icon_name)} <span class="nav-label">{label}</span> {hint}
             </a>
         }
-        .into_any()
     };
-    view! {
+    html! {
         <nav class="side-nav" data-rail=(tab == Tab::Workspace).then_some("") aria-label="Project">
             {link("", Tab::Workspace, "terminal", "Terminal")}
             {link("#preview", Tab::Workspace, "preview", "Preview")}
@@ -174,14 +172,13 @@ fn SandboxMenu(project: Project) -> impl IntoView {
         Phase::Creating | Phase::Starting => Some((Verb::Stop, "Cancel start", None)),
         _ => None,
     });
-    let button = view! {
+    let button = html! {
         {icon("more")} <span class="hide-narrow">"Actions"</span> {icon("down")}
-    }
-    .into_any();
-    view! {
+    };
+    html! {
         {move || first.get().map(|(verb, text, kind)| match kind {
-            Some(kind) => view! { <VerbButton project verb text kind size="small"/> }.into_any(),
-            None => view! { <VerbButton project verb text size="small"/> }.into_any(),
+            Some(kind) => html! { <VerbButton project verb text kind size="small"/> },
+            None => html! { <VerbButton project verb text size="small"/> },
         })}
         <Menu name="Sandbox actions" label="Sandbox actions" button>
             <p class="menu-title">{lasting}</p>
@@ -206,8 +203,8 @@ fn SandboxMenu(project: Project) -> impl IntoView {
 fn AccountMenu() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let name = Memo::new(move |_| live.viewer().map(|Viewer { name, .. }| name).unwrap_or_default());
-    let button = view! { <span class="avatar" aria-hidden="true">{move || words::initials(&name.get())}</span> }.into_any();
-    view! {
+    let button = html! { <span class="avatar" aria-hidden="true">{move || words::initials(&name.get())}</span> };
+    html! {
         <Menu
             name="Account"
             label=Signal::derive(move || format!("Account: {}", name.get()))

@@ -13,11 +13,8 @@ impl Icons {
         #[cfg(feature = "ssr")]
         let address = use_context::<crate::control::RequestContext>().map(|context| context.assets.icons_svg.clone());
         #[cfg(not(feature = "ssr"))]
-        let address = document()
-            .query_selector("meta[name=fsa-icons]")
-            .ok()
-            .flatten()
-            .and_then(|meta| meta.get_attribute("content"));
+        let address =
+            document().query_selector("meta[name=fsa-icons]").ok().flatten().and_then(|meta| meta.get_attribute("content"));
         Self(StoredValue::new(address.unwrap_or_default()))
     }
 }
@@ -29,16 +26,16 @@ fn symbol(name: &str) -> String {
 
 /// An icon that says nothing by itself: a word stands beside it.
 pub fn icon(name: &str) -> AnyView {
-    view! { <svg class="icon" aria-hidden="true" inner_html=symbol(name)></svg> }.into_any()
+    html! { <svg class="icon" aria-hidden="true" inner_html=symbol(name)></svg> }
 }
 
 /// The same with a class of its own.
 pub fn icon_of(class: &'static str, name: &str) -> AnyView {
-    view! { <svg class=format!("icon {class}") aria-hidden="true" inner_html=symbol(name)></svg> }.into_any()
+    html! { <svg class=format!("icon {class}") aria-hidden="true" inner_html=symbol(name)></svg> }
 }
 
 /// The product's mark.
 pub fn brand_mark() -> AnyView {
     const MARK: &str = "<rect width=\"20\" height=\"20\" rx=\"5\" fill=\"var(--primary)\"/><path d=\"M5 6.25h10M5 10h7M5 13.75h4\" stroke=\"var(--on-primary)\" stroke-width=\"1.8\" stroke-linecap=\"round\"/><rect x=\"11.2\" y=\"12.25\" width=\"3.8\" height=\"3\" rx=\".7\" fill=\"#6f9bff\"/>";
-    view! { <svg class="brand-mark" viewBox="0 0 20 20" aria-hidden="true" inner_html=MARK></svg> }.into_any()
+    html! { <svg class="brand-mark" viewBox="0 0 20 20" aria-hidden="true" inner_html=MARK></svg> }
 }

@@ -74,7 +74,7 @@ pub fn Menu(
             open.set(false);
         }
     };
-    view! {
+    html! {
         <div class="menu-anchor" node_ref=anchor on:focusout=left>
             <button
                 type="button"

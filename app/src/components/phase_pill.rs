@@ -13,11 +13,10 @@ pub fn PhasePill(
 ) -> impl IntoView {
     move || {
         let phase = phase.get();
-        view! {
+        html! {
             <span class="phase-pill" data-phase=phase.key()>
                 {icon(&format!("phase-{}", phase.key()))} {phase.label()}
             </span>
         }
-        .into_any()
     }
 }

@@ -1,17 +1,10 @@
 //! The pane with the preview of one port. It loads by itself when something listens, and never
 //! switches to another port by itself once it has shown one.
 
-use super::{
-    dialog::Dialog,
-    explanation::field_message,
-    icon::icon,
-    menu::Menu,
-    project::Project,
-    toast::Toasts,
-};
+use super::{dialog::Dialog, explanation::field_message, icon::icon, menu::Menu, project::Project, toast::Toasts};
 use crate::{api, browser, error::ControlError, live::Live};
-use leptos::{ev, prelude::*};
 use leptos::task::spawn_local;
+use leptos::{ev, prelude::*};
 use model::{
     Phase,
     port::{APPLICATION, OpenPort, PreviewPort, USUAL},
@@ -40,7 +33,8 @@ pub fn PreviewPane(
     // Whether a port was shown or chosen: from then on only the user changes it.
     let settled = RwSignal::new(false);
     let running = Memo::new(move |_| matches!(project.phase.get(), Phase::Running | Phase::Updating));
-    let listening = Memo::new(move |_| running.get() && project.ports.with(|ports| ports.iter().any(|open| open.port == port.get())));
+    let listening =
+        Memo::new(move |_| running.get() && project.ports.with(|ports| ports.iter().any(|open| open.port == port.get())));
 
     let load = move || {
         let wanted = port.get_untracked();
@@ -88,7 +82,10 @@ pub fn PreviewPane(
         });
     };
     let address = Memo::new(move |_| {
-        project.urls.with(|urls| urls.preview.as_ref().map(|url| url.replace("{port}", &port.get().to_string()))).unwrap_or_default()
+        project
+            .urls
+            .with(|urls| urls.preview.as_ref().map(|url| url.replace("{port}", &port.get().to_string())))
+            .unwrap_or_default()
     });
     let copy = move |_| {
         spawn_local(async move {
@@ -118,9 +115,9 @@ pub fn PreviewPane(
         false,
     );
 
-    let button = view! { {move || format!(":{}", port.get())} {icon("down")} }.into_any();
+    let button = html! { {move || format!(":{}", port.get())} {icon("down")} };
     let tool = move |label: &'static str, glyph: &'static str, on: Callback<()>, off: Signal<bool>| {
-        view! {
+        html! {
             <button
                 type="button"
                 class="button"
@@ -135,11 +132,10 @@ pub fn PreviewPane(
                 {icon(glyph)}
             </button>
         }
-        .into_any()
     };
     let silent = Signal::derive(move || !listening.get());
     let nowhere = Signal::derive(move || address.with(String::is_empty));
-    view! {
+    html! {
         <section class="pane preview-pane" aria-label="Preview" id="preview">
             <div class="pane-bar">
                 {tool("Reload preview", "reload", Callback::new(move |()| reload(())), silent)}
@@ -174,13 +170,13 @@ pub fn PreviewPane(
                 title=move || format!("Preview of port {}", port.get())
                 hidden=move || !shows()
             ></iframe>
-            {move || (shows() && !listening.get()).then(|| view! {
+            {move || (shows() && !listening.get()).then(|| html! {
                 <div class="banner banner-strip preview-note" data-tone="warn" role="note">
                     {icon("preview")}
                     <p>{move || format!("Nothing listens on port {} any more. The preview loads again when something does.", port.get())}</p>
                 </div>
             })}
-            {move || (!shows()).then(|| view! { <Empty project port running listening refused/> })}
+            {move || (!shows()).then(|| html! { <Empty project port running listening refused/> })}
             <AnotherPort open=another choose=Callback::new(choose)/>
         </section>
     }
@@ -206,15 +202,19 @@ fn Empty(
         ),
         (None, false, _) => (
             "Preview is asleep".to_owned(),
-            format!("The sandbox is {}. The preview opens when it runs and something listens on port {}.", project.phase.get().label().to_lowercase(), port.get()),
+            format!(
+                "The sandbox is {}. The preview opens when it runs and something listens on port {}.",
+                project.phase.get().label().to_lowercase(),
+                port.get()
+            ),
         ),
     };
-    view! {
+    html! {
         <div class="empty-state fill">
             <span class="empty-glyph">{icon("preview")}</span>
             <h2>{move || text().0}</h2>
             <p>{move || text().1}</p>
-            {move || (running.get() && !listening.get()).then(|| view! {
+            {move || (running.get() && !listening.get()).then(|| html! {
                 <p class="quiet small">"Watching every port. Port 5432 is the database and is not shown."</p>
             })}
         </div>
@@ -233,7 +233,7 @@ fn PortItem(item: PortChoice, chosen: RwSignal<u16>, choose: Callback<u16>) -> i
     let port = item.port;
     let checked = move || chosen.get() == port;
     let note = if item.open { item.process.unwrap_or_else(|| "open".to_owned()) } else { "nothing listens".to_owned() };
-    view! {
+    html! {
         <button
             type="button"
             role="menuitemradio"
@@ -263,7 +263,7 @@ fn AnotherPort(open: RwSignal<bool>, choose: Callback<u16>) -> impl IntoView {
             Err(error) => wrong.set(Some(error.to_string())),
         }
     };
-    view! {
+    html! {
         <Dialog open title="another-port-title" heading="Preview another port">
             <form novalidate on:submit=submit>
                 <div class="dialog-body">

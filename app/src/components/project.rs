@@ -3,7 +3,6 @@
 use super::{icon::icon, toast::Toasts};
 use crate::{
     api,
-    error::ControlError,
     live::Live,
     words::{self, Verb},
 };
@@ -75,15 +74,6 @@ impl Project {
     }
 }
 
-async fn ask(id: ProjectId, verb: Verb) -> Result<ProjectView, ControlError> {
-    match verb {
-        Verb::Start => api::start(id).await,
-        Verb::Stop => api::stop(id).await,
-        Verb::Restart => api::restart(id).await,
-        Verb::Terminate => api::terminate(id).await,
-    }
-}
-
 /// A button that asks for a verb. Confirmed: it turns busy, and state changes when its event arrives.
 #[component]
 pub fn VerbButton(
@@ -111,7 +101,7 @@ pub fn VerbButton(
             ask_for(project, verb, live, toasts);
         }
     };
-    view! {
+    html! {
         <button
             type="button"
             class="button"
@@ -140,13 +130,14 @@ pub fn VerbItem(
 ) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
-    let refusal = move || live.offline().map(|_| "not connected").or_else(|| verb.refusal(project.phase.get(), project.desired.get()));
+    let refusal =
+        move || live.offline().map(|_| "not connected").or_else(|| verb.refusal(project.phase.get(), project.desired.get()));
     let click = move |_| {
         if untrack(refusal).is_none() {
             ask_for(project, verb, live, toasts);
         }
     };
-    view! {
+    html! {
         <button type="button" role="menuitem" tabindex="-1" aria-disabled=move || refusal().is_some().then_some("true") on:click=click>
             {icon(verb.icon())} {verb.label()} <span class="menu-note">{move || refusal().unwrap_or(note)}</span>
         </button>
@@ -160,7 +151,7 @@ pub fn ask_for(project: Project, verb: Verb, live: Live, toasts: Toasts) {
     }
     project.asking.set(Some(verb));
     spawn_local(async move {
-        let answer = ask(project.id, verb).await;
+        let answer = api::ask(project.id, verb).await;
         project.asking.set(None);
         match answer {
             Ok(view) => live.answered(view),

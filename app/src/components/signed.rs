@@ -1,41 +1,37 @@
 //! The gate of every page that needs a sign-in: what it opens with is loaded, then the page is shown.
 
 use super::{explanation::Refusal, frame::Blank};
-use crate::{browser, clock::Clock, live::Live, root::OpeningResource};
+use crate::{browser, clock::Clock, live::Live, load::Loaded, root::FirstLoad};
 use leptos::prelude::*;
 
 /// Shows `page` to someone who is signed in, once what it opens with is there.
 #[component]
-pub fn Signed<F>(
+pub fn Signed(
     /// Makes the page.
-    page: F,
-) -> impl IntoView
-where
-    F: Fn() -> AnyView + Clone + Send + Sync + 'static,
-{
+    page: Callback<(), AnyView>,
+) -> impl IntoView {
     #[cfg(feature = "ssr")]
     if use_context::<crate::control::RequestContext>().is_some_and(|context| context.viewer.is_none()) {
         redirect("/sign-in");
     }
-    let opening = use_context::<OpeningResource>();
+    let opening = use_context::<FirstLoad>();
     let live = use_context::<Live>().unwrap_or_default();
     let clock = use_context::<Clock>().unwrap_or_default();
-    view! {
-        <Suspense fallback=|| view! { <Blank/> }>
+    html! {
+        <Suspense fallback=|| html! { <Blank/> }>
             {move || {
-                let page = page.clone();
                 Suspend::new(async move {
-                    match opening?.await {
-                        Ok(opening) if opening.viewer.is_some() => {
+                    match opening?.0.await {
+                        Ok(Loaded::Opening(opening)) if opening.viewer.is_some() => {
                             clock.open(opening.now);
                             live.open(&opening);
-                            Some(page())
+                            Some(page.run(()))
                         }
                         Ok(_) => {
                             Effect::new(|| browser::go("/sign-in"));
                             None
                         }
-                        Err(error) => Some(view! { <Blank><Refusal what="This page could not be loaded" error/></Blank> }.into_any()),
+                        Err(error) => Some(html! { <Blank><Refusal what="This page could not be loaded" error/></Blank> }),
                     }
                 })
             }}

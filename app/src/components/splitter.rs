@@ -58,7 +58,7 @@ pub fn Splitter(
             drop(if dragging { around.set_attribute("data-dragging", "") } else { around.remove_attribute("data-dragging") });
         }
     });
-    view! {
+    html! {
         <div
             class="splitter"
             role="separator"

@@ -16,7 +16,7 @@ pub fn StageList(
 ) -> impl IntoView {
     let clock = use_context::<Clock>().unwrap_or_default();
     clock.run_fine();
-    let items = Stage::ALL.map(|stage| view! { <Item project stage/> });
+    let items = Stage::ALL.map(|stage| html! { <Item project stage/> });
     let said = move || {
         project.stages.with(|stages| {
             let at = stages.iter().find(|s| matches!(s.state, StageState::Running | StageState::Late | StageState::Failed));
@@ -31,7 +31,7 @@ pub fn StageList(
             })
         })
     };
-    view! {
+    html! {
         <section class="panel" aria-label="Start stages">
             <ol class="stage-list" role="list">{items.into_iter().collect_view()}</ol>
             <p class="visually-hidden" role="status">{said}</p>
@@ -87,7 +87,7 @@ fn Item(project: Project, stage: Stage) -> impl IntoView {
         (Some(spent), Some(limit)) if limit > 0.0 => format!("{:.1}%", (spent / limit * 100.0).clamp(0.0, 100.0)),
         _ => "0%".to_owned(),
     };
-    view! {
+    html! {
         <li class="stage" data-state=move || state_key(state.get()) data-tone=move || words::stage_tone(state.get())>
             <span class="stage-mark">{mark}</span>
             <span class="stage-name">

@@ -1,10 +1,6 @@
 //! The bar at the foot of the workspace: what the sandbox uses, and since when it is as it is.
 
-use super::{
-    icon::icon,
-    project::Project,
-    when,
-};
+use super::{icon::icon, project::Project, when};
 use crate::{clock::Clock, size};
 use leptos::prelude::*;
 use model::Phase;
@@ -18,10 +14,12 @@ pub fn StatusBar(
     let clock = use_context::<Clock>().unwrap_or_default();
     let resources = Memo::new(move |_| project.view.with(|v| v.sandbox.resources));
     let measured = Memo::new(move |_| project.usage.with(Option::is_some));
-    let used = move |part: fn(&model::view::Usage) -> String| move || project.usage.with(|usage| usage.as_ref().map(part)).unwrap_or_default();
+    let used = move |part: fn(&model::view::Usage) -> String| {
+        move || project.usage.with(|usage| usage.as_ref().map(part)).unwrap_or_default()
+    };
     let usage = move || {
         measured.get().then(|| {
-            view! {
+            html! {
                 <span class="status-item" title=move || format!("CPU, of {}", size::cpu(resources.get().limit_cpu_millis))>
                     {icon("cpu")} <span class="visually-hidden">"CPU "</span>
                     <b>{used(|usage| format!("{:.0}%", usage.cpu_percent))}</b>
@@ -43,7 +41,7 @@ pub fn StatusBar(
         })
     };
     let database = project.view.with_untracked(|v| v.database).then(|| {
-        view! { <span class="status-item status-optional">{icon("database")} "PostgreSQL"</span> }
+        html! { <span class="status-item status-optional">{icon("database")} "PostgreSQL"</span> }
     });
     let phase = move || {
         let phase = project.phase.get();
@@ -55,7 +53,7 @@ pub fn StatusBar(
             _ => phase.label().to_owned(),
         }
     };
-    view! {
+    html! {
         <footer class="status-bar" aria-label="Sandbox status">
             {usage} {database} <span class="push-end"></span>
             <span class="status-item">{icon("clock")} {phase}</span>

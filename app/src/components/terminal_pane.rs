@@ -9,8 +9,8 @@ use super::{
     terminal::{Change, Terminal, Told},
 };
 use crate::{browser, clock::Clock, components::when, live::Live, words::Verb};
-use leptos::{ev, html, prelude::*};
 use leptos::task::spawn_local;
+use leptos::{ev, html, prelude::*};
 use model::{Phase, ProjectId};
 use send_wrapper::SendWrapper;
 use serde::{Deserialize, Serialize};
@@ -164,9 +164,9 @@ pub fn TerminalPane(
     project: Project,
 ) -> impl IntoView {
     let up = Memo::new(move |_| matches!(project.phase.get(), Phase::Running | Phase::Updating | Phase::Stopping));
-    view! {
+    html! {
         <section class="pane terminal-pane" aria-label="Terminal">
-            {move || if up.get() { view! { <Sessions project/> }.into_any() } else { view! { <Asleep project/> }.into_any() }}
+            {move || if up.get() { html! { <Sessions project/> } } else { html! { <Asleep project/> } }}
         </section>
     }
 }
@@ -187,19 +187,21 @@ fn Asleep(project: Project) -> impl IntoView {
         let database = if project.view.with(|v| v.database) { " and the database" } else { "" };
         match project.phase.get() {
             Phase::Terminated => {
-                format!("Its processes and addresses are gone{since}. Your files{database} are kept; a start makes a new sandbox with them.")
+                format!(
+                    "Its processes and addresses are gone{since}. Your files{database} are kept; a start makes a new sandbox with them."
+                )
             }
             Phase::Terminating => format!("Its processes and addresses are being removed. Your files{database} are kept."),
             Phase::Error => project.cause.get().map(|cause| cause.message).unwrap_or_default(),
             _ => format!("Stopped{since}. Your files{database} are kept; terminals open anew in the home folder."),
         }
     };
-    view! {
+    html! {
         <div class="empty-state fill">
             <span class="empty-glyph">{move || icon(&format!("phase-{}", project.phase.get().key()))}</span>
             <h2>{title}</h2>
             <p>{text}</p>
-            {move || (!going()).then(|| view! { <VerbButton project verb=Verb::Start kind="primary"/> })}
+            {move || (!going()).then(|| html! { <VerbButton project verb=Verb::Start kind="primary"/> })}
         </div>
     }
 }
@@ -253,7 +255,7 @@ fn Sessions(project: Project) -> impl IntoView {
         }
     };
     let full = move || tabs.all.with(|all| all.len() >= MOST_TABS);
-    view! {
+    html! {
         <div class="pane-bar">
             <div class="pane-tabs" role="tablist" aria-label="Terminal sessions" node_ref=bar on:keydown=roam>
                 <For each=move || tabs.all.get() key=|tab| tab.session.clone() let:tab>
@@ -316,7 +318,7 @@ fn TabButton(tabs: Tabs, tab: Tab) -> impl IntoView {
             tab.with(Terminal::focus);
         }
     };
-    view! {
+    html! {
         <button
             type="button"
             role="tab"
@@ -329,7 +331,7 @@ fn TabButton(tabs: Tabs, tab: Tab) -> impl IntoView {
         >
             {icon("terminal")} <span class="tab-name"><bdi>{label}</bdi></span>
             {move || {
-                fresh.get().then(|| view! { <span class="visually-hidden">", new output"</span><span class="count" aria-hidden="true">"•"</span> })
+                fresh.get().then(|| html! { <span class="visually-hidden">", new output"</span><span class="count" aria-hidden="true">"•"</span> })
             }}
         </button>
     }
@@ -339,7 +341,7 @@ fn TabButton(tabs: Tabs, tab: Tab) -> impl IntoView {
 #[component]
 fn CloseTab(tabs: Tabs) -> impl IntoView {
     let closable = move || tabs.active.with(|active| active != MAIN);
-    view! {
+    html! {
         <button
             type="button"
             class="button"
@@ -421,14 +423,23 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
     let change = tab.change.clone();
     let note = move || {
         if let Some(why) = failed.get() {
-            return Some(("bad", "The terminal could not be loaded.", Some(format!("The browser says: {why}. Reload the page.")), false));
+            return Some((
+                "bad",
+                "The terminal could not be loaded.",
+                Some(format!("The browser says: {why}. Reload the page.")),
+                false,
+            ));
         }
         let change = change.get();
         match change.state.as_str() {
             "reconnecting" => Some((
                 "warn",
                 "Terminal reconnecting…",
-                Some(change.message.unwrap_or_else(|| "The session keeps running; what you type is held and sent in order.".to_owned())),
+                Some(
+                    change
+                        .message
+                        .unwrap_or_else(|| "The session keeps running; what you type is held and sent in order.".to_owned()),
+                ),
                 false,
             )),
             "unavailable" => Some(("warn", "The terminal is not available.", change.message, false)),
@@ -439,11 +450,11 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
     let note = Memo::new(move |_| note());
     let note_view = move || {
         note.get().map(|(tone, title, text, again)| {
-            view! {
+            html! {
                 <div class="banner terminal-note" data-tone=tone>
                     {icon(if tone == "neutral" { "info" } else { "offline" })}
                     <p><strong>{title}</strong> " " {text}</p>
-                    {again.then(|| view! {
+                    {again.then(|| html! {
                         <button
                             type="button"
                             class="button"
@@ -457,7 +468,7 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
             }
         })
     };
-    view! {
+    html! {
         <div
             class="terminal"
             role="tabpanel"
@@ -467,17 +478,13 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
         >
             <div class="terminal-host" node_ref=node></div>
             <div role="status">{note_view}</div>
-            {move || (active.get() && searching.get()).then(|| view! { <Search terminal searching found/> })}
+            {move || (active.get() && searching.get()).then(|| html! { <Search terminal searching found/> })}
         </div>
     }
 }
 
 #[component]
-fn Search(
-    terminal: Mounted,
-    searching: RwSignal<bool>,
-    found: RwSignal<(Option<u32>, u32)>,
-) -> impl IntoView {
+fn Search(terminal: Mounted, searching: RwSignal<bool>, found: RwSignal<(Option<u32>, u32)>) -> impl IntoView {
     let node = NodeRef::<html::Input>::new();
     let text = RwSignal::new(String::new());
     let find = move |backwards: bool| {
@@ -514,7 +521,7 @@ fn Search(
         (_, (None, count)) => format!("{count} matches"),
     };
     let step = move |label: &'static str, glyph: &'static str, backwards: bool| {
-        view! {
+        html! {
             <button
                 type="button"
                 class="button"
@@ -527,9 +534,8 @@ fn Search(
                 {icon(glyph)}
             </button>
         }
-        .into_any()
     };
-    view! {
+    html! {
         <div class="terminal-search" role="search">
             <input
                 class="input"
@@ -571,9 +577,9 @@ fn ClaudeNote() -> impl IntoView {
         let installation = live.installation();
         let file = installation.credentials_file.clone();
         if !installation.claude {
-            Some(view! { <p><strong>"Claude Code is not installed here."</strong> " The terminal works without it. Install it on this machine with " <code>"npm install -g @anthropic-ai/claude-code"</code> ", and restart the server."</p> }.into_any())
+            Some(html! { <p><strong>"Claude Code is not installed here."</strong> " The terminal works without it. Install it on this machine with " <code>"npm install -g @anthropic-ai/claude-code"</code> ", and restart the server."</p> })
         } else if !installation.claude_credentials {
-            Some(view! { <p><strong>"Claude Code has no credentials yet."</strong> " Put " <code>"ANTHROPIC_API_KEY=…"</code> " into " <code>{file}</code> ", restart the server, then restart this sandbox."</p> }.into_any())
+            Some(html! { <p><strong>"Claude Code has no credentials yet."</strong> " Put " <code>"ANTHROPIC_API_KEY=…"</code> " into " <code>{file}</code> ", restart the server, then restart this sandbox."</p> })
         } else {
             None
         }
@@ -584,7 +590,7 @@ fn ClaudeNote() -> impl IntoView {
     };
     move || {
         shown.get().then(text).flatten().map(|text| {
-            view! {
+            html! {
                 <div class="banner claude-note" data-tone="info" role="note">
                     {icon("info")} {text}
                     <button
@@ -632,7 +638,7 @@ fn Keys(tabs: Tabs) -> impl IntoView {
             }
         });
     };
-    view! {
+    html! {
         <div class="terminal-keys" role="group" aria-label="Terminal keys">
             <button type="button" on:click=press("Escape")>"Esc"</button>
             <button type="button" on:click=press("Tab")>"Tab"</button>

@@ -84,7 +84,7 @@ impl Default for Toasts {
 pub fn ToastRegion() -> impl IntoView {
     let toasts = Toasts::here();
     let hold = move |held| toasts.held.set_value(held);
-    view! {
+    html! {
         <div
             class="toast-region"
             role="status"

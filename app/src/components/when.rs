@@ -12,7 +12,7 @@ pub fn Ago(
     at: Signal<Timestamp>,
 ) -> impl IntoView {
     let clock = use_context::<Clock>().unwrap_or_default();
-    view! {
+    html! {
         <time datetime=move || at.get().to_string() title=move || time::utc(at.get())>
             {move || time::ago(at.get(), clock.now())}
         </time>

@@ -9,10 +9,11 @@
 //! A signal of a project stays the same for as long as the project exists: an event sets it and
 //! builds nothing anew, so that a terminal never notices.
 
+mod event;
 mod sse;
 mod stream;
 
-use crate::{api::Opening, clock::Clock, error::ControlError};
+use crate::{clock::Clock, error::ControlError, load::Opening};
 use leptos::prelude::*;
 use model::{
     ProjectId,

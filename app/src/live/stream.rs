@@ -10,12 +10,11 @@
 //! `fetch` and not `EventSource`: the comments that keep the stream alive are seen, so silence is
 //! noticed, and a 401 is told from a server that is away.
 
-use super::{Link, Live, sse};
+use super::{Link, Live, event, sse};
 use crate::{browser, clock::Clock};
 use js_sys::{Function, Promise, Uint8Array};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use model::view::Event;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, MessageEvent, ReadableStreamDefaultReader, RequestInit, Response};
@@ -37,6 +36,8 @@ struct Tab {
     heard_at: StoredValue<f64>,
     leads: StoredValue<bool>,
     channel: StoredValue<JsValue, LocalStorage>,
+    /// What the leader was told, for tabs that come later.
+    said: StoredValue<event::Said>,
 }
 
 /// Joins the other tabs, and leads if no other does.
@@ -52,6 +53,7 @@ pub fn run(live: Live, clock: Clock) {
         heard_at: StoredValue::new(browser::now()),
         leads: StoredValue::new(false),
         channel: StoredValue::new_local(channel.clone()),
+        said: StoredValue::new(event::Said::default()),
     };
     if !channel.is_undefined() {
         let listen = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
@@ -104,10 +106,7 @@ impl Tab {
             }
             ("signed-out", _) => self.live.link.set(Link::SignedOut),
             ("hello", _) if leads => {
-                let projects = untrack(|| self.live.all());
-                if let Ok(data) = serde_json::to_string(&Event::Snapshot { projects }) {
-                    self.tell(&format!("event\n{data}"));
-                }
+                self.said.with_value(|said| said.all().for_each(|data| self.tell(&format!("event\n{data}"))));
                 self.pass_on();
             }
             ("wake", _) if leads => self.live.wake.update(|n| *n += 1),
@@ -133,10 +132,14 @@ impl Tab {
     }
 
     fn take(self, data: &str) {
-        match serde_json::from_str::<Event>(data) {
-            Ok(event) => self.live.apply(event),
-            Err(error) => leptos::logging::warn!("an event could not be read: {error}"),
+        let Some(event) = event::read(data) else {
+            leptos::logging::warn!("an event could not be read");
+            return;
+        };
+        if self.leads.get_value() {
+            self.said.update_value(|said| said.note(&event, data));
         }
+        self.live.apply(event);
     }
 
     /// Notices that nothing was heard for too long.
@@ -240,8 +243,7 @@ impl Tab {
         if !response.ok() {
             return Ok(Ended::Lost);
         }
-        let reader: ReadableStreamDefaultReader =
-            browser::call(&browser::get(&response, "body"), "getReader", &[]).dyn_into()?;
+        let reader: ReadableStreamDefaultReader = browser::call(&browser::get(&response, "body"), "getReader", &[]).dyn_into()?;
         let mut parser = sse::Parser::default();
         while let Some(chunk) = within(reader.read()).await? {
             if browser::get(&chunk, "done").is_truthy() {

@@ -1,7 +1,6 @@
 //! The project's database: how it is reached from inside the sandbox.
 
 use crate::{
-    api,
     components::{
         code_field::CodeField,
         explanation::Explanation,
@@ -9,43 +8,33 @@ use crate::{
         icon::icon,
         project::{Project, page_title},
     },
-    error::ControlError,
+    load::{self, Load, Loaded, What},
 };
 use leptos::prelude::*;
 use leptos_meta::Title;
-use model::{ProjectId, view::DatabaseView};
-
-type Answer = Result<Option<DatabaseView>, ControlError>;
+use model::view::DatabaseView;
 
 /// The page.
 #[component]
 pub fn Database() -> impl IntoView {
     let id = super::project_id();
-    let database = Resource::new(move || id.get(), load);
-    provide_context(database);
-    super::of_project(|project| view! { <Page project/> }.into_any())
-}
-
-async fn load(id: Option<ProjectId>) -> Answer {
-    match id {
-        Some(id) => api::database(id).await,
-        None => Ok(None),
-    }
+    let what = Signal::derive(move || id.get().map_or(What::Nothing, What::Database));
+    let database = load::load(what);
+    super::of_project(Callback::new(move |project| html! { <Page project database/> }))
 }
 
 #[component]
-fn Page(project: Project) -> impl IntoView {
-    let database = use_context::<Resource<Answer>>();
-    view! {
+fn Page(project: Project, database: Load) -> impl IntoView {
+    html! {
         <Title text=page_title(project, "Database")/>
         <ProjectFrame project tab=Tab::Database>
             <div class="page page-narrow">
                 <div class="page-head"><div><h1>"Database"</h1><p>"PostgreSQL next to the sandbox, kept when it stops or is terminated."</p></div></div>
-                <Suspense fallback=|| view! { <div class="panel panel-body"><span class="skeleton"></span></div> }>
+                <Suspense fallback=|| html! { <div class="panel panel-body"><span class="skeleton"></span></div> }>
                     {move || Suspend::new(async move {
-                        match database?.await {
-                            Ok(Some(database)) => Some(found(database)),
-                            Ok(None) => Some(view! {
+                        match database.await {
+                            Ok(Loaded::Database(Some(database))) => found(database),
+                            Ok(_) => html! {
                                 <div class="panel">
                                     <div class="empty-state">
                                         <span class="empty-glyph">{icon("database")}</span>
@@ -54,10 +43,10 @@ fn Page(project: Project) -> impl IntoView {
                                         <a class="button" href="/projects/new">"New project"</a>
                                     </div>
                                 </div>
-                            }.into_any()),
-                            Err(error) => Some(view! {
+                            },
+                            Err(error) => html! {
                                 <Explanation tone="bad" title="The database could not be looked up" lead="" why=error.message steps=error.next_steps/>
-                            }.into_any()),
+                            },
                         }
                     })}
                 </Suspense>
@@ -68,7 +57,7 @@ fn Page(project: Project) -> impl IntoView {
 
 fn found(database: DatabaseView) -> AnyView {
     let (tone, glyph, word) = if database.ready { ("good", "check", "Ready") } else { ("warn", "warning", "Not ready yet") };
-    view! {
+    html! {
         <div class="split-page narrow-aside">
             <div class="stack">
                 <section class="panel" aria-labelledby="connect">
@@ -104,5 +93,4 @@ fn found(database: DatabaseView) -> AnyView {
             </aside>
         </div>
     }
-    .into_any()
 }

@@ -12,52 +12,44 @@ use crate::{
         project::{Project, VerbButton, page_title},
         toast::Toasts,
     },
-    error::ControlError,
     live::Live,
+    load::{self, Load, Loaded, What},
     size, time,
     words::{self, Verb},
 };
-use leptos::{ev, prelude::*};
 use leptos::task::spawn_local;
+use leptos::{ev, prelude::*};
 use leptos_meta::Title;
 use model::{
-    Phase, ProjectId,
+    Phase,
     env::EnvKey,
     view::{EnvChange, EnvSource, EnvVariable, EnvView},
 };
-
-type Answer = Result<EnvView, ControlError>;
 
 /// The page.
 #[component]
 pub fn Environment() -> impl IntoView {
     let id = super::project_id();
-    provide_context(Resource::new(move || id.get(), load));
-    super::of_project(|project| view! { <Page project/> }.into_any())
-}
-
-async fn load(id: Option<ProjectId>) -> Answer {
-    match id {
-        Some(id) => api::env(id).await,
-        None => Err(ControlError::not_found()),
-    }
+    let what = Signal::derive(move || id.get().map_or(What::Nothing, What::Env));
+    let env = load::load(what);
+    super::of_project(Callback::new(move |project| html! { <Page project env/> }))
 }
 
 #[component]
-fn Page(project: Project) -> impl IntoView {
-    let env = use_context::<Resource<Answer>>();
-    view! {
+fn Page(project: Project, env: Load) -> impl IntoView {
+    html! {
         <Title text=page_title(project, "Environment")/>
         <ProjectFrame project tab=Tab::Environment>
             <div class="page">
-                <Suspense fallback=|| view! { <h1>"Environment"</h1> }>
+                <Suspense fallback=|| html! { <h1>"Environment"</h1> }>
                     {move || Suspend::new(async move {
-                        match env?.await {
-                            Ok(env) => Some(view! { <Variables project env/> }.into_any()),
-                            Err(error) => Some(view! {
+                        match env.await {
+                            Ok(Loaded::Env(env)) => html! { <Variables project env/> },
+                            Ok(_) => ().into_any(),
+                            Err(error) => html! {
                                 <h1>"Environment"</h1>
                                 <Explanation tone="bad" title="The variables could not be loaded" lead="" why=error.message steps=error.next_steps/>
-                            }.into_any()),
+                            },
                         }
                     })}
                 </Suspense>
@@ -86,7 +78,7 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
         move || project.view.with(|view| (view.sandbox.restart_pending, view.sandbox.generation)),
         move |_, _, _| {
             spawn_local(async move {
-                if let Ok(fresh) = api::env(project.id).await {
+                if let Ok(Loaded::Env(fresh)) = api::load(What::Env(project.id)).await {
                     env.set(fresh);
                 }
             });
@@ -116,8 +108,9 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
     });
     let edit = Callback::new(move |key: String| editing.set(Editing::One(key)));
     let rows = move || env.with(|env| env.variables.clone());
-    let row_key = |variable: &EnvVariable| (variable.key.clone(), variable.bytes, variable.updated_at, variable.pending, variable.source);
-    view! {
+    let row_key =
+        |variable: &EnvVariable| (variable.key.clone(), variable.bytes, variable.updated_at, variable.pending, variable.source);
+    html! {
         <div class="page-head">
             <div><h1>"Environment"</h1><p>"Variables that the sandbox starts with. Values are encrypted and cannot be read back here."</p></div>
             <div class="row">
@@ -145,7 +138,7 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
                     <For each=rows key=row_key let:variable><Row variable edit remove/></For>
                 </tbody>
             </table>
-            {move || env.with(|env| env.variables.is_empty()).then(|| view! {
+            {move || env.with(|env| env.variables.is_empty()).then(|| html! {
                 <div class="empty-state"><h2>"No variables yet"</h2><p>"Add one, or paste a .env file."</p></div>
             })}
         </div>
@@ -158,8 +151,7 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
 #[component]
 fn Pending(project: Project, env: RwSignal<EnvView>) -> impl IntoView {
     let waiting = Memo::new(move |_| {
-        let keys: Vec<String> =
-            env.with(|env| env.variables.iter().filter(|v| v.pending).map(|v| v.key.clone()).collect());
+        let keys: Vec<String> = env.with(|env| env.variables.iter().filter(|v| v.pending).map(|v| v.key.clone()).collect());
         let differs = project.restart_pending.get() && project.phase.get() == Phase::Running;
         differs.then_some(keys)
     });
@@ -170,8 +162,8 @@ fn Pending(project: Project, env: RwSignal<EnvView>) -> impl IntoView {
             } else {
                 format!("{} for a restart", words::count(keys.len(), "change waits", "changes wait"))
             };
-            let lines = keys.iter().map(|key| view! { <span class="diff-change">{format!("~ {key}\n")}</span> }).collect_view();
-            view! {
+            let lines = keys.iter().map(|key| html! { <span class="diff-change">{format!("~ {key}\n")}</span> }).collect_view();
+            html! {
                 <section class="explanation" data-tone="warn" aria-labelledby="pending">
                     <div class="explanation-head wrap">
                         {icon("phase-updating")}
@@ -181,7 +173,7 @@ fn Pending(project: Project, env: RwSignal<EnvView>) -> impl IntoView {
                         </div>
                         <VerbButton project verb=Verb::Restart text="Restart now" kind="primary" size="small"/>
                     </div>
-                    {(!keys.is_empty()).then(|| view! {
+                    {(!keys.is_empty()).then(|| html! {
                         <details class="fold" open>
                             <summary>{icon("right")} "What will change"</summary>
                             <pre class="code-block"><code>{lines}</code></pre>
@@ -205,15 +197,14 @@ fn Row(variable: EnvVariable, edit: Callback<String>, remove: Callback<String>) 
     };
     let own = variable.source == EnvSource::Project;
     let changed = match variable.updated_at {
-        Some(at) => view! {
+        Some(at) => html! {
             <time datetime=at.to_string() title=time::utc(at)>{move || time::ago(at, clock.now())}</time>
-        }
-        .into_any(),
-        None => view! { <span class="quiet">"with the sandbox"</span> }.into_any(),
+        },
+        None => html! { <span class="quiet">"with the sandbox"</span> },
     };
     let off = move || live.offline().is_some().then_some("true");
     let tool = move |label: String, glyph: &'static str, key: String, on: Callback<String>| {
-        view! {
+        html! {
             <button
                 type="button"
                 class="button"
@@ -228,27 +219,24 @@ fn Row(variable: EnvVariable, edit: Callback<String>, remove: Callback<String>) 
                 {icon(glyph)}
             </button>
         }
-        .into_any()
     };
     let key = variable.key.clone();
     let tools = if own {
-        view! {
+        html! {
             {tool(format!("Replace {key}"), "edit", key.clone(), edit)} {tool(format!("Remove {key}"), "trash", key.clone(), remove)}
         }
-        .into_any()
     } else {
-        view! {
+        html! {
             <span class="button locked" data-kind="quiet" data-shape="icon" data-size="small" title="Set by FullStack Agent; cannot be changed here">
                 {icon("lock")} <span class="visually-hidden">"Set by FullStack Agent, cannot be changed here"</span>
             </span>
         }
-        .into_any()
     };
     let bytes = size::bytes(u64::try_from(variable.bytes).unwrap_or_default());
-    view! {
+    html! {
         <tr role="row">
             <td role="cell">
-                <span class="row"><code><b>{variable.key}</b></code> {variable.pending.then(|| view! { <span class="tag" data-tone="warn">"waits for restart"</span> })}</span>
+                <span class="row"><code><b>{variable.key}</b></code> {variable.pending.then(|| html! { <span class="tag" data-tone="warn">"waits for restart"</span> })}</span>
             </td>
             <td role="cell" data-label="Value"><span><span class="masked" aria-hidden="true">"••••••••"</span> <span class="quiet small">{bytes}</span></span></td>
             <td role="cell" data-label="Source"><span><span class="tag" data-tone=tone>{icon(glyph)} {source}</span></span></td>
@@ -295,7 +283,7 @@ fn EditDialog(editing: RwSignal<Editing>, change: Change) -> impl IntoView {
         Editing::One(key) => format!("Replace {key}"),
         _ => "Add a variable".to_owned(),
     });
-    view! {
+    html! {
         <Dialog open title="edit-title" heading>
             <form novalidate on:submit=submit>
                 <div class="dialog-body">
@@ -358,7 +346,7 @@ fn PasteDialog(pasting: RwSignal<bool>, change: Change) -> impl IntoView {
             change.run((EnvChange { set, ..EnvChange::default() }, done, wrong));
         }
     };
-    view! {
+    html! {
         <Dialog open=pasting title="paste-title" heading="Paste a .env file">
             <form novalidate on:submit=submit>
                 <div class="dialog-body">

@@ -26,16 +26,16 @@ fn project_id() -> Memo<Option<ProjectId>> {
 
 /// A page of the project in the address. It is made anew when the address names another project, and
 /// replaced when the project is gone; never because the project's state changes.
-fn of_project(page: fn(Project) -> AnyView) -> impl IntoView {
+fn of_project(page: Callback<Project, AnyView>) -> AnyView {
     let id = project_id();
-    let page = move || {
+    let page = Callback::new(move |()| {
         let live = use_context::<Live>().unwrap_or_default();
         let known = Memo::new(move |_| id.get().filter(|id| live.find(*id).is_some()));
         (move || match known.get().and_then(|id| untrack(|| live.find(id)).map(|view| Project::new(id, view))) {
-            Some(project) => page(project),
+            Some(project) => page.run(project),
             None => not_found::no_project(),
         })
         .into_any()
-    };
-    view! { <Signed page/> }
+    });
+    html! { <Signed page/> }
 }

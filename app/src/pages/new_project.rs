@@ -12,8 +12,8 @@ use crate::{
     live::Live,
     size, words,
 };
-use leptos::{ev, prelude::*};
 use leptos::task::spawn_local;
+use leptos::{ev, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::use_navigate;
 use model::{
@@ -27,12 +27,12 @@ use std::collections::BTreeMap;
 /// The page.
 #[component]
 pub fn NewProject() -> impl IntoView {
-    view! { <Signed page=|| view! { <Page/> }.into_any()/> }
+    html! { <Signed page=Callback::new(|()| html! { <Page/> })/> }
 }
 
 #[component]
 fn Page() -> impl IntoView {
-    view! {
+    html! {
         <Title text="New project"/>
         <Frame here="New project">
             <div class="page page-narrow">
@@ -62,9 +62,8 @@ fn Form() -> impl IntoView {
     Effect::new(move || key.set_value(format!("{:.0}-{:.0}", browser::now(), js_sys::Math::random() * 1e15)));
 
     let parsed = Memo::new(move |_| name.with(|name| name.parse::<DisplayName>()));
-    let wrong = Memo::new(move |_| {
-        refused.get().or_else(|| parsed.get().err().filter(|_| touched.get()).map(|error| error.to_string()))
-    });
+    let wrong =
+        Memo::new(move |_| refused.get().or_else(|| parsed.get().err().filter(|_| touched.get()).map(|error| error.to_string())));
     let slug = move || parsed.get().ok().map(|name| Slug::derive(&name, 0).to_string());
     let variables = Memo::new(move |_| pasted.with(|text| read_env(text)));
     let off = move || live.offline().is_some() || busy.get();
@@ -113,7 +112,7 @@ fn Form() -> impl IntoView {
         }
     };
     let sizes = Preset::ALL.map(|of| {
-        view! {
+        html! {
             <label class="choice">
                 <input
                     type="radio"
@@ -128,7 +127,7 @@ fn Form() -> impl IntoView {
             </label>
         }
     });
-    view! {
+    html! {
         <form
             class="split-page new-project"
             novalidate
@@ -280,7 +279,7 @@ pub fn read_view(read: &ReadEnv) -> AnyView {
         .iter()
         .take(5)
         .map(|(line, why)| {
-            view! {
+            html! {
                 <p class="field-message" data-tone="warn">
                     {icon_of("", "warning")} <span>{format!("Line {line} is skipped: {why}")}</span>
                 </p>
@@ -288,9 +287,9 @@ pub fn read_view(read: &ReadEnv) -> AnyView {
         })
         .collect_view();
     let count = (!read.set.is_empty()).then(|| {
-        view! { <p class="field-hint">{icon("check")} {words::count(read.set.len(), "variable read", "variables read")}</p> }
+        html! { <p class="field-hint">{icon("check")} {words::count(read.set.len(), "variable read", "variables read")}</p> }
     });
-    view! { {count} {skipped} }.into_any()
+    html! { {count} {skipped} }
 }
 
 #[cfg(test)]

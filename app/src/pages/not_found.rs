@@ -11,7 +11,7 @@ use leptos_meta::Title;
 #[component]
 pub fn NotFound() -> impl IntoView {
     not_found();
-    view! {
+    html! {
         <Title text="Not found"/>
         <Blank>{message("There is no such page", "The address may be mistyped, or the page is gone.")}</Blank>
     }
@@ -20,15 +20,14 @@ pub fn NotFound() -> impl IntoView {
 /// A project that is not there, or not the viewer's: the two look the same. `404`.
 pub fn no_project() -> AnyView {
     not_found();
-    view! {
+    html! {
         <Title text="Not found"/>
         <Frame here="Not found">{message("There is no such project", "It was deleted, or it never was yours.")}</Frame>
     }
-    .into_any()
 }
 
 fn message(title: &'static str, text: &'static str) -> AnyView {
-    view! {
+    html! {
         <div class="page page-narrow">
             <div class="empty-state">
                 <span class="empty-glyph">{icon("search")}</span>
@@ -38,7 +37,6 @@ fn message(title: &'static str, text: &'static str) -> AnyView {
             </div>
         </div>
     }
-    .into_any()
 }
 
 fn not_found() {

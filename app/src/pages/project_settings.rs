@@ -13,15 +13,15 @@ use crate::{
     size, time,
     words::Verb,
 };
-use leptos::{ev, prelude::*};
 use leptos::task::spawn_local;
+use leptos::{ev, prelude::*};
 use leptos_meta::Title;
 use model::{DisplayName, resources::Preset, view::ProjectPatch};
 
 /// The page.
 #[component]
 pub fn ProjectSettings() -> impl IntoView {
-    super::of_project(|project| view! { <Page project/> }.into_any())
+    super::of_project(Callback::new(|project| html! { <Page project/> }))
 }
 
 #[component]
@@ -32,7 +32,7 @@ fn Page(project: Project) -> impl IntoView {
     let database = project.view.with_untracked(|view| view.database);
     let keeps = if database { "Its files and its database stay." } else { "Its files stay." };
     let all = if database { "Sandbox, files, database and variables." } else { "Sandbox, files and variables." };
-    view! {
+    html! {
         <Title text=page_title(project, "Settings")/>
         <ProjectFrame project tab=Tab::Settings>
             <div class="page page-narrow">
@@ -112,7 +112,7 @@ fn Rename(project: Project) -> impl IntoView {
             }
         });
     };
-    view! {
+    html! {
         <form class="setting" novalidate on:submit=submit>
             <div class="field">
                 <label class="field-label" for="rename">"Project name"</label>
@@ -158,7 +158,7 @@ fn Resize(project: Project) -> impl IntoView {
     };
     let first = preset.get_untracked();
     let choices = Preset::ALL.map(|of| {
-        view! {
+        html! {
             <label class="choice">
                 <input
                     type="radio"
@@ -173,7 +173,7 @@ fn Resize(project: Project) -> impl IntoView {
             </label>
         }
     });
-    view! {
+    html! {
         <div class="panel-body stack stack-tight">
             <fieldset>
                 <legend class="visually-hidden">"Size"</legend>

@@ -27,7 +27,7 @@ const SORT: &str = "fsa.sort";
 /// The page.
 #[component]
 pub fn Projects() -> impl IntoView {
-    view! { <Signed page=|| view! { <List/> }.into_any()/> }
+    html! { <Signed page=Callback::new(|()| html! { <List/> })/> }
 }
 
 #[component]
@@ -77,7 +77,7 @@ fn List() -> impl IntoView {
         .into_iter()
         .enumerate()
         .map(|(at, of)| {
-            view! {
+            html! {
                 <button
                     type="button"
                     aria-pressed=move || if filter.get() == of { "true" } else { "false" }
@@ -93,7 +93,7 @@ fn List() -> impl IntoView {
         browser::remember(SORT, Some(&label));
         sort.set(Sort::named(&label));
     };
-    let sorts = Sort::ALL.map(|of| view! { <option selected=move || sort.get() == of>{of.label()}</option> });
+    let sorts = Sort::ALL.map(|of| html! { <option selected=move || sort.get() == of>{of.label()}</option> });
     // The server asks for the title once the page's owner is gone: then the first one counts.
     let first = counts.get_untracked();
     let title = move || {
@@ -101,7 +101,7 @@ fn List() -> impl IntoView {
         if attention == 0 { "Projects".to_owned() } else { format!("Projects ({attention} in error)") }
     };
     let list = StoredValue::new(move || {
-        view! {
+        html! {
             <div class="project-list">
                 <div class="project-row project-head" aria-hidden="true">
                     <span>"Project"</span> <span>"Sandbox"</span> <span>"Database"</span> <span>"Open ports"</span> <span>"Changed"</span> <span></span>
@@ -109,7 +109,7 @@ fn List() -> impl IntoView {
                 <ul role="list">
                     <For each=move || shown.get() key=|id| *id let:id><Row id/></For>
                 </ul>
-                {move || shown.with(Vec::is_empty).then(|| view! {
+                {move || shown.with(Vec::is_empty).then(|| html! {
                     <div class="empty-state">
                         <h2>"No project matches"</h2>
                         <button
@@ -127,7 +127,7 @@ fn List() -> impl IntoView {
             </div>
         }
     });
-    view! {
+    html! {
         <Title text=title/>
         <Frame here="Projects">
             <div class="page">
@@ -190,7 +190,10 @@ fn Row(id: ProjectId) -> impl IntoView {
             }
             (Phase::Error, _) => {
                 let failed = view.sandbox.stages.iter().find(|stage| stage.state == StageState::Failed);
-                failed.map_or_else(|| "Not as intended".to_owned(), |stage| format!("Failed at stage {} of 5", stage.stage.index() + 1))
+                failed.map_or_else(
+                    || "Not as intended".to_owned(),
+                    |stage| format!("Failed at stage {} of 5", stage.stage.index() + 1),
+                )
             }
             (_, Some(since)) => format!("for {}", when::lasting(since, clock)),
             (_, None) if view.deleting => "Deleting everything".to_owned(),
@@ -198,20 +201,20 @@ fn Row(id: ProjectId) -> impl IntoView {
         })
     };
     let database = if project.view.with_untracked(|view| view.database) {
-        view! { <span class="state-note" data-tone="good">{icon("database")} "PostgreSQL"</span> }.into_any()
+        html! { <span class="state-note" data-tone="good">{icon("database")} "PostgreSQL"</span> }
     } else {
-        view! { <span class="state-note" data-tone="neutral">{icon("phase-terminated")} "No database"</span> }.into_any()
+        html! { <span class="state-note" data-tone="neutral">{icon("phase-terminated")} "No database"</span> }
     };
     let ports = {
         let address = address.clone();
         move || {
             let open = project.ports.get();
             if open.is_empty() {
-                return view! { <span class="quiet small">"None open"</span> }.into_any();
+                return html! { <span class="quiet small">"None open"</span> };
             }
             let chip = |port: u16| {
                 let label = move || format!("Open port {port} of {}", project.name.get());
-                view! { <a class="port-chip" href=format!("{address}?port={port}#preview") aria-label=label>":"{port}</a> }
+                html! { <a class="port-chip" href=format!("{address}?port={port}#preview") aria-label=label>":"{port}</a> }
             };
             open.iter().take(4).map(|open| chip(open.port)).collect_view().into_any()
         }
@@ -220,7 +223,7 @@ fn Row(id: ProjectId) -> impl IntoView {
         let address = address.clone();
         move || {
             let cause = project.cause.get().filter(|_| project.phase.get() == Phase::Error)?;
-            Some(view! {
+            Some(html! {
                 <p class="project-note">
                     {icon("warning")} <span>{cause.message} " " <a href=address.clone()>"See what to do"</a></span>
                 </p>
@@ -229,8 +232,8 @@ fn Row(id: ProjectId) -> impl IntoView {
     };
     let open_label = move || format!("Open the terminal of {}", project.name.get());
     let changed = move || project.view.with(|view| view.updated_at);
-    let more = view! { {icon("more")} }.into_any();
-    view! {
+    let more = html! { {icon("more")} };
+    html! {
         <li class="project-row">
             <div>
                 <a class="project-name" href=address.clone()><bdi>{project.name}</bdi></a>
@@ -266,5 +269,4 @@ fn Row(id: ProjectId) -> impl IntoView {
             {note}
         </li>
     }
-    .into_any()
 }

@@ -13,30 +13,27 @@ use crate::{
         toast::Toasts,
         when::Ago,
     },
-    error::ControlError,
     live::Live,
+    load::{self, Load, Loaded, What},
     time, words,
 };
-use leptos::{ev, prelude::*};
 use leptos::task::spawn_local;
+use leptos::{ev, prelude::*};
 use leptos_meta::Title;
 use model::view::{NewToken, Scope, TokenView};
-
-type Answer = Result<Vec<TokenView>, ControlError>;
 
 /// The page.
 #[component]
 pub fn Settings() -> impl IntoView {
-    provide_context::<Resource<Answer>>(Resource::new(|| (), |()| api::tokens()));
-    view! { <Signed page=|| view! { <Page/> }.into_any()/> }
+    let tokens = load::load(Signal::stored(What::Tokens));
+    html! { <Signed page=Callback::new(move |()| html! { <Page tokens/> })/> }
 }
 
 #[component]
-fn Page() -> impl IntoView {
+fn Page(tokens: Load) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
-    let tokens = use_context::<Resource<Answer>>();
     let installation = live.installation();
-    view! {
+    html! {
         <Title text="Settings"/>
         <Frame here="Settings">
             <div class="settings-page">
@@ -48,13 +45,14 @@ fn Page() -> impl IntoView {
                 </nav>
                 <div class="stack">
                     <h1>"Settings"</h1>
-                    <Suspense fallback=|| view! { <div class="panel panel-body"><span class="skeleton"></span></div> }>
+                    <Suspense fallback=|| html! { <div class="panel panel-body"><span class="skeleton"></span></div> }>
                         {move || Suspend::new(async move {
-                            match tokens?.await {
-                                Ok(tokens) => Some(view! { <Tokens tokens/> }.into_any()),
-                                Err(error) => Some(view! {
+                            match tokens.await {
+                                Ok(Loaded::Tokens(tokens)) => html! { <Tokens tokens/> },
+                                Ok(_) => ().into_any(),
+                                Err(error) => html! {
                                     <Explanation tone="bad" title="The tokens could not be loaded" lead="" why=error.message steps=error.next_steps/>
-                                }.into_any()),
+                                },
                             }
                         })}
                     </Suspense>
@@ -115,7 +113,7 @@ fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
         tokens.update(|tokens| tokens.insert(0, new.token.clone()));
         made.set(Some(new));
     });
-    view! {
+    html! {
         <section class="panel" id="tokens" aria-labelledby="tokens-title">
             <div class="panel-head">
                 <h2 id="tokens-title">"API tokens"</h2>
@@ -123,7 +121,7 @@ fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
                 <button type="button" class="button" data-size="small" on:click=move |_| making.set(true)>{icon("plus")} "New token"</button>
             </div>
             <div role="status">
-                {move || made.get().map(|new| view! {
+                {move || made.get().map(|new| html! {
                     <div class="panel-body stack stack-tight made-token">
                         <div class="banner" data-tone="good">
                             {icon("check")}
@@ -139,7 +137,7 @@ fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
                     </div>
                 })}
             </div>
-            {move || tokens.with(Vec::is_empty).then(|| view! {
+            {move || tokens.with(Vec::is_empty).then(|| html! {
                 <div class="empty-state">
                     <h3>"No tokens"</h3>
                     <p>"Scripts, CI jobs and other agents use the REST API with a token."</p>
@@ -174,13 +172,13 @@ fn Row(token: TokenView, revoke: Callback<TokenView>) -> impl IntoView {
         Scope::Write => ("warn", "read and write"),
     };
     let used = match token.last_used_at {
-        Some(at) => view! { <Ago at=at/> }.into_any(),
-        None => view! { "Never used" }.into_any(),
+        Some(at) => html! { <Ago at=at/> },
+        None => html! { "Never used" },
     };
     let expires = token.expires_at;
     let expires = move || expires.map_or_else(|| "never".to_owned(), |at| time::ahead(at, clock.now()));
     let whole = token.clone();
-    view! {
+    html! {
         <tr role="row">
             <td role="cell"><b><bdi>{token.name.clone()}</bdi></b></td>
             <td role="cell" data-label="Scope"><span><span class="tag" data-tone=tone>{scope}</span></span></td>
@@ -245,16 +243,15 @@ fn NewTokenDialog(open: RwSignal<bool>, created: Callback<NewToken>) -> impl Int
         });
     };
     let choice = move |of: Scope, label: &'static str, text: &'static str| {
-        view! {
+        html! {
             <label class="choice">
                 <input type="radio" name="scope" prop:checked=move || scope.get() == of on:change=move |_| scope.set(of)/>
                 <span class="choice-name">{label}</span>
                 <small>{text}</small>
             </label>
         }
-        .into_any()
     };
-    view! {
+    html! {
         <Dialog open title="token-title" heading="New API token">
             <form novalidate on:submit=submit>
                 <div class="dialog-body">
@@ -321,12 +318,11 @@ fn Appearance() -> impl IntoView {
             theme.set(of.to_owned());
             frame::set_theme((!of.is_empty()).then_some(of));
         };
-        view! {
+        html! {
             <button type="button" aria-pressed=move || if theme.with(|theme| theme == of) { "true" } else { "false" } on:click=choose>
                 {glyph.map(icon)} {label}
             </button>
         }
-        .into_any()
     };
     let set_still = move |event: ev::Event| {
         still.set(event_target_checked(&event));
@@ -340,7 +336,7 @@ fn Appearance() -> impl IntoView {
         font.set(event_target_value(&event));
         browser::remember("fsa.font-size", Some(&font.get_untracked()));
     };
-    view! {
+    html! {
         <section class="panel" id="appearance" aria-labelledby="appearance-title">
             <div class="panel-head"><h2 id="appearance-title">"Appearance"</h2><span class="count">"in this browser"</span></div>
             <div class="setting">

@@ -3,7 +3,8 @@
 
 use crate::{
     components::icon::{brand_mark, icon},
-    root::OpeningResource,
+    load::Loaded,
+    root::FirstLoad,
 };
 use leptos::prelude::*;
 use leptos_meta::Title;
@@ -11,35 +12,36 @@ use leptos_meta::Title;
 /// The page.
 #[component]
 pub fn SignIn() -> impl IntoView {
-    let opening = use_context::<OpeningResource>();
-    view! {
+    let opening = use_context::<FirstLoad>();
+    html! {
         <Title text="Sign in"/>
         <Suspense>
             {move || Suspend::new(async move {
-                let opening = match opening {
-                    Some(opening) => opening.await.ok(),
-                    None => None,
+                let opening = match opening?.0.await {
+                    Ok(Loaded::Opening(opening)) => Some(opening),
+                    _ => None,
                 };
                 let command = opening.as_ref().map(|o| o.installation.sign_in_command.clone()).unwrap_or_default();
                 let command = if command.is_empty() { "fullstack-agent sign-in-link".to_owned() } else { command };
                 let viewer = opening.and_then(|o| o.viewer).map(|viewer| viewer.name);
-                page(&command, viewer)
+                Some(page(&command, viewer))
             })}
         </Suspense>
     }
 }
 
 fn page(command: &str, viewer: Option<String>) -> AnyView {
-    let again = || view! { "Run " <code>{command.to_owned()}</code> " where the server runs, and open the new link here." }.into_any();
+    let again =
+        || html! { "Run " <code>{command.to_owned()}</code> " where the server runs, and open the new link here." };
     let signed_in = viewer.map(|name| {
-        view! {
+        html! {
             <div class="banner" data-tone="good" role="note">
                 {icon("check")} <p>"You are signed in as " <bdi>{name}</bdi> "."</p>
                 <a class="button" data-size="small" href="/">"Open projects"</a>
             </div>
         }
     });
-    view! {
+    html! {
         <div class="sign-in-app">
             <main class="sign-in" id="main" tabindex="-1">
                 <div class="sign-in-card">
@@ -53,8 +55,8 @@ fn page(command: &str, viewer: Option<String>) -> AnyView {
                         {notice("used", "This link was already used", "One-time links sign in one browser, once.", again())}
                         {notice("expired", "This link has expired", "A link is good for 15 minutes.", again())}
                         {notice("forged", "This link is not valid", "It was not printed by this server, or only part of it was copied.", again())}
-                        {notice("many", "Too many tries", "Sign-in waits a while after many wrong codes.", view! { "Wait a minute, then open the link again. It still works." }.into_any())}
-                        {notice("away", "The server did not answer", "Nothing was used up: the link still works.", view! { "Check that the server runs, then open the link again." }.into_any())}
+                        {notice("many", "Too many tries", "Sign-in waits a while after many wrong codes.", html! { "Wait a minute, then open the link again. It still works." })}
+                        {notice("away", "The server did not answer", "Nothing was used up: the link still works.", html! { "Check that the server runs, then open the link again." })}
                     </div>
                     // Filled by the script with the server's own words, for those who look.
                     <p id="sign-in-why" class="visually-hidden">" "</p>
@@ -96,15 +98,13 @@ fn page(command: &str, viewer: Option<String>) -> AnyView {
             </main>
         </div>
     }
-    .into_any()
 }
 
 fn notice(state: &'static str, title: &'static str, lead: &'static str, todo: AnyView) -> AnyView {
-    view! {
+    html! {
         <div class="explanation sign-in-notice" data-tone="warn" data-of=state>
             <div class="explanation-head">{icon("warning")}<div><h2>{title}</h2><p>{lead}</p></div></div>
             <dl><dt>"What to do"</dt><dd>{todo}</dd></dl>
         </div>
     }
-    .into_any()
 }

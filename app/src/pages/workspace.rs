@@ -26,7 +26,7 @@ const SHARE: &str = "fsa.preview-share";
 /// The page.
 #[component]
 pub fn Workspace() -> impl IntoView {
-    super::of_project(|project| view! { <Page project/> }.into_any())
+    super::of_project(Callback::new(|project| html! { <Page project/> }))
 }
 
 #[component]
@@ -35,10 +35,10 @@ fn Page(project: Project) -> impl IntoView {
         let up = project.desired.get() == Desired::Running;
         up && matches!(project.phase.get(), Phase::Creating | Phase::Starting | Phase::Error)
     });
-    view! {
+    html! {
         <Title text=page_title(project, "")/>
         <ProjectFrame project tab=Tab::Workspace>
-            {move || if starting.get() { view! { <Start project/> }.into_any() } else { view! { <Panes project/> }.into_any() }}
+            {move || if starting.get() { html! { <Start project/> } } else { html! { <Panes project/> } }}
         </ProjectFrame>
     }
 }
@@ -62,7 +62,7 @@ fn Start(project: Project) -> impl IntoView {
                 stages.iter().find(|stage| stage.state == model::StageState::Failed).map(|stage| stage.stage.title())
             });
             let lead = stage.map(|stage| format!("The start stands at {stage}. Your files and your database are kept.")).unwrap_or_default();
-            view! {
+            html! {
                 <Explanation tone="bad" title="The sandbox did not start" lead why=cause.message steps=cause.next_steps detail=cause.detail>
                     <VerbButton project verb=Verb::Restart text="Retry" kind="primary"/>
                     <VerbButton project verb=Verb::Stop text="Stop trying"/>
@@ -74,10 +74,9 @@ fn Start(project: Project) -> impl IntoView {
             }
         })
     };
-    let (preset, resources, database) =
-        project.view.with_untracked(|view| (view.preset, view.sandbox.resources, view.database));
+    let (preset, resources, database) = project.view.with_untracked(|view| (view.preset, view.sandbox.resources, view.database));
     let asked = move || project.view.with(|view| view.sandbox.stages.iter().filter_map(|stage| stage.started_at).min());
-    view! {
+    html! {
         <div class="scroll">
             <div class="page page-narrow">
                 <div class="page-head"><div><h2 class="headline"><bdi>{headline}</bdi></h2><p>{lead}</p></div></div>
@@ -118,19 +117,18 @@ fn Panes(project: Project) -> impl IntoView {
     Effect::new(move || pane.set(if location.hash.get() == "#preview" { "preview" } else { "terminal" }));
     let kept = Callback::new(|share: f64| browser::remember(SHARE, Some(&format!("{share:.1}"))));
     let switch = move |of: &'static str, glyph: &'static str, label: &'static str| {
-        view! {
+        html! {
             <button
                 type="button"
                 aria-pressed=move || if pane.get() == of { "true" } else { "false" }
                 on:click=move |_| pane.set(of)
             >
                 {icon(glyph)} {label}
-                {(of == "preview").then(|| view! { <span class="count">{move || format!(" :{}", port.get())}</span> })}
+                {(of == "preview").then(|| html! { <span class="count">{move || format!(" :{}", port.get())}</span> })}
             </button>
         }
-        .into_any()
     };
-    view! {
+    html! {
         <div class="workspace" data-pane=pane style=move || format!("--preview-share:{:.1}%", share.get())>
             <div class="pane-switcher">
                 <div class="segmented" role="group" aria-label="Pane">
