@@ -247,6 +247,25 @@ async fn psql_inside_reaches_the_database_and_says_so_when_it_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_whose_folder_was_removed_ends() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = spec();
+    world.up(&spec).await;
+    let (keeper, init) = (keeper_pid(&world, &spec), init_pid(&world, &spec));
+    std::fs::remove_dir_all(world.data.path().join("sandboxes")).unwrap();
+    for pid in [keeper, init] {
+        let start = Instant::now();
+        while std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(start.elapsed() < PATIENCE, "{pid} is left");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let seen = world.until(&spec, "the end", |seen| !seen.present).await;
+    assert_eq!(seen.ended_by_itself, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn down_ends_every_sandbox_and_keeps_the_volumes() {
     or_skip!(skip());
     let world = World::new().await;

@@ -32,8 +32,9 @@ impl Cgroup {
     /// Makes the sandbox's cgroups, or finds those that a keeper before us left. What cannot be made
     /// is left out.
     #[must_use]
-    pub fn make(id: SandboxId, resources: &Resources) -> Self {
+    pub fn make(folder: &Path, id: SandboxId, resources: &Resources) -> Self {
         let root = Path::new(ROOT);
+        let id = &name(folder, id);
         let mut made = Self::default();
         if root.join("cgroup.controllers").exists() {
             made.unified = true;
@@ -105,11 +106,11 @@ impl Cgroup {
     }
 
     /// Removes what a keeper that was killed left behind.
-    pub fn sweep(id: SandboxId) {
+    pub fn sweep(folder: &Path, id: SandboxId) {
         let root = Path::new(ROOT);
+        let id = name(folder, id);
         let places = [root.to_owned(), root.join("memory"), root.join("cpu"), root.join("pids")];
-        let folders =
-            places.into_iter().map(|place| place.join(OURS).join(id.to_string())).filter(|folder| folder.exists()).collect();
+        let folders = places.into_iter().map(|place| place.join(OURS).join(&id)).filter(|folder| folder.exists()).collect();
         Self { folders, memory: None, unified: false }.remove();
     }
 }
@@ -163,14 +164,22 @@ pub fn available() -> bool {
     scope || (fs::create_dir_all(&probe).is_ok() && fs::remove_dir(&probe).is_ok())
 }
 
-fn controller(mount: &Path, id: SandboxId, values: &[(&str, u64)]) -> io::Result<PathBuf> {
-    let folder = mount.join(OURS).join(id.to_string());
+/// A sandbox's name among cgroups. The folder counts, too: in a copied data folder the ids are the same.
+fn name(folder: &Path, id: SandboxId) -> String {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    folder.hash(&mut hasher);
+    format!("{id}-{:016x}", hasher.finish())
+}
+
+fn controller(mount: &Path, id: &str, values: &[(&str, u64)]) -> io::Result<PathBuf> {
+    let folder = mount.join(OURS).join(id);
     fs::create_dir_all(&folder)?;
     let filled = values.iter().try_for_each(|(file, value)| write(&folder, file, value));
     filled.inspect_err(|_| drop(fs::remove_dir(&folder))).map(|()| folder)
 }
 
-fn unified(root: &Path, id: SandboxId, resources: &Resources) -> io::Result<PathBuf> {
+fn unified(root: &Path, id: &str, resources: &Resources) -> io::Result<PathBuf> {
     let ours = root.join(OURS);
     fs::create_dir_all(&ours)?;
     for above in [root, &ours] {
@@ -179,7 +188,7 @@ fn unified(root: &Path, id: SandboxId, resources: &Resources) -> io::Result<Path
             let _ = write(above, "cgroup.subtree_control", controller);
         }
     }
-    let folder = ours.join(id.to_string());
+    let folder = ours.join(id);
     fs::create_dir_all(&folder)?;
     let quota = (u64::from(resources.limit_cpu_millis) * PERIOD_MICROS / 1000).max(1000);
     let filled = write(&folder, "memory.max", resources.limit_memory_bytes)

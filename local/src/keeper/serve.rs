@@ -20,6 +20,7 @@ use std::{
         fd::OwnedFd,
         unix::{fs::OpenOptionsExt as _, net::UnixListener},
     },
+    path::Path,
     process::Child,
     sync::Arc,
     time::{Duration, Instant},
@@ -62,7 +63,9 @@ pub async fn serve(
         Err(cause) => End { run: config.run.clone(), at: Timestamp::now(), by_itself: true, code: None, cause: Some(cause) },
     };
     log(&format!("ended: {}", end.cause.as_ref().map_or("as asked", |cause| cause.message.as_str())));
-    write_end(&config, &end).context("write how it ended")?;
+    if !folder_is_gone(&config.folder) {
+        write_end(&config, &end).context("write how it ended")?;
+    }
     status.send_modify(|status| {
         status.state = State::Ended;
         status.network = false;
@@ -125,7 +128,13 @@ async fn keep(
                 signal(&init, Signal::KILL);
                 stopping = Some(Instant::now() + GRACE);
             }
-            _ = look.tick() => memory.look(config, &cgroup, status, filter.refused()),
+            _ = look.tick() => {
+                memory.look(config, &cgroup, status, filter.refused());
+                if stopping.is_none() && folder_is_gone(&config.folder) {
+                    log("the sandbox's folder is gone: nobody can reach it any more");
+                    stopping = Some(begin_stop(status, &init, GRACE, stopping));
+                }
+            }
         }
     }
     agent.abort();
@@ -196,6 +205,11 @@ fn begin_stop(status: &watch::Sender<Status>, init: &OwnedFd, grace: Duration, b
         signal(init, Signal::TERM);
     }
     before.map_or(force_at, |before| before.min(force_at))
+}
+
+/// Whether somebody removed the folder under us. What cannot be looked at for another reason is there.
+fn folder_is_gone(folder: &Path) -> bool {
+    std::fs::metadata(folder).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// The network is not there any more.

@@ -114,7 +114,7 @@ impl From<anyhow::Error> for Failure {
 }
 
 fn isolated(config: &Config, agent: &UnixListener, way_out: WayOut) -> Result<Started, Failure> {
-    let cgroup = Cgroup::make(config.sandbox, &config.resources);
+    let cgroup = Cgroup::make(&config.folder, config.sandbox, &config.resources);
     let (log_file, log_from) = open_log(config)?;
     let (status, status_child) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("make a pipe")?;
     let (block_child, block) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("make a pipe")?;
@@ -151,7 +151,6 @@ fn isolated(config: &Config, agent: &UnixListener, way_out: WayOut) -> Result<St
         limits::inherited_of_root().context("limit the number of processes")?;
     }
     let mut words = scope.unwrap_or_default();
-    if cgroup.limits_memory() { None } else { limits::scope(config.sandbox, &config.resources) }.unwrap_or_default();
     words.push("bwrap".into());
     words.extend(bubblewrap::command(config, arguments.as_raw_fd(), &fds));
     let mut command = Command::new(&words[0]);
@@ -271,7 +270,7 @@ fn child_pid(status: &OwnedFd) -> Option<i32> {
 fn unisolated(config: &Config, agent: &UnixListener) -> Result<Started> {
     // What the agent leaves behind becomes ours, and is ended with it.
     rustix::process::set_child_subreaper(Pid::from_raw(1)).context("become the sandbox's reaper")?;
-    let cgroup = Cgroup::make(config.sandbox, &config.resources);
+    let cgroup = Cgroup::make(&config.folder, config.sandbox, &config.resources);
     let (log_file, log_from) = open_log(config)?;
     let token = memory_file("token", config.agent_token.0.as_bytes())?;
     inheritable(token.as_fd())?;

@@ -107,7 +107,7 @@ impl LocalOrchestrator {
                 }
                 Err(_) => {
                     off_the_runtime(move || {
-                        Cgroup::sweep(id);
+                        Cgroup::sweep(&folder, id);
                         Ok(())
                     })
                     .await?
@@ -203,7 +203,7 @@ impl Orchestrator for LocalOrchestrator {
             _ => {}
         }
         off_the_runtime(move || {
-            Cgroup::sweep(id);
+            Cgroup::sweep(&folder, id);
             let aside = tree::unused_name();
             match fs::rename(&folder, trash.join(&aside)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

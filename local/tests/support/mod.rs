@@ -63,10 +63,10 @@ pub fn agent() -> PathBuf {
 pub struct World {
     pub orchestrator: LocalOrchestrator,
     pub settings: LocalSettings,
+    /// Ends what a failed test left running, while the folder is still there.
+    _down: Down,
     pub data: DataFolder,
     pub folder: tempfile::TempDir,
-    /// Ends what a failed test left running.
-    _down: Down,
 }
 
 pub fn settings(data: &Path) -> LocalSettings {
