@@ -79,7 +79,7 @@ async function sizes(): Promise<Row[]> {
   const beside = path.dirname(binary());
   const agent = [path.join(beside, 'sandbox-agent'), path.join(beside, 'agent', 'sandbox-agent')].find((place) => fs.existsSync(place));
   if (!agent) throw new Error(`no sandbox-agent beside ${binary()}`);
-  const site = process.env['FSA_SITE'] ?? path.join(beside, 'site');
+  const site = process.env['FSA_SITE_DIR'] ?? path.join(beside, 'site');
   const wasm = fs.readdirSync(site, { recursive: true, encoding: 'utf8' }).find((name) => name.endsWith('.wasm'));
   if (!wasm) throw new Error(`no .wasm in ${site}`);
   const bytes = zlib.brotliCompressSync(fs.readFileSync(path.join(site, wasm)), { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 11 } }).length;
@@ -274,6 +274,7 @@ const HUNDRED_MB = 100_000_000;
 
 async function output(server: Server, api: Api): Promise<Row[]> {
   const { id, terminal: first } = await opened(api, 'Output');
+  await first.run(`head -c 7500000 /dev/urandom | base64 -w 99 | head -c ${HUNDRED_MB / 10} > ten.txt`, 60_000);
   first.close();
   // Bytes are counted and not kept: a hundred megabytes in this process would be measured too.
   const terminal = await Terminal.open(api, id, { keep: false });
@@ -282,7 +283,7 @@ async function output(server: Server, api: Api): Promise<Row[]> {
   const { value, share } = await generatorShare(async () => {
     const from = terminal.received;
     // Without the terminal's own rewriting of line ends, so that bytes are counted as they are.
-    terminal.type(`stty raw -echo; head -c ${HUNDRED_MB} /dev/zero | tr '\\0' 'x'; stty sane\r`);
+    terminal.type('stty raw -echo; cat ten.txt ten.txt ten.txt ten.txt ten.txt ten.txt ten.txt ten.txt ten.txt ten.txt; stty sane\r');
     await until('the first bytes', () => terminal.received - from > 1000);
     const start = performance.now();
     await until('100 MB', () => {
