@@ -1,5 +1,7 @@
 //! The loop as it runs in the server: real time, real tasks, the in-memory world.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use engine::{
     clock::SystemClock,
     database::memory::MemoryDatabase,

@@ -266,6 +266,17 @@ async fn a_keeper_whose_folder_was_removed_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_hangs_is_ended_by_force() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = spec();
+    world.up(&spec).await;
+    let keeper = rustix::process::Pid::from_raw(keeper_pid(&world, &spec)).unwrap();
+    rustix::process::kill_process(keeper, rustix::process::Signal::STOP).unwrap();
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn down_ends_every_sandbox_and_keeps_the_volumes() {
     or_skip!(skip());
     let world = World::new().await;

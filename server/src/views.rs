@@ -75,7 +75,10 @@ fn disk_over(limit_bytes: u64) -> Cause {
     Cause::new(
         CauseCode::DiskFull,
         format!("The home folder is over its limit of {} GB, so everything in the sandbox waits.", limit_bytes >> 30),
-        &["Remove large files: `rm` by the API's exec is let through.", "Everything goes on by itself once it is below the limit."],
+        &[
+            "Remove large files: `rm` by the API's exec is let through.",
+            "Everything goes on by itself once it is below the limit.",
+        ],
     )
 }
 

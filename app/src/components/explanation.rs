@@ -30,9 +30,7 @@ pub fn Explanation(
     let todo = match steps.as_slice() {
         [] => None,
         [one] => Some(html! { {one.clone()} }),
-        many => Some(
-            html! { <ul class="steps">{many.iter().map(|step| html! { <li>{step.clone()}</li> }).collect_view()}</ul> },
-        ),
+        many => Some(html! { <ul class="steps">{many.iter().map(|step| html! { <li>{step.clone()}</li> }).collect_view()}</ul> }),
     };
     html! {
         <section class="explanation" data-tone=tone role="alert" aria-labelledby="why">

@@ -577,9 +577,13 @@ fn ClaudeNote() -> impl IntoView {
         let installation = live.installation();
         let file = installation.credentials_file.clone();
         if !installation.claude {
-            Some(html! { <p><strong>"Claude Code is not installed here."</strong> " The terminal works without it. Install it on this machine with " <code>"npm install -g @anthropic-ai/claude-code"</code> ", and restart the server."</p> })
+            Some(
+                html! { <p><strong>"Claude Code is not installed here."</strong> " The terminal works without it. Install it on this machine with " <code>"npm install -g @anthropic-ai/claude-code"</code> ", and restart the server."</p> },
+            )
         } else if !installation.claude_credentials {
-            Some(html! { <p><strong>"Claude Code has no credentials yet."</strong> " Put " <code>"ANTHROPIC_API_KEY=…"</code> " into " <code>{file}</code> ", restart the server, then restart this sandbox."</p> })
+            Some(
+                html! { <p><strong>"Claude Code has no credentials yet."</strong> " Put " <code>"ANTHROPIC_API_KEY=…"</code> " into " <code>{file}</code> ", restart the server, then restart this sandbox."</p> },
+            )
         } else {
             None
         }

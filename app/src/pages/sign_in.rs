@@ -31,8 +31,7 @@ pub fn SignIn() -> impl IntoView {
 }
 
 fn page(command: &str, viewer: Option<String>) -> AnyView {
-    let again =
-        || html! { "Run " <code>{command.to_owned()}</code> " where the server runs, and open the new link here." };
+    let again = || html! { "Run " <code>{command.to_owned()}</code> " where the server runs, and open the new link here." };
     let signed_in = viewer.map(|name| {
         html! {
             <div class="banner" data-tone="good" role="note">

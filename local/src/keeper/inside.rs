@@ -55,9 +55,10 @@ pub fn environment(config: &Config, home: &str, way_out: WayOut) -> Vec<(String,
     env.extend(config.env.clone());
     let fixed = [("HOME", home), ("USER", "agent"), ("LOGNAME", "agent"), ("SHELL", "/bin/bash"), ("TERM", "xterm-256color")];
     env.extend(fixed.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    // Skips the question whether the folder is trusted: it is the user's own.
+    env.insert("CLAUDE_CODE_SANDBOXED".into(), "1".into());
     if config.isolated {
         env.insert("PATH".into(), PATH.into());
-        env.insert("CLAUDE_CODE_SANDBOXED".into(), "1".into());
     }
     env.into_iter().collect()
 }

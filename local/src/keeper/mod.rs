@@ -20,6 +20,7 @@ pub mod egress;
 mod inside;
 mod limits;
 mod namespace;
+mod output;
 mod probe;
 pub mod protocol;
 mod seccomp;
@@ -30,7 +31,15 @@ pub(crate) use limits::{Cgroup, available as limits_available};
 
 /// The last 4 KiB of a log.
 pub(crate) fn tail(path: &Path) -> String {
-    start::log_since(path, 0)
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
+        let mut text = Vec::new();
+        file.take(4096).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
 use anyhow::{Context as _, Result, bail};
@@ -38,16 +47,22 @@ use protocol::Config;
 use rustix::fs::FlockOperation;
 use std::{
     fs::File,
-    io::Read as _,
+    io::{Read as _, Seek as _, SeekFrom},
     os::{
         fd::OwnedFd,
         unix::{fs::OpenOptionsExt as _, net::UnixStream},
     },
     path::Path,
+    sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 /// A configuration may be this large: the variables of a project are at most 512 KiB.
 const LARGEST_CONFIG: usize = 8 << 20;
+/// How many lines of `keeper.log` may come at once.
+const LINES: f64 = 100.0;
+/// A log longer than this begins anew.
+const LONGEST_LOG: u64 = 4 << 20;
 
 /// What follows `keeper` on the command line. Not for people: the orchestrator writes it.
 #[derive(Debug, Clone, Default)]
@@ -153,7 +168,20 @@ fn lock(path: &Path) -> Result<File> {
     bail!("another keeper keeps this sandbox")
 }
 
-/// One line of `keeper.log`.
+/// One line of `keeper.log`. What the sandbox does may be the reason for it, as often as it likes: so at
+/// most [`LINES`] at once and then one a second, and the log begins anew when it is long.
 pub(crate) fn log(text: &str) {
+    static SAID: Mutex<Option<(Instant, f64)>> = Mutex::new(None);
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    let left = said.map_or(LINES, |(at, left)| (left + now.duration_since(at).as_secs_f64()).min(LINES));
+    if left < 1.0 {
+        return;
+    }
+    *said = Some((now, left - 1.0));
+    let log = rustix::stdio::stderr();
+    if rustix::fs::fstat(log).is_ok_and(|about| about.st_size > LONGEST_LOG as i64) {
+        let _ = rustix::fs::ftruncate(log, 0);
+    }
     eprintln!("{} {text}", jiff::Timestamp::now());
 }

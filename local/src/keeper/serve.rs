@@ -4,7 +4,7 @@ use super::{
     control::{self, Control},
     database, egress, log, probe,
     protocol::{Agent, Config, End, State, Status, WayOut},
-    start::{Started, log_since, signal},
+    start::{Started, signal},
 };
 use crate::causes;
 use anyhow::{Context as _, Result};
@@ -40,6 +40,8 @@ const MISSING: u32 = 2;
 const LOOK: Duration = Duration::from_secs(2);
 /// For how long a process that was killed for memory is told of.
 const REMEMBER: Duration = Duration::from_secs(300);
+/// How long what the sandbox wrote last is waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What SIGTERM to the keeper leaves the sandbox.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -82,7 +84,7 @@ async fn keep(
     status: &watch::Sender<Status>,
     stops: &mut mpsc::Receiver<Duration>,
 ) -> Result<End> {
-    let Started { mut child, init, cgroup, made, way_out, log_from, _status, .. } = started;
+    let Started { mut child, init, cgroup, made, way_out, mut output, _status, .. } = started;
     let filter = Arc::new(egress::Filter::new(config.egress.clone()));
     if let Some(device) = made.device {
         let (filter, status) = (filter.clone(), status.clone());
@@ -106,6 +108,12 @@ async fn keep(
             });
         }
     }
+    let output = tokio::spawn(async move {
+        if let Err(error) = output.follow().await {
+            log(&format!("{error:#}"));
+        }
+        output.tail()
+    });
     let agent = tokio::spawn(follow_agent(config.folder.join("agent.sock"), status.clone()));
     let mut terminate = on_signal(SignalKind::terminate()).context("listen for signals")?;
     let child_pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a pid")?;
@@ -149,8 +157,9 @@ async fn keep(
         let _ = Pid::from_raw(pid).map(|pid| rustix::process::kill_process(pid, Signal::KILL));
     }
     let by_itself = stopping.is_none();
+    // Nobody is left who could write.
+    let said = tokio::time::timeout(LAST_WORDS, output).await.ok().and_then(Result::ok).unwrap_or_default();
     let cause = by_itself.then(|| {
-        let said = log_since(&config.folder.join("sandbox.log"), log_from);
         if cgroup.killed_for_memory() > memory.killed || (memory.recent() && code == Some(137)) {
             causes::out_of_memory(config.resources.limit_memory_bytes, true)
         } else if matches!(code, Some(126 | 127)) && status.borrow().agent == Agent::Silent {

@@ -6,6 +6,7 @@ use super::{
     limits::{self, Cgroup},
     log,
     namespace::{self, Made, Wanted},
+    output::Output,
     protocol::{Config, WayOut},
     seccomp,
 };
@@ -18,18 +19,12 @@ use rustix::{
 };
 use std::{
     fs::File,
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::Write as _,
     net::{Ipv4Addr, TcpListener},
     os::{
         fd::{AsFd as _, AsRawFd as _, OwnedFd},
-        unix::{
-            ffi::OsStrExt as _,
-            fs::{OpenOptionsExt as _, PermissionsExt as _},
-            net::UnixListener,
-            process::CommandExt as _,
-        },
+        unix::{ffi::OsStrExt as _, net::UnixListener, process::CommandExt as _},
     },
-    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -38,8 +33,6 @@ use std::{
 const TRIES: usize = 3;
 /// How long bubblewrap may take to tell its child's pid. Ten milliseconds as a rule.
 const TO_FORK: Duration = Duration::from_secs(10);
-/// A log longer than this begins anew with the next run.
-const LONGEST_LOG: u64 = 4 << 20;
 
 /// A sandbox that runs.
 pub struct Started {
@@ -59,8 +52,8 @@ pub struct Started {
     pub cause: Option<Cause>,
     /// Held open: bubblewrap tells the exit code there on its way out, and would die of nobody listening.
     pub _status: Option<OwnedFd>,
-    /// Where this run's part of `sandbox.log` begins.
-    pub log_from: u64,
+    /// What it writes.
+    pub output: Output,
 }
 
 /// Starts a sandbox.
@@ -115,7 +108,7 @@ impl From<anyhow::Error> for Failure {
 
 fn isolated(config: &Config, agent: &UnixListener, way_out: WayOut) -> Result<Started, Failure> {
     let cgroup = Cgroup::make(&config.folder, config.sandbox, &config.resources);
-    let (log_file, log_from) = open_log(config)?;
+    let (mut output, output_child) = Output::open(&config.folder)?;
     let (status, status_child) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("make a pipe")?;
     let (block_child, block) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("make a pipe")?;
     let seccomp = memory_file("seccomp", &seccomp::filter())?;
@@ -159,8 +152,8 @@ fn isolated(config: &Config, agent: &UnixListener, way_out: WayOut) -> Result<St
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
-        .stdout(log_file.try_clone().context("share the log")?);
-    command.stderr(log_file).env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
+        .stdout(output_child.try_clone().context("share a pipe")?);
+    command.stderr(output_child).env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
     if scoped {
         // systemd-run finds the user's systemd by these; bubblewrap clears them for the inside.
         for key in ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"] {
@@ -179,13 +172,15 @@ fn isolated(config: &Config, agent: &UnixListener, way_out: WayOut) -> Result<St
         Err(error) => return Err(Failure { cause: causes::machine_exhausted(&error.to_string()), again: false }),
     };
     drop((status_child, block_child, seccomp, token, arguments, files));
-    let mut attempt = Attempt { child: Some(child), config, log_from };
-    let Some(init_pid) = child_pid(&status) else { return Err(attempt.failed(None)) };
+    // It holds the writing ends of the output.
+    drop(command);
+    let mut attempt = Attempt { child: Some(child) };
+    let Some(init_pid) = child_pid(&status) else { return Err(attempt.failed(&mut output, None)) };
     let ready = set_up(config, &cgroup, unlimited, init_pid, way_out);
-    let (init, made) = ready.map_err(|error| attempt.failed(Some(error)))?;
-    (&mut &File::from(block)).write_all(&[1]).map_err(|error| attempt.failed(Some(error.into())))?;
-    let Some(child) = attempt.child.take() else { return Err(attempt.failed(None)) };
-    Ok(Started { child, init, init_pid, cgroup, made, way_out, cause: None, _status: Some(status), log_from })
+    let (init, made) = ready.map_err(|error| attempt.failed(&mut output, Some(error)))?;
+    (&mut &File::from(block)).write_all(&[1]).map_err(|error| attempt.failed(&mut output, Some(error.into())))?;
+    let Some(child) = attempt.child.take() else { return Err(attempt.failed(&mut output, None)) };
+    Ok(Started { child, init, init_pid, cgroup, made, way_out, cause: None, _status: Some(status), output })
 }
 
 /// What is done from outside while the first process waits.
@@ -205,19 +200,18 @@ fn set_up(config: &Config, cgroup: &Cgroup, unlimited: bool, init_pid: i32, way_
 const NETWORK: &str = "set up the sandbox's network";
 
 /// bubblewrap while the sandbox is not up: ended when this is dropped.
-struct Attempt<'a> {
+struct Attempt {
     child: Option<Child>,
-    config: &'a Config,
-    log_from: u64,
 }
 
-impl Attempt<'_> {
+impl Attempt {
     /// Ends it and says why it failed: what bubblewrap wrote counts more than what we saw of it.
-    fn failed(&mut self, error: Option<anyhow::Error>) -> Failure {
+    fn failed(&mut self, output: &mut Output, error: Option<anyhow::Error>) -> Failure {
         // If it is failing by itself, its last words are about to come.
         std::thread::sleep(Duration::from_millis(20));
         self.end();
-        let said = log_since(&self.config.folder.join("sandbox.log"), self.log_from);
+        output.drain();
+        let said = output.tail();
         if let Some(cause) = causes::of_start(&said) {
             let again = said.contains("RTM_NEWADDR");
             return Failure { cause, again };
@@ -236,7 +230,7 @@ impl Attempt<'_> {
     }
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for Attempt {
     fn drop(&mut self) {
         self.end();
     }
@@ -271,7 +265,7 @@ fn unisolated(config: &Config, agent: &UnixListener) -> Result<Started> {
     // What the agent leaves behind becomes ours, and is ended with it.
     rustix::process::set_child_subreaper(Pid::from_raw(1)).context("become the sandbox's reaper")?;
     let cgroup = Cgroup::make(&config.folder, config.sandbox, &config.resources);
-    let (log_file, log_from) = open_log(config)?;
+    let (output, output_child) = Output::open(&config.folder)?;
     let token = memory_file("token", config.agent_token.0.as_bytes())?;
     inheritable(token.as_fd())?;
     inheritable(agent.as_fd())?;
@@ -279,7 +273,9 @@ fn unisolated(config: &Config, agent: &UnixListener) -> Result<Started> {
     let home = config.home.to_string_lossy().into_owned();
     let mut env = inside::environment(config, &home, WayOut::Machine);
     let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned());
-    env.push(("PATH".to_owned(), format!("{home}/.local/bin:{path}")));
+    let claude =
+        config.claude.as_ref().map(|folder| format!(":{}", folder.join("node_modules/.bin").display())).unwrap_or_default();
+    env.push(("PATH".to_owned(), format!("{home}/.local/bin:{path}{claude}")));
     if config.database.is_some() {
         // 5432 may be somebody's on this machine: the forward gets a port of its own.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen for the database")?;
@@ -296,7 +292,7 @@ fn unisolated(config: &Config, agent: &UnixListener) -> Result<Started> {
     }
     let mut command = Command::new(&config.agent);
     command.args(bubblewrap::agent_arguments(config, &home, agent.as_raw_fd(), token.as_raw_fd()));
-    command.env_clear().envs(env).current_dir("/").stdin(Stdio::null()).stdout(log_file.try_clone()?).stderr(log_file);
+    command.env_clear().envs(env).current_dir("/").stdin(Stdio::null()).stdout(output_child.try_clone()?).stderr(output_child);
     if let Some(uid) = config.uid {
         command.uid(uid).gid(uid);
     }
@@ -304,34 +300,10 @@ fn unisolated(config: &Config, agent: &UnixListener) -> Result<Started> {
     let init_pid = i32::try_from(child.id()).context("a pid")?;
     let init = pidfd_open(Pid::from_raw(init_pid).context("a pid")?, PidfdFlags::empty()).context("open the agent's process")?;
     let _ = cgroup.add(init_pid);
-    Ok(Started { child, init, init_pid, cgroup, made, way_out: WayOut::Machine, cause: None, _status: None, log_from })
+    Ok(Started { child, init, init_pid, cgroup, made, way_out: WayOut::Machine, cause: None, _status: None, output })
 }
 
 /// Signals a process that may be gone already.
 pub fn signal(process: &OwnedFd, signal: Signal) {
     let _ = pidfd_send_signal(process, signal);
-}
-
-fn open_log(config: &Config) -> Result<(File, u64)> {
-    let path = config.folder.join("sandbox.log");
-    let mut log = File::options().append(true).create(true).mode(0o600).open(&path).context("open sandbox.log")?;
-    if log.metadata().is_ok_and(|about| about.len() > LONGEST_LOG) {
-        log.set_len(0).context("empty sandbox.log")?;
-    }
-    log.set_permissions(std::fs::Permissions::from_mode(0o600)).context("close sandbox.log to others")?;
-    let from = log.seek(SeekFrom::End(0)).context("look at sandbox.log")?;
-    Ok((log, from))
-}
-
-/// What was written to a log since then, at most its last 4 KiB.
-pub fn log_since(path: &Path, from: u64) -> String {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(from.max(length.saturating_sub(4096))))?;
-        let mut text = Vec::new();
-        file.take(4096).read_to_end(&mut text)?;
-        Ok(text)
-    };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }

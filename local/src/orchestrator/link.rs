@@ -7,13 +7,21 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
-use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
     sync::mpsc,
 };
 
+/// How long a keeper may take to end beyond what it gives its sandbox.
+const OVERDUE: Duration = Duration::from_secs(10);
 /// What the first process of a killed keeper's sandbox gets to be gone. The kernel ends it with its
 /// keeper; this is for a machine under load.
 const LAST: Duration = Duration::from_secs(10);
@@ -42,7 +50,9 @@ async fn follow(
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
     say(&mut write, &Ask::Watch).await?;
+    let mut force_at: Option<Instant> = None;
     loop {
+        let forced = force_at.unwrap_or_else(|| Instant::now() + OVERDUE);
         tokio::select! {
             line = lines.next_line() => {
                 let Some(line) = line? else { return Ok(()) };
@@ -50,17 +60,40 @@ async fn follow(
                 last.remember(&status);
                 places.heard(id, status);
             }
-            Some(ask) = asks.recv() => say(&mut write, &ask).await?,
+            Some(ask) = asks.recv() => {
+                // Once: asks are repeated until they are seen to be done, and a keeper that hangs reads none.
+                if force_at.is_none() {
+                    if let Ask::Stop { grace_ms } = ask {
+                        force_at = Some(Instant::now() + Duration::from_millis(grace_ms) + OVERDUE);
+                    }
+                    say(&mut write, &ask).await?;
+                }
+            }
+            () = tokio::time::sleep_until(forced.into()), if force_at.is_some() => {
+                tracing::warn!(sandbox.id = %id, "its keeper does not end: ended by force, with the sandbox");
+                last.end_keeper();
+                return Ok(());
+            }
         }
     }
 }
 
-/// Ends a keeper, and waits until it is gone.
+/// Ends a keeper that was connected to by its socket, and waits until it is gone. One that does not end
+/// in time is ended by force; its sandbox ends with it.
 pub async fn stop(stream: UnixStream, grace: Duration) -> io::Result<()> {
+    let keeper = stream.peer_cred()?.pid().and_then(Pid::from_raw).map(|pid| pidfd_open(pid, PidfdFlags::empty())).transpose()?;
     let (read, mut write) = stream.into_split();
-    say(&mut write, &Ask::Stop { grace_ms: millis(grace) }).await?;
-    let mut lines = BufReader::new(read).lines();
-    while lines.next_line().await?.is_some() {}
+    let polite = async {
+        say(&mut write, &Ask::Stop { grace_ms: millis(grace) }).await?;
+        let mut lines = BufReader::new(read).lines();
+        while lines.next_line().await?.is_some() {}
+        io::Result::Ok(())
+    };
+    if tokio::time::timeout(grace + OVERDUE, polite).await.is_err()
+        && let Some(keeper) = keeper
+    {
+        pidfd_send_signal(&keeper, Signal::KILL)?;
+    }
     Ok(())
 }
 
@@ -73,6 +106,7 @@ async fn say(write: &mut (impl tokio::io::AsyncWrite + Unpin), ask: &Ask) -> io:
 /// The processes of a run, held so that their pids cannot become somebody else's.
 #[derive(Default)]
 struct Last {
+    keeper: Option<(i32, OwnedFd)>,
     init: Option<(i32, OwnedFd)>,
     ended: bool,
 }
@@ -80,10 +114,18 @@ struct Last {
 impl Last {
     fn remember(&mut self, status: &Status) {
         self.ended = status.state == State::Ended;
-        if let Some(pid) = status.init_pid
-            && self.init.as_ref().is_none_or(|(known, _)| *known != pid)
-        {
-            self.init = Pid::from_raw(pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok()).map(|fd| (pid, fd));
+        for (held, pid) in [(&mut self.keeper, Some(status.keeper_pid)), (&mut self.init, status.init_pid)] {
+            if let Some(pid) = pid
+                && held.as_ref().is_none_or(|(known, _)| *known != pid)
+            {
+                *held = Pid::from_raw(pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok()).map(|fd| (pid, fd));
+            }
+        }
+    }
+
+    fn end_keeper(&self) {
+        if let Some((_, keeper)) = &self.keeper {
+            let _ = pidfd_send_signal(keeper, Signal::KILL);
         }
     }
 

@@ -71,7 +71,11 @@ pub struct World {
 
 pub fn settings(data: &Path) -> LocalSettings {
     LocalSettings {
-        keeper_command: vec![env!("CARGO_BIN_EXE_fsa-keeper").into()],
+        keeper_command: match std::env::var_os("FSA_TEST_KEEPER") {
+            // The product's own program, for measurements.
+            Some(program) => vec![program, "keeper".into()],
+            None => vec![env!("CARGO_BIN_EXE_fsa-keeper").into()],
+        },
         ..LocalSettings::new(data.to_owned(), InstallationId(Uuid::from_u128(1)), agent())
     }
 }

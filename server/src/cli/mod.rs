@@ -127,14 +127,14 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-const QUIET: [&str; 4] = ["tower_sessions=warn", "tower_sessions_core=warn", "axum_login=warn", "sqlx::postgres::notice=warn"];
+const QUIET: [&str; 4] = ["tower_sessions=error", "tower_sessions_core=error", "axum_login=error", "sqlx::postgres::notice=warn"];
 
 /// To standard error: standard output is for what was asked for.
 fn log(data: &DataArgs) -> Result<()> {
     let filter = EnvFilter::try_new(&data.log).with_context(|| {
         format!("--log {} is no filter. Write for example `--log info` or `--log info,server=debug`", data.log)
     })?;
-    // What others say of every request is in our own words already.
+    // What others say of every request is in our own words already; a cookie that is over is no suspicious activity.
     let filter = QUIET.iter().filter_map(|quiet| quiet.parse().ok()).fold(filter, EnvFilter::add_directive);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match data.log_format {

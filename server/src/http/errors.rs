@@ -4,8 +4,8 @@
 //! [`ControlError`] as an extension; [`shape`], outside every route, writes the body, since it alone
 //! knows what the route was about. What axum refuses by itself (a path, a method) is shaped there too.
 
-use app::error::{ControlError, ErrorKind};
 use super::preview::page::{escape, page_of};
+use app::error::{ControlError, ErrorKind};
 use axum::{
     extract::Request,
     middleware::Next,
@@ -130,7 +130,11 @@ pub async fn shape(request: Request, next: Next) -> Response {
 /// An error of a page, for a person.
 fn page(error: &ControlError) -> Html<String> {
     let steps: String = error.next_steps.iter().map(|step| format!("<p>{}</p>", escape(step))).collect();
-    page_of("This page could not be shown", &format!("<p>{}</p>{steps}<p><a href=\"/\">All projects</a></p>", escape(&error.message)), None)
+    page_of(
+        "This page could not be shown",
+        &format!("<p>{}</p>{steps}<p><a href=\"/\">All projects</a></p>", escape(&error.message)),
+        None,
+    )
 }
 
 fn is_shaped(response: &Response) -> bool {

@@ -1,6 +1,10 @@
 //! Signing in and out, tokens, and that what they opened ends with them.
 
-use crate::support::{TestApp, client::{hear, say}, until};
+use crate::support::{
+    TestApp,
+    client::{hear, say},
+    until,
+};
 use http::Method;
 use jiff::Timestamp;
 use model::view::Scope;
@@ -29,7 +33,10 @@ async fn a_link_signs_in_once_and_says_why_it_does_not_again() {
     assert_eq!((forged.status.as_u16(), forged.code().as_str()), (401, "link-unknown"));
 
     let late = app.code().await;
-    sqlx::query("UPDATE sign_in_codes SET expires_at = now() - interval '1 second' WHERE used_at IS NULL").execute(&app.pool).await.unwrap();
+    sqlx::query("UPDATE sign_in_codes SET expires_at = now() - interval '1 second' WHERE used_at IS NULL")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     let expired = anybody.post("/api/sign-in", &json!({ "code": late })).await;
     assert_eq!((expired.status.as_u16(), expired.code().as_str()), (410, "link-expired"));
     assert_eq!(anybody.get("/api/me").await.status, 401);
@@ -94,7 +101,8 @@ async fn a_token_is_shown_once_works_and_is_over_when_revoked_or_expired() {
     assert_eq!(program.get("/api/me").await.code(), "bad-token");
     assert_eq!(owner.ask(Method::DELETE, &path, None).await.status, 404);
 
-    let expired = app.accounts.make_token(app.owner, "old", Scope::Write, Some(Timestamp::now()), Timestamp::now()).await.unwrap();
+    let expired =
+        app.accounts.make_token(app.owner, "old", Scope::Write, Some(Timestamp::now()), Timestamp::now()).await.unwrap();
     assert_eq!(app.anonymous().with("authorization", &format!("Bearer {}", expired.secret)).get("/api/me").await.status, 401);
     for odd in ["Bearer", "Bearer ", "Basic eDp4", "Bearer fsa_"] {
         assert_eq!(app.anonymous().with("authorization", odd).get("/api/me").await.status, 401, "{odd}");

@@ -66,8 +66,13 @@ async fn odd_variables_are_refused_all_or_nothing() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(!answer.text().contains("secret value"), "values are write-only");
     let answer = put(json!({ "envVars": { "ONLY": "1" } })).await;
-    let own: Vec<Value> =
-        answer.json()["variables"].as_array().unwrap().iter().filter(|v| v["source"] == "project").map(|v| v["key"].clone()).collect();
+    let own: Vec<Value> = answer.json()["variables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|v| v["source"] == "project")
+        .map(|v| v["key"].clone())
+        .collect();
     assert_eq!(own, ["ONLY"]);
     let sandbox = format!("/api/sandbox/{project}");
     refused(&owner.post(&sandbox, &json!({ "envVars": { "PATH": "/" } })).await, 422, "env-key-reserved");
@@ -111,8 +116,14 @@ async fn what_is_not_yours_or_not_an_id_does_not_exist() {
     let (owner, stranger) = (app.signed_in().await, app.somebody_else().await);
     let (project, _) = app.running(&owner, "Mine").await;
     let mine = project.to_string();
-    for (who, id) in [(&stranger, mine.as_str()), (&owner, "1"), (&owner, "x"), (&owner, "00000000-0000-0000-0000-000000000000"), (&owner, "%00"), (&owner, "..%2f..")]
-    {
+    for (who, id) in [
+        (&stranger, mine.as_str()),
+        (&owner, "1"),
+        (&owner, "x"),
+        (&owner, "00000000-0000-0000-0000-000000000000"),
+        (&owner, "%00"),
+        (&owner, "..%2f.."),
+    ] {
         for (method, path) in [
             (Method::GET, format!("/api/projects/{id}")),
             (Method::PATCH, format!("/api/projects/{id}")),

@@ -36,7 +36,13 @@ async fn a_foreign_page_changes_nothing() {
     let (project, name) = app.running(&owner, "Kept").await;
     let port = app.port;
     let path = format!("/api/sandbox/{project}/stop");
-    for origin in ["http://evil.example", "null", &format!("http://3000--{name}.localhost:{port}"), &format!("https://localhost:{port}"), "http://localhost:1"] {
+    for origin in [
+        "http://evil.example",
+        "null",
+        &format!("http://3000--{name}.localhost:{port}"),
+        &format!("https://localhost:{port}"),
+        "http://localhost:1",
+    ] {
         let answer = owner.with("origin", origin).post(&path, &json!({})).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (403, "foreign-origin"), "{origin}");
         let terminal = owner.with("origin", origin).socket(&format!("/api/sandbox/{project}/terminal"), "tty").await;
@@ -67,7 +73,11 @@ async fn browsers_are_told_what_pages_may_do() {
     assert!(!policy.split(';').find(|part| part.contains("script-src")).unwrap().contains("'unsafe-inline'"));
     // Every inline script of the page has it.
     for script in one.text().split("<script").skip(1) {
-        assert!(script.starts_with(&format!(" nonce=\"{nonce}\"")) || script.split('>').next().unwrap().contains(&format!("nonce=\"{nonce}\"")), "{script}");
+        assert!(
+            script.starts_with(&format!(" nonce=\"{nonce}\""))
+                || script.split('>').next().unwrap().contains(&format!("nonce=\"{nonce}\"")),
+            "{script}"
+        );
     }
     for (name, value) in [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("cache-control", "no-store")] {
         assert_eq!(one.header(name), value);

@@ -19,7 +19,8 @@ fn load() -> Duration {
 
 /// A server function that answers whoever asks with what is theirs.
 async fn opening(client: &Client) -> (u16, String) {
-    let answer = client.with("content-type", "application/json").ask(Method::POST, "/api/fn/open", Some(Bytes::from_static(b"{}"))).await;
+    let answer =
+        client.with("content-type", "application/json").ask(Method::POST, "/api/fn/open", Some(Bytes::from_static(b"{}"))).await;
     (answer.status.as_u16(), answer.text())
 }
 
@@ -46,7 +47,11 @@ async fn mixed_load_of_pages_and_server_functions_shows_everybody_their_own() {
             let mut count = 0;
             while Instant::now() < end {
                 let text = if page { client.get("/").await.text() } else { opening(client).await.1 };
-                assert!(!wrong(whose, &text), "{whose} was shown what is not theirs: {}", text.chars().take(2000).collect::<String>());
+                assert!(
+                    !wrong(whose, &text),
+                    "{whose} was shown what is not theirs: {}",
+                    text.chars().take(2000).collect::<String>()
+                );
                 count += 1;
             }
             count
@@ -81,11 +86,16 @@ async fn clients_that_close_half_way_break_nothing() {
         assert_eq!(owner.get("/").await.status, 200);
     }
     let before = resident();
-    let count: u64 = join_all((0..16).map(|n| tokio::task::spawn_blocking({ let abort = abort.clone(); move || abort(n) })))
-        .await
-        .into_iter()
-        .map(Result::unwrap)
-        .sum();
+    let count: u64 = join_all((0..16).map(|n| {
+        tokio::task::spawn_blocking({
+            let abort = abort.clone();
+            move || abort(n)
+        })
+    }))
+    .await
+    .into_iter()
+    .map(Result::unwrap)
+    .sum();
     crate::support::until("the last renders to end", async || owner.get("/").await.status == 200).await;
     let grown = resident().saturating_sub(before);
     println!("{count} aborted, {} MiB more", grown >> 20);

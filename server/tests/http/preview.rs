@@ -39,9 +39,7 @@ fn boats() -> Router {
         });
         Body::from_stream(parts)
     };
-    let breaks = || async {
-        Body::from_stream(futures::stream::iter([Ok("half"), Err(std::io::Error::other("died"))]))
-    };
+    let breaks = || async { Body::from_stream(futures::stream::iter([Ok("half"), Err(std::io::Error::other("died"))])) };
     let framed = || async {
         [
             (header::X_FRAME_OPTIONS, "DENY"),
@@ -99,7 +97,10 @@ async fn a_code_lets_in_once_and_a_stranger_sees_nothing() {
     for stranger in [app.anonymous(), owner.clone()] {
         let answer = stranger.with("host", &host).get("/").await;
         assert_eq!(answer.status, 401, "the app's own cookie opens nothing here");
-        assert!(!answer.text().contains("Boats") && answer.text().contains(&format!("http://localhost:{}/open/{name}/3000", app.port)));
+        assert!(
+            !answer.text().contains("Boats")
+                && answer.text().contains(&format!("http://localhost:{}/open/{name}/3000", app.port))
+        );
     }
     let (visitor, code) = enter(&app, &owner, project, 3000).await;
     assert_eq!(visitor.get("/").await.text(), "Boats for hire");
@@ -145,7 +146,8 @@ async fn the_app_inside_sees_itself_and_nothing_of_ours() {
 
     let framed = visitor.get("/framed").await;
     assert_eq!((framed.header("x-frame-options"), framed.header("set-cookie")), ("", ""));
-    let policies: Vec<_> = framed.headers.get_all("content-security-policy").iter().map(|value| value.to_str().unwrap()).collect();
+    let policies: Vec<_> =
+        framed.headers.get_all("content-security-policy").iter().map(|value| value.to_str().unwrap()).collect();
     assert_eq!(policies, ["default-src 'self'", &format!("frame-ancestors 'self' http://localhost:{}", app.port)]);
     let away = visitor.get("/away").await;
     assert_eq!(away.header("location"), format!("http://3000--{name}.localhost:{}/next", app.port));
@@ -211,7 +213,9 @@ async fn what_cannot_be_shown_is_said() {
         assert_eq!(answer.status.as_u16(), status, "{label}");
         assert!(answer.text().contains("<h1>"), "{label}");
     }
-    for (asked, code) in [(json!(0), "not-a-port"), (json!(65_536), "not-a-port"), (json!(7681), "port-reserved"), (json!("x"), "wrong-form")] {
+    for (asked, code) in
+        [(json!(0), "not-a-port"), (json!(65_536), "not-a-port"), (json!(7681), "port-reserved"), (json!("x"), "wrong-form")]
+    {
         assert_eq!(owner.post(&format!("/api/projects/{project}/preview"), &json!({ "port": asked })).await.code(), code);
     }
 
@@ -220,7 +224,10 @@ async fn what_cannot_be_shown_is_said() {
     app.world.close(3000);
     let nobody = visitor.get("/").await;
     assert_eq!(nobody.status, 502);
-    assert!(nobody.text().contains("Nothing listens on port 3000") && nobody.text().contains("/.fsa/status"), "it loads by itself");
+    assert!(
+        nobody.text().contains("Nothing listens on port 3000") && nobody.text().contains("/.fsa/status"),
+        "it loads by itself"
+    );
     assert_eq!(visitor.get("/.fsa/status").await.json(), json!({ "listening": false }));
     owner.post(&format!("/api/sandbox/{project}/stop"), &json!({})).await;
     app.reaches(&owner, project, "Stopped").await;

@@ -62,7 +62,10 @@ async fn changed_variables_wait_for_a_restart() {
     let env = format!("/api/projects/{project}/env");
     let changed = owner.send(Method::PUT, &env, &json!({ "set": { "GREETING": "hej" } })).await.json();
     let greeting = changed["variables"].as_array().unwrap().iter().find(|v| v["key"] == "GREETING").unwrap().clone();
-    assert_eq!((greeting["source"].as_str(), greeting["pending"].as_bool(), greeting["bytes"].as_u64()), (Some("project"), Some(true), Some(3)));
+    assert_eq!(
+        (greeting["source"].as_str(), greeting["pending"].as_bool(), greeting["bytes"].as_u64()),
+        (Some("project"), Some(true), Some(3))
+    );
     assert_eq!(owner.get(&format!("/api/sandbox/{project}")).await.json()["restartPending"], true);
     let restart = owner.with("idempotency-key", "r1");
     let first = restart.post(&format!("/api/sandbox/{project}/restart"), &json!({})).await.json()["generation"].clone();
@@ -96,7 +99,10 @@ async fn a_database_shows_its_password_to_those_who_may_write() {
     assert!(mine["psql"].as_str().unwrap().starts_with("psql postgresql://"), "{mine}");
     assert_eq!(mine["ready"], true);
     assert_eq!(reader.get(&path).await.json()["psql"], "psql");
-    let bare = owner.post("/api/projects", &json!({ "name": "None", "database": false })).await.json()["id"].as_str().unwrap().to_owned();
+    let bare = owner.post("/api/projects", &json!({ "name": "None", "database": false })).await.json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(owner.get(&format!("/api/projects/{bare}/database")).await.code(), "no-database");
 }
 

@@ -14,17 +14,7 @@ async fn an_away_database_is_said_and_comes_back() {
     let (project, _) = app.running(&owner, "Away").await;
     assert_eq!(owner.get("/readyz").await.status, 200);
 
-    // Nobody may connect, and whoever is connected is not any more.
-    let name: String = sqlx::query_scalar("SELECT current_database()::text").fetch_one(&app.pool).await.unwrap();
-    let admin = sqlx::PgPool::connect_with(crate::postgres::server().unwrap()).await.unwrap();
-    let run = async |statement: String| {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&admin).await.unwrap();
-    };
-    run(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
-    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
-    run(end.clone()).await;
-    run(end).await;
-
+    app.gate.set_open(false);
     for client in [&owner, &program] {
         let answer = client.get("/api/projects").await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "store-away"), "{}", answer.text());
@@ -35,7 +25,7 @@ async fn an_away_database_is_said_and_comes_back() {
     assert_eq!(owner.get("/readyz").await.status, 503);
     assert_eq!(owner.get("/healthz").await.status, 200, "it is alive");
 
-    run(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
+    app.gate.set_open(true);
     until("it to be well again", async || owner.get("/readyz").await.status == 200).await;
     let sandbox = owner.get(&format!("/api/sandbox/{project}")).await.json();
     assert_eq!(sandbox["desired"], "running", "nothing was half done");

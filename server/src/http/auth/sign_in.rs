@@ -78,7 +78,7 @@ pub async fn sign_in(
     Ok(axum::Json(SignedInAs { name, next: "/" }).into_response())
 }
 
-/// axum-login gives a new id only where nobody was signed in: so first the old session goes.
+/// axum-login gives a new id only where nobody was signed in: so first the old session goes, and then its id.
 async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str) -> Result<(), Refusal> {
     let failed = |error: String| {
         if error.contains(super::session_store::AWAY) {
@@ -90,6 +90,8 @@ async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str) -> Re
     if auth.session.id().is_some() {
         auth.session.flush().await.map_err(|error| failed(error.to_string()))?;
     }
+    // Flushing forgets what is in it and keeps its id: without this, the new session would have that of the old.
+    auth.session.cycle_id().await.map_err(|error| failed(error.to_string()))?;
     auth.login(&SignedIn { id: user, name: name.to_owned() }).await.map_err(|error| failed(error.to_string()))
 }
 

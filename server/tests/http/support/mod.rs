@@ -1,12 +1,14 @@
 //! [`TestApp`]: everything, on a port of its own, until it is dropped.
 
 pub mod client;
+pub mod gate;
 pub mod log;
 pub mod world;
 
 pub use client::{Answer, Client};
 
 use crate::postgres;
+use axum::serve::ListenerExt as _;
 use engine::{
     clock::{Clock, SystemClock},
     database::{Database, memory::MemoryDatabase},
@@ -15,7 +17,6 @@ use engine::{
     reconcile::{self, Reconciler},
     store::{Store, accounts::Accounts, postgres::PgStore},
 };
-use axum::serve::ListenerExt as _;
 use jiff::Timestamp;
 use model::{
     ProjectId, UserId,
@@ -47,6 +48,8 @@ pub struct TestApp {
     /// Aside of the server's own, for looking and meddling.
     pub pool: PgPool,
     pub owner: UserId,
+    /// Between the server and its PostgreSQL.
+    pub gate: gate::Gate,
     stop: CancellationToken,
     pub log: log::Log,
 }
@@ -60,13 +63,11 @@ impl Drop for TestApp {
 impl TestApp {
     /// `None`, said once, where there is no PostgreSQL.
     pub async fn start() -> Option<Self> {
-        Self::start_with(|_| {}).await
-    }
-
-    /// With settings of the test's own.
-    pub async fn start_with(change: impl FnOnce(&mut Addresses)) -> Option<Self> {
         let log = log::Log::begin();
         let (options, pool) = postgres::database().await?;
+        let gate = gate::Gate::before(&options);
+        pool.close().await;
+        let pool = engine::store::postgres::pool::pool(gate.through(&options), 8);
         let aside = postgres::aside(&options).await;
         let vault = postgres::vault();
         let installation = engine::store::postgres::installation::open(&pool, &vault, Timestamp::now()).await.unwrap();
@@ -90,8 +91,7 @@ impl TestApp {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let preview = PreviewDomain { scheme: "http".into(), domain: "localhost".into(), port: Some(port) };
-        let mut addresses = Addresses { public: format!("http://localhost:{port}"), preview: Some(preview) };
-        change(&mut addresses);
+        let addresses = Addresses { public: format!("http://localhost:{port}"), preview: Some(preview) };
         let watch = CredentialWatch::new(accounts.clone());
         let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), stop.clone());
         let controller = Arc::new(Controller::new(ControllerParts {
@@ -127,7 +127,7 @@ impl TestApp {
         let service = http::router(&plane).into_make_service_with_connect_info::<SocketAddr>();
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
         tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
-        Some(Self { port, accounts, store, world, pool: aside, owner, stop, log })
+        Some(Self { port, accounts, store, world, pool: aside, owner, gate, stop, log })
     }
 
     /// Ends the server.

@@ -14,8 +14,8 @@ use axum::{
 use engine::{
     clock::Clock,
     orchestrator::{
-        AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Removed, SandboxSpec,
-        Seen, VolumeName, memory::MemoryOrchestrator,
+        AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Removed,
+        SandboxSpec, Seen, VolumeName, memory::MemoryOrchestrator,
     },
     random::SystemRandom,
 };
@@ -79,6 +79,12 @@ impl World {
             .route("/ws", get(terminal))
             .with_state(self.ports.subscribe())
             .layer(middleware::from_fn(admit))
+            .route(
+                "/healthz",
+                get(|| async {
+                    axum::Json(json!({ "status": "ok", "version": "test", "protocol": 1, "shellStarted": true, "startedAt": 0 }))
+                }),
+            )
     }
 }
 
@@ -95,9 +101,14 @@ fn serve(app: Router) -> BoxedIo {
 async fn events(State(mut ports): State<watch::Receiver<Vec<u16>>>) -> Response {
     let stream = async_stream(move |sender| async move {
         loop {
-            let open: Vec<Value> =
-                ports.borrow_and_update().iter().map(|port| json!({ "port": port, "addresses": ["127.0.0.1"], "process": "node" })).collect();
-            if sender.send(format!("{}\n", json!({ "type": "ports", "ports": open }))).await.is_err() || ports.changed().await.is_err() {
+            let open: Vec<Value> = ports
+                .borrow_and_update()
+                .iter()
+                .map(|port| json!({ "port": port, "addresses": ["127.0.0.1"], "process": "node" }))
+                .collect();
+            if sender.send(format!("{}\n", json!({ "type": "ports", "ports": open }))).await.is_err()
+                || ports.changed().await.is_err()
+            {
                 return;
             }
         }

@@ -1,0 +1,61 @@
+//! A door before PostgreSQL that a test can shut: a Unix socket, passed on to the real server.
+
+use sqlx::postgres::PgConnectOptions;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixListener, UnixStream},
+    sync::watch,
+};
+
+pub struct Gate {
+    folder: Arc<TempDir>,
+    open: watch::Sender<bool>,
+}
+
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+impl Gate {
+    /// Open, before this server.
+    pub fn before(server: &PgConnectOptions) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
+        let (open, seen) = watch::channel(true);
+        let server = server.clone();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (server, mut seen) = (server.clone(), seen.clone());
+                tokio::spawn(async move {
+                    if !*seen.borrow_and_update() {
+                        return;
+                    }
+                    let mut real = connect(&server).await;
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut real) => {}
+                        _ = seen.wait_for(|open| !open) => {}
+                    }
+                });
+            }
+        });
+        Self { folder, open }
+    }
+
+    /// The server, through this door.
+    pub fn through(&self, server: &PgConnectOptions) -> PgConnectOptions {
+        server.clone().socket(self.folder.path()).port(5432)
+    }
+
+    /// Shut: whoever is inside is put out, and nobody comes in.
+    pub fn set_open(&self, open: bool) {
+        self.open.send_replace(open);
+    }
+}
+
+async fn connect(server: &PgConnectOptions) -> Box<dyn Io> {
+    match server.get_socket() {
+        Some(folder) => Box::new(UnixStream::connect(folder.join(format!(".s.PGSQL.{}", server.get_port()))).await.unwrap()),
+        None => Box::new(TcpStream::connect((server.get_host(), server.get_port())).await.unwrap()),
+    }
+}
