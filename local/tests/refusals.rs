@@ -80,6 +80,14 @@ async fn without_bubblewrap_on_the_path() {
     }
     let seen = orchestrator.observe(spec.id).await.unwrap();
     assert!(!seen.present && seen.cause.is_some_and(|cause| cause.code == CauseCode::IsolationMissing));
+    for controller in ["memory", "cpu", "pids", "."] {
+        let left = std::fs::read_dir(Path::new("/sys/fs/cgroup").join(controller).join("fullstack-agent"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().starts_with(&spec.id.to_string())).collect();
+        assert!(left.is_empty(), "a cgroup is left: {left:?}");
+    }
     settings.insecure_no_isolation = true;
     let found = preflight::look(&settings);
     assert!(found.blocking.is_none() && found.notices.iter().any(|notice| notice.contains("No isolation")), "{found:?}");

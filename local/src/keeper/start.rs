@@ -56,8 +56,12 @@ pub struct Started {
     pub output: Output,
 }
 
-/// Starts a sandbox.
+/// Starts a sandbox. What could not be started leaves nothing behind.
 pub fn start(config: &Config, agent: &UnixListener) -> Result<Started, Cause> {
+    try_start(config, agent).inspect_err(|_| Cgroup::sweep(&config.folder, config.sandbox))
+}
+
+fn try_start(config: &Config, agent: &UnixListener) -> Result<Started, Cause> {
     inside::prepare_home(config).map_err(|error| causes::volume_failed(&error))?;
     if !config.isolated {
         return unisolated(config, agent).map_err(|error| causes::agent_missing(&format!("{error:#}")));
