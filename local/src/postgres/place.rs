@@ -1,0 +1,272 @@
+//! One cluster on disk: making it, its settings, starting and stopping its server.
+
+use super::{ADMIN, CONTROL, PORT, PostgresError, START, programs};
+use crate::{datafolder::folder, tree, volume::write_whole};
+use anyhow::{Context as _, Result, bail};
+use rustix::process::Pid;
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    fs,
+    os::unix::{
+        fs::{MetadataExt as _, chown},
+        process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A project's role is limited to 20: so twenty busy ones fit, and idle ones cost nothing.
+const MAX_CONNECTIONS: u32 = 500;
+/// Of these, for the control plane alone.
+const RESERVED: u32 = 20;
+/// How long processes of a server that was killed may take to notice.
+const LEFTOVERS: Duration = Duration::from_secs(15);
+
+/// A folder with a cluster in it, or to be.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// `DATA/postgres`.
+    pub folder: PathBuf,
+    /// Where initdb, pg_ctl and postgres are.
+    pub programs: PathBuf,
+    /// Their version.
+    pub major: u32,
+    /// Who the server runs as, if not as we do.
+    pub user: Option<(u32, u32)>,
+    /// The folder of its socket.
+    pub socket: PathBuf,
+}
+
+impl Place {
+    /// The programs and the user for this folder's cluster.
+    pub fn find(ours: &Path, socket: Option<PathBuf>) -> Result<Self, PostgresError> {
+        let there = fs::read_to_string(ours.join("data/PG_VERSION")).ok().map(|text| text.trim().to_owned());
+        let found = programs::find();
+        let chosen = match &there {
+            Some(version) => found.iter().find(|(_, major)| major.to_string() == *version),
+            None => found.first(),
+        };
+        let Some((programs, major)) = chosen else {
+            let have: Vec<String> = found.iter().map(|(_, major)| major.to_string()).collect();
+            return Err(match there {
+                Some(there) if !have.is_empty() => {
+                    PostgresError::OtherVersion { there, have: have.join(" and "), folder: ours.join("data") }
+                }
+                _ => PostgresError::NotFound,
+            });
+        };
+        let user = match fs::metadata(ours.join("data")) {
+            _ if !rustix::process::geteuid().is_root() => None,
+            Ok(about) if about.uid() != 0 => Some((about.uid(), about.gid())),
+            _ => Some(unprivileged_user()?),
+        };
+        Ok(Self {
+            folder: ours.to_owned(),
+            programs: programs.clone(),
+            major: *major,
+            user,
+            socket: socket.unwrap_or_else(|| ours.join("run")),
+        })
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// A program of PostgreSQL, as the user that the server runs as.
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin")));
+        command.env("LC_ALL", "C").env("TZ", "UTC").current_dir(&self.folder).stdin(Stdio::null());
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    /// Makes a folder that the server alone may enter.
+    pub fn own_folder(&self, path: &Path) -> Result<()> {
+        folder(path, 0o700).with_context(|| format!("make {}", path.display()))?;
+        if let Some((uid, gid)) = self.user {
+            chown(path, Some(uid), Some(gid)).with_context(|| format!("give {} to PostgreSQL", path.display()))?;
+        } else if fs::metadata(path).context("look at a folder")?.uid() != rustix::process::geteuid().as_raw() {
+            bail!("{} belongs to somebody else", path.display());
+        }
+        Ok(())
+    }
+
+    /// `initdb`, aside first: so a crash leaves no half cluster.
+    pub fn make_cluster(&self, password: &str) -> Result<()> {
+        let aside = self.folder.join("data.new");
+        if aside.exists() {
+            tree::remove(&self.folder, "data.new").context("remove a half-made cluster")?;
+        }
+        self.own_folder(&aside)?;
+        let file = self.folder.join("log/password");
+        write_whole(&file, password.as_bytes()).context("write the password file")?;
+        if let Some((uid, gid)) = self.user {
+            chown(&file, Some(uid), Some(gid)).context("give the password file to PostgreSQL")?;
+        }
+        let locales: &[&[&str]] = if self.major >= 17 {
+            &[&["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]]
+        } else {
+            &[&["--locale=C.UTF-8"], &["--locale=C"]]
+        };
+        let mut last = String::new();
+        let mut made = false;
+        for locale in locales {
+            let mut command = self.command("initdb");
+            command.arg("-D").arg(&aside).args(["-U", ADMIN, "--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums"]);
+            let output = command.arg("--pwfile").arg(&file).args(*locale).output().context("run initdb")?;
+            made = output.status.success();
+            if made {
+                break;
+            }
+            last = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        }
+        let _ = fs::remove_file(&file);
+        if !made {
+            bail!("initdb failed: {last}");
+        }
+        fs::rename(&aside, self.data()).context("put the cluster in its place")
+    }
+
+    /// Ours, at every start, so that a new version's settings count.
+    pub fn write_settings(&self) -> Result<()> {
+        let quoted = |path: &Path| format!("'{}'", path.to_string_lossy().replace('\\', "\\\\").replace('\'', "''"));
+        let mut settings = format!(
+            "# Written by fullstack-agent at every start of PostgreSQL.\n\
+             listen_addresses = ''\n\
+             port = {PORT}\n\
+             unix_socket_directories = {}\n\
+             password_encryption = 'scram-sha-256'\n\
+             max_connections = {MAX_CONNECTIONS}\n\
+             superuser_reserved_connections = {RESERVED}\n\
+             fsync = on\n\
+             synchronous_commit = on\n\
+             full_page_writes = on\n\
+             jit = off\n\
+             wal_level = minimal\n\
+             max_wal_senders = 0\n\
+             max_wal_size = 512MB\n\
+             timezone = 'UTC'\n\
+             log_timezone = 'UTC'\n\
+             logging_collector = on\n\
+             log_directory = {}\n\
+             log_filename = 'postgresql-%a.log'\n\
+             log_truncate_on_rotation = on\n\
+             log_rotation_age = 1d\n\
+             log_rotation_size = 0\n",
+            quoted(&self.socket),
+            quoted(&self.folder.join("log")),
+        );
+        if self.major >= 16 {
+            let _ = writeln!(settings, "reserved_connections = {RESERVED}");
+        }
+        let access = format!(
+            "# Written by fullstack-agent at every start of PostgreSQL. No line: no entry.\n\
+             local all {ADMIN} scram-sha-256\n\
+             local {CONTROL} {CONTROL} scram-sha-256\n\
+             # A project's role is called as its database is.\n\
+             local sameuser all scram-sha-256\n"
+        );
+        let data = self.data();
+        for (name, text) in [("postgresql.conf", settings), ("pg_hba.conf", access)] {
+            let path = data.join(name);
+            write_whole(&path, text.as_bytes()).with_context(|| format!("write {name}"))?;
+            if let Some((uid, gid)) = self.user {
+                chown(&path, Some(uid), Some(gid)).with_context(|| format!("give {name} to PostgreSQL"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lock files of a server that is gone name a pid that may be somebody else's by now, who would be
+    /// taken for it. The file itself stays: by its other lines PostgreSQL tells whether processes of the
+    /// old server still hold its memory, and then refuses to start.
+    pub fn clear_locks(&self) -> Result<()> {
+        /// Above every pid that Linux gives out.
+        const NOBODY: &str = "999999999";
+        let path = self.data().join("postmaster.pid");
+        if let Ok(text) = fs::read_to_string(&path)
+            && let Some((_, rest)) = text.split_once('\n')
+        {
+            fs::write(&path, format!("{NOBODY}\n{rest}")).context("clear PostgreSQL's lock file")?;
+        }
+        let _ = fs::remove_file(self.socket.join(format!(".s.PGSQL.{PORT}.lock")));
+        Ok(())
+    }
+
+    /// `pg_ctl start`, which puts the server into a session of its own and waits until it answers.
+    pub fn start(&self) -> Result<(), PostgresError> {
+        let log = self.folder.join("log/start.log");
+        let mut command = self.command("pg_ctl");
+        command.arg("start").arg("-D").arg(self.data()).arg("-l").arg(&log).args([
+            "-w",
+            "-s",
+            "-t",
+            &START.as_secs().to_string(),
+        ]);
+        let deadline = Instant::now() + LEFTOVERS;
+        let output = loop {
+            let output = command.stdout(Stdio::null()).output().context("run pg_ctl")?;
+            if output.status.success() {
+                return Ok(());
+            }
+            if Instant::now() > deadline || !crate::keeper::tail(&log).contains("pre-existing shared memory block") {
+                break output;
+            }
+            let _ = fs::remove_file(&log);
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        let tail = |path: &Path| crate::keeper::tail(path);
+        let newest = fs::read_dir(self.folder.join("log"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("postgresql-"))
+            .max_by_key(|entry| entry.metadata().and_then(|about| about.modified()).ok());
+        let text = format!(
+            "{}{}{}",
+            tail(&log),
+            newest.map(|entry| tail(&entry.path())).unwrap_or_default(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let lines: Vec<&str> = text.lines().collect();
+        Err(PostgresError::NotStarted { log: self.folder.join("log"), tail: lines[lines.len().saturating_sub(8)..].join("\n") })
+    }
+
+    pub fn stop(&self) -> Result<()> {
+        if postmaster(&self.data()).is_none() {
+            return Ok(());
+        }
+        let mut command = self.command("pg_ctl");
+        command.arg("stop").arg("-D").arg(self.data()).args(["-m", "fast", "-w", "-s", "-t", "60"]);
+        let output = command.stdout(Stdio::null()).output().context("run pg_ctl")?;
+        if !output.status.success() && postmaster(&self.data()).is_some() {
+            bail!("PostgreSQL did not stop: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+}
+
+/// Who the server runs as, where we are root. It must be in the machine's list of users: initdb asks.
+fn unprivileged_user() -> Result<(u32, u32)> {
+    for name in ["postgres", "nobody"] {
+        if let Some(user) = nix::unistd::User::from_name(name).context("look up a user")? {
+            return Ok((user.uid.as_raw(), user.gid.as_raw()));
+        }
+    }
+    bail!("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`")
+}
+
+/// The server that runs on a cluster: the pid in `postmaster.pid`, if it is still a server's. A server's
+/// working folder is its cluster, by which it is told from whoever got that pid later.
+pub fn postmaster(data: &Path) -> Option<Pid> {
+    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let pid: i32 = text.lines().next()?.trim().parse().ok()?;
+    let folder = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    (folder == fs::canonicalize(data).ok()?).then(|| Pid::from_raw(pid))?
+}
