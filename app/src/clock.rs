@@ -3,7 +3,7 @@
 //! Server and browser render the page at the time of its [`Opening`](crate::api::Opening), so that
 //! they write the same. From hydration on it ticks.
 
-use crate::{browser, time};
+use crate::{browser, erased::effect, time};
 use leptos::prelude::*;
 use model::Timestamp;
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Clock {
 
     /// Lets [`Self::fine`] tick for as long as the calling component lives.
     pub fn run_fine(self) {
-        Effect::new(move || {
+        effect(move || {
             let tick = move || self.fine.set(browser::now() + self.ahead.get_untracked());
             tick();
             if let Ok(handle) = set_interval_with_handle(tick, Duration::from_millis(100)) {

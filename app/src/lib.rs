@@ -15,7 +15,7 @@
 /// WebAssembly, and of the time to compile it.
 macro_rules! html {
     ($($view:tt)*) => {
-        ::leptos::prelude::IntoAny::into_any(::leptos::prelude::view! { $($view)* })
+        ::leptos::prelude::IntoAny::into_any(::leptos::prelude::view! { $($view)* }.into_inner())
     };
 }
 
@@ -25,6 +25,7 @@ mod clock;
 pub mod components;
 #[cfg(feature = "ssr")]
 pub mod control;
+mod erased;
 pub mod error;
 mod live;
 mod load;

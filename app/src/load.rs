@@ -43,6 +43,7 @@ pub enum Loaded {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opening {
     /// The server's clock when it was read.
+    #[serde(with = "model::time")]
     pub now: Timestamp,
     /// Who is signed in, if anyone.
     pub viewer: Option<Viewer>,

@@ -7,6 +7,7 @@ use crate::{
         icon::Icons,
         toast::{ToastRegion, Toasts},
     },
+    erased::effect,
     live::Live,
     load::{self, What},
     pages,
@@ -36,7 +37,7 @@ pub fn App() -> impl IntoView {
     provide_context(Icons::read());
     provide_context(FirstLoad(load::load(Signal::stored(What::Opening))));
 
-    Effect::new(move || {
+    effect(move || {
         clock.start();
         live.start(clock);
         browser::call(&window(), "fsaReady", &[]);

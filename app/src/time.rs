@@ -11,12 +11,22 @@ pub fn millis(at: Timestamp) -> f64 {
     millis
 }
 
+/// A count, without the fraction. Integers throughout: the code that writes floating-point numbers is
+/// longer than the rest of this file.
+#[must_use]
+pub fn whole(number: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
+    let whole = number.clamp(0.0, 1e15) as u64;
+    whole
+}
+
 /// "7.3 s", "1 min 22 s", "2 h 14 min", "3 days 4 h".
 #[must_use]
 pub fn elapsed(ms: f64) -> String {
     let ms = ms.max(0.0);
     if ms < 59_950.0 {
-        return format!("{:.1} s", ms / 1000.0);
+        let tenths = whole(ms / 100.0 + 0.5);
+        return format!("{}.{} s", tenths / 10, tenths % 10);
     }
     span(ms)
 }
@@ -24,8 +34,7 @@ pub fn elapsed(ms: f64) -> String {
 /// "7 s", "1 min 22 s", "2 h 14 min", "3 days 4 h": for what lasts.
 #[must_use]
 pub fn span(ms: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
-    let secs = (ms.clamp(0.0, 1e15) / 1000.0) as u64;
+    let secs = whole(ms / 1000.0);
     let (days, hours, mins) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60);
     match (days, hours, mins) {
         (0, 0, 0) => format!("{secs} s"),
@@ -40,8 +49,7 @@ pub fn span(ms: f64) -> String {
 #[must_use]
 pub fn ago(at: Timestamp, now: f64) -> String {
     let ms = now - millis(at);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
-    let secs = (ms.clamp(0.0, 1e15) / 1000.0) as u64;
+    let secs = whole(ms / 1000.0);
     match secs {
         0..=4 => "now".to_owned(),
         5..=59 => format!("{secs} s ago"),
@@ -49,7 +57,7 @@ pub fn ago(at: Timestamp, now: f64) -> String {
         3600..=86_399 => format!("{} h ago", secs / 3600),
         86_400..=172_799 => "1 day ago".to_owned(),
         172_800..=2_591_999 => format!("{} days ago", secs / 86_400),
-        _ => at.to_string().chars().take(10).collect(),
+        _ => model::time::text(at).chars().take(10).collect(),
     }
 }
 
@@ -60,8 +68,7 @@ pub fn ahead(at: Timestamp, now: f64) -> String {
     if ms <= 0.0 {
         return "expired".to_owned();
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
-    let hours = (ms.clamp(0.0, 1e15) / 3_600_000.0) as u64;
+    let hours = whole(ms / 3_600_000.0);
     match hours {
         0 => "in under an hour".to_owned(),
         1..=47 => format!("in {hours} h"),
@@ -72,11 +79,7 @@ pub fn ahead(at: Timestamp, now: f64) -> String {
 /// "2026-11-23 12:04:05 UTC", for titles.
 #[must_use]
 pub fn utc(at: Timestamp) -> String {
-    let text = at.to_string();
-    match (text.get(..10), text.get(11..19)) {
-        (Some(date), Some(time)) => format!("{date} {time} UTC"),
-        _ => text,
-    }
+    model::time::text(at).replace('T', " ").replace('Z', " UTC")
 }
 
 #[cfg(test)]

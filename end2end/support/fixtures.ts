@@ -135,6 +135,9 @@ function listen(context: BrowserContext): void {
   consoles.set(context, told);
   context.on('console', (message) => {
     if (message.type() !== 'error' && message.type() !== 'warning') return;
+    // The preview's frame needs both, and they give its page nothing of ours: it is of another site. Chromium
+    // warns when the frame is made, while it is still empty and as such of our own origin.
+    if (/An iframe which has both allow-scripts and allow-same-origin/.test(message.text())) return;
     // What the sandbox's own application says is its own affair.
     const from = message.location().url;
     if (/\/\/\d+--/.test(from)) return;

@@ -22,6 +22,7 @@ pub mod phase;
 pub mod port;
 pub mod resources;
 pub mod stage;
+pub mod time;
 pub mod view;
 
 pub use cause::{Cause, CauseCode};

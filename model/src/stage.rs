@@ -121,9 +121,12 @@ pub struct StageView {
     /// How far.
     pub state: StageState,
     /// When it began.
+    #[serde(default, with = "crate::time::option")]
     pub started_at: Option<Timestamp>,
     /// When it was over.
+    #[serde(default, with = "crate::time::option")]
     pub ended_at: Option<Timestamp>,
     /// When it is overdue.
+    #[serde(default, with = "crate::time::option")]
     pub deadline_at: Option<Timestamp>,
 }

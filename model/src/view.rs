@@ -73,8 +73,10 @@ pub struct ProjectView {
     /// Whether it is being deleted.
     pub deleting: bool,
     /// When it was made.
+    #[serde(with = "crate::time")]
     pub created_at: Timestamp,
     /// When its owner last changed it.
+    #[serde(with = "crate::time")]
     pub updated_at: Timestamp,
     /// Its main sandbox.
     pub sandbox: SandboxView,
@@ -111,10 +113,12 @@ pub struct SandboxView {
     /// What it may use.
     pub resources: Resources,
     /// Since when it is in the phase that lasts: Running, Stopped, Terminated.
+    #[serde(default, with = "crate::time::option")]
     pub since: Option<Timestamp>,
     /// Whether the project's variables differ from those that the running sandbox was started with.
     pub restart_pending: bool,
     /// When the row last changed.
+    #[serde(with = "crate::time")]
     pub changed_at: Timestamp,
 }
 
@@ -190,6 +194,7 @@ pub struct EnvVariable {
     /// How long the value is, in bytes.
     pub bytes: usize,
     /// When it was last set; `None` for what the system sets.
+    #[serde(default, with = "crate::time::option")]
     pub updated_at: Option<Timestamp>,
     /// Whether the running sandbox has another value, or none.
     pub pending: bool,
@@ -262,10 +267,13 @@ pub struct TokenView {
     /// What it may do.
     pub scope: Scope,
     /// When it was made.
+    #[serde(with = "crate::time")]
     pub created_at: Timestamp,
     /// When it stops to work.
+    #[serde(default, with = "crate::time::option")]
     pub expires_at: Option<Timestamp>,
     /// When it was last used, to the minute.
+    #[serde(default, with = "crate::time::option")]
     pub last_used_at: Option<Timestamp>,
 }
 
@@ -345,6 +353,7 @@ pub struct ErrorBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project_id: Option<String>,
     /// RFC 3339, UTC.
+    #[serde(with = "crate::time")]
     pub timestamp: Timestamp,
 }
 

@@ -4,6 +4,7 @@ use super::icon::icon;
 use crate::{
     browser,
     clock::Clock,
+    erased::on,
     live::{Link, Live},
     time, words,
 };
@@ -86,7 +87,7 @@ fn LinkBanner() -> impl IntoView {
                     <strong>"Reconnecting…"</strong> " Showing the state as of " <time>{as_of}</time> ". "
                     <span aria-live="off">{tries}</span> " Sandboxes and terminals keep running."
                 </p>
-                <button type="button" class="button" data-size="small" on:click=move |_| live.reconnect()>"Reconnect now"</button>
+                <button type="button" class="button" data-size="small" on:click=on(move |_| live.reconnect())>"Reconnect now"</button>
             </div>
         },
         Shown::SignedOut => html! {

@@ -1,7 +1,7 @@
 //! A line of text to copy.
 
 use super::icon::icon;
-use crate::browser;
+use crate::{browser, erased::on};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
@@ -25,7 +25,7 @@ pub fn CopyButton(
         });
     };
     html! {
-        <button type="button" class="button" data-size="small" aria-label=format!("Copy {what}") on:click=copy>
+        <button type="button" class="button" data-size="small" aria-label=format!("Copy {what}") on:click=on(copy)>
             {move || icon(if said.get() == "Copied" { "check" } else { "copy" })}
             <span>{move || if said.get().is_empty() { "Copy" } else { said.get() }}</span>
         </button>

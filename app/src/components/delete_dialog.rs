@@ -1,7 +1,12 @@
 //! The dialog that deletes a project: its name must be typed.
 
 use super::{dialog::Dialog, explanation::field_message, project::Project, toast::Toasts};
-use crate::{api, live::Live, size};
+use crate::{
+    api,
+    erased::{effect, on},
+    live::Live,
+    size,
+};
 use leptos::task::spawn_local;
 use leptos::{ev, prelude::*};
 use leptos_router::hooks::use_navigate;
@@ -19,7 +24,7 @@ pub fn DeleteDialog(
     let refused = RwSignal::new(None::<String>);
     let busy = RwSignal::new(false);
     let open = project.deleting;
-    Effect::new(move || {
+    effect(move || {
         if open.get() {
             typed.set(String::new());
             refused.set(None);
@@ -64,7 +69,7 @@ pub fn DeleteDialog(
     let heading = Signal::derive(move || format!("Delete {} and everything in it?", project.name.get()));
     html! {
         <Dialog open title="delete-title" heading alert=true>
-            <form on:submit=move |event| delete.with_value(|delete| delete(event))>
+            <form on:submit=on(move |event: ev::SubmitEvent| delete.with_value(|delete| delete(event)))>
                 <div class="dialog-body">
                     <p>{what}</p>
                     <div class="field">
@@ -82,7 +87,7 @@ pub fn DeleteDialog(
                     </div>
                 </div>
                 <div class="dialog-foot">
-                    <button type="button" class="button" on:click=move |_| open.set(false)>"Keep the project"</button>
+                    <button type="button" class="button" on:click=on(move |_| open.set(false))>"Keep the project"</button>
                     <button
                         class="button"
                         data-kind="danger-solid"

@@ -1,6 +1,7 @@
 //! Dialogs: `<dialog>` keeps the focus inside and gives it back to the opener.
 
 use super::icon::icon;
+use crate::erased::{effect, on};
 use leptos::{html, prelude::*};
 
 /// A modal dialog that is open while `open` says so. Its content is made anew each time.
@@ -19,7 +20,7 @@ pub fn Dialog(
     children: ChildrenFn,
 ) -> impl IntoView {
     let node = NodeRef::<html::Dialog>::new();
-    Effect::new(move || {
+    effect(move || {
         let (open, Some(dialog)) = (open.get(), node.get()) else { return };
         if open && !dialog.open() {
             drop(dialog.show_modal());
@@ -40,7 +41,7 @@ pub fn Dialog(
                         data-kind="quiet"
                         data-size="small"
                         aria-label="Close"
-                        on:click=move |_| open.set(false)
+                        on:click=on(move |_| open.set(false))
                     >
                         {icon("close")}
                     </button>
@@ -50,7 +51,7 @@ pub fn Dialog(
         })
     };
     html! {
-        <dialog class="dialog" aria-labelledby=title role=alert.then_some("alertdialog") node_ref=node on:close=move |_| open.set(false)>
+        <dialog class="dialog" aria-labelledby=title role=alert.then_some("alertdialog") node_ref=node on:close=on(move |_| open.set(false))>
             {content}
         </dialog>
     }

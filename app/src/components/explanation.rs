@@ -29,7 +29,7 @@ pub fn Explanation(
 ) -> impl IntoView {
     let todo = match steps.as_slice() {
         [] => None,
-        [one] => Some(html! { {one.clone()} }),
+        [one] => Some(one.clone().into_any()),
         many => Some(html! { <ul class="steps">{many.iter().map(|step| html! { <li>{step.clone()}</li> }).collect_view()}</ul> }),
     };
     html! {

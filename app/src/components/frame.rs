@@ -11,6 +11,7 @@ use super::{
 use crate::{
     browser,
     clock::Clock,
+    erased::on,
     live::Live,
     words::{self, Verb},
 };
@@ -191,7 +192,7 @@ fn SandboxMenu(project: Project) -> impl IntoView {
                 <span class="menu-note">{move || project.restart_pending.get().then_some("changes wait")}</span>
             </a>
             <VerbItem project verb=Verb::Terminate note="keeps files and database"/>
-            <button type="button" role="menuitem" tabindex="-1" data-kind="danger" on:click=move |_| project.deleting.set(true)>
+            <button type="button" role="menuitem" tabindex="-1" data-kind="danger" on:click=on(move |_| project.deleting.set(true))>
                 {icon("trash")} "Delete project…"
             </button>
         </Menu>
@@ -214,11 +215,11 @@ fn AccountMenu() -> impl IntoView {
         >
             <p class="menu-title">"Signed in as " <bdi>{name}</bdi></p>
             <a role="menuitem" tabindex="-1" href="/settings">{icon("settings")} "Account settings"</a>
-            <button type="button" role="menuitem" tabindex="-1" on:click=move |_| switch_theme()>
+            <button type="button" role="menuitem" tabindex="-1" on:click=on(move |_| switch_theme())>
                 {icon("moon")} "Switch theme"
             </button>
             <hr role="separator"/>
-            <button type="button" role="menuitem" tabindex="-1" on:click=move |_| sign_out()>{icon("signout")} "Sign out"</button>
+            <button type="button" role="menuitem" tabindex="-1" on:click=on(move |_| sign_out())>{icon("signout")} "Sign out"</button>
         </Menu>
     }
 }

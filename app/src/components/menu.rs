@@ -1,6 +1,9 @@
 //! Menus: a button that opens a list. Arrow keys move, Escape closes and returns the focus.
 
-use crate::browser;
+use crate::{
+    browser,
+    erased::{effect, on},
+};
 use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast;
 
@@ -32,7 +35,7 @@ pub fn Menu(
     let anchor = NodeRef::<html::Div>::new();
     let opener = NodeRef::<html::Button>::new();
     let list = NodeRef::<html::Div>::new();
-    Effect::new(move || {
+    effect(move || {
         if open.get()
             && let Some(list) = list.get()
             && let Some(first) = browser::find(&list, "[role^=menuitem]")
@@ -75,7 +78,7 @@ pub fn Menu(
         }
     };
     html! {
-        <div class="menu-anchor" node_ref=anchor on:focusout=left>
+        <div class="menu-anchor" node_ref=anchor on:focusout=on(left)>
             <button
                 type="button"
                 class=if bare { "" } else { "button" }
@@ -86,7 +89,7 @@ pub fn Menu(
                 aria-expanded=move || if open.get() { "true" } else { "false" }
                 aria-label=move || label.get()
                 node_ref=opener
-                on:click=move |_| open.update(|open| *open = !*open)
+                on:click=on(move |_| open.update(|open| *open = !*open))
             >
                 {button}
             </button>
@@ -98,8 +101,8 @@ pub fn Menu(
                 data-align=start.then_some("start")
                 hidden=move || !open.get()
                 node_ref=list
-                on:keydown=keys
-                on:click=chosen
+                on:keydown=on(keys)
+                on:click=on(chosen)
             >
                 {children()}
             </div>

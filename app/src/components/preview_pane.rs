@@ -2,7 +2,12 @@
 //! switches to another port by itself once it has shown one.
 
 use super::{dialog::Dialog, explanation::field_message, icon::icon, menu::Menu, project::Project, toast::Toasts};
-use crate::{api, browser, error::ControlError, live::Live};
+use crate::{
+    api, browser,
+    erased::{Item, effect, list, on},
+    error::ControlError,
+    live::Live,
+};
 use leptos::task::spawn_local;
 use leptos::{ev, prelude::*};
 use model::{
@@ -53,7 +58,7 @@ pub fn PreviewPane(
         });
     };
     // The first port that opens is shown, unless the user has chosen.
-    Effect::new(move || {
+    effect(move || {
         if !settled.get()
             && running.get()
             && let Some(first) = project.ports.with(|ports| first_port(ports, port.get_untracked()))
@@ -62,7 +67,7 @@ pub fn PreviewPane(
             port.set(first);
         }
     });
-    Effect::new(move || {
+    effect(move || {
         if listening.get() {
             load();
         }
@@ -116,7 +121,7 @@ pub fn PreviewPane(
     );
 
     let button = html! { {move || format!(":{}", port.get())} {icon("down")} };
-    let tool = move |label: &'static str, glyph: &'static str, on: Callback<()>, off: Signal<bool>| {
+    let tool = move |label: &'static str, glyph: &'static str, act: Callback<()>, off: Signal<bool>| {
         html! {
             <button
                 type="button"
@@ -127,7 +132,7 @@ pub fn PreviewPane(
                 aria-label=label
                 title=label
                 aria-disabled=move || off.get().then_some("true")
-                on:click=move |_| if !off.get_untracked() { on.run(()) }
+                on:click=on(move |_| if !off.get_untracked() { act.run(()) })
             >
                 {icon(glyph)}
             </button>
@@ -148,11 +153,12 @@ pub fn PreviewPane(
                         button
                     >
                         <p class="menu-title">"Ports of this sandbox"</p>
-                        <For each=move || project.ports.with(|ports| offered(ports, port.get())) key=Clone::clone let:item>
-                            <PortItem item chosen=port choose=Callback::new(choose)/>
-                        </For>
+                        {list(move || project.ports.with(|ports| offered(ports, port.get())).into_iter().map(move |item| {
+                            let key = format!("{item:?}");
+                            Item::new(key, move || html! { <PortItem item chosen=port choose=Callback::new(choose)/> })
+                        }).collect())}
                         <hr role="separator"/>
-                        <button type="button" role="menuitem" tabindex="-1" on:click=move |_| another.set(true)>
+                        <button type="button" role="menuitem" tabindex="-1" on:click=on(move |_| another.set(true))>
                             {icon("plus")} "Another port…"
                         </button>
                     </Menu>
@@ -239,7 +245,7 @@ fn PortItem(item: PortChoice, chosen: RwSignal<u16>, choose: Callback<u16>) -> i
             role="menuitemradio"
             tabindex="-1"
             aria-checked=move || if checked() { "true" } else { "false" }
-            on:click=move |_| choose.run(port)
+            on:click=on(move |_| choose.run(port))
         >
             <span class="menu-mark">{move || checked().then(|| icon("check"))}</span>
             <span class="mono">{port}</span> <span class="menu-note">{note}</span>
@@ -265,7 +271,7 @@ fn AnotherPort(open: RwSignal<bool>, choose: Callback<u16>) -> impl IntoView {
     };
     html! {
         <Dialog open title="another-port-title" heading="Preview another port">
-            <form novalidate on:submit=submit>
+            <form novalidate on:submit=on(submit)>
                 <div class="dialog-body">
                     <div class="field">
                         <label class="field-label" for="another-port">"Port"</label>
@@ -284,7 +290,7 @@ fn AnotherPort(open: RwSignal<bool>, choose: Callback<u16>) -> impl IntoView {
                     </div>
                 </div>
                 <div class="dialog-foot">
-                    <button type="button" class="button" on:click=move |_| open.set(false)>"Cancel"</button>
+                    <button type="button" class="button" on:click=on(move |_| open.set(false))>"Cancel"</button>
                     <button class="button" data-kind="primary">"Show it"</button>
                 </div>
             </form>

@@ -3,6 +3,7 @@
 use super::{icon::icon, toast::Toasts};
 use crate::{
     api,
+    erased::on,
     live::Live,
     words::{self, Verb},
 };
@@ -110,7 +111,7 @@ pub fn VerbButton(
             aria-disabled=move || off().then_some("true")
             aria-busy=move || busy().then_some("true")
             title=refusal
-            on:click=click
+            on:click=on(click)
         >
             {icon(verb.icon())}
             {move || if busy() { verb.busy() } else { text.unwrap_or(verb.label()) }}
@@ -138,7 +139,7 @@ pub fn VerbItem(
         }
     };
     html! {
-        <button type="button" role="menuitem" tabindex="-1" aria-disabled=move || refusal().is_some().then_some("true") on:click=click>
+        <button type="button" role="menuitem" tabindex="-1" aria-disabled=move || refusal().is_some().then_some("true") on:click=on(click)>
             {icon(verb.icon())} {verb.label()} <span class="menu-note">{move || refusal().unwrap_or(note)}</span>
         </button>
     }

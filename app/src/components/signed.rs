@@ -1,7 +1,7 @@
 //! The gate of every page that needs a sign-in: what it opens with is loaded, then the page is shown.
 
 use super::{explanation::Refusal, frame::Blank};
-use crate::{browser, clock::Clock, live::Live, load::Loaded, root::FirstLoad};
+use crate::{browser, clock::Clock, erased::effect, live::Live, load::Loaded, root::FirstLoad};
 use leptos::prelude::*;
 
 /// Shows `page` to someone who is signed in, once what it opens with is there.
@@ -28,7 +28,7 @@ pub fn Signed(
                             Some(page.run(()))
                         }
                         Ok(_) => {
-                            Effect::new(|| browser::go("/sign-in"));
+                            effect(|| browser::go("/sign-in"));
                             None
                         }
                         Err(error) => Some(html! { <Blank><Refusal what="This page could not be loaded" error/></Blank> }),

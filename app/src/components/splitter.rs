@@ -1,19 +1,24 @@
 //! The line between terminal and preview: dragged, or moved by arrow keys 2 % a step.
 
-use crate::browser;
+use crate::{
+    browser,
+    erased::{effect, on},
+};
 use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast;
 
-const LEAST: f64 = 20.0;
-const MOST: f64 = 75.0;
+const LEAST: i32 = 200;
+const MOST: i32 = 750;
+/// 2 %.
+const STEP: i32 = 20;
 
-/// The line. `share` is the preview's part of the width, in percent.
+/// The line. `share` is the preview's part of the width, in thousandths.
 #[component]
 pub fn Splitter(
     /// Set while it moves.
-    share: RwSignal<f64>,
+    share: RwSignal<i32>,
     /// Called where it stays.
-    kept: Callback<f64>,
+    kept: Callback<i32>,
 ) -> impl IntoView {
     let node = NodeRef::<html::Div>::new();
     let dragging = RwSignal::new(false);
@@ -32,7 +37,9 @@ pub fn Splitter(
         let right_to_left = around.closest("[dir=rtl]").ok().flatten().is_some();
         let from_start = f64::from(event.client_x()) - left;
         let preview = if right_to_left { from_start } else { width - from_start };
-        share.set((preview / width * 100.0).clamp(LEAST, MOST));
+        #[expect(clippy::cast_possible_truncation, reason = "clamped to what fits")]
+        let thousandths = (preview / width * 1000.0).clamp(0.0, 1000.0) as i32;
+        share.set(thousandths.clamp(LEAST, MOST));
     };
     let up = move |_: ev::PointerEvent| {
         if dragging.get_untracked() {
@@ -42,15 +49,15 @@ pub fn Splitter(
     };
     let keys = move |event: ev::KeyboardEvent| {
         let step = match event.key().as_str() {
-            "ArrowLeft" => 2.0,
-            "ArrowRight" => -2.0,
+            "ArrowLeft" => STEP,
+            "ArrowRight" => -STEP,
             _ => return,
         };
         event.prevent_default();
         share.update(|share| *share = (*share + step).clamp(LEAST, MOST));
         kept.run(share.get_untracked());
     };
-    Effect::new(move || {
+    effect(move || {
         // A frame below the pointer would swallow its moves.
         if let Some(around) = node.get().and_then(|node| node.parent_element()) {
             let around: web_sys::HtmlElement = around.unchecked_into();
@@ -66,14 +73,14 @@ pub fn Splitter(
             aria-label="Width of the preview"
             aria-valuemin="20"
             aria-valuemax="75"
-            aria-valuenow=move || format!("{:.0}", share.get())
+            aria-valuenow=move || (share.get() / 10).to_string()
             tabindex="0"
             node_ref=node
-            on:pointerdown=down
-            on:pointermove=moved
-            on:pointerup=up
-            on:pointercancel=up
-            on:keydown=keys
+            on:pointerdown=on(down)
+            on:pointermove=on(moved)
+            on:pointerup=on(up)
+            on:pointercancel=on(up)
+            on:keydown=on(keys)
         ></div>
     }
 }

@@ -80,11 +80,11 @@ fn Item(project: Project, stage: Stage) -> impl IntoView {
     let limit_text = move || match state.get() {
         StageState::Waiting => "Not started".to_owned(),
         StageState::Skipped => "Not needed".to_owned(),
-        _ => limit().map(|ms| format!(" of {:.0} s", ms / 1000.0)).unwrap_or_default(),
+        _ => limit().map(|ms| format!(" of {} s", time::whole(ms / 1000.0 + 0.5))).unwrap_or_default(),
     };
     let under_way = move || matches!(state.get(), StageState::Running | StageState::Late);
     let share = move || match (spent(), limit()) {
-        (Some(spent), Some(limit)) if limit > 0.0 => format!("{:.1}%", (spent / limit * 100.0).clamp(0.0, 100.0)),
+        (Some(spent), Some(limit)) if limit > 0.0 => format!("{}%", time::whole(spent / limit * 100.0).min(100)),
         _ => "0%".to_owned(),
     };
     html! {

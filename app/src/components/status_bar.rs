@@ -1,7 +1,7 @@
 //! The bar at the foot of the workspace: what the sandbox uses, and since when it is as it is.
 
 use super::{icon::icon, project::Project, when};
-use crate::{clock::Clock, size};
+use crate::{clock::Clock, size, time};
 use leptos::prelude::*;
 use model::Phase;
 
@@ -22,7 +22,7 @@ pub fn StatusBar(
             html! {
                 <span class="status-item" title=move || format!("CPU, of {}", size::cpu(resources.get().limit_cpu_millis))>
                     {icon("cpu")} <span class="visually-hidden">"CPU "</span>
-                    <b>{used(|usage| format!("{:.0}%", usage.cpu_percent))}</b>
+                    <b>{used(|usage| format!("{}%", time::whole(f64::from(usage.cpu_percent) + 0.5)))}</b>
                 </span>
                 <span class="status-item status-roomy">
                     {icon("memory")} <span class="visually-hidden">"Memory "</span>

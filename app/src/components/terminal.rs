@@ -76,7 +76,7 @@ impl Terminal {
         browser::set(&options, "url", format!("/api/sandbox/{project}/terminal"));
         browser::set(&options, "session", session);
         browser::set(&options, "focus", focus);
-        if let Some(size) = browser::remembered("fsa.font-size").and_then(|size| size.parse::<f64>().ok()) {
+        if let Some(size) = browser::remembered("fsa.font-size").and_then(|size| size.parse::<u32>().ok()) {
             browser::set(&options, "fontSize", size);
         }
         browser::set(&options, "screenReader", browser::remembered("fsa.screen-reader").is_some());

@@ -8,7 +8,14 @@ use super::{
     project::{Project, VerbButton},
     terminal::{Change, Terminal, Told},
 };
-use crate::{browser, clock::Clock, components::when, live::Live, words::Verb};
+use crate::{
+    browser,
+    clock::Clock,
+    components::when,
+    erased::{Item, effect, list, on},
+    live::Live,
+    words::Verb,
+};
 use leptos::task::spawn_local;
 use leptos::{ev, html, prelude::*};
 use model::{Phase, ProjectId};
@@ -211,7 +218,7 @@ fn Sessions(project: Project) -> impl IntoView {
     let tabs = Tabs::new(project.id);
     let searching = RwSignal::new(false);
     let bar = NodeRef::<html::Div>::new();
-    Effect::new(move || {
+    effect(move || {
         tabs.recall();
         let listener = window_event_listener(ev::keydown, move |event| {
             let key = event.key();
@@ -257,10 +264,8 @@ fn Sessions(project: Project) -> impl IntoView {
     let full = move || tabs.all.with(|all| all.len() >= MOST_TABS);
     html! {
         <div class="pane-bar">
-            <div class="pane-tabs" role="tablist" aria-label="Terminal sessions" node_ref=bar on:keydown=roam>
-                <For each=move || tabs.all.get() key=|tab| tab.session.clone() let:tab>
-                    <TabButton tabs tab/>
-                </For>
+            <div class="pane-tabs" role="tablist" aria-label="Terminal sessions" node_ref=bar on:keydown=on(roam)>
+                {list(move || tabs.all.get().into_iter().map(move |tab| Item::new(&tab.session.clone(), move || html! { <TabButton tabs tab/> })).collect())}
             </div>
             <CloseTab tabs/>
             <button
@@ -273,7 +278,7 @@ fn Sessions(project: Project) -> impl IntoView {
                 title=move || if full() { "Nine terminals are open: close one first" } else { "New terminal (Ctrl Shift `)" }
                 aria-keyshortcuts="Control+Shift+`"
                 aria-disabled=move || full().then_some("true")
-                on:click=move |_| tabs.open()
+                on:click=on(move |_| tabs.open())
             >
                 {icon("plus")}
             </button>
@@ -288,15 +293,13 @@ fn Sessions(project: Project) -> impl IntoView {
                 title="Search the output (Ctrl Shift F)"
                 aria-keyshortcuts="Control+Shift+F"
                 aria-expanded=move || if searching.get() { "true" } else { "false" }
-                on:click=move |_| searching.update(|on| *on = !*on)
+                on:click=on(move |_| searching.update(|on| *on = !*on))
             >
                 {icon("search")}
             </button>
         </div>
         <div class="terminals">
-            <For each=move || tabs.all.get() key=|tab| tab.session.clone() let:tab>
-                <Host project tabs tab searching/>
-            </For>
+            {list(move || tabs.all.get().into_iter().map(move |tab| Item::new(&tab.session.clone(), move || html! { <Host project tabs tab searching/> })).collect())}
             <ClaudeNote/>
         </div>
         <Keys tabs/>
@@ -327,7 +330,7 @@ fn TabButton(tabs: Tabs, tab: Tab) -> impl IntoView {
             aria-controls=format!("terminal-{}", tab.session)
             aria-selected=move || if selected() { "true" } else { "false" }
             tabindex=move || if selected() { "0" } else { "-1" }
-            on:click=show
+            on:click=on(show)
         >
             {icon("terminal")} <span class="tab-name"><bdi>{label}</bdi></span>
             {move || {
@@ -351,7 +354,7 @@ fn CloseTab(tabs: Tabs) -> impl IntoView {
             hidden=move || !closable()
             aria-label="Close this terminal"
             title="Close this terminal: the tab goes, what runs in it goes on"
-            on:click=move |_| tabs.close(&tabs.active.get_untracked())
+            on:click=on(move |_| tabs.close(&tabs.active.get_untracked()))
         >
             {icon("close")}
         </button>
@@ -393,7 +396,7 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
         }
     };
     let fresh = tab.fresh.clone();
-    Effect::new(move || {
+    effect(move || {
         let (active, Some(host)) = (active.get(), node.get()) else { return };
         if active {
             fresh.set(false);
@@ -459,7 +462,7 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
                             type="button"
                             class="button"
                             data-size="small"
-                            on:click=move |_| with(terminal, Terminal::restart_ended)
+                            on:click=on(move |_| with(terminal, Terminal::restart_ended))
                         >
                             "New shell"
                         </button>
@@ -497,7 +500,7 @@ fn Search(terminal: Mounted, searching: RwSignal<bool>, found: RwSignal<(Option<
             terminal.focus();
         });
     };
-    Effect::new(move || {
+    effect(move || {
         if let Some(input) = node.get() {
             drop(input.focus());
         }
@@ -529,7 +532,7 @@ fn Search(terminal: Mounted, searching: RwSignal<bool>, found: RwSignal<(Option<
                 data-kind="quiet"
                 data-size="small"
                 aria-label=label
-                on:click=move |_| find(backwards)
+                on:click=on(move |_| find(backwards))
             >
                 {icon(glyph)}
             </button>
@@ -546,8 +549,8 @@ fn Search(terminal: Mounted, searching: RwSignal<bool>, found: RwSignal<(Option<
                 autocomplete="off"
                 node_ref=node
                 bind:value=text
-                on:input=move |_| find(false)
-                on:keydown=keys
+                on:input=on(move |_| find(false))
+                on:keydown=on(keys)
             />
             <span class="count" role="status">{count}</span>
             {step("Previous match", "up", true)} {step("Next match", "down", false)}
@@ -558,7 +561,7 @@ fn Search(terminal: Mounted, searching: RwSignal<bool>, found: RwSignal<(Option<
                 data-kind="quiet"
                 data-size="small"
                 aria-label="Close the search"
-                on:click=move |_| close()
+                on:click=on(move |_| close())
             >
                 {icon("close")}
             </button>
@@ -572,7 +575,7 @@ fn ClaudeNote() -> impl IntoView {
     const SEEN: &str = "fsa.claude-note";
     let live = use_context::<Live>().unwrap_or_default();
     let shown = RwSignal::new(false);
-    Effect::new(move || shown.set(browser::remembered(SEEN).is_none()));
+    effect(move || shown.set(browser::remembered(SEEN).is_none()));
     let text = move || {
         let installation = live.installation();
         let file = installation.credentials_file.clone();
@@ -604,7 +607,7 @@ fn ClaudeNote() -> impl IntoView {
                         data-kind="quiet"
                         data-size="small"
                         aria-label="Dismiss: how to set up Claude Code"
-                        on:click=dismiss
+                        on:click=on(dismiss)
                     >
                         {icon("close")}
                     </button>
@@ -644,12 +647,12 @@ fn Keys(tabs: Tabs) -> impl IntoView {
     };
     html! {
         <div class="terminal-keys" role="group" aria-label="Terminal keys">
-            <button type="button" on:click=press("Escape")>"Esc"</button>
-            <button type="button" on:click=press("Tab")>"Tab"</button>
-            <button type="button" aria-pressed=move || if ctrl.get() { "true" } else { "false" } on:click=hold>"Ctrl"</button>
-            <button type="button" aria-label="Up" on:click=press("ArrowUp")>"↑"</button>
-            <button type="button" aria-label="Down" on:click=press("ArrowDown")>"↓"</button>
-            <button type="button" on:click=paste>"Paste"</button>
+            <button type="button" on:click=on(press("Escape"))>"Esc"</button>
+            <button type="button" on:click=on(press("Tab"))>"Tab"</button>
+            <button type="button" aria-pressed=move || if ctrl.get() { "true" } else { "false" } on:click=on(hold)>"Ctrl"</button>
+            <button type="button" aria-label="Up" on:click=on(press("ArrowUp"))>"↑"</button>
+            <button type="button" aria-label="Down" on:click=on(press("ArrowDown"))>"↓"</button>
+            <button type="button" on:click=on(paste)>"Paste"</button>
         </div>
     }
 }

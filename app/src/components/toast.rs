@@ -2,7 +2,11 @@
 //! decision.
 
 use super::icon::icon;
-use crate::{browser, error::ControlError};
+use crate::{
+    browser,
+    erased::{Item, list, on},
+    error::ControlError,
+};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
@@ -90,12 +94,12 @@ pub fn ToastRegion() -> impl IntoView {
             role="status"
             aria-live="polite"
             aria-label="Notices"
-            on:pointerenter=move |_| hold(true)
-            on:pointerleave=move |_| hold(false)
-            on:focusin=move |_| hold(true)
-            on:focusout=move |_| hold(false)
+            on:pointerenter=on(move |_| hold(true))
+            on:pointerleave=on(move |_| hold(false))
+            on:focusin=on(move |_| hold(true))
+            on:focusout=on(move |_| hold(false))
         >
-            <For each=move || toasts.shown.get() key=|toast| toast.id let:toast>
+            {list(move || toasts.shown.get().into_iter().map(|toast| Item::new(toast.id, move || html! {
                 <div class="toast" data-tone=toast.tone>
                     {icon(toast.icon)}
                     <div>
@@ -109,12 +113,12 @@ pub fn ToastRegion() -> impl IntoView {
                         data-kind="quiet"
                         data-size="small"
                         aria-label=format!("Dismiss: {}", toast.title)
-                        on:click=move |_| toasts.dismiss(toast.id)
+                        on:click=on(move |_| toasts.dismiss(toast.id))
                     >
                         {icon("close")}
                     </button>
                 </div>
-            </For>
+            })).collect())}
         </div>
     }
 }

@@ -13,7 +13,7 @@ pub fn Ago(
 ) -> impl IntoView {
     let clock = use_context::<Clock>().unwrap_or_default();
     html! {
-        <time datetime=move || at.get().to_string() title=move || time::utc(at.get())>
+        <time datetime=move || model::time::text(at.get()) title=move || time::utc(at.get())>
             {move || time::ago(at.get(), clock.now())}
         </time>
     }

@@ -11,7 +11,7 @@
 //! noticed, and a 401 is told from a server that is away.
 
 use super::{Link, Live, event, sse};
-use crate::{browser, clock::Clock};
+use crate::{browser, clock::Clock, time};
 use js_sys::{Function, Promise, Uint8Array};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -97,7 +97,7 @@ impl Tab {
             }
             ("beat", _) if !leads => self.heard(),
             ("lost", data) if !leads => {
-                let numbers: Vec<f64> = data.split('\n').filter_map(|n| n.parse().ok()).collect();
+                let numbers: Vec<f64> = data.split('\n').filter_map(|n| n.parse::<i64>().ok()).map(|n| n as f64).collect();
                 if let [as_of, since, tries, next_at] = numbers[..] {
                     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
                     let tries = tries as u32;
@@ -166,7 +166,8 @@ impl Tab {
             _ if !self.leads.get_value() => {}
             Link::Live => self.tell("beat"),
             Link::Lost { as_of, since, tries, next_at } => {
-                self.tell(&format!("lost\n{as_of}\n{since}\n{tries}\n{}", next_at.unwrap_or(0.0)));
+                let times = [as_of, since, f64::from(tries), next_at.unwrap_or(0.0)].map(|n| time::whole(n).to_string());
+                self.tell(&format!("lost\n{}", times.join("\n")));
             }
             Link::SignedOut => self.tell("signed-out"),
             Link::Connecting => {}

@@ -12,6 +12,7 @@ use crate::{
         project::{Project, VerbButton, page_title},
         toast::Toasts,
     },
+    erased::{Item, effect, list, on},
     live::Live,
     load::{self, Load, Loaded, What},
     size, time,
@@ -107,15 +108,21 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
         change.run((EnvChange { remove: vec![key], ..EnvChange::default() }, done, gone));
     });
     let edit = Callback::new(move |key: String| editing.set(Editing::One(key)));
-    let rows = move || env.with(|env| env.variables.clone());
-    let row_key =
-        |variable: &EnvVariable| (variable.key.clone(), variable.bytes, variable.updated_at, variable.pending, variable.source);
+    let rows = move || {
+        let row = |variable: &EnvVariable| {
+            let variable = variable.clone();
+            let at = variable.updated_at.map(time::millis).map(time::whole);
+            let key = format!("{} {} {} {at:?}", variable.key, variable.bytes, variable.pending);
+            Item::new(key, move || html! { <Row variable edit remove/> })
+        };
+        env.with(|env| env.variables.iter().map(row).collect())
+    };
     html! {
         <div class="page-head">
             <div><h1>"Environment"</h1><p>"Variables that the sandbox starts with. Values are encrypted and cannot be read back here."</p></div>
             <div class="row">
-                <button type="button" class="button" on:click=move |_| pasting.set(true)>{icon("upload")} "Paste .env"</button>
-                <button type="button" class="button" data-kind="primary" on:click=move |_| editing.set(Editing::New)>
+                <button type="button" class="button" on:click=on(move |_| pasting.set(true))>{icon("upload")} "Paste .env"</button>
+                <button type="button" class="button" data-kind="primary" on:click=on(move |_| editing.set(Editing::New))>
                     {icon("plus")} "Add variable"
                 </button>
             </div>
@@ -135,7 +142,7 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
                     </tr>
                 </thead>
                 <tbody role="rowgroup">
-                    <For each=rows key=row_key let:variable><Row variable edit remove/></For>
+                    {list(rows)}
                 </tbody>
             </table>
             {move || env.with(|env| env.variables.is_empty()).then(|| html! {
@@ -198,12 +205,12 @@ fn Row(variable: EnvVariable, edit: Callback<String>, remove: Callback<String>) 
     let own = variable.source == EnvSource::Project;
     let changed = match variable.updated_at {
         Some(at) => html! {
-            <time datetime=at.to_string() title=time::utc(at)>{move || time::ago(at, clock.now())}</time>
+            <time datetime=model::time::text(at) title=time::utc(at)>{move || time::ago(at, clock.now())}</time>
         },
         None => html! { <span class="quiet">"with the sandbox"</span> },
     };
     let off = move || live.offline().is_some().then_some("true");
-    let tool = move |label: String, glyph: &'static str, key: String, on: Callback<String>| {
+    let tool = move |label: String, glyph: &'static str, key: String, act: Callback<String>| {
         html! {
             <button
                 type="button"
@@ -214,7 +221,7 @@ fn Row(variable: EnvVariable, edit: Callback<String>, remove: Callback<String>) 
                 aria-label=label.clone()
                 title=label
                 aria-disabled=off
-                on:click=move |_| if live.offline().is_none() { on.run(key.clone()) }
+                on:click=on(move |_| if live.offline().is_none() { act.run(key.clone()) })
             >
                 {icon(glyph)}
             </button>
@@ -255,14 +262,14 @@ fn EditDialog(editing: RwSignal<Editing>, change: Change) -> impl IntoView {
     let key = RwSignal::new(String::new());
     let value = RwSignal::new(String::new());
     let wrong = RwSignal::new(None::<String>);
-    Effect::new(move || {
+    effect(move || {
         let now = editing.get();
         wrong.set(None);
         value.set(String::new());
         key.set(if let Editing::One(key) = &now { key.clone() } else { String::new() });
         open.set(now != Editing::Nothing);
     });
-    Effect::new(move || {
+    effect(move || {
         if !open.get() {
             editing.set(Editing::Nothing);
         }
@@ -285,7 +292,7 @@ fn EditDialog(editing: RwSignal<Editing>, change: Change) -> impl IntoView {
     });
     html! {
         <Dialog open title="edit-title" heading>
-            <form novalidate on:submit=submit>
+            <form novalidate on:submit=on(submit)>
                 <div class="dialog-body">
                     <div class="field" hidden=fixed>
                         <label class="field-label" for="env-key">"Name"</label>
@@ -317,7 +324,7 @@ fn EditDialog(editing: RwSignal<Editing>, change: Change) -> impl IntoView {
                     </div>
                 </div>
                 <div class="dialog-foot">
-                    <button type="button" class="button" on:click=move |_| open.set(false)>"Cancel"</button>
+                    <button type="button" class="button" on:click=on(move |_| open.set(false))>"Cancel"</button>
                     <button class="button" data-kind="primary">"Save"</button>
                 </div>
             </form>
@@ -331,7 +338,7 @@ fn PasteDialog(pasting: RwSignal<bool>, change: Change) -> impl IntoView {
     let text = RwSignal::new(String::new());
     let wrong = RwSignal::new(None::<String>);
     let read = Memo::new(move |_| text.with(|text| read_env(text)));
-    Effect::new(move || {
+    effect(move || {
         if pasting.get() {
             text.set(String::new());
             wrong.set(None);
@@ -348,7 +355,7 @@ fn PasteDialog(pasting: RwSignal<bool>, change: Change) -> impl IntoView {
     };
     html! {
         <Dialog open=pasting title="paste-title" heading="Paste a .env file">
-            <form novalidate on:submit=submit>
+            <form novalidate on:submit=on(submit)>
                 <div class="dialog-body">
                     <div class="field">
                         <label class="field-label" for="paste-env">"Lines of NAME=value"</label>
@@ -358,7 +365,7 @@ fn PasteDialog(pasting: RwSignal<bool>, change: Change) -> impl IntoView {
                     </div>
                 </div>
                 <div class="dialog-foot">
-                    <button type="button" class="button" on:click=move |_| pasting.set(false)>"Cancel"</button>
+                    <button type="button" class="button" on:click=on(move |_| pasting.set(false))>"Cancel"</button>
                     <button class="button" data-kind="primary" aria-disabled=move || none().then_some("true")>"Save variables"</button>
                 </div>
             </form>

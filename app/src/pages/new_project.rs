@@ -9,8 +9,9 @@ use crate::{
         signed::Signed,
         toast::Toasts,
     },
+    erased::{effect, on},
     live::Live,
-    size, words,
+    size, time, words,
 };
 use leptos::task::spawn_local;
 use leptos::{ev, prelude::*};
@@ -59,7 +60,7 @@ fn Form() -> impl IntoView {
     let busy = RwSignal::new(false);
     // One key for this form: sending it twice makes one project.
     let key = StoredValue::new(String::new());
-    Effect::new(move || key.set_value(format!("{:.0}-{:.0}", browser::now(), js_sys::Math::random() * 1e15)));
+    effect(move || key.set_value(format!("{}-{}", time::whole(browser::now()), time::whole(js_sys::Math::random() * 1e15))));
 
     let parsed = Memo::new(move |_| name.with(|name| name.parse::<DisplayName>()));
     let wrong =
@@ -120,7 +121,7 @@ fn Form() -> impl IntoView {
                     value=of.as_str()
                     checked=of == Preset::Medium
                     prop:checked=move || preset.get() == of
-                    on:change=move |_| preset.set(of)
+                    on:change=on(move |_| preset.set(of))
                 />
                 <span class="choice-name">{size::preset(of)}</span>
                 <small>{size::resources(&of.resources())}</small>
@@ -131,11 +132,11 @@ fn Form() -> impl IntoView {
         <form
             class="split-page new-project"
             novalidate
-            on:keydown=keys
-            on:submit=move |event| {
+            on:keydown=on(keys)
+            on:submit=on(move |event: ev::SubmitEvent| {
                 event.prevent_default();
                 submit();
-            }
+            })
         >
             <div>
                 <section class="form-section" aria-labelledby="s-name">
@@ -152,8 +153,8 @@ fn Form() -> impl IntoView {
                             aria-describedby="name-hint name-wrong"
                             aria-invalid=move || wrong.with(Option::is_some).then_some("true")
                             bind:value=name
-                            on:input=move |_| refused.set(None)
-                            on:change=move |_| touched.set(true)
+                            on:input=on(move |_| refused.set(None))
+                            on:change=on(move |_| touched.set(true))
                         />
                         <p class="field-hint" id="name-hint">
                             {move || slug().map_or_else(

@@ -9,6 +9,7 @@ use crate::{
         project::{Project, VerbButton, page_title},
         toast::Toasts,
     },
+    erased::on,
     live::Live,
     size, time,
     words::Verb,
@@ -68,7 +69,7 @@ fn Page(project: Project) -> impl IntoView {
                             data-size="small"
                             aria-disabled=move || live.offline().is_some().then_some("true")
                             title=move || live.offline()
-                            on:click=move |_| if live.offline().is_none() { project.deleting.set(true) }
+                            on:click=on(move |_| if live.offline().is_none() { project.deleting.set(true) })
                         >
                             {icon("trash")} "Delete project…"
                         </button>
@@ -113,7 +114,7 @@ fn Rename(project: Project) -> impl IntoView {
         });
     };
     html! {
-        <form class="setting" novalidate on:submit=submit>
+        <form class="setting" novalidate on:submit=on(submit)>
             <div class="field">
                 <label class="field-label" for="rename">"Project name"</label>
                 <input
@@ -166,7 +167,7 @@ fn Resize(project: Project) -> impl IntoView {
                     value=of.as_str()
                     checked=of == first
                     prop:checked=move || preset.get() == of
-                    on:change=move |_| choose(of)
+                    on:change=on(move |_| choose(of))
                 />
                 <span class="choice-name">{size::preset(of)}</span>
                 <small>{size::resources(&of.resources())}</small>

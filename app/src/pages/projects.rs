@@ -12,6 +12,7 @@ use crate::{
         signed::Signed,
         when,
     },
+    erased::{Item, effect, list, on},
     live::Live,
     order::{self, Filter, Sort},
     size, time,
@@ -38,7 +39,7 @@ fn List() -> impl IntoView {
     let sort = RwSignal::new(Sort::default());
     let search = NodeRef::<html::Input>::new();
     let navigate = StoredValue::new(use_navigate());
-    Effect::new(move || {
+    effect(move || {
         if let Some(label) = browser::remembered(SORT) {
             sort.set(Sort::named(&label));
         }
@@ -81,7 +82,7 @@ fn List() -> impl IntoView {
                 <button
                     type="button"
                     aria-pressed=move || if filter.get() == of { "true" } else { "false" }
-                    on:click=move |_| filter.set(of)
+                    on:click=on(move |_| filter.set(of))
                 >
                     {of.label()} " " <span class="count">{move || counts.get()[at]}</span>
                 </button>
@@ -107,7 +108,7 @@ fn List() -> impl IntoView {
                     <span>"Project"</span> <span>"Sandbox"</span> <span>"Database"</span> <span>"Open ports"</span> <span>"Changed"</span> <span></span>
                 </div>
                 <ul role="list">
-                    <For each=move || shown.get() key=|id| *id let:id><Row id/></For>
+                    {list(move || shown.get().into_iter().map(|id| Item::new(id, move || html! { <Row id/> })).collect())}
                 </ul>
                 {move || shown.with(Vec::is_empty).then(|| html! {
                     <div class="empty-state">
@@ -115,10 +116,10 @@ fn List() -> impl IntoView {
                         <button
                             type="button"
                             class="button"
-                            on:click=move |_| {
+                            on:click=on(move |_| {
                                 query.set(String::new());
                                 filter.set(Filter::All);
-                            }
+                            })
                         >
                             "Show all"
                         </button>
@@ -152,7 +153,7 @@ fn List() -> impl IntoView {
                         <div class="segmented" role="group" aria-label="Filter by state">{filters}</div>
                         <div class="toolbar-end">
                             <span class="select">
-                                <select class="input" aria-label="Sort projects" on:change=sorted>{sorts.into_iter().collect_view()}</select>
+                                <select class="input" aria-label="Sort projects" on:change=on(sorted)>{sorts.into_iter().collect_view()}</select>
                                 {icon("down")}
                             </span>
                         </div>
@@ -232,7 +233,7 @@ fn Row(id: ProjectId) -> impl IntoView {
     };
     let open_label = move || format!("Open the terminal of {}", project.name.get());
     let changed = move || project.view.with(|view| view.updated_at);
-    let more = html! { {icon("more")} };
+    let more = icon("more");
     html! {
         <li class="project-row">
             <div>
@@ -244,7 +245,7 @@ fn Row(id: ProjectId) -> impl IntoView {
             <div class="project-ports"><span class="visually-hidden">"Open ports: "</span>{ports}</div>
             <div class="project-when soft">
                 <span class="visually-hidden">"Last change "</span>
-                <time datetime=move || changed().to_string() title=move || time::utc(changed())>
+                <time datetime=move || model::time::text(changed()) title=move || time::utc(changed())>
                     {move || time::ago(changed(), clock.now())}
                 </time>
             </div>

@@ -13,6 +13,7 @@ use crate::{
         toast::Toasts,
         when::Ago,
     },
+    erased::{Item, effect, list, on},
     live::Live,
     load::{self, Load, Loaded, What},
     time, words,
@@ -64,7 +65,7 @@ fn Page(tokens: Load) -> impl IntoView {
                                 <h3>"Signed in as " <bdi>{live.viewer().map(|viewer| viewer.name)}</bdi></h3>
                                 <p>"Signing out ends this browser’s terminals’ connections at once. What runs in them goes on."</p>
                             </div>
-                            <button type="button" class="button" data-size="small" on:click=move |_| frame::sign_out()>{icon("signout")} "Sign out"</button>
+                            <button type="button" class="button" data-size="small" on:click=on(move |_| frame::sign_out())>{icon("signout")} "Sign out"</button>
                         </div>
                     </section>
                     <section class="panel" id="about" aria-labelledby="about-title">
@@ -118,7 +119,7 @@ fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
             <div class="panel-head">
                 <h2 id="tokens-title">"API tokens"</h2>
                 <span class="count">{move || tokens.with(|tokens| words::count(tokens.len(), "token", "tokens"))}</span>
-                <button type="button" class="button" data-size="small" on:click=move |_| making.set(true)>{icon("plus")} "New token"</button>
+                <button type="button" class="button" data-size="small" on:click=on(move |_| making.set(true))>{icon("plus")} "New token"</button>
             </div>
             <div role="status">
                 {move || made.get().map(|new| html! {
@@ -133,7 +134,7 @@ fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
                         <div class="code-field">
                             <code>{new.secret.clone()}</code> <CopyButton text=new.secret what="the token"/>
                         </div>
-                        <div><button type="button" class="button" data-size="small" on:click=move |_| made.set(None)>"I have stored it"</button></div>
+                        <div><button type="button" class="button" data-size="small" on:click=on(move |_| made.set(None))>"I have stored it"</button></div>
                     </div>
                 })}
             </div>
@@ -155,7 +156,7 @@ fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
                     </tr>
                 </thead>
                 <tbody role="rowgroup">
-                    <For each=move || tokens.get() key=|token| token.id let:token><Row token revoke/></For>
+                    {list(move || tokens.get().into_iter().map(|token| Item::new(token.id, move || html! { <Row token revoke/> })).collect())}
                 </tbody>
             </table>
         </section>
@@ -173,7 +174,7 @@ fn Row(token: TokenView, revoke: Callback<TokenView>) -> impl IntoView {
     };
     let used = match token.last_used_at {
         Some(at) => html! { <Ago at=at/> },
-        None => html! { "Never used" },
+        None => "Never used".into_any(),
     };
     let expires = token.expires_at;
     let expires = move || expires.map_or_else(|| "never".to_owned(), |at| time::ahead(at, clock.now()));
@@ -193,7 +194,7 @@ fn Row(token: TokenView, revoke: Callback<TokenView>) -> impl IntoView {
                         data-size="small"
                         aria-label=format!("Revoke {}", token.name)
                         aria-disabled=move || live.offline().is_some().then_some("true")
-                        on:click=move |_| revoke.run(whole.clone())
+                        on:click=on(move |_| revoke.run(whole.clone()))
                     >
                         "Revoke"
                     </button>
@@ -211,7 +212,7 @@ fn NewTokenDialog(open: RwSignal<bool>, created: Callback<NewToken>) -> impl Int
     let days = RwSignal::new("90".to_owned());
     let wrong = RwSignal::new(None::<String>);
     let busy = RwSignal::new(false);
-    Effect::new(move || {
+    effect(move || {
         if open.get() {
             name.set(String::new());
             wrong.set(None);
@@ -245,7 +246,7 @@ fn NewTokenDialog(open: RwSignal<bool>, created: Callback<NewToken>) -> impl Int
     let choice = move |of: Scope, label: &'static str, text: &'static str| {
         html! {
             <label class="choice">
-                <input type="radio" name="scope" prop:checked=move || scope.get() == of on:change=move |_| scope.set(of)/>
+                <input type="radio" name="scope" prop:checked=move || scope.get() == of on:change=on(move |_| scope.set(of))/>
                 <span class="choice-name">{label}</span>
                 <small>{text}</small>
             </label>
@@ -253,7 +254,7 @@ fn NewTokenDialog(open: RwSignal<bool>, created: Callback<NewToken>) -> impl Int
     };
     html! {
         <Dialog open title="token-title" heading="New API token">
-            <form novalidate on:submit=submit>
+            <form novalidate on:submit=on(submit)>
                 <div class="dialog-body">
                     <div class="field">
                         <label class="field-label" for="token-name">"Name"</label>
@@ -278,7 +279,7 @@ fn NewTokenDialog(open: RwSignal<bool>, created: Callback<NewToken>) -> impl Int
                     <div class="field">
                         <label class="field-label" for="token-days">"Expires"</label>
                         <span class="select">
-                            <select class="input" id="token-days" on:change=move |event| days.set(event_target_value(&event)) prop:value=days>
+                            <select class="input" id="token-days" on:change=on(move |event: ev::Event| days.set(event_target_value(&event))) prop:value=days>
                                 <option value="7">"In 7 days"</option>
                                 <option value="30">"In 30 days"</option>
                                 <option value="90">"In 90 days"</option>
@@ -290,7 +291,7 @@ fn NewTokenDialog(open: RwSignal<bool>, created: Callback<NewToken>) -> impl Int
                     </div>
                 </div>
                 <div class="dialog-foot">
-                    <button type="button" class="button" on:click=move |_| open.set(false)>"Cancel"</button>
+                    <button type="button" class="button" on:click=on(move |_| open.set(false))>"Cancel"</button>
                     <button class="button" data-kind="primary" aria-busy=move || busy.get().then_some("true")>"Create token"</button>
                 </div>
             </form>
@@ -305,7 +306,7 @@ fn Appearance() -> impl IntoView {
     let still = RwSignal::new(false);
     let reader = RwSignal::new(false);
     let font = RwSignal::new("13".to_owned());
-    Effect::new(move || {
+    effect(move || {
         theme.set(frame::look("theme").unwrap_or_default());
         still.set(frame::look("motion").is_some());
         reader.set(browser::remembered("fsa.screen-reader").is_some());
@@ -319,7 +320,7 @@ fn Appearance() -> impl IntoView {
             frame::set_theme((!of.is_empty()).then_some(of));
         };
         html! {
-            <button type="button" aria-pressed=move || if theme.with(|theme| theme == of) { "true" } else { "false" } on:click=choose>
+            <button type="button" aria-pressed=move || if theme.with(|theme| theme == of) { "true" } else { "false" } on:click=on(choose)>
                 {glyph.map(icon)} {label}
             </button>
         }
@@ -347,16 +348,16 @@ fn Appearance() -> impl IntoView {
             </div>
             <div class="setting">
                 <div><label for="motion"><h3>"Reduce motion"</h3></label><p>"Glyphs stand still."</p></div>
-                <input class="switch" type="checkbox" role="switch" id="motion" prop:checked=still on:change=set_still/>
+                <input class="switch" type="checkbox" role="switch" id="motion" prop:checked=still on:change=on(set_still)/>
             </div>
             <div class="setting">
                 <div><label for="reader"><h3>"Terminal for screen readers"</h3></label><p>"Output is announced as it comes. From the next terminal on."</p></div>
-                <input class="switch" type="checkbox" role="switch" id="reader" prop:checked=reader on:change=set_reader/>
+                <input class="switch" type="checkbox" role="switch" id="reader" prop:checked=reader on:change=on(set_reader)/>
             </div>
             <div class="setting">
                 <div><label for="font"><h3>"Terminal font size"</h3></label><p>"From the next terminal on."</p></div>
                 <span class="select short">
-                    <select class="input" id="font" prop:value=font on:change=set_font>
+                    <select class="input" id="font" prop:value=font on:change=on(set_font)>
                         <option value="12">"12 px"</option>
                         <option value="13">"13 px"</option>
                         <option value="14">"14 px"</option>

@@ -54,8 +54,8 @@ fn page(command: &str, viewer: Option<String>) -> AnyView {
                         {notice("used", "This link was already used", "One-time links sign in one browser, once.", again())}
                         {notice("expired", "This link has expired", "A link is good for 15 minutes.", again())}
                         {notice("forged", "This link is not valid", "It was not printed by this server, or only part of it was copied.", again())}
-                        {notice("many", "Too many tries", "Sign-in waits a while after many wrong codes.", html! { "Wait a minute, then open the link again. It still works." })}
-                        {notice("away", "The server did not answer", "Nothing was used up: the link still works.", html! { "Check that the server runs, then open the link again." })}
+                        {notice("many", "Too many tries", "Sign-in waits a while after many wrong codes.", "Wait a minute, then open the link again. It still works.".into_any())}
+                        {notice("away", "The server did not answer", "Nothing was used up: the link still works.", "Check that the server runs, then open the link again.".into_any())}
                     </div>
                     // Filled by the script with the server's own words, for those who look.
                     <p id="sign-in-why" class="visually-hidden">" "</p>

@@ -13,6 +13,7 @@ use crate::{
         stage_list::StageList,
         terminal_pane::TerminalPane,
     },
+    erased::{effect, on},
     size, time,
     words::{self, Verb},
 };
@@ -67,7 +68,7 @@ fn Start(project: Project) -> impl IntoView {
                     <VerbButton project verb=Verb::Restart text="Retry" kind="primary"/>
                     <VerbButton project verb=Verb::Stop text="Stop trying"/>
                     <a class="button" href=project.address("settings")>"Settings"</a>
-                    <button type="button" class="button push-end" data-kind="danger" on:click=move |_| project.deleting.set(true)>
+                    <button type="button" class="button push-end" data-kind="danger" on:click=on(move |_| project.deleting.set(true))>
                         "Delete…"
                     </button>
                 </Explanation>
@@ -105,23 +106,23 @@ fn Start(project: Project) -> impl IntoView {
 fn Panes(project: Project) -> impl IntoView {
     let location = use_location();
     let query = use_query_map();
-    let share = RwSignal::new(42.0);
+    let share = RwSignal::new(420);
     let pane = RwSignal::new("terminal");
     let wished = query.with_untracked(|query| query.get("port")).and_then(|port| port.parse().ok());
     let port = RwSignal::new(wished.unwrap_or_else(preview_pane::beginning));
-    Effect::new(move || {
-        if let Some(kept) = browser::remembered(SHARE).and_then(|share| share.parse::<f64>().ok()) {
-            share.set(kept.clamp(20.0, 75.0));
+    effect(move || {
+        if let Some(kept) = browser::remembered(SHARE).and_then(|share| share.parse::<i32>().ok()) {
+            share.set(kept.clamp(200, 750));
         }
     });
-    Effect::new(move || pane.set(if location.hash.get() == "#preview" { "preview" } else { "terminal" }));
-    let kept = Callback::new(|share: f64| browser::remember(SHARE, Some(&format!("{share:.1}"))));
+    effect(move || pane.set(if location.hash.get() == "#preview" { "preview" } else { "terminal" }));
+    let kept = Callback::new(|share: i32| browser::remember(SHARE, Some(&share.to_string())));
     let switch = move |of: &'static str, glyph: &'static str, label: &'static str| {
         html! {
             <button
                 type="button"
                 aria-pressed=move || if pane.get() == of { "true" } else { "false" }
-                on:click=move |_| pane.set(of)
+                on:click=on(move |_| pane.set(of))
             >
                 {icon(glyph)} {label}
                 {(of == "preview").then(|| html! { <span class="count">{move || format!(" :{}", port.get())}</span> })}
@@ -129,7 +130,7 @@ fn Panes(project: Project) -> impl IntoView {
         }
     };
     html! {
-        <div class="workspace" data-pane=pane style=move || format!("--preview-share:{:.1}%", share.get())>
+        <div class="workspace" data-pane=pane style=move || format!("--preview-share:{}.{}%", share.get() / 10, share.get() % 10)>
             <div class="pane-switcher">
                 <div class="segmented" role="group" aria-label="Pane">
                     {switch("terminal", "terminal", "Terminal")} {switch("preview", "preview", "Preview")}

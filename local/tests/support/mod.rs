@@ -126,6 +126,11 @@ impl World {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.orchestrator.remove_volume(&spec.volume).await.unwrap();
+        // Its files go on a thread of their own; a test's folder must not be removed at the same time.
+        while std::fs::read_dir(self.data.path().join("trash")).unwrap().count() > 0 {
+            assert!(start.elapsed() < PATIENCE, "files are left");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Lets go of the folder, with what is in it.

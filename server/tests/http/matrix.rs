@@ -90,7 +90,8 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
                 Who::Owner if route.path == "/api/sign-out" => app.signed_in().await,
                 Who::Owner => owner.clone(),
                 Who::SomebodyElse if route.path == "/api/sign-out" => continue,
-                Who::SomebodyElse => stranger.clone(),
+                // Without a page: a browser is told by the close code instead.
+                Who::SomebodyElse => stranger.without("origin"),
                 Who::ForeignPage => owner.with("origin", "http://evil.example"),
                 Who::ForeignSite => owner.without("origin").with("sec-fetch-site", "cross-site"),
             };

@@ -178,7 +178,11 @@ impl TestApp {
 
     /// A project that runs.
     pub async fn running(&self, client: &Client, name: &str) -> (ProjectId, String) {
-        let answer = client.post("/api/projects", &serde_json::json!({ "name": name })).await;
+        let mut answer = client.post("/api/projects", &serde_json::json!({ "name": name })).await;
+        while answer.status == 429 {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            answer = client.post("/api/projects", &serde_json::json!({ "name": name })).await;
+        }
         assert_eq!(answer.status, 201, "{}", answer.text());
         let id: ProjectId = answer.json()["id"].as_str().unwrap().parse().unwrap();
         let sandbox = answer.json()["sandbox"]["name"].as_str().unwrap().to_owned();

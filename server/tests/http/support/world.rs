@@ -125,7 +125,8 @@ fn async_stream<F: Future<Output = ()> + Send + 'static>(
 }
 
 /// Says what it was asked, or waits for ever.
-async fn exec(axum::Json(ask): axum::Json<Value>) -> Response {
+async fn exec(body: bytes::Bytes) -> Response {
+    let ask: Value = serde_json::from_slice(&body).unwrap();
     if ask["command"][0] == "wait" {
         let first = format!("{}\n", json!({ "stream": "stdout", "data": "waiting\n" }));
         return Body::from_stream(async_stream(move |sender| async move {
