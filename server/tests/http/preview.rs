@@ -39,7 +39,13 @@ fn boats() -> Router {
         });
         Body::from_stream(parts)
     };
-    let breaks = || async { Body::from_stream(futures::stream::iter([Ok("half"), Err(std::io::Error::other("died"))])) };
+    let breaks = || async {
+        let end = futures::stream::once(async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Err(std::io::Error::other("died"))
+        });
+        Body::from_stream(futures::stream::iter([Ok("half")]).chain(end))
+    };
     let framed = || async {
         [
             (header::X_FRAME_OPTIONS, "DENY"),
@@ -168,9 +174,7 @@ async fn bodies_stream_both_ways_and_a_broken_one_breaks() {
     let large = vec![b'x'; 1 << 20];
     assert_eq!(visitor.ask(Method::POST, "/upload", Some(large.into())).await.text(), (1 << 20).to_string());
     let broken = visitor.open(Method::GET, "/breaks", None).await;
-    if broken.status() != 200 {
-        panic!("{}", String::from_utf8_lossy(&broken.into_body().collect().await.unwrap().to_bytes()));
-    }
+    assert_eq!(broken.status(), 200);
     assert!(broken.into_body().collect().await.is_err(), "what broke off does not look whole");
 }
 
