@@ -115,7 +115,7 @@ test.describe('a link that does not sign in', () => {
 
   test('an expired link says that it expired', async ({ server, visitor }) => {
     const link = await server.newSignInLink();
-    controlPlane(server, "UPDATE sign_in_codes SET expires_at = now() - interval '1 second' WHERE used_at IS NULL");
+    controlPlane(server, "UPDATE sign_in_codes SET expires_at = now() - interval '1 second' WHERE created_at = (SELECT max(created_at) FROM sign_in_codes)");
     const page = await (await visitor({ signedIn: false })).newPage();
     expect(await tryLink(page, link, 'expired')).toMatch(/expired/i);
   });

@@ -5,7 +5,7 @@ import { Workspace } from '../support/pages.ts';
 import { sandboxProcessesOf } from '../support/processes.ts';
 import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
-import { databasesOf, foldersOf } from '../support/world.ts';
+import { databasesOf, foldersOf, nothingLeft } from '../support/world.ts';
 
 test('stop and start keep files, rows and address', async ({ api, project, visitor, server }) => {
   await api.output(project.id, 'mkdir -p notes && echo kept > notes/one.txt');
@@ -84,9 +84,7 @@ test('delete asks for the name and leaves no process, folder, database or role',
   await confirm.click();
   await expect(workspace.page).toHaveURL(`${server.origin}/`);
   await until('the project to be gone', async () => (await api.ask('GET', `/api/projects/${project.id}`)).status === 404);
-  await until('no process', () => sandboxProcessesOf(server.dataDir).length === 0);
-  await until('no folder', () => Object.values(foldersOf(server)).every((names) => names.length === 0));
-  expect(databasesOf(server)).toEqual({ databases: [], roles: [] });
+  await nothingLeft(server);
   expect(await api.projects()).toEqual([]);
 });
 

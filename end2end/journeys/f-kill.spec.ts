@@ -8,8 +8,7 @@ import { Workspace } from '../support/pages.ts';
 import { sandboxProcessesOf } from '../support/processes.ts';
 import { Terminal, plain } from '../support/terminal.ts';
 import { nextLook, until } from '../support/until.ts';
-import { databasesOf, foldersOf } from '../support/world.ts';
-import type { Server } from '../support/server.ts';
+import { nothingLeft } from '../support/world.ts';
 
 /** 100 bytes a line, a thousand lines a second, and a word before and after. */
 const LINES = 9_000;
@@ -237,20 +236,6 @@ async function settled(api: Api, said: string): Promise<void> {
   for (const { id, sandbox } of projects) {
     if (sandbox.phase === 'Running') expect(await api.output(id, 'psql -At -c "select 6*7"'), said).toBe('42\n');
   }
-}
-
-async function nothingLeft(server: Server, said: string): Promise<void> {
-  await until(`no process (${said})`, () => {
-    const left = sandboxProcessesOf(server.dataDir);
-    if (left.length > 0) throw new Error(JSON.stringify(left));
-    return true;
-  });
-  await until(`no folder (${said})`, () => {
-    const left = foldersOf(server);
-    if (Object.values(left).some((names) => names.length > 0)) throw new Error(JSON.stringify(left));
-    return true;
-  });
-  expect(databasesOf(server), said).toEqual({ databases: [], roles: [] });
 }
 
 /** A small generator whose seed is told, so that a run can be repeated. */

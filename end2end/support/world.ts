@@ -2,7 +2,9 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
+import { sandboxProcessesOf } from './processes.ts';
 import type { Server } from './server.ts';
+import { until } from './until.ts';
 
 /** Volumes, sandboxes and what waits for removal. */
 export function foldersOf(server: Server): { volumes: string[]; sandboxes: string[]; trash: string[] } {
@@ -24,6 +26,25 @@ export function databasesOf(server: Server): { databases: string[]; roles: strin
     databases: ask('SELECT datname FROM pg_database').filter((name) => !own.test(name)),
     roles: ask("SELECT rolname FROM pg_roles WHERE rolname NOT LIKE 'pg\\_%'").filter((name) => !own.test(name)),
   };
+}
+
+/** Waits until no process, folder, database or role of any project is there. */
+export async function nothingLeft(server: Server, said = 'after a delete'): Promise<void> {
+  await until(`no process (${said})`, () => {
+    const left = sandboxProcessesOf(server.dataDir);
+    if (left.length > 0) throw new Error(JSON.stringify(left));
+    return true;
+  });
+  await until(`no folder (${said})`, () => {
+    const left = foldersOf(server);
+    if (Object.values(left).some((names) => names.length > 0)) throw new Error(JSON.stringify(left));
+    return true;
+  });
+  await until(`no database and no role (${said})`, () => {
+    const left = databasesOf(server);
+    if (left.databases.length + left.roles.length > 0) throw new Error(JSON.stringify(left));
+    return true;
+  });
 }
 
 /** A query as the superuser of the embedded PostgreSQL, by its Unix socket. */
