@@ -42,7 +42,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until Ctrl-C or SIGTERM. The default
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Print a new one-time sign-in link
     SignInLink,
     /// Make, list and revoke API tokens
@@ -97,7 +97,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let done = runtime.block_on(async {
         match command {
             None => serve::serve(&data, serve).await,
-            Some(Command::Serve(args)) => serve::serve(&data, args).await,
+            Some(Command::Serve(args)) => serve::serve(&data, *args).await,
             Some(Command::SignInLink) => sign_in_link::print(&data).await,
             Some(Command::Token(Token::Create(new))) => token::create(&data, &new).await,
             Some(Command::Token(Token::List)) => token::list(&data).await,

@@ -17,7 +17,10 @@ use model::view::{ErrorBody, ErrorDetails};
 
 /// A refused request.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct Refusal(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
     error: ControlError,
     /// Another status than the kind's.
     status: Option<StatusCode>,
@@ -34,7 +37,7 @@ impl Refusal {
     /// With another status than the kind's.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {
-        self.status = Some(status);
+        self.0.status = Some(status);
         self
     }
 
@@ -42,7 +45,7 @@ impl Refusal {
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
         if let Ok(value) = value.try_into() {
-            self.headers.push((name, value));
+            self.0.headers.push((name, value));
         }
         self
     }
@@ -50,29 +53,30 @@ impl Refusal {
     /// Which status it has.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status.or_else(|| StatusCode::from_u16(self.error.kind.status()).ok()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        let usual = || StatusCode::from_u16(self.0.error.kind.status()).ok();
+        self.0.status.or_else(usual).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// What is behind it.
     #[must_use]
     pub fn error(&self) -> &ControlError {
-        &self.error
+        &self.0.error
     }
 }
 
 impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
-        Self { error, status: None, headers: Vec::new() }
+        Self(Box::new(Parts { error, status: None, headers: Vec::new() }))
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
-        for (name, value) in &self.headers {
+        for (name, value) in &self.0.headers {
             response.headers_mut().insert(name, value.clone());
         }
-        match self.error.kind {
+        match self.0.error.kind {
             ErrorKind::Unavailable => {
                 response.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("5"));
             }
@@ -81,7 +85,7 @@ impl IntoResponse for Refusal {
             }
             _ => {}
         }
-        response.extensions_mut().insert(self.error);
+        response.extensions_mut().insert(self.0.error);
         response
     }
 }

@@ -210,7 +210,10 @@ fn is_path(next: &str) -> bool {
 }
 
 /// Who was let in lately, by cookie and preview.
-static REMEMBERED: LazyLock<Mutex<HashMap<(String, PreviewLabel), (SandboxId, Instant)>>> = LazyLock::new(Mutex::default);
+static REMEMBERED: LazyLock<Mutex<HashMap<Visitor, (SandboxId, Instant)>>> = LazyLock::new(Mutex::default);
+
+/// By the secret of the cookie, and for which preview.
+type Visitor = (String, PreviewLabel);
 
 fn remembered(secret: &str, label: &PreviewLabel) -> Option<SandboxId> {
     let all = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
