@@ -83,7 +83,10 @@ test('workspace: running, with its menus and dialogs, and stopped', async ({ api
   await inspect(page, 'workspace');
   const web = await Terminal.open(api, project.id, { session: 'web' });
   await web.prompt();
-  web.type(`node -e "require('http').createServer((q,r)=>r.setHeader('content-type','text/html').end('<!doctype html><html lang=en><title>Boats</title><h1>Boats for hire</h1>')).listen(3000)"\r`);
+  await api.output(project.id, 'cat > web.js', {
+    stdin: "require('http').createServer((q, r) => r.setHeader('content-type', 'text/html').end('<!doctype html><html lang=en><title>Boats</title><h1>Boats for hire</h1>')).listen(3000);\n",
+  });
+  web.type('node web.js\r');
   await expect(workspace.preview.getByRole('heading', { name: 'Boats for hire' })).toBeVisible();
   await inspect(page, 'workspace-preview');
   await workspace.openDelete();
