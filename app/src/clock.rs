@@ -3,7 +3,7 @@
 //! Server and browser render the page at the time of its [`Opening`](crate::api::Opening), so that
 //! they write the same. From hydration on it ticks.
 
-use crate::{browser, erased::effect, time};
+use crate::{browser, erased::effect, state::State, time};
 use leptos::prelude::*;
 use model::Timestamp;
 use std::time::Duration;
@@ -15,17 +15,17 @@ const SAME_MS: f64 = 2_000.0;
 /// The page's clock.
 #[derive(Clone, Copy)]
 pub struct Clock {
-    now: RwSignal<f64>,
-    fine: RwSignal<f64>,
+    now: State<f64>,
+    fine: State<f64>,
     /// What the server's clock is ahead by.
-    ahead: RwSignal<f64>,
+    ahead: State<f64>,
 }
 
 impl Clock {
     /// A clock that shows nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { now: RwSignal::new(0.0), fine: RwSignal::new(0.0), ahead: RwSignal::new(0.0) }
+        Self { now: State::new(0.0), fine: State::new(0.0), ahead: State::new(0.0) }
     }
 
     /// Sets it for the first rendering; later calls change nothing.
@@ -57,7 +57,7 @@ impl Clock {
 
     /// Runs the caller again every second.
     pub fn track(&self) {
-        self.now.track();
+        self.now.with(|_| ());
     }
 
     /// The same for times that show tenths; changes ten times a second while someone called

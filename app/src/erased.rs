@@ -2,7 +2,8 @@
 //! use. Together with `html!` and `--cfg erase_components` (.cargo/config.toml) this is why the
 //! WebAssembly fits its budget, and the crate compiles in seconds.
 
-use leptos::prelude::*;
+use crate::state::State;
+use leptos::{ev, prelude::*};
 use std::sync::Arc;
 
 /// An effect.
@@ -33,4 +34,32 @@ impl Item {
 pub fn list(items: impl Fn() -> Vec<Item> + Send + Sync + 'static) -> AnyView {
     let items: Arc<dyn Fn() -> Vec<Item> + Send + Sync> = Arc::new(items);
     html! { <For each=move || items() key=|item| item.key.clone() let:item>{(item.view)()}</For> }
+}
+
+/// Text that may change.
+#[derive(Clone)]
+pub struct Words(Arc<dyn Fn() -> String + Send + Sync>);
+
+impl Words {
+    /// What `text` says each time.
+    pub fn new(text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self(Arc::new(text))
+    }
+
+    /// The text now.
+    #[must_use]
+    pub fn get(&self) -> String {
+        (self.0)()
+    }
+}
+
+impl From<&'static str> for Words {
+    fn from(text: &'static str) -> Self {
+        Self::new(move || text.to_owned())
+    }
+}
+
+/// The handler of a field that is typed into.
+pub fn typing(into: State<String>) -> Box<dyn FnMut(ev::Event)> {
+    on(move |event| into.set(event_target_value(&event)))
 }

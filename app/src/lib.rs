@@ -35,6 +35,7 @@ mod root;
 #[cfg(feature = "ssr")]
 mod shell;
 mod size;
+mod state;
 mod time;
 mod words;
 

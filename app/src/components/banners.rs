@@ -6,6 +6,7 @@ use crate::{
     clock::Clock,
     erased::on,
     live::{Link, Live},
+    state::Derived,
     time, words,
 };
 use leptos::prelude::*;
@@ -17,7 +18,7 @@ const PATIENCE_MS: f64 = 2_000.0;
 #[component]
 pub fn Banners() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
-    let notices = Memo::new(move |_| live.installation().notices);
+    let notices = Derived::new(move || live.installation().notices);
     html! {
         {move || {
             notices
@@ -50,7 +51,7 @@ enum Shown {
 fn LinkBanner() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let clock = use_context::<Clock>().unwrap_or_default();
-    let shown = Memo::new(move |_| match live.link() {
+    let shown = Derived::new(move || match live.link() {
         Link::Lost { since, .. } => {
             // The tick of the clock, and the browser's own time: `since` is of the browser.
             clock.track();

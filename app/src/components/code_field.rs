@@ -1,7 +1,7 @@
 //! A line of text to copy.
 
 use super::icon::icon;
-use crate::{browser, erased::on};
+use crate::{browser, erased::on, state::State};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
@@ -9,15 +9,14 @@ use leptos::task::spawn_local;
 #[component]
 pub fn CopyButton(
     /// What is copied.
-    #[prop(into)]
-    text: Signal<String>,
+    text: String,
     /// What it is, for those who do not see it: "the psql line".
     #[prop(into)]
     what: String,
 ) -> impl IntoView {
-    let said = RwSignal::new("");
+    let said = State::new("");
     let copy = move |_| {
-        let text = text.get_untracked();
+        let text = text.clone();
         spawn_local(async move {
             said.set(if browser::copy(&text).await { "Copied" } else { "Not copied" });
             browser::sleep(1_500).await;
@@ -29,7 +28,7 @@ pub fn CopyButton(
             {move || icon(if said.get() == "Copied" { "check" } else { "copy" })}
             <span>{move || if said.get().is_empty() { "Copy" } else { said.get() }}</span>
         </button>
-        <span class="visually-hidden" role="status">{said}</span>
+        <span class="visually-hidden" role="status">{move || said.get()}</span>
     }
 }
 
@@ -37,15 +36,14 @@ pub fn CopyButton(
 #[component]
 pub fn CodeField(
     /// The line.
-    #[prop(into)]
-    text: Signal<String>,
+    text: String,
     /// What it is: "the psql line".
     #[prop(into)]
     what: String,
 ) -> impl IntoView {
     html! {
         <div class="code-field">
-            <code>{text}</code>
+            <code>{text.clone()}</code>
             <CopyButton text what/>
         </div>
     }

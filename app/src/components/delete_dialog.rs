@@ -3,9 +3,10 @@
 use super::{dialog::Dialog, explanation::field_message, project::Project, toast::Toasts};
 use crate::{
     api,
-    erased::{effect, on},
+    erased::{Words, effect, on, typing},
     live::Live,
     size,
+    state::State,
 };
 use leptos::task::spawn_local;
 use leptos::{ev, prelude::*};
@@ -20,9 +21,9 @@ pub fn DeleteDialog(
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
     let navigate = use_navigate();
-    let typed = RwSignal::new(String::new());
-    let refused = RwSignal::new(None::<String>);
-    let busy = RwSignal::new(false);
+    let typed = State::new(String::new());
+    let refused = State::new(None::<String>);
+    let busy = State::new(false);
     let open = project.deleting;
     effect(move || {
         if open.get() {
@@ -66,14 +67,14 @@ pub fn DeleteDialog(
             format!("This removes the sandbox, {files}{database} and its variables. It cannot be undone.")
         })
     };
-    let heading = Signal::derive(move || format!("Delete {} and everything in it?", project.name.get()));
+    let heading = Words::new(move || format!("Delete {} and everything in it?", project.name.get()));
     html! {
         <Dialog open title="delete-title" heading alert=true>
             <form on:submit=on(move |event: ev::SubmitEvent| delete.with_value(|delete| delete(event)))>
                 <div class="dialog-body">
                     <p>{what}</p>
                     <div class="field">
-                        <label class="field-label" for="confirm-name">"Type " <code><bdi>{project.name}</bdi></code> " to confirm"</label>
+                        <label class="field-label" for="confirm-name">"Type " <code><bdi>{move || project.name.get()}</bdi></code> " to confirm"</label>
                         <input
                             class="input mono"
                             id="confirm-name"
@@ -81,9 +82,9 @@ pub fn DeleteDialog(
                             spellcheck="false"
                             autofocus
                             aria-describedby="confirm-refused"
-                            bind:value=typed
+                            prop:value=move || typed.get() on:input=typing(typed)
                         />
-                        {field_message("confirm-refused", refused.into())}
+                        {field_message("confirm-refused", move || refused.get())}
                     </div>
                 </div>
                 <div class="dialog-foot">

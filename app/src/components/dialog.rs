@@ -1,19 +1,20 @@
 //! Dialogs: `<dialog>` keeps the focus inside and gives it back to the opener.
 
 use super::icon::icon;
-use crate::erased::{effect, on};
+use crate::erased::{Words, effect, on};
+use crate::state::State;
 use leptos::{html, prelude::*};
 
 /// A modal dialog that is open while `open` says so. Its content is made anew each time.
 #[component]
 pub fn Dialog(
     /// Whether it is open.
-    open: RwSignal<bool>,
+    open: State<bool>,
     /// Of the heading, to name it.
     title: &'static str,
     /// The heading.
     #[prop(into)]
-    heading: Signal<String>,
+    heading: Words,
     /// Asks for a decision.
     #[prop(optional)]
     alert: bool,
@@ -29,11 +30,11 @@ pub fn Dialog(
         }
     });
     let content = move || {
-        let children = children.clone();
+        let (children, heading) = (children.clone(), heading.clone());
         open.get().then(move || {
             html! {
                 <div class="dialog-head">
-                    <h2 id=title><bdi>{heading}</bdi></h2>
+                    <h2 id=title><bdi>{move || heading.get()}</bdi></h2>
                     <button
                         type="button"
                         class="button"

@@ -1,7 +1,7 @@
 //! Explanations: what happened, why, what to do, and the raw text one fold away.
 
-use super::icon::{icon, icon_of};
-use crate::error::ControlError;
+use super::icon::icon;
+use crate::{erased::Words, error::ControlError};
 use leptos::prelude::*;
 
 /// A cause, with its way out.
@@ -75,11 +75,12 @@ pub fn Refusal(
 }
 
 /// The message under a field.
-pub fn field_message(id: &'static str, text: Signal<Option<String>>) -> AnyView {
+pub fn field_message(id: &'static str, text: impl Fn() -> Option<String> + Send + Sync + 'static) -> AnyView {
+    let text = Words::new(move || text().unwrap_or_default());
+    let words = text.clone();
     html! {
-        <p class="field-message" data-tone="bad" id=id role="alert" hidden=move || text.with(Option::is_none)>
-            {icon_of("", "error")}
-            <span>{move || text.get()}</span>
+        <p class="field-message" data-tone="bad" id=id role="alert" hidden=move || words.get().is_empty()>
+            {icon("error")} <span>{move || text.get()}</span>
         </p>
     }
 }

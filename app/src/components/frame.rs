@@ -11,8 +11,9 @@ use super::{
 use crate::{
     browser,
     clock::Clock,
-    erased::on,
+    erased::{Words, on},
     live::Live,
+    state::Derived,
     words::{self, Verb},
 };
 use leptos::prelude::*;
@@ -92,7 +93,7 @@ pub fn ProjectFrame(
     children: Children,
 ) -> impl IntoView {
     let workspace = tab == Tab::Workspace;
-    let name = move || html! { <bdi>{project.name}</bdi> };
+    let name = move || html! { <bdi>{move || project.name.get()}</bdi> };
     let heading = if workspace {
         html! { <h1><span>{name}</span></h1> }
     } else {
@@ -168,7 +169,7 @@ fn SandboxMenu(project: Project) -> impl IntoView {
             )
         })
     };
-    let first = Memo::new(move |_| match project.phase.get() {
+    let first = Derived::new(move || match project.phase.get() {
         Phase::Stopped | Phase::Terminated => Some((Verb::Start, "Start", Some("primary"))),
         Phase::Creating | Phase::Starting => Some((Verb::Stop, "Cancel start", None)),
         _ => None,
@@ -203,17 +204,17 @@ fn SandboxMenu(project: Project) -> impl IntoView {
 #[component]
 fn AccountMenu() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
-    let name = Memo::new(move |_| live.viewer().map(|Viewer { name, .. }| name).unwrap_or_default());
+    let name = Derived::new(move || live.viewer().map(|Viewer { name, .. }| name).unwrap_or_default());
     let button = html! { <span class="avatar" aria-hidden="true">{move || words::initials(&name.get())}</span> };
     html! {
         <Menu
             name="Account"
-            label=Signal::derive(move || format!("Account: {}", name.get()))
+            label=Words::new(move || format!("Account: {}", name.get()))
             kind="quiet"
             shape="icon"
             button
         >
-            <p class="menu-title">"Signed in as " <bdi>{name}</bdi></p>
+            <p class="menu-title">"Signed in as " <bdi>{move || name.get()}</bdi></p>
             <a role="menuitem" tabindex="-1" href="/settings">{icon("settings")} "Account settings"</a>
             <button type="button" role="menuitem" tabindex="-1" on:click=on(move |_| switch_theme())>
                 {icon("moon")} "Switch theme"

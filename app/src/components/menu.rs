@@ -2,7 +2,8 @@
 
 use crate::{
     browser,
-    erased::{effect, on},
+    erased::{Words, effect, on},
+    state::State,
 };
 use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast;
@@ -14,7 +15,7 @@ pub fn Menu(
     name: &'static str,
     /// What the button is, where its text does not say it.
     #[prop(optional, into)]
-    label: MaybeProp<String>,
+    label: Option<Words>,
     /// `data-kind` of the button.
     #[prop(optional)]
     kind: Option<&'static str>,
@@ -31,7 +32,7 @@ pub fn Menu(
     button: AnyView,
     children: Children,
 ) -> impl IntoView {
-    let open = RwSignal::new(false);
+    let open = State::new(false);
     let anchor = NodeRef::<html::Div>::new();
     let opener = NodeRef::<html::Button>::new();
     let list = NodeRef::<html::Div>::new();
@@ -87,7 +88,7 @@ pub fn Menu(
                 data-size=(!bare && shape.is_none()).then_some("small")
                 aria-haspopup="menu"
                 aria-expanded=move || if open.get() { "true" } else { "false" }
-                aria-label=move || label.get()
+                aria-label=move || label.as_ref().map(Words::get)
                 node_ref=opener
                 on:click=on(move |_| open.update(|open| *open = !*open))
             >

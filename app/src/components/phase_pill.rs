@@ -1,6 +1,7 @@
 //! The pill that says a sandbox's phase, by word, shape and colour.
 
 use super::icon::icon;
+use crate::state::Derived;
 use leptos::prelude::*;
 use model::Phase;
 
@@ -8,8 +9,7 @@ use model::Phase;
 #[component]
 pub fn PhasePill(
     /// Which.
-    #[prop(into)]
-    phase: Signal<Phase>,
+    phase: Derived<Phase>,
 ) -> impl IntoView {
     move || {
         let phase = phase.get();

@@ -4,9 +4,10 @@
 use super::{dialog::Dialog, explanation::field_message, icon::icon, menu::Menu, project::Project, toast::Toasts};
 use crate::{
     api, browser,
-    erased::{Item, effect, list, on},
+    erased::{Item, Words, effect, list, on, typing},
     error::ControlError,
     live::Live,
+    state::{Derived, State},
 };
 use leptos::task::spawn_local;
 use leptos::{ev, prelude::*};
@@ -27,19 +28,19 @@ pub fn PreviewPane(
     /// Whose ports.
     project: Project,
     /// The port that is shown.
-    port: RwSignal<u16>,
+    port: State<u16>,
 ) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
     // The port that the frame shows, or was last asked to.
-    let loaded = RwSignal::new(None::<u16>);
-    let refused = RwSignal::new(None::<ControlError>);
-    let another = RwSignal::new(false);
+    let loaded = State::new(None::<u16>);
+    let refused = State::new(None::<ControlError>);
+    let another = State::new(false);
     // Whether a port was shown or chosen: from then on only the user changes it.
-    let settled = RwSignal::new(false);
-    let running = Memo::new(move |_| matches!(project.phase.get(), Phase::Running | Phase::Updating));
+    let settled = State::new(false);
+    let running = Derived::new(move || matches!(project.phase.get(), Phase::Running | Phase::Updating));
     let listening =
-        Memo::new(move |_| running.get() && project.ports.with(|ports| ports.iter().any(|open| open.port == port.get())));
+        Derived::new(move || running.get() && project.ports.with(|ports| ports.iter().any(|open| open.port == port.get())));
 
     let load = move || {
         let wanted = port.get_untracked();
@@ -86,7 +87,7 @@ pub fn PreviewPane(
             }
         });
     };
-    let address = Memo::new(move |_| {
+    let address = Derived::new(move || {
         project
             .urls
             .with(|urls| urls.preview.as_ref().map(|url| url.replace("{port}", &port.get().to_string())))
@@ -108,7 +109,7 @@ pub fn PreviewPane(
             port.set(chosen);
         }
     };
-    let announced = RwSignal::new(String::new());
+    let announced = State::new(String::new());
     Effect::watch(
         move || project.ports.get(),
         move |now, before, _| {
@@ -121,7 +122,7 @@ pub fn PreviewPane(
     );
 
     let button = html! { {move || format!(":{}", port.get())} {icon("down")} };
-    let tool = move |label: &'static str, glyph: &'static str, act: Callback<()>, off: Signal<bool>| {
+    let tool = move |label: &'static str, glyph: &'static str, act: Callback<()>, off: Derived<bool>| {
         html! {
             <button
                 type="button"
@@ -138,8 +139,8 @@ pub fn PreviewPane(
             </button>
         }
     };
-    let silent = Signal::derive(move || !listening.get());
-    let nowhere = Signal::derive(move || address.with(String::is_empty));
+    let silent = Derived::new(move || !listening.get());
+    let nowhere = Derived::new(move || address.with(String::is_empty));
     html! {
         <section class="pane preview-pane" aria-label="Preview" id="preview">
             <div class="pane-bar">
@@ -147,7 +148,7 @@ pub fn PreviewPane(
                 <div class="address">
                     <Menu
                         name="Ports"
-                        label=Signal::derive(move || format!("Port {}, choose another", port.get()))
+                        label=Words::new(move || format!("Port {}, choose another", port.get()))
                         bare=true
                         start=true
                         button
@@ -162,12 +163,12 @@ pub fn PreviewPane(
                             {icon("plus")} "Another port…"
                         </button>
                     </Menu>
-                    <input aria-label="Preview address" readonly spellcheck="false" prop:value=address value=address.get_untracked()/>
+                    <input aria-label="Preview address" readonly spellcheck="false" prop:value=move || address.get() value=address.get_untracked()/>
                 </div>
                 {tool("Copy preview link", "copy", Callback::new(move |()| copy(())), nowhere)}
                 {tool("Open preview in a new tab", "external", Callback::new(move |()| in_tab(())), silent)}
             </div>
-            <p class="visually-hidden" role="status">{announced}</p>
+            <p class="visually-hidden" role="status">{move || announced.get()}</p>
             <iframe
                 class="preview-frame"
                 name=FRAME
@@ -192,10 +193,10 @@ pub fn PreviewPane(
 #[component]
 fn Empty(
     project: Project,
-    port: RwSignal<u16>,
-    running: Memo<bool>,
-    listening: Memo<bool>,
-    refused: RwSignal<Option<ControlError>>,
+    port: State<u16>,
+    running: Derived<bool>,
+    listening: Derived<bool>,
+    refused: State<Option<ControlError>>,
 ) -> impl IntoView {
     let text = move || match (refused.get(), running.get(), listening.get()) {
         (Some(error), _, _) => {
@@ -235,7 +236,7 @@ struct PortChoice {
 }
 
 #[component]
-fn PortItem(item: PortChoice, chosen: RwSignal<u16>, choose: Callback<u16>) -> impl IntoView {
+fn PortItem(item: PortChoice, chosen: State<u16>, choose: Callback<u16>) -> impl IntoView {
     let port = item.port;
     let checked = move || chosen.get() == port;
     let note = if item.open { item.process.unwrap_or_else(|| "open".to_owned()) } else { "nothing listens".to_owned() };
@@ -255,9 +256,9 @@ fn PortItem(item: PortChoice, chosen: RwSignal<u16>, choose: Callback<u16>) -> i
 
 /// Asks for a port by its number.
 #[component]
-fn AnotherPort(open: RwSignal<bool>, choose: Callback<u16>) -> impl IntoView {
-    let typed = RwSignal::new(String::new());
-    let wrong = RwSignal::new(None::<String>);
+fn AnotherPort(open: State<bool>, choose: Callback<u16>) -> impl IntoView {
+    let typed = State::new(String::new());
+    let wrong = State::new(None::<String>);
     let submit = move |event: ev::SubmitEvent| {
         event.prevent_default();
         match typed.with_untracked(|typed| typed.trim().parse::<PreviewPort>()) {
@@ -283,10 +284,10 @@ fn AnotherPort(open: RwSignal<bool>, choose: Callback<u16>) -> impl IntoView {
                             autofocus
                             aria-describedby="another-port-hint another-port-wrong"
                             aria-invalid=move || wrong.with(Option::is_some).then_some("true")
-                            bind:value=typed
+                            prop:value=move || typed.get() on:input=typing(typed)
                         />
                         <p class="field-hint" id="another-port-hint">"What your app listens on, 1 to 65535."</p>
-                        {field_message("another-port-wrong", wrong.into())}
+                        {field_message("another-port-wrong", move || wrong.get())}
                     </div>
                 </div>
                 <div class="dialog-foot">

@@ -5,6 +5,7 @@ use crate::{
     api,
     erased::on,
     live::Live,
+    state::{Derived, State},
     words::{self, Verb},
 };
 use leptos::prelude::*;
@@ -23,27 +24,27 @@ pub struct Project {
     /// All of it.
     pub view: RwSignal<ProjectView>,
     /// As its owner typed it.
-    pub name: Memo<String>,
+    pub name: Derived<String>,
     /// Of its sandbox.
-    pub phase: Memo<Phase>,
+    pub phase: Derived<Phase>,
     /// What was asked for.
-    pub desired: Memo<Desired>,
+    pub desired: Derived<Desired>,
     /// Of the start.
-    pub stages: Memo<Vec<StageView>>,
+    pub stages: Derived<Vec<StageView>>,
     /// Why it is not as intended.
-    pub cause: Memo<Option<Cause>>,
+    pub cause: Derived<Option<Cause>>,
     /// What listens inside.
-    pub ports: Memo<Vec<OpenPort>>,
+    pub ports: Derived<Vec<OpenPort>>,
     /// What it uses.
-    pub usage: Memo<Option<Usage>>,
+    pub usage: Derived<Option<Usage>>,
     /// Where it is reached.
-    pub urls: Memo<Urls>,
+    pub urls: Derived<Urls>,
     /// Whether variables wait for a restart.
-    pub restart_pending: Memo<bool>,
+    pub restart_pending: Derived<bool>,
     /// The ask that is on its way to the server.
-    pub asking: RwSignal<Option<Verb>>,
+    pub asking: State<Option<Verb>>,
     /// Whether the dialog that deletes it is open.
-    pub deleting: RwSignal<bool>,
+    pub deleting: State<bool>,
 }
 
 impl Project {
@@ -54,17 +55,17 @@ impl Project {
         Self {
             id,
             view,
-            name: Memo::new(move |_| view.with(|v| v.name.clone())),
-            phase: Memo::new(move |_| view.with(|v| v.sandbox.phase)),
-            desired: Memo::new(move |_| view.with(|v| v.sandbox.desired)),
-            stages: Memo::new(move |_| view.with(|v| v.sandbox.stages.clone())),
-            cause: Memo::new(move |_| view.with(|v| v.sandbox.cause.clone())),
-            ports: Memo::new(move |_| view.with(|v| v.sandbox.ports.clone())),
-            usage: Memo::new(move |_| view.with(|v| v.sandbox.usage)),
-            urls: Memo::new(move |_| view.with(|v| v.sandbox.urls.clone())),
-            restart_pending: Memo::new(move |_| view.with(|v| v.sandbox.restart_pending)),
-            asking: RwSignal::new(None),
-            deleting: RwSignal::new(false),
+            name: Derived::new(move || view.with(|v| v.name.clone())),
+            phase: Derived::new(move || view.with(|v| v.sandbox.phase)),
+            desired: Derived::new(move || view.with(|v| v.sandbox.desired)),
+            stages: Derived::new(move || view.with(|v| v.sandbox.stages.clone())),
+            cause: Derived::new(move || view.with(|v| v.sandbox.cause.clone())),
+            ports: Derived::new(move || view.with(|v| v.sandbox.ports.clone())),
+            usage: Derived::new(move || view.with(|v| v.sandbox.usage)),
+            urls: Derived::new(move || view.with(|v| v.sandbox.urls.clone())),
+            restart_pending: Derived::new(move || view.with(|v| v.sandbox.restart_pending)),
+            asking: State::new(None),
+            deleting: State::new(false),
         }
     }
 

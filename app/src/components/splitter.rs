@@ -3,6 +3,7 @@
 use crate::{
     browser,
     erased::{effect, on},
+    state::State,
 };
 use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast;
@@ -16,12 +17,12 @@ const STEP: i32 = 20;
 #[component]
 pub fn Splitter(
     /// Set while it moves.
-    share: RwSignal<i32>,
+    share: State<i32>,
     /// Called where it stays.
     kept: Callback<i32>,
 ) -> impl IntoView {
     let node = NodeRef::<html::Div>::new();
-    let dragging = RwSignal::new(false);
+    let dragging = State::new(false);
     let down = move |event: ev::PointerEvent| {
         if let Some(node) = node.get_untracked() {
             browser::call(&node, "setPointerCapture", &[event.pointer_id().into()]);

@@ -4,7 +4,7 @@ use super::{
     icon::{icon, icon_of},
     project::Project,
 };
-use crate::{clock::Clock, time, words};
+use crate::{clock::Clock, state::Derived, time, words};
 use leptos::prelude::*;
 use model::{Stage, StageState, StageView};
 
@@ -43,10 +43,10 @@ pub fn StageList(
 fn Item(project: Project, stage: Stage) -> impl IntoView {
     let clock = use_context::<Clock>().unwrap_or_default();
     let waiting = StageView { stage, state: StageState::Waiting, started_at: None, ended_at: None, deadline_at: None };
-    let view = Memo::new(move |_| {
+    let view = Derived::new(move || {
         project.stages.with(|stages| stages.iter().find(|s| s.stage == stage).cloned().unwrap_or_else(|| waiting.clone()))
     });
-    let state = Memo::new(move |_| view.with(|v| v.state));
+    let state = Derived::new(move || view.with(|v| v.state));
     let database = project.view.with_untracked(|v| v.database);
     let mark = move || match state.get() {
         StageState::Waiting => ().into_any(),

@@ -1,7 +1,7 @@
 //! The bar at the foot of the workspace: what the sandbox uses, and since when it is as it is.
 
 use super::{icon::icon, project::Project, when};
-use crate::{clock::Clock, size, time};
+use crate::{clock::Clock, size, state::Derived, time};
 use leptos::prelude::*;
 use model::Phase;
 
@@ -12,8 +12,8 @@ pub fn StatusBar(
     project: Project,
 ) -> impl IntoView {
     let clock = use_context::<Clock>().unwrap_or_default();
-    let resources = Memo::new(move |_| project.view.with(|v| v.sandbox.resources));
-    let measured = Memo::new(move |_| project.usage.with(Option::is_some));
+    let resources = Derived::new(move || project.view.with(|v| v.sandbox.resources));
+    let measured = Derived::new(move || project.usage.with(Option::is_some));
     let used = move |part: fn(&model::view::Usage) -> String| {
         move || project.usage.with(|usage| usage.as_ref().map(part)).unwrap_or_default()
     };

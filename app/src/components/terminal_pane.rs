@@ -14,6 +14,7 @@ use crate::{
     components::when,
     erased::{Item, effect, list, on},
     live::Live,
+    state::{Derived, State},
     words::Verb,
 };
 use leptos::task::spawn_local;
@@ -72,15 +73,15 @@ struct Kept {
 #[derive(Clone, Copy)]
 struct Tabs {
     id: ProjectId,
-    all: RwSignal<Vec<Tab>>,
-    active: RwSignal<String>,
+    all: State<Vec<Tab>>,
+    active: State<String>,
     newest: StoredValue<u32>,
 }
 
 impl Tabs {
     fn new(id: ProjectId) -> Self {
-        let all = RwSignal::new(vec![Tab::new(MAIN.to_owned())]);
-        Self { id, all, active: RwSignal::new(MAIN.to_owned()), newest: StoredValue::new(1) }
+        let all = State::new(vec![Tab::new(MAIN.to_owned())]);
+        Self { id, all, active: State::new(MAIN.to_owned()), newest: StoredValue::new(1) }
     }
 
     fn place(self) -> String {
@@ -170,7 +171,7 @@ pub fn TerminalPane(
     /// Whose terminals.
     project: Project,
 ) -> impl IntoView {
-    let up = Memo::new(move |_| matches!(project.phase.get(), Phase::Running | Phase::Updating | Phase::Stopping));
+    let up = Derived::new(move || matches!(project.phase.get(), Phase::Running | Phase::Updating | Phase::Stopping));
     html! {
         <section class="pane terminal-pane" aria-label="Terminal">
             {move || if up.get() { html! { <Sessions project/> } } else { html! { <Asleep project/> } }}
@@ -216,7 +217,7 @@ fn Asleep(project: Project) -> impl IntoView {
 #[component]
 fn Sessions(project: Project) -> impl IntoView {
     let tabs = Tabs::new(project.id);
-    let searching = RwSignal::new(false);
+    let searching = State::new(false);
     let bar = NodeRef::<html::Div>::new();
     effect(move || {
         tabs.recall();
@@ -362,14 +363,14 @@ fn CloseTab(tabs: Tabs) -> impl IntoView {
 }
 
 #[component]
-fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> impl IntoView {
+fn Host(project: Project, tabs: Tabs, tab: Tab, searching: State<bool>) -> impl IntoView {
     let node = NodeRef::<html::Div>::new();
-    let failed = RwSignal::new(None::<String>);
-    let found = RwSignal::new((None::<u32>, 0u32));
+    let failed = State::new(None::<String>);
+    let found = State::new((None::<u32>, 0u32));
     let started = StoredValue::new(false);
     let alive = StoredValue::new(true);
     let session = StoredValue::new(tab.session.clone());
-    let active = Memo::new(move |_| tabs.active.with(|active| session.with_value(|session| active == session)));
+    let active = Derived::new(move || tabs.active.with(|active| session.with_value(|session| active == session)));
     let terminal = tab.terminal;
     let told = {
         let tab = tab.clone();
@@ -450,7 +451,7 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
             _ => None,
         }
     };
-    let note = Memo::new(move |_| note());
+    let note = Derived::new(move || note());
     let note_view = move || {
         note.get().map(|(tone, title, text, again)| {
             html! {
@@ -487,9 +488,9 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: RwSignal<bool>) -> im
 }
 
 #[component]
-fn Search(terminal: Mounted, searching: RwSignal<bool>, found: RwSignal<(Option<u32>, u32)>) -> impl IntoView {
+fn Search(terminal: Mounted, searching: State<bool>, found: State<(Option<u32>, u32)>) -> impl IntoView {
     let node = NodeRef::<html::Input>::new();
-    let text = RwSignal::new(String::new());
+    let text = State::new(String::new());
     let find = move |backwards: bool| {
         text.with_untracked(|text| with(terminal, |terminal| terminal.search(text, backwards)));
     };
@@ -548,8 +549,11 @@ fn Search(terminal: Mounted, searching: RwSignal<bool>, found: RwSignal<(Option<
                 spellcheck="false"
                 autocomplete="off"
                 node_ref=node
-                bind:value=text
-                on:input=on(move |_| find(false))
+                prop:value=move || text.get()
+                on:input=on(move |event: ev::Event| {
+                    text.set(event_target_value(&event));
+                    find(false);
+                })
                 on:keydown=on(keys)
             />
             <span class="count" role="status">{count}</span>
@@ -574,7 +578,7 @@ fn Search(terminal: Mounted, searching: RwSignal<bool>, found: RwSignal<(Option<
 fn ClaudeNote() -> impl IntoView {
     const SEEN: &str = "fsa.claude-note";
     let live = use_context::<Live>().unwrap_or_default();
-    let shown = RwSignal::new(false);
+    let shown = State::new(false);
     effect(move || shown.set(browser::remembered(SEEN).is_none()));
     let text = move || {
         let installation = live.installation();
@@ -620,7 +624,7 @@ fn ClaudeNote() -> impl IntoView {
 /// Keys that a touch screen's keyboard lacks.
 #[component]
 fn Keys(tabs: Tabs) -> impl IntoView {
-    let ctrl = RwSignal::new(false);
+    let ctrl = State::new(false);
     let press = move |name: &'static str| {
         move |_| {
             if let Some(tab) = tabs.shown() {

@@ -6,6 +6,7 @@ use crate::{
     browser,
     erased::{Item, list, on},
     error::ControlError,
+    state::State,
 };
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -26,7 +27,7 @@ struct Toast {
 /// The notices that are shown.
 #[derive(Clone, Copy)]
 pub struct Toasts {
-    shown: RwSignal<Vec<Toast>>,
+    shown: State<Vec<Toast>>,
     next: StoredValue<u32>,
     held: StoredValue<bool>,
 }
@@ -35,7 +36,7 @@ impl Toasts {
     /// None.
     #[must_use]
     pub fn new() -> Self {
-        Self { shown: RwSignal::default(), next: StoredValue::new(0), held: StoredValue::new(false) }
+        Self { shown: State::default(), next: StoredValue::new(0), held: StoredValue::new(false) }
     }
 
     /// The page's toasts.

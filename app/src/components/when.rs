@@ -8,13 +8,12 @@ use model::Timestamp;
 #[component]
 pub fn Ago(
     /// When it was.
-    #[prop(into)]
-    at: Signal<Timestamp>,
+    at: Timestamp,
 ) -> impl IntoView {
     let clock = use_context::<Clock>().unwrap_or_default();
     html! {
-        <time datetime=move || model::time::text(at.get()) title=move || time::utc(at.get())>
-            {move || time::ago(at.get(), clock.now())}
+        <time datetime=model::time::text(at) title=time::utc(at)>
+            {move || time::ago(at, clock.now())}
         </time>
     }
 }

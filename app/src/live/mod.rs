@@ -13,7 +13,7 @@ mod event;
 mod sse;
 mod stream;
 
-use crate::{clock::Clock, error::ControlError, load::Opening};
+use crate::{clock::Clock, error::ControlError, load::Opening, state::State};
 use leptos::prelude::*;
 use model::{
     ProjectId,
@@ -46,13 +46,13 @@ pub enum Link {
 /// Everything that the viewer may see, kept up to date.
 #[derive(Clone, Copy)]
 pub struct Live {
-    projects: RwSignal<BTreeMap<ProjectId, ArcRwSignal<ProjectView>>>,
-    viewer: RwSignal<Option<Viewer>>,
-    installation: RwSignal<Installation>,
-    link: RwSignal<Link>,
+    projects: State<BTreeMap<ProjectId, ArcRwSignal<ProjectView>>>,
+    viewer: State<Option<Viewer>>,
+    installation: State<Installation>,
+    link: State<Link>,
     /// How long the stream was away, in milliseconds, for a few seconds after its return.
-    returned: RwSignal<Option<f64>>,
-    wake: RwSignal<u32>,
+    returned: State<Option<f64>>,
+    wake: State<u32>,
 }
 
 impl Live {
@@ -60,12 +60,12 @@ impl Live {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            projects: RwSignal::default(),
-            viewer: RwSignal::default(),
-            installation: RwSignal::default(),
-            link: RwSignal::new(Link::Connecting),
-            returned: RwSignal::default(),
-            wake: RwSignal::default(),
+            projects: State::default(),
+            viewer: State::default(),
+            installation: State::default(),
+            link: State::new(Link::Connecting),
+            returned: State::default(),
+            wake: State::default(),
         }
     }
 

@@ -12,10 +12,12 @@ use crate::{
         project::{Project, VerbButton, page_title},
         toast::Toasts,
     },
-    erased::{Item, effect, list, on},
+    erased::{Item, Words, effect, list, on, typing},
     live::Live,
     load::{self, Load, Loaded, What},
-    size, time,
+    size,
+    state::{Derived, State},
+    time,
     words::{self, Verb},
 };
 use leptos::task::spawn_local;
@@ -59,21 +61,45 @@ fn Page(project: Project, env: Load) -> impl IntoView {
     }
 }
 
-/// What a form edits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Editing {
-    Nothing,
-    New,
-    One(String),
+/// The form that adds a variable, or replaces the value of one.
+#[derive(Clone, Copy)]
+struct Form {
+    open: State<bool>,
+    /// Whether the name stays.
+    replaces: State<bool>,
+    key: State<String>,
+    value: State<String>,
+    wrong: State<Option<String>>,
+}
+
+impl Form {
+    fn new() -> Self {
+        Self {
+            open: State::new(false),
+            replaces: State::new(false),
+            key: State::default(),
+            value: State::default(),
+            wrong: State::default(),
+        }
+    }
+
+    /// Opens it, for a new variable or for one that is there.
+    fn open(self, key: Option<String>) {
+        self.replaces.set(key.is_some());
+        self.key.set(key.unwrap_or_default());
+        self.value.set(String::new());
+        self.wrong.set(None);
+        self.open.set(true);
+    }
 }
 
 #[component]
 fn Variables(project: Project, env: EnvView) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
-    let env = RwSignal::new(env);
-    let editing = RwSignal::new(Editing::Nothing);
-    let pasting = RwSignal::new(false);
+    let env = State::new(env);
+    let form = Form::new();
+    let pasting = State::new(false);
     // What the sandbox runs with changes with its runs: then it is asked anew.
     Effect::watch(
         move || project.view.with(|view| (view.sandbox.restart_pending, view.sandbox.generation)),
@@ -86,12 +112,12 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
         },
         false,
     );
-    let change = Callback::new(move |(change, done, text): (EnvChange, String, RwSignal<Option<String>>)| {
+    let change = Callback::new(move |(change, done, text): (EnvChange, String, State<Option<String>>)| {
         spawn_local(async move {
             match api::change_env(project.id, change).await {
                 Ok(fresh) => {
                     env.set(fresh);
-                    editing.set(Editing::Nothing);
+                    form.open.set(false);
                     pasting.set(false);
                     toasts.done(done, "It takes effect at the next start or restart.");
                 }
@@ -102,12 +128,12 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
             }
         });
     });
-    let gone = RwSignal::new(None::<String>);
+    let gone = State::new(None::<String>);
     let remove = Callback::new(move |key: String| {
         let done = format!("{key} removed");
         change.run((EnvChange { remove: vec![key], ..EnvChange::default() }, done, gone));
     });
-    let edit = Callback::new(move |key: String| editing.set(Editing::One(key)));
+    let edit = Callback::new(move |key: String| form.open(Some(key)));
     let rows = move || {
         let row = |variable: &EnvVariable| {
             let variable = variable.clone();
@@ -122,13 +148,13 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
             <div><h1>"Environment"</h1><p>"Variables that the sandbox starts with. Values are encrypted and cannot be read back here."</p></div>
             <div class="row">
                 <button type="button" class="button" on:click=on(move |_| pasting.set(true))>{icon("upload")} "Paste .env"</button>
-                <button type="button" class="button" data-kind="primary" on:click=on(move |_| editing.set(Editing::New))>
+                <button type="button" class="button" data-kind="primary" on:click=on(move |_| form.open(None))>
                     {icon("plus")} "Add variable"
                 </button>
             </div>
         </div>
         <Pending project env/>
-        {field_message("env-refused", gone.into())}
+        {field_message("env-refused", move || gone.get())}
         <div class="panel">
             <table class="data-table" role="table">
                 <caption class="visually-hidden">"Environment variables"</caption>
@@ -149,15 +175,15 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
                 <div class="empty-state"><h2>"No variables yet"</h2><p>"Add one, or paste a .env file."</p></div>
             })}
         </div>
-        <EditDialog editing change/>
+        <EditDialog form change/>
         <PasteDialog pasting change/>
     }
 }
 
 /// What waits for a restart.
 #[component]
-fn Pending(project: Project, env: RwSignal<EnvView>) -> impl IntoView {
-    let waiting = Memo::new(move |_| {
+fn Pending(project: Project, env: State<EnvView>) -> impl IntoView {
+    let waiting = Derived::new(move || {
         let keys: Vec<String> = env.with(|env| env.variables.iter().filter(|v| v.pending).map(|v| v.key.clone()).collect());
         let differs = project.restart_pending.get() && project.phase.get() == Phase::Running;
         differs.then_some(keys)
@@ -253,28 +279,12 @@ fn Row(variable: EnvVariable, edit: Callback<String>, remove: Callback<String>) 
     }
 }
 
-type Change = Callback<(EnvChange, String, RwSignal<Option<String>>)>;
+type Change = Callback<(EnvChange, String, State<Option<String>>)>;
 
 /// Adds a variable, or replaces one's value.
 #[component]
-fn EditDialog(editing: RwSignal<Editing>, change: Change) -> impl IntoView {
-    let open = RwSignal::new(false);
-    let key = RwSignal::new(String::new());
-    let value = RwSignal::new(String::new());
-    let wrong = RwSignal::new(None::<String>);
-    effect(move || {
-        let now = editing.get();
-        wrong.set(None);
-        value.set(String::new());
-        key.set(if let Editing::One(key) = &now { key.clone() } else { String::new() });
-        open.set(now != Editing::Nothing);
-    });
-    effect(move || {
-        if !open.get() {
-            editing.set(Editing::Nothing);
-        }
-    });
-    let fixed = move || matches!(editing.get(), Editing::One(_));
+fn EditDialog(form: Form, change: Change) -> impl IntoView {
+    let Form { open, replaces, key, value, wrong } = form;
     let submit = move |event: ev::SubmitEvent| {
         event.prevent_default();
         let name = key.get_untracked().trim().to_owned();
@@ -286,15 +296,14 @@ fn EditDialog(editing: RwSignal<Editing>, change: Change) -> impl IntoView {
             Err(error) => wrong.set(Some(error.to_string())),
         }
     };
-    let heading = Signal::derive(move || match editing.get() {
-        Editing::One(key) => format!("Replace {key}"),
-        _ => "Add a variable".to_owned(),
+    let heading = Words::new(move || {
+        if replaces.get() { format!("Replace {}", key.get_untracked()) } else { "Add a variable".to_owned() }
     });
     html! {
         <Dialog open title="edit-title" heading>
             <form novalidate on:submit=on(submit)>
                 <div class="dialog-body">
-                    <div class="field" hidden=fixed>
+                    <div class="field" hidden=move || replaces.get()>
                         <label class="field-label" for="env-key">"Name"</label>
                         <input
                             class="input mono"
@@ -303,8 +312,8 @@ fn EditDialog(editing: RwSignal<Editing>, change: Change) -> impl IntoView {
                             spellcheck="false"
                             placeholder="API_KEY"
                             aria-describedby="env-wrong"
-                            autofocus=move || !fixed()
-                            bind:value=key
+                            autofocus=move || !replaces.get()
+                            prop:value=move || key.get() on:input=typing(key)
                         />
                     </div>
                     <div class="field">
@@ -316,11 +325,11 @@ fn EditDialog(editing: RwSignal<Editing>, change: Change) -> impl IntoView {
                             autocomplete="off"
                             spellcheck="false"
                             aria-describedby="env-value-hint env-wrong"
-                            autofocus=fixed
-                            bind:value=value
+                            autofocus=move || replaces.get()
+                            prop:value=move || value.get() on:input=typing(value)
                         ></textarea>
                         <p class="field-hint" id="env-value-hint">"It is encrypted and cannot be read back. Lines may be several."</p>
-                        {field_message("env-wrong", wrong.into())}
+                        {field_message("env-wrong", move || wrong.get())}
                     </div>
                 </div>
                 <div class="dialog-foot">
@@ -334,10 +343,10 @@ fn EditDialog(editing: RwSignal<Editing>, change: Change) -> impl IntoView {
 
 /// Takes a whole `.env`.
 #[component]
-fn PasteDialog(pasting: RwSignal<bool>, change: Change) -> impl IntoView {
-    let text = RwSignal::new(String::new());
-    let wrong = RwSignal::new(None::<String>);
-    let read = Memo::new(move |_| text.with(|text| read_env(text)));
+fn PasteDialog(pasting: State<bool>, change: Change) -> impl IntoView {
+    let text = State::new(String::new());
+    let wrong = State::new(None::<String>);
+    let read = Derived::new(move || text.with(|text| read_env(text)));
     effect(move || {
         if pasting.get() {
             text.set(String::new());
@@ -359,9 +368,9 @@ fn PasteDialog(pasting: RwSignal<bool>, change: Change) -> impl IntoView {
                 <div class="dialog-body">
                     <div class="field">
                         <label class="field-label" for="paste-env">"Lines of NAME=value"</label>
-                        <textarea class="input mono" id="paste-env" rows="8" spellcheck="false" autocomplete="off" autofocus bind:value=text></textarea>
+                        <textarea class="input mono" id="paste-env" rows="8" spellcheck="false" autocomplete="off" autofocus prop:value=move || text.get() on:input=typing(text)></textarea>
                         <div class="stack stack-tight" role="status">{move || read.with(|read| read_view(read))}</div>
-                        {field_message("paste-wrong", wrong.into())}
+                        {field_message("paste-wrong", move || wrong.get())}
                     </div>
                 </div>
                 <div class="dialog-foot">

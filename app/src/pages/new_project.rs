@@ -9,9 +9,11 @@ use crate::{
         signed::Signed,
         toast::Toasts,
     },
-    erased::{effect, on},
+    erased::{effect, on, typing},
     live::Live,
-    size, time, words,
+    size,
+    state::{Derived, State},
+    time, words,
 };
 use leptos::task::spawn_local;
 use leptos::{ev, prelude::*};
@@ -51,22 +53,23 @@ fn Form() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
     let navigate = StoredValue::new(use_navigate());
-    let name = RwSignal::new(String::new());
-    let touched = RwSignal::new(false);
-    let refused = RwSignal::new(None::<String>);
-    let preset = RwSignal::new(Preset::Medium);
-    let database = RwSignal::new(true);
-    let pasted = RwSignal::new(String::new());
-    let busy = RwSignal::new(false);
+    let name = State::new(String::new());
+    let touched = State::new(false);
+    let refused = State::new(None::<String>);
+    let preset = State::new(Preset::Medium);
+    let database = State::new(true);
+    let pasted = State::new(String::new());
+    let busy = State::new(false);
     // One key for this form: sending it twice makes one project.
     let key = StoredValue::new(String::new());
     effect(move || key.set_value(format!("{}-{}", time::whole(browser::now()), time::whole(js_sys::Math::random() * 1e15))));
 
-    let parsed = Memo::new(move |_| name.with(|name| name.parse::<DisplayName>()));
-    let wrong =
-        Memo::new(move |_| refused.get().or_else(|| parsed.get().err().filter(|_| touched.get()).map(|error| error.to_string())));
+    let parsed = Derived::new(move || name.with(|name| name.parse::<DisplayName>()));
+    let wrong = Derived::new(move || {
+        refused.get().or_else(|| parsed.get().err().filter(|_| touched.get()).map(|error| error.to_string()))
+    });
     let slug = move || parsed.get().ok().map(|name| Slug::derive(&name, 0).to_string());
-    let variables = Memo::new(move |_| pasted.with(|text| read_env(text)));
+    let variables = Derived::new(move || pasted.with(|text| read_env(text)));
     let off = move || live.offline().is_some() || busy.get();
 
     let submit = move || {
@@ -152,8 +155,11 @@ fn Form() -> impl IntoView {
                             aria-required="true"
                             aria-describedby="name-hint name-wrong"
                             aria-invalid=move || wrong.with(Option::is_some).then_some("true")
-                            bind:value=name
-                            on:input=on(move |_| refused.set(None))
+                            prop:value=move || name.get()
+                            on:input=on(move |event: ev::Event| {
+                                name.set(event_target_value(&event));
+                                refused.set(None);
+                            })
                             on:change=on(move |_| touched.set(true))
                         />
                         <p class="field-hint" id="name-hint">
@@ -162,7 +168,7 @@ fn Form() -> impl IntoView {
                                 |slug| format!("Addresses begin with {slug} · {} of 200 characters", name.with(|name| name.trim().chars().count())),
                             )}
                         </p>
-                        {field_message("name-wrong", wrong.into())}
+                        {field_message("name-wrong", move || wrong.get())}
                     </div>
                 </section>
                 <section class="form-section" aria-labelledby="s-size">
@@ -176,14 +182,14 @@ fn Form() -> impl IntoView {
                     <header><h2 id="s-db">"Database"</h2><p>"Its address arrives as " <code>"DATABASE_URL"</code> "."</p></header>
                     <div class="switch-row">
                         <label for="db">"PostgreSQL next to the sandbox"</label>
-                        <input class="switch" type="checkbox" role="switch" id="db" checked bind:checked=database/>
+                        <input class="switch" type="checkbox" role="switch" id="db" checked prop:checked=move || database.get() on:change=on(move |event: ev::Event| database.set(event_target_checked(&event)))/>
                     </div>
                 </section>
                 <section class="form-section" aria-labelledby="s-env">
                     <header><h2 id="s-env">"Environment"</h2><p>"Values are encrypted. Nothing is sent until you create."</p></header>
                     <div class="field">
                         <label class="field-label" for="env">"Paste a .env " <span class="field-optional">"optional"</span></label>
-                        <textarea class="input mono" id="env" spellcheck="false" autocomplete="off" rows="5" aria-describedby="env-read" bind:value=pasted></textarea>
+                        <textarea class="input mono" id="env" spellcheck="false" autocomplete="off" rows="5" aria-describedby="env-read" prop:value=move || pasted.get() on:input=typing(pasted)></textarea>
                         <div id="env-read" class="stack stack-tight" role="status">
                             {move || variables.with(|read| read_view(read))}
                         </div>

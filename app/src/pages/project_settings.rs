@@ -9,9 +9,11 @@ use crate::{
         project::{Project, VerbButton, page_title},
         toast::Toasts,
     },
-    erased::on,
+    erased::{on, typing},
     live::Live,
-    size, time,
+    size,
+    state::{Derived, State},
+    time,
     words::Verb,
 };
 use leptos::task::spawn_local;
@@ -37,7 +39,7 @@ fn Page(project: Project) -> impl IntoView {
         <Title text=page_title(project, "Settings")/>
         <ProjectFrame project tab=Tab::Settings>
             <div class="page page-narrow">
-                <div class="page-head"><div><h1>"Settings"</h1><p>"Of " <bdi>{project.name}</bdi></p></div></div>
+                <div class="page-head"><div><h1>"Settings"</h1><p>"Of " <bdi>{move || project.name.get()}</bdi></p></div></div>
                 <section class="panel" aria-labelledby="name-title">
                     <div class="panel-head"><h2 id="name-title">"Name"</h2></div>
                     <Rename project/>
@@ -85,8 +87,8 @@ fn Page(project: Project) -> impl IntoView {
 fn Rename(project: Project) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
-    let name = RwSignal::new(project.name.get_untracked());
-    let wrong = RwSignal::new(None::<String>);
+    let name = State::new(project.name.get_untracked());
+    let wrong = State::new(None::<String>);
     let submit = move |event: ev::SubmitEvent| {
         event.prevent_default();
         let wished = match name.get_untracked().parse::<DisplayName>() {
@@ -126,9 +128,9 @@ fn Rename(project: Project) -> impl IntoView {
                     aria-describedby="rename-wrong"
                     aria-invalid=move || wrong.with(Option::is_some).then_some("true")
                     value=name.get_untracked()
-                    bind:value=name
+                    prop:value=move || name.get() on:input=typing(name)
                 />
-                {field_message("rename-wrong", wrong.into())}
+                {field_message("rename-wrong", move || wrong.get())}
             </div>
             <button class="button" data-size="small">"Rename"</button>
         </form>
@@ -139,7 +141,7 @@ fn Rename(project: Project) -> impl IntoView {
 fn Resize(project: Project) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
-    let preset = Memo::new(move |_| project.view.with(|view| view.preset));
+    let preset = Derived::new(move || project.view.with(|view| view.preset));
     let choose = move |wished: Preset| {
         let before = preset.get_untracked();
         project.view.update(|view| view.preset = wished);

@@ -12,10 +12,12 @@ use crate::{
         signed::Signed,
         when,
     },
-    erased::{Item, effect, list, on},
+    erased::{Item, Words, effect, list, on, typing},
     live::Live,
     order::{self, Filter, Sort},
-    size, time,
+    size,
+    state::{Derived, State},
+    time,
     words::{self, Verb},
 };
 use leptos::{ev, html, prelude::*};
@@ -34,9 +36,9 @@ pub fn Projects() -> impl IntoView {
 #[component]
 fn List() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
-    let query = RwSignal::new(String::new());
-    let filter = RwSignal::new(Filter::All);
-    let sort = RwSignal::new(Sort::default());
+    let query = State::new(String::new());
+    let filter = State::new(Filter::All);
+    let sort = State::new(Sort::default());
     let search = NodeRef::<html::Input>::new();
     let navigate = StoredValue::new(use_navigate());
     effect(move || {
@@ -60,16 +62,16 @@ fn List() -> impl IntoView {
         });
         on_cleanup(move || listener.remove());
     });
-    let counts = Memo::new(move |_| {
+    let counts = Derived::new(move || {
         let all = live.all();
         Filter::ALL.map(|filter| order::tally(&all, filter))
     });
-    let running = Memo::new(move |_| live.all().iter().filter(|p| p.sandbox.phase == Phase::Running).count());
-    let shown = Memo::new(move |_| {
+    let running = Derived::new(move || live.all().iter().filter(|p| p.sandbox.phase == Phase::Running).count());
+    let shown = Derived::new(move || {
         let all = live.all();
         query.with(|query| order::arrange(&all, query, filter.get(), sort.get()))
     });
-    let none = Memo::new(move |_| counts.get()[0] == 0);
+    let none = Derived::new(move || counts.get()[0] == 0);
     let tally = move || {
         let [total, _, _, attention] = counts.get();
         if total == 0 { "Nothing here yet".to_owned() } else { words::tally(total, running.get(), attention) }
@@ -146,7 +148,7 @@ fn List() -> impl IntoView {
                                 placeholder="Search by name"
                                 aria-label="Search projects"
                                 node_ref=search
-                                bind:value=query
+                                prop:value=move || query.get() on:input=typing(query)
                             />
                             <span class="input-affix"><kbd class="kbd">"/"</kbd></span>
                         </div>
@@ -237,7 +239,7 @@ fn Row(id: ProjectId) -> impl IntoView {
     html! {
         <li class="project-row">
             <div>
-                <a class="project-name" href=address.clone()><bdi>{project.name}</bdi></a>
+                <a class="project-name" href=address.clone()><bdi>{move || project.name.get()}</bdi></a>
                 <p class="project-sub">{icon("box")}<span>{slug} " · " {preset}</span></p>
             </div>
             <div><PhasePill phase=project.phase/><p class="project-sub"><span>{sandbox}</span></p></div>
@@ -255,7 +257,7 @@ fn Row(id: ProjectId) -> impl IntoView {
                 </a>
                 <Menu
                     name="Sandbox actions"
-                    label=Signal::derive(move || format!("More actions for {}", project.name.get()))
+                    label=Words::new(move || format!("More actions for {}", project.name.get()))
                     kind="quiet"
                     shape="icon"
                     button=more

@@ -13,9 +13,10 @@ use crate::{
         toast::Toasts,
         when::Ago,
     },
-    erased::{Item, effect, list, on},
+    erased::{Item, effect, list, on, typing},
     live::Live,
     load::{self, Load, Loaded, What},
+    state::State,
     time, words,
 };
 use leptos::task::spawn_local;
@@ -90,9 +91,9 @@ fn Page(tokens: Load) -> impl IntoView {
 fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
-    let tokens = RwSignal::new(tokens);
-    let made = RwSignal::new(None::<NewToken>);
-    let making = RwSignal::new(false);
+    let tokens = State::new(tokens);
+    let made = State::new(None::<NewToken>);
+    let making = State::new(false);
     let revoke = Callback::new(move |token: TokenView| {
         if live.offline().is_some() {
             return;
@@ -205,13 +206,13 @@ fn Row(token: TokenView, revoke: Callback<TokenView>) -> impl IntoView {
 }
 
 #[component]
-fn NewTokenDialog(open: RwSignal<bool>, created: Callback<NewToken>) -> impl IntoView {
+fn NewTokenDialog(open: State<bool>, created: Callback<NewToken>) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
-    let name = RwSignal::new(String::new());
-    let scope = RwSignal::new(Scope::Read);
-    let days = RwSignal::new("90".to_owned());
-    let wrong = RwSignal::new(None::<String>);
-    let busy = RwSignal::new(false);
+    let name = State::new(String::new());
+    let scope = State::new(Scope::Read);
+    let days = State::new("90".to_owned());
+    let wrong = State::new(None::<String>);
+    let busy = State::new(false);
     effect(move || {
         if open.get() {
             name.set(String::new());
@@ -265,9 +266,9 @@ fn NewTokenDialog(open: RwSignal<bool>, created: Callback<NewToken>) -> impl Int
                             autofocus
                             aria-describedby="token-wrong"
                             aria-invalid=move || wrong.with(Option::is_some).then_some("true")
-                            bind:value=name
+                            prop:value=move || name.get() on:input=typing(name)
                         />
-                        {field_message("token-wrong", wrong.into())}
+                        {field_message("token-wrong", move || wrong.get())}
                     </div>
                     <fieldset class="stack stack-tight">
                         <legend class="field-label">"Scope"</legend>
@@ -279,7 +280,7 @@ fn NewTokenDialog(open: RwSignal<bool>, created: Callback<NewToken>) -> impl Int
                     <div class="field">
                         <label class="field-label" for="token-days">"Expires"</label>
                         <span class="select">
-                            <select class="input" id="token-days" on:change=on(move |event: ev::Event| days.set(event_target_value(&event))) prop:value=days>
+                            <select class="input" id="token-days" on:change=on(move |event: ev::Event| days.set(event_target_value(&event))) prop:value=move || days.get()>
                                 <option value="7">"In 7 days"</option>
                                 <option value="30">"In 30 days"</option>
                                 <option value="90">"In 90 days"</option>
@@ -302,10 +303,10 @@ fn NewTokenDialog(open: RwSignal<bool>, created: Callback<NewToken>) -> impl Int
 /// Kept in this browser: theme, motion, the terminal's size.
 #[component]
 fn Appearance() -> impl IntoView {
-    let theme = RwSignal::new(String::new());
-    let still = RwSignal::new(false);
-    let reader = RwSignal::new(false);
-    let font = RwSignal::new("13".to_owned());
+    let theme = State::new(String::new());
+    let still = State::new(false);
+    let reader = State::new(false);
+    let font = State::new("13".to_owned());
     effect(move || {
         theme.set(frame::look("theme").unwrap_or_default());
         still.set(frame::look("motion").is_some());
@@ -348,16 +349,16 @@ fn Appearance() -> impl IntoView {
             </div>
             <div class="setting">
                 <div><label for="motion"><h3>"Reduce motion"</h3></label><p>"Glyphs stand still."</p></div>
-                <input class="switch" type="checkbox" role="switch" id="motion" prop:checked=still on:change=on(set_still)/>
+                <input class="switch" type="checkbox" role="switch" id="motion" prop:checked=move || still.get() on:change=on(set_still)/>
             </div>
             <div class="setting">
                 <div><label for="reader"><h3>"Terminal for screen readers"</h3></label><p>"Output is announced as it comes. From the next terminal on."</p></div>
-                <input class="switch" type="checkbox" role="switch" id="reader" prop:checked=reader on:change=on(set_reader)/>
+                <input class="switch" type="checkbox" role="switch" id="reader" prop:checked=move || reader.get() on:change=on(set_reader)/>
             </div>
             <div class="setting">
                 <div><label for="font"><h3>"Terminal font size"</h3></label><p>"From the next terminal on."</p></div>
                 <span class="select short">
-                    <select class="input" id="font" prop:value=font on:change=on(set_font)>
+                    <select class="input" id="font" prop:value=move || font.get() on:change=on(set_font)>
                         <option value="12">"12 px"</option>
                         <option value="13">"13 px"</option>
                         <option value="14">"14 px"</option>

@@ -14,7 +14,9 @@ use crate::{
         terminal_pane::TerminalPane,
     },
     erased::{effect, on},
-    size, time,
+    size,
+    state::{Derived, State},
+    time,
     words::{self, Verb},
 };
 use leptos::prelude::*;
@@ -32,7 +34,7 @@ pub fn Workspace() -> impl IntoView {
 
 #[component]
 fn Page(project: Project) -> impl IntoView {
-    let starting = Memo::new(move |_| {
+    let starting = Derived::new(move || {
         let up = project.desired.get() == Desired::Running;
         up && matches!(project.phase.get(), Phase::Creating | Phase::Starting | Phase::Error)
     });
@@ -106,10 +108,10 @@ fn Start(project: Project) -> impl IntoView {
 fn Panes(project: Project) -> impl IntoView {
     let location = use_location();
     let query = use_query_map();
-    let share = RwSignal::new(420);
-    let pane = RwSignal::new("terminal");
+    let share = State::new(420);
+    let pane = State::new("terminal");
     let wished = query.with_untracked(|query| query.get("port")).and_then(|port| port.parse().ok());
-    let port = RwSignal::new(wished.unwrap_or_else(preview_pane::beginning));
+    let port = State::new(wished.unwrap_or_else(preview_pane::beginning));
     effect(move || {
         if let Some(kept) = browser::remembered(SHARE).and_then(|share| share.parse::<i32>().ok()) {
             share.set(kept.clamp(200, 750));
@@ -130,7 +132,7 @@ fn Panes(project: Project) -> impl IntoView {
         }
     };
     html! {
-        <div class="workspace" data-pane=pane style=move || format!("--preview-share:{}.{}%", share.get() / 10, share.get() % 10)>
+        <div class="workspace" data-pane=move || pane.get() style=move || format!("--preview-share:{}.{}%", share.get() / 10, share.get() % 10)>
             <div class="pane-switcher">
                 <div class="segmented" role="group" aria-label="Pane">
                     {switch("terminal", "terminal", "Terminal")} {switch("preview", "preview", "Preview")}
