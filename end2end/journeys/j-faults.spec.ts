@@ -14,10 +14,12 @@ import { addressOf, controlPlane, postgresPid, psql } from '../support/world.ts'
 
 /** A start that must not succeed: how it ended and what it said. */
 async function fails(server: Server): Promise<{ exit: Exit; said: string }> {
+  const before = server.log.length;
+  const said = () => server.log.slice(before);
   const child = server.spawn();
-  const exit = await Promise.race([exited(child), until('the refused start to end', () => server.log.includes('Sign in:') && { code: 0, signal: null }, 30_000)]);
+  const exit = await Promise.race([exited(child), until('the refused start to end', () => said().includes('Sign in:') && { code: 0, signal: null }, 30_000)]);
   if (server.running) await server.kill9();
-  return { exit, said: server.log };
+  return { exit, said: said() };
 }
 
 /** A message for a person: an error, what to do, and no trace of a crash. */
@@ -141,7 +143,8 @@ test('PostgreSQL away later: 503 with words, sandboxes go on, healthy again by i
   const page = await (await visitor({ server })).newPage();
   await new ProjectsPage(page).open();
   const pid = postgresPid(server);
-  process.kill(pid, 'SIGSTOP');
+  const all = (signal: NodeJS.Signals) => processesOf(path.join(server.dataDir, 'postgres')).forEach((one) => process.kill(one.pid, signal));
+  all('SIGSTOP');
   try {
     await until('readyz to say so', async () => (await api.ask('GET', '/readyz')).status === 503, 20_000);
     const answer = await api.ask('GET', '/api/projects');
@@ -151,7 +154,7 @@ test('PostgreSQL away later: 503 with words, sandboxes go on, healthy again by i
     }
     expect((await api.ask('GET', '/healthz')).status, 'it is alive').toBe(200);
   } finally {
-    process.kill(pid, 'SIGCONT');
+    all('SIGCONT');
   }
   await until('readyz to be well again', async () => (await api.ask('GET', '/readyz')).status === 200, 30_000);
 
