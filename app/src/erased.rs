@@ -8,8 +8,27 @@ use std::sync::Arc;
 
 /// An effect.
 pub fn effect(f: impl FnMut() + 'static) {
-    let mut f: Box<dyn FnMut()> = Box::new(f);
-    Effect::new(move |_: Option<()>| f());
+    // A closure is generic over what the function around it is: hence the inner ones here.
+    fn inner(mut f: Box<dyn FnMut()>) {
+        Effect::new(move |_: Option<()>| f());
+    }
+    inner(Box::new(f));
+}
+
+/// An effect that does not run at first, but each time that what `when` reads changes.
+pub fn later(when: impl Fn() + 'static, f: impl FnMut() + 'static) {
+    fn inner(when: Box<dyn Fn()>, mut f: Box<dyn FnMut()>) {
+        let mut first = true;
+        Effect::new(move |_: Option<()>| {
+            when();
+            if first {
+                first = false;
+            } else {
+                untrack(&mut f);
+            }
+        });
+    }
+    inner(Box::new(when), Box::new(f));
 }
 
 /// An event handler.
@@ -32,8 +51,10 @@ impl Item {
 
 /// Rows by key: those whose key stays are moved, never made anew.
 pub fn list(items: impl Fn() -> Vec<Item> + Send + Sync + 'static) -> AnyView {
-    let items: Arc<dyn Fn() -> Vec<Item> + Send + Sync> = Arc::new(items);
-    html! { <For each=move || items() key=|item| item.key.clone() let:item>{(item.view)()}</For> }
+    fn inner(items: Arc<dyn Fn() -> Vec<Item> + Send + Sync>) -> AnyView {
+        html! { <For each=move || items() key=|item| item.key.clone() let:item>{(item.view)()}</For> }
+    }
+    inner(Arc::new(items))
 }
 
 /// Text that may change.

@@ -1,5 +1,7 @@
 //! Which projects a list shows, and in what order. Pure.
 
+use std::cmp::Ordering;
+
 use model::{Phase, ProjectId, view::ProjectView};
 
 /// Which rows a list shows.
@@ -72,6 +74,18 @@ impl Sort {
         }
     }
 
+    fn order(self, a: &ProjectView, b: &ProjectView) -> Ordering {
+        // The user's own doings, not what happens by itself: rows do not move under the pointer.
+        let changed = || b.updated_at.cmp(&a.updated_at);
+        let fine = |project: &ProjectView| project.sandbox.phase != Phase::Error;
+        match self {
+            Self::Attention => fine(a).cmp(&fine(b)).then_with(changed),
+            Self::Changed => changed(),
+            Self::Name => a.name.to_lowercase().cmp(&b.name.to_lowercase()),
+            Self::Created => b.created_at.cmp(&a.created_at),
+        }
+    }
+
     /// The one of that label, or the first.
     #[must_use]
     pub fn named(label: &str) -> Self {
@@ -93,14 +107,7 @@ pub fn arrange<'a>(
     };
     let mut shown: Vec<&ProjectView> =
         projects.into_iter().filter(|project| filter.shows(project.sandbox.phase)).filter(found).collect();
-    // The user's own doings, not what happens by itself: rows do not move under the pointer.
-    let changed = |project: &ProjectView| std::cmp::Reverse(project.updated_at);
-    match sort {
-        Sort::Attention => shown.sort_by_key(|p| (p.sandbox.phase != Phase::Error, changed(p), p.id)),
-        Sort::Changed => shown.sort_by_key(|p| (changed(p), p.id)),
-        Sort::Name => shown.sort_by_key(|p| (p.name.to_lowercase(), p.id)),
-        Sort::Created => shown.sort_by_key(|p| (std::cmp::Reverse(p.created_at), p.id)),
-    }
+    shown.sort_by(|a, b| sort.order(a, b).then(a.id.cmp(&b.id)));
     shown.into_iter().map(|project| project.id).collect()
 }
 

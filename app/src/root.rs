@@ -7,7 +7,7 @@ use crate::{
         icon::Icons,
         toast::{ToastRegion, Toasts},
     },
-    erased::effect,
+    erased::{effect, later},
     live::Live,
     load::{self, What},
     pages,
@@ -67,15 +67,14 @@ pub fn App() -> impl IntoView {
 #[component]
 fn FocusFollows() -> impl IntoView {
     let path = use_location().pathname;
-    Effect::watch(
-        move || path.get(),
-        |_, _, _| {
+    later(
+        move || path.track(),
+        || {
             request_animation_frame(|| {
                 if let Some(main) = document().body().and_then(|body| browser::find(&body, "#main")) {
                     browser::call(&main, "focus", &[]);
                 }
             });
         },
-        false,
     );
 }

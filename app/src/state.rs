@@ -99,13 +99,16 @@ impl<T> Copy for Derived<T> {}
 impl<T: PartialEq + Send + Sync + 'static> Derived<T> {
     /// Follows from what `derive` reads.
     pub fn new(derive: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        type Step = dyn Fn(Option<Boxed>) -> (Boxed, bool) + Send + Sync;
-        let step: Box<Step> = Box::new(move |before| {
+        type Step = Box<dyn Fn(Option<Boxed>) -> (Boxed, bool) + Send + Sync>;
+        fn inner(step: Step) -> Memo<Boxed> {
+            Memo::new_owning(move |before| step(before))
+        }
+        let step: Step = Box::new(move |before| {
             let now = derive();
             let changed = before.is_none_or(|before| *cast::<T>(&before) != now);
             (Box::new(now), changed)
         });
-        Self { memo: Memo::new_owning(move |before| step(before)), of: PhantomData }
+        Self { memo: inner(step), of: PhantomData }
     }
 
     /// Reads it, and runs the caller again when it changes.

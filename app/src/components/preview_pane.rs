@@ -4,7 +4,7 @@
 use super::{dialog::Dialog, explanation::field_message, icon::icon, menu::Menu, project::Project, toast::Toasts};
 use crate::{
     api, browser,
-    erased::{Item, Words, effect, list, on, typing},
+    erased::{Item, Words, effect, later, list, on, typing},
     error::ControlError,
     live::Live,
     state::{Derived, State},
@@ -110,15 +110,17 @@ pub fn PreviewPane(
         }
     };
     let announced = State::new(String::new());
-    Effect::watch(
-        move || project.ports.get(),
-        move |now, before, _| {
-            let new = now.iter().find(|open| before.is_some_and(|before| !before.iter().any(|b| b.port == open.port)));
+    let known = StoredValue::new(project.ports.get_untracked());
+    later(
+        move || project.ports.with(|_| ()),
+        move || {
+            let now = project.ports.get();
+            let new = now.iter().find(|open| known.with_value(|known| !known.iter().any(|k| k.port == open.port)));
             if let Some(new) = new {
                 announced.set(format!("Port {} is open.", new.port));
             }
+            known.set_value(now);
         },
-        false,
     );
 
     let button = html! { {move || format!(":{}", port.get())} {icon("down")} };
@@ -311,10 +313,10 @@ fn offered(open: &[OpenPort], shown: u16) -> Vec<PortChoice> {
         open.iter().map(|o| PortChoice { port: o.port, process: o.process.clone(), open: true }).collect();
     for port in USUAL.into_iter().chain([shown]) {
         if !choices.iter().any(|choice| choice.port == port) {
-            choices.push(PortChoice { port, process: None, open: false });
+            let at = choices.iter().position(|choice| choice.port > port).unwrap_or(choices.len());
+            choices.insert(at, PortChoice { port, process: None, open: false });
         }
     }
-    choices.sort_by_key(|choice| choice.port);
     choices
 }
 

@@ -21,17 +21,18 @@ pub fn Signed(
         <Suspense fallback=|| html! { <Blank/> }>
             {move || {
                 Suspend::new(async move {
-                    match opening?.0.await {
+                    let Some(FirstLoad(opening)) = opening else { return ().into_any() };
+                    match opening.await {
                         Ok(Loaded::Opening(opening)) if opening.viewer.is_some() => {
                             clock.open(opening.now);
                             live.open(&opening);
-                            Some(page.run(()))
+                            page.run(())
                         }
                         Ok(_) => {
                             effect(|| browser::go("/sign-in"));
-                            None
+                            ().into_any()
                         }
-                        Err(error) => Some(html! { <Blank><Refusal what="This page could not be loaded" error/></Blank> }),
+                        Err(error) => html! { <Blank><Refusal what="This page could not be loaded" error/></Blank> },
                     }
                 })
             }}

@@ -12,7 +12,7 @@ use crate::{
     browser,
     clock::Clock,
     components::when,
-    erased::{Item, effect, list, on},
+    erased::{Item, effect, later, list, on},
     live::Live,
     state::{Derived, State},
     words::Verb,
@@ -242,14 +242,13 @@ fn Sessions(project: Project) -> impl IntoView {
         on_cleanup(move || listener.remove());
     });
     // Once the sandbox runs again, nobody waits for the next try.
-    Effect::watch(
-        move || project.phase.get(),
-        move |phase, _, _| {
-            if *phase == Phase::Running {
+    later(
+        move || project.phase.with(|_| ()),
+        move || {
+            if project.phase.get() == Phase::Running {
                 tabs.all.with_untracked(|all| all.iter().for_each(|tab| tab.with(Terminal::poke)));
             }
         },
-        false,
     );
     let roam = move |event: ev::KeyboardEvent| {
         if let Some(bar) = bar.get_untracked()

@@ -11,7 +11,7 @@
 //! noticed, and a 401 is told from a server that is away.
 
 use super::{Link, Live, event, sse};
-use crate::{browser, clock::Clock, time};
+use crate::{browser, clock::Clock, erased::later, time};
 use js_sys::{Function, Promise, Uint8Array};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -64,7 +64,7 @@ pub fn run(live: Live, clock: Clock) {
         browser::set(&channel, "onmessage", listen.into_js_value());
     }
     tab.tell("hello");
-    Effect::watch(move || live.wake.get(), move |_, _, _| tab.tell("wake"), false);
+    later(move || live.wake.with(|_| ()), move || tab.tell("wake"));
     set_interval(move || tab.watch(), std::time::Duration::from_secs(1));
 
     let locks = browser::get(&browser::global("navigator"), "locks");

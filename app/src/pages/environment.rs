@@ -12,7 +12,7 @@ use crate::{
         project::{Project, VerbButton, page_title},
         toast::Toasts,
     },
-    erased::{Item, Words, effect, list, on, typing},
+    erased::{Item, Words, effect, later, list, on, typing},
     live::Live,
     load::{self, Load, Loaded, What},
     size,
@@ -101,16 +101,16 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
     let form = Form::new();
     let pasting = State::new(false);
     // What the sandbox runs with changes with its runs: then it is asked anew.
-    Effect::watch(
-        move || project.view.with(|view| (view.sandbox.restart_pending, view.sandbox.generation)),
-        move |_, _, _| {
+    let run = Derived::new(move || project.view.with(|view| (view.sandbox.restart_pending, view.sandbox.generation)));
+    later(
+        move || run.with(|_| ()),
+        move || {
             spawn_local(async move {
                 if let Ok(Loaded::Env(fresh)) = api::load(What::Env(project.id)).await {
                     env.set(fresh);
                 }
             });
         },
-        false,
     );
     let change = Callback::new(move |(change, done, text): (EnvChange, String, State<Option<String>>)| {
         spawn_local(async move {
@@ -296,9 +296,8 @@ fn EditDialog(form: Form, change: Change) -> impl IntoView {
             Err(error) => wrong.set(Some(error.to_string())),
         }
     };
-    let heading = Words::new(move || {
-        if replaces.get() { format!("Replace {}", key.get_untracked()) } else { "Add a variable".to_owned() }
-    });
+    let heading =
+        Words::new(move || if replaces.get() { format!("Replace {}", key.get_untracked()) } else { "Add a variable".to_owned() });
     html! {
         <Dialog open title="edit-title" heading>
             <form novalidate on:submit=on(submit)>

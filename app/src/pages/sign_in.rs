@@ -17,14 +17,15 @@ pub fn SignIn() -> impl IntoView {
         <Title text="Sign in"/>
         <Suspense>
             {move || Suspend::new(async move {
-                let opening = match opening?.0.await {
+                let Some(FirstLoad(opening)) = opening else { return ().into_any() };
+                let opening = match opening.await {
                     Ok(Loaded::Opening(opening)) => Some(opening),
                     _ => None,
                 };
                 let command = opening.as_ref().map(|o| o.installation.sign_in_command.clone()).unwrap_or_default();
                 let command = if command.is_empty() { "fullstack-agent sign-in-link".to_owned() } else { command };
                 let viewer = opening.and_then(|o| o.viewer).map(|viewer| viewer.name);
-                Some(page(&command, viewer))
+                page(&command, viewer)
             })}
         </Suspense>
     }
