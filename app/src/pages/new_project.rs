@@ -191,7 +191,7 @@ fn Form() -> impl IntoView {
                         <label class="field-label" for="env">"Paste a .env " <span class="field-optional">"optional"</span></label>
                         <textarea class="input mono" id="env" spellcheck="false" autocomplete="off" rows="5" aria-describedby="env-read" prop:value=move || pasted.get() on:input=typing(pasted)></textarea>
                         <div id="env-read" class="stack stack-tight" role="status">
-                            {move || variables.with(|read| read_view(read))}
+                            {move || variables.with(read_view)}
                         </div>
                     </div>
                 </section>
