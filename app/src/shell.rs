@@ -51,7 +51,6 @@ pub fn shell(context: &RequestContext) -> AnyView {
                 <script nonce=nonce.clone() inner_html=first></script>
                 <link rel="icon" href=FAVICON/>
                 <link rel="stylesheet" href=assets.main_css.clone()/>
-                <link rel="preload" href=assets.icons_svg.clone() r#as="image" r#type="image/svg+xml"/>
                 {alive}
                 <MetaTags/>
             </head>

@@ -86,7 +86,7 @@ async function sizes(): Promise<Row[]> {
   const size = fs.statSync(agent).size;
   return [
     single('sandbox agent on disk', megabytes(size), '≤ 4 MB', size <= 4e6),
-    single('WebAssembly, brotli', `${(bytes / 1024).toFixed(0)} KiB`, '≤ 350 KB', bytes <= 350 * 1024),
+    single('WebAssembly, brotli', `${(bytes / 1000).toFixed(1)} KB`, '≤ 350 KB', bytes <= 350_000),
   ];
 }
 
@@ -95,6 +95,8 @@ async function sizes(): Promise<Row[]> {
 async function firstPage(server: Server, api: Api): Promise<Row[]> {
   await api.create('First page', { database: false });
   const cookie = await cookieOf(server);
+  // The server says itself how long a page took it; the client's time has the connection in it too.
+  const own: number[] = [];
   const get = (): Promise<number> =>
     new Promise((resolve, reject) => {
       const start = performance.now();
@@ -102,14 +104,21 @@ async function firstPage(server: Server, api: Api): Promise<Row[]> {
       http
         .get({ host: '127.0.0.1', port: server.port, path: '/', headers, agent: false }, (answer) => {
           if (answer.statusCode !== 200) reject(new Error(`/ answered ${answer.statusCode}`));
+          const timing = /\bdur=([\d.]+)/.exec(String(answer.headers['server-timing'] ?? ''));
+          if (timing) own.push(Number(timing[1]));
           answer.on('data', () => undefined);
           answer.on('end', () => resolve(performance.now() - start));
         })
         .on('error', reject);
     });
   for (let warm = 0; warm < 5; warm++) await get();
+  own.length = 0;
   const { value, share } = await generatorShare(() => repeat(100, get));
-  return [latency('first page, rendered whole, with its connection', value, share, { p99: 30 })];
+  if (own.length !== value.length) throw new Error('the server did not say how long its pages took');
+  return [
+    latency('first page, the server’s own time', own, share, { p99: 30 }),
+    latency('first page, to the client, with its connection', value, share, {}),
+  ];
 }
 
 // ---- from a click to a prompt
@@ -130,7 +139,7 @@ async function create(_: Server, api: Api): Promise<Row[]> {
   await api.remove(warm.id);
   const { value, share } = await generatorShare(async () => {
     const samples: number[] = [];
-    for (let n = 1; n <= 20; n++) {
+    for (let n = 1; n <= 100; n++) {
       const { total, id } = await one(n);
       samples.push(total);
       await api.remove(id);
@@ -178,21 +187,21 @@ async function events(_: Server, api: Api): Promise<Row[]> {
   const project = await api.create('Events', { database: false });
   await api.reaches(project.id, 'Running');
   const stream = await Events.open(api);
-  // A renamed project is a changed row and nothing else; the answer comes when the row is written.
+  // A renamed project is a changed row and nothing else. From the ask on: writing the row is in it.
   const one = async (n: number): Promise<number> => {
     const name = `Renamed ${n} ${Math.random()}`;
-    let written = 0;
-    const asked = api.must('PATCH', `/api/projects/${project.id}`, { body: { name } }).then(() => (written = performance.now()));
+    const start = performance.now();
+    const asked = api.must('PATCH', `/api/projects/${project.id}`, { body: { name } });
     const event = await until('the event', () => stream.seen.find(({ data }) => data.includes(name)), 5_000);
     await asked;
     stream.seen.length = 0;
     await nextLook(60);
-    return Math.max(0, event.at - written);
+    return event.at - start;
   };
   await one(0);
   const { value, share } = await generatorShare(() => repeat(100, one));
   stream.close();
-  return [latency('row change (its answer) to its server-sent event', value, share, { p99: 50 })];
+  return [latency('an ask that changes a row, to its server-sent event', value, share, { p99: 50 })];
 }
 
 async function toTheDom(server: Server, api: Api): Promise<Row[]> {
@@ -212,14 +221,14 @@ async function toTheDom(server: Server, api: Api): Promise<Row[]> {
     });
     const one = async (n: number): Promise<number> => {
       const name = `dom-${n}-x`;
+      const start = performance.timeOrigin + performance.now();
       await api.must('PATCH', `/api/projects/${project.id}`, { body: { name } });
-      const written = performance.timeOrigin + performance.now();
       const at = await until('the text', async () => (await page.evaluate((name) => (window as any).__seen[name], name)) as number | undefined, 5_000);
-      return Math.max(0, at - written);
+      return at - start;
     };
     await one(0);
     const { value, share } = await generatorShare(() => repeat(50, (n) => one(n + 1)));
-    return [latency('row change (its answer) to the DOM', value, share, { p99: 100 })];
+    return [latency('an ask that changes a row, to the DOM', value, share, { p99: 100 })];
   });
 }
 
@@ -248,7 +257,7 @@ async function roundTrip(_: Server, api: Api): Promise<Row[]> {
   await repeat(50, one);
   const { value, share } = await generatorShare(() => repeat(1000, one));
   terminal.close();
-  return [latency('a key through the control plane and back', value, share, { p99: 5 })];
+  return [latency('a key to the shell and back, the agent’s own time in it', value, share, { p99: 5 })];
 }
 
 async function ctrlC(_: Server, api: Api): Promise<Row[]> {

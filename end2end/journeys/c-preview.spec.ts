@@ -121,13 +121,11 @@ test('a port that closes is gone, and one that opens is there within a second', 
   terminal.type('\x03');
   await until('the port to be gone', async () => !(await api.sandbox(project.id)).ports.some(({ port }) => port === 3000), 5_000);
   const from = terminal.end;
-  const start = performance.now();
   terminal.type('node app.js 3000 127.0.0.1\r');
   await terminal.sees(/serving/, from);
   const open = performance.now();
   await until('the port to be told', async () => (await api.sandbox(project.id)).ports.some(({ port }) => port === 3000), 5_000);
-  const took = performance.now() - open;
-  test.info().annotations.push({ type: 'measured', description: `told ${took.toFixed(0)} ms after it opened (${(open - start).toFixed(0)} ms to start)` });
+  expect(performance.now() - open, 'milliseconds from open to told').toBeLessThan(1_000);
 });
 
 test('ports that are none, nobody’s or the agent’s are refused with a word', async ({ api, project, allowConsole }) => {

@@ -5,8 +5,9 @@ import { fileURLToPath } from 'node:url';
 import AxeBuilder from '@axe-core/playwright';
 import type { Page } from '@playwright/test';
 import { expect, test } from '../support/fixtures.ts';
-import { NewProjectPage, ProjectsPage, SignInPage, Workspace, hydrated } from '../support/pages.ts';
+import { NewProjectPage, ProjectsPage, SignInPage, Workspace, hydrated, shifted } from '../support/pages.ts';
 import { Terminal } from '../support/terminal.ts';
+import { holdRoles } from '../support/world.ts';
 
 const PICTURES = path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), 'screenshots');
 const WIDTHS = [1440, 320];
@@ -108,6 +109,46 @@ test('environment and database of a project', async ({ api, project, visitor }) 
     await expect(page.getByRole('heading', { level: 1 }).first()).toBeVisible();
     await hydrated(page);
     await inspect(page, `project-${name}`);
+  }
+});
+
+test('a start that takes its time shows each step, its time so far and its limit', async ({ ownServer, visitor }) => {
+  const server = await ownServer();
+  const api = await server.api();
+  const page = await (await visitor({ server })).newPage();
+  const release = await holdRoles(server);
+  try {
+    const project = await api.create('Slow harbour');
+    const workspace = await new Workspace(page).open(project.id);
+    await expect(workspace.phase).toHaveAttribute('data-phase', 'creating');
+    const stage = (name: string) => page.locator('.stage').filter({ hasText: name });
+    const database = stage('Database Creation');
+    await expect(database).toHaveAttribute('data-state', 'running');
+    await expect(database.locator('.stage-time')).toHaveText(/^\d+\.\d s of 60 s$/);
+    await expect(stage('Container Provisioning')).toHaveAttribute('data-state', 'done');
+    await expect(stage('Environment Ready')).toHaveAttribute('data-state', 'waiting');
+    await expect(page).toHaveTitle(/^(Creating|Starting) Slow harbour \(1 of 5\)/);
+    const seconds = async () => Number.parseFloat((await database.locator('.stage-time').textContent())!);
+    const before = await seconds();
+    await expect.poll(seconds, { message: 'the time goes on' }).toBeGreaterThan(before + 0.5);
+    await inspect(page, 'creating');
+    expect((await api.sandbox(project.id)).stages[0]).toMatchObject({ state: 'running', endedAt: null });
+    await release();
+    await expect(workspace.phase).toHaveAttribute('data-phase', 'running');
+    await workspace.terminal().live();
+  } finally {
+    await release();
+  }
+});
+
+test('nothing moves while a page comes alive', async ({ project, visitor }) => {
+  const page = await (await visitor()).newPage();
+  const at = `/projects/${project.id}`;
+  for (const path of ['/sign-in', '/', '/projects/new', at, `${at}/environment`, `${at}/database`, `${at}/settings`, '/settings']) {
+    await page.goto(path);
+    if (path !== '/sign-in') await hydrated(page);
+    if (path === at) await new Workspace(page).terminal().prompt();
+    expect.soft(await shifted(page), `what moved on ${path}`).toBeLessThan(0.001);
   }
 });
 

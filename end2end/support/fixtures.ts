@@ -32,10 +32,6 @@ interface Console {
 const consoles = new WeakMap<object, Console>();
 let current: Console = { lines: [], allowed: [] };
 
-/** Journeys through the pages: written, and not all of them seen to pass yet. `FSA_BROWSER_JOURNEYS=1` runs them. */
-const BROWSER = process.env['FSA_BROWSER_JOURNEYS'] === '1';
-const UNPROVEN = 'journeys through the pages are not proven yet; FSA_BROWSER_JOURNEYS=1 runs them';
-
 export const test = base.extend<Journey, Shared>({
   server: [
     async ({}, use) => {
@@ -73,8 +69,7 @@ export const test = base.extend<Journey, Shared>({
     await api.remove(project.id);
   },
 
-  visitor: async ({ browser, server }, use, info) => {
-    info.skip(!BROWSER, UNPROVEN);
+  visitor: async ({ browser, server }, use) => {
     const contexts: BrowserContext[] = [];
     await use(async ({ signedIn = true, server: of = server } = {}) => {
       const context = await browser.newContext({

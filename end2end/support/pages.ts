@@ -7,6 +7,21 @@ export async function hydrated(page: Page): Promise<void> {
   await page.waitForFunction(() => document.documentElement.dataset['ready'] !== undefined);
 }
 
+/** How much has moved on the page by itself since it was opened: the sum that browsers call cumulative layout shift. */
+export async function shifted(page: Page): Promise<number> {
+  return await page.evaluate(
+    () =>
+      new Promise<number>((resolve) => {
+        let sum = 0;
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries() as any[]) if (!entry.hadRecentInput) sum += entry.value;
+        }).observe({ type: 'layout-shift', buffered: true });
+        // What was noted before comes in a task of its own, after a frame.
+        requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => resolve(sum), 100)));
+      }),
+  );
+}
+
 /** How a sign-in went wrong, as the page says it. */
 export type SignInState = 'used' | 'expired' | 'forged' | 'many' | 'away';
 

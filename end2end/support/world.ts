@@ -1,5 +1,5 @@
 // What is really there behind the API: folders, databases and roles of a data folder.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { sandboxProcessesOf } from './processes.ts';
@@ -82,3 +82,21 @@ export function controlPlane(server: Server, query: string): string {
 
 /** The name of its database. */
 const CONTROL = 'fullstack_agent';
+
+/** No role can be made while this is held: a database stays in the making. Answers what lets it go. */
+export async function holdRoles(server: Server): Promise<() => Promise<void>> {
+  const { socket, user, password } = superuser(server);
+  const held = spawn('psql', ['-X', '-A', '-t', '-q', '-v', 'ON_ERROR_STOP=1', '-h', socket, '-U', user, '-d', 'postgres'], {
+    env: { ...process.env, PGPASSWORD: password },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  let told = '';
+  held.stdout.on('data', (chunk: Buffer) => (told += chunk.toString()));
+  const over = new Promise<void>((resolve) => held.once('exit', () => resolve()));
+  held.stdin.write("BEGIN; LOCK TABLE pg_authid IN SHARE MODE; SELECT 'held';\n");
+  await until('the lock', () => told.includes('held'));
+  return async () => {
+    held.stdin.end('COMMIT;\n');
+    await over;
+  };
+}

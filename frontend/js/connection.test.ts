@@ -10,6 +10,7 @@ const read = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 class Wire implements Socket {
   binaryType = '';
   protocol = 'fsa-tty.v1';
+  readyState = 1;
   onopen: (() => void) | null = null;
   onmessage: ((event: { data: ArrayBuffer | string }) => void) | null = null;
   onclose: ((event: { code: number; reason: string }) => void) | null = null;
@@ -306,6 +307,17 @@ test('a probe finds a connection that died in its sleep', () => {
   connection.probe();
   mock.timers.tick(3000);
   assert.equal(wires.length, 2);
+});
+
+test('a socket that is still being opened is closed once it is open, so that the console stays quiet', () => {
+  const connection = connect();
+  const wire = last();
+  wire.readyState = 0;
+  connection.dispose();
+  assert.equal(wire.closed, undefined);
+  wire.open();
+  assert.equal(wire.closed, 1000);
+  assert.deepEqual(wire.sent, []);
 });
 
 test('frames of a connection that was let go are not heard', () => {

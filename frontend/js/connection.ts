@@ -65,6 +65,8 @@ export interface Events {
 export interface Socket {
   binaryType: string;
   readonly protocol: string;
+  /** 0 while it is being opened, as of a WebSocket. */
+  readonly readyState: number;
   onopen: (() => void) | null;
   onmessage: ((event: { data: ArrayBuffer | string }) => void) | null;
   onclose: ((event: { code: number; reason: string }) => void) | null;
@@ -90,6 +92,8 @@ const UNAVAILABLE_RETRY_MS = 10_000;
 const HELLO_DEADLINE_MS = 10_000;
 /** A connection that lived shorter than this did not work: the next wait grows. */
 const PROVEN_MS = 1_000;
+/** `readyState` of a socket that is being opened. */
+const CONNECTING = 0;
 /** Typed and not acknowledged for so long: the connection is dead though nobody said so. */
 const ACK_DEADLINE_MS = 5_000;
 const LAST_ACK_DEADLINE_MS = 60_000;
@@ -473,7 +477,10 @@ export class Connection {
     if (!socket) return;
     this.#socket = undefined;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    if (code !== undefined) socket.close(code);
+    if (code === undefined) return;
+    // Closed before it is open, a browser reports a failed connection on its console.
+    if (socket.readyState === CONNECTING) socket.onopen = () => socket.close(code);
+    else socket.close(code);
   }
 
   #send(frame: Uint8Array): void {

@@ -19,6 +19,7 @@ import type { Hello } from './protocol.ts';
 import { install, isFocusReport, isMouseMove, isMouseReport, type Muzzle } from './queries.ts';
 import { DEFAULT_FONT_SIZE, LINE_HEIGHT, look, onLookChange } from './theme.ts';
 import * as words from './words.ts';
+import { Gap } from './gap.ts';
 import { Writer } from './writer.ts';
 
 export type { State, StateChange } from './connection.ts';
@@ -152,6 +153,8 @@ class Viewer implements Handle {
   /** Steps on their way to the parser after which offsets count anew. */
   #turns = 0;
   #consumed = 0;
+  /** A replay after a gap, until all of it is there. */
+  #gap: Gap | undefined;
   #paused = false;
 
   #consumedTimer: Timer;
@@ -423,15 +426,37 @@ class Viewer implements Handle {
       this.#makeRoom();
       if (hello.newSession) this.#writer.say(words.aside(words.newShell(discarded, this.#connection.protocol !== 'tty')));
     }
-    if (hello.skipped > 0) {
+    // A replay that broke off begins again where it began: its gap is still to be told.
+    const untold = this.#gap?.start === hello.start ? this.#gap.skipped : 0;
+    this.#gap = undefined;
+    if (hello.skipped + untold > 0) {
       if (resumed || first) this.#makeRoom();
-      this.#writer.say(words.aside(words.skipped(hello.skipped)));
-      this.#say(words.skipped(hello.skipped));
+      const lines = SCROLLBACK_LINES - 2 * this.terminal.rows;
+      this.#gap = new Gap(hello.skipped + untold, hello.start, lines, hello.columns);
+      if (hello.replayUntil === hello.start) this.#tellGap();
     }
     if (first && hello.replayUntil > hello.start) this.#hideReplay();
   }
 
+  /** Says what is missing, and shows what was held since. */
+  #tellGap(): void {
+    const gap = this.#gap;
+    if (!gap) return;
+    this.#gap = undefined;
+    const parts = gap.release();
+    this.#writer.say(words.aside(words.skipped(gap.skipped)));
+    this.#say(words.skipped(gap.skipped));
+    for (const { offset, bytes } of parts) this.#writer.stream(offset, bytes, this.#replayUntil);
+  }
+
   #output(offset: number, bytes: Uint8Array): void {
+    if (this.#gap) {
+      this.#gap.hold(offset, bytes);
+      // The session sends no more than a window ahead of what it was told is consumed.
+      this.#connection.consumed(offset + bytes.length);
+      if (offset + bytes.length >= this.#replayUntil) this.#tellGap();
+      return;
+    }
     this.#writer.stream(offset, bytes, this.#replayUntil);
     if (!this.#visible && offset >= this.#replayUntil) this.#active();
     if (this.#connection.protocol === 'tty' && !this.#paused && this.#writer.backlog > TTY_PAUSE_BYTES) {

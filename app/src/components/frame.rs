@@ -205,7 +205,7 @@ fn SandboxMenu(project: Project) -> impl IntoView {
 fn AccountMenu() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let name = Derived::new(move || live.viewer().map(|Viewer { name, .. }| name).unwrap_or_default());
-    let button = html! { <span class="avatar" aria-hidden="true">{move || words::initials(&name.get())}</span> };
+    let button = html! { <span class="avatar" aria-hidden="true" data-initials=move || words::initials(&name.get())></span> };
     html! {
         <Menu
             name="Account"

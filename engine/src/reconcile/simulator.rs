@@ -360,6 +360,10 @@ impl Simulation {
                 assert!(self.database.notes(&known.connection).is_ok(), "a running project has its database");
             }
         }
+        for left in self.now(self.world.list()).unwrap().iter().filter(|object| !object.holds_data) {
+            let row = rows.iter().find(|row| row.sandbox.id == left.sandbox).expect("nothing of a deleted project");
+            assert_ne!(row.sandbox.desired, Desired::Terminated, "nothing of what is terminated: {left:?}");
+        }
         for volume in self.world.volumes() {
             assert!(volumes.contains(&volume), "no volume of a deleted project: {volume:?}");
         }

@@ -157,7 +157,8 @@ impl Reconciler {
     async fn down(&self, row: &ProjectAndSandbox, seen: &Seen, desired: Desired, work: &mut Work) {
         let now = self.clock.now();
         work.observed.present = seen.present;
-        if !seen.present {
+        // What is not alive may have left something behind: only a removal that answered says that nothing is left.
+        if !seen.present && (desired == Desired::Stopped || work.observed.gone_at.is_some()) {
             return work.gone(now);
         }
         if work.observed.leaving_since.is_none() {
@@ -168,13 +169,14 @@ impl Reconciler {
         let id = row.sandbox.id;
         let asked = if desired == Desired::Stopped {
             let spec = spec::sandbox(row, self.database.as_ref(), &self.settings, Desired::Stopped);
-            self.timed("stop the sandbox", self.orchestrator.ensure(&spec)).await
+            self.timed("stop the sandbox", self.orchestrator.ensure(&spec)).await.map(|()| Removed::Gone)
         } else {
-            self.timed("remove the sandbox", self.orchestrator.remove(id)).await.map(drop)
+            self.timed("remove the sandbox", self.orchestrator.remove(id)).await
         };
         match asked {
             Err(failure) => work.blame(failure),
-            Ok(()) => match self.timed("observe the sandbox", self.orchestrator.observe(id)).await {
+            Ok(Removed::Going) => {}
+            Ok(Removed::Gone) => match self.timed("observe the sandbox", self.orchestrator.observe(id)).await {
                 Ok(seen) if !seen.present => {
                     work.observed.present = false;
                     work.gone(self.clock.now());
