@@ -43,6 +43,8 @@ test('kill -9 while 100 KB/s run, a transaction and a sleep are open: every byte
   // A browser watches all the while, with a program that shows whatever is typed.
   const workspace = await new Workspace(await (await visitor({ server })).newPage()).open(project.id);
   await (await workspace.terminal().prompt()).enter(String.raw`printf '\033[c'; cat -v`);
+  // The page's answer is typed before we type.
+  await workspace.terminal().sees(/\^\[\[\?[\d;]+c/);
   await workspace.terminal().enter('watched');
   await workspace.terminal().sees(/watched\s+\S*watched/);
 

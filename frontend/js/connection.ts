@@ -94,6 +94,8 @@ const HELLO_DEADLINE_MS = 10_000;
 const PROVEN_MS = 1_000;
 /** `readyState` of a socket that is being opened. */
 const CONNECTING = 0;
+/** `readyState` of one that takes frames. */
+const OPEN = 1;
 /** Typed and not acknowledged for so long: the connection is dead though nobody said so. */
 const ACK_DEADLINE_MS = 5_000;
 const LAST_ACK_DEADLINE_MS = 60_000;
@@ -484,7 +486,8 @@ export class Connection {
   }
 
   #send(frame: Uint8Array): void {
-    this.#socket?.send(frame);
+    // One that is closing says so in a moment, and what matters is said again on the next one.
+    if (this.#socket?.readyState === OPEN) this.#socket.send(frame);
   }
 
   #enter(state: State, message?: string, code?: number): void {

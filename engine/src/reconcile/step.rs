@@ -56,9 +56,14 @@ impl Reconciler {
         let (sandbox, limits) = (&row.sandbox, &self.settings.limits);
         work.cause.clone_from(&seen.cause);
         work.settle(sandbox, seen);
+        let begins = work.observed.stage(Stage::ContainerProvisioning).started_at.is_none();
         // The database, the run and the network do not wait for each other.
         for stage in [Stage::DatabaseCreation, Stage::ContainerProvisioning, Stage::NetworkConfiguration] {
             work.begin(stage, limits.deadline(stage, now), now);
+        }
+        // That they began is recorded before anything is waited for: a slow database is seen as such.
+        if begins {
+            return;
         }
         let alive = seen.instance.as_ref().is_some_and(|run| run.restart_count == sandbox.restart_count);
         let wait = retry_at(seen).filter(|at| !alive && *at > now);
