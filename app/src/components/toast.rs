@@ -74,6 +74,8 @@ impl Toasts {
     }
 
     fn dismiss(self, id: u32) {
+        // The pointer or the focus that was on it is on none any more, and nobody is told that it left.
+        self.held.set_value(false);
         self.shown.update(|shown| shown.retain(|toast| toast.id != id));
     }
 }
