@@ -95,6 +95,15 @@ pub fn set_cookie(name: &str, value: Option<&str>) {
     set(&document(), "cookie", format!("{name}={}; path=/; max-age={age}; samesite=lax", value.unwrap_or_default()));
 }
 
+/// Gives the focus a place where what had it is gone.
+pub fn rescue_focus() {
+    leptos::prelude::request_animation_frame(|| {
+        if focused().is_none_or(|element| element.tag_name() == "BODY") {
+            focus_next("#main");
+        }
+    });
+}
+
 /// Moves the focus to the first element that a selector finds, once the page has changed.
 pub fn focus_next(selector: &'static str) {
     leptos::prelude::request_animation_frame(move || {

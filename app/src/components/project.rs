@@ -2,7 +2,7 @@
 
 use super::{dialog::Confirm, explanation::Explanation, icon::icon, toast::Toasts};
 use crate::{
-    api,
+    api, browser,
     erased::{Words, on},
     live::Live,
     state::{Derived, State},
@@ -228,7 +228,11 @@ fn ask_for(project: Project, verb: Verb, live: Live, toasts: Toasts) {
         let answer = api::ask(project.id, verb).await;
         project.asking.set(None);
         match answer {
-            Ok(view) => live.answered(view),
+            Ok(view) => {
+                live.answered(view);
+                // The button may have gone with the state that offered it.
+                browser::rescue_focus();
+            }
             Err(error) => {
                 live.failed(&error);
                 toasts.refused(format!("{} was refused", verb.label().trim_end_matches('…')), &error);

@@ -116,7 +116,10 @@ pub fn ToastRegion() -> impl IntoView {
                         data-kind="quiet"
                         data-size="small"
                         aria-label=format!("Dismiss: {}", toast.title)
-                        on:click=on(move |_| toasts.dismiss(toast.id))
+                        on:click=on(move |_| {
+                            toasts.dismiss(toast.id);
+                            browser::rescue_focus();
+                        })
                     >
                         {icon("close")}
                     </button>
