@@ -63,6 +63,56 @@ pub async fn sleep(ms: i32) {
     drop(JsFuture::from(timer(ms)).await);
 }
 
+/// What the document's head says under a name.
+#[cfg(not(feature = "ssr"))]
+#[must_use]
+pub fn meta(name: &str) -> String {
+    let meta = document().query_selector(&format!("meta[name={name}]")).ok().flatten();
+    meta.and_then(|meta| meta.get_attribute("content")).unwrap_or_default()
+}
+
+/// What was chosen under a name in this browser, where the server must know it too: the first rendering
+/// has it, and nothing moves afterwards.
+#[must_use]
+pub fn cookie(name: &str) -> Option<String> {
+    #[cfg(feature = "ssr")]
+    let all = {
+        let parts = leptos::prelude::use_context::<axum::http::request::Parts>()?;
+        parts.headers.get("cookie")?.to_str().ok()?.to_owned()
+    };
+    #[cfg(not(feature = "ssr"))]
+    let all = get(&document(), "cookie").as_string()?;
+    cookie_of(&all, name).map(ToOwned::to_owned)
+}
+
+fn cookie_of<'a>(all: &'a str, name: &str) -> Option<&'a str> {
+    all.split("; ").find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Chooses, or lets the default be.
+pub fn set_cookie(name: &str, value: Option<&str>) {
+    let age = if value.is_some() { "31536000" } else { "0" };
+    set(&document(), "cookie", format!("{name}={}; path=/; max-age={age}; samesite=lax", value.unwrap_or_default()));
+}
+
+/// Gives the focus a place where what had it is gone.
+pub fn rescue_focus() {
+    leptos::prelude::request_animation_frame(|| {
+        if focused().is_none_or(|element| element.tag_name() == "BODY") {
+            focus_next("#main");
+        }
+    });
+}
+
+/// Moves the focus to the first element that a selector finds, once the page has changed.
+pub fn focus_next(selector: &'static str) {
+    leptos::prelude::request_animation_frame(move || {
+        if let Some(element) = document().body().and_then(|body| find(&body, selector)) {
+            drop(element.focus());
+        }
+    });
+}
+
 /// What was remembered under a name in this browser.
 #[must_use]
 pub fn remembered(name: &str) -> Option<String> {
@@ -137,4 +187,16 @@ pub fn roam(within: &Element, selector: &str, key: &str) -> bool {
 pub fn extent(of: &Element) -> (f64, f64) {
     let rect = call(of, "getBoundingClientRect", &[]);
     (get(&rect, "left").as_f64().unwrap_or(0.0), get(&rect, "width").as_f64().unwrap_or(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let all = "theme=dark; sort=2; xsort=3";
+        assert_eq!(cookie_of(all, "sort"), Some("2"));
+        assert_eq!((cookie_of(all, "ort"), cookie_of("", "sort")), (None, None));
+    }
 }

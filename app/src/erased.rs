@@ -2,7 +2,7 @@
 //! use. Together with `html!` and `--cfg erase_components` (.cargo/config.toml) this is why the
 //! WebAssembly fits its budget, and the crate compiles in seconds.
 
-use crate::state::State;
+use crate::{browser, state::State};
 use leptos::{ev, prelude::*};
 use std::sync::Arc;
 
@@ -78,6 +78,17 @@ impl From<&'static str> for Words {
     fn from(text: &'static str) -> Self {
         Self::new(move || text.to_owned())
     }
+}
+
+/// Takes over what was typed into a field before the page was alive. For a field whose value is not set
+/// by the page: setting it would wipe that out.
+pub fn typed_before(id: &'static str, into: State<String>) {
+    effect(move || {
+        let value = document().get_element_by_id(id).and_then(|field| browser::get(&field, "value").as_string());
+        if let Some(value) = value.filter(|value| into.with_untracked(|known| known != value)) {
+            into.set(value);
+        }
+    });
 }
 
 /// The handler of a field that is typed into.

@@ -63,7 +63,7 @@ impl Sort {
     /// All, in the order of the list.
     pub const ALL: [Self; 4] = [Self::Attention, Self::Changed, Self::Name, Self::Created];
 
-    /// In the list, and as the choice is remembered.
+    /// In the list.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -84,6 +84,23 @@ impl Sort {
             Self::Name => a.name.to_lowercase().cmp(&b.name.to_lowercase()),
             Self::Created => b.created_at.cmp(&a.created_at),
         }
+    }
+
+    /// As the choice is kept in the browser.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Attention => "attention",
+            Self::Changed => "changed",
+            Self::Name => "name",
+            Self::Created => "created",
+        }
+    }
+
+    /// The one of that key, or the first.
+    #[must_use]
+    pub fn kept(key: Option<&str>) -> Self {
+        Self::ALL.into_iter().find(|sort| key == Some(sort.key())).unwrap_or_default()
     }
 
     /// The one of that label, or the first.
@@ -115,4 +132,18 @@ pub fn arrange<'a>(
 #[must_use]
 pub fn tally<'a>(projects: impl IntoIterator<Item = &'a ProjectView>, filter: Filter) -> usize {
     projects.into_iter().filter(|project| filter.shows(project.sandbox.phase)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_order_is_found_again() {
+        for sort in Sort::ALL {
+            assert_eq!(Sort::kept(Some(sort.key())), sort);
+            assert_eq!(Sort::named(sort.label()), sort);
+        }
+        assert_eq!((Sort::kept(None), Sort::kept(Some("size"))), (Sort::Attention, Sort::Attention));
+    }
 }

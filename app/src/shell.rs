@@ -5,12 +5,12 @@ use leptos::{nonce::Nonce, prelude::*};
 use leptos_meta::MetaTags;
 use std::sync::Arc;
 
-/// Before the first paint: the theme that was chosen in this browser.
-const THEME: &str = "for(const m of document.cookie.matchAll(/(?:^|; )(theme|motion)=(light|dark|reduced)/g))document.documentElement.dataset[m[1]]=m[2]";
+/// Before the first paint: the looks that were chosen in this browser, and how wide its preview is.
+const THEME: &str = "for(const m of document.cookie.matchAll(/(?:^|; )(theme|motion)=(light|dark|reduced)/g))document.documentElement.dataset[m[1]]=m[2];{const m=/(?:^|; )share=(\\d{3})/.exec(document.cookie);if(m)document.documentElement.style.setProperty('--preview-share',m[1]/10+'%')}";
 
 /// Until the page is alive: what is clicked is kept and done then, and no form is sent as the browser
-/// would send it.
-const EARLY: &str = "(()=>{let kept;const click=e=>{const t=e.target.closest('button,[role^=menuitem]');if(t){e.preventDefault();e.stopPropagation();kept=t}},submit=e=>e.preventDefault();addEventListener('click',click,true);addEventListener('submit',submit,true);window.fsaReady=()=>{removeEventListener('click',click,true);removeEventListener('submit',submit,true);document.documentElement.dataset.ready='';if(kept?.isConnected)kept.click()}})()";
+/// would send it. Where it cannot come alive it says so, and lets links of its own be clicked again.
+const EARLY: &str = "(()=>{let kept;const click=e=>{const t=e.target.closest('button,[role^=menuitem]');if(t){e.preventDefault();e.stopPropagation();kept=t}},submit=e=>e.preventDefault();addEventListener('click',click,true);addEventListener('submit',submit,true);window.fsaReady=()=>{removeEventListener('click',click,true);removeEventListener('submit',submit,true);document.documentElement.dataset.ready='';if(kept?.isConnected)kept.click()};window.fsaDead=()=>{removeEventListener('click',click,true);document.body.insertAdjacentHTML('afterbegin','<div class=\"banner banner-strip dead-note\" data-tone=\"bad\" role=\"alert\"><p><strong>This page did not come alive.</strong> Part of it could not be loaded. Reload it.</p><a class=\"button\" data-size=\"small\" href=\"\">Reload</a></div>')}})()";
 
 /// The sign-in page needs no WebAssembly: this is all of it.
 const SIGN_IN: &str = include_str!("sign_in.js");
@@ -29,7 +29,7 @@ pub fn shell(context: &RequestContext) -> AnyView {
     let first = if signing_in { THEME.to_owned() } else { format!("{THEME};{EARLY}") };
     let alive = (!signing_in).then(|| {
         let start = format!(
-            "import init,{{hydrate}} from '{}';init({{module_or_path:'{}'}}).then(()=>hydrate());window.fsaTerminal=()=>import('{}')",
+            "import('{}').then(m=>m.default({{module_or_path:'{}'}}).then(()=>m.hydrate())).catch(e=>{{console.error(e);fsaDead()}});window.fsaTerminal=()=>import('{}')",
             assets.frontend_js, assets.frontend_wasm, assets.terminal_js
         );
         html! {
@@ -48,6 +48,7 @@ pub fn shell(context: &RequestContext) -> AnyView {
                 <meta name="viewport" content="width=device-width, initial-scale=1"/>
                 <meta name="color-scheme" content="light dark"/>
                 <meta name="fsa-icons" content=assets.icons_svg.clone()/>
+                <meta name="fsa-notices" content=crate::components::banners::notices(context)/>
                 <script nonce=nonce.clone() inner_html=first></script>
                 <link rel="icon" href=FAVICON/>
                 <link rel="stylesheet" href=assets.main_css.clone()/>

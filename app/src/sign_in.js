@@ -29,9 +29,15 @@
     document.getElementById('code')?.focus();
   };
   const fromAddress = () => {
-    const code = decodeURIComponent(location.hash.slice(1));
-    if (code === '' || code === 'main') return;
+    const raw = location.hash.slice(1);
+    if (raw === '' || raw === 'main') return;
     history.replaceState(null, '', location.pathname);
+    let code;
+    try {
+      code = decodeURIComponent(raw);
+    } catch {
+      return show('forged');
+    }
     void signIn(code);
   };
   document.addEventListener('submit', (event) => {

@@ -59,6 +59,14 @@ impl<T: Send + Sync + 'static> State<T> {
         self.with_untracked(T::clone)
     }
 
+    /// A copy of it, unless its page is gone.
+    pub fn try_get_untracked(&self) -> Option<T>
+    where
+        T: Clone,
+    {
+        self.signal.try_read_untracked().map(|value| cast::<T>(&value).clone())
+    }
+
     /// Sets it. Of a page that is gone: nothing.
     pub fn set(&self, value: T) {
         if let Some(mut held) = self.signal.try_write() {

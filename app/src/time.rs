@@ -45,6 +45,13 @@ pub fn span(ms: f64) -> String {
     }
 }
 
+/// "0:07", "2:05": minutes and seconds, for what counts.
+#[must_use]
+pub fn minutes(ms: f64) -> String {
+    let secs = whole(ms / 1000.0 + 0.001);
+    format!("{}:{:02}", secs / 60, secs % 60)
+}
+
 /// "now", "12 s ago", "3 min ago", "2 h ago", "5 days ago", and from a month on the date.
 #[must_use]
 pub fn ago(at: Timestamp, now: f64) -> String {

@@ -1,5 +1,6 @@
 //! What pages say about a project: titles, sentences about stages, what may be asked for now. Pure.
 
+use crate::time;
 use model::{
     Desired, Phase, Stage, StageState,
     view::{ProjectView, SandboxView},
@@ -28,7 +29,7 @@ impl Verb {
             Self::Start => "Start",
             Self::Stop => "Stop",
             Self::Restart => "Restart",
-            Self::Terminate => "Terminate",
+            Self::Terminate => "Terminate…",
         }
     }
 
@@ -56,7 +57,11 @@ impl Verb {
 
     /// Why it cannot apply now, or `None` if it can.
     #[must_use]
-    pub fn refusal(self, phase: Phase, desired: Desired) -> Option<&'static str> {
+    pub fn refusal(self, project: &ProjectView) -> Option<&'static str> {
+        let (phase, desired) = (project.sandbox.phase, project.sandbox.desired);
+        if project.deleting {
+            return Some("being deleted");
+        }
         let up = desired == Desired::Running;
         match self {
             Self::Start if phase == Phase::Running => Some("already running"),
@@ -72,6 +77,46 @@ impl Verb {
             _ => None,
         }
     }
+}
+
+/// What is wrong, where a sandbox is not as intended: the headline over its cause.
+#[must_use]
+pub fn cause_title(project: &ProjectView) -> &'static str {
+    match (project.sandbox.desired, project.sandbox.phase) {
+        _ if project.deleting => "The project is not deleted yet",
+        (Desired::Terminated, _) => "The sandbox is not terminated yet",
+        (Desired::Stopped, _) => "The sandbox did not stop",
+        (Desired::Running, Phase::Running | Phase::Updating) => "The sandbox runs, but something is wrong",
+        (Desired::Running, _) => "The sandbox did not start",
+    }
+}
+
+/// What is asked for once more, where that may help.
+#[must_use]
+pub fn again(project: &ProjectView) -> Option<Verb> {
+    match project.sandbox.desired {
+        _ if project.deleting => None,
+        Desired::Running => Some(Verb::Restart),
+        Desired::Stopped => Some(Verb::Stop),
+        Desired::Terminated => Some(Verb::Terminate),
+    }
+}
+
+/// What is kept whatever becomes of a sandbox: "Your files and the database are kept".
+#[must_use]
+pub fn kept(project: &ProjectView) -> &'static str {
+    if project.database { "Your files and the database are kept" } else { "Your files are kept" }
+}
+
+/// "0:02 of 0:30": how long a sandbox has been stopping or terminating at `now`, and for how long it may.
+#[must_use]
+pub fn leaving(sandbox: &SandboxView, now: f64) -> Option<String> {
+    let since = time::millis(sandbox.leaving_since.filter(|_| matches!(sandbox.phase, Phase::Stopping | Phase::Terminating))?);
+    let so_far = time::minutes(now - since);
+    Some(match sandbox.leave_deadline_at {
+        Some(until) => format!("{so_far} of {}", time::minutes(time::millis(until) - since)),
+        None => so_far,
+    })
 }
 
 /// The number, from 1, of the stage that a start is at: the first that is neither done nor skipped.
@@ -143,6 +188,17 @@ pub fn stage_detail(stage: Stage, state: StageState, database: bool) -> &'static
     }
 }
 
+/// How long a stage may take, as installations come.
+#[must_use]
+pub fn stage_limit_ms(stage: Stage) -> f64 {
+    match stage {
+        Stage::DatabaseCreation | Stage::EnvironmentReady => 60_000.0,
+        Stage::ContainerProvisioning => 300_000.0,
+        Stage::NetworkConfiguration => 30_000.0,
+        Stage::TerminalInitialization => 20_000.0,
+    }
+}
+
 /// A stage's state, for those who hear it.
 #[must_use]
 pub fn stage_state(state: StageState) -> &'static str {
@@ -197,4 +253,54 @@ pub fn initials(name: &str) -> String {
         [first, .., last] => first.chars().take(1).chain(last.chars().take(1)).collect(),
     };
     letters.to_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::tests::project;
+
+    fn in_phase(desired: Desired, phase: Phase) -> ProjectView {
+        let mut view = project(1, "a");
+        (view.sandbox.desired, view.sandbox.phase) = (desired, phase);
+        view
+    }
+
+    #[test]
+    fn nothing_can_be_asked_of_a_project_that_is_being_deleted() {
+        let mut view = in_phase(Desired::Terminated, Phase::Error);
+        view.deleting = true;
+        for verb in [Verb::Start, Verb::Stop, Verb::Restart, Verb::Terminate] {
+            assert_eq!(verb.refusal(&view), Some("being deleted"));
+        }
+        assert_eq!((cause_title(&view), again(&view)), ("The project is not deleted yet", None));
+    }
+
+    #[test]
+    fn a_cause_is_headed_by_what_was_asked_for() {
+        let titled = |desired, phase| {
+            let view = in_phase(desired, phase);
+            (cause_title(&view), again(&view))
+        };
+        assert_eq!(titled(Desired::Stopped, Phase::Error), ("The sandbox did not stop", Some(Verb::Stop)));
+        assert_eq!(titled(Desired::Terminated, Phase::Error), ("The sandbox is not terminated yet", Some(Verb::Terminate)));
+        assert_eq!(titled(Desired::Running, Phase::Error), ("The sandbox did not start", Some(Verb::Restart)));
+        assert_eq!(titled(Desired::Running, Phase::Running).0, "The sandbox runs, but something is wrong");
+        // What failed can be asked for again.
+        assert_eq!(Verb::Stop.refusal(&in_phase(Desired::Stopped, Phase::Error)), None);
+        assert_eq!(Verb::Terminate.refusal(&in_phase(Desired::Terminated, Phase::Error)), None);
+    }
+
+    #[test]
+    fn leaving_says_its_time_and_its_limit() {
+        let mut view = in_phase(Desired::Stopped, Phase::Stopping);
+        let since = view.created_at;
+        assert_eq!(leaving(&view.sandbox, 0.0), None);
+        view.sandbox.leaving_since = Some(since);
+        assert_eq!(leaving(&view.sandbox, time::millis(since) + 2_400.0).as_deref(), Some("0:02"));
+        view.sandbox.leave_deadline_at = Some(since + std::time::Duration::from_secs(90));
+        assert_eq!(leaving(&view.sandbox, time::millis(since) + 62_400.0).as_deref(), Some("1:02 of 1:30"));
+        view.sandbox.phase = Phase::Stopped;
+        assert_eq!(leaving(&view.sandbox, 0.0), None);
+    }
 }

@@ -119,6 +119,7 @@ export class Workspace {
   async act(verb: 'Start' | 'Stop' | 'Restart' | 'Terminate'): Promise<void> {
     await this.page.getByRole('button', { name: 'Sandbox actions' }).click();
     await this.page.getByRole('menuitem', { name: new RegExp(`^${verb}`) }).click();
+    if (verb === 'Terminate') await this.page.getByRole('alertdialog').getByRole('button', { name: 'Terminate the sandbox' }).click();
   }
 
   /** The dialog that asks for the name. */

@@ -36,10 +36,6 @@ export function keyOwner(key: Key, mac: boolean): KeyOwner {
   if (only(true, false, false, false) && code === 'Insert') return 'copy';
   if (only(false, true, false, false) && code === 'Insert') return 'paste';
   if (only(false, false, true, false) && /^Digit[1-9]$/.test(code)) return 'page';
-  // The letter, not the place: on other layouts Ctrl K is where K is.
-  if (key.key.toLowerCase() === 'k' && (only(true, false, false, false) || only(false, false, false, true))) {
-    return 'page';
-  }
   // Command C and V are the browser's on a Mac; xterm.js lets them be.
   if (mac && key.metaKey && (code === 'KeyC' || code === 'KeyV')) return code === 'KeyC' ? 'copy' : 'paste';
   return 'terminal';

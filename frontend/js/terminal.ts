@@ -13,6 +13,7 @@ import { SearchAddon } from '@xterm/addon-search';
 import { Unicode11Addon } from '@xterm/addon-unicode11';
 import { WebLinksAddon } from '@xterm/addon-web-links';
 import { Terminal } from '@xterm/xterm';
+import { running } from './sessions.ts';
 import { Connection, endedMessage, type Socket, type StateChange } from './connection.ts';
 import { keyOwner, keySequence, withCtrl } from './keys.ts';
 import type { Hello } from './protocol.ts';
@@ -118,6 +119,26 @@ export function mount(host: HTMLElement, options: MountOptions): Handle {
   const viewer = new Viewer(host, options);
   (window.__terminals ??= {})[options.session] = viewer;
   return viewer;
+}
+
+/** The names of the sessions whose shell runs, oldest first; `undefined` where they could not be read. */
+export async function sessions(url: string): Promise<string[] | undefined> {
+  try {
+    const answer = await fetch(`${url}s`, { headers: { accept: 'application/json' } });
+    return answer.ok ? running(await answer.json()) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Ends a session and what runs in it. Says whether it is gone. */
+export async function end(url: string, session: string): Promise<boolean> {
+  try {
+    const answer = await fetch(`${url}/${session}`, { method: 'DELETE' });
+    return answer.ok || answer.status === 404;
+  } catch {
+    return false;
+  }
 }
 
 class Viewer implements Handle {

@@ -115,6 +115,12 @@ pub struct SandboxView {
     /// Since when it is in the phase that lasts: Running, Stopped, Terminated.
     #[serde(default, with = "crate::time::option")]
     pub since: Option<Timestamp>,
+    /// Since when it is being stopped or terminated.
+    #[serde(default, with = "crate::time::option")]
+    pub leaving_since: Option<Timestamp>,
+    /// Until when that may take.
+    #[serde(default, with = "crate::time::option")]
+    pub leave_deadline_at: Option<Timestamp>,
     /// Whether the project's variables differ from those that the running sandbox was started with.
     pub restart_pending: bool,
     /// When the row last changed.
@@ -224,6 +230,31 @@ pub struct EnvView {
     pub revision: i64,
     /// The revision that the running sandbox was started with.
     pub applied_revision: Option<i64>,
+    /// What a restart would change, by key.
+    #[serde(default)]
+    pub pending: Vec<PendingChange>,
+}
+
+/// What a restart would change of one variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingChange {
+    /// Its name.
+    pub key: String,
+    /// In which way.
+    pub change: ChangeKind,
+}
+
+/// In which way a variable changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// The running sandbox has it not.
+    Added,
+    /// It has another value there.
+    Changed,
+    /// Only the running sandbox has it.
+    Removed,
 }
 
 /// `PUT /api/projects/{id}/env`: what changes. A key that is in neither stays as it is.

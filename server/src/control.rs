@@ -185,7 +185,12 @@ impl Controller {
             .as_ref()
             .filter(|_| row.sandbox.desired == Desired::Running)
             .map(|instance| instance.env_revision);
-        EnvView { variables: self.env_variables(row, env), revision: row.project.env_revision, applied_revision }
+        EnvView {
+            variables: self.env_variables(row, env),
+            revision: row.project.env_revision,
+            applied_revision,
+            pending: Vec::new(),
+        }
     }
 }
 

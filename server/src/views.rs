@@ -108,6 +108,8 @@ pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
             Phase::Stopped | Phase::Terminated => observed.gone_at,
             _ => None,
         },
+        leaving_since: None,
+        leave_deadline_at: None,
         restart_pending: restart_pending(row),
         changed_at: sandbox.changed_at,
     }

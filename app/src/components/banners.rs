@@ -17,26 +17,37 @@ const PATIENCE_MS: f64 = 2_000.0;
 /// The installation's notices, and how the stream is.
 #[component]
 pub fn Banners() -> impl IntoView {
-    let live = use_context::<Live>().unwrap_or_default();
-    let notices = Derived::new(move || live.installation().notices);
     html! {
-        {move || {
-            notices
-                .get()
-                .into_iter()
-                .map(|notice| {
-                    html! {
-                        <div class="banner banner-strip" data-tone="warn" role="note">
-                            {icon("warning")} <p>{notice}</p>
-                        </div>
-                    }
-                })
-                .collect_view()
-        }}
-        <div role="status">
+        <Notices/>
+        <div role="status" class="link-banner">
             <LinkBanner/>
         </div>
     }
+}
+
+/// The installation's notices, which every page says, whether it could be loaded or not: they are in
+/// the document's head, so that the browser writes what the server wrote.
+#[component]
+pub fn Notices() -> impl IntoView {
+    #[cfg(feature = "ssr")]
+    let text = use_context::<crate::control::RequestContext>().map(|context| notices(&context)).unwrap_or_default();
+    #[cfg(not(feature = "ssr"))]
+    let text = browser::meta("fsa-notices");
+    let strip = |notice: &str| {
+        let notice = notice.to_owned();
+        html! {
+            <div class="banner banner-strip" data-tone="warn" role="note">
+                {icon("warning")} <p>{notice}</p>
+            </div>
+        }
+    };
+    text.lines().map(strip).collect_view()
+}
+
+/// As they stand in the head: one a line.
+#[cfg(feature = "ssr")]
+pub fn notices(context: &crate::control::RequestContext) -> String {
+    context.control.installation().notices.iter().map(|notice| notice.replace('\n', " ")).collect::<Vec<_>>().join("\n")
 }
 
 #[derive(Clone, PartialEq)]

@@ -57,3 +57,37 @@ pub fn Dialog(
         </dialog>
     }
 }
+
+/// A question before something that cannot be taken back. The safe answer comes first and has the focus.
+#[component]
+pub fn Confirm(
+    /// Whether it is open.
+    open: State<bool>,
+    /// Of the heading, to name it.
+    title: &'static str,
+    /// The question.
+    heading: Words,
+    /// What is lost, and what is kept.
+    text: Words,
+    /// The safe answer.
+    keep: &'static str,
+    /// The other.
+    act: &'static str,
+    /// Called where it is given.
+    run: Callback<()>,
+) -> impl IntoView {
+    let text = StoredValue::new(text);
+    let done = move |_| {
+        open.set(false);
+        run.run(());
+    };
+    html! {
+        <Dialog open title heading alert=true>
+            <div class="dialog-body"><p>{move || text.with_value(Words::get)}</p></div>
+            <div class="dialog-foot">
+                <button type="button" class="button" autofocus on:click=on(move |_| open.set(false))>{keep}</button>
+                <button type="button" class="button" data-kind="danger-solid" on:click=on(done)>{act}</button>
+            </div>
+        </Dialog>
+    }
+}

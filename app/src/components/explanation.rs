@@ -1,7 +1,10 @@
 //! Explanations: what happened, why, what to do, and the raw text one fold away.
 
 use super::icon::icon;
-use crate::{erased::Words, error::ControlError};
+use crate::{
+    erased::{Words, on},
+    error::ControlError,
+};
 use leptos::prelude::*;
 
 /// A cause, with its way out.
@@ -67,8 +70,11 @@ pub fn Refusal(
 ) -> impl IntoView {
     html! {
         <div class="page page-narrow">
+            <h1 class="visually-hidden">"FullStack Agent"</h1>
+            // Full loads: a move within the page would show the same failure again.
             <Explanation tone="bad" title=what lead="" why=error.message steps=error.next_steps>
-                <a class="button" href="/">"All projects"</a>
+                <button type="button" class="button" data-kind="primary" on:click=on(|_| drop(window().location().reload()))>"Try again"</button>
+                <a class="button" href="/" rel="external">"All projects"</a>
             </Explanation>
         </div>
     }
@@ -79,7 +85,7 @@ pub fn field_message(id: &'static str, text: impl Fn() -> Option<String> + Send 
     let text = Words::new(move || text().unwrap_or_default());
     let words = text.clone();
     html! {
-        <p class="field-message" data-tone="bad" id=id role="alert" hidden=move || words.get().is_empty()>
+        <p class="field-message" data-tone="bad" id=id role="alert" data-empty=move || words.get().is_empty().then_some("")>
             {icon("error")} <span>{move || text.get()}</span>
         </p>
     }

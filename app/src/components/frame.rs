@@ -1,23 +1,26 @@
 //! The frame of pages: top bar, side navigation, banners, and the page itself.
 
 use super::{
-    banners::{Banners, LinkNote},
+    banners::{Banners, LinkNote, Notices},
     icon::{brand_mark, icon},
     menu::Menu,
     phase_pill::PhasePill,
-    project::{Project, VerbButton, VerbItem},
+    project::{CauseNote, Project, TerminateDialog, VerbButton, VerbItem},
+    toast::Toasts,
     when,
 };
 use crate::{
     browser,
     clock::Clock,
-    erased::{Words, on},
+    erased::{Words, effect, on},
+    error::{ControlError, ErrorKind},
     live::Live,
-    state::Derived,
+    state::{Derived, State},
     words::{self, Verb},
 };
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use leptos_router::hooks::use_location;
 use model::{Phase, view::Viewer};
 
 /// A page of a project.
@@ -52,7 +55,7 @@ pub fn Blank(#[prop(optional)] children: Option<Children>) -> impl IntoView {
     html! {
         <div class="app">
             <header class="top-bar">{brand("FullStack Agent")}</header>
-            <main id="main" tabindex="-1" class="wide">{children.map(|children| children())}</main>
+            <main id="main" tabindex="-1" class="wide"><Notices/>{children.map(|children| children())}</main>
         </div>
     }
 }
@@ -113,10 +116,11 @@ pub fn ProjectFrame(
                 <div class="top-bar-end"><LinkNote/><SandboxMenu project/><AccountMenu/></div>
             </header>
             <SideNav project tab/>
-            <main id="main" tabindex="-1" class=main><Banners/>{children()}</main>
+            <main id="main" tabindex="-1" class=main><Banners/><CauseNote project starts=workspace/>{children()}</main>
             {workspace.then(|| html! { <super::status_bar::StatusBar project/> })}
         </div>
         <super::delete_dialog::DeleteDialog project/>
+        <TerminateDialog project/>
     }
 }
 
@@ -128,10 +132,21 @@ fn brand(name: &'static str) -> AnyView {
     }
 }
 
+/// Whether the address names the preview: where one pane is shown, that one. From an effect on, as no
+/// server sees this part of an address.
+#[must_use]
+pub fn at_preview() -> State<bool> {
+    let hash = use_location().hash;
+    let at = State::new(false);
+    effect(move || at.set(hash.get() == "#preview"));
+    at
+}
+
 #[component]
 fn SideNav(project: Project, tab: Tab) -> impl IntoView {
-    let link = move |page: &str, of: Tab, icon_name: &str, label: &'static str| {
-        let current = (of == tab && page != "#preview").then_some("page");
+    let preview = at_preview();
+    let link = move |page: &'static str, of: Tab, icon_name: &str, label: &'static str| {
+        let current = move || (of == tab && (of != Tab::Workspace || preview.get() == (page == "#preview"))).then_some("page");
         let href = if page.starts_with('#') { format!("{}{page}", project.address("")) } else { project.address(page) };
         let hint = (of == Tab::Environment).then(|| {
             html! {
@@ -192,7 +207,7 @@ fn SandboxMenu(project: Project) -> impl IntoView {
                 {icon("environment")} "Environment"
                 <span class="menu-note">{move || project.restart_pending.get().then_some("changes wait")}</span>
             </a>
-            <VerbItem project verb=Verb::Terminate note="keeps files and database"/>
+            <VerbItem project verb=Verb::Terminate note=if project.view.with_untracked(|view| view.database) { "keeps files and database" } else { "keeps files" }/>
             <button type="button" role="menuitem" tabindex="-1" data-kind="danger" on:click=on(move |_| project.deleting.set(true))>
                 {icon("trash")} "Delete project…"
             </button>
@@ -204,6 +219,7 @@ fn SandboxMenu(project: Project) -> impl IntoView {
 #[component]
 fn AccountMenu() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
     let name = Derived::new(move || live.viewer().map(|Viewer { name, .. }| name).unwrap_or_default());
     let button = html! { <span class="avatar" aria-hidden="true" data-initials=move || words::initials(&name.get())></span> };
     html! {
@@ -220,19 +236,29 @@ fn AccountMenu() -> impl IntoView {
                 {icon("moon")} "Switch theme"
             </button>
             <hr role="separator"/>
-            <button type="button" role="menuitem" tabindex="-1" on:click=on(move |_| sign_out())>{icon("signout")} "Sign out"</button>
+            <button type="button" role="menuitem" tabindex="-1" on:click=on(move |_| sign_out(toasts))>{icon("signout")} "Sign out"</button>
         </Menu>
     }
 }
 
-/// Ends the session and goes to the sign-in page.
-pub fn sign_out() {
-    spawn_local(async {
+/// Ends the session and goes to the sign-in page; says so where that failed.
+pub fn sign_out(toasts: Toasts) {
+    spawn_local(async move {
         let init = web_sys::RequestInit::new();
         init.set_method("POST");
         let sent = wasm_bindgen_futures::JsFuture::from(window().fetch_with_str_and_init("/api/sign-out", &init)).await;
-        if sent.is_ok() {
+        // A session that is no more is signed out as well.
+        let out = sent.is_ok_and(|answer| {
+            browser::get(&answer, "ok").is_truthy() || browser::get(&answer, "status").as_f64() == Some(401.0)
+        });
+        if out {
             browser::go("/sign-in");
+        } else {
+            let why = "The server did not answer, or could not end the session.";
+            toasts.refused(
+                "You are still signed in",
+                &ControlError::new(ErrorKind::Unavailable, "unreachable", why, "Try again in a moment."),
+            );
         }
     });
 }
@@ -246,17 +272,11 @@ pub fn set_theme(theme: Option<&str>) {
 pub fn set_look(name: &str, value: Option<&str>) {
     let Some(root) = document().document_element() else { return };
     let attribute = format!("data-{name}");
-    let cookie = match value {
-        Some(value) => {
-            drop(root.set_attribute(&attribute, value));
-            format!("{name}={value}; path=/; max-age=31536000; samesite=lax")
-        }
-        None => {
-            drop(root.remove_attribute(&attribute));
-            format!("{name}=; path=/; max-age=0; samesite=lax")
-        }
-    };
-    browser::set(&document(), "cookie", cookie);
+    drop(match value {
+        Some(value) => root.set_attribute(&attribute, value),
+        None => root.remove_attribute(&attribute),
+    });
+    browser::set_cookie(name, value);
 }
 
 /// The look that was chosen in this browser.

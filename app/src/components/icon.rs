@@ -11,11 +11,11 @@ impl Icons {
     #[must_use]
     pub fn read() -> Self {
         #[cfg(feature = "ssr")]
-        let address = use_context::<crate::control::RequestContext>().map(|context| context.assets.icons_svg.clone());
-        #[cfg(not(feature = "ssr"))]
         let address =
-            document().query_selector("meta[name=fsa-icons]").ok().flatten().and_then(|meta| meta.get_attribute("content"));
-        Self(StoredValue::new(address.unwrap_or_default()))
+            use_context::<crate::control::RequestContext>().map(|context| context.assets.icons_svg.clone()).unwrap_or_default();
+        #[cfg(not(feature = "ssr"))]
+        let address = crate::browser::meta("fsa-icons");
+        Self(StoredValue::new(address))
     }
 }
 

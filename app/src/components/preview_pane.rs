@@ -5,7 +5,7 @@ use super::{dialog::Dialog, explanation::field_message, icon::icon, menu::Menu, 
 use crate::{
     api, browser,
     erased::{Item, Words, effect, later, list, on, typing},
-    error::ControlError,
+    error::{ControlError, ErrorKind},
     live::Live,
     state::{Derived, State},
 };
@@ -29,6 +29,8 @@ pub fn PreviewPane(
     project: Project,
     /// The port that is shown.
     port: State<u16>,
+    /// Whether a port was shown or chosen: from then on only the user changes it.
+    settled: State<bool>,
 ) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
@@ -36,16 +38,23 @@ pub fn PreviewPane(
     let loaded = State::new(None::<u16>);
     let refused = State::new(None::<ControlError>);
     let another = State::new(false);
-    // Whether a port was shown or chosen: from then on only the user changes it.
-    let settled = State::new(false);
     let running = Derived::new(move || matches!(project.phase.get(), Phase::Running | Phase::Updating));
-    let listening =
-        Derived::new(move || running.get() && project.ports.with(|ports| ports.iter().any(|open| open.port == port.get())));
+    // The shown port, while something listens on it.
+    let ready = Derived::new(move || {
+        let port = port.get();
+        (running.get() && project.ports.with(|ports| ports.iter().any(|open| open.port == port))).then_some(port)
+    });
+    let listening = Derived::new(move || ready.get().is_some());
 
     let load = move || {
         let wanted = port.get_untracked();
         spawn_local(async move {
-            match api::open_preview(project.id, wanted).await {
+            let answer = api::open_preview(project.id, wanted).await;
+            // Meanwhile another one was chosen, or the page was left.
+            if port.try_get_untracked() != Some(wanted) {
+                return;
+            }
+            match answer {
                 Ok(code) => {
                     refused.set(None);
                     loaded.set(Some(wanted));
@@ -69,8 +78,15 @@ pub fn PreviewPane(
         }
     });
     effect(move || {
-        if listening.get() {
+        if ready.get().is_some() {
             load();
+        }
+    });
+    // What was said and shown of one run says nothing of the next.
+    effect(move || {
+        if !running.get() {
+            refused.set(None);
+            loaded.set(None);
         }
     });
     let reload = move |_| {
@@ -83,7 +99,10 @@ pub fn PreviewPane(
         spawn_local(async move {
             match api::open_preview(project.id, wanted).await {
                 Ok(code) => post(&code.action, &code.code, "_blank"),
-                Err(error) => toasts.refused("The preview was not opened", &error),
+                Err(error) => {
+                    live.failed(&error);
+                    toasts.refused("The preview was not opened", &error);
+                }
             }
         });
     };
@@ -97,6 +116,12 @@ pub fn PreviewPane(
         spawn_local(async move {
             if browser::copy(&address.get_untracked()).await {
                 toasts.done("Preview link copied", "Private: it opens only where you are signed in.");
+            } else {
+                let why = "The browser did not let this page copy.";
+                toasts.refused(
+                    "Not copied",
+                    &ControlError::new(ErrorKind::Forbidden, "clipboard", why, "Select the address and copy it."),
+                );
             }
         });
     };
@@ -212,8 +237,11 @@ fn Empty(
         (None, false, _) => (
             "Preview is asleep".to_owned(),
             format!(
-                "The sandbox is {}. The preview opens when it runs and something listens on port {}.",
-                project.phase.get().label().to_lowercase(),
+                "{} The preview opens when it runs and something listens on port {}.",
+                match project.phase.get() {
+                    Phase::Error => "The sandbox is not as it should be.".to_owned(),
+                    phase => format!("The sandbox is {}.", phase.label().to_lowercase()),
+                },
                 port.get()
             ),
         ),
@@ -261,6 +289,12 @@ fn PortItem(item: PortChoice, chosen: State<u16>, choose: Callback<u16>) -> impl
 fn AnotherPort(open: State<bool>, choose: Callback<u16>) -> impl IntoView {
     let typed = State::new(String::new());
     let wrong = State::new(None::<String>);
+    effect(move || {
+        if open.get() {
+            typed.set(String::new());
+            wrong.set(None);
+        }
+    });
     let submit = move |event: ev::SubmitEvent| {
         event.prevent_default();
         match typed.with_untracked(|typed| typed.trim().parse::<PreviewPort>()) {

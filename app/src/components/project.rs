@@ -1,9 +1,9 @@
 //! One project on a page: its signals, and what can be asked for.
 
-use super::{icon::icon, toast::Toasts};
+use super::{dialog::Confirm, explanation::Explanation, icon::icon, toast::Toasts};
 use crate::{
-    api,
-    erased::on,
+    api, browser,
+    erased::{Words, on},
     live::Live,
     state::{Derived, State},
     words::{self, Verb},
@@ -45,6 +45,8 @@ pub struct Project {
     pub asking: State<Option<Verb>>,
     /// Whether the dialog that deletes it is open.
     pub deleting: State<bool>,
+    /// Whether the dialog that terminates its sandbox is open.
+    pub terminating: State<bool>,
 }
 
 impl Project {
@@ -66,6 +68,7 @@ impl Project {
             restart_pending: Derived::new(move || view.with(|v| v.sandbox.restart_pending)),
             asking: State::new(None),
             deleting: State::new(false),
+            terminating: State::new(false),
         }
     }
 
@@ -96,11 +99,11 @@ pub fn VerbButton(
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
     let busy = move || project.asking.get() == Some(verb);
-    let refusal = move || live.offline().or_else(|| verb.refusal(project.phase.get(), project.desired.get()));
+    let refusal = move || live.offline().or_else(|| project.view.with(|view| verb.refusal(view)));
     let off = move || refusal().is_some() || project.asking.get().is_some();
     let click = move |_| {
         if untrack(refusal).is_none() {
-            ask_for(project, verb, live, toasts);
+            click_for(project, verb, live, toasts);
         }
     };
     html! {
@@ -132,11 +135,10 @@ pub fn VerbItem(
 ) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
-    let refusal =
-        move || live.offline().map(|_| "not connected").or_else(|| verb.refusal(project.phase.get(), project.desired.get()));
+    let refusal = move || live.offline().map(|_| "not connected").or_else(|| project.view.with(|view| verb.refusal(view)));
     let click = move |_| {
         if untrack(refusal).is_none() {
-            ask_for(project, verb, live, toasts);
+            click_for(project, verb, live, toasts);
         }
     };
     html! {
@@ -146,8 +148,78 @@ pub fn VerbItem(
     }
 }
 
+/// Asks from an event handler, where no context can be read. What loses something asks back first.
+fn click_for(project: Project, verb: Verb, live: Live, toasts: Toasts) {
+    if verb == Verb::Terminate {
+        project.terminating.set(true);
+    } else {
+        ask_for(project, verb, live, toasts);
+    }
+}
+
+/// Why it is not as intended, what to do, and the ask once more.
+#[component]
+pub fn CauseNote(
+    /// Whose.
+    project: Project,
+    /// Whether the page itself explains a start that failed.
+    starts: bool,
+) -> impl IntoView {
+    let shown = Derived::new(move || {
+        let starts = starts && project.desired.get() == Desired::Running && project.phase.get() == Phase::Error;
+        let told = project.view.with(|view| (words::cause_title(view), words::again(view)));
+        project.cause.get().filter(|_| !starts).map(|cause| (cause, told))
+    });
+    move || {
+        shown.get().map(|(cause, (title, again))| {
+            let failed = project.phase.get_untracked() == Phase::Error;
+            let down = project.desired.get_untracked() != Desired::Running;
+            html! {
+                <div class="cause-note">
+                    <Explanation tone=if failed { "bad" } else { "warn" } title lead="" why=cause.message steps=cause.next_steps detail=cause.detail>
+                        {again.map(|verb| match verb {
+                            Verb::Restart => html! { <VerbButton project verb kind="primary"/> },
+                            Verb::Stop => html! { <VerbButton project verb text="Stop again" kind="primary"/> },
+                            _ => html! { <VerbButton project verb text="Terminate again…" kind="primary"/> },
+                        })}
+                        {(again.is_some() && down).then(|| html! { <VerbButton project verb=Verb::Start/> })}
+                    </Explanation>
+                </div>
+            }
+        })
+    }
+}
+
+/// Asks before a sandbox is terminated.
+#[component]
+pub fn TerminateDialog(
+    /// Whose.
+    project: Project,
+) -> impl IntoView {
+    let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
+    let heading = Words::new(move || format!("Terminate the sandbox of {}?", project.name.get()));
+    let text = Words::new(move || {
+        let kept = project.view.with(words::kept);
+        format!(
+            "Its processes, terminals and addresses are removed, and what runs in it ends. {kept}; a start makes a new sandbox with them."
+        )
+    });
+    html! {
+        <Confirm
+            open=project.terminating
+            title="terminate-title"
+            heading
+            text
+            keep="Keep the sandbox"
+            act="Terminate the sandbox"
+            run=Callback::new(move |()| ask_for(project, Verb::Terminate, live, toasts))
+        />
+    }
+}
+
 /// Asks from an event handler, where no context can be read.
-pub fn ask_for(project: Project, verb: Verb, live: Live, toasts: Toasts) {
+fn ask_for(project: Project, verb: Verb, live: Live, toasts: Toasts) {
     if project.asking.get_untracked().is_some() {
         return;
     }
@@ -156,10 +228,14 @@ pub fn ask_for(project: Project, verb: Verb, live: Live, toasts: Toasts) {
         let answer = api::ask(project.id, verb).await;
         project.asking.set(None);
         match answer {
-            Ok(view) => live.answered(view),
+            Ok(view) => {
+                live.answered(view);
+                // The button may have gone with the state that offered it.
+                browser::rescue_focus();
+            }
             Err(error) => {
                 live.failed(&error);
-                toasts.refused(format!("{} was refused", verb.label()), &error);
+                toasts.refused(format!("{} was refused", verb.label().trim_end_matches('…')), &error);
             }
         }
     });

@@ -2,7 +2,7 @@
 
 use crate::{
     browser,
-    erased::{effect, on},
+    erased::{effect, later, on},
     state::State,
 };
 use leptos::{ev, html, prelude::*};
@@ -13,18 +13,37 @@ const MOST: i32 = 750;
 /// 2 %.
 const STEP: i32 = 20;
 
-/// The line. `share` is the preview's part of the width, in thousandths.
+/// Where it stays is kept as `share`, and set before the first paint (`shell.rs`).
+const KEPT: &str = "share";
+
+/// The line. The preview's part of the width is `--preview-share` of the document.
 #[component]
-pub fn Splitter(
-    /// Set while it moves.
-    share: State<i32>,
-    /// Called where it stays.
-    kept: Callback<i32>,
-) -> impl IntoView {
+pub fn Splitter() -> impl IntoView {
+    // In thousandths.
+    let share = State::new(420);
+    effect(move || {
+        if let Some(kept) = browser::cookie(KEPT).and_then(|kept| kept.parse::<i32>().ok()) {
+            share.set(kept.clamp(LEAST, MOST));
+        }
+    });
+    later(
+        move || share.with(|_| ()),
+        move || {
+            if let Some(root) = document().document_element() {
+                let share = share.get_untracked();
+                let value = format!("{}.{}%", share / 10, share % 10);
+                browser::call(&browser::get(&root, "style"), "setProperty", &["--preview-share".into(), value.into()]);
+            }
+        },
+    );
+    let kept = move || browser::set_cookie(KEPT, Some(&share.get_untracked().to_string()));
     let node = NodeRef::<html::Div>::new();
     let dragging = State::new(false);
     let down = move |event: ev::PointerEvent| {
+        // No text is selected on the way.
+        event.prevent_default();
         if let Some(node) = node.get_untracked() {
+            drop(node.focus());
             browser::call(&node, "setPointerCapture", &[event.pointer_id().into()]);
             dragging.set(true);
         }
@@ -35,9 +54,8 @@ pub fn Splitter(
         }
         let Some(around) = node.get_untracked().and_then(|node| node.parent_element()) else { return };
         let (left, width) = browser::extent(&around);
-        let right_to_left = around.closest("[dir=rtl]").ok().flatten().is_some();
         let from_start = f64::from(event.client_x()) - left;
-        let preview = if right_to_left { from_start } else { width - from_start };
+        let preview = if right_to_left(&around) { from_start } else { width - from_start };
         #[expect(clippy::cast_possible_truncation, reason = "clamped to what fits")]
         let thousandths = (preview / width * 1000.0).clamp(0.0, 1000.0) as i32;
         share.set(thousandths.clamp(LEAST, MOST));
@@ -45,18 +63,22 @@ pub fn Splitter(
     let up = move |_: ev::PointerEvent| {
         if dragging.get_untracked() {
             dragging.set(false);
-            kept.run(share.get_untracked());
+            kept();
         }
     };
     let keys = move |event: ev::KeyboardEvent| {
-        let step = match event.key().as_str() {
-            "ArrowLeft" => STEP,
-            "ArrowRight" => -STEP,
+        let mirrored = node.get_untracked().is_some_and(|node| right_to_left(&node));
+        let now = share.get_untracked();
+        let next = match (event.key().as_str(), mirrored) {
+            ("ArrowLeft", false) | ("ArrowRight", true) => now + STEP,
+            ("ArrowRight", false) | ("ArrowLeft", true) => now - STEP,
+            ("Home", _) => LEAST,
+            ("End", _) => MOST,
             _ => return,
         };
         event.prevent_default();
-        share.update(|share| *share = (*share + step).clamp(LEAST, MOST));
-        kept.run(share.get_untracked());
+        share.set(next.clamp(LEAST, MOST));
+        kept();
     };
     effect(move || {
         // A frame below the pointer would swallow its moves.
@@ -84,4 +106,8 @@ pub fn Splitter(
             on:keydown=on(keys)
         ></div>
     }
+}
+
+fn right_to_left(element: &web_sys::Element) -> bool {
+    element.closest("[dir=rtl]").ok().flatten().is_some()
 }

@@ -70,7 +70,12 @@ fn Item(project: Project, stage: Stage) -> impl IntoView {
     };
     let limit = move || {
         let view = view.get();
-        Some(time::millis(view.deadline_at?) - time::millis(view.started_at?))
+        match (view.started_at, view.deadline_at) {
+            (Some(started), Some(deadline)) => Some(time::millis(deadline) - time::millis(started)),
+            // Those of the server's own defaults.
+            (None, _) => Some(words::stage_limit_ms(stage)),
+            _ => None,
+        }
     };
     let spent_text = move || match state.get() {
         StageState::Waiting => String::new(),
@@ -78,7 +83,9 @@ fn Item(project: Project, stage: Stage) -> impl IntoView {
         _ => spent().map(time::elapsed).unwrap_or_default(),
     };
     let limit_text = move || match state.get() {
-        StageState::Waiting => "Not started".to_owned(),
+        StageState::Waiting => {
+            limit().map_or_else(|| "Not started".to_owned(), |ms| format!("{} s at most", time::whole(ms / 1000.0 + 0.5)))
+        }
         StageState::Skipped => "Not needed".to_owned(),
         _ => limit().map(|ms| format!(" of {} s", time::whole(ms / 1000.0 + 0.5))).unwrap_or_default(),
     };

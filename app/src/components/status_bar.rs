@@ -1,7 +1,7 @@
 //! The bar at the foot of the workspace: what the sandbox uses, and since when it is as it is.
 
 use super::{icon::icon, project::Project, when};
-use crate::{clock::Clock, size, state::Derived, time};
+use crate::{clock::Clock, size, state::Derived, time, words};
 use leptos::prelude::*;
 use model::Phase;
 
@@ -50,7 +50,10 @@ pub fn StatusBar(
             (Phase::Running | Phase::Stopped | Phase::Terminated, Some(since)) => {
                 format!("{} for {}", phase.label(), when::lasting(since, clock))
             }
-            _ => phase.label().to_owned(),
+            _ => match project.view.with(|v| words::leaving(&v.sandbox, clock.now())) {
+                Some(leaving) => format!("{} · {leaving}", phase.label()),
+                None => phase.label().to_owned(),
+            },
         }
     };
     html! {

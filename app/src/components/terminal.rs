@@ -6,6 +6,7 @@
 use crate::browser;
 use js_sys::{Function, Object, Promise};
 use leptos::prelude::window;
+use model::ProjectId;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::HtmlElement;
@@ -17,8 +18,10 @@ pub struct Change {
     pub state: String,
     /// More to say than the state.
     pub message: Option<String>,
-    /// Until the next try.
-    pub retry_in_ms: Option<f64>,
+    /// When the next try is, by the browser's clock.
+    pub retry_at: Option<f64>,
+    /// Bytes that were typed and not yet delivered.
+    pub held_bytes: Option<f64>,
     /// The last measured round trip.
     pub rtt_ms: Option<f64>,
     /// Why, as the server closed.
@@ -32,7 +35,8 @@ impl Change {
         Self {
             state: text("state").unwrap_or_default(),
             message: text("message"),
-            retry_in_ms: number("retryInMs"),
+            retry_at: number("retryInMs").map(|ms| browser::now() + ms),
+            held_bytes: number("heldBytes"),
             rtt_ms: number("rttMs"),
             code: number("code"),
         }
@@ -55,6 +59,44 @@ pub struct Told {
     pub ctrl: Box<dyn FnMut(bool)>,
 }
 
+fn said(error: JsValue) -> String {
+    browser::get(&error, "message").as_string().unwrap_or_else(|| "not loaded".to_owned())
+}
+
+/// The module, loaded if need be.
+async fn module() -> Result<JsValue, String> {
+    let load: Function = browser::global("fsaTerminal").dyn_into().map_err(|_| "the page has no terminal".to_owned())?;
+    let module: Promise = load.call0(&window()).map_err(said)?.dyn_into().map_err(|_| "not loaded".to_owned())?;
+    JsFuture::from(module).await.map_err(said)
+}
+
+fn address(project: ProjectId) -> String {
+    format!("/api/sandbox/{project}/terminal")
+}
+
+async fn ask(name: &str, arguments: &[JsValue]) -> JsValue {
+    let Ok(module) = module().await else { return JsValue::UNDEFINED };
+    match browser::call(&module, name, arguments).dyn_into::<Promise>() {
+        Ok(promise) => JsFuture::from(promise).await.unwrap_or(JsValue::UNDEFINED),
+        Err(_) => JsValue::UNDEFINED,
+    }
+}
+
+/// The names of the sessions whose shell runs, oldest first. None where they could not be read.
+pub async fn sessions(project: ProjectId) -> Vec<String> {
+    let names = ask("sessions", &[address(project).into()]).await;
+    if names.is_undefined() {
+        Vec::new()
+    } else {
+        js_sys::Array::from(&names).iter().filter_map(|name| name.as_string()).collect()
+    }
+}
+
+/// Ends a session and what runs in it. Says whether it is gone.
+pub async fn end(project: ProjectId, session: &str) -> bool {
+    ask("end", &[address(project).into(), session.into()]).await.is_truthy()
+}
+
 /// A mounted terminal.
 #[derive(Debug, Clone)]
 pub struct Terminal(JsValue);
@@ -64,16 +106,13 @@ impl Terminal {
     ///
     /// # Errors
     /// What the browser said, where the module could not be loaded.
-    pub async fn mount(host: &HtmlElement, project: &str, session: &str, focus: bool, told: Told) -> Result<Self, String> {
-        let said = |error: JsValue| browser::get(&error, "message").as_string().unwrap_or_else(|| "not loaded".to_owned());
-        let load: Function = browser::global("fsaTerminal").dyn_into().map_err(|_| "the page has no terminal".to_owned())?;
-        let module: Promise = load.call0(&window()).map_err(said)?.dyn_into().map_err(|_| "not loaded".to_owned())?;
-        let module = JsFuture::from(module).await.map_err(said)?;
+    pub async fn mount(host: &HtmlElement, project: ProjectId, session: &str, focus: bool, told: Told) -> Result<Self, String> {
+        let module = module().await?;
 
         let Told { mut state, mut title, mut output, mut leave, mut found, mut ctrl } = told;
         let options = Object::new();
-        browser::set(&options, "projectId", project);
-        browser::set(&options, "url", format!("/api/sandbox/{project}/terminal"));
+        browser::set(&options, "projectId", project.to_string());
+        browser::set(&options, "url", address(project));
         browser::set(&options, "session", session);
         browser::set(&options, "focus", focus);
         if let Some(size) = browser::remembered("fsa.font-size").and_then(|size| size.parse::<u32>().ok()) {

@@ -1,27 +1,32 @@
 //! The pane with the terminals: tabs of sessions, search, the keys that a touch screen lacks.
 //!
 //! A session lives in the sandbox and outlives this pane; a tab is this browser's view of one. The
-//! first is `main`. Which tabs there are is remembered in the browser, by project.
+//! first is `main`. Every session of the sandbox has its tab, whichever browser opened it; closing a tab
+//! ends its shell. Which one was shown is remembered in the browser, by project.
 
 use super::{
+    dialog::Confirm,
     icon::icon,
     project::{Project, VerbButton},
-    terminal::{Change, Terminal, Told},
+    terminal::{self, Change, Terminal, Told},
+    toast::Toasts,
 };
 use crate::{
     browser,
     clock::Clock,
     components::when,
-    erased::{Item, effect, later, list, on},
+    erased::{Item, Words, effect, later, list, on},
+    error::{ControlError, ErrorKind},
     live::Live,
+    size,
     state::{Derived, State},
-    words::Verb,
+    time,
+    words::{self, Verb},
 };
 use leptos::task::spawn_local;
 use leptos::{ev, html, prelude::*};
 use model::{Phase, ProjectId};
 use send_wrapper::SendWrapper;
-use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast;
 
 const MAIN: &str = "main";
@@ -61,54 +66,66 @@ impl Tab {
     }
 }
 
-/// What is remembered of the tabs.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    tabs: Vec<String>,
-    active: String,
-    /// The number of the newest tab: names are not used twice, or a new tab would show an old shell.
-    newest: u32,
-}
-
 #[derive(Clone, Copy)]
 struct Tabs {
     id: ProjectId,
     all: State<Vec<Tab>>,
     active: State<String>,
+    /// The highest number of a tab: names are not used twice, or a new tab would show an old shell.
     newest: StoredValue<u32>,
+    /// The shown terminal is to have the focus once it is mounted: the user opened or chose it.
+    grab: StoredValue<bool>,
+    /// The on-screen Ctrl is down.
+    ctrl: State<bool>,
+    /// The question before a shell is ended is open.
+    ending: State<bool>,
 }
 
 impl Tabs {
     fn new(id: ProjectId) -> Self {
         let all = State::new(vec![Tab::new(MAIN.to_owned())]);
-        Self { id, all, active: State::new(MAIN.to_owned()), newest: StoredValue::new(1) }
+        Self {
+            id,
+            all,
+            active: State::new(MAIN.to_owned()),
+            newest: StoredValue::new(1),
+            grab: StoredValue::new(false),
+            ctrl: State::new(false),
+            ending: State::new(false),
+        }
     }
 
     fn place(self) -> String {
         format!("fsa.tabs.{}", self.id)
     }
 
-    fn recall(self) {
-        let Some(kept) = browser::remembered(&self.place()).and_then(|text| serde_json::from_str::<Kept>(&text).ok()) else {
-            return;
-        };
-        self.newest.set_value(kept.newest);
-        let others: Vec<Tab> =
-            kept.tabs.into_iter().filter(|name| name != MAIN && is_name(name)).take(MOST_TABS - 1).map(Tab::new).collect();
-        if !others.is_empty() {
-            self.all.update(|all| all.extend(others));
+    /// Shows every session that runs, and the one that this browser showed last.
+    async fn recall(self) {
+        self.sync().await;
+        let Some(active) = browser::remembered(&self.place()) else { return };
+        if self.active.try_get_untracked().as_deref() == Some(MAIN) && self.find(&active).is_some() {
+            self.active.set(active);
         }
-        if self.all.with_untracked(|all| all.iter().any(|tab| tab.session == kept.active)) {
-            self.active.set(kept.active);
+    }
+
+    /// Adds a tab for every session that has none.
+    async fn sync(self) {
+        for name in terminal::sessions(self.id).await {
+            let known = self
+                .all
+                .try_get_untracked()
+                .is_none_or(|all| all.len() >= MOST_TABS || all.iter().any(|tab| tab.session == name));
+            if let Some(number) = number(&name) {
+                let _ = self.newest.try_update_value(|newest| *newest = number.max(*newest));
+            }
+            if !known && is_name(&name) {
+                self.all.update(|all| all.push(Tab::new(name)));
+            }
         }
     }
 
     fn keep(self) {
-        let tabs = self.all.with_untracked(|all| all.iter().map(|tab| tab.session.clone()).collect());
-        let kept = Kept { tabs, active: self.active.get_untracked(), newest: self.newest.get_value() };
-        if let Ok(text) = serde_json::to_string(&kept) {
-            browser::remember(&self.place(), Some(&text));
-        }
+        browser::remember(&self.place(), Some(&self.active.get_untracked()));
     }
 
     fn find(self, session: &str) -> Option<Tab> {
@@ -119,15 +136,31 @@ impl Tabs {
         self.find(&self.active.get_untracked())
     }
 
+    /// A new shell, under a name that no session has: other browsers open some as well.
     fn open(self) {
-        if self.all.with_untracked(Vec::len) >= MOST_TABS {
-            return;
-        }
-        let number = self.newest.get_value() + 1;
-        self.newest.set_value(number);
-        let session = format!("shell-{number}");
-        self.all.update(|all| all.push(Tab::new(session.clone())));
+        spawn_local(async move {
+            self.sync().await;
+            if self.all.try_get_untracked().is_none_or(|all| all.len() >= MOST_TABS) {
+                return;
+            }
+            let number = self.newest.get_value() + 1;
+            self.newest.set_value(number);
+            let session = format!("shell-{number}");
+            self.all.update(|all| all.push(Tab::new(session.clone())));
+            self.choose(session);
+        });
+    }
+
+    /// Shows one, as the user asked: it has the focus.
+    fn choose(self, session: String) {
+        self.grab.set_value(true);
         self.show(session);
+        if let Some(tab) = self.shown() {
+            tab.with(|terminal| {
+                self.grab.set_value(false);
+                terminal.focus();
+            });
+        }
     }
 
     fn show(self, session: String) {
@@ -135,20 +168,39 @@ impl Tabs {
         self.keep();
     }
 
-    fn close(self, session: &str) {
-        let Some(at) = self.all.with_untracked(|all| all.iter().position(|tab| tab.session == session)) else { return };
+    /// Ends the shown shell and takes its tab away. The focus goes to the tab that is shown instead.
+    fn end(self, toasts: Toasts) {
+        let session = self.active.get_untracked();
         if session == MAIN {
             return;
         }
-        self.all.update(|all| {
-            all.remove(at);
+        spawn_local(async move {
+            if !terminal::end(self.id, &session).await {
+                let why = "The sandbox did not answer; the shell may go on.";
+                return toasts.refused(
+                    "The shell was not ended",
+                    &ControlError::new(ErrorKind::Unavailable, "unreachable", why, "Try again in a moment."),
+                );
+            }
+            let Some(at) = self.all.try_get_untracked().and_then(|all| all.iter().position(|tab| tab.session == session)) else {
+                return;
+            };
+            self.all.update(|all| {
+                all.remove(at);
+            });
+            if self.active.get_untracked() == session {
+                let next = self.all.with_untracked(|all| all.get(at.saturating_sub(1)).map(|tab| tab.session.clone()));
+                self.active.set(next.unwrap_or_else(|| MAIN.to_owned()));
+            }
+            self.keep();
+            browser::focus_next(".pane-tabs [aria-selected=true]");
         });
-        if self.active.get_untracked() == session {
-            let next = self.all.with_untracked(|all| all.get(at.saturating_sub(1)).map(|tab| tab.session.clone()));
-            self.active.set(next.unwrap_or_else(|| MAIN.to_owned()));
-        }
-        self.keep();
     }
+}
+
+/// The number in `shell-7`.
+fn number(session: &str) -> Option<u32> {
+    session.strip_prefix("shell-")?.parse().ok()
 }
 
 /// What the server takes as a session's name.
@@ -182,26 +234,31 @@ pub fn TerminalPane(
 #[component]
 fn Asleep(project: Project) -> impl IntoView {
     let clock = use_context::<Clock>().unwrap_or_default();
-    let going = move || matches!(project.phase.get(), Phase::Terminating | Phase::Stopping);
+    let deleting = move || project.view.with(|view| view.deleting);
+    let going = move || deleting() || matches!(project.phase.get(), Phase::Terminating | Phase::Stopping);
     let title = move || match project.phase.get() {
+        _ if deleting() => "Deleting everything",
         Phase::Terminated => "The sandbox is terminated",
         Phase::Terminating => "The sandbox is being terminated",
-        Phase::Error => "The sandbox did not stop",
+        Phase::Error => project.view.with(words::cause_title),
         _ => "The sandbox is stopped",
     };
     let text = move || {
         let since = project.view.with(|v| v.sandbox.since).map(|since| format!(" for {}", when::lasting(since, clock)));
         let since = since.unwrap_or_default();
-        let database = if project.view.with(|v| v.database) { " and the database" } else { "" };
+        let kept = project.view.with(words::kept);
         match project.phase.get() {
-            Phase::Terminated => {
-                format!(
-                    "Its processes and addresses are gone{since}. Your files{database} are kept; a start makes a new sandbox with them."
-                )
+            _ if deleting() => {
+                "The sandbox, its files and all else of this project are being removed. It leaves the list when nothing is left."
+                    .to_owned()
             }
-            Phase::Terminating => format!("Its processes and addresses are being removed. Your files{database} are kept."),
-            Phase::Error => project.cause.get().map(|cause| cause.message).unwrap_or_default(),
-            _ => format!("Stopped{since}. Your files{database} are kept; terminals open anew in the home folder."),
+            Phase::Terminated => {
+                format!("Its processes and addresses are gone{since}. {kept}; a start makes a new sandbox with them.")
+            }
+            Phase::Terminating => format!("Its processes and addresses are being removed. {kept}."),
+            // Why stands above, in the frame.
+            Phase::Error => format!("It goes on trying by itself. {kept}."),
+            _ => format!("Stopped{since}. {kept}; terminals open anew in the home folder."),
         }
     };
     html! {
@@ -220,7 +277,7 @@ fn Sessions(project: Project) -> impl IntoView {
     let searching = State::new(false);
     let bar = NodeRef::<html::Div>::new();
     effect(move || {
-        tabs.recall();
+        spawn_local(tabs.recall());
         let listener = window_event_listener(ev::keydown, move |event| {
             let key = event.key();
             let code = event.code();
@@ -236,7 +293,7 @@ fn Sessions(project: Project) -> impl IntoView {
                 && let Some(tab) = tabs.all.with_untracked(|all| nth.checked_sub(1).and_then(|n| all.get(n).cloned()))
             {
                 event.prevent_default();
-                tabs.show(tab.session);
+                tabs.choose(tab.session);
             }
         });
         on_cleanup(move || listener.remove());
@@ -300,8 +357,8 @@ fn Sessions(project: Project) -> impl IntoView {
         </div>
         <div class="terminals">
             {list(move || tabs.all.get().into_iter().map(move |tab| Item::new(tab.session.clone(), move || html! { <Host project tabs tab searching/> })).collect())}
-            <ClaudeNote/>
         </div>
+        <ClaudeNote tabs/>
         <Keys tabs/>
     }
 }
@@ -315,12 +372,7 @@ fn TabButton(tabs: Tabs, tab: Tab) -> impl IntoView {
         move || title.with(|title| session.with_value(|session| tab_label(session, title)))
     };
     let fresh = tab.fresh.clone();
-    let show = move |_| {
-        tabs.show(session.get_value());
-        if let Some(tab) = tabs.shown() {
-            tab.with(Terminal::focus);
-        }
-    };
+    let show = move |_| tabs.choose(session.get_value());
     html! {
         <button
             type="button"
@@ -340,10 +392,21 @@ fn TabButton(tabs: Tabs, tab: Tab) -> impl IntoView {
     }
 }
 
-/// Closes the shown tab; `main` stays. Beside the tabs: a button within a tab has no place in a tab list.
+/// Closes the shown tab and ends its shell; `main` stays. Beside the tabs: a button within a tab has no
+/// place in a tab list.
 #[component]
 fn CloseTab(tabs: Tabs) -> impl IntoView {
+    let toasts = Toasts::here();
     let closable = move || tabs.active.with(|active| active != MAIN);
+    let close = move |_| {
+        let ended = tabs.shown().is_some_and(|tab| tab.change.with_untracked(|change| change.state == "ended"));
+        if ended { tabs.end(toasts) } else { tabs.ending.set(true) }
+    };
+    let heading = Words::new(move || {
+        let session = tabs.active.get();
+        let title = tabs.find(&session).map(|tab| tab.title.get_untracked()).unwrap_or_default();
+        format!("End {}?", tab_label(&session, &title))
+    });
     html! {
         <button
             type="button"
@@ -353,11 +416,20 @@ fn CloseTab(tabs: Tabs) -> impl IntoView {
             data-size="small"
             hidden=move || !closable()
             aria-label="Close this terminal"
-            title="Close this terminal: the tab goes, what runs in it goes on"
-            on:click=on(move |_| tabs.close(&tabs.active.get_untracked()))
+            title="Close this terminal and end its shell"
+            on:click=on(close)
         >
             {icon("close")}
         </button>
+        <Confirm
+            open=tabs.ending
+            title="end-shell-title"
+            heading
+            text="What runs in it ends with it, here and in every other browser. Files stay.".into()
+            keep="Keep it running"
+            act="End this shell"
+            run=Callback::new(move |()| tabs.end(toasts))
+        />
     }
 }
 
@@ -392,10 +464,19 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: State<bool>) -> impl 
                 }
             }),
             found: Box::new(move |index, count| found.set((index, count))),
-            ctrl: Box::new(|_| {}),
+            ctrl: Box::new(move |held| tabs.ctrl.set(held)),
         }
     };
     let fresh = tab.fresh.clone();
+    // What was marked is no longer, where the search ends by any way.
+    later(
+        move || searching.with(|_| ()),
+        move || {
+            if !searching.get() {
+                with(terminal, Terminal::clear_search);
+            }
+        },
+    );
     effect(move || {
         let (active, Some(host)) = (active.get(), node.get()) else { return };
         if active {
@@ -407,9 +488,9 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: State<bool>) -> impl 
             started.set_value(true);
             let told = told();
             spawn_local(async move {
-                // A page that was just opened has its focus at the beginning; a new tab takes it.
-                let focus = session.get_value() != MAIN;
-                match Terminal::mount(&host, &project.id.to_string(), &session.get_value(), focus, told).await {
+                // A page that was just opened has its focus at the beginning; what was opened or chosen takes it.
+                let focus = tabs.grab.try_update_value(std::mem::take) == Some(true);
+                match Terminal::mount(&host, project.id, &session.get_value(), focus, told).await {
                     Ok(mounted) if alive.try_get_value() == Some(true) => terminal.set_value(Some(SendWrapper::new(mounted))),
                     Ok(late) => late.dispose(),
                     Err(why) => failed.set(Some(why)),
@@ -435,6 +516,8 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: State<bool>) -> impl 
         }
         let change = change.get();
         match change.state.as_str() {
+            // Shown from a second on (workspace.css): most are there by then.
+            "" | "connecting" => Some(("info", "Connecting to the terminal…", change.message, false)),
             "reconnecting" => Some((
                 "warn",
                 "Terminal reconnecting…",
@@ -451,12 +534,23 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: State<bool>) -> impl 
         }
     };
     let note = Derived::new(note);
+    let clock = use_context::<Clock>().unwrap_or_default();
+    let change = tab.change.clone();
+    let next = move || {
+        clock.track();
+        change.with(|change| {
+            let wait = change.retry_at.map(|at| format!(" Next try in {}.", time::span((at - browser::now()).max(0.0) + 999.0)));
+            let held = change.held_bytes.map(|bytes| format!(" {} typed and held.", size::bytes(time::whole(bytes))));
+            format!("{}{}", wait.unwrap_or_default(), held.unwrap_or_default())
+        })
+    };
     let note_view = move || {
+        let next = next.clone();
         note.get().map(|(tone, title, text, again)| {
             html! {
                 <div class="banner terminal-note" data-tone=tone>
-                    {icon(if tone == "neutral" { "info" } else { "offline" })}
-                    <p><strong>{title}</strong> " " {text}</p>
+                    {icon(if matches!(tone, "neutral" | "info") { "info" } else { "offline" })}
+                    <p><strong>{title}</strong> " " {text} <span aria-live="off">{next}</span></p>
                     {again.then(|| html! {
                         <button
                             type="button"
@@ -495,10 +589,7 @@ fn Search(terminal: Mounted, searching: State<bool>, found: State<(Option<u32>, 
     };
     let close = move || {
         searching.set(false);
-        with(terminal, |terminal| {
-            terminal.clear_search();
-            terminal.focus();
-        });
+        with(terminal, Terminal::focus);
     };
     effect(move || {
         if let Some(input) = node.get() {
@@ -574,11 +665,12 @@ fn Search(terminal: Mounted, searching: State<bool>, found: State<(Option<u32>, 
 
 /// How Claude Code gets its credentials, where it has none.
 #[component]
-fn ClaudeNote() -> impl IntoView {
-    const SEEN: &str = "fsa.claude-note";
+fn ClaudeNote(tabs: Tabs) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
+    // Dismissed once each: who read of the one has not read of the other.
+    let seen = move || if live.installation().claude { "fsa.claude-credentials" } else { "fsa.claude-missing" };
     let shown = State::new(false);
-    effect(move || shown.set(browser::remembered(SEEN).is_none()));
+    effect(move || shown.set(browser::remembered(seen()).is_none()));
     let text = move || {
         let installation = live.installation();
         let file = installation.credentials_file.clone();
@@ -595,8 +687,11 @@ fn ClaudeNote() -> impl IntoView {
         }
     };
     let dismiss = move |_| {
-        browser::remember(SEEN, Some("seen"));
+        browser::remember(untrack(seen), Some("seen"));
         shown.set(false);
+        if let Some(tab) = tabs.shown() {
+            tab.with(Terminal::focus);
+        }
     };
     move || {
         shown.get().then(text).flatten().map(|text| {
@@ -623,7 +718,10 @@ fn ClaudeNote() -> impl IntoView {
 /// Keys that a touch screen's keyboard lacks.
 #[component]
 fn Keys(tabs: Tabs) -> impl IntoView {
-    let ctrl = State::new(false);
+    later(
+        move || tabs.active.with(|_| ()),
+        move || tabs.all.with_untracked(|all| all.iter().for_each(|tab| tab.with(|terminal| terminal.set_ctrl(false)))),
+    );
     let press = move |name: &'static str| {
         move |_| {
             if let Some(tab) = tabs.shown() {
@@ -632,9 +730,8 @@ fn Keys(tabs: Tabs) -> impl IntoView {
         }
     };
     let hold = move |_| {
-        ctrl.update(|held| *held = !*held);
         if let Some(tab) = tabs.shown() {
-            tab.with(|terminal| terminal.set_ctrl(ctrl.get_untracked()));
+            tab.with(|terminal| terminal.set_ctrl(!tabs.ctrl.get_untracked()));
         }
     };
     let paste = move |_| {
@@ -649,10 +746,11 @@ fn Keys(tabs: Tabs) -> impl IntoView {
         });
     };
     html! {
-        <div class="terminal-keys" role="group" aria-label="Terminal keys">
+        // The focus stays in the terminal, and the screen's keyboard with it.
+        <div class="terminal-keys" role="group" aria-label="Terminal keys" on:mousedown=on(|event: ev::MouseEvent| event.prevent_default())>
             <button type="button" on:click=on(press("Escape"))>"Esc"</button>
             <button type="button" on:click=on(press("Tab"))>"Tab"</button>
-            <button type="button" aria-pressed=move || if ctrl.get() { "true" } else { "false" } on:click=on(hold)>"Ctrl"</button>
+            <button type="button" aria-pressed=move || if tabs.ctrl.get() { "true" } else { "false" } on:click=on(hold)>"Ctrl"</button>
             <button type="button" aria-label="Up" on:click=on(press("ArrowUp"))>"↑"</button>
             <button type="button" aria-label="Down" on:click=on(press("ArrowDown"))>"↓"</button>
             <button type="button" on:click=on(paste)>"Paste"</button>
@@ -670,6 +768,11 @@ mod tests {
         assert_eq!(tab_label("shell-3", " "), "shell 3");
         assert_eq!(tab_label("main", "claude · ~/app"), "claude · ~/app");
         assert_eq!(tab_label("main", &"x".repeat(99)).len(), 24);
+    }
+
+    #[test]
+    fn a_new_shell_is_numbered_after_all_that_there_are() {
+        assert_eq!((number("shell-12"), number("main"), number("shell-x")), (Some(12), None, None));
     }
 
     #[test]

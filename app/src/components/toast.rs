@@ -74,6 +74,8 @@ impl Toasts {
     }
 
     fn dismiss(self, id: u32) {
+        // The pointer or the focus that was on it is on none any more, and nobody is told that it left.
+        self.held.set_value(false);
         self.shown.update(|shown| shown.retain(|toast| toast.id != id));
     }
 }
@@ -114,7 +116,10 @@ pub fn ToastRegion() -> impl IntoView {
                         data-kind="quiet"
                         data-size="small"
                         aria-label=format!("Dismiss: {}", toast.title)
-                        on:click=on(move |_| toasts.dismiss(toast.id))
+                        on:click=on(move |_| {
+                            toasts.dismiss(toast.id);
+                            browser::rescue_focus();
+                        })
                     >
                         {icon("close")}
                     </button>

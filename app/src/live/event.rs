@@ -54,7 +54,7 @@ impl Said {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use model::{
         Desired, Phase, SandboxId, Timestamp,
@@ -62,7 +62,8 @@ mod tests {
         view::{SandboxView, Urls},
     };
 
-    fn project(n: u128, name: &str) -> ProjectView {
+    /// A project as tests need one.
+    pub fn project(n: u128, name: &str) -> ProjectView {
         let id = ProjectId(uuid::Uuid::from_u128(n));
         let at = Timestamp::UNIX_EPOCH;
         let sandbox = SandboxView {
@@ -80,6 +81,8 @@ mod tests {
             usage: None,
             resources: Preset::Small.resources(),
             since: Some(at),
+            leaving_since: None,
+            leave_deadline_at: None,
             restart_pending: false,
             changed_at: at,
         };

@@ -13,7 +13,10 @@ mod event;
 mod sse;
 mod stream;
 
-use crate::{clock::Clock, error::ControlError, load::Opening, state::State};
+#[cfg(test)]
+pub use event::tests;
+
+use crate::{clock::Clock, erased::effect, error::ControlError, load::Opening, state::State};
 use leptos::prelude::*;
 use model::{
     ProjectId,
@@ -78,9 +81,14 @@ impl Live {
         }
     }
 
-    /// Opens the stream, and keeps it open. In an effect.
+    /// Opens the stream as soon as it is known who is signed in, and keeps it open. In an effect.
     pub fn start(self, clock: Clock) {
-        stream::run(self, clock);
+        effect(move || {
+            // Set once: another sign-in is another load of the page.
+            if let Some(viewer) = self.viewer() {
+                stream::run(self, clock, viewer.user);
+            }
+        });
     }
 
     /// Asks for the next try at once.

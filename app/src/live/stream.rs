@@ -2,9 +2,12 @@
 //!
 //! ```text
 //!   Web Locks elect ──▶ the leader ──fetch──▶ /api/events
-//!                           │ BroadcastChannel "fsa-live"
+//!                           │ BroadcastChannel "fsa-live-USER"
 //!                           └──▶ the other tabs
 //! ```
+//!
+//! Lock and channel are the user's own: what was told to one is never shown to the next. Who is signed
+//! out leads no more; a tab that hears a later sign-in's events stands for election again.
 //!
 //! Over HTTP/1.1 a browser has six connections a host: ten tabs with a stream each would leave none.
 //! `fetch` and not `EventSource`: the comments that keep the stream alive are seen, so silence is
@@ -15,8 +18,9 @@ use crate::{browser, clock::Clock, erased::later, time};
 use js_sys::{Function, Promise, Uint8Array};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use model::UserId;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{AbortController, MessageEvent, ReadableStreamDefaultReader, RequestInit, Response};
 
 const ADDRESS: &str = "/api/events";
@@ -35,24 +39,31 @@ struct Tab {
     clock: Clock,
     heard_at: StoredValue<f64>,
     leads: StoredValue<bool>,
+    /// Of lock and channel.
+    name: StoredValue<String>,
     channel: StoredValue<JsValue, LocalStorage>,
+    /// Ends the pause that the leader is in.
+    resume: StoredValue<JsValue, LocalStorage>,
     /// What the leader was told, for tabs that come later.
     said: StoredValue<event::Said>,
 }
 
-/// Joins the other tabs, and leads if no other does.
-pub fn run(live: Live, clock: Clock) {
+/// Joins the user's other tabs, and leads if no other does.
+pub fn run(live: Live, clock: Clock, user: UserId) {
+    let name = format!("{NAME}-{user}");
     let channel = browser::global("BroadcastChannel")
         .dyn_into::<Function>()
         .ok()
-        .and_then(|class| js_sys::Reflect::construct(&class, &js_sys::Array::of1(&NAME.into())).ok())
+        .and_then(|class| js_sys::Reflect::construct(&class, &js_sys::Array::of1(&name.as_str().into())).ok())
         .unwrap_or(JsValue::UNDEFINED);
     let tab = Tab {
         live,
         clock,
         heard_at: StoredValue::new(browser::now()),
         leads: StoredValue::new(false),
+        name: StoredValue::new(name),
         channel: StoredValue::new_local(channel.clone()),
+        resume: StoredValue::new_local(JsValue::UNDEFINED),
         said: StoredValue::new(event::Said::default()),
     };
     if !channel.is_undefined() {
@@ -64,23 +75,36 @@ pub fn run(live: Live, clock: Clock) {
         browser::set(&channel, "onmessage", listen.into_js_value());
     }
     tab.tell("hello");
-    later(move || live.wake.with(|_| ()), move || tab.tell("wake"));
+    later(
+        move || live.wake.with(|_| ()),
+        move || {
+            tab.tell("wake");
+            tab.resume();
+        },
+    );
+    browser::set(&window(), "ononline", browser::function(move |_| tab.resume()));
     set_interval(move || tab.watch(), std::time::Duration::from_secs(1));
-
-    let locks = browser::get(&browser::global("navigator"), "locks");
-    if locks.is_undefined() || channel.is_undefined() {
-        spawn_local(tab.lead());
-        return;
-    }
-    // The lock is held for as long as this promise is open: until the tab is gone.
-    let elected = Closure::once_into_js(move || -> Promise {
-        spawn_local(tab.lead());
-        Promise::new(&mut |_, _| {})
-    });
-    browser::call(&locks, "request", &[NAME.into(), elected]);
+    tab.elect();
 }
 
 impl Tab {
+    /// Leads as soon as no other tab does.
+    fn elect(self) {
+        let locks = browser::get(&browser::global("navigator"), "locks");
+        if locks.is_undefined() || self.channel.with_value(JsValue::is_undefined) {
+            spawn_local(self.lead());
+            return;
+        }
+        // The lock is held for as long as this promise is open: until the tab is gone, or signed out.
+        let elected = Closure::once_into_js(move || -> Promise {
+            future_to_promise(async move {
+                self.lead().await;
+                Ok(JsValue::UNDEFINED)
+            })
+        });
+        browser::call(&locks, "request", &[self.name.get_value().into(), elected]);
+    }
+
     fn tell(self, text: &str) {
         self.channel.with_value(|channel| {
             browser::call(channel, "postMessage", &[text.into()]);
@@ -92,6 +116,11 @@ impl Tab {
         let leads = self.leads.get_value();
         match text.split_once('\n').unwrap_or((text, "")) {
             ("event", data) if !leads => {
+                // The same user signed in again, in another tab: its cookie is this tab's as well.
+                if self.live.link.get_untracked() == Link::SignedOut {
+                    self.live.link.set(Link::Connecting);
+                    self.elect();
+                }
                 self.heard();
                 self.take(data);
             }
@@ -109,7 +138,7 @@ impl Tab {
                 self.said.with_value(|said| said.all().for_each(|data| self.tell(&format!("event\n{data}"))));
                 self.pass_on();
             }
-            ("wake", _) if leads => self.live.wake.update(|n| *n += 1),
+            ("wake", _) if leads => self.resume(),
             _ => {}
         }
     }
@@ -174,7 +203,7 @@ impl Tab {
         }
     }
 
-    /// Holds the stream for ever.
+    /// Holds the stream for as long as someone is signed in.
     async fn lead(self) {
         self.leads.set_value(true);
         let mut last_id = None;
@@ -184,6 +213,9 @@ impl Tab {
             if self.hold(&mut last_id).await == Ended::SignedOut {
                 self.live.link.set(Link::SignedOut);
                 self.pass_on();
+                // A tab that comes after the next sign-in is told nothing of this one.
+                self.leads.set_value(false);
+                self.said.set_value(event::Said::default());
                 return;
             }
             // A stream that was heard counts the tries anew.
@@ -196,20 +228,20 @@ impl Tab {
         }
     }
 
-    /// Waits, but no longer than until someone asks or the browser is online again.
+    /// Waits, but no longer than until someone asks or the browser is online again. By a promise: the
+    /// timers of a hidden tab are held back, a message is not.
     async fn pause(self, ms: i32) {
-        let wake = self.live.wake;
-        let asked = wake.get_untracked();
-        let until = browser::now() + f64::from(ms);
-        let mut was_online = browser::get(&browser::global("navigator"), "onLine").is_truthy();
-        while browser::now() < until {
-            browser::sleep(100).await;
-            let online = browser::get(&browser::global("navigator"), "onLine").is_truthy();
-            if wake.get_untracked() != asked || (online && !was_online) {
-                return;
+        let woken = Promise::new(&mut |resolve, _| self.resume.set_value(resolve.into()));
+        drop(JsFuture::from(Promise::race(&js_sys::Array::of2(&woken, &browser::timer(ms)))).await);
+    }
+
+    /// Ends [`Self::pause`].
+    fn resume(self) {
+        self.resume.with_value(|resume| {
+            if let Some(resume) = resume.dyn_ref::<Function>() {
+                drop(resume.call0(&JsValue::UNDEFINED));
             }
-            was_online = online;
-        }
+        });
     }
 
     /// Opens the stream and reads it to its end.

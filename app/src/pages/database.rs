@@ -9,10 +9,11 @@ use crate::{
         project::{Project, page_title},
     },
     load::{self, Load, Loaded, What},
+    state::Derived,
 };
 use leptos::prelude::*;
 use leptos_meta::Title;
-use model::view::DatabaseView;
+use model::{Stage, StageState, view::DatabaseView};
 
 /// The page.
 #[component]
@@ -30,10 +31,10 @@ fn Page(project: Project, database: Load) -> impl IntoView {
         <ProjectFrame project tab=Tab::Database>
             <div class="page page-narrow">
                 <div class="page-head"><div><h1>"Database"</h1><p>"PostgreSQL next to the sandbox, kept when it stops or is terminated."</p></div></div>
-                <Suspense fallback=|| html! { <div class="panel panel-body"><span class="skeleton"></span></div> }>
+                <Suspense fallback=|| html! { <div class="panel panel-body loading"><span class="skeleton"></span></div> }>
                     {move || Suspend::new(async move {
                         match database.await {
-                            Ok(Loaded::Database(Some(database))) => found(database),
+                            Ok(Loaded::Database(Some(database))) => found(project, database),
                             Ok(_) => html! {
                                 <div class="panel">
                                     <div class="empty-state">
@@ -55,8 +56,25 @@ fn Page(project: Project, database: Load) -> impl IntoView {
     }
 }
 
-fn found(database: DatabaseView) -> AnyView {
-    let (tone, glyph, word) = if database.ready { ("good", "check", "Ready") } else { ("warn", "warning", "Not ready yet") };
+/// Whether it is ready, by what was looked up and by the stage of the start that has come since.
+fn is_ready(looked_up: bool, stage: Option<StageState>) -> bool {
+    match stage {
+        Some(StageState::Done) => true,
+        Some(StageState::Running | StageState::Late | StageState::Failed) => false,
+        Some(StageState::Waiting | StageState::Skipped) | None => looked_up,
+    }
+}
+
+fn found(project: Project, database: DatabaseView) -> AnyView {
+    let looked_up = database.ready;
+    let ready = Derived::new(move || {
+        let stage = project.stages.with(|all| all.iter().find(|s| s.stage == Stage::DatabaseCreation).map(|s| s.state));
+        is_ready(looked_up, stage)
+    });
+    let state = move || {
+        let (tone, glyph, word) = if ready.get() { ("good", "check", "Ready") } else { ("warn", "warning", "Not ready yet") };
+        html! { <span class="state-note" data-tone=tone role="status">{icon(glyph)} {word}</span> }
+    };
     html! {
         <div class="split-page narrow-aside">
             <div class="stack">
@@ -83,7 +101,7 @@ fn found(database: DatabaseView) -> AnyView {
                 <div class="panel-head"><h2>"PostgreSQL"</h2></div>
                 <div class="panel-body">
                     <dl class="facts">
-                        <div><dt>"State"</dt><dd><span class="state-note" data-tone=tone>{icon(glyph)} {word}</span></dd></div>
+                        <div><dt>"State"</dt><dd>{state}</dd></div>
                         <div><dt>"Host"</dt><dd><code>{database.host}</code></dd></div>
                         <div><dt>"Port"</dt><dd><code>{database.port}</code></dd></div>
                         <div><dt>"User"</dt><dd><code>{database.user}</code></dd></div>
@@ -92,5 +110,17 @@ fn found(database: DatabaseView) -> AnyView {
                 </div>
             </aside>
         </div>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_gets_ready_while_the_page_is_open_is_ready() {
+        assert!(is_ready(false, Some(StageState::Done)));
+        assert!(!is_ready(true, Some(StageState::Failed)));
+        assert!(is_ready(true, None) && !is_ready(false, Some(StageState::Waiting)));
     }
 }

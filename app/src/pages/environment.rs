@@ -2,10 +2,10 @@
 
 use super::new_project::{read_env, read_view};
 use crate::{
-    api,
+    api, browser,
     clock::Clock,
     components::{
-        dialog::Dialog,
+        dialog::{Confirm, Dialog},
         explanation::{Explanation, field_message},
         frame::{ProjectFrame, Tab},
         icon::icon,
@@ -26,7 +26,7 @@ use leptos_meta::Title;
 use model::{
     Phase,
     env::EnvKey,
-    view::{EnvChange, EnvSource, EnvVariable, EnvView},
+    view::{ChangeKind, EnvChange, EnvSource, EnvVariable, EnvView, PendingChange},
 };
 
 /// The page.
@@ -44,7 +44,7 @@ fn Page(project: Project, env: Load) -> impl IntoView {
         <Title text=page_title(project, "Environment")/>
         <ProjectFrame project tab=Tab::Environment>
             <div class="page">
-                <Suspense fallback=|| html! { <h1>"Environment"</h1> }>
+                <Suspense fallback=|| html! { <div class="page-head"><h1>"Environment"</h1></div><div class="panel panel-body loading"><span class="skeleton"></span></div> }>
                     {move || Suspend::new(async move {
                         match env.await {
                             Ok(Loaded::Env(env)) => html! { <Variables project env/> },
@@ -69,6 +69,9 @@ struct Form {
     replaces: State<bool>,
     key: State<String>,
     value: State<String>,
+    /// Of the name.
+    wrong_key: State<Option<String>>,
+    /// Of the rest.
     wrong: State<Option<String>>,
 }
 
@@ -79,6 +82,7 @@ impl Form {
             replaces: State::new(false),
             key: State::default(),
             value: State::default(),
+            wrong_key: State::default(),
             wrong: State::default(),
         }
     }
@@ -88,6 +92,7 @@ impl Form {
         self.replaces.set(key.is_some());
         self.key.set(key.unwrap_or_default());
         self.value.set(String::new());
+        self.wrong_key.set(None);
         self.wrong.set(None);
         self.open.set(true);
     }
@@ -112,11 +117,20 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
             });
         },
     );
+    let gone = State::new(None::<String>);
+    let saving = State::new(false);
     let change = Callback::new(move |(change, done, text): (EnvChange, String, State<Option<String>>)| {
+        if saving.get_untracked() {
+            return;
+        }
+        saving.set(true);
         spawn_local(async move {
-            match api::change_env(project.id, change).await {
+            let answer = api::change_env(project.id, change).await;
+            saving.set(false);
+            match answer {
                 Ok(fresh) => {
                     env.set(fresh);
+                    gone.set(None);
                     form.open.set(false);
                     pasting.set(false);
                     toasts.done(done, "It takes effect at the next start or restart.");
@@ -128,8 +142,15 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
             }
         });
     });
-    let gone = State::new(None::<String>);
-    let remove = Callback::new(move |key: String| {
+    let removing = State::new(false);
+    let removed = State::new(String::new());
+    let ask = Callback::new(move |key: String| {
+        removed.set(key);
+        removing.set(true);
+    });
+    let remove = Callback::new(move |()| {
+        let key = removed.get_untracked();
+        browser::focus_next("#add-variable");
         let done = format!("{key} removed");
         change.run((EnvChange { remove: vec![key], ..EnvChange::default() }, done, gone));
     });
@@ -139,7 +160,7 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
             let variable = variable.clone();
             let at = variable.updated_at.map(time::millis).map(time::whole);
             let key = format!("{} {} {} {at:?}", variable.key, variable.bytes, variable.pending);
-            Item::new(key, move || html! { <Row variable edit remove/> })
+            Item::new(key, move || html! { <Row variable edit remove=ask/> })
         };
         env.with(|env| env.variables.iter().map(row).collect())
     };
@@ -148,7 +169,7 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
             <div><h1>"Environment"</h1><p>"Variables that the sandbox starts with. Values are encrypted and cannot be read back here."</p></div>
             <div class="row">
                 <button type="button" class="button" on:click=on(move |_| pasting.set(true))>{icon("upload")} "Paste .env"</button>
-                <button type="button" class="button" data-kind="primary" on:click=on(move |_| form.open(None))>
+                <button type="button" class="button" id="add-variable" data-kind="primary" on:click=on(move |_| form.open(None))>
                     {icon("plus")} "Add variable"
                 </button>
             </div>
@@ -175,8 +196,17 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
                 <div class="empty-state"><h2>"No variables yet"</h2><p>"Add one, or paste a .env file."</p></div>
             })}
         </div>
-        <EditDialog form change/>
-        <PasteDialog pasting change/>
+        <EditDialog form change saving/>
+        <PasteDialog pasting change saving/>
+        <Confirm
+            open=removing
+            title="remove-title"
+            heading=Words::new(move || format!("Remove {}?", removed.get()))
+            text="Its value cannot be read back. The running sandbox keeps it until a restart.".into()
+            keep="Keep it"
+            act="Remove it"
+            run=remove
+        />
     }
 }
 
@@ -184,7 +214,7 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
 #[component]
 fn Pending(project: Project, env: State<EnvView>) -> impl IntoView {
     let waiting = Derived::new(move || {
-        let keys: Vec<String> = env.with(|env| env.variables.iter().filter(|v| v.pending).map(|v| v.key.clone()).collect());
+        let keys = env.with(what_changes);
         let differs = project.restart_pending.get() && project.phase.get() == Phase::Running;
         differs.then_some(keys)
     });
@@ -195,20 +225,20 @@ fn Pending(project: Project, env: State<EnvView>) -> impl IntoView {
             } else {
                 format!("{} for a restart", words::count(keys.len(), "change waits", "changes wait"))
             };
-            let lines = keys.iter().map(|key| html! { <span class="diff-change">{format!("~ {key}\n")}</span> }).collect_view();
+            let lines: String = keys.iter().map(|line| format!("{line}\n")).collect();
             html! {
                 <section class="explanation" data-tone="warn" aria-labelledby="pending">
                     <div class="explanation-head wrap">
                         {icon("phase-updating")}
                         <div class="grow">
                             <h2 id="pending">{title}</h2>
-                            <p>"The sandbox still runs with the old values. A restart ends what runs in it; terminals open anew."</p>
+                            <p>"The sandbox still runs with the old ones. A restart ends what runs in it; terminals open anew."</p>
                         </div>
                         <VerbButton project verb=Verb::Restart text="Restart now" kind="primary" size="small"/>
                     </div>
                     {(!keys.is_empty()).then(|| html! {
                         <details class="fold" open>
-                            <summary>{icon("right")} "What will change"</summary>
+                            <summary>{icon("right")} "What will change: + added, ~ changed, - removed"</summary>
                             <pre class="code-block"><code>{lines}</code></pre>
                         </details>
                     })}
@@ -216,6 +246,22 @@ fn Pending(project: Project, env: State<EnvView>) -> impl IntoView {
             }
         })
     }
+}
+
+/// What a restart would change, a line a variable: "+ ADDED", "~ CHANGED", "- REMOVED".
+fn what_changes(env: &EnvView) -> Vec<String> {
+    if env.pending.is_empty() {
+        return env.variables.iter().filter(|v| v.pending).map(|v| format!("~ {}", v.key)).collect();
+    }
+    let line = |change: &PendingChange| {
+        let sign = match change.change {
+            ChangeKind::Added => '+',
+            ChangeKind::Changed => '~',
+            ChangeKind::Removed => '-',
+        };
+        format!("{sign} {}", change.key)
+    };
+    env.pending.iter().map(line).collect()
 }
 
 #[component]
@@ -283,17 +329,21 @@ type Change = Callback<(EnvChange, String, State<Option<String>>)>;
 
 /// Adds a variable, or replaces one's value.
 #[component]
-fn EditDialog(form: Form, change: Change) -> impl IntoView {
-    let Form { open, replaces, key, value, wrong } = form;
+fn EditDialog(form: Form, change: Change, saving: State<bool>) -> impl IntoView {
+    let Form { open, replaces, key, value, wrong_key, wrong } = form;
     let submit = move |event: ev::SubmitEvent| {
         event.prevent_default();
         let name = key.get_untracked().trim().to_owned();
         match name.parse::<EnvKey>() {
             Ok(_) => {
+                wrong_key.set(None);
                 let set = [(name.clone(), value.get_untracked())].into();
                 change.run((EnvChange { set, ..EnvChange::default() }, format!("{name} saved"), wrong));
             }
-            Err(error) => wrong.set(Some(error.to_string())),
+            Err(error) => {
+                wrong_key.set(Some(error.to_string()));
+                browser::focus_next("#env-key");
+            }
         }
     };
     let heading =
@@ -310,10 +360,12 @@ fn EditDialog(form: Form, change: Change) -> impl IntoView {
                             autocomplete="off"
                             spellcheck="false"
                             placeholder="API_KEY"
-                            aria-describedby="env-wrong"
+                            aria-describedby="env-key-wrong"
+                            aria-invalid=move || wrong_key.with(Option::is_some).then_some("true")
                             autofocus=move || !replaces.get()
                             prop:value=move || key.get() on:input=typing(key)
                         />
+                        {field_message("env-key-wrong", move || wrong_key.get())}
                     </div>
                     <div class="field">
                         <label class="field-label" for="env-value">"Value"</label>
@@ -324,6 +376,7 @@ fn EditDialog(form: Form, change: Change) -> impl IntoView {
                             autocomplete="off"
                             spellcheck="false"
                             aria-describedby="env-value-hint env-wrong"
+                            aria-invalid=move || wrong.with(Option::is_some).then_some("true")
                             autofocus=move || replaces.get()
                             prop:value=move || value.get() on:input=typing(value)
                         ></textarea>
@@ -333,7 +386,7 @@ fn EditDialog(form: Form, change: Change) -> impl IntoView {
                 </div>
                 <div class="dialog-foot">
                     <button type="button" class="button" on:click=on(move |_| open.set(false))>"Cancel"</button>
-                    <button class="button" data-kind="primary">"Save"</button>
+                    <button class="button" data-kind="primary" aria-busy=move || saving.get().then_some("true")>{move || if saving.get() { "Saving…" } else { "Save" }}</button>
                 </div>
             </form>
         </Dialog>
@@ -342,7 +395,7 @@ fn EditDialog(form: Form, change: Change) -> impl IntoView {
 
 /// Takes a whole `.env`.
 #[component]
-fn PasteDialog(pasting: State<bool>, change: Change) -> impl IntoView {
+fn PasteDialog(pasting: State<bool>, change: Change, saving: State<bool>) -> impl IntoView {
     let text = State::new(String::new());
     let wrong = State::new(None::<String>);
     let read = Derived::new(move || text.with(|text| read_env(text)));
@@ -374,9 +427,24 @@ fn PasteDialog(pasting: State<bool>, change: Change) -> impl IntoView {
                 </div>
                 <div class="dialog-foot">
                     <button type="button" class="button" on:click=on(move |_| pasting.set(false))>"Cancel"</button>
-                    <button class="button" data-kind="primary" aria-disabled=move || none().then_some("true")>"Save variables"</button>
+                    <button class="button" data-kind="primary" aria-disabled=move || none().then_some("true") aria-busy=move || saving.get().then_some("true")>"Save variables"</button>
                 </div>
             </form>
         </Dialog>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_says_what_it_adds_changes_and_removes() {
+        let change = |key: &str, change| PendingChange { key: key.to_owned(), change };
+        let variable = EnvVariable { key: "A".to_owned(), source: EnvSource::Project, bytes: 1, updated_at: None, pending: true };
+        let mut env = EnvView { variables: vec![variable], revision: 2, applied_revision: Some(1), pending: Vec::new() };
+        assert_eq!(what_changes(&env), ["~ A"]);
+        env.pending = vec![change("A", ChangeKind::Added), change("B", ChangeKind::Changed), change("C", ChangeKind::Removed)];
+        assert_eq!(what_changes(&env), ["+ A", "~ B", "- C"]);
     }
 }

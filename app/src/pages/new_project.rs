@@ -3,13 +3,13 @@
 use crate::{
     api, browser,
     components::{
-        explanation::field_message,
+        explanation::{Explanation, field_message},
         frame::Frame,
         icon::{icon, icon_of},
         signed::Signed,
-        toast::Toasts,
     },
-    erased::{effect, on, typing},
+    erased::{effect, on, typed_before, typing},
+    error::ControlError,
     live::Live,
     size,
     state::{Derived, State},
@@ -51,7 +51,6 @@ fn Page() -> impl IntoView {
 #[component]
 fn Form() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
-    let toasts = Toasts::here();
     let navigate = StoredValue::new(use_navigate());
     let name = State::new(String::new());
     let touched = State::new(false);
@@ -60,6 +59,20 @@ fn Form() -> impl IntoView {
     let database = State::new(true);
     let pasted = State::new(String::new());
     let busy = State::new(false);
+    let failed = State::new(None::<ControlError>);
+    typed_before("name", name);
+    typed_before("env", pasted);
+    effect(move || {
+        let checked = |selector: &str| document().query_selector(selector).ok().flatten();
+        if checked("#db:not(:checked)").is_some() {
+            database.set(false);
+        }
+        for of in Preset::ALL {
+            if checked(&format!("[name=size][value={}]:checked", of.as_str())).is_some() {
+                preset.set(of);
+            }
+        }
+    });
     // One key for this form: sending it twice makes one project.
     let key = StoredValue::new(String::new());
     effect(move || key.set_value(format!("{}-{}", time::whole(browser::now()), time::whole(js_sys::Math::random() * 1e15))));
@@ -89,6 +102,7 @@ fn Form() -> impl IntoView {
             env: read.set,
         };
         busy.set(true);
+        failed.set(None);
         spawn_local(async move {
             match api::create_project(new, key.get_value()).await {
                 Ok(project) => {
@@ -103,7 +117,7 @@ fn Form() -> impl IntoView {
                         refused.set(Some(error.message));
                         focus("name");
                     } else {
-                        toasts.refused("The project was not created", &error);
+                        failed.set(Some(error));
                     }
                 }
             }
@@ -123,7 +137,6 @@ fn Form() -> impl IntoView {
                     name="size"
                     value=of.as_str()
                     checked=of == Preset::Medium
-                    prop:checked=move || preset.get() == of
                     on:change=on(move |_| preset.set(of))
                 />
                 <span class="choice-name">{size::preset(of)}</span>
@@ -142,6 +155,9 @@ fn Form() -> impl IntoView {
             })
         >
             <div>
+                {move || failed.get().map(|error| html! {
+                    <Explanation tone="bad" title="The project was not created" lead="" why=error.message steps=error.next_steps/>
+                })}
                 <section class="form-section" aria-labelledby="s-name">
                     <header><h2 id="s-name">"Name"</h2><p>"Any text. Addresses are derived from it."</p></header>
                     <div class="field">
@@ -155,7 +171,6 @@ fn Form() -> impl IntoView {
                             aria-required="true"
                             aria-describedby="name-hint name-wrong"
                             aria-invalid=move || wrong.with(Option::is_some).then_some("true")
-                            prop:value=move || name.get()
                             on:input=on(move |event: ev::Event| {
                                 name.set(event_target_value(&event));
                                 refused.set(None);
@@ -165,7 +180,7 @@ fn Form() -> impl IntoView {
                         <p class="field-hint" id="name-hint">
                             {move || slug().map_or_else(
                                 || "1 to 200 characters".to_owned(),
-                                |slug| format!("Addresses begin with {slug} · {} of 200 characters", name.with(|name| name.trim().chars().count())),
+                                |slug| format!("Called {slug} in addresses, or {slug} with a number where that is taken · {} of 200 characters", name.with(|name| name.trim().chars().count())),
                             )}
                         </p>
                         {field_message("name-wrong", move || wrong.get())}
@@ -182,14 +197,14 @@ fn Form() -> impl IntoView {
                     <header><h2 id="s-db">"Database"</h2><p>"Its address arrives as " <code>"DATABASE_URL"</code> "."</p></header>
                     <div class="switch-row">
                         <label for="db">"PostgreSQL next to the sandbox"</label>
-                        <input class="switch" type="checkbox" role="switch" id="db" checked prop:checked=move || database.get() on:change=on(move |event: ev::Event| database.set(event_target_checked(&event)))/>
+                        <input class="switch" type="checkbox" role="switch" id="db" checked on:change=on(move |event: ev::Event| database.set(event_target_checked(&event)))/>
                     </div>
                 </section>
                 <section class="form-section" aria-labelledby="s-env">
                     <header><h2 id="s-env">"Environment"</h2><p>"Values are encrypted. Nothing is sent until you create."</p></header>
                     <div class="field">
                         <label class="field-label" for="env">"Paste a .env " <span class="field-optional">"optional"</span></label>
-                        <textarea class="input mono" id="env" spellcheck="false" autocomplete="off" rows="5" aria-describedby="env-read" prop:value=move || pasted.get() on:input=typing(pasted)></textarea>
+                        <textarea class="input mono" id="env" spellcheck="false" autocomplete="off" rows="5" aria-describedby="env-read" on:input=typing(pasted)></textarea>
                         <div id="env-read" class="stack stack-tight" role="status">
                             {move || variables.with(read_view)}
                         </div>

@@ -9,7 +9,7 @@ use crate::{
         project::{Project, VerbButton, page_title},
         toast::Toasts,
     },
-    erased::{on, typing},
+    erased::{on, typed_before, typing},
     live::Live,
     size,
     state::{Derived, State},
@@ -55,7 +55,7 @@ fn Page(project: Project) -> impl IntoView {
                 <section class="panel" data-tone="bad" id="danger" aria-labelledby="danger-title">
                     <div class="panel-head"><h2 id="danger-title">"Danger zone"</h2></div>
                     <div class="setting">
-                        <div><h3>"Stop the sandbox"</h3><p>"Ends its processes. Files and database stay."</p></div>
+                        <div><h3>"Stop the sandbox"</h3><p>"Ends its processes. " {keeps}</p></div>
                         <VerbButton project verb=Verb::Stop size="small"/>
                     </div>
                     <div class="setting">
@@ -89,6 +89,7 @@ fn Rename(project: Project) -> impl IntoView {
     let toasts = Toasts::here();
     let name = State::new(project.name.get_untracked());
     let wrong = State::new(None::<String>);
+    typed_before("rename", name);
     let submit = move |event: ev::SubmitEvent| {
         event.prevent_default();
         let wished = match name.get_untracked().parse::<DisplayName>() {
@@ -127,8 +128,7 @@ fn Rename(project: Project) -> impl IntoView {
                     spellcheck="false"
                     aria-describedby="rename-wrong"
                     aria-invalid=move || wrong.with(Option::is_some).then_some("true")
-                    value=name.get_untracked()
-                    prop:value=move || name.get() on:input=typing(name)
+                    value=name.get_untracked() on:input=typing(name)
                 />
                 {field_message("rename-wrong", move || wrong.get())}
             </div>

@@ -12,7 +12,7 @@ use crate::{
         signed::Signed,
         when,
     },
-    erased::{Item, Words, effect, list, on, typing},
+    erased::{Item, Words, effect, list, on, typed_before, typing},
     live::Live,
     order::{self, Filter, Sort},
     size,
@@ -25,7 +25,7 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_navigate;
 use model::{Phase, ProjectId, StageState};
 
-const SORT: &str = "fsa.sort";
+const SORT: &str = "sort";
 
 /// The page.
 #[component]
@@ -38,15 +38,18 @@ fn List() -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let query = State::new(String::new());
     let filter = State::new(Filter::All);
-    let sort = State::new(Sort::default());
+    let sort = State::new(Sort::kept(browser::cookie(SORT).as_deref()));
+    typed_before("search", query);
     let search = NodeRef::<html::Input>::new();
     let navigate = StoredValue::new(use_navigate());
     effect(move || {
-        if let Some(label) = browser::remembered(SORT) {
-            sort.set(Sort::named(&label));
-        }
         let listener = window_event_listener(ev::keydown, move |event| {
-            if event.ctrl_key() || event.meta_key() || event.alt_key() || browser::typing() {
+            if event.ctrl_key()
+                || event.meta_key()
+                || event.alt_key()
+                || browser::typing()
+                || browser::remembered("fsa.no-keys").is_some()
+            {
                 return;
             }
             match event.key().as_str() {
@@ -56,7 +59,7 @@ fn List() -> impl IntoView {
                         drop(search.focus());
                     }
                 }
-                "n" => navigate.with_value(|navigate| navigate("/projects/new", Default::default())),
+                "n" | "N" => navigate.with_value(|navigate| navigate("/projects/new", Default::default())),
                 _ => {}
             }
         });
@@ -93,8 +96,9 @@ fn List() -> impl IntoView {
         .collect_view();
     let sorted = move |event: ev::Event| {
         let label = event_target_value(&event);
-        browser::remember(SORT, Some(&label));
-        sort.set(Sort::named(&label));
+        let chosen = Sort::named(&label);
+        browser::set_cookie(SORT, Some(chosen.key()));
+        sort.set(chosen);
     };
     let sorts = Sort::ALL.map(|of| html! { <option selected=move || sort.get() == of>{of.label()}</option> });
     // The server asks for the title once the page's owner is gone: then the first one counts.
@@ -121,6 +125,10 @@ fn List() -> impl IntoView {
                             on:click=on(move |_| {
                                 query.set(String::new());
                                 filter.set(Filter::All);
+                                if let Some(search) = search.get_untracked() {
+                                    search.set_value("");
+                                    drop(search.focus());
+                                }
                             })
                         >
                             "Show all"
@@ -145,10 +153,11 @@ fn List() -> impl IntoView {
                             <input
                                 class="input keyed"
                                 type="search"
+                                id="search"
                                 placeholder="Search by name"
                                 aria-label="Search projects"
                                 node_ref=search
-                                prop:value=move || query.get() on:input=typing(query)
+                                on:input=typing(query)
                             />
                             <span class="input-affix"><kbd class="kbd">"/"</kbd></span>
                         </div>
@@ -198,9 +207,9 @@ fn Row(id: ProjectId) -> impl IntoView {
                     |stage| format!("Failed at stage {} of 5", stage.stage.index() + 1),
                 )
             }
+            _ if view.deleting => "Deleting everything".to_owned(),
             (_, Some(since)) => format!("for {}", when::lasting(since, clock)),
-            (_, None) if view.deleting => "Deleting everything".to_owned(),
-            (_, None) => String::new(),
+            (_, None) => words::leaving(&view.sandbox, clock.now()).unwrap_or_default(),
         })
     };
     let database = if project.view.with_untracked(|view| view.database) {
@@ -225,7 +234,7 @@ fn Row(id: ProjectId) -> impl IntoView {
     let note = {
         let address = address.clone();
         move || {
-            let cause = project.cause.get().filter(|_| project.phase.get() == Phase::Error)?;
+            let cause = project.cause.get()?;
             Some(html! {
                 <p class="project-note">
                     {icon("warning")} <span>{cause.message} " " <a href=address.clone()>"See what to do"</a></span>

@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     components::{
         code_field::CopyButton,
-        dialog::Dialog,
+        dialog::{Confirm, Dialog},
         explanation::{Explanation, field_message},
         frame::{self, Frame},
         icon::icon,
@@ -13,7 +13,7 @@ use crate::{
         toast::Toasts,
         when::Ago,
     },
-    erased::{Item, effect, list, on, typing},
+    erased::{Item, Words, effect, list, on, typing},
     live::Live,
     load::{self, Load, Loaded, What},
     state::State,
@@ -34,6 +34,7 @@ pub fn Settings() -> impl IntoView {
 #[component]
 fn Page(tokens: Load) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
+    let toasts = Toasts::here();
     let installation = live.installation();
     html! {
         <Title text="Settings"/>
@@ -47,7 +48,7 @@ fn Page(tokens: Load) -> impl IntoView {
                 </nav>
                 <div class="stack">
                     <h1>"Settings"</h1>
-                    <Suspense fallback=|| html! { <div class="panel panel-body"><span class="skeleton"></span></div> }>
+                    <Suspense fallback=|| html! { <div class="panel panel-body loading"><span class="skeleton"></span></div> }>
                         {move || Suspend::new(async move {
                             match tokens.await {
                                 Ok(Loaded::Tokens(tokens)) => html! { <Tokens tokens/> },
@@ -66,7 +67,7 @@ fn Page(tokens: Load) -> impl IntoView {
                                 <h3>"Signed in as " <bdi>{live.viewer().map(|viewer| viewer.name)}</bdi></h3>
                                 <p>"Signing out ends this browser’s terminals’ connections at once. What runs in them goes on."</p>
                             </div>
-                            <button type="button" class="button" data-size="small" on:click=on(move |_| frame::sign_out())>{icon("signout")} "Sign out"</button>
+                            <button type="button" class="button" data-size="small" on:click=on(move |_| frame::sign_out(toasts))>{icon("signout")} "Sign out"</button>
                         </div>
                     </section>
                     <section class="panel" id="about" aria-labelledby="about-title">
@@ -94,10 +95,17 @@ fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
     let tokens = State::new(tokens);
     let made = State::new(None::<NewToken>);
     let making = State::new(false);
-    let revoke = Callback::new(move |token: TokenView| {
-        if live.offline().is_some() {
-            return;
+    let revoking = State::new(false);
+    let chosen = State::new(None::<TokenView>);
+    let ask = Callback::new(move |token: TokenView| {
+        if live.offline().is_none() {
+            chosen.set(Some(token));
+            revoking.set(true);
         }
+    });
+    let revoke = Callback::new(move |()| {
+        let Some(token) = chosen.get_untracked() else { return };
+        browser::focus_next("#new-token");
         spawn_local(async move {
             match api::revoke_token(token.id).await {
                 Ok(()) => {
@@ -120,7 +128,7 @@ fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
             <div class="panel-head">
                 <h2 id="tokens-title">"API tokens"</h2>
                 <span class="count">{move || tokens.with(|tokens| words::count(tokens.len(), "token", "tokens"))}</span>
-                <button type="button" class="button" data-size="small" on:click=on(move |_| making.set(true))>{icon("plus")} "New token"</button>
+                <button type="button" class="button" id="new-token" data-size="small" on:click=on(move |_| making.set(true))>{icon("plus")} "New token"</button>
             </div>
             <div role="status">
                 {move || made.get().map(|new| html! {
@@ -135,7 +143,7 @@ fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
                         <div class="code-field">
                             <code>{new.secret.clone()}</code> <CopyButton text=new.secret what="the token"/>
                         </div>
-                        <div><button type="button" class="button" data-size="small" on:click=on(move |_| made.set(None))>"I have stored it"</button></div>
+                        <div><button type="button" class="button" data-size="small" on:click=on(move |_| { made.set(None); browser::focus_next("#new-token") })>"I have stored it"</button></div>
                     </div>
                 })}
             </div>
@@ -157,11 +165,20 @@ fn Tokens(tokens: Vec<TokenView>) -> impl IntoView {
                     </tr>
                 </thead>
                 <tbody role="rowgroup">
-                    {list(move || tokens.get().into_iter().map(|token| Item::new(token.id, move || html! { <Row token revoke/> })).collect())}
+                    {list(move || tokens.get().into_iter().map(|token| Item::new(token.id, move || html! { <Row token revoke=ask/> })).collect())}
                 </tbody>
             </table>
         </section>
         <NewTokenDialog open=making created/>
+        <Confirm
+            open=revoking
+            title="revoke-title"
+            heading=Words::new(move || chosen.with(|token| format!("Revoke {}?", token.as_ref().map_or("the token", |token| &token.name))))
+            text="What uses it is refused from then on, and its terminals and streams end. It cannot be brought back.".into()
+            keep="Keep the token"
+            act="Revoke it"
+            run=revoke
+        />
     }
 }
 
@@ -197,7 +214,7 @@ fn Row(token: TokenView, revoke: Callback<TokenView>) -> impl IntoView {
                         aria-disabled=move || live.offline().is_some().then_some("true")
                         on:click=on(move |_| revoke.run(whole.clone()))
                     >
-                        "Revoke"
+                        "Revoke…"
                     </button>
                 </div>
             </td>
@@ -306,11 +323,13 @@ fn Appearance() -> impl IntoView {
     let theme = State::new(String::new());
     let still = State::new(false);
     let reader = State::new(false);
+    let keys = State::new(true);
     let font = State::new("13".to_owned());
     effect(move || {
         theme.set(frame::look("theme").unwrap_or_default());
         still.set(frame::look("motion").is_some());
         reader.set(browser::remembered("fsa.screen-reader").is_some());
+        keys.set(browser::remembered("fsa.no-keys").is_none());
         if let Some(size) = browser::remembered("fsa.font-size") {
             font.set(size);
         }
@@ -334,6 +353,10 @@ fn Appearance() -> impl IntoView {
         reader.set(event_target_checked(&event));
         browser::remember("fsa.screen-reader", reader.get_untracked().then_some("on"));
     };
+    let set_keys = move |event: ev::Event| {
+        keys.set(event_target_checked(&event));
+        browser::remember("fsa.no-keys", (!keys.get_untracked()).then_some("off"));
+    };
     let set_font = move |event: ev::Event| {
         font.set(event_target_value(&event));
         browser::remember("fsa.font-size", Some(&font.get_untracked()));
@@ -350,6 +373,10 @@ fn Appearance() -> impl IntoView {
             <div class="setting">
                 <div><label for="motion"><h3>"Reduce motion"</h3></label><p>"Glyphs stand still."</p></div>
                 <input class="switch" type="checkbox" role="switch" id="motion" prop:checked=move || still.get() on:change=on(set_still)/>
+            </div>
+            <div class="setting">
+                <div><label for="keys"><h3>"Single-key shortcuts"</h3></label><p>"/ searches the projects, N makes one. Keys with Ctrl or Alt stay."</p></div>
+                <input class="switch" type="checkbox" role="switch" id="keys" prop:checked=move || keys.get() on:change=on(set_keys)/>
             </div>
             <div class="setting">
                 <div><label for="reader"><h3>"Terminal for screen readers"</h3></label><p>"Output is announced as it comes. From the next terminal on."</p></div>

@@ -2,7 +2,10 @@
 //! `data-sign-in` on `<html>`, which of the notices is shown.
 
 use crate::{
-    components::icon::{brand_mark, icon},
+    components::{
+        banners::Notices,
+        icon::{brand_mark, icon},
+    },
     load::Loaded,
     root::FirstLoad,
 };
@@ -43,6 +46,7 @@ fn page(command: &str, viewer: Option<String>) -> AnyView {
     });
     html! {
         <div class="sign-in-app">
+            <Notices/>
             <main class="sign-in" id="main" tabindex="-1">
                 <div class="sign-in-card">
                     <div class="stack stack-tight">
@@ -68,7 +72,7 @@ fn page(command: &str, viewer: Option<String>) -> AnyView {
                                 <p class="soft">"Open the one-time link that was printed where the server was started."</p>
                             </div>
                         </div>
-                        <pre class="code-block" role="group" aria-label="What the server printed"><code>"Sign in: http://localhost:4000/sign-in#…"</code></pre>
+                        <pre class="code-block" role="group" aria-label="What the server printed"><code>{printed_line()}</code></pre>
                         <form class="stack" method="post">
                             <div class="field">
                                 <label class="field-label" for="code">"Or paste the link or its code"</label>
@@ -98,6 +102,21 @@ fn page(command: &str, viewer: Option<String>) -> AnyView {
             </main>
         </div>
     }
+}
+
+/// What the server printed, with the address that this page was asked for at.
+fn printed_line() -> String {
+    // The sign-in page has no WebAssembly: where it is written otherwise, nobody sees it.
+    #[cfg_attr(not(feature = "ssr"), expect(unused_mut, reason = "only the server knows better"))]
+    let mut origin = "http://localhost:4000".to_owned();
+    #[cfg(feature = "ssr")]
+    if let Some(parts) = use_context::<axum::http::request::Parts>()
+        && let Some(host) = parts.headers.get("host").and_then(|host| host.to_str().ok())
+    {
+        let tls = parts.headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes() == b"https");
+        origin = format!("{}://{host}", if tls { "https" } else { "http" });
+    }
+    format!("Sign in: {origin}/sign-in#…")
 }
 
 fn notice(state: &'static str, title: &'static str, lead: &'static str, todo: AnyView) -> AnyView {

@@ -2,10 +2,10 @@
 //! place. One page, in place: nothing is loaded when the phase changes.
 
 use crate::{
-    browser,
+    clock::Clock,
     components::{
         explanation::Explanation,
-        frame::{ProjectFrame, Tab},
+        frame::{self, ProjectFrame, Tab},
         icon::icon,
         preview_pane::{self, PreviewPane},
         project::{Project, VerbButton, page_title},
@@ -13,7 +13,7 @@ use crate::{
         stage_list::StageList,
         terminal_pane::TerminalPane,
     },
-    erased::{effect, on},
+    erased::on,
     size,
     state::{Derived, State},
     time,
@@ -21,10 +21,11 @@ use crate::{
 };
 use leptos::prelude::*;
 use leptos_meta::Title;
-use leptos_router::hooks::{use_location, use_query_map};
-use model::{Desired, Phase};
-
-const SHARE: &str = "fsa.preview-share";
+use leptos_router::{
+    NavigateOptions,
+    hooks::{use_navigate, use_query_map},
+};
+use model::{Desired, Phase, port::PreviewPort};
 
 /// The page.
 #[component]
@@ -38,10 +39,15 @@ fn Page(project: Project) -> impl IntoView {
         let up = project.desired.get() == Desired::Running;
         up && matches!(project.phase.get(), Phase::Creating | Phase::Starting | Phase::Error)
     });
+    // Held here, so that a restart keeps the port that was chosen.
+    let query = use_query_map();
+    let wished = query.with_untracked(|query| query.get("port")).and_then(|port| port.parse::<PreviewPort>().ok());
+    let port = State::new(wished.map_or_else(preview_pane::beginning, PreviewPort::get));
+    let settled = State::new(wished.is_some());
     html! {
         <Title text=page_title(project, "")/>
         <ProjectFrame project tab=Tab::Workspace>
-            {move || if starting.get() { html! { <Start project/> } } else { html! { <Panes project/> } }}
+            {move || if starting.get() { html! { <Start project/> } } else { html! { <Panes project port settled/> } }}
         </ProjectFrame>
     }
 }
@@ -50,12 +56,17 @@ fn Page(project: Project) -> impl IntoView {
 #[component]
 fn Start(project: Project) -> impl IntoView {
     let headline = move || project.view.with(words::start_headline);
+    let clock = use_context::<Clock>().unwrap_or_default();
+    let asked = move || project.view.with(|view| view.sandbox.stages.iter().filter_map(|stage| stage.started_at).min());
     let lead = move || {
         project.view.with(|view| {
             let (at, of) = (words::stage_at(&view.sandbox), view.sandbox.stages.len());
             match view.sandbox.phase {
                 Phase::Error => format!("Stopped at stage {at} of {of}. It goes on by itself as soon as it can."),
-                _ => format!("Stage {at} of {of} · usually ready in under a second"),
+                _ => {
+                    let so_far = asked().map(|begun| format!("{} so far · ", time::elapsed(clock.fine() - time::millis(begun))));
+                    format!("Stage {at} of {of} · {}usually ready in under a second", so_far.unwrap_or_default())
+                }
             }
         })
     };
@@ -64,7 +75,7 @@ fn Start(project: Project) -> impl IntoView {
             let stage = project.stages.with(|stages| {
                 stages.iter().find(|stage| stage.state == model::StageState::Failed).map(|stage| stage.stage.title())
             });
-            let lead = stage.map(|stage| format!("The start stands at {stage}. Your files and your database are kept.")).unwrap_or_default();
+            let lead = stage.map(|stage| format!("The start stands at {stage}. {}.", project.view.with(words::kept))).unwrap_or_default();
             html! {
                 <Explanation tone="bad" title="The sandbox did not start" lead why=cause.message steps=cause.next_steps detail=cause.detail>
                     <VerbButton project verb=Verb::Restart text="Retry" kind="primary"/>
@@ -78,7 +89,6 @@ fn Start(project: Project) -> impl IntoView {
         })
     };
     let (preset, resources, database) = project.view.with_untracked(|view| (view.preset, view.sandbox.resources, view.database));
-    let asked = move || project.view.with(|view| view.sandbox.stages.iter().filter_map(|stage| stage.started_at).min());
     html! {
         <div class="scroll">
             <div class="page page-narrow">
@@ -105,42 +115,37 @@ fn Start(project: Project) -> impl IntoView {
 
 /// Terminal and preview.
 #[component]
-fn Panes(project: Project) -> impl IntoView {
-    let location = use_location();
-    let query = use_query_map();
-    let share = State::new(420);
-    let pane = State::new("terminal");
-    let wished = query.with_untracked(|query| query.get("port")).and_then(|port| port.parse().ok());
-    let port = State::new(wished.unwrap_or_else(preview_pane::beginning));
-    effect(move || {
-        if let Some(kept) = browser::remembered(SHARE).and_then(|share| share.parse::<i32>().ok()) {
-            share.set(kept.clamp(200, 750));
-        }
-    });
-    effect(move || pane.set(if location.hash.get() == "#preview" { "preview" } else { "terminal" }));
-    let kept = Callback::new(|share: i32| browser::remember(SHARE, Some(&share.to_string())));
-    let switch = move |of: &'static str, glyph: &'static str, label: &'static str| {
+fn Panes(project: Project, port: State<u16>, settled: State<bool>) -> impl IntoView {
+    let preview = frame::at_preview();
+    let navigate = StoredValue::new(use_navigate());
+    // The address says which pane is shown: links, the switcher and the way back agree.
+    let switch = move |of: bool, glyph: &'static str, label: &'static str| {
+        let show = move |_| {
+            let address = format!("{}{}", project.address(""), if of { "#preview" } else { "" });
+            let options = NavigateOptions { replace: true, scroll: false, ..NavigateOptions::default() };
+            navigate.with_value(|navigate| navigate(&address, options));
+        };
         html! {
             <button
                 type="button"
-                aria-pressed=move || if pane.get() == of { "true" } else { "false" }
-                on:click=on(move |_| pane.set(of))
+                aria-pressed=move || if preview.get() == of { "true" } else { "false" }
+                on:click=on(show)
             >
                 {icon(glyph)} {label}
-                {(of == "preview").then(|| html! { <span class="count">{move || format!(" :{}", port.get())}</span> })}
+                {of.then(|| html! { <span class="count">{move || format!(" :{}", port.get())}</span> })}
             </button>
         }
     };
     html! {
-        <div class="workspace" data-pane=move || pane.get() style=move || format!("--preview-share:{}.{}%", share.get() / 10, share.get() % 10)>
+        <div class="workspace" data-pane=move || if preview.get() { "preview" } else { "terminal" }>
             <div class="pane-switcher">
                 <div class="segmented" role="group" aria-label="Pane">
-                    {switch("terminal", "terminal", "Terminal")} {switch("preview", "preview", "Preview")}
+                    {switch(false, "terminal", "Terminal")} {switch(true, "preview", "Preview")}
                 </div>
             </div>
             <TerminalPane project/>
-            <Splitter share kept/>
-            <PreviewPane project port/>
+            <Splitter/>
+            <PreviewPane project port settled/>
         </div>
     }
 }
