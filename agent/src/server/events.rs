@@ -22,7 +22,7 @@ use super::{
 use crate::protocol::http::{AgentEvent, SessionInfo, Usage};
 
 /// How often ports and sessions are looked at while somebody listens.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 const USAGE_EVERY: Duration = Duration::from_secs(2);
 const ACTIVITY_EVERY: Duration = Duration::from_secs(1);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(8);
