@@ -163,7 +163,7 @@ mod tests {
         fs::create_dir_all(closed.join("within")).unwrap();
         fs::write(closed.join("within/big"), vec![1; 1 << 20]).unwrap();
         for folder in [closed.join("within"), closed.clone()] {
-            fs::set_permissions(folder, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o000)).unwrap();
         }
         assert!(used_bytes(home.path()) >= 1 << 20);
         assert_eq!(fs::metadata(&closed).unwrap().permissions().mode() & 0o7777, 0);

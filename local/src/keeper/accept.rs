@@ -24,13 +24,13 @@ pub async fn next<T, F: Future<Output = io::Result<T>>>(mut accept: impl FnMut()
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn errors_are_waited_out() {
         let errors = [rustix::io::Errno::MFILE, rustix::io::Errno::CONNABORTED, rustix::io::Errno::NFILE];
         let mut left = errors.to_vec();
-        let begun = tokio::time::Instant::now();
+        let begun = std::time::Instant::now();
         let taken = next(|| std::future::ready(left.pop().map_or(Ok(7), |errno| Err(errno.into())))).await;
         assert_eq!(taken, 7);
-        assert_eq!(begun.elapsed(), PAUSE * 3);
+        assert!(begun.elapsed() >= PAUSE * 3, "none burns CPU");
     }
 }
