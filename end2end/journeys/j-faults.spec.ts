@@ -233,7 +233,10 @@ test('a home folder over its limit stands still with a cause, and goes on when t
   const since = performance.now();
   await until('two seconds to pass', () => performance.now() - since > 2_000, 3_000);
   expect(tick(), 'what ran stands still').toBe(still);
-  fs.rmSync(path.join(server.home(), 'big'));
+  // As the cause says: a restart would stop everything again at once.
+  const way = sandbox.cause!.nextSteps.join(' ');
+  expect(way).toContain(`/api/sandbox/${project.id}/exec`);
+  expect((await api.exec(project.id, ['rm', 'big'])).code).toBe(0);
   await until('it to go on', () => tick() !== still, 30_000);
   await until('the cause to be gone', async () => (await api.sandbox(project.id)).cause === null, 30_000);
   expect((await api.sandbox(project.id)).phase).toBe('Running');
@@ -286,6 +289,23 @@ test('token and sign-in-link work beside a running server; revoked tokens do not
   expect(stdout).not.toContain(token);
   await server.command('token', 'revoke', await server.tokenId('short-lived'));
   expect((await ask()).status).toBe(401);
+});
+
+test('down beside a running server ends the server first, and everything with it', async ({ ownServer }) => {
+  const other = await ownServer();
+  await (await other.api()).running('Down beside');
+  const { stderr } = await other.command('down');
+  expect(stderr).toMatch(/Ended the server \(process \d+\), 1 sandbox and PostgreSQL/);
+  expect(other.running, 'the server has ended').toBe(false);
+  await until('nothing to be left', () => processesOf(other.dataDir).length === 0);
+  const nothing = await other.command('down');
+  expect(nothing.stderr).toMatch(/Nothing ran/);
+});
+
+test('down of a folder that is not there is an error', async ({ server }) => {
+  const none = await Server.prepare({ dataDir: path.join(server.root, 'none') });
+  await expect(none.command('down')).rejects.toThrow(/There is no data folder/);
+  await none.destroy();
 });
 
 test('down ends everything of its data folder and nothing else', async ({ ownServer, server, api }) => {

@@ -37,7 +37,7 @@ pub fn agent_missing(detail: &str) -> Cause {
     Cause::new(
         CauseCode::AgentMissing,
         "The sandbox agent's program is missing, or cannot be run here.",
-        &["Build it with `cargo xtask build`, or name it with --agent-binary."],
+        &["Build it with `cargo xtask build`, or name it with --agent FILE."],
     )
     .with_detail(detail)
 }

@@ -14,12 +14,17 @@
 //! DATA/postgres/                 the embedded PostgreSQL
 //! ```
 
-use rustix::fs::FlockOperation;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::FlockOperation,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Why a folder cannot be the data folder.
@@ -61,6 +66,16 @@ pub enum DataFolderError {
         path: PathBuf,
         /// Which of its parents is in the way.
         closed: PathBuf,
+    },
+    /// Who holds its lock was told to end, and did not.
+    #[error(
+        "The server of the data folder {path}, process {pid}, does not end. End it by hand (`kill -9 {pid}`), and try again."
+    )]
+    DoesNotEnd {
+        /// Which folder.
+        path: PathBuf,
+        /// Who uses it.
+        pid: i32,
     },
     /// Anything else.
     #[error(
@@ -161,6 +176,44 @@ impl DataFolder {
     }
 }
 
+/// Ends the control plane that holds a data folder's lock, as SIGTERM does: its sandboxes and PostgreSQL go on. Answers its pid, if
+/// there was one. May take as long as `patience`.
+///
+/// # Errors
+/// [`DataFolderError::InUse`] where it cannot be told who holds it, or it may not be signalled; [`DataFolderError::DoesNotEnd`].
+pub fn end_holder(path: &Path, patience: Duration) -> Result<Option<i32>, DataFolderError> {
+    let failed = |source| DataFolderError::Io { path: path.to_owned(), source };
+    let place = path.join("lock");
+    let mut lock = match File::open(&place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        lock => lock.map_err(failed)?,
+    };
+    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    lock.read_to_string(&mut text).map_err(failed)?;
+    let unknown = || DataFolderError::InUse { path: path.to_owned(), pid: text.trim().to_owned() };
+    let pid = text.trim().parse().ok().and_then(Pid::from_raw).ok_or_else(unknown)?;
+    let number = pid.as_raw_nonzero().get();
+    let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| unknown())?;
+    // In another namespace that number may be somebody else's: who holds the lock has it open.
+    let about = lock.metadata().map_err(failed)?;
+    let holds = fs::read_dir(format!("/proc/{number}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|fd| fs::metadata(fd.path()).is_ok_and(|open| (open.dev(), open.ino()) == (about.dev(), about.ino())));
+    if !holds || pidfd_send_signal(&process, Signal::TERM).is_err() {
+        return Err(unknown());
+    }
+    let limit = Timespec::try_from(patience).ok();
+    match poll(&mut [PollFd::new(&process, PollFlags::IN)], limit.as_ref()) {
+        Ok(1..) => Ok(Some(number)),
+        _ => Err(DataFolderError::DoesNotEnd { path: path.to_owned(), pid: number }),
+    }
+}
+
 /// Makes a folder of that mode, or gives the one that is there that mode.
 pub(crate) fn folder(path: &Path, mode: u32) -> io::Result<()> {
     match fs::DirBuilder::new().mode(mode).create(path) {
@@ -168,6 +221,27 @@ pub(crate) fn folder(path: &Path, mode: u32) -> io::Result<()> {
         _ => {}
     }
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// The same for a folder in a place where others may write, such as `/tmp`: what lies there already is ours or `theirs` and no link, or it is
+/// refused. It belongs to `theirs`, where that is said, afterwards.
+pub(crate) fn private_folder(path: &Path, theirs: Option<(u32, u32)>) -> io::Result<()> {
+    use rustix::fs::{Gid, Mode, OFlags, Uid};
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    // What is changed is what was looked at: everything goes by one descriptor.
+    let folder = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let owner = rustix::fs::fstat(&folder)?.st_uid;
+    if owner != rustix::process::geteuid().as_raw() && theirs.is_none_or(|(uid, _)| uid != owner) {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it belongs to user {owner}")));
+    }
+    rustix::fs::fchmod(&folder, Mode::RWXU)?;
+    if let Some((uid, gid)) = theirs {
+        rustix::fs::fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    Ok(())
 }
 
 /// The first folder on the way to `path`, itself included, that other users cannot pass through.
@@ -179,4 +253,37 @@ pub(crate) fn closed_parent(path: &Path) -> Option<PathBuf> {
         .into_iter()
         .find(|folder| fs::metadata(folder).is_ok_and(|found| found.is_dir() && found.mode() & 0o001 == 0))
         .map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_folder_is_ours_and_no_link() {
+        let parent = tempfile::tempdir().unwrap();
+        let made = parent.path().join("made");
+        private_folder(&made, None).unwrap();
+        fs::set_permissions(&made, fs::Permissions::from_mode(0o777)).unwrap();
+        private_folder(&made, None).unwrap();
+        assert_eq!(fs::metadata(&made).unwrap().mode() & 0o7777, 0o700);
+
+        // As somebody might put there before us.
+        let elsewhere = parent.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o755)).unwrap();
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        private_folder(&link, None).unwrap_err();
+        assert_eq!(fs::metadata(&elsewhere).unwrap().mode() & 0o7777, 0o755, "nothing was changed through the link");
+        fs::write(parent.path().join("file"), "").unwrap();
+        private_folder(&parent.path().join("file"), None).unwrap_err();
+        if rustix::process::geteuid().is_root() {
+            let theirs = parent.path().join("theirs");
+            fs::create_dir(&theirs).unwrap();
+            std::os::unix::fs::chown(&theirs, Some(12_345), None).unwrap();
+            assert!(private_folder(&theirs, None).unwrap_err().to_string().contains("12345"));
+            private_folder(&theirs, Some((12_345, 12_345))).unwrap();
+        }
+    }
 }

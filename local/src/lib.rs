@@ -28,5 +28,5 @@ mod sys;
 mod tree;
 mod volume;
 
-pub use orchestrator::{LocalOrchestrator, down};
+pub use orchestrator::{Down, LocalOrchestrator, down};
 pub use settings::LocalSettings;

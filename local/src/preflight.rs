@@ -11,7 +11,7 @@ use std::{
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Whether sandboxes get namespaces of their own.
+    /// Whether sandboxes get namespaces of their own: wherever the machine gives them, whatever the operator would go on without.
     pub isolated: bool,
     /// Without a mend for this no sandbox will start. The server starts all the same, and says it.
     pub blocking: Option<Cause>,
@@ -52,8 +52,8 @@ pub fn look(settings: &LocalSettings) -> Findings {
 }
 
 /// Starts an empty sandbox the way that real ones are.
-fn isolation(settings: &LocalSettings) -> Result<(), Cause> {
-    let mut command = Command::new("bwrap");
+pub(crate) fn isolation(settings: &LocalSettings) -> Result<(), Cause> {
+    let mut command = Command::new(&settings.bubblewrap);
     command.args(["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--uid", "1000", "--gid", "1000"]);
     command.args(["--cap-drop", "ALL", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]);
     command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).current_dir("/");

@@ -4,6 +4,9 @@ use crate::keeper::egress::EgressRule;
 use model::InstallationId;
 use std::{ffi::OsString, ops::RangeInclusive, path::PathBuf};
 
+/// The usual name of bubblewrap's program.
+pub const BUBBLEWRAP: &str = "bwrap";
+
 /// Everything that [`crate::LocalOrchestrator`] needs to be told.
 #[derive(Debug, Clone)]
 pub struct LocalSettings {
@@ -23,8 +26,11 @@ pub struct LocalSettings {
     pub claude_credentials: bool,
     /// Give sandboxes a network device where one can be had. Without, they get an HTTP proxy.
     pub network_device: bool,
-    /// `--insecure-no-isolation`: go on without namespaces where the machine refuses them.
+    /// `--insecure-no-isolation`: go on without namespaces where the machine refuses them. Where it gives them, sandboxes are
+    /// isolated all the same.
     pub insecure_no_isolation: bool,
+    /// The program that makes namespaces: a name on the `PATH`, or a path.
+    pub bubblewrap: PathBuf,
     /// What starts a keeper: a program and its first arguments, after which [`crate::keeper::run`]
     /// gets the rest. `fullstack-agent keeper`.
     pub keeper_command: Vec<OsString>,
@@ -45,6 +51,7 @@ impl LocalSettings {
             claude_credentials: false,
             network_device: true,
             insecure_no_isolation: false,
+            bubblewrap: BUBBLEWRAP.into(),
             keeper_command: vec![own.into_os_string(), "keeper".into()],
         }
     }

@@ -185,8 +185,7 @@ async fn a_transaction_stays_open_while_the_control_plane_is_killed() {
     let folder = tempfile::Builder::new().prefix("fsa-tx-").tempdir_in("/tmp").unwrap();
     let data = DataFolder::open(folder.path()).unwrap();
     let Ok(postgres) = EmbeddedPostgres::start(data.path()).await else {
-        println!("skipped: no PostgreSQL");
-        return;
+        return skipped("PostgreSQL does not start here");
     };
     drop(data);
     let DatabaseEndpoint::Unix(socket) = postgres.endpoint() else { panic!("a socket") };
@@ -228,8 +227,7 @@ async fn psql_inside_reaches_the_database_and_says_so_when_it_is_away() {
     let folder = tempfile::Builder::new().prefix("fsa-db-").tempdir_in("/tmp").unwrap();
     let world = World::at(folder).await;
     let Ok(postgres) = EmbeddedPostgres::start(world.data.path()).await else {
-        println!("skipped: no PostgreSQL");
-        return;
+        return skipped("PostgreSQL does not start here");
     };
     let inside = postgres.control_url().expose_secret().split("?host=").next().unwrap().replace("localhost", "127.0.0.1");
     let mut spec = spec();
@@ -277,6 +275,32 @@ async fn a_keeper_that_hangs_is_ended_by_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn neither_the_end_of_the_server_nor_down_leaves_a_keeper_that_hangs() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = spec();
+    for by_down in [false, true] {
+        world.up(&spec).await;
+        let (keeper, init) = (keeper_pid(&world, &spec), init_pid(&world, &spec));
+        let stop = rustix::process::Pid::from_raw(keeper).unwrap();
+        rustix::process::kill_process(stop, rustix::process::Signal::STOP).unwrap();
+        if by_down {
+            let done = local::down(world.data.path()).await.unwrap();
+            assert_eq!((done.ended, done.left.len()), (1, 0), "{done:?}");
+            world.until(&spec, "the end", |seen| !seen.present).await;
+        } else {
+            world.orchestrator.shut_down().await;
+            assert!(!world.orchestrator.observe(spec.id).await.unwrap().present, "it is left");
+        }
+        for pid in [keeper, init] {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            assert!(state.is_empty() || state.contains(") Z ") || state.contains(") X "), "{pid} is left: {state}");
+        }
+    }
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn down_ends_every_sandbox_and_keeps_the_volumes() {
     or_skip!(skip());
     let world = World::new().await;
@@ -284,7 +308,7 @@ async fn down_ends_every_sandbox_and_keeps_the_volumes() {
     tokio::join!(world.up(&a), world.up(&b));
     world.sh(&a, "echo kept > ~/kept").await.ok();
     let keepers = [keeper_pid(&world, &a), keeper_pid(&world, &b)];
-    assert_eq!(local::down(world.data.path()).await.unwrap(), 2);
+    assert_eq!(local::down(world.data.path()).await.unwrap(), local::Down { ended: 2, left: Vec::new() });
     for keeper in keepers {
         let start = Instant::now();
         while std::fs::read_to_string(format!("/proc/{keeper}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
@@ -294,7 +318,7 @@ async fn down_ends_every_sandbox_and_keeps_the_volumes() {
     }
     let seen = world.until(&a, "the end", |seen| !seen.present).await;
     assert_eq!(seen.ended_by_itself, 0, "it was asked for");
-    assert_eq!(local::down(world.data.path()).await.unwrap(), 0);
+    assert_eq!(local::down(world.data.path()).await.unwrap(), local::Down::default());
     world.up(&a).await;
     assert_eq!(world.sh(&a, "cat ~/kept").await.ok(), "kept\n");
     world.orchestrator.shut_down().await;

@@ -90,12 +90,39 @@ async fn it_answers_with_the_operators_key_through_a_loopback_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_it_or_without_credentials_it_says_how_to_get_them() {
+async fn without_it_the_sandbox_says_how_to_get_it() {
     or_skip!(skip());
     let world = World::new().await;
     let spec = spec();
     world.up(&spec).await;
     let said = world.sh(&spec, "claude").await;
     assert!(said.err.contains("npm install -g @anthropic-ai/claude-code"), "{said:?}");
+    world.remove(&spec).await;
+}
+
+/// With a stand-in for the program: what is tested is what our command says before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_credentials_it_starts_and_says_how_to_get_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+    or_skip!(skip());
+    let folder = tempfile::Builder::new().prefix("fsa-claude-").tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let package = folder.path().join("node_modules/@anthropic-ai/claude-code");
+    let bin = folder.path().join("node_modules/.bin");
+    std::fs::create_dir_all(&package).unwrap();
+    std::fs::create_dir_all(&bin).unwrap();
+    std::fs::write(package.join("package.json"), "{}").unwrap();
+    std::fs::write(bin.join("claude"), "#!/bin/sh\necho started \"$@\"\n").unwrap();
+    std::fs::set_permissions(bin.join("claude"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let world = World::with(|settings| settings.claude_dir = Some(folder.path().to_owned())).await;
+    let mut spec = spec();
+    world.up(&spec).await;
+    let said = world.sh(&spec, "claude -p hi").await;
+    assert!(said.err.contains("ANTHROPIC_API_KEY") && said.err.contains(".secret/.env"), "{said:?}");
+    assert_eq!(said.ok(), "started -p hi\n");
+    spec.env.insert("ANTHROPIC_API_KEY".into(), "sk-ant-a-key-of-more-than-twenty-characters".into());
+    spec.restart_count += 1;
+    world.up(&spec).await;
+    assert_eq!(world.sh(&spec, "claude").await.err, "", "with a key there is nothing to say");
     world.remove(&spec).await;
 }

@@ -295,7 +295,7 @@ async fn every_program_gets_out_where_the_machine_does() {
         ),
     ] {
         if world.sh(&spec, &format!("which {program}")).await.out.is_empty() {
-            println!("skipped: {program} is not on this machine");
+            skipped(&format!("{program} is not on this machine"));
             continue;
         }
         let said = world.sh(&spec, script).await;

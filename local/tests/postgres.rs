@@ -24,7 +24,7 @@ async fn start(data: &Path) -> Option<EmbeddedPostgres> {
     match EmbeddedPostgres::start(data).await {
         Ok(server) => Some(server),
         Err(PostgresError::NotFound) => {
-            println!("skipped: PostgreSQL's server programs are not on this machine");
+            support::skipped("PostgreSQL's server programs are not on this machine");
             None
         }
         Err(error) => panic!("{error:?}"),
@@ -138,4 +138,43 @@ async fn data_of_another_version_is_refused_and_left_alone() {
     assert!(matches!(&error, PostgresError::OtherVersion { there, .. } if there == "9"), "{error:?}");
     assert!(error.to_string().contains("PostgreSQL 9"), "{error}");
     assert_eq!(std::fs::read_to_string(&version).unwrap(), "9\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projects_that_take_every_connection_do_not_lock_the_control_plane_out() {
+    let (_folder, data) = folder();
+    let Some(server) = start(data.path()).await else { return };
+    // As few as there can be beside those that are reserved.
+    let mut admin_connection = admin(&server).await;
+    for setting in
+        ["ALTER SYSTEM SET max_connections = 90", "CREATE ROLE greedy LOGIN PASSWORD 'x'", "CREATE DATABASE greedy OWNER greedy"]
+    {
+        sqlx::raw_sql(setting).execute(&mut admin_connection).await.unwrap();
+    }
+    admin_connection.close().await.unwrap();
+    server.stop().await.unwrap();
+    let server = start(data.path()).await.unwrap();
+    let DatabaseEndpoint::Unix(socket) = server.endpoint() else { panic!("a socket") };
+    let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
+        .socket(socket.parent().unwrap())
+        .username("greedy")
+        .password("x")
+        .database("greedy");
+    let mut taken = Vec::new();
+    let refused = loop {
+        match PgConnection::connect_with(&options).await {
+            Ok(connection) => taken.push(connection),
+            Err(error) => break error,
+        }
+        assert!(taken.len() < 90, "all were given away");
+    };
+    assert!(refused.to_string().contains("reserved") || refused.to_string().contains("too many"), "{refused}");
+    assert!(taken.len() >= 20, "{}", taken.len());
+    let mut control = PgConnection::connect(server.control_url().expose_secret()).await.unwrap();
+    let row = sqlx::query("SELECT current_user::text, current_setting('is_superuser')").fetch_one(&mut control).await.unwrap();
+    assert_eq!((row.get::<String, _>(0), row.get::<String, _>(1)), ("fullstack_agent".into(), "off".into()));
+    sqlx::raw_sql("CREATE TABLE ours (n int)").execute(&mut control).await.unwrap();
+    let refused = sqlx::raw_sql("CREATE ROLE another").execute(&mut control).await.unwrap_err();
+    assert!(refused.to_string().contains("permission denied"), "{refused}");
+    server.stop().await.unwrap();
 }

@@ -106,6 +106,59 @@ fn a_missing_bubblewrap_is_a_cause_with_the_line_that_installs_it() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Not a test by itself: the control plane that `down` ends.
+#[test]
+fn holder() {
+    let Some(data) = std::env::var_os("FSA_TEST_HOLDER") else { return };
+    let _held = DataFolder::open(Path::new(&data)).unwrap();
+    std::thread::sleep(PATIENCE * 2);
+}
+
+#[test]
+fn who_holds_a_data_folder_is_ended_and_nobody_else() {
+    use local::datafolder::end_holder;
+    let folder = temporary();
+    let lock = folder.path().join("lock");
+    assert_eq!(end_holder(folder.path(), PATIENCE).unwrap(), None, "nobody was ever there");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["holder", "--exact"])
+        .env("FSA_TEST_HOLDER", folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    while std::fs::read_to_string(&lock).unwrap_or_default().is_empty() {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // It names somebody who does not hold it: nobody is signalled.
+    let mut bystander = Command::new("sleep").arg("1000").spawn().unwrap();
+    std::fs::write(&lock, bystander.id().to_string()).unwrap();
+    let refused = end_holder(folder.path(), PATIENCE).unwrap_err();
+    assert!(matches!(&refused, DataFolderError::InUse { .. }), "{refused}");
+    assert!(bystander.try_wait().unwrap().is_none() && child.try_wait().unwrap().is_none());
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+    std::fs::write(&lock, format!("{}\n", child.id())).unwrap();
+    let ended = end_holder(folder.path(), PATIENCE).unwrap();
+    assert_eq!(ended, i32::try_from(child.id()).ok());
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(end_holder(folder.path(), PATIENCE).unwrap(), None, "what it wrote is no longer so");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn going_without_isolation_takes_none_away() {
+    or_skip!(skip());
+    let world = World::with(|settings| settings.insecure_no_isolation = true).await;
+    let found = preflight::look(&world.settings);
+    assert!(found.isolated && !found.notices.iter().any(|notice| notice.contains("No isolation")), "{found:?}");
+    let spec = spec();
+    world.up(&spec).await;
+    assert_eq!(ask(&world, &spec)["isolated"], true);
+    assert_eq!(world.sh(&spec, "ls /root 2>&1 >/dev/null | grep -c 'No such'").await.out, "1\n");
+    world.remove(&spec).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_agent_and_a_broken_one_are_told_apart_from_the_rest() {
     or_skip!(skip());

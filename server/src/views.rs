@@ -3,7 +3,7 @@
 use engine::store::ProjectAndSandbox;
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Cause, CauseCode, Desired, Observed, Phase,
+    Cause, CauseCode, Desired, Observed, Phase, ProjectId,
     phase::{next_deadline, phase, stages},
     port::{APPLICATION, OpenPort},
     view::{ProjectView, SandboxView, Urls, Usage},
@@ -71,13 +71,16 @@ pub fn project(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
 }
 
 /// Why everything in a running sandbox waits.
-fn disk_over(limit_bytes: u64) -> Cause {
+fn disk_over(limit_bytes: u64, project: ProjectId) -> Cause {
     Cause::new(
         CauseCode::DiskFull,
         format!("The home folder is over its limit of {} GB, so everything in the sandbox waits.", limit_bytes >> 30),
         &[
-            "Remove large files: `rm` by the API's exec is let through.",
-            "Everything goes on by itself once it is below the limit.",
+            &format!(
+                "Remove large files by the API, whose commands are let through: POST /api/sandbox/{project}/exec with the body \
+                 {{\"command\": [\"rm\", \"FILE\"]}}."
+            ),
+            "Everything goes on by itself once it is below the limit. Files that were deleted and are still open count until a restart.",
         ],
     )
 }
@@ -98,7 +101,10 @@ pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
         generation,
         observed_generation: observed.generation,
         stages: stages(desired, generation, observed, cause, now),
-        cause: sandbox.cause.clone().or_else(|| facts.disk_over.then(|| disk_over(sandbox.preset.resources().disk_bytes))),
+        cause: sandbox
+            .cause
+            .clone()
+            .or_else(|| facts.disk_over.then(|| disk_over(sandbox.preset.resources().disk_bytes, row.project.id))),
         urls: urls(row, addresses),
         ports: facts.ports,
         usage: facts.usage,

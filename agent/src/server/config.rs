@@ -26,6 +26,8 @@ pub struct Config {
     pub first_frame: Duration,
     /// `--stuck-viewer-ms`: how long a viewer may hold up the others.
     pub stuck_viewer: Duration,
+    /// `--own-port`: listened on inside by whoever runs the sandbox, and no preview; may be said several times.
+    pub own: Vec<u16>,
     /// `--disk-every-ms`: how often the home folder is measured.
     pub disk_every: Duration,
 }
@@ -33,7 +35,7 @@ pub struct Config {
 /// How to use it, for `--help` and mistakes.
 pub const USAGE: &str = "usage: sandbox-agent --home DIR [--listen-fd N] [--listen ADDR:PORT] [--tty-listen ADDR:PORT]
     [--token-fd N | --token-file PATH] [--shell PATH] [--disk-limit-bytes N] [--state-dir DIR]
-    [--first-frame-ms N] [--stuck-viewer-ms N] [--disk-every-ms N]
+    [--own-port N]... [--first-frame-ms N] [--stuck-viewer-ms N] [--disk-every-ms N]
 The token comes from a descriptor, a file, or the variable FSA_AGENT_TOKEN.";
 
 /// Where the token is to be found.
@@ -58,6 +60,7 @@ impl Config {
             state_dir: PathBuf::new(),
             first_frame: Duration::from_secs(10),
             stuck_viewer: Duration::from_secs(10),
+            own: Vec::new(),
             disk_every: Duration::from_secs(10),
         };
         let mut token = TokenSource::Environment;
@@ -78,6 +81,7 @@ impl Config {
                 "--shell" => config.shell = value.into(),
                 "--disk-limit-bytes" => config.disk_limit_bytes = Some(parsed(&flag, &value)?),
                 "--state-dir" => config.state_dir = value.into(),
+                "--own-port" => config.own.push(parsed(&flag, &value)?),
                 "--first-frame-ms" => config.first_frame = Duration::from_millis(parsed(&flag, &value)?),
                 "--stuck-viewer-ms" => config.stuck_viewer = Duration::from_millis(parsed(&flag, &value)?),
                 "--disk-every-ms" => config.disk_every = Duration::from_millis(parsed(&flag, &value)?),
@@ -106,9 +110,10 @@ impl Config {
         }
     }
 
-    /// Ports that are the agent's own.
+    /// Ports that are the agent's own, or its keeper's.
     pub fn own_ports(&self) -> impl Iterator<Item = u16> {
-        [self.listen, self.tty_listen].into_iter().flatten().map(|address| address.port())
+        let listened = [self.listen, self.tty_listen].into_iter().flatten().map(|address| address.port());
+        listened.chain(self.own.iter().copied())
     }
 }
 
@@ -129,7 +134,9 @@ mod tests {
 
     #[test]
     fn flags_come_with_a_blank_or_an_equals_sign() {
-        let (config, token) = parse("--home /home/agent --listen=0.0.0.0:7682 --token-fd 5").unwrap();
+        let (config, token) =
+            parse("--home /home/agent --listen=0.0.0.0:7682 --own-port 3128 --own-port=9 --token-fd 5").unwrap();
+        assert_eq!(config.own_ports().collect::<Vec<_>>(), [7682, 3128, 9]);
         assert_eq!(config.listen, Some("0.0.0.0:7682".parse().unwrap()));
         assert_eq!(config.state_dir, PathBuf::from("/home/agent/.fsa"));
         assert_eq!(token, TokenSource::Descriptor(5));

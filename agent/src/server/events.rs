@@ -21,8 +21,10 @@ use super::{
 };
 use crate::protocol::http::{AgentEvent, SessionInfo, Usage};
 
-/// How often ports and sessions are looked at while somebody listens.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often ports are looked at while somebody listens.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// And sessions, whose shells are looked up one by one.
+const SESSIONS_EVERY: Duration = Duration::from_millis(500);
 const USAGE_EVERY: Duration = Duration::from_secs(2);
 const ACTIVITY_EVERY: Duration = Duration::from_secs(1);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(8);
@@ -83,14 +85,16 @@ pub async fn watch(agent: Rc<Agent>) {
     let mut ports = Ports::default();
     let mut meter = Meter::default();
     let mut told = Told::default();
-    let (mut usage_at, mut activity_at, mut keepalive_at) = (Instant::now(), Instant::now(), Instant::now());
+    let (mut sessions_at, mut usage_at, mut activity_at, mut keepalive_at) =
+        (Instant::now(), Instant::now(), Instant::now(), Instant::now());
     loop {
-        if hub.listened() {
-            let _ = timeout(LOOK_EVERY, hub.wake.notified()).await;
+        let nudged = if hub.listened() {
+            timeout(LOOK_EVERY, hub.wake.notified()).await.is_ok()
         } else {
             hub.wake.notified().await;
             meter = Meter::default();
-        }
+            true
+        };
         hub.listeners.borrow_mut().retain(|listener| !listener.is_closed());
         let now = Instant::now();
         let said = hub.said.get();
@@ -98,10 +102,13 @@ pub async fn watch(agent: Rc<Agent>) {
         if ports.look(&agent.config) {
             hub.tell(&AgentEvent::Ports { ports: ports.found.clone() });
         }
-        let sessions = agent.sessions.infos();
-        if !alike(&sessions, &told.sessions) {
-            told.sessions.clone_from(&sessions);
-            hub.tell(&AgentEvent::Sessions { sessions });
+        if nudged || now >= sessions_at {
+            sessions_at = now + SESSIONS_EVERY;
+            let sessions = agent.sessions.infos();
+            if !alike(&sessions, &told.sessions) {
+                told.sessions.clone_from(&sessions);
+                hub.tell(&AgentEvent::Sessions { sessions });
+            }
         }
         if agent.disk.over() != told.over {
             told.over = agent.disk.over();

@@ -36,12 +36,9 @@ const LINGER: Duration = Duration::from_millis(250);
 /// Starts the command and answers with its lines. A caller that goes away kills its process group.
 ///
 /// # Errors
-/// `400 Bad Request`: no command, no such program or folder; `507 Insufficient Storage`.
+/// `400 Bad Request`: no command, no such program or folder.
 pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
     let (program, arguments) = ask.command.split_first().ok_or_else(|| Error::bad_request("no-command", "command is empty."))?;
-    if agent.disk.over() {
-        return Err(Error::disk_full());
-    }
     let folder = agent.config.home.join(ask.cwd.as_deref().unwrap_or_default());
     let mut command = Command::new(program);
     command.args(arguments).current_dir(&folder);
@@ -68,6 +65,8 @@ pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
         };
         Error::new(status, code, format!("{program} does not start in {}: {error}.", folder.display()))
     })?;
+    // Before anything else has its turn: over the disk limit this is how space is freed.
+    agent.disk.started(child.pid);
 
     let (sender, receiver) = mpsc::channel(4);
     let (agent, input) = (agent.clone(), ask.stdin.unwrap_or_default());
@@ -115,9 +114,11 @@ pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
             }
             () = sender.closed() => {
                 agent.children.signal_group(pid, Signal::KILL);
+                agent.disk.ended(pid);
                 return;
             }
         };
+        agent.disk.ended(pid);
         let _ = sender.send(Ok(line(&ExecLine::Exit { exit }))).await;
     });
     Ok(lines(receiver))

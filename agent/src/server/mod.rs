@@ -21,6 +21,8 @@ mod exec;
 mod files;
 mod forward;
 mod listen;
+mod listening;
+mod measure;
 mod ports;
 mod procfs;
 mod query;

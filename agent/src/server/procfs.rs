@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 pub struct Process {
     pub pid: i32,
     pub parent: i32,
+    /// Which session it is in: the pid of the process that began it.
+    pub session: i32,
     pub name: String,
     /// `T` is stopped.
     pub state: u8,
@@ -36,6 +38,7 @@ impl Process {
             name,
             state: fields.first()?.bytes().next()?,
             parent: fields.get(1)?.parse().ok()?,
+            session: fields.get(3)?.parse().ok()?,
             ticks: number(11) + number(12),
             started: number(19),
             resident_pages: number(21),

@@ -1,6 +1,6 @@
 //! What every orchestrator promises, as one suite that each runs in its own tests.
 
-use super::{AgentOrPort, AgentSeen, ConnectError, Orchestrator, Removed, SandboxSpec, Seen, VolumeName};
+use super::{AgentOrPort, AgentSeen, ConnectError, LogSource, Orchestrator, Removed, SandboxSpec, Seen, VolumeName};
 use futures::StreamExt as _;
 use model::{Desired, DisplayName, InstallationId, ProjectId, ResourceName, SandboxId, Slug, resources::Preset};
 use secrecy::SecretString;
@@ -48,6 +48,18 @@ pub async fn suite(world: &dyn Orchestrator, files: &dyn Files, spec: impl Fn() 
     suite.nothing_is_there_before(&spec()).await;
     suite.a_life(spec()).await;
     suite.two_do_not_meet(spec(), spec()).await;
+    suite.what_was_cut_short_is_done_by_the_next_call(spec()).await;
+}
+
+/// Lets a call go on to its `waits`-th wait, and drops it there.
+async fn cut_short(call: impl Future, waits: usize) {
+    let mut call = std::pin::pin!(call);
+    for _ in 0..=waits {
+        // Long enough for work on other threads to be seen, and for nothing to come up.
+        if timeout(Duration::from_millis(1), &mut call).await.is_ok() {
+            return;
+        }
+    }
 }
 
 struct Suite<'a> {
@@ -120,6 +132,24 @@ impl Suite<'_> {
             matches!(self.world.remove_volume(&spec.volume).await, Ok(Removed::Gone))
         })
         .await;
+    }
+
+    /// The caller is gone at any of its first waits, as after a crash; the next one makes the same call.
+    async fn what_was_cut_short_is_done_by_the_next_call(&self, mut spec: SandboxSpec) {
+        for waits in 0..4 {
+            cut_short(self.world.ensure(&spec), waits).await;
+            let run = self.up(&spec).await;
+            self.world.ensure(&spec).await.expect("ensure again");
+            assert_eq!(self.up(&spec).await, run, "a call that was cut short after {waits} waits makes no second run");
+            assert!(self.world.logs(spec.id, LogSource::Sandbox).await.is_ok(), "what runs has a log");
+            cut_short(self.world.remove(spec.id), waits).await;
+            self.gone(spec.id).await;
+            let left = self.world.list().await.expect("list");
+            assert!(left.iter().all(|o| o.sandbox != spec.id || o.holds_data), "{left:?}");
+            spec.restart_count += 1;
+        }
+        self.until("the volume is gone", async || matches!(self.world.remove_volume(&spec.volume).await, Ok(Removed::Gone)))
+            .await;
     }
 
     async fn two_do_not_meet(&self, a: SandboxSpec, b: SandboxSpec) {

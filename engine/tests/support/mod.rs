@@ -16,6 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// A test cannot run here. Under `FSA_REQUIRE=1` that is a failure; else it says so and counts as passed.
+pub fn skipped(reason: &str) {
+    assert!(std::env::var("FSA_REQUIRE").as_deref() != Ok("1"), "FSA_REQUIRE=1, and this test cannot run: {reason}");
+    println!("skipped: {reason}");
+}
+
 /// How a test reaches the server; `None`, said once, where there is none.
 pub fn server() -> Option<PgConnectOptions> {
     static SERVER: OnceLock<Option<(PgConnectOptions, Option<Child>)>> = OnceLock::new();
@@ -24,7 +30,7 @@ pub fn server() -> Option<PgConnectOptions> {
         Err(_) => match start() {
             Some((options, child)) => Some((options, Some(child))),
             None => {
-                println!("skipped: there is no PostgreSQL; set FSA_TEST_DATABASE_URL, or install its server programs");
+                skipped("there is no PostgreSQL; set FSA_TEST_DATABASE_URL, or install its server programs");
                 None
             }
         },

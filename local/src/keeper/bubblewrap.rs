@@ -1,7 +1,10 @@
 //! The arguments of bubblewrap: from a configuration to what the inside looks like. Pure but for
 //! looking which of the machine's folders exist.
 
-use super::protocol::Config;
+use super::{
+    egress::address,
+    protocol::{Config, WayOut},
+};
 use std::{
     ffi::OsString,
     os::fd::RawFd,
@@ -79,10 +82,11 @@ const ETC: &[&str] = &[
 /// What is told on the command line, where anyone may read it: what to run, and that all else comes by
 /// a descriptor.
 #[must_use]
-pub fn command(config: &Config, arguments: RawFd, fds: &Descriptors) -> Vec<OsString> {
+pub fn command(config: &Config, arguments: RawFd, fds: &Descriptors, way_out: WayOut) -> Vec<OsString> {
     let mut args = Arguments::default();
     args.with("--args", arguments).flags(&["--", &format!("{OURS}/sandbox-agent")]);
-    args.0.extend(agent_arguments(config, HOME, fds.listen, fds.token));
+    let own = (way_out == WayOut::Proxy).then_some(address::PROXY_PORT);
+    args.0.extend(agent_arguments(config, HOME, fds.listen, fds.token, own));
     args.0
 }
 
@@ -126,12 +130,15 @@ pub fn arguments(config: &Config, env: &[(String, String)], fds: &Descriptors) -
     args.0
 }
 
-/// The agent's own arguments.
+/// The agent's own arguments. `own` is a port that we listen on inside, and that is no preview.
 #[must_use]
-pub fn agent_arguments(config: &Config, home: &str, listen: RawFd, token: RawFd) -> Vec<OsString> {
+pub fn agent_arguments(config: &Config, home: &str, listen: RawFd, token: RawFd, own: Option<u16>) -> Vec<OsString> {
     let mut args = Arguments::default();
     args.with("--listen-fd", listen).with("--token-fd", token).with("--home", home);
     args.with("--disk-limit-bytes", config.resources.disk_bytes);
+    if let Some(port) = own {
+        args.with("--own-port", u64::from(port));
+    }
     args.0
 }
 

@@ -1,6 +1,9 @@
 //! The keeper's ear: `keeper.sock`, and the connection that its configuration came over.
 
-use super::protocol::{Ask, Status};
+use super::{
+    accept,
+    protocol::{Ask, Status},
+};
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -19,9 +22,9 @@ pub struct Control {
 
 impl Control {
     /// Serves everyone who comes.
-    pub async fn listen(self, listener: UnixListener) -> io::Result<()> {
+    pub async fn listen(self, listener: UnixListener) {
         loop {
-            let (stream, _) = listener.accept().await?;
+            let (stream, _) = accept::next(|| listener.accept()).await;
             let control = self.clone();
             tokio::spawn(async move { drop(control.serve(stream).await) });
         }

@@ -1,18 +1,29 @@
 //! 127.0.0.1:5432 inside is the project's PostgreSQL: connections to it are carried to the server.
 
-use super::{log, protocol::Endpoint};
+use super::{accept, log, protocol::Endpoint};
 use std::{io, sync::Arc};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
 };
 
-/// Serves until the listener fails.
-pub async fn run(listener: TcpListener, endpoint: Arc<Endpoint>) -> io::Result<()> {
+/// Connections at a time, over all listeners of a sandbox. A project's role may have twenty; the others are those that PostgreSQL is
+/// about to refuse. Each costs the keeper two descriptors and 16 KiB.
+pub const CONNECTIONS: usize = 100;
+
+/// Serves for as long as the sandbox runs. Past the limit a connection is closed at once, and not left to wait for one that may
+/// never end.
+pub async fn run(listener: TcpListener, endpoint: Arc<Endpoint>, places: Arc<Semaphore>) {
     loop {
-        let (inside, _) = listener.accept().await?;
+        let (inside, _) = accept::next(|| listener.accept()).await;
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            log(&format!("more than {CONNECTIONS} connections to PostgreSQL: another was closed"));
+            continue;
+        };
         let endpoint = endpoint.clone();
         tokio::spawn(async move {
+            let _place = place;
             if let Err(error) = carry(inside, &endpoint).await
                 && !matches!(
                     error.kind(),

@@ -1,5 +1,6 @@
 //! How much a sandbox may use: a cgroup of its own, of version 1 or 2, where one can be made; else a
-//! scope of the user's systemd; else, of processes alone, the limit that every process inherits.
+//! scope of the user's systemd; else, of processes alone, the limit that every process inherits. And of
+//! open files, always, that limit.
 //!
 //! Never `RLIMIT_AS`: WebAssembly and Node reserve far more addresses than memory.
 
@@ -15,6 +16,9 @@ use std::{
 /// How many processes and threads a sandbox may have. Claude Code, a dev server, a test run and their
 /// threads stay under a thousand; a fork bomb ends here.
 pub const PROCESSES: u64 = 2048;
+/// How many files a keeper may have open, and each process of its sandbox. Dev servers and their watchers open a few thousand; a
+/// keeper has at most one for each connection that its ways in and out let be (`egress::device`, `egress::proxy`, `database`).
+pub const FILES: u64 = 16_384;
 /// The length of a period that CPU time is counted in, as the kernel's default.
 const PERIOD_MICROS: u64 = 100_000;
 const ROOT: &str = "/sys/fs/cgroup";
@@ -151,6 +155,13 @@ pub fn inherited(init: Pid) -> io::Result<()> {
 pub fn inherited_of_root() -> io::Result<()> {
     let now = getrlimit(Resource::Nproc);
     setrlimit(Resource::Nproc, Rlimit { current: Some(now.maximum.unwrap_or(PROCESSES).min(PROCESSES)), ..now })?;
+    Ok(())
+}
+
+/// The number of open files, for this process and what it starts from now on: as many as the machine lets, up to [`FILES`].
+pub fn files() -> io::Result<()> {
+    let most = Some(getrlimit(Resource::Nofile).maximum.map_or(FILES, |most| most.min(FILES)));
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
     Ok(())
 }
 

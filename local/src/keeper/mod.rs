@@ -13,6 +13,7 @@
 //! may want to know later (`keeper.log`, `ends.jsonl`) and reads nothing back. It has one thread (and
 //! for name look-ups a few more): the sandbox is tied to the main one, and dies with it.
 
+mod accept;
 mod bubblewrap;
 mod control;
 mod database;
@@ -88,6 +89,7 @@ fn keep() -> Result<()> {
     let _ = rustix::process::setsid();
     let mut parent = standard_input().context("take over standard input")?;
     let config = read_config(&mut parent).context("read the configuration")?;
+    limits::files().context("set the number of open files")?;
     let _lock = lock(&config.folder.join("keeper.lock"))?;
     log(&format!("keeping {} ({}), run {}", config.name, config.sandbox, config.run));
     if abandoned(&parent) {

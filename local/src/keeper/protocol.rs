@@ -55,10 +55,17 @@ pub struct Config {
     pub egress: Vec<EgressRule>,
     /// A network device where one can be had, or a proxy in any case.
     pub network_device: bool,
-    /// With namespaces, or the operator went without them.
+    /// With namespaces, or the operator went without them where the machine refuses them.
     pub isolated: bool,
+    /// The program that makes them.
+    #[serde(default = "bubblewrap")]
+    pub bubblewrap: PathBuf,
     /// What starts a keeper, for its helper.
     pub keeper_command: Vec<PathBuf>,
+}
+
+fn bubblewrap() -> PathBuf {
+    crate::settings::BUBBLEWRAP.into()
 }
 
 /// A database's address, as it goes over the wire.

@@ -27,7 +27,7 @@ use std::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal as on_signal},
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
 };
 
 /// How often a starting agent is asked, and one that runs.
@@ -94,18 +94,14 @@ async fn keep(
             }
         });
     }
+    let places = Arc::new(Semaphore::new(egress::PROXY_CONNECTIONS));
     for socket in made.proxy {
-        let (listener, filter) = (listener(socket)?, filter.clone());
-        tokio::spawn(egress::run_proxy(listener, filter));
+        tokio::spawn(egress::run_proxy(listener(socket)?, filter.clone(), places.clone()));
     }
     if let Some(endpoint) = config.database.clone().map(Arc::new) {
+        let places = Arc::new(Semaphore::new(database::CONNECTIONS));
         for socket in made.database {
-            let (listener, endpoint, status) = (listener(socket)?, endpoint.clone(), status.clone());
-            tokio::spawn(async move {
-                if let Err(error) = database::run(listener, endpoint).await {
-                    lost(&status, &format!("the database forward failed: {error}"));
-                }
-            });
+            tokio::spawn(database::run(listener(socket)?, endpoint.clone(), places.clone()));
         }
     }
     let output = tokio::spawn(async move {

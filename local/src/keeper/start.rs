@@ -148,8 +148,8 @@ fn isolated(config: &Config, agent: &UnixListener, way_out: WayOut) -> Result<St
         limits::inherited_of_root().context("limit the number of processes")?;
     }
     let mut words = scope.unwrap_or_default();
-    words.push("bwrap".into());
-    words.extend(bubblewrap::command(config, arguments.as_raw_fd(), &fds));
+    words.push(config.bubblewrap.clone().into());
+    words.extend(bubblewrap::command(config, arguments.as_raw_fd(), &fds, way_out));
     let mut command = Command::new(&words[0]);
     command
         .args(&words[1..])
@@ -280,6 +280,7 @@ fn unisolated(config: &Config, agent: &UnixListener) -> Result<Started> {
     let claude =
         config.claude.as_ref().map(|folder| format!(":{}", folder.join("node_modules/.bin").display())).unwrap_or_default();
     env.push(("PATH".to_owned(), format!("{home}/.local/bin:{path}{claude}")));
+    let mut own = None;
     if config.database.is_some() {
         // 5432 may be somebody's on this machine: the forward gets a port of its own.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen for the database")?;
@@ -292,10 +293,11 @@ fn unisolated(config: &Config, agent: &UnixListener) -> Result<Started> {
                 *value = value.replacen("@127.0.0.1:5432/", &format!("@127.0.0.1:{port}/"), 1);
             }
         }
+        own = Some(port);
         made.database.push(listener.into());
     }
     let mut command = Command::new(&config.agent);
-    command.args(bubblewrap::agent_arguments(config, &home, agent.as_raw_fd(), token.as_raw_fd()));
+    command.args(bubblewrap::agent_arguments(config, &home, agent.as_raw_fd(), token.as_raw_fd(), own));
     command.env_clear().envs(env).current_dir("/").stdin(Stdio::null()).stdout(output_child.try_clone()?).stderr(output_child);
     if let Some(uid) = config.uid {
         command.uid(uid).gid(uid);

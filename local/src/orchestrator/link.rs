@@ -25,6 +25,8 @@ const OVERDUE: Duration = Duration::from_secs(10);
 /// What the first process of a killed keeper's sandbox gets to be gone. The kernel ends it with its
 /// keeper; this is for a machine under load.
 const LAST: Duration = Duration::from_secs(10);
+/// After this, beyond the grace, a keeper that hung was ended by force and so was its sandbox; with a second for ourselves.
+pub const BY_FORCE: Duration = OVERDUE.saturating_add(LAST).saturating_add(Duration::from_secs(1));
 
 /// Follows a keeper to its end.
 pub fn attach(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixStream) {
@@ -80,8 +82,14 @@ async fn follow(
 
 /// Ends a keeper that was connected to by its socket, and waits until it is gone. One that does not end
 /// in time is ended by force; its sandbox ends with it.
+///
+/// # Errors
+/// It could not be told, or runs all the same.
 pub async fn stop(stream: UnixStream, grace: Duration) -> io::Result<()> {
-    let keeper = stream.peer_cred()?.pid().and_then(Pid::from_raw).map(|pid| pidfd_open(pid, PidfdFlags::empty())).transpose()?;
+    let keeper = match stream.peer_cred()?.pid().and_then(Pid::from_raw).map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+        Some(Err(rustix::io::Errno::SRCH)) => return Ok(()),
+        keeper => keeper.transpose()?,
+    };
     let (read, mut write) = stream.into_split();
     let polite = async {
         say(&mut write, &Ask::Stop { grace_ms: millis(grace) }).await?;
@@ -89,12 +97,17 @@ pub async fn stop(stream: UnixStream, grace: Duration) -> io::Result<()> {
         while lines.next_line().await?.is_some() {}
         io::Result::Ok(())
     };
-    if tokio::time::timeout(grace + OVERDUE, polite).await.is_err()
-        && let Some(keeper) = keeper
-    {
-        pidfd_send_signal(&keeper, Signal::KILL)?;
+    let told = tokio::time::timeout(grace + OVERDUE, polite).await;
+    let Some(keeper) = keeper else { return told.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) };
+    if !matches!(told, Ok(Ok(()))) {
+        // It may have ended by now.
+        let _ = pidfd_send_signal(&keeper, Signal::KILL);
     }
-    Ok(())
+    let over = tokio::task::spawn_blocking(move || {
+        let limit = Timespec::try_from(LAST).ok();
+        poll(&mut [PollFd::new(&keeper, PollFlags::IN)], limit.as_ref()).is_ok_and(|ended| ended > 0)
+    });
+    if over.await.unwrap_or(false) { Ok(()) } else { Err(io::Error::new(io::ErrorKind::TimedOut, "its keeper does not end")) }
 }
 
 async fn say(write: &mut (impl tokio::io::AsyncWrite + Unpin), ask: &Ask) -> io::Result<()> {

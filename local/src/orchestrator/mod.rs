@@ -22,6 +22,7 @@ use crate::{
         Cgroup,
         protocol::{About, Ask, State},
     },
+    preflight,
     programs::Programs,
     settings::LocalSettings,
     tree,
@@ -61,7 +62,17 @@ impl LocalOrchestrator {
     ///
     /// # Errors
     /// The agent's program is missing, or the data folder cannot be used.
-    pub async fn new(settings: LocalSettings) -> Result<Self> {
+    pub async fn new(mut settings: LocalSettings) -> Result<Self> {
+        if settings.insecure_no_isolation {
+            // It lets sandboxes start where there is no isolation; it takes none away.
+            let looked = settings.clone();
+            settings.insecure_no_isolation = tokio::task::spawn_blocking(move || preflight::isolation(&looked).is_err())
+                .await
+                .context("look for isolation")?;
+            if !settings.insecure_no_isolation {
+                tracing::info!("sandboxes are isolated: --insecure-no-isolation is not needed on this machine");
+            }
+        }
         let programs = {
             let settings = settings.clone();
             off_the_runtime(move || Programs::install(&settings)).await?
@@ -74,14 +85,16 @@ impl LocalOrchestrator {
     }
 
     /// Ends every sandbox, keeping volumes: what Ctrl-C does. As the rows' intent stays, the next start
-    /// resumes them.
+    /// resumes them. Waits until keepers that hang were ended by force, and says what is left all the same.
     pub async fn shut_down(&self) {
         for id in self.places.ids() {
             self.places.ask(id, Ask::Stop { grace_ms: millis(GRACE) });
         }
-        let deadline = Instant::now() + GRACE * 2;
+        let deadline = Instant::now() + GRACE + link::BY_FORCE;
         for id in self.places.ids() {
-            self.places.gone_by(id, deadline).await;
+            if !self.places.gone_by(id, deadline).await {
+                tracing::error!(sandbox.id = %id, "it did not end and is left running: `fullstack-agent down` tries again");
+            }
         }
     }
 
@@ -276,26 +289,43 @@ impl Orchestrator for LocalOrchestrator {
     }
 }
 
-/// Ends every sandbox of a data folder, whether or not a control plane runs there, and answers how many
-/// there were. Volumes stay.
+/// What [`down`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Down {
+    /// How many sandboxes ended.
+    pub ended: usize,
+    /// What did not: which sandbox, and why.
+    pub left: Vec<String>,
+}
+
+/// Ends every sandbox of a data folder. Volumes stay. A control plane that runs there would start them again: end it first
+/// ([`crate::datafolder::end_holder`]).
 ///
 /// # Errors
 /// The folder cannot be read.
-pub async fn down(data_dir: &Path) -> Result<usize> {
+pub async fn down(data_dir: &Path) -> Result<Down> {
+    let mut done = Down::default();
     let mut ending = Vec::new();
     let entries = match fs::read_dir(data_dir.join("sandboxes")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(done),
         entries => entries.context("list the sandboxes")?,
     };
     for entry in entries {
-        let socket = entry.context("list the sandboxes")?.path().join("keeper.sock");
-        if let Ok(stream) = crate::sockets::connect_async(&socket) {
-            ending.push(link::stop(stream, GRACE));
+        let entry = entry.context("list the sandboxes")?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        match crate::sockets::connect_async(&entry.path().join("keeper.sock")) {
+            Ok(stream) => ending.push(async move { (name, link::stop(stream, GRACE).await) }),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
+            Err(error) => done.left.push(format!("sandbox {name}: its keeper cannot be reached: {error}")),
         }
     }
-    let count = ending.len();
-    let _ = tokio::time::timeout(GRACE * 3, futures::future::join_all(ending)).await;
-    Ok(count)
+    for (name, stopped) in futures::future::join_all(ending).await {
+        match stopped {
+            Ok(()) => done.ended += 1,
+            Err(error) => done.left.push(format!("sandbox {name}: {error}")),
+        }
+    }
+    Ok(done)
 }
 
 fn about(folder: &Path) -> Result<About> {

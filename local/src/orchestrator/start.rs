@@ -97,6 +97,7 @@ fn config(settings: &LocalSettings, programs: &Programs, spec: &SandboxSpec, fol
         egress: settings.egress.clone(),
         network_device: settings.network_device,
         isolated: !settings.insecure_no_isolation,
+        bubblewrap: settings.bubblewrap.clone(),
         keeper_command: settings.keeper_command.iter().map(Into::into).collect(),
     }
 }

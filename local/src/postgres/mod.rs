@@ -23,7 +23,7 @@ use crate::{datafolder::folder, volume::write_whole};
 use anyhow::{Context as _, Result, anyhow, bail};
 use engine::orchestrator::DatabaseEndpoint;
 use place::{Place, postmaster};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use std::{
@@ -180,10 +180,15 @@ impl EmbeddedPostgres {
         self.adopted
     }
 
-    /// For the control plane's own store.
+    /// For the control plane's own store. Connections are reserved for it, so that projects that have taken all others do not lock it out:
+    /// from PostgreSQL 16 on for its role, before that for superusers alone; there it comes as one that has taken on its role.
     #[must_use]
     pub fn control_url(&self) -> SecretString {
-        self.url(CONTROL, &self.secrets.control, CONTROL)
+        if self.place.major >= 16 {
+            return self.url(CONTROL, &self.secrets.control, CONTROL);
+        }
+        let url = self.url(ADMIN, &self.secrets.admin, CONTROL);
+        format!("{}&options=-c%20role%3D{CONTROL}", url.expose_secret()).into()
     }
 
     /// For making the roles and databases of projects: a superuser.

@@ -1,7 +1,7 @@
 //! One cluster on disk: making it, its settings, starting and stopping its server.
 
 use super::{ADMIN, CONTROL, PORT, PostgresError, START, programs};
-use crate::{datafolder::folder, tree, volume::write_whole};
+use crate::{datafolder::private_folder, tree, volume::write_whole};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Pid;
 use std::{
@@ -20,7 +20,10 @@ use std::{
 /// A project's role is limited to 20: so twenty busy ones fit, and idle ones cost nothing.
 const MAX_CONNECTIONS: u32 = 500;
 /// Of these, for the control plane alone.
-const RESERVED: u32 = 20;
+///
+/// Who may have them: from PostgreSQL 16 on, the control plane's role by `reserved_connections`. Before, superusers alone, and so there
+/// the control plane connects as one that takes on its role ([`super::EmbeddedPostgres::control_url`]). Its pool has 16.
+const RESERVED: u32 = 32;
 /// How long processes of a server that was killed may take to notice.
 const LEFTOVERS: Duration = Duration::from_secs(15);
 
@@ -88,13 +91,9 @@ impl Place {
 
     /// Makes a folder that the server alone may enter.
     pub fn own_folder(&self, path: &Path) -> Result<()> {
-        folder(path, 0o700).with_context(|| format!("make {}", path.display()))?;
-        if let Some((uid, gid)) = self.user {
-            chown(path, Some(uid), Some(gid)).with_context(|| format!("give {} to PostgreSQL", path.display()))?;
-        } else if fs::metadata(path).context("look at a folder")?.uid() != rustix::process::geteuid().as_raw() {
-            bail!("{} belongs to somebody else", path.display());
-        }
-        Ok(())
+        private_folder(path, self.user).with_context(|| {
+            format!("make {} a folder of PostgreSQL's alone; remove what lies there if it is not needed", path.display())
+        })
     }
 
     /// `initdb`, aside first: so a crash leaves no half cluster.

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Why the tests of sandboxes cannot run here, if so. They print it and pass.
+/// Why the tests of sandboxes cannot run here, if so: for [`or_skip!`].
 pub fn skip() -> Option<String> {
     let works = Command::new("bwrap").args(["--unshare-all", "--ro-bind", "/", "/", "true"]).output();
     match works {
@@ -29,14 +29,20 @@ pub fn skip() -> Option<String> {
     }
 }
 
+/// Ends a test that cannot run here, whose reason it is given.
 #[macro_export]
 macro_rules! or_skip {
     ($reason:expr) => {
         if let Some(reason) = $reason {
-            println!("skipped: {reason}");
-            return;
+            return $crate::support::skipped(&reason);
         }
     };
+}
+
+/// A test cannot run here. Under `FSA_REQUIRE=1` that is a failure; else it says so and counts as passed.
+pub fn skipped(reason: &str) {
+    assert!(std::env::var("FSA_REQUIRE").as_deref() != Ok("1"), "FSA_REQUIRE=1, and this test cannot run: {reason}");
+    println!("skipped: {reason}");
 }
 
 /// The agent: `FSA_AGENT_BINARY`, or one that is built now.

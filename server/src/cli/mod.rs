@@ -176,3 +176,49 @@ fn connect_options(url: &str) -> Result<PgConnectOptions> {
     PgConnectOptions::from_str(url)
         .map_err(|_| anyhow::anyhow!("FSA_DATABASE_URL is no address of a PostgreSQL. Write for example postgresql://user:password@host:5432/fullstack_agent"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use std::collections::BTreeSet;
+
+    /// What comes after `--` in a text, up to the first character that no flag has.
+    fn flags(text: &str) -> impl Iterator<Item = &str> {
+        text.split("--").skip(1).filter_map(|rest| {
+            let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c == '-')).unwrap_or(rest.len());
+            Some(&rest[..end]).filter(|flag| flag.starts_with(|c: char| c.is_ascii_lowercase()))
+        })
+    }
+
+    #[test]
+    fn every_flag_that_a_message_advises_is_one() {
+        let command = Cli::command();
+        let mut known: BTreeSet<String> =
+            command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned).collect();
+        // Docker's, and bubblewrap's or PostgreSQL's own in the code around the messages.
+        known.extend(["security-opt"].map(str::to_owned));
+        let messages = [
+            ("causes.rs", include_str!("../../../local/src/causes.rs")),
+            ("datafolder.rs", include_str!("../../../local/src/datafolder.rs")),
+            ("config.rs", include_str!("../config.rs")),
+            ("filter.rs", include_str!("../../../local/src/keeper/egress/filter.rs")),
+        ];
+        for (file, text) in messages {
+            assert!(flags(text).count() > 0, "{file} advises no flag: is this test still about it?");
+            for flag in flags(text) {
+                assert!(known.contains(flag), "{file} advises --{flag}, which there is not");
+            }
+        }
+    }
+
+    #[test]
+    fn every_flag_is_in_the_documentation() {
+        let page = include_str!("../../../docs/configuration.md");
+        let known: BTreeSet<&str> = flags(page).collect();
+        for argument in Cli::command().get_arguments() {
+            let Some(flag) = argument.get_long().filter(|flag| !matches!(*flag, "help" | "version")) else { continue };
+            assert!(known.contains(flag), "docs/configuration.md says nothing of --{flag}");
+        }
+    }
+}

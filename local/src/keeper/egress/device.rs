@@ -30,11 +30,31 @@ use std::{
 };
 use tokio::{io::unix::AsyncFd, sync::Notify, sync::Semaphore};
 
-/// What a connection may hold of what the inside sends, and of what it receives, in bytes. Two of the
-/// largest packets are on their way at a time, which is as fast as more of them.
-const FROM_INSIDE: usize = 128 * 1024;
-const TO_INSIDE: usize = 192 * 1024;
-/// Connections at a time, and name look-ups.
+/// What a connection may hold of what the inside sends, and of what it receives, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Buffers {
+    from_inside: usize,
+    to_inside: usize,
+}
+
+impl Buffers {
+    /// Two of the largest packets are on their way at a time, which is as fast as more of them.
+    const LARGE: Self = Self { from_inside: 128 * 1024, to_inside: 192 * 1024 };
+    /// Where many connections are open: slower each, and all of them go on.
+    const SMALL: Self = Self { from_inside: 8 * 1024, to_inside: 12 * 1024 };
+
+    const fn bytes(self) -> usize {
+        self.from_inside + self.to_inside
+    }
+}
+
+/// Memory of the keeper, which is in no sandbox's cgroup, that the inside can make it use for connections.
+const MEMORY: usize = 32 << 20;
+/// The part of it that large buffers may take: some forty connections.
+const FOR_LARGE: usize = 12 << 20;
+/// A first packet is set aside; one that carries data, which no program sends, may be no larger.
+const LARGEST_FIRST: usize = 2048;
+/// Connections at a time (they fit into [`MEMORY`]), and name look-ups.
 const CONNECTIONS: usize = 1024;
 const LOOK_UPS: usize = 64;
 /// Packets that are read before others have their turn.
@@ -94,6 +114,30 @@ struct Core {
     sockets: SocketSet<'static>,
     /// Connections that are there or being made.
     ends: HashSet<Ends>,
+    memory: Memory,
+}
+
+/// How much buffers take.
+#[derive(Debug, Default)]
+struct Memory {
+    held: usize,
+}
+
+impl Memory {
+    /// For one more connection. `None`: there is no more.
+    fn take(&mut self) -> Option<Buffers> {
+        let fits = |buffers: Buffers, most| self.held + buffers.bytes() <= most;
+        let buffers = if fits(Buffers::LARGE, FOR_LARGE) { Buffers::LARGE } else { Buffers::SMALL };
+        if !fits(buffers, MEMORY) {
+            return None;
+        }
+        self.held += buffers.bytes();
+        Some(buffers)
+    }
+
+    fn give_back(&mut self, buffers: Buffers) {
+        self.held = self.held.saturating_sub(buffers.bytes());
+    }
 }
 
 impl Network {
@@ -135,7 +179,7 @@ impl Network {
         if core.ends.contains(&ends) {
             return;
         }
-        if core.ends.len() >= CONNECTIONS {
+        if core.ends.len() >= CONNECTIONS || bytes.len() > LARGEST_FIRST {
             return core.reset(bytes);
         }
         core.ends.insert(ends);
@@ -157,10 +201,12 @@ impl Network {
             Err(NoWay::Failed(error)) if error.kind() == io::ErrorKind::ConnectionRefused => return self.core().reset(first),
             Err(NoWay::Failed(_)) => return self.core().unreachable(first, Icmpv4DstUnreachable::HostUnreachable),
         };
-        let Some(handle) = self.core().open(ends.1, first) else { return };
+        let Some((handle, buffers)) = self.core().open(ends.1, first) else { return };
         self.changed();
         flow::carry(self, handle, &outside).await;
-        self.core().sockets.remove(handle);
+        let mut core = self.core();
+        core.sockets.remove(handle);
+        core.memory.give_back(buffers);
     }
 
     fn take_udp(self: &Arc<Self>, bytes: &[u8], packet: &Ipv4Packet<&[u8]>) {
@@ -168,14 +214,21 @@ impl Network {
         if datagram.dst_port() != DNS_PORT {
             return self.core().unreachable(bytes, Icmpv4DstUnreachable::PortUnreachable);
         }
-        let Some(question) = names::question(datagram.payload()) else { return };
-        let (network, query) = (self.clone(), datagram.payload().to_vec());
         let (inside, server, port) = (packet.src_addr(), packet.dst_addr(), datagram.src_port());
+        let question = match names::query(datagram.payload()) {
+            Some(names::Query::Question(question)) => question,
+            Some(names::Query::Wrong(answer)) => {
+                let reply = names::reply(datagram.payload(), None, answer);
+                return self.core().port.datagram(server, inside, port, &reply);
+            }
+            None => return,
+        };
+        let (network, query) = (self.clone(), datagram.payload().to_vec());
         tokio::spawn(async move {
             // Past the limit a query is lost, and asked again.
             let Ok(_turn) = network.look_ups.try_acquire() else { return };
             let answer = names::look_up(&network.filter, &question, &network.names).await;
-            let reply = names::reply(&query, &question, answer);
+            let reply = names::reply(&query, Some(&question), answer);
             network.core().port.datagram(server, inside, port, &reply);
         });
     }
@@ -198,7 +251,7 @@ impl Core {
             let _ = addresses.push(IpCidr::new(IpAddress::Ipv4(address::GATEWAY), 15));
         });
         let _ = interface.routes_mut().add_default_ipv4_route(address::GATEWAY);
-        Self { port, interface, sockets: SocketSet::new(Vec::new()), ends: HashSet::new() }
+        Self { port, interface, sockets: SocketSet::new(Vec::new()), ends: HashSet::new(), memory: Memory::default() }
     }
 
     /// Lets the stack send what it has to. Answers when it wants to be served again.
@@ -218,9 +271,21 @@ impl Core {
     }
 
     /// Lets a connection begin whose first packet was held.
-    fn open(&mut self, to: IpEndpoint, first: &[u8]) -> Option<SocketHandle> {
+    fn open(&mut self, to: IpEndpoint, first: &[u8]) -> Option<(SocketHandle, Buffers)> {
+        let Some(buffers) = self.memory.take() else {
+            self.reset(first);
+            return None;
+        };
+        let opened = self.open_with(buffers, to, first);
+        if opened.is_none() {
+            self.memory.give_back(buffers);
+        }
+        opened.map(|handle| (handle, buffers))
+    }
+
+    fn open_with(&mut self, buffers: Buffers, to: IpEndpoint, first: &[u8]) -> Option<SocketHandle> {
         let buffer = |size| tcp::SocketBuffer::new(vec![0; size]);
-        let mut socket = tcp::Socket::new(buffer(FROM_INSIDE), buffer(TO_INSIDE));
+        let mut socket = tcp::Socket::new(buffer(buffers.from_inside), buffer(buffers.to_inside));
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
         socket.listen(to).ok()?;
@@ -354,5 +419,23 @@ impl phy::TxToken for &mut Outgoing {
         // What the device does not take is lost like any packet, and sent again.
         let _ = rustix::io::write(self.device.get_ref(), packet);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_take_a_bounded_part_of_the_keepers_memory() {
+        let mut memory = Memory::default();
+        let taken: Vec<Buffers> = (0..CONNECTIONS).map(|_| memory.take().unwrap()).collect();
+        assert!(memory.held <= MEMORY, "{}", memory.held);
+        let large = taken.iter().filter(|buffers| **buffers == Buffers::LARGE).count();
+        assert!((16..64).contains(&large), "{large} fast ones");
+        taken.into_iter().for_each(|buffers| memory.give_back(buffers));
+        assert_eq!((memory.held, memory.take()), (0, Some(Buffers::LARGE)));
+        while memory.take().is_some() {}
+        assert!(memory.held <= MEMORY);
     }
 }

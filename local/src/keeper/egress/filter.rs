@@ -26,9 +26,11 @@ const SAID: Duration = Duration::from_secs(60);
 const REMEMBERED: usize = 4096;
 
 /// Decides and connects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Filter {
     rules: Vec<EgressRule>,
+    /// How the machine's own addresses are learnt.
+    own: fn() -> io::Result<BTreeSet<IpAddr>>,
     refused: AtomicU64,
     resolved: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
     said: Mutex<HashMap<String, Instant>>,
@@ -77,7 +79,7 @@ impl Filter {
     /// With these exceptions.
     #[must_use]
     pub fn new(rules: Vec<EgressRule>) -> Self {
-        Self { rules, ..Self::default() }
+        Self { rules, own: own_addresses, refused: AtomicU64::new(0), resolved: Mutex::default(), said: Mutex::default() }
     }
 
     /// How many connections were refused.
@@ -117,7 +119,11 @@ impl Filter {
         let addresses: Vec<IpAddr> = if rule.is_some() {
             addresses
         } else {
-            let own = own_addresses();
+            // Where they cannot be told, any address may be one of them.
+            let own = (self.own)().map_err(|error| {
+                log(&format!("cannot tell this machine's own addresses: {error}"));
+                NoWay::Refused("perhaps an address of this machine, whose own cannot be told now")
+            })?;
             addresses
                 .into_iter()
                 .filter(|ip| {
@@ -181,15 +187,15 @@ impl Filter {
 }
 
 /// All addresses of the machine, read anew: they change.
-fn own_addresses() -> BTreeSet<IpAddr> {
-    let Ok(interfaces) = getifaddrs() else { return BTreeSet::new() };
-    interfaces
+fn own_addresses() -> io::Result<BTreeSet<IpAddr>> {
+    let own = getifaddrs()?
         .filter_map(|interface| {
             let address = interface.address?;
             let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
             v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
         })
-        .collect()
+        .collect();
+    Ok(own)
 }
 
 /// Why an address may not be reached, if so. Ranges for documentation are not refused: package mirrors
@@ -328,6 +334,19 @@ mod tests {
         ] {
             assert!(!refused(ip), "{ip}");
         }
+    }
+
+    #[tokio::test]
+    async fn where_the_machines_own_addresses_cannot_be_told_only_rules_lead_out() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let rule = EgressRule { host: "127.0.0.1".into(), port, target: None };
+        let filter = Filter { own: || Err(rustix::io::Errno::MFILE.into()), ..Filter::new(vec![rule]) };
+        let public = Host::Address(Ipv4Addr::new(203, 0, 113, 80).into());
+        assert!(matches!(filter.connect(&public, 443).await, Err(NoWay::Refused(_))));
+        assert_eq!(filter.refused(), 1);
+        assert!(filter.connect(&Host::Address(Ipv4Addr::LOCALHOST.into()), port).await.is_ok());
+        assert!(own_addresses().unwrap().contains(&Ipv4Addr::LOCALHOST.into()));
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ mod proxy;
 
 pub use device::run as run_device;
 pub use filter::Filter;
-pub use proxy::run as run_proxy;
+pub use proxy::{CONNECTIONS as PROXY_CONNECTIONS, run as run_proxy};
 
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;

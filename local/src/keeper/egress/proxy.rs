@@ -2,22 +2,34 @@
 //! programs that look at `HTTPS_PROXY`, and speaks `CONNECT` and requests with a whole address.
 
 use super::filter::{Filter, Host, NoWay};
+use crate::keeper::{accept, log};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
 };
+
+/// Connections at a time, over all listeners of a sandbox. Each costs the keeper two descriptors and 16 KiB.
+pub const CONNECTIONS: usize = 512;
 
 /// The largest head of a request.
 const HEAD: usize = 64 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(30);
 
-/// Serves until the listener fails.
-pub async fn run(listener: TcpListener, filter: Arc<Filter>) -> io::Result<()> {
+/// Serves for as long as the sandbox runs. Past the limit a connection is closed at once.
+pub async fn run(listener: TcpListener, filter: Arc<Filter>, places: Arc<Semaphore>) {
     loop {
-        let (stream, _) = listener.accept().await?;
+        let (stream, _) = accept::next(|| listener.accept()).await;
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            log(&format!("more than {CONNECTIONS} connections to the proxy: another was closed"));
+            continue;
+        };
         let filter = filter.clone();
-        tokio::spawn(async move { drop(serve(stream, &filter).await) });
+        tokio::spawn(async move {
+            let _place = place;
+            drop(serve(stream, &filter).await);
+        });
     }
 }
 

@@ -1,0 +1,140 @@
+//! What a sandbox may use, and that using all of it breaks neither its own ways in and out nor the machine.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use engine::orchestrator::{AgentOrPort, DatabaseEndpoint, Orchestrator as _, SandboxSpec};
+use sandbox_agent::{client, protocol::http::AgentEvent};
+use std::time::{Duration, Instant};
+use support::*;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixListener,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn very_many_connections_to_the_database_end_neither_the_way_to_it_nor_the_keeper() {
+    or_skip!(skip());
+    let folder = tempfile::Builder::new().prefix("fsa-many-").tempdir_in("/tmp").unwrap();
+    let socket = folder.path().join("database.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    // Not PostgreSQL: it says back what it hears, for as long as one likes.
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = stream.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+        }
+    });
+    let world = World::new().await;
+    let spec = SandboxSpec { database: Some(DatabaseEndpoint::Unix(socket)), ..spec() };
+    world.up(&spec).await;
+    let script = r#"python3 - <<'E'
+import socket, time
+def talks(s):
+    try:
+        s.settimeout(10); s.sendall(b'hi'); return s.recv(2) == b'hi'
+    except OSError: return False
+held = [socket.create_connection(('127.0.0.1', 5432)) for _ in range(400)]
+alive = [s for s in held if talks(s)]
+print(len(alive) >= 50, len(alive) <= 200)
+[s.close() for s in held]
+for _ in range(200):
+    if talks(socket.create_connection(('127.0.0.1', 5432))): break
+    time.sleep(0.05)
+else: print('the way to the database is closed')
+E"#;
+    assert_eq!(world.sh(&spec, script).await.ok(), "True True\n", "{}", world.log(&spec));
+    // As the next control plane would find it.
+    assert_eq!(ask(&world, &spec)["state"], "running");
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_files_are_limited_and_enough() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = spec();
+    world.up(&spec).await;
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.map_or(16_384, |most| most.min(16_384));
+    assert_eq!(world.sh(&spec, "ulimit -Sn; ulimit -Hn").await.ok(), format!("{most}\n{most}\n"));
+    let more = "python3 -c 'import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))'";
+    assert!(world.sh(&spec, more).await.err.contains("not allowed") || most > 20_000);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", keeper_pid(&world, &spec))).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().filter(|word| *word == most.to_string()).count(), 2, "{line}");
+    world.remove(&spec).await;
+}
+
+/// Asks the agent for its events, which has it measure at once, until one fits.
+async fn until_event(world: &World, spec: &SandboxSpec, what: &str, fits: impl Fn(&AgentEvent) -> bool) {
+    use futures::StreamExt as _;
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let io = world.orchestrator.connect(spec.id, AgentOrPort::Agent).await.unwrap();
+        let mut events = Box::pin(client::events(io, &spec.agent_token).await.unwrap());
+        let some = async { while !fits(&events.next().await.unwrap().unwrap()) {} };
+        if tokio::time::timeout(Duration::from_secs(3), some).await.is_ok() {
+            return;
+        }
+    }
+    panic!("never: {what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_the_disk_limit_exec_frees_space_and_nothing_hides_it() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let mut spec = spec();
+    spec.resources.disk_bytes = 8 << 20;
+    world.up(&spec).await;
+    let over = |event: &AgentEvent| matches!(event, AgentEvent::Disk { over: true });
+    let under = |event: &AgentEvent| matches!(event, AgentEvent::Disk { over: false });
+    for (what, fill, free) in [
+        // At once, as a command that was begun before is stopped like all else.
+        ("a file", "fallocate -l 20M ~/big", "rm ~/big"),
+        (
+            "a closed folder",
+            "mkdir -p ~/closed/within && fallocate -l 20M ~/closed/within/big && chmod 000 ~/closed/within ~/closed",
+            "[ $(stat -c %a ~/closed) = 0 ] && chmod u+rwx ~/closed && chmod u+rwx ~/closed/within && rm -r ~/closed",
+        ),
+        (
+            "a deleted file that is open",
+            "(exec 9>~/hidden; rm ~/hidden; head -c 20M /dev/zero >&9; exec sleep 1000) >/dev/null 2>&1 & echo $! > ~/pid",
+            "kill -KILL $(cat ~/pid)",
+        ),
+    ] {
+        world.sh(&spec, fill).await.ok();
+        until_event(&world, &spec, what, over).await;
+        // What a restart would find again is let go of by a command, which is not stopped itself.
+        world.sh(&spec, free).await.ok();
+        until_event(&world, &spec, "room again", under).await;
+    }
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_inside_is_no_preview() {
+    or_skip!(skip());
+    let world = World::with(|settings| settings.network_device = false).await;
+    let spec = spec();
+    world.up(&spec).await;
+    let serve = "(setsid python3 -c 'import socket,time; s=socket.create_server((\"127.0.0.1\", 3000)); time.sleep(1000)' >/dev/null 2>&1 &)";
+    world.sh(&spec, serve).await.ok();
+    until_event(&world, &spec, "the port", |event| match event {
+        AgentEvent::Ports { ports } if !ports.is_empty() => {
+            assert_eq!(ports.iter().map(|port| port.port).collect::<Vec<_>>(), [3000]);
+            true
+        }
+        _ => false,
+    })
+    .await;
+    let mut io = world.orchestrator.connect(spec.id, AgentOrPort::Agent).await.unwrap();
+    io.write_all(b"GET /healthz HTTP/1.1\r\nHost: s\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    io.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    world.remove(&spec).await;
+}
