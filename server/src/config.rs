@@ -138,12 +138,17 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Where browsers reach things.
     pub addresses: Addresses,
+    /// The public URL, where the operator names one.
+    public_given: Option<String>,
+    /// Whether this is a build that is being worked on (`FSA_DEV`, set by `cargo xtask dev`): its pages
+    /// load themselves again.
+    pub dev: bool,
     /// The data folder.
     pub data_dir: PathBuf,
     /// How long stages may take.
     pub limits: StageLimits,
     /// The operator's variables for every sandbox.
-    pub operator_env: BTreeMap<String, String>,
+    pub operator_env: BTreeMap<String, SecretString>,
     /// Where they are read from, to show.
     pub credentials_file: PathBuf,
     /// Ways out.
@@ -169,6 +174,14 @@ pub struct Listen {
     pub addresses: Vec<SocketAddr>,
 }
 
+impl Listen {
+    /// Whether any port will do.
+    #[must_use]
+    pub fn any_port(&self) -> bool {
+        self.addresses.iter().all(|address| address.port() == 0)
+    }
+}
+
 impl Config {
     /// Reads everything.
     ///
@@ -176,7 +189,7 @@ impl Config {
     /// What is wrong, and an example of right.
     pub fn read(data: &DataArgs, args: ServeArgs) -> Result<Self> {
         let listen = args.listen.iter().map(|text| listen(text)).collect::<Result<Vec<_>>>()?;
-        let first = listen.first().and_then(|listen| listen.addresses.first()).context("--listen names no address.")?;
+        let first = *listen.first().and_then(|listen| listen.addresses.first()).context("--listen names no address.")?;
         let open = listen.iter().flat_map(|listen| &listen.addresses).find(|address| !address.ip().is_loopback());
         if let (Some(open), None) = (open, &data.public_url) {
             bail!(
@@ -184,11 +197,8 @@ impl Config {
                  Say it: `--public-url https://fsa.example.com`."
             );
         }
-        let public = match &data.public_url {
-            Some(url) => public_url(url)?,
-            None => format!("http://localhost:{}", first.port()),
-        };
-        let preview = preview_domain(args.preview_domain.as_deref(), &public)?;
+        let given = data.public_url.as_deref().map(public_url).transpose()?;
+        let addresses = addresses(given.as_deref(), args.preview_domain.as_deref(), first.port())?;
         let beside = beside();
         let credentials_file = args.secret_dir.join(".env");
         let (operator_env, mut egress) = local::operator::map_env(credentials(&credentials_file)?);
@@ -196,10 +206,12 @@ impl Config {
             egress.push(rule.parse().map_err(|error| anyhow!("{error}"))?);
         }
         Ok(Self {
-            addresses: Addresses { public, preview },
+            addresses,
+            public_given: given,
+            dev: std::env::var_os("FSA_DEV").is_some(),
             data_dir: data.data_dir(),
             limits: StageLimits { stages: args.stage_deadlines, leave: args.leave_deadline },
-            operator_env,
+            operator_env: operator_env.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect(),
             credentials_file: std::path::absolute(&credentials_file).unwrap_or(credentials_file),
             egress,
             agent: args.agent.clone().unwrap_or_else(|| beside.join("agent/sandbox-agent")),
@@ -210,6 +222,21 @@ impl Config {
             args,
         })
     }
+
+    /// Browsers come by the port that was got where any was asked for (`--listen localhost:0`).
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn bound(&mut self, port: u16) -> Result<()> {
+        self.addresses = addresses(self.public_given.as_deref(), self.args.preview_domain.as_deref(), port)?;
+        Ok(())
+    }
+}
+
+fn addresses(given: Option<&str>, preview_given: Option<&str>, port: u16) -> Result<Addresses> {
+    let public = given.map_or_else(|| format!("http://localhost:{port}"), str::to_owned);
+    let preview = preview_domain(preview_given, &public)?;
+    Ok(Addresses { public, preview })
 }
 
 /// A variable that has no flag: what is on a command line, every user of the machine can read.

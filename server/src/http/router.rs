@@ -3,7 +3,7 @@
 use super::{
     assets,
     auth::{Backend, session_store::Sessions, visit},
-    errors, health, leptos, open, routes, security,
+    dev, errors, health, leptos, open, routes, security,
     state::Plane,
 };
 use axum::{Router, middleware, routing::get};
@@ -24,6 +24,12 @@ pub fn session_cookie(secure: bool) -> &'static str {
 
 /// Everything that this server answers.
 pub fn router(plane: &Plane) -> Router {
+    router_with(plane, Router::new())
+}
+
+/// With more routes beside, in everything that surrounds the others: tests see there what becomes of a
+/// handler that fails.
+pub fn router_with(plane: &Plane, more: Router<Plane>) -> Router {
     let secure = plane.origins.secure();
     let sessions = SessionManagerLayer::new(Sessions::new(plane.accounts.clone()))
         .with_name(session_cookie(secure))
@@ -43,6 +49,8 @@ pub fn router(plane: &Plane) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/pkg/{file}", get(assets::serve))
         .merge(with_visit)
+        .merge(dev::routes(plane))
+        .merge(more)
         .layer(middleware::from_fn(errors::shape))
         .layer(middleware::from_fn_with_state(plane.clone(), security::gate))
         .with_state(plane.clone())
