@@ -404,4 +404,36 @@ mod tests {
         assert_eq!(parse_env("A=1\nsecret words"), Err(2));
         assert_eq!(parse_env("A='open"), Err(1));
     }
+
+    #[test]
+    fn the_configuration_can_be_printed_without_its_secrets() {
+        use clap::Parser as _;
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            data: DataArgs,
+            #[command(flatten)]
+            serve: ServeArgs,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".env"), "ANTHROPIC_API_KEY=sk-ant-hidden\nANTHROPIC_MODEL=hidden-too\n").unwrap();
+        let secret_dir = folder.path().to_str().unwrap();
+        let line = Line::parse_from(["x", "--secret-dir", secret_dir, "--listen", "localhost:4000"]);
+        let mut config = Config::read(&line.data, line.serve).unwrap();
+        config.encryption_key = Some(SecretString::from("hidden-key"));
+        config.database_url = Some(SecretString::from("postgresql://x:hidden@y/z"));
+        assert!(config.operator_env.contains_key("ANTHROPIC_API_KEY"));
+        let printed = format!("{config:?}{config:#?}");
+        assert!(!printed.contains("hidden"), "{printed}");
+    }
+
+    #[test]
+    fn a_port_that_was_got_is_in_the_addresses() {
+        let any = listen("localhost:0").unwrap();
+        assert!(any.any_port() && !listen("localhost:4000").unwrap().any_port());
+        let addresses = addresses(None, None, 4321).unwrap();
+        assert_eq!(addresses.public, "http://localhost:4321");
+        assert_eq!(addresses.preview.unwrap().origin("x"), "http://x.localhost:4321");
+        assert_eq!(super::addresses(Some("https://fsa.example"), None, 4321).unwrap().public, "https://fsa.example");
+    }
 }

@@ -9,6 +9,7 @@ use crate::{
         auth::{visit, watch::CredentialWatch},
         errors,
         limits::Limit,
+        patience::patient,
     },
     live::Live,
     views::{self, Addresses},

@@ -91,7 +91,9 @@ pub async fn read_body(mut body: Body) -> Result<Bytes, Refusal> {
             let message = format!("The body has more than {MAX_BODY_BYTES} bytes.");
             Err(Refusal::new(ErrorKind::TooLarge, "body-too-large", message, "Send less."))
         }
-        Err(Bad::Broken) => Err(Refusal::new(ErrorKind::Malformed, "body-broken", "The body broke off before its end.", "Send it again.")),
+        Err(Bad::Broken) => {
+            Err(Refusal::new(ErrorKind::Malformed, "body-broken", "The body broke off before its end.", "Send it again."))
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub async fn page(
 ) -> Result<Response, Refusal> {
     let port: PreviewPort = port.parse().map_err(|error| port_error(&error))?;
     let Some(viewer) = visit.viewer else {
-        let next = utf8_percent_encode(&format!("/open/{target}/{port}"), NON_ALPHANUMERIC).to_string();
+        let next = utf8_percent_encode(&format!("/open/{target}/{}", port.get()), NON_ALPHANUMERIC).to_string();
         let body = format!(
             "<p>This preview is private, and nobody is signed in here.</p><p><a href=\"/sign-in?next={}\">Sign in</a>, and it opens.</p>",
             escape(&next)

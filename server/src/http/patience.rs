@@ -4,9 +4,7 @@
 //! Only calls of the store are timed: a body that is slow, a handler that is at work and a page that is
 //! being made have limits of their own, and none of those says that the database is away.
 
-use engine::store::{
-    Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError,
-};
+use engine::store::{Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError};
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use model::{DisplayName, ProjectId, ResourceName, SandboxId, UserId, env::EnvKey, resources::Preset};

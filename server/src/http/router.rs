@@ -24,12 +24,11 @@ pub fn session_cookie(secure: bool) -> &'static str {
 
 /// Everything that this server answers.
 pub fn router(plane: &Plane) -> Router {
-    router_with(plane, Router::new())
+    router_with(plane, leptos::routes(plane))
 }
 
-/// With more routes beside, in everything that surrounds the others: tests see there what becomes of a
-/// handler that fails.
-pub fn router_with(plane: &Plane, more: Router<Plane>) -> Router {
+/// The same around other pages: tests see what becomes of one that fails.
+pub fn router_with(plane: &Plane, pages: Router<Plane>) -> Router {
     let secure = plane.origins.secure();
     let sessions = SessionManagerLayer::new(Sessions::new(plane.accounts.clone()))
         .with_name(session_cookie(secure))
@@ -40,7 +39,7 @@ pub fn router_with(plane: &Plane, more: Router<Plane>) -> Router {
     let auth = AuthManagerLayerBuilder::new(Backend::new(plane.accounts.clone()), sessions).build();
     let with_visit = routes::table(plane)
         .route("/open/{target}/{port}", get(open::page))
-        .merge(leptos::routes(plane))
+        .merge(pages)
         .layer(middleware::from_fn_with_state(plane.clone(), visit::read))
         .layer(auth)
         .layer(middleware::from_fn(visit::begin));
@@ -50,7 +49,6 @@ pub fn router_with(plane: &Plane, more: Router<Plane>) -> Router {
         .route("/pkg/{file}", get(assets::serve))
         .merge(with_visit)
         .merge(dev::routes(plane))
-        .merge(more)
         .layer(middleware::from_fn(errors::shape))
         .layer(middleware::from_fn_with_state(plane.clone(), security::gate))
         .with_state(plane.clone())

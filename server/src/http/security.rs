@@ -359,7 +359,8 @@ mod tests {
 
     #[test]
     fn a_port_is_told_from_an_address() {
-        for (host, port) in [("localhost", ""), ("localhost:4000", ":4000"), ("[::1]", ""), ("[::1]:4000", ":4000"), ("::1", "")] {
+        for (host, port) in [("localhost", ""), ("localhost:4000", ":4000"), ("[::1]", ""), ("[::1]:4000", ":4000"), ("::1", "")]
+        {
             assert_eq!(port_of(host), port, "{host}");
         }
     }

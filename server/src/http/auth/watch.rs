@@ -4,11 +4,11 @@
 //! Every credential in use by such a stream is looked up twice a second, since it may be ended by
 //! another process (`token revoke`). With no stream, nothing is asked.
 
+use crate::http::patience::patient;
 use engine::{
     clock::{Clock as _, SystemClock},
     store::{StoreError, accounts::Accounts},
 };
-use crate::http::patience::patient;
 use model::{SandboxId, TokenId};
 use std::{
     collections::HashMap,

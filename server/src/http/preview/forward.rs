@@ -104,12 +104,11 @@ pub async fn forward(io: BoxedIo, mut request: Request, way: &Way<'_>, lease: &L
     parts.extensions.clear();
     go_in(&mut parts.headers, way, upgrade.as_ref());
 
-    let (mut sender, connection) =
-        hyper::client::conn::http1::Builder::new()
-            .preserve_header_case(true)
-            .handshake::<_, Body>(TokioIo::new(io))
-            .await
-            .map_err(Broken::App)?;
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .preserve_header_case(true)
+        .handshake::<_, Body>(TokioIo::new(io))
+        .await
+        .map_err(Broken::App)?;
     let ended = lease.over();
     tokio::spawn(async move {
         tokio::select! {

@@ -248,7 +248,16 @@ mod tests {
         for path in ["/", "/projects/a?b=c#d", "/open/x/3000", "/a//b", "/a?next=https://x"] {
             assert!(is_path(path), "{path}");
         }
-        for other in ["", "//evil.example", "/\\evil.example", "https://evil.example", "javascript:alert(1)", "a", "/\t/evil.example", "/\n"] {
+        for other in [
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "javascript:alert(1)",
+            "a",
+            "/\t/evil.example",
+            "/\n",
+        ] {
             assert!(!is_path(other), "{other:?}");
         }
     }
