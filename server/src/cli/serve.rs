@@ -53,6 +53,9 @@ use tracing::{error, info, warn};
 const CONNECTIONS: u32 = 16;
 /// How long open requests may take to end.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the start of PostgreSQL may go on after a signal: the first one, with initdb, on a slow
+/// machine. A second signal ends it at once.
+const HALF_WAY: Duration = Duration::from_secs(30);
 /// How often what is over is removed from the tables of accounts.
 const SWEEP: Duration = Duration::from_secs(600);
 
@@ -87,8 +90,8 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
         ended = &mut waiting => {
             info!("ending before everything has started");
             stop.cancel();
-            // PostgreSQL's start cannot be left half way; it takes a second, and the rest is left at once.
-            let _ = tokio::time::timeout(FAREWELL, &mut starting).await;
+            // PostgreSQL's start cannot be left half way; the rest is left at once.
+            let _ = tokio::time::timeout(HALF_WAY, &mut starting).await;
             drop(starting);
             return leave_half_started(&config, &folder, ended).await;
         }
@@ -119,18 +122,28 @@ async fn leave_half_started(config: &Config, folder: &DataFolder, ended: Ended) 
     Ok(())
 }
 
-fn not_interrupted(stop: &CancellationToken) -> Result<()> {
-    anyhow::ensure!(!stop.is_cancelled(), "interrupted");
-    Ok(())
-}
-
-/// Everything up to the point where it can serve. May be dropped at any await.
+/// Everything up to the point where it can serve, or until `stop`.
 async fn start(config: &Config, site: Site, data: &DataArgs, folder: &DataFolder, stop: &CancellationToken) -> Result<Started> {
     let embedded = match &config.database_url {
         Some(_) => None,
         None => Some(EmbeddedPostgres::start(folder.path()).await?),
     };
-    not_interrupted(stop)?;
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => bail!("interrupted"),
+        made = make(config, site, data, folder, stop, embedded) => made,
+    }
+}
+
+/// What needs a PostgreSQL that runs.
+async fn make(
+    config: &Config,
+    site: Site,
+    data: &DataArgs,
+    folder: &DataFolder,
+    stop: &CancellationToken,
+    embedded: Option<EmbeddedPostgres>,
+) -> Result<Started> {
     let url = match (&config.database_url, &embedded) {
         (Some(url), _) => url.clone(),
         (None, Some(postgres)) => postgres.control_url(),
@@ -146,7 +159,6 @@ async fn start(config: &Config, site: Site, data: &DataArgs, folder: &DataFolder
     let installation = postgres::installation::open(&pool, &vault, SystemClock.now()).await?;
     let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
     let accounts = Accounts::new(pool.clone());
-    not_interrupted(stop)?;
 
     let local = LocalSettings {
         uid_range: config.args.uid_range.clone().unwrap_or(local::settings::DEFAULT_UID_RANGE),
@@ -504,7 +516,8 @@ mod tests {
         // Both loopbacks are this one here, so that the test needs no IPv6; the second port is taken once.
         let asked = std::sync::Mutex::new(Vec::new());
         let taken = AtomicUsize::new(0);
-        let listeners = listen(&[place("localhost:0")], async |address: SocketAddr| {
+        let places = [place("localhost:0")];
+        let listeners = listen(&places, async |address: SocketAddr| {
             asked.lock().unwrap().push(address);
             if address.is_ipv6() && taken.fetch_add(1, Ordering::Relaxed) == 0 {
                 return Err(io::Error::from(ErrorKind::AddrInUse));
