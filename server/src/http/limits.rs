@@ -25,12 +25,12 @@ pub struct Limit<K> {
 #[derive(Debug)]
 struct Buckets<K> {
     by_key: HashMap<K, (f64, Instant)>,
-    /// How many there are when full ones are looked for again: twice what was left the last time, so
-    /// that looking costs each new key a constant.
-    sweep_at: usize,
+    /// How many new keys there may be before full ones are looked for again: as many as were left the
+    /// last time, so that looking costs each new key a constant.
+    until_sweep: usize,
 }
 
-/// How many buckets there may be before full ones are looked for.
+/// How many new keys there are at least before full buckets are looked for.
 const SWEEP_AT: usize = 1024;
 /// How many buckets there may be at all, some megabytes. Past it any other is forgotten for a new one:
 /// who has so many addresses gains tries at a code of 256 bits, and locks nobody out.
@@ -40,7 +40,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     /// `burst` at once, then one every `every`.
     #[must_use]
     pub fn new(burst: u32, every: Duration) -> Self {
-        let buckets = Buckets { by_key: HashMap::new(), sweep_at: SWEEP_AT };
+        let buckets = Buckets { by_key: HashMap::new(), until_sweep: SWEEP_AT };
         Self { burst: f64::from(burst), per_second: 1.0 / every.as_secs_f64(), buckets: Mutex::new(buckets) }
     }
 
@@ -76,9 +76,10 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     }
 
     fn make_room(&self, buckets: &mut Buckets<K>, now: Instant) {
-        if buckets.by_key.len() >= buckets.sweep_at {
+        buckets.until_sweep = buckets.until_sweep.saturating_sub(1);
+        if buckets.until_sweep == 0 {
             buckets.by_key.retain(|_, bucket| self.left(*bucket, now) < self.burst);
-            buckets.sweep_at = SWEEP_AT.max(2 * buckets.by_key.len());
+            buckets.until_sweep = SWEEP_AT.max(buckets.by_key.len());
         }
         if buckets.by_key.len() > MOST
             && let Some(any) = buckets.by_key.keys().next().cloned()
