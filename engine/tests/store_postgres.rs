@@ -105,6 +105,22 @@ async fn a_newer_versions_database_is_refused() {
 }
 
 #[tokio::test]
+async fn a_command_leaves_the_tables_of_an_older_server_that_runs() {
+    let Some((options, server)) = database().await else { return };
+    migrate::migrate_unless_served(&pool(options.clone(), 2)).await.expect("of one version, beside a server that runs");
+    let older = "DELETE FROM fullstack_agent_migrations WHERE version = (SELECT max(version) FROM fullstack_agent_migrations)";
+    sqlx::query(older).execute(&server).await.unwrap();
+    let error = migrate::migrate_unless_served(&pool(options.clone(), 2)).await.unwrap_err();
+    assert!(matches!(error, MigrationError::Serving { .. }) && error.to_string().contains("Restart the server"), "{error:?}");
+    server.close().await;
+    let error = migrate::migrate_unless_served(&pool(options, 2)).await.unwrap_err();
+    assert!(
+        !matches!(error, MigrationError::Serving { .. }),
+        "with no server it migrates (and finds the table there): {error:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_away() {
     let options = sqlx::postgres::PgConnectOptions::new_without_pgpass().socket("/nowhere").username("nobody");
     let error = migrate::migrate(&pool(options, 2)).await.unwrap_err();

@@ -1,6 +1,6 @@
 //! The tables' shape, brought up to date at start.
 
-use super::error::is_away;
+use super::{error::is_away, pool::APPLICATION};
 use sqlx::{Connection as _, PgConnection, PgPool, migrate::MigrateError};
 
 /// Ours, and nobody's else: a database with sqlx's own default may be some app's.
@@ -44,6 +44,14 @@ pub enum MigrationError {
         /// The newest that this program has.
         known: i64,
     },
+    /// A server of an older version is at work on it.
+    #[error(
+        "A server of an older version of FullStack Agent runs on the database `{database}`, and this command's version would change its tables under it. Nothing was changed. Restart the server with this version first."
+    )]
+    Serving {
+        /// Its name.
+        database: String,
+    },
     /// A migration that was applied is not the one that this program has.
     #[error(
         "The database `{database}` was written by another build of FullStack Agent: its migration {version} is not this one's. Start that build, or give this one a database of its own."
@@ -64,9 +72,22 @@ pub enum MigrationError {
 /// # Errors
 /// The database is away, too old, not ours, or newer than this program: then it is as it was.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrationError> {
+    alone(pool, false).await
+}
+
+/// As [`migrate`], for a command beside a server that may run: then it only looks whether both are of
+/// one version.
+///
+/// # Errors
+/// As [`migrate`]; and the server is of an older version.
+pub async fn migrate_unless_served(pool: &PgPool) -> Result<(), MigrationError> {
+    alone(pool, true).await
+}
+
+async fn alone(pool: &PgPool, beside: bool) -> Result<(), MigrationError> {
     // A connection of its own, closed at the end: the lock goes with it, whatever happens.
     let mut connection = pool.acquire().await.map_err(failed)?.detach();
-    let done = run(&mut connection).await;
+    let done = run(&mut connection, beside).await;
     let _ = connection.close().await;
     done
 }
@@ -84,9 +105,11 @@ fn migrator() -> sqlx::migrate::Migrator {
     migrator
 }
 
-async fn run(connection: &mut PgConnection) -> Result<(), MigrationError> {
+async fn run(connection: &mut PgConnection, beside: bool) -> Result<(), MigrationError> {
     // The pool's limit is for requests; a migration may take its time, and so may waiting for one.
     sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await.map_err(failed)?;
+    // Who migrates is not who serves.
+    sqlx::query("SET application_name = 'fullstack-agent migration'").execute(&mut *connection).await.map_err(failed)?;
     sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut *connection).await.map_err(failed)?;
     let (database, version, found): (String, i32, String) = sqlx::query_as(
         "SELECT current_database()::text, current_setting('server_version_num')::integer, current_setting('server_version')",
@@ -119,6 +142,9 @@ async fn run(connection: &mut PgConnection) -> Result<(), MigrationError> {
         if let Some(found) = newest_there.filter(|found| *found > newest()) {
             return Err(MigrationError::Newer { database, found, known: newest() });
         }
+        if beside && newest_there.is_none_or(|found| found < newest()) && is_served(connection).await? {
+            return Err(MigrationError::Serving { database });
+        }
     }
     migrator().run_direct(None, connection, false).await.map_err(|error| match error {
         MigrateError::VersionMismatch(version) | MigrateError::VersionMissing(version) => {
@@ -127,6 +153,17 @@ async fn run(connection: &mut PgConnection) -> Result<(), MigrationError> {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
         error => MigrationError::Failed(error.into()),
     })
+}
+
+/// Whether a server is connected: it always is, to hear of changes.
+async fn is_served(connection: &mut PgConnection) -> Result<bool, MigrationError> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1)",
+    )
+    .bind(APPLICATION)
+    .fetch_one(connection)
+    .await
+    .map_err(failed)
 }
 
 fn failed(error: sqlx::Error) -> MigrationError {
