@@ -32,7 +32,10 @@ pub fn attach(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixS
     places.linked(id, send);
     tokio::spawn(async move {
         let mut last = Last::default();
-        if let Err(error) = follow(&places, id, stream, asks, &mut last).await {
+        if let Err(error) = follow(&places, id, stream, asks, &mut last).await
+            // One that was asked to end may close the line with something of ours unread in it.
+            && !last.asked
+        {
             tracing::warn!(sandbox.id = %id, "lost its keeper: {error}");
         }
         last.wait().await;
@@ -64,6 +67,7 @@ async fn follow(
                 // Once: asks are repeated until they are seen to be done, and a keeper that hangs reads none.
                 if force_at.is_none() {
                     if let Ask::Stop { grace_ms } = ask {
+                        last.asked = true;
                         force_at = Some(Instant::now() + Duration::from_millis(grace_ms) + OVERDUE);
                     }
                     say(&mut write, &ask).await?;
@@ -109,6 +113,8 @@ struct Last {
     keeper: Option<(i32, OwnedFd)>,
     init: Option<(i32, OwnedFd)>,
     ended: bool,
+    /// Whether it was asked to end.
+    asked: bool,
 }
 
 impl Last {
