@@ -2,6 +2,8 @@
 // fragment, which no server and no log ever sees; it is taken out of the address bar at once.
 (() => {
   const page = document.documentElement;
+  // Where the visitor wanted to go. The server takes none but a path of its own.
+  const next = new URLSearchParams(location.search).get('next') ?? undefined;
   const show = (state) => (page.dataset.signIn = state);
   const signIn = async (code) => {
     show('working');
@@ -9,12 +11,12 @@
       const answer = await fetch('/api/sign-in', {
         method: 'POST',
         headers: { 'content-type': 'application/json', accept: 'application/json' },
-        body: JSON.stringify({ code }),
+        body: JSON.stringify({ code, next }),
       });
       const body = await answer.json().catch(() => ({}));
       if (answer.ok) {
-        const next = typeof body.next === 'string' && /^\/(?![/\\])/.test(body.next) ? body.next : '/';
-        return location.replace(next);
+        const to = typeof body.next === 'string' && /^\/(?![/\\])/.test(body.next) ? body.next : '/';
+        return location.replace(to);
       }
       const { code: why = '', message = '' } = body.details ?? {};
       document.getElementById('sign-in-why').textContent = message;
@@ -31,7 +33,7 @@
   const fromAddress = () => {
     const code = decodeURIComponent(location.hash.slice(1));
     if (code === '' || code === 'main') return;
-    history.replaceState(null, '', location.pathname);
+    history.replaceState(null, '', location.pathname + location.search);
     void signIn(code);
   };
   document.addEventListener('submit', (event) => {

@@ -12,7 +12,7 @@ pub fn Signed(
 ) -> impl IntoView {
     #[cfg(feature = "ssr")]
     if use_context::<crate::control::RequestContext>().is_some_and(|context| context.viewer.is_none()) {
-        redirect("/sign-in");
+        redirect(&sign_in_address());
     }
     let opening = use_context::<FirstLoad>();
     let live = use_context::<Live>().unwrap_or_default();
@@ -42,10 +42,25 @@ pub fn Signed(
 
 /// Answers the page's request with another address.
 #[cfg(feature = "ssr")]
-fn redirect(to: &'static str) {
+fn redirect(to: &str) {
     use axum::http::{HeaderValue, StatusCode, header};
-    if let Some(response) = use_context::<leptos_axum::ResponseOptions>() {
-        response.insert_header(header::LOCATION, HeaderValue::from_static(to));
+    if let (Some(response), Ok(to)) = (use_context::<leptos_axum::ResponseOptions>(), HeaderValue::from_str(to)) {
+        response.insert_header(header::LOCATION, to);
         response.set_status(StatusCode::FOUND);
     }
+}
+
+/// The sign-in page, which leads back here.
+#[cfg(feature = "ssr")]
+fn sign_in_address() -> String {
+    let here = use_context::<axum::http::request::Parts>();
+    let here = here.as_ref().and_then(|parts| parts.uri.path_and_query()).map_or("/", |here| here.as_str());
+    if here == "/" { "/sign-in".to_owned() } else { format!("/sign-in?next={}", encoded(here)) }
+}
+
+/// Percent-encoded, as one value of a query.
+#[cfg(feature = "ssr")]
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -21,6 +21,7 @@ use axum::{
 };
 use http::StatusCode;
 use model::{ProjectId, port::PreviewPort};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The page.
 ///
@@ -34,8 +35,12 @@ pub async fn page(
 ) -> Result<Response, Refusal> {
     let port: PreviewPort = port.parse().map_err(|error| port_error(&error))?;
     let Some(viewer) = visit.viewer else {
-        let body = "<p>This preview is private, and nobody is signed in here.</p><p><a href=\"/sign-in\">Sign in</a>, then open it again.</p>";
-        return Ok((StatusCode::UNAUTHORIZED, page_of("Sign in to open this preview", body, None)).into_response());
+        let next = utf8_percent_encode(&format!("/open/{target}/{}", port.get()), NON_ALPHANUMERIC).to_string();
+        let body = format!(
+            "<p>This preview is private, and nobody is signed in here.</p><p><a href=\"/sign-in?next={}\">Sign in</a>, and it opens.</p>",
+            escape(&next)
+        );
+        return Ok((StatusCode::UNAUTHORIZED, page_of("Sign in to open this preview", &body, None)).into_response());
     };
     let row = match target.parse::<ProjectId>() {
         Ok(id) => plane.controller.row(&viewer, id).await?,
