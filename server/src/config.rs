@@ -138,12 +138,17 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Where browsers reach things.
     pub addresses: Addresses,
+    /// The public URL, where the operator names one.
+    public_given: Option<String>,
+    /// Whether this is a build that is being worked on (`FSA_DEV`, set by `cargo xtask dev`): its pages
+    /// load themselves again.
+    pub dev: bool,
     /// The data folder.
     pub data_dir: PathBuf,
     /// How long stages may take.
     pub limits: StageLimits,
     /// The operator's variables for every sandbox.
-    pub operator_env: BTreeMap<String, String>,
+    pub operator_env: BTreeMap<String, SecretString>,
     /// Where they are read from, to show.
     pub credentials_file: PathBuf,
     /// Ways out.
@@ -169,6 +174,14 @@ pub struct Listen {
     pub addresses: Vec<SocketAddr>,
 }
 
+impl Listen {
+    /// Whether any port will do.
+    #[must_use]
+    pub fn any_port(&self) -> bool {
+        self.addresses.iter().all(|address| address.port() == 0)
+    }
+}
+
 impl Config {
     /// Reads everything.
     ///
@@ -176,7 +189,7 @@ impl Config {
     /// What is wrong, and an example of right.
     pub fn read(data: &DataArgs, args: ServeArgs) -> Result<Self> {
         let listen = args.listen.iter().map(|text| listen(text)).collect::<Result<Vec<_>>>()?;
-        let first = listen.first().and_then(|listen| listen.addresses.first()).context("--listen names no address.")?;
+        let first = *listen.first().and_then(|listen| listen.addresses.first()).context("--listen names no address.")?;
         let open = listen.iter().flat_map(|listen| &listen.addresses).find(|address| !address.ip().is_loopback());
         if let (Some(open), None) = (open, &data.public_url) {
             bail!(
@@ -184,11 +197,8 @@ impl Config {
                  Say it: `--public-url https://fsa.example.com`."
             );
         }
-        let public = match &data.public_url {
-            Some(url) => public_url(url)?,
-            None => format!("http://localhost:{}", first.port()),
-        };
-        let preview = preview_domain(args.preview_domain.as_deref(), &public)?;
+        let given = data.public_url.as_deref().map(public_url).transpose()?;
+        let addresses = addresses(given.as_deref(), args.preview_domain.as_deref(), first.port())?;
         let beside = beside();
         let credentials_file = args.secret_dir.join(".env");
         let (operator_env, mut egress) = local::operator::map_env(credentials(&credentials_file)?);
@@ -196,10 +206,12 @@ impl Config {
             egress.push(rule.parse().map_err(|error| anyhow!("{error}"))?);
         }
         Ok(Self {
-            addresses: Addresses { public, preview },
+            addresses,
+            public_given: given,
+            dev: std::env::var_os("FSA_DEV").is_some(),
             data_dir: data.data_dir(),
             limits: StageLimits { stages: args.stage_deadlines, leave: args.leave_deadline },
-            operator_env,
+            operator_env: operator_env.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect(),
             credentials_file: std::path::absolute(&credentials_file).unwrap_or(credentials_file),
             egress,
             agent: args.agent.clone().unwrap_or_else(|| beside.join("agent/sandbox-agent")),
@@ -210,6 +222,21 @@ impl Config {
             args,
         })
     }
+
+    /// Browsers come by the port that was got where any was asked for (`--listen localhost:0`).
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn bound(&mut self, port: u16) -> Result<()> {
+        self.addresses = addresses(self.public_given.as_deref(), self.args.preview_domain.as_deref(), port)?;
+        Ok(())
+    }
+}
+
+fn addresses(given: Option<&str>, preview_given: Option<&str>, port: u16) -> Result<Addresses> {
+    let public = given.map_or_else(|| format!("http://localhost:{port}"), str::to_owned);
+    let preview = preview_domain(preview_given, &public)?;
+    Ok(Addresses { public, preview })
 }
 
 /// A variable that has no flag: what is on a command line, every user of the machine can read.
@@ -376,5 +403,37 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(parse_env("A=1\nsecret words"), Err(2));
         assert_eq!(parse_env("A='open"), Err(1));
+    }
+
+    #[test]
+    fn the_configuration_can_be_printed_without_its_secrets() {
+        use clap::Parser as _;
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            data: DataArgs,
+            #[command(flatten)]
+            serve: ServeArgs,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".env"), "ANTHROPIC_API_KEY=sk-ant-hidden\nANTHROPIC_MODEL=hidden-too\n").unwrap();
+        let secret_dir = folder.path().to_str().unwrap();
+        let line = Line::parse_from(["x", "--secret-dir", secret_dir, "--listen", "localhost:4000"]);
+        let mut config = Config::read(&line.data, line.serve).unwrap();
+        config.encryption_key = Some(SecretString::from("hidden-key"));
+        config.database_url = Some(SecretString::from("postgresql://x:hidden@y/z"));
+        assert!(config.operator_env.contains_key("ANTHROPIC_API_KEY"));
+        let printed = format!("{config:?}{config:#?}");
+        assert!(!printed.contains("hidden"), "{printed}");
+    }
+
+    #[test]
+    fn a_port_that_was_got_is_in_the_addresses() {
+        let any = listen("localhost:0").unwrap();
+        assert!(any.any_port() && !listen("localhost:4000").unwrap().any_port());
+        let addresses = addresses(None, None, 4321).unwrap();
+        assert_eq!(addresses.public, "http://localhost:4321");
+        assert_eq!(addresses.preview.unwrap().origin("x"), "http://x.localhost:4321");
+        assert_eq!(super::addresses(Some("https://fsa.example"), None, 4321).unwrap().public, "https://fsa.example");
     }
 }

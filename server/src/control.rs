@@ -9,6 +9,7 @@ use crate::{
         auth::{visit, watch::CredentialWatch},
         errors,
         limits::Limit,
+        patience::patient,
     },
     live::Live,
     views::{self, Addresses},
@@ -356,14 +357,14 @@ impl Control for Controller {
             ));
         };
         let (sandbox, session) = (row.sandbox.id, visit::session());
-        let made = self.parts.accounts.make_preview_code(viewer.user, session, sandbox, port.get(), self.now()).await;
+        let made = patient(self.parts.accounts.make_preview_code(viewer.user, session, sandbox, port.get(), self.now())).await;
         let code = made.map_err(store_error)?.ok_or_else(ControlError::signed_out)?;
         let url = format!("{}/", domain.origin(&format!("{}--{}", port.get(), row.sandbox.name)));
         Ok(PreviewCode { action: format!("{url}.fsa/enter"), code: code.expose_secret().to_owned(), url })
     }
 
     async fn tokens(&self, viewer: &Viewer) -> Result<Vec<TokenView>, ControlError> {
-        self.parts.accounts.tokens(viewer.user).await.map_err(store_error)
+        patient(self.parts.accounts.tokens(viewer.user)).await.map_err(store_error)
     }
 
     async fn create_token(
@@ -384,12 +385,12 @@ impl Control for Controller {
         }
         let now = self.now();
         let expires = days.and_then(|days| now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
-        self.parts.accounts.make_token(viewer.user, name.as_str(), scope, expires, now).await.map_err(store_error)
+        patient(self.parts.accounts.make_token(viewer.user, name.as_str(), scope, expires, now)).await.map_err(store_error)
     }
 
     async fn revoke_token(&self, viewer: &Viewer, id: TokenId) -> Result<(), ControlError> {
         may_change(viewer)?;
-        if self.parts.accounts.revoke_token(viewer.user, id, self.now()).await.map_err(store_error)? {
+        if patient(self.parts.accounts.revoke_token(viewer.user, id, self.now())).await.map_err(store_error)? {
             self.parts.watch.look();
             return Ok(());
         }

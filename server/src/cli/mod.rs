@@ -151,7 +151,8 @@ fn say(line: &str) {
     let _ = out.flush();
 }
 
-/// Accounts of a data folder, beside a server that runs there or not.
+/// Accounts of a data folder, beside a server that runs there or not. The tables of one that runs are
+/// left as they are.
 async fn accounts(data: &DataArgs) -> Result<Accounts> {
     let url = match secret("FSA_DATABASE_URL") {
         Some(url) => url,
@@ -167,7 +168,7 @@ async fn accounts(data: &DataArgs) -> Result<Accounts> {
     };
     let options = connect_options(url.expose_secret())?;
     let pool = engine::store::postgres::pool::pool(options, 2);
-    engine::store::postgres::migrate::migrate(&pool).await?;
+    engine::store::postgres::migrate::migrate_unless_served(&pool).await?;
     Ok(Accounts::new(pool))
 }
 

@@ -13,7 +13,7 @@ use super::{connect_options, say, sign_in_link::note_address};
 use crate::{
     config::{Config, DataArgs, Listen, ServeArgs},
     control::{Controller, ControllerParts},
-    http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, security::Origins},
+    http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
     live::Live,
 };
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -36,9 +36,15 @@ use engine::{
 };
 use local::{LocalOrchestrator, LocalSettings, datafolder::DataFolder, postgres::EmbeddedPostgres, preflight};
 use model::view::Installation;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
-use std::{io::ErrorKind, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{net::TcpListener, signal::unix::SignalKind, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -47,6 +53,9 @@ use tracing::{error, info, warn};
 const CONNECTIONS: u32 = 16;
 /// How long open requests may take to end.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the start of PostgreSQL may go on after a signal: the first one, with initdb, on a slow
+/// machine. A second signal ends it at once.
+const HALF_WAY: Duration = Duration::from_secs(30);
 /// How often what is over is removed from the tables of accounts.
 const SWEEP: Duration = Duration::from_secs(600);
 
@@ -64,19 +73,77 @@ enum Ended {
 /// # Errors
 /// Whatever keeps it from starting, in a sentence that says what to do.
 pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
-    let config = Config::read(data, args)?;
+    let mut config = Config::read(data, args)?;
     let site = Site::read(&config.site_dir).map_err(|why| anyhow!(why))?;
     // Before anything is made: a port that is taken is the likeliest mistake.
-    let listeners = listen(&config.listen).await?;
+    let listeners = listen(&config.listen, async |address| TcpListener::bind(address).await).await?;
+    if let Some(first) = listeners.first() {
+        config.bound(first.local_addr().context("read the port that is listened on")?.port())?;
+    }
     let signals = signals()?;
     let folder = DataFolder::open(&config.data_dir)?;
     let stop = CancellationToken::new();
-    let mut tasks = JoinSet::new();
+    let mut waiting = Box::pin(signals.wait());
+    let mut starting = Box::pin(start(&config, site, data, &folder, &stop));
+    let started = tokio::select! {
+        started = &mut starting => started?,
+        ended = &mut waiting => {
+            info!("ending before everything has started");
+            stop.cancel();
+            // PostgreSQL's start cannot be left half way; the rest is left at once.
+            let _ = tokio::time::timeout(HALF_WAY, &mut starting).await;
+            drop(starting);
+            return leave_half_started(&config, &folder, ended).await;
+        }
+    };
+    drop(starting);
+    run(&config, &folder, listeners, started, stop, waiting).await
+}
 
+/// What a start has made.
+struct Started {
+    embedded: Option<EmbeddedPostgres>,
+    pool: sqlx::PgPool,
+    accounts: Accounts,
+    orchestrator: Arc<LocalOrchestrator>,
+    reconciler: Arc<Reconciler>,
+    plane: Plane,
+}
+
+/// After Ctrl-C, nothing stays up, as at any other time; what the last server left running included.
+async fn leave_half_started(config: &Config, folder: &DataFolder, ended: Ended) -> Result<()> {
+    if ended != Ended::Interrupted || config.args.keep_running {
+        return Ok(());
+    }
+    local::down(folder.path()).await.context("end the sandboxes")?;
+    if config.database_url.is_none() {
+        EmbeddedPostgres::stop_at(folder.path()).await?;
+    }
+    Ok(())
+}
+
+/// Everything up to the point where it can serve, or until `stop`.
+async fn start(config: &Config, site: Site, data: &DataArgs, folder: &DataFolder, stop: &CancellationToken) -> Result<Started> {
     let embedded = match &config.database_url {
         Some(_) => None,
         None => Some(EmbeddedPostgres::start(folder.path()).await?),
     };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => bail!("interrupted"),
+        made = make(config, site, data, folder, stop, embedded) => made,
+    }
+}
+
+/// What needs a PostgreSQL that runs.
+async fn make(
+    config: &Config,
+    site: Site,
+    data: &DataArgs,
+    folder: &DataFolder,
+    stop: &CancellationToken,
+    embedded: Option<EmbeddedPostgres>,
+) -> Result<Started> {
     let url = match (&config.database_url, &embedded) {
         (Some(url), _) => url.clone(),
         (None, Some(postgres)) => postgres.control_url(),
@@ -92,13 +159,10 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     let installation = postgres::installation::open(&pool, &vault, SystemClock.now()).await?;
     let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
     let accounts = Accounts::new(pool.clone());
-    if let Some(postgres) = embedded.clone() {
-        tasks.spawn(postgres.keep_running(stop.clone()));
-    }
 
     let local = LocalSettings {
         uid_range: config.args.uid_range.clone().unwrap_or(local::settings::DEFAULT_UID_RANGE),
-        claude_dir: claude_dir(&config),
+        claude_dir: claude_dir(config),
         egress: config.egress.clone(),
         claude_credentials: config.operator_env.contains_key("ANTHROPIC_API_KEY")
             || config.operator_env.contains_key("ANTHROPIC_AUTH_TOKEN"),
@@ -112,7 +176,7 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     for notice in &findings.notices {
         warn!("{notice}");
     }
-    let shown = installation_view(&config, &local, &findings, data);
+    let shown = installation_view(config, &local, &findings, data);
     let database: Arc<dyn Database> = Arc::new(ServerDatabase::new(
         administrator(&options, embedded.as_ref())?,
         installation,
@@ -122,7 +186,7 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
 
     let settings = reconcile::Settings {
         limits: config.limits,
-        operator_env: config.operator_env.iter().map(|(key, value)| (key.clone(), SecretString::from(value.as_str()))).collect(),
+        operator_env: config.operator_env.clone(),
         ..reconcile::Settings::new(installation)
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -130,17 +194,33 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     let reconciler =
         Reconciler::new(store.clone(), world.clone(), database.clone(), clock.clone(), Arc::new(SystemRandom), settings.clone());
     let plane = assemble(Parts {
-        store,
+        store: PatientStore::around(store),
         accounts: accounts.clone(),
         orchestrator: world,
         database,
         reconciler: reconciler.clone(),
         settings,
         installation: shown,
-        config: &config,
+        config,
         site,
         stop: stop.clone(),
     });
+    Ok(Started { embedded, pool, accounts, orchestrator, reconciler, plane })
+}
+
+async fn run(
+    config: &Config,
+    folder: &DataFolder,
+    listeners: Vec<TcpListener>,
+    started: Started,
+    stop: CancellationToken,
+    ended: impl Future<Output = Ended>,
+) -> Result<()> {
+    let Started { embedded, pool, accounts, orchestrator, reconciler, plane } = started;
+    let mut tasks = JoinSet::new();
+    if let Some(postgres) = embedded.clone() {
+        tasks.spawn(postgres.keep_running(stop.clone()));
+    }
     let router = http::router(&plane);
     // Streams and terminals end at once; reconciling ends after them.
     let reconciling = CancellationToken::new();
@@ -166,7 +246,7 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     info!(address = %config.addresses.public, version = env!("CARGO_PKG_VERSION"), "serving");
     say(&format!("Sign in: {}/sign-in#{}", config.addresses.public, code.expose_secret()));
 
-    let ended = signals.wait().await;
+    let ended = ended.await;
     info!("ending");
     stop.cancel();
     if tokio::time::timeout(FAREWELL, async { while serving.join_next().await.is_some() {} }).await.is_err() {
@@ -234,6 +314,7 @@ fn assemble(parts: Parts<'_>) -> Plane {
         site,
         sign_in_command,
         stop,
+        dev: config.dev,
     })
 }
 
@@ -294,34 +375,77 @@ fn reach(options: &PgConnectOptions, embedded: Option<&EmbeddedPostgres>) -> Rea
     Reach { host: "127.0.0.1".to_owned(), port: 5432, endpoint: Some(endpoint) }
 }
 
-async fn listen(places: &[Listen]) -> Result<Vec<TcpListener>> {
+/// How often another port is tried where any will do, and the one that was got is taken on the next
+/// address.
+const ANY_PORT: usize = 8;
+
+/// Listens on every address of every place. Where any port will do (`localhost:0`), all addresses of the
+/// place get the same.
+async fn listen(places: &[Listen], bind: impl AsyncFn(SocketAddr) -> io::Result<TcpListener>) -> Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for place in places {
-        for address in &place.addresses {
-            match TcpListener::bind(address).await {
-                Ok(listener) => listeners.push(listener),
-                // A machine without IPv6 has one loopback.
-                Err(error) if error.kind() == ErrorKind::AddrNotAvailable && place.addresses.len() > 1 => {}
-                Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-                    "Port {port} is taken on {ip}: another program, or another FullStack Agent, listens there. Stop it, or choose another \
-                     port: `--listen localhost:{other}`.",
-                    port = address.port(),
-                    ip = address.ip(),
-                    other = address.port().wrapping_add(1).max(1024),
-                ),
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!(
-                    "This user may not listen on port {}. Choose one from 1024 on: `--listen localhost:4000`.",
-                    address.port()
-                ),
-                Err(error) => bail!(
-                    "Cannot listen on {} (--listen {}): {error}. Choose another address: `--listen localhost:4000`.",
-                    address,
-                    place.text
-                ),
+        let mut tries = 1..=ANY_PORT;
+        let bound = loop {
+            let last = tries.next().is_none_or(|n| n == ANY_PORT);
+            match listen_on(place, &bind).await {
+                Err((address, error)) if !last && place.any_port() && address.port() != 0 && taken(&error) => {}
+                Err((address, error)) => return Err(cannot_listen(place, address, &error)),
+                Ok(bound) => break bound,
             }
-        }
+        };
+        listeners.extend(bound);
     }
     Ok(listeners)
+}
+
+fn taken(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrInUse
+}
+
+/// A machine without IPv6, or with a kernel that has none of it.
+fn no_such_address(error: &io::Error) -> bool {
+    let unknown = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(unknown)
+}
+
+async fn listen_on(
+    place: &Listen,
+    bind: &impl AsyncFn(SocketAddr) -> io::Result<TcpListener>,
+) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
+    let mut bound: Vec<TcpListener> = Vec::new();
+    let mut missing = None;
+    for address in &place.addresses {
+        let port = bound.first().and_then(|first| first.local_addr().ok()).map_or(address.port(), |first| first.port());
+        let address = SocketAddr::new(address.ip(), port);
+        match bind(address).await {
+            Ok(listener) => bound.push(listener),
+            // One loopback is enough.
+            Err(error) if no_such_address(&error) => missing = Some((address, error)),
+            Err(error) => return Err((address, error)),
+        }
+    }
+    match missing {
+        Some(missing) if bound.is_empty() => Err(missing),
+        _ => Ok(bound),
+    }
+}
+
+fn cannot_listen(place: &Listen, address: SocketAddr, error: &io::Error) -> anyhow::Error {
+    let (port, ip) = (address.port(), address.ip());
+    match error.kind() {
+        ErrorKind::AddrInUse => anyhow!(
+            "Port {port} is taken on {ip}: another program, or another FullStack Agent, listens there. Stop it, or choose another \
+             port: `--listen localhost:{other}`.",
+            other = port.wrapping_add(1).max(1024),
+        ),
+        ErrorKind::PermissionDenied => {
+            anyhow!("This user may not listen on port {port}. Choose one from 1024 on: `--listen localhost:4000`.")
+        }
+        _ => anyhow!(
+            "Cannot listen on {address} (--listen {}): {error}. Choose another address: `--listen localhost:4000`.",
+            place.text
+        ),
+    }
 }
 
 struct Signals {
@@ -361,5 +485,49 @@ async fn sweep(accounts: Accounts, stop: CancellationToken) {
         if let Err(error) = accounts.sweep(SystemClock.now()).await {
             warn!("failed to sweep the accounts: {error:#}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn place(text: &str) -> Listen {
+        let port = text.rsplit_once(':').unwrap().1.parse().unwrap();
+        let addresses = vec![SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port))];
+        Listen { text: text.to_owned(), addresses }
+    }
+
+    fn no_ipv6() -> io::Error {
+        io::Error::from_raw_os_error(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+    }
+
+    #[tokio::test]
+    async fn a_machine_without_ipv6_has_one_loopback() {
+        let bind = async |address: SocketAddr| if address.is_ipv6() { Err(no_ipv6()) } else { TcpListener::bind(address).await };
+        assert_eq!(listen(&[place("localhost:0")], bind).await.unwrap().len(), 1);
+        let none = listen(&[place("localhost:0")], async |_| Err(no_ipv6())).await;
+        assert!(none.unwrap_err().to_string().contains("Cannot listen on [::1]"), "with no address at all, it says so");
+    }
+
+    #[tokio::test]
+    async fn any_port_is_the_same_on_every_address() {
+        // Both loopbacks are this one here, so that the test needs no IPv6; the second port is taken once.
+        let asked = std::sync::Mutex::new(Vec::new());
+        let taken = AtomicUsize::new(0);
+        let places = [place("localhost:0")];
+        let listeners = listen(&places, async |address: SocketAddr| {
+            asked.lock().unwrap().push(address);
+            if address.is_ipv6() && taken.fetch_add(1, Ordering::Relaxed) == 0 {
+                return Err(io::Error::from(ErrorKind::AddrInUse));
+            }
+            TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, if address.is_ipv6() { 0 } else { address.port() })).await
+        });
+        let listeners = listeners.await.unwrap();
+        let asked = asked.into_inner().unwrap();
+        assert_eq!((asked[0].port(), asked[2].port()), (0, 0), "any port, and any other when the first was taken");
+        assert_eq!(asked[3].port(), listeners[0].local_addr().unwrap().port());
+        assert_ne!(asked[3].port(), 0);
     }
 }

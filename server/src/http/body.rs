@@ -6,12 +6,12 @@ use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Path, Request},
 };
-use bytes::Bytes;
-use http::{HeaderMap, header, request::Parts};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use model::ProjectId;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 /// The longest body of a request that is read as a whole. An environment may have 512 KiB, which JSON
 /// can write six times as long (`\u0001`).
@@ -47,7 +47,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if kind.is_some_and(|kind| !(kind.starts_with("application/json") || kind.contains("+json"))) {
             let message = "The body has to be JSON, and the header Content-Type says that it is something else.";
             let refusal = Refusal::new(ErrorKind::Malformed, "not-json", message, "Send `Content-Type: application/json`.");
-            return Err(refusal.with_status(http::StatusCode::UNSUPPORTED_MEDIA_TYPE));
+            return Err(refusal.with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
         // serde would read an array as the fields in their order.
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
@@ -60,27 +60,66 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
+/// How long a body may take. The largest comes in that time at half a megabit a second.
+const BODY: Duration = Duration::from_secs(60);
+/// How long nothing of it may come.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// The whole body, at most [`MAX_BODY_BYTES`].
 ///
 /// # Errors
-/// `413 Content Too Large`, or `400 Bad Request` where it broke off.
+/// `413 Content Too Large`, `408 Request Timeout`, or `400 Bad Request` where it broke off.
 pub async fn read(request: Request) -> Result<Bytes, Refusal> {
-    let mut body = request.into_body();
-    match Limited::new(&mut body, MAX_BODY_BYTES).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+    read_body(request.into_body()).await
+}
+
+/// As [`read`], of a body alone.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_body(mut body: Body) -> Result<Bytes, Refusal> {
+    let late = || {
+        let message = "The body of the request did not come in time.";
+        let refusal = Refusal::new(ErrorKind::Malformed, "body-late", message, "Send it again, and faster.");
+        refusal.with_status(StatusCode::REQUEST_TIMEOUT)
+    };
+    match tokio::time::timeout(BODY, collected(&mut body)).await.map_err(|_| late())? {
+        Ok(bytes) => Ok(bytes),
+        Err(Bad::Silent) => Err(late()),
+        Err(Bad::TooLarge) => {
             drain(body).await;
             let message = format!("The body has more than {MAX_BODY_BYTES} bytes.");
             Err(Refusal::new(ErrorKind::TooLarge, "body-too-large", message, "Send less."))
         }
-        Err(_) => Err(Refusal::new(ErrorKind::Malformed, "body-broken", "The body broke off before its end.", "Send it again.")),
+        Err(Bad::Broken) => {
+            Err(Refusal::new(ErrorKind::Malformed, "body-broken", "The body broke off before its end.", "Send it again."))
+        }
     }
+}
+
+/// Why a body is not whole.
+enum Bad {
+    Silent,
+    TooLarge,
+    Broken,
+}
+
+async fn collected(body: &mut Body) -> Result<Bytes, Bad> {
+    let mut body = Limited::new(body, MAX_BODY_BYTES);
+    let mut all = BytesMut::new();
+    while let Some(frame) = tokio::time::timeout(SILENCE, body.frame()).await.map_err(|_| Bad::Silent)? {
+        let kind = |error: axum::BoxError| if error.is::<LengthLimitError>() { Bad::TooLarge } else { Bad::Broken };
+        if let Ok(data) = frame.map_err(kind)?.into_data() {
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(all.freeze())
 }
 
 /// Reads on, within reason: who still sends when the connection is closed never sees the answer.
 async fn drain(mut body: Body) {
     let mut left = 16 * MAX_BODY_BYTES;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(SILENCE, body.frame()).await {
         let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
         left = rest;
     }

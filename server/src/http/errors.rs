@@ -204,14 +204,14 @@ fn unexplained(status: StatusCode, method: &str, path: &str) -> ControlError {
     }
 }
 
-/// The store is away.
+/// The store is away. Whether a change was made is not known: it may have gone away before its answer.
 #[must_use]
 pub fn unavailable() -> ControlError {
     ControlError::new(
         ErrorKind::Unavailable,
         "store-away",
-        "The control plane's database does not answer. Nothing was changed, and nothing that runs is touched.",
-        "Ask again in a few seconds.",
+        "The control plane's database does not answer. What runs in sandboxes goes on.",
+        "Ask again in a few seconds; after a change, look first whether it was made.",
     )
 }
 

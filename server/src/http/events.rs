@@ -5,7 +5,7 @@
 //! session or token within a second, and when the server stops. There is nothing to resume: what comes
 //! first is always everything.
 
-use super::{auth::visit::Visit, errors::Refusal, routes::Me, state::Plane};
+use super::{auth::visit::Visit, auth::watch::over, errors::Refusal, routes::Me, state::Plane};
 use crate::live::Board;
 use axum::{
     Extension,
@@ -48,15 +48,8 @@ pub async fn events(State(plane): State<Plane>, Me(viewer): Me, Extension(visit)
     let live = plane.live.clone();
     let stop = plane.stop.clone();
     tokio::spawn(async move {
-        let over = async {
-            match &held {
-                Some(held) => held.over().cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = over => {}
-            () = stop.cancelled() => {}
+            _ = over(held, stop) => {}
             () = sender.closed() => {}
             _ = write(board, &sender) => {}
         }

@@ -4,7 +4,10 @@
 //! lines as they come. Either ends with the session or token that asked, and so does the command.
 
 use super::{
-    auth::visit::{Visit, may_take_long},
+    auth::{
+        visit::Visit,
+        watch::{Over, over},
+    },
     body::{Json, Project},
     errors::Refusal,
     routes::Me,
@@ -72,7 +75,8 @@ struct Done {
 /// `POST /api/sandbox/{project}/exec`.
 ///
 /// # Errors
-/// `404 Not Found`; `409 Conflict` while it does not run; `422 Unprocessable Content`.
+/// `404 Not Found`; `409 Conflict` while it does not run; `422 Unprocessable Content`; `503 Service
+/// Unavailable` where the server stops before the command has ended.
 pub async fn exec(
     State(plane): State<Plane>,
     Me(viewer): Me,
@@ -85,21 +89,7 @@ pub async fn exec(
     let agent = plane.agent(&row.sandbox);
     let ask = request(ask)?;
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
-    may_take_long();
-    let held = visit.credential.map(|credential| plane.watch.hold(credential));
-    let stop = plane.stop.clone();
-    let over = async move {
-        let revoked = async {
-            match &held {
-                Some(held) => held.over().cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = revoked => {}
-            () = stop.cancelled() => {}
-        }
-    };
+    let over = over(visit.credential.map(|credential| plane.watch.hold(credential)), plane.stop.clone());
     let streams = headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("ndjson"));
     if streams {
         let body = serde_json::to_vec(&ask).map_err(|_| super::errors::internal())?;
@@ -123,7 +113,7 @@ pub async fn exec(
         return Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response());
     }
     let finished = tokio::select! {
-        () = over => return Err(ControlError::signed_out().into()),
+        over = over => return Err(ended(over).into()),
         finished = client::exec_to_end(io, agent.token(), &ask, MOST_BYTES) => finished.map_err(|error| refused(&error))?,
     };
     let (exit_code, signal, timed_out) = match finished.exit {
@@ -141,6 +131,19 @@ pub async fn exec(
         stderr: text(&finished.stderr),
     })
     .into_response())
+}
+
+/// Why nobody waits for the command's end any more.
+fn ended(over: Over) -> ControlError {
+    match over {
+        Over::SignedOut => ControlError::signed_out(),
+        Over::Stopping => ControlError::new(
+            ErrorKind::Unavailable,
+            "restarting",
+            "The server is restarting; whether the command finished is not known.",
+            "Ask again in a few seconds, after a look at what the command has done.",
+        ),
+    }
 }
 
 fn request(ask: Exec) -> Result<ExecRequest, ControlError> {

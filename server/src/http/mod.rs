@@ -11,6 +11,7 @@
 pub mod assets;
 pub mod auth;
 pub mod body;
+mod dev;
 pub mod errors;
 pub mod events;
 pub mod exec;
@@ -18,6 +19,7 @@ pub mod health;
 pub mod leptos;
 pub mod limits;
 pub mod open;
+pub mod patience;
 pub mod preview;
 pub mod rest;
 pub mod router;
@@ -26,5 +28,5 @@ pub mod security;
 pub mod state;
 pub mod terminal;
 
-pub use router::router;
+pub use router::{router, router_with};
 pub use state::{Plane, PlaneParts};

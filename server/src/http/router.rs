@@ -3,7 +3,7 @@
 use super::{
     assets,
     auth::{Backend, session_store::Sessions, visit},
-    errors, health, leptos, open, routes, security,
+    dev, errors, health, leptos, open, routes, security,
     state::Plane,
 };
 use axum::{Router, middleware, routing::get};
@@ -24,6 +24,11 @@ pub fn session_cookie(secure: bool) -> &'static str {
 
 /// Everything that this server answers.
 pub fn router(plane: &Plane) -> Router {
+    router_with(plane, leptos::routes(plane))
+}
+
+/// The same around other pages: tests see what becomes of one that fails.
+pub fn router_with(plane: &Plane, pages: Router<Plane>) -> Router {
     let secure = plane.origins.secure();
     let sessions = SessionManagerLayer::new(Sessions::new(plane.accounts.clone()))
         .with_name(session_cookie(secure))
@@ -34,7 +39,7 @@ pub fn router(plane: &Plane) -> Router {
     let auth = AuthManagerLayerBuilder::new(Backend::new(plane.accounts.clone()), sessions).build();
     let with_visit = routes::table(plane)
         .route("/open/{target}/{port}", get(open::page))
-        .merge(leptos::routes(plane))
+        .merge(pages)
         .layer(middleware::from_fn_with_state(plane.clone(), visit::read))
         .layer(auth)
         .layer(middleware::from_fn(visit::begin));
@@ -43,6 +48,7 @@ pub fn router(plane: &Plane) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/pkg/{file}", get(assets::serve))
         .merge(with_visit)
+        .merge(dev::routes(plane))
         .layer(middleware::from_fn(errors::shape))
         .layer(middleware::from_fn_with_state(plane.clone(), security::gate))
         .with_state(plane.clone())

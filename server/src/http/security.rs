@@ -183,6 +183,13 @@ fn name_of(host: &str) -> &str {
     }
 }
 
+/// What stands behind a host's name: `:4000`, or nothing. The colons of `[::1]` are the name's.
+#[must_use]
+pub fn port_of(host: &str) -> String {
+    let port = host.parse::<http::uri::Authority>().ok().and_then(|authority| authority.port_u16());
+    port.map(|port| format!(":{port}")).unwrap_or_default()
+}
+
 /// The host that a request names.
 #[must_use]
 pub fn host_of(request: &Request) -> Option<String> {
@@ -207,7 +214,7 @@ pub async fn gate(State(plane): State<Plane>, mut request: Request, next: Next) 
     let answer = async {
         let response = AssertUnwindSafe(place(&plane, request, next)).catch_unwind().await.unwrap_or_else(|_| {
             error!("a request panicked");
-            Refusal::from(errors::internal()).into_response()
+            with_headers(&plane, None, refused(&errors::internal().into()))
         });
         debug!(status = response.status().as_u16(), "answered");
         response
@@ -229,7 +236,7 @@ async fn place(plane: &Plane, request: Request, next: Next) -> Response {
         Place::Loopback if is_page(&request) => {
             let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
             // The port that was used is the one that is reachable.
-            let port = host.rsplit_once(':').map_or(String::new(), |(_, port)| format!(":{port}"));
+            let port = port_of(&host);
             Redirect::temporary(&format!("{}://{}{port}{path}", origins.scheme, origins.host)).into_response()
         }
         Place::App | Place::Loopback => app(plane, &host, request, next).await,
@@ -348,6 +355,14 @@ mod tests {
         assert_eq!(team.place("127.0.0.1"), Place::Unknown);
         assert_eq!(team.place("a.preview.example"), Place::Preview("a".into()));
         assert_eq!(team.place("a.fsa.example"), Place::Unknown);
+    }
+
+    #[test]
+    fn a_port_is_told_from_an_address() {
+        for (host, port) in [("localhost", ""), ("localhost:4000", ":4000"), ("[::1]", ""), ("[::1]:4000", ":4000"), ("::1", "")]
+        {
+            assert_eq!(port_of(host), port, "{host}");
+        }
     }
 
     #[test]

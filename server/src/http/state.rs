@@ -48,6 +48,8 @@ pub struct PlaneParts {
     pub sign_in_command: String,
     /// Ends every stream.
     pub stop: CancellationToken,
+    /// Whether pages load themselves again when another build serves them.
+    pub dev: bool,
 }
 
 /// What [`Plane`] gives access to.
@@ -55,7 +57,7 @@ pub struct Inner {
     parts: PlaneParts,
     /// Renders pages.
     pub renderer: Renderer,
-    /// Sign-ins that did not work, by address: twenty at once, then one every six seconds.
+    /// Sign-ins that did not work, by neighbourhood: twenty at once, then one every six seconds.
     pub failed_sign_ins: Limit<IpAddr>,
     /// The beginning of every id of a request of this process.
     boot: String,
@@ -105,6 +107,12 @@ impl Plane {
     #[must_use]
     pub fn agent(&self, row: &SandboxRow) -> Agent {
         Agent::of(self.orchestrator.clone(), row)
+    }
+
+    /// What tells this process from every other.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        &self.boot
     }
 
     /// An id that no other request has.

@@ -10,7 +10,10 @@
 //! does not answer; `1012` the server restarts.
 
 use super::{
-    auth::{visit::Visit, watch::Held},
+    auth::{
+        visit::Visit,
+        watch::{Held, Over, over},
+    },
     body::Project,
     errors::Refusal,
     routes::{Access, Me, refuse},
@@ -184,18 +187,12 @@ async fn bridge(
         Ok(opened) => opened,
         Err((code, reason)) => return say_goodbye(&mut socket, code, &reason).await,
     };
-    let end = {
-        let over = async {
-            match &held {
-                Some(held) => held.over().cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = over => End::Say(code::SIGNED_OUT, "Signed out.".to_owned()),
-            () = plane.stop.cancelled() => End::Say(code::RESTARTING, "The server restarts.".to_owned()),
-            end = converse(&mut socket, &mut agent_socket) => end,
-        }
+    let end = tokio::select! {
+        over = over(held, plane.stop.clone()) => match over {
+            Over::SignedOut => End::Say(code::SIGNED_OUT, "Signed out.".to_owned()),
+            Over::Stopping => End::Say(code::RESTARTING, "The server restarts.".to_owned()),
+        },
+        end = converse(&mut socket, &mut agent_socket) => end,
     };
     let _ = timeout(FAREWELL, agent_socket.close(None)).await;
     if let End::Say(code, reason) = end {

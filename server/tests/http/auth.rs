@@ -43,6 +43,32 @@ async fn a_link_signs_in_once_and_says_why_it_does_not_again() {
 }
 
 #[tokio::test]
+async fn signing_in_leads_to_where_the_visitor_wanted_to_go_and_nowhere_else() {
+    let Some(app) = TestApp::start().await else { return };
+    for (next, to) in [
+        (json!("/projects/abc?tab=env#x"), "/projects/abc?tab=env#x"),
+        (json!("/open/x/3000"), "/open/x/3000"),
+        (json!(null), "/"),
+        (json!(""), "/"),
+        (json!("//evil.example"), "/"),
+        (json!("/\\evil.example"), "/"),
+        (json!("/\t/evil.example"), "/"),
+        (json!("https://evil.example/"), "/"),
+        (json!("javascript:alert(1)"), "/"),
+        (json!("projects"), "/"),
+    ] {
+        let answer = app.anonymous().post("/api/sign-in", &json!({ "code": app.code().await, "next": next })).await;
+        assert_eq!((answer.status.as_u16(), answer.json()["next"].as_str().unwrap()), (200, to), "{next}");
+    }
+    let page = app.anonymous().get("/projects/0198c2f0-0000-7000-8000-000000000000?a=b").await;
+    assert_eq!(
+        (page.status.as_u16(), page.header("location")),
+        (302, "/sign-in?next=/projects/0198c2f0-0000-7000-8000-000000000000%3Fa%3Db")
+    );
+    assert_eq!(app.anonymous().get("/").await.header("location"), "/sign-in");
+}
+
+#[tokio::test]
 async fn signing_in_again_changes_the_session_and_ends_the_old_one() {
     let Some(app) = TestApp::start().await else { return };
     let first = app.signed_in().await;
@@ -152,4 +178,25 @@ async fn what_a_credential_opened_ends_with_it_within_a_second() {
         assert!(start.elapsed() < Duration::from_millis(1500), "{how}: it took {:?}", start.elapsed());
     }
     until("the others to be unharmed", async || owner.get("/api/me").await.status == 200).await;
+}
+
+#[tokio::test]
+async fn a_command_whose_end_nobody_waits_for_is_told_why() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Commands").await;
+    let token = app.accounts.make_token(app.owner, "x", Scope::Write, None, Timestamp::now()).await.unwrap();
+    let program = app.anonymous().with("authorization", &format!("Bearer {}", token.secret));
+    let run = |client: crate::support::Client| {
+        tokio::spawn(async move { client.post(&format!("/api/sandbox/{project}/exec"), &json!({ "command": ["wait"] })).await })
+    };
+    let (revoked, stopped) = (run(program), run(owner));
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(!revoked.is_finished() && !stopped.is_finished());
+    assert!(app.accounts.revoke_token(app.owner, token.token.id, Timestamp::now()).await.unwrap());
+    assert_eq!(revoked.await.unwrap().status, 401);
+    app.stop();
+    let answer = stopped.await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "restarting"), "{}", answer.text());
+    assert!(answer.text().contains("The server is restarting; whether the command finished is not known."));
 }

@@ -12,7 +12,6 @@ mod auth;
 mod bad_input;
 mod events;
 mod hosts;
-mod leptos;
 mod matrix;
 mod preview;
 mod projects;

@@ -5,6 +5,7 @@ use crate::support::{Client, TestApp};
 use http::{Method, StatusCode};
 use model::view::Scope;
 use server::http::routes::{Access, ROUTES, Route};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,11 +114,200 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-#[test]
-fn no_get_changes_anything_by_its_access() {
-    for route in ROUTES {
-        let opens_a_shell = route.path.ends_with("/terminal") && route.method == Method::GET;
-        assert!(route.method != Method::GET || route.access == Access::Read || opens_a_shell, "{} {}", route.method, route.path);
-        assert!(route.method == Method::GET || route.access != Access::Read, "{} {} only looks", route.method, route.path);
+/// A server function, and what the test asks of it. `PROJECT`, `TOKEN` and `KEY` are filled in.
+struct Function {
+    name: &'static str,
+    access: Access,
+    ask: &'static str,
+}
+
+const fn function(name: &'static str, access: Access, ask: &'static str) -> Function {
+    Function { name, access, ask }
+}
+
+const FUNCTIONS: &[Function] = &[
+    function("load", Access::Public, r#"{"what": "Nothing"}"#),
+    function("load", Access::Public, r#"{"what": "Opening"}"#),
+    function("load", Access::Read, r#"{"what": {"Env": "PROJECT"}}"#),
+    function("load", Access::Read, r#"{"what": {"Database": "PROJECT"}}"#),
+    function("load", Access::Read, r#"{"what": "Tokens"}"#),
+    function("create-project", Access::Write, r#"{"new": {"name": "Made", "database": false}, "key": "KEY"}"#),
+    function("update-project", Access::Write, r#"{"id": "PROJECT", "patch": {"name": "Renamed"}}"#),
+    function("delete-project", Access::Write, r#"{"id": "PROJECT", "typed_name": "Matrix"}"#),
+    function("ask", Access::Write, r#"{"id": "PROJECT", "verb": "start"}"#),
+    function("ask", Access::Write, r#"{"id": "PROJECT", "verb": "stop"}"#),
+    function("ask", Access::Write, r#"{"id": "PROJECT", "verb": "restart"}"#),
+    function("ask", Access::Write, r#"{"id": "PROJECT", "verb": "terminate"}"#),
+    function("change-env", Access::Write, r#"{"id": "PROJECT", "change": {"set": {"A": "1"}}}"#),
+    function("open-preview", Access::Write, r#"{"id": "PROJECT", "port": 3000}"#),
+    function("create-token", Access::Write, r#"{"name": "x", "scope": "read", "days": 1}"#),
+    function("revoke-token", Access::Write, r#"{"id": "TOKEN"}"#),
+];
+
+impl Function {
+    fn expected(&self, who: Who) -> u16 {
+        let somebodys = self.ask.contains("PROJECT") || self.ask.contains("TOKEN");
+        match (who, self.access) {
+            (Who::ForeignPage | Who::ForeignSite, _) => 403,
+            (Who::Owner | Who::WriteToken, _) | (_, Access::Public) | (Who::ReadToken, Access::Read) => 200,
+            (Who::Nobody, _) => 401,
+            (Who::ReadToken, Access::Write) => 403,
+            (Who::SomebodyElse, _) => {
+                if somebodys {
+                    404
+                } else {
+                    200
+                }
+            }
+        }
     }
+}
+
+#[tokio::test]
+async fn every_server_function_lets_in_whom_it_should_and_nobody_else() {
+    let Some(app) = TestApp::start().await else { return };
+    let registered: BTreeSet<String> = leptos::server_fn::axum::server_fn_paths().map(|(path, _)| path.to_owned()).collect();
+    let asked: BTreeSet<String> = FUNCTIONS.iter().map(|function| format!("/api/fn/{}", function.name)).collect();
+    assert_eq!(registered, asked, "every server function has a row here");
+    let owner = app.signed_in().await;
+    let (reader, writer) = (app.token(Scope::Read).await, app.token(Scope::Write).await);
+    let stranger = app.somebody_else().await;
+    let mut wrong = Vec::new();
+    for function in FUNCTIONS {
+        for who in EVERYBODY {
+            let project = match function.ask.contains("PROJECT") {
+                true => Some(app.running(&owner, "Matrix").await.0),
+                false => None,
+            };
+            let token = app.accounts.make_token(app.owner, "x", Scope::Read, None, jiff::Timestamp::now()).await.unwrap();
+            let body = function
+                .ask
+                .replace("PROJECT", &project.map(|id| id.to_string()).unwrap_or_default())
+                .replace("TOKEN", &token.token.id.to_string())
+                .replace("KEY", &uuid::Uuid::new_v4().to_string());
+            let client = match who {
+                Who::Nobody => app.anonymous(),
+                Who::ReadToken => reader.clone(),
+                Who::WriteToken => writer.clone(),
+                Who::Owner => owner.clone(),
+                Who::SomebodyElse => stranger.clone(),
+                Who::ForeignPage => owner.with("origin", "http://evil.example"),
+                Who::ForeignSite => owner.without("origin").with("sec-fetch-site", "cross-site"),
+            };
+            let path = format!("/api/fn/{}", function.name);
+            app.settled().await;
+            let before = app.tables().await;
+            let answer = client.with("content-type", "application/json").ask(Method::POST, &path, Some(body.into())).await;
+            let expected = function.expected(who);
+            if answer.status.as_u16() != expected {
+                wrong.push(format!("{} {} by {who:?}: {}, expected {expected}", function.name, function.ask, answer.status));
+            }
+            if expected != 200 {
+                let changed = changes(&before, &app.tables().await);
+                if !changed.is_empty() {
+                    wrong.push(format!("{} {} by {who:?} was refused, and changed {changed:?}", function.name, function.ask));
+                }
+            }
+            if function.ask.contains("Opening") && who == Who::Nobody && answer.text().contains("Matrix") {
+                wrong.push(format!("nobody is shown projects: {}", answer.text()));
+            }
+            if let Some(project) = project {
+                app.store.delete(app.owner, project, jiff::Timestamp::now()).await.unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn the_way_into_a_preview_is_its_owners_alone() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, name) = app.running(&owner, "Open").await;
+    for target in [project.to_string(), name] {
+        let path = format!("/open/{target}/3000");
+        for (client, status) in [
+            (app.anonymous(), 401),
+            (app.token(Scope::Read).await, 200),
+            (app.token(Scope::Write).await, 200),
+            (owner.clone(), 200),
+            (app.somebody_else().await, 404),
+            // A page may lead anybody here: it opens nothing by itself, and cannot be framed.
+            (owner.with("origin", "http://evil.example"), 200),
+        ] {
+            let before = app.tables().await;
+            let answer = client.get(&path).await;
+            assert_eq!(answer.status.as_u16(), status, "{path}");
+            assert_eq!(answer.header("x-frame-options"), "DENY");
+            assert_eq!(changes(&before, &app.tables().await), BTreeSet::new(), "{path} changes nothing");
+        }
+        assert_eq!(owner.post(&path, &serde_json::json!({})).await.status, 405);
+    }
+}
+
+#[tokio::test]
+async fn no_get_changes_anything() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let writer = app.token(Scope::Write).await;
+    app.world.listen(3000, axum::Router::new().route("/", axum::routing::get(async || "Inside")));
+    let (project, name) = app.running(&owner, "Looked at").await;
+    let made = owner.post(&format!("/api/projects/{project}/preview"), &serde_json::json!({ "port": 3000 })).await;
+    assert_eq!(made.status, 200, "there is a code that a GET could use up");
+    let code = app.code().await;
+    // A token's last use is noted to the minute, and that of this one now.
+    assert_eq!(writer.get("/api/me").await.status, 200);
+    let routes = ROUTES.iter().filter(|route| route.method == Method::GET).map(|route| route.path.to_owned());
+    let pages = ["/", "/sign-in", "/settings", "/projects/{project}", "/nothing-here", "/healthz", "/readyz", "/pkg/x.js"];
+    let others = [
+        format!("/sign-in?code={code}"),
+        format!("/open/{name}/3000"),
+        "/open/{project}/3000".to_owned(),
+        "/api/fn/load?what=Opening".to_owned(),
+        format!("/api/sign-in?code={code}"),
+        "/api/sign-out".to_owned(),
+        "/api/fn/create-project?name=x".to_owned(),
+    ];
+    app.settled().await;
+    for path in routes.chain(pages.map(str::to_owned)).chain(others) {
+        let path = path.replace("{project}", &project.to_string()).replace("{session}", "main");
+        for (who, client) in [("owner", &owner), ("program", &writer)] {
+            for method in [Method::GET, Method::HEAD] {
+                if method == Method::HEAD && path.ends_with("/terminal") {
+                    continue;
+                }
+                let before = app.tables().await;
+                if path.ends_with("/terminal") {
+                    let socket = client.socket(&path, "fsa-tty.v1").await;
+                    assert!(socket.is_ok(), "{path}");
+                } else {
+                    // The head alone: a stream has no end.
+                    drop(client.open(method.clone(), &path, None).await);
+                }
+                let changed = changes(&before, &app.tables().await);
+                assert!(changed.is_empty(), "{method} {path} by the {who} changed {changed:?}");
+            }
+        }
+    }
+    let preview = app.anonymous().with("host", &format!("3000--{name}.localhost:{}", app.port));
+    for path in ["/", "/.fsa/status", "/.fsa/enter"] {
+        let before = app.tables().await;
+        preview.get(&format!("{path}?code={}", made.json()["code"].as_str().unwrap())).await;
+        assert!(changes(&before, &app.tables().await).is_empty(), "{path}");
+    }
+}
+
+/// The tables in which two looks differ.
+fn changes(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let all: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    all.into_iter().filter(|table| before.get(*table) != after.get(*table)).cloned().collect()
+}
+
+#[tokio::test]
+async fn a_change_is_seen_by_those_who_look_for_one() {
+    let Some(app) = TestApp::start().await else { return };
+    let before = app.tables().await;
+    assert!(before.contains_key("projects") && before.contains_key("api_tokens"), "{before:?}");
+    app.token(Scope::Read).await;
+    assert_eq!(changes(&before, &app.tables().await), BTreeSet::from(["api_tokens".to_owned()]));
 }

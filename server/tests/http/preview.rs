@@ -15,7 +15,7 @@ use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use model::ProjectId;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn boats() -> Router {
     let echo = |upgrade: WebSocketUpgrade| async {
@@ -137,6 +137,80 @@ async fn a_preview_ends_with_the_session_that_opened_it() {
 }
 
 #[tokio::test]
+async fn what_is_open_ends_with_the_session_within_a_second() {
+    let Some(app) = TestApp::start().await else { return };
+    app.world.listen(3000, boats());
+    for how in ["signed out", "everywhere", "stopped"] {
+        let owner = app.signed_in().await;
+        let (project, name) = app.running(&owner, "Open").await;
+        let (visitor, _) = enter(&app, &owner, project, 3000).await;
+        let own = format!("http://3000--{name}.localhost:{}", app.port);
+        let mut socket = visitor.with("origin", &own).socket("/echo", "").await.unwrap();
+        say(&mut socket, "ahoy").await;
+        assert_eq!(hear(&mut socket).await.unwrap(), "ahoy");
+        let mut stream = visitor.open(Method::GET, "/slow", None).await.into_body();
+        // An upload that never ends, and so is never answered.
+        let upload = tokio::spawn(endless_upload(app.port, visitor.clone()));
+        // Longer than a credential that nothing holds is remembered.
+        for _ in 0..20 {
+            assert!(stream.frame().await.unwrap().is_ok(), "open while signed in");
+        }
+        assert!(!upload.is_finished());
+
+        let begin = Instant::now();
+        match how {
+            "signed out" => drop(owner.ask(Method::POST, "/api/sign-out", None).await),
+            "everywhere" => drop(owner.post("/api/sign-out", &json!({ "everywhere": true })).await),
+            _ => app.stop(),
+        }
+        let broken =
+            tokio::time::timeout(Duration::from_secs(5), async { while stream.frame().await.is_some_and(|f| f.is_ok()) {} });
+        broken.await.expect("the stream ends");
+        assert_eq!(hear(&mut socket).await, Err(1006), "{how}");
+        tokio::time::timeout(Duration::from_secs(5), upload).await.expect("the upload ends").unwrap();
+        assert!(begin.elapsed() < Duration::from_millis(1500), "{how}: it took {:?}", begin.elapsed());
+    }
+}
+
+/// Sends a byte now and then until the other end has enough.
+async fn endless_upload(port: u16, visitor: Client) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let header = |name: &str| visitor.headers()[name].to_str().unwrap().to_owned();
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (mut read, mut write) = stream.into_split();
+    let head = format!(
+        "POST /upload HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\nContent-Length: 1000000\r\n\r\n",
+        header("host"),
+        header("cookie")
+    );
+    write.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 1024];
+    loop {
+        tokio::select! {
+            _ = read.read(&mut answer) => return,
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+        if write.write_all(b"x").await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_finished_answer_is_whole_and_short_requests_ask_no_more_than_before() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    let (project, _) = app.running(&owner, "Whole").await;
+    let (visitor, _) = enter(&app, &owner, project, 3000).await;
+    for _ in 0..50 {
+        let answer = visitor.get("/").await;
+        assert_eq!((answer.text().as_str(), answer.header("content-length")), ("Boats for hire", "14"));
+    }
+    assert_eq!(visitor.ask(Method::HEAD, "/", None).await.status, 200);
+}
+
+#[tokio::test]
 async fn the_app_inside_sees_itself_and_nothing_of_ours() {
     let Some(app) = TestApp::start().await else { return };
     let owner = app.signed_in().await;
@@ -252,7 +326,10 @@ async fn the_way_in_for_a_tab_is_the_owners() {
         let page = owner.get(&path).await;
         assert_eq!(page.status, 200, "{}", page.text());
         assert!(page.text().contains(&format!("/api/projects/{project}/preview")));
-        assert_eq!(app.anonymous().get(&path).await.status, 401);
+        let nobody = app.anonymous().get(&path).await;
+        assert_eq!(nobody.status, 401);
+        let next = path.replace('/', "%2F").replace('-', "%2D");
+        assert!(nobody.text().contains(&format!("/sign-in?next={next}\"")), "signing in leads back: {}", nobody.text());
         assert_eq!(app.somebody_else().await.get(&path).await.status, 404);
     }
     assert_eq!(owner.get(&format!("/open/{name}/7681")).await.status, 403);

@@ -13,6 +13,7 @@ pub mod sign_in;
 pub mod visit;
 pub mod watch;
 
+use crate::http::patience::patient;
 use engine::store::{StoreError, accounts::Accounts};
 use model::UserId;
 
@@ -60,6 +61,6 @@ impl axum_login::AuthnBackend for Backend {
     }
 
     async fn get_user(&self, id: &uuid::Uuid) -> Result<Option<SignedIn>, StoreError> {
-        Ok(self.accounts.user(UserId(*id)).await?.map(|user| SignedIn { id: user.id, name: user.name }))
+        Ok(patient(self.accounts.user(UserId(*id))).await?.map(|user| SignedIn { id: user.id, name: user.name }))
     }
 }

@@ -1,5 +1,6 @@
 //! Sessions of tower-sessions in our own tables.
 
+use crate::http::patience::patient;
 use engine::{
     clock::{Clock as _, SystemClock},
     store::{
@@ -37,7 +38,7 @@ impl Sessions {
 #[async_trait::async_trait]
 impl SessionStore for Sessions {
     async fn create(&self, record: &mut Record) -> Result<()> {
-        while !self.accounts.create_session(&row(record)?).await.map_err(failed)? {
+        while !patient(self.accounts.create_session(&row(record)?)).await.map_err(failed)? {
             record.id = Id::default();
         }
         Ok(())
@@ -45,12 +46,12 @@ impl SessionStore for Sessions {
 
     /// A session that was ended meanwhile stays ended.
     async fn save(&self, record: &Record) -> Result<()> {
-        self.accounts.save_session(&row(record)?).await.map_err(failed)?;
+        patient(self.accounts.save_session(&row(record)?)).await.map_err(failed)?;
         Ok(())
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
-        let Some(row) = self.accounts.session(id.0, SystemClock.now()).await.map_err(failed)? else { return Ok(None) };
+        let Some(row) = patient(self.accounts.session(id.0, SystemClock.now())).await.map_err(failed)? else { return Ok(None) };
         let data: HashMap<String, serde_json::Value> =
             serde_json::from_slice(&row.data).map_err(|error| Error::Decode(error.to_string()))?;
         let expiry_date =
@@ -59,7 +60,7 @@ impl SessionStore for Sessions {
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
-        self.accounts.end_session(id.0).await.map_err(failed)
+        patient(self.accounts.end_session(id.0)).await.map_err(failed)
     }
 }
 

@@ -6,7 +6,9 @@ use crate::{
     http::{
         body::Json,
         errors::{self, Refusal},
-        limits::too_many,
+        limits::{neighbourhood, too_many},
+        patience::patient,
+        preview::is_path,
         security::ClientAddress,
         state::Plane,
     },
@@ -30,6 +32,9 @@ use tracing::{error, info, warn};
 pub struct SignIn {
     /// What stands after `#` in the link.
     code: String,
+    /// Where the visitor wanted to go: a path of this very server. Any other is as if it were not given.
+    #[serde(default)]
+    next: Option<String>,
 }
 
 /// Its answer.
@@ -37,7 +42,7 @@ pub struct SignIn {
 #[serde(rename_all = "camelCase")]
 struct SignedInAs {
     name: String,
-    next: &'static str,
+    next: String,
 }
 
 /// `POST /api/sign-out`.
@@ -59,23 +64,24 @@ pub async fn sign_in(
     State(plane): State<Plane>,
     Extension(from): Extension<ClientAddress>,
     mut auth: AuthSession<Backend>,
-    Json(SignIn { code }): Json<SignIn>,
+    Json(SignIn { code, next }): Json<SignIn>,
 ) -> Result<Response, Refusal> {
-    plane.failed_sign_ins.peek(from.0).map_err(|wait| too_many("sign-ins that did not work", wait))?;
-    let used = plane.accounts.use_sign_in_code(code.trim(), plane.now()).await.map_err(store_error)?;
+    plane.failed_sign_ins.peek(&neighbourhood(from.0)).map_err(|wait| too_many("sign-ins that did not work", wait))?;
+    let used = patient(plane.accounts.use_sign_in_code(code.trim(), plane.now())).await.map_err(store_error)?;
     let user = match used {
         CodeUse::Accepted(user) => user,
         refused => {
-            let _ = plane.failed_sign_ins.take(from.0);
+            let _ = plane.failed_sign_ins.take(neighbourhood(from.0));
             warn_of(refused, from);
             return Err(refusal(refused, &plane.sign_in_command));
         }
     };
-    let name = plane.accounts.user(user).await.map_err(store_error)?.map(|user| user.name).unwrap_or_default();
+    let name = patient(plane.accounts.user(user)).await.map_err(store_error)?.map(|user| user.name).unwrap_or_default();
     log_in(&mut auth, user, &name).await?;
     plane.watch.look();
     info!(user.id = %user, "signed in by link");
-    Ok(axum::Json(SignedInAs { name, next: "/" }).into_response())
+    let next = next.filter(|next| is_path(next)).unwrap_or_else(|| "/".to_owned());
+    Ok(axum::Json(SignedInAs { name, next }).into_response())
 }
 
 /// axum-login gives a new id only where nobody was signed in: so first the old session goes, and then its id.
@@ -105,7 +111,7 @@ pub async fn sign_out(
     Json(SignOut { everywhere }): Json<SignOut>,
 ) -> Result<StatusCode, Refusal> {
     if let Some(user) = auth.user.clone().filter(|_| everywhere) {
-        plane.accounts.end_sessions_of(user.id).await.map_err(store_error)?;
+        patient(plane.accounts.end_sessions_of(user.id)).await.map_err(store_error)?;
     }
     if auth.session.id().is_some() {
         auth.logout().await.map_err(|error| {

@@ -3,7 +3,7 @@
 use super::{Backend, watch::Credential};
 use crate::{
     control::store_error,
-    http::{errors, errors::Refusal, state::Plane},
+    http::{errors, errors::Refusal, patience::patient, state::Plane},
 };
 use app::error::{ControlError, ErrorKind};
 use axum::{
@@ -15,8 +15,7 @@ use axum_login::AuthSession;
 use engine::store::accounts::TOKEN_PREFIX;
 use http::{HeaderMap, StatusCode, header};
 use model::view::{Scope, Viewer};
-use std::{cell::Cell, pin::pin, time::Duration};
-use tokio::time::timeout;
+use std::cell::Cell;
 
 /// Who asks, on every request behind [`read`].
 #[derive(Debug, Clone, Default)]
@@ -37,12 +36,7 @@ tokio::task_local! {
 struct Current {
     session: Cell<Option<i128>>,
     away: Cell<bool>,
-    long: Cell<bool>,
 }
-
-/// How long an answer may take before the store is taken to be away: it may hold a query for ever
-/// without a word (a stopped process, a lost network).
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The session of the present request, if it came with one that is signed in.
 #[must_use]
@@ -55,28 +49,18 @@ pub fn store_is_away() {
     let _ = CURRENT.try_with(|current| current.away.set(true));
 }
 
-/// The present request may take as long as it takes: it runs somebody's command.
-pub fn may_take_long() {
-    let _ = CURRENT.try_with(|current| current.long.set(true));
-}
-
 /// Runs a future, on another task, as part of the present request.
 pub fn carry<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let current = Current { session: Cell::new(session()), ..Current::default() };
     CURRENT.scope(current, future)
 }
 
-/// Outermost: gives the request its notes, and answers 503 where the store does not, or where axum-login
-/// says 500 because of it.
+/// Outermost: gives the request its notes, and answers 503 where axum-login says 500 because the store
+/// is away.
 pub async fn begin(request: Request, next: Next) -> Response {
     CURRENT
         .scope(Current::default(), async {
-            let mut answer = pin!(next.run(request));
-            let response = match timeout(PATIENCE, &mut answer).await {
-                Ok(response) => response,
-                Err(_) if CURRENT.with(|current| current.long.get()) => answer.await,
-                Err(_) => return Refusal::from(errors::unavailable()).into_response(),
-            };
+            let response = next.run(request).await;
             let away = CURRENT.with(|current| current.away.get());
             let unshaped = response.extensions().get::<ControlError>().is_none();
             if response.status() == StatusCode::INTERNAL_SERVER_ERROR && away && unshaped {
@@ -120,8 +104,8 @@ async fn token(plane: &Plane, secret: &str) -> Result<Visit, Refusal> {
         let message = format!("The token is unknown, revoked or expired. Tokens begin with `{TOKEN_PREFIX}`.");
         Refusal::new(ErrorKind::SignedOut, "bad-token", message, "Make a new one: `fullstack-agent token create`.")
     };
-    let holder = plane.accounts.verify_token(secret, plane.now()).await.map_err(store_error)?.ok_or_else(unknown)?;
-    let user = plane.accounts.user(holder.user).await.map_err(store_error)?.ok_or_else(unknown)?;
+    let holder = patient(plane.accounts.verify_token(secret, plane.now())).await.map_err(store_error)?.ok_or_else(unknown)?;
+    let user = patient(plane.accounts.user(holder.user)).await.map_err(store_error)?.ok_or_else(unknown)?;
     let viewer = Viewer { user: user.id, name: user.name, scope: holder.scope };
     Ok(Visit { viewer: Some(viewer), credential: Some(Credential::Token(holder.token)) })
 }

@@ -1,14 +1,15 @@
-//! Ends what outlives its request (streams, terminals, commands) within a second of its session's or
-//! token's end.
+//! Ends what outlives its request (streams, terminals, commands, previews) within a second of its
+//! session's or token's end.
 //!
 //! Every credential in use by such a stream is looked up twice a second, since it may be ended by
 //! another process (`token revoke`). With no stream, nothing is asked.
 
+use crate::http::patience::patient;
 use engine::{
     clock::{Clock as _, SystemClock},
     store::{StoreError, accounts::Accounts},
 };
-use model::TokenId;
+use model::{SandboxId, TokenId};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -22,12 +23,43 @@ use tracing::debug;
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// By what a visitor is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Credential {
     /// A session, by its id.
     Session(i128),
     /// An API token, by the row's id.
     Token(TokenId),
+    /// A preview's cookie, which ends with the session or token that it came from.
+    Preview {
+        /// The cookie's secret.
+        cookie: String,
+        /// Of which sandbox.
+        sandbox: SandboxId,
+        /// Which port it opens.
+        port: u16,
+    },
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Ids and cookies are secrets.
+        match self {
+            Self::Session(_) => f.write_str("Session"),
+            Self::Token(id) => f.debug_tuple("Token").field(id).finish(),
+            Self::Preview { sandbox, port, .. } => {
+                f.debug_struct("Preview").field("sandbox", sandbox).field("port", port).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+/// Why what outlives its request ends before its own end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// Its credential is over.
+    SignedOut,
+    /// The server stops.
+    Stopping,
 }
 
 /// Watches the credentials of streams.
@@ -36,6 +68,7 @@ pub struct CredentialWatch {
     accounts: Accounts,
     held: Mutex<HashMap<Credential, Weak<Held>>>,
     look: Notify,
+    begun: Notify,
 }
 
 /// A credential that is watched for as long as this is held.
@@ -52,14 +85,29 @@ impl Held {
     }
 }
 
+/// Until the credential, if there is one, is over, or the server stops.
+pub async fn over(held: Option<Arc<Held>>, stop: CancellationToken) -> Over {
+    let signed_out = async {
+        match &held {
+            Some(held) => held.over().cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = signed_out => Over::SignedOut,
+        () = stop.cancelled() => Over::Stopping,
+    }
+}
+
 impl CredentialWatch {
     /// Watches nothing before [`Self::run`].
     #[must_use]
     pub fn new(accounts: Accounts) -> Arc<Self> {
-        Arc::new(Self { accounts, held: Mutex::default(), look: Notify::new() })
+        Arc::new(Self { accounts, held: Mutex::default(), look: Notify::new(), begun: Notify::new() })
     }
 
-    /// Watches a credential.
+    /// Watches a credential, which worked just now: it is looked up again only if it is still held after
+    /// a while, so that the many short requests to a preview ask nothing.
     #[must_use]
     pub fn hold(&self, credential: Credential) -> Arc<Held> {
         let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +117,7 @@ impl CredentialWatch {
         let held = Arc::new(Held { over: CancellationToken::new() });
         all.insert(credential, Arc::downgrade(&held));
         drop(all);
-        self.look.notify_one();
+        self.begun.notify_one();
         held
     }
 
@@ -81,21 +129,20 @@ impl CredentialWatch {
     /// Looks until the end.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         loop {
-            let all = self.in_use();
-            for (credential, held) in &all {
-                match self.works(*credential).await {
+            let idle = self.in_use().is_empty();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.look.notified() => {}
+                () = self.begun.notified(), if idle => continue,
+                () = tokio::time::sleep(PERIOD), if !idle => {}
+            }
+            for (credential, held) in self.in_use() {
+                match self.works(&credential).await {
                     Ok(true) => {}
                     Ok(false) => held.over.cancel(),
                     // Nobody is signed out because the database is away.
                     Err(error) => debug!("cannot look whether a credential still works: {error:#}"),
                 }
-            }
-            let idle = all.is_empty();
-            drop(all);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.look.notified() => {}
-                () = tokio::time::sleep(PERIOD), if !idle => {}
             }
         }
     }
@@ -103,14 +150,22 @@ impl CredentialWatch {
     fn in_use(&self) -> Vec<(Credential, Arc<Held>)> {
         let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, held| held.strong_count() > 0);
-        all.iter().filter_map(|(credential, held)| Some((*credential, held.upgrade()?))).collect()
+        all.iter().filter_map(|(credential, held)| Some((credential.clone(), held.upgrade()?))).collect()
     }
 
-    async fn works(&self, credential: Credential) -> Result<bool, StoreError> {
+    async fn works(&self, credential: &Credential) -> Result<bool, StoreError> {
         let now = SystemClock.now();
-        match credential {
-            Credential::Session(id) => Ok(self.accounts.session(id, now).await?.is_some_and(|session| session.user.is_some())),
-            Credential::Token(id) => self.accounts.token_works(id, now).await,
-        }
+        patient(async {
+            match credential {
+                Credential::Session(id) => {
+                    Ok(self.accounts.session(*id, now).await?.is_some_and(|session| session.user.is_some()))
+                }
+                Credential::Token(id) => self.accounts.token_works(*id, now).await,
+                Credential::Preview { cookie, sandbox, port } => {
+                    Ok(self.accounts.preview_visitor(cookie, *sandbox, *port, now).await?.is_some())
+                }
+            }
+        })
+        .await
     }
 }

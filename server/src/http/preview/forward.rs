@@ -1,17 +1,36 @@
 //! One request to the app inside and its answer back, streamed both ways; or a WebSocket.
 
 use super::cookie;
-use crate::http::{security::ClientAddress, state::Plane};
-use axum::{body::Body, extract::Request, response::Response};
+use crate::http::{
+    auth::watch::{Held, over},
+    security::ClientAddress,
+    state::Plane,
+};
+use axum::{
+    body::{Body, HttpBody},
+    extract::Request,
+    response::Response,
+};
+use bytes::Bytes;
 use engine::{
     orchestrator::{AgentOrPort, BoxedIo, ConnectError},
     store::accounts::TOKEN_PREFIX,
 };
+use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use hyper::upgrade::OnUpgrade;
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    upgrade::OnUpgrade,
+};
 use hyper_util::rt::TokioIo;
 use model::SandboxId;
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 /// How long a connection into a sandbox may take.
@@ -51,8 +70,31 @@ pub async fn connect(plane: &Plane, sandbox: SandboxId, port: u16) -> Result<Box
     tokio::time::timeout(CONNECT, connect).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Passes a request on.
-pub async fn forward(io: BoxedIo, mut request: Request, way: &Way<'_>) -> Result<Response, hyper::Error> {
+/// How long a preview may stay open: until its visitor's credential is over, or the server stops.
+#[derive(Clone)]
+pub struct Lease {
+    /// The credential.
+    pub held: Arc<Held>,
+    /// The server's end.
+    pub stop: CancellationToken,
+}
+
+impl Lease {
+    fn over(&self) -> BoxFuture<'static, ()> {
+        over(Some(self.held.clone()), self.stop.clone()).map(drop).boxed()
+    }
+}
+
+/// Why a request did not get through.
+pub enum Broken {
+    /// The app inside broke off.
+    App(hyper::Error),
+    /// The lease was over before the app had answered.
+    Over,
+}
+
+/// Passes a request on; its body, its answer and its WebSocket end with the lease.
+pub async fn forward(io: BoxedIo, mut request: Request, way: &Way<'_>, lease: &Lease) -> Result<Response, Broken> {
     let upgrade = upgrade_of(request.headers());
     let browser_side = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
@@ -62,29 +104,66 @@ pub async fn forward(io: BoxedIo, mut request: Request, way: &Way<'_>) -> Result
     parts.extensions.clear();
     go_in(&mut parts.headers, way, upgrade.as_ref());
 
-    let (mut sender, connection) =
-        hyper::client::conn::http1::Builder::new().preserve_header_case(true).handshake::<_, Body>(TokioIo::new(io)).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .preserve_header_case(true)
+        .handshake::<_, Body>(TokioIo::new(io))
+        .await
+        .map_err(Broken::App)?;
+    let ended = lease.over();
     tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            debug!("a connection to an app broke: {error:#}");
+        tokio::select! {
+            done = connection.with_upgrades() => if let Err(error) = done {
+                debug!("a connection to an app broke: {error:#}");
+            },
+            // An upload has no end of its own.
+            () = ended => {}
         }
     });
-    let mut response = sender.send_request(Request::from_parts(parts, body)).await?;
+    let mut response = tokio::select! {
+        response = sender.send_request(Request::from_parts(parts, body)) => response.map_err(Broken::App)?,
+        () = lease.over() => return Err(Broken::Over),
+    };
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if let (true, Some(browser_side)) = (switched, browser_side) {
         let app_side = hyper::upgrade::on(&mut response);
-        tokio::spawn(join(browser_side, app_side));
+        tokio::spawn(join(browser_side, app_side, lease.over()));
     }
-    let mut response = response.map(Body::new);
+    let mut response = response.map(|body| Body::new(Leased { body, over: lease.over() }));
     come_out(response.headers_mut(), way, if switched { upgrade.as_ref() } else { None });
     Ok(response)
 }
 
-async fn join(browser: OnUpgrade, app: OnUpgrade) {
+/// What the app answers, broken off with the lease, so that it does not look whole.
+struct Leased {
+    body: Incoming,
+    over: BoxFuture<'static, ()>,
+}
+
+impl HttpBody for Leased {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        if self.over.poll_unpin(cx).is_ready() {
+            return Poll::Ready(Some(Err("the preview is over".into())));
+        }
+        Pin::new(&mut self.body).poll_frame(cx).map_err(Into::into)
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+async fn join(browser: OnUpgrade, app: OnUpgrade, over: BoxFuture<'static, ()>) {
     match tokio::try_join!(browser, app) {
         Ok((browser, app)) => {
             let (mut browser, mut app) = (TokioIo::new(browser), TokioIo::new(app));
-            let _ = tokio::io::copy_bidirectional_with_sizes(&mut browser, &mut app, 16 * 1024, 16 * 1024).await;
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional_with_sizes(&mut browser, &mut app, 16 * 1024, 16 * 1024) => {}
+                () = over => {}
+            }
         }
         Err(error) => debug!("a WebSocket was not joined: {error:#}"),
     }

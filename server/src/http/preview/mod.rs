@@ -9,13 +9,16 @@
 //!
 //! The cookie is this host's alone, opens this port of this sandbox and nothing else, and never reaches
 //! the app inside. What the app answers is passed on as it is, but for what would let it frame, set or
-//! read what is ours.
+//! read what is ours. What stays open (a WebSocket, a stream, an upload) ends within a second of the
+//! session or token behind the cookie.
 
 mod cookie;
 mod forward;
 pub mod page;
 
 use super::{
+    auth::watch::Credential,
+    patience::patient,
     security::{self, ClientAddress, is_websocket},
     state::Plane,
 };
@@ -95,7 +98,7 @@ impl Visit<'_> {
     /// `POST /.fsa/enter`: from a page of the app alone.
     async fn enter(&self, request: Request) -> Result<Response, Face> {
         let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
-        let port = self.host.rsplit_once(':').map_or(String::new(), |(_, port)| format!(":{port}"));
+        let port = security::port_of(self.host);
         // The app behind the same port as this preview: a tunnel may have given both another.
         let beside = self.plane.origins.single_machine().then(|| format!("localhost{port}"));
         if origin.is_some_and(|origin| !self.plane.origins.is_app(&origin, beside.as_deref().unwrap_or_default())) {
@@ -106,8 +109,8 @@ impl Visit<'_> {
         let code = form_field(&form, "code").ok_or_else(Face::bad_code)?;
         let row = self.plane.store.by_name(&self.label.name).await.map_err(|error| Face::of(&store_error(error)))?;
         let sandbox = row.ok_or_else(Face::bad_code)?.sandbox.id;
-        let used = self.plane.accounts.use_preview_code(&code, sandbox, self.port(), self.plane.now()).await;
-        let secret = used.map_err(|error| Face::of(&store_error(error)))?.ok_or_else(Face::bad_code)?;
+        let used = self.plane.accounts.use_preview_code(&code, sandbox, self.port(), self.plane.now());
+        let secret = patient(used).await.map_err(|error| Face::of(&store_error(error)))?.ok_or_else(Face::bad_code)?;
         let cookie = cookie::set(&secret, self.secure(), framed);
         let next = form_field(&form, "next").filter(|next| is_path(next)).unwrap_or_else(|| "/".to_owned());
         let headers = [(header::SET_COOKIE, cookie), (header::LOCATION, next), (header::CACHE_CONTROL, "no-store".to_owned())];
@@ -116,7 +119,7 @@ impl Visit<'_> {
 
     /// `GET /.fsa/status`: whether loading the page again will show something else.
     async fn status(&self, headers: &HeaderMap) -> Result<Response, Face> {
-        let sandbox = self.admit(headers).await?;
+        let (sandbox, _) = self.admit(headers).await?;
         let listening = forward::connect(self.plane, sandbox, self.port()).await.is_ok();
         let headers = [(header::CACHE_CONTROL, "no-store")];
         Ok((headers, axum::Json(serde_json::json!({ "listening": listening }))).into_response())
@@ -124,7 +127,7 @@ impl Visit<'_> {
 
     /// Everything else goes to the app.
     async fn pass(&self, request: Request) -> Result<Response, Face> {
-        let sandbox = self.admit(request.headers()).await?;
+        let (sandbox, cookie) = self.admit(request.headers()).await?;
         if is_websocket(request.headers()) {
             let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
             if origin.is_none_or(|origin| !origin.eq_ignore_ascii_case(&self.origin())) {
@@ -142,29 +145,38 @@ impl Visit<'_> {
         let from = request.extensions().get::<ClientAddress>().copied();
         let way =
             forward::Way { port: self.port(), host: self.host, origin: &self.origin(), app: &self.plane.origins.public(), from };
-        forward::forward(io, request, &way).await.map_err(|error| {
-            debug!(sandbox.id = %sandbox, "the app inside did not answer: {error:#}");
-            Face::died(self.port())
+        let held = self.plane.watch.hold(Credential::Preview { cookie, sandbox, port: self.port() });
+        let lease = forward::Lease { held, stop: self.plane.stop.clone() };
+        forward::forward(io, request, &way, &lease).await.map_err(|broken| match broken {
+            forward::Broken::App(error) => {
+                debug!(sandbox.id = %sandbox, "the app inside did not answer: {error:#}");
+                Face::died(self.port())
+            }
+            forward::Broken::Over if self.plane.stop.is_cancelled() => Face::unreachable(),
+            forward::Broken::Over => self.signed_out(),
         })
     }
 
-    /// Whether the visitor may see this preview: the sandbox, if so. Who may not is not told whether it
-    /// exists.
-    async fn admit(&self, headers: &HeaderMap) -> Result<SandboxId, Face> {
-        let signed_out = || Face::signed_out(&self.plane.origins.public(), self.label.name.as_str(), self.port());
+    /// Whether the visitor may see this preview: the sandbox and the cookie that opens it, if so. Who may
+    /// not is not told whether it exists.
+    async fn admit(&self, headers: &HeaderMap) -> Result<(SandboxId, String), Face> {
         for secret in cookie::all(headers, self.secure()) {
             if let Some(sandbox) = remembered(&secret, &self.label) {
-                return Ok(sandbox);
+                return Ok((sandbox, secret));
             }
             let row = self.plane.store.by_name(&self.label.name).await.map_err(|error| Face::of(&store_error(error)))?;
-            let sandbox = row.ok_or_else(signed_out)?.sandbox.id;
-            let visitor = self.plane.accounts.preview_visitor(&secret, sandbox, self.port(), self.plane.now()).await;
-            if visitor.map_err(|error| Face::of(&store_error(error)))?.is_some() {
+            let sandbox = row.ok_or_else(|| self.signed_out())?.sandbox.id;
+            let visitor = self.plane.accounts.preview_visitor(&secret, sandbox, self.port(), self.plane.now());
+            if patient(visitor).await.map_err(|error| Face::of(&store_error(error)))?.is_some() {
                 remember(&secret, &self.label, sandbox);
-                return Ok(sandbox);
+                return Ok((sandbox, secret));
             }
         }
-        Err(signed_out())
+        Err(self.signed_out())
+    }
+
+    fn signed_out(&self) -> Face {
+        Face::signed_out(&self.plane.origins.public(), self.label.name.as_str(), self.port())
     }
 
     fn show(&self, face: Face) -> Response {
@@ -204,7 +216,8 @@ fn form_field(form: &[u8], name: &str) -> Option<String> {
 }
 
 /// A path on this very host: `//evil.example` and `/\evil.example` are other hosts to a browser.
-fn is_path(next: &str) -> bool {
+#[must_use]
+pub fn is_path(next: &str) -> bool {
     let mut chars = next.chars();
     chars.next() == Some('/') && !matches!(chars.next(), Some('/' | '\\')) && !next.chars().any(char::is_control)
 }
@@ -224,4 +237,28 @@ fn remember(secret: &str, label: &PreviewLabel, sandbox: SandboxId) {
     let mut all = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
     all.retain(|_, (_, at)| at.elapsed() < REMEMBER);
     all.insert((secret.to_owned(), label.clone()), (sandbox, Instant::now()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_path_leads_on() {
+        for path in ["/", "/projects/a?b=c#d", "/open/x/3000", "/a//b", "/a?next=https://x"] {
+            assert!(is_path(path), "{path}");
+        }
+        for other in [
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "javascript:alert(1)",
+            "a",
+            "/\t/evil.example",
+            "/\n",
+        ] {
+            assert!(!is_path(other), "{other:?}");
+        }
+    }
 }

@@ -11,7 +11,16 @@ use tokio::{
 
 pub struct Gate {
     folder: Arc<TempDir>,
-    open: watch::Sender<bool>,
+    open: watch::Sender<Way>,
+}
+
+/// How far a client comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Through,
+    Out,
+    /// Connected to nobody who says a word.
+    Silence,
 }
 
 trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -22,19 +31,23 @@ impl Gate {
     pub fn before(server: &PgConnectOptions) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
-        let (open, seen) = watch::channel(true);
+        let (open, seen) = watch::channel(Way::Through);
         let server = server.clone();
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (server, mut seen) = (server.clone(), seen.clone());
                 tokio::spawn(async move {
-                    if !*seen.borrow_and_update() {
-                        return;
-                    }
                     let mut real = connect(&server).await;
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut real) => {}
-                        _ = seen.wait_for(|open| !open) => {}
+                    loop {
+                        let way = *seen.borrow_and_update();
+                        match way {
+                            Way::Out => return,
+                            Way::Silence => drop(seen.changed().await),
+                            Way::Through => tokio::select! {
+                                _ = tokio::io::copy_bidirectional(&mut client, &mut real) => return,
+                                _ = seen.changed() => {}
+                            },
+                        }
                     }
                 });
             }
@@ -49,7 +62,12 @@ impl Gate {
 
     /// Shut: whoever is inside is put out, and nobody comes in.
     pub fn set_open(&self, open: bool) {
-        self.open.send_replace(open);
+        self.open.send_replace(if open { Way::Through } else { Way::Out });
+    }
+
+    /// Whoever is inside, or comes in, hears nothing any more.
+    pub fn say_nothing(&self) {
+        self.open.send_replace(Way::Silence);
     }
 }
 

@@ -1,5 +1,7 @@
 //! [`TestApp`]: everything, on a port of its own, until it is dropped.
 
+#![allow(dead_code, unused_imports, reason = "each test program uses its own part, and one of them all")]
+
 pub mod client;
 pub mod gate;
 pub mod log;
@@ -25,12 +27,13 @@ use model::{
 use secrecy::ExposeSecret as _;
 use server::{
     control::{Controller, ControllerParts},
-    http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, security::Origins},
+    http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
     live::Live,
     views::{Addresses, PreviewDomain},
 };
 use sqlx::PgPool;
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -39,9 +42,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use world::World;
 
+/// The public URL of an app behind TLS.
+pub const SECURE: &str = "https://fsa.example";
+
 /// A server with everything behind it.
 pub struct TestApp {
     pub port: u16,
+    /// As a browser names it.
+    pub public: String,
     pub accounts: Accounts,
     pub store: Arc<dyn Store>,
     pub world: Arc<World>,
@@ -60,10 +68,31 @@ impl Drop for TestApp {
     }
 }
 
+/// Pages other than the server's own.
+pub type Pages = fn(&Plane) -> axum::Router<Plane>;
+
+/// How an app is different from the usual one.
+#[derive(Default)]
+pub struct Setup {
+    /// Behind TLS: the public URL and the preview domain are `https`, on hosts of their own.
+    pub secure: bool,
+    /// As `cargo xtask dev` starts it.
+    pub dev: bool,
+    /// Other pages.
+    pub pages: Option<Pages>,
+    /// A log that has begun.
+    pub log: Option<log::Log>,
+}
+
 impl TestApp {
     /// `None`, said once, where there is no PostgreSQL.
     pub async fn start() -> Option<Self> {
-        let log = log::Log::begin();
+        Self::start_as(Setup::default()).await
+    }
+
+    /// As [`Self::start`], and different.
+    pub async fn start_as(setup: Setup) -> Option<Self> {
+        let log = setup.log.unwrap_or_else(log::Log::begin);
         let (options, pool) = postgres::database().await?;
         let gate = gate::Gate::before(&options);
         pool.close().await;
@@ -72,6 +101,7 @@ impl TestApp {
         let vault = postgres::vault();
         let installation = engine::store::postgres::installation::open(&pool, &vault, Timestamp::now()).await.unwrap();
         let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await.unwrap());
+        let patient = PatientStore::around(store.clone());
         let accounts = Accounts::new(pool);
         let owner = accounts.ensure_owner(Timestamp::now()).await.unwrap().id;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -90,12 +120,18 @@ impl TestApp {
         let stop = CancellationToken::new();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let preview = PreviewDomain { scheme: "http".into(), domain: "localhost".into(), port: Some(port) };
-        let addresses = Addresses { public: format!("http://localhost:{port}"), preview: Some(preview) };
+        let (public, preview) = match setup.secure {
+            true => (SECURE.to_owned(), PreviewDomain { scheme: "https".into(), domain: "preview.example".into(), port: None }),
+            false => (
+                format!("http://localhost:{port}"),
+                PreviewDomain { scheme: "http".into(), domain: "localhost".into(), port: Some(port) },
+            ),
+        };
+        let addresses = Addresses { public: public.clone(), preview: Some(preview) };
         let watch = CredentialWatch::new(accounts.clone());
         let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), stop.clone());
         let controller = Arc::new(Controller::new(ControllerParts {
-            store: store.clone(),
+            store: patient.clone(),
             accounts: accounts.clone(),
             database,
             reconciler: reconciler.clone(),
@@ -109,7 +145,7 @@ impl TestApp {
             projects_per_user: 50,
         }));
         let plane = Plane::new(PlaneParts {
-            store: store.clone(),
+            store: patient,
             accounts: accounts.clone(),
             orchestrator,
             controller,
@@ -120,14 +156,16 @@ impl TestApp {
             site: Site::default(),
             sign_in_command: "fullstack-agent sign-in-link".into(),
             stop: stop.clone(),
+            dev: setup.dev,
         });
         tokio::spawn(reconciler.run(stop.clone()));
         tokio::spawn(live.run());
         tokio::spawn(watch.run(stop.clone()));
-        let service = http::router(&plane).into_make_service_with_connect_info::<SocketAddr>();
+        let pages = setup.pages.unwrap_or(http::leptos::routes);
+        let service = http::router_with(&plane, pages(&plane)).into_make_service_with_connect_info::<SocketAddr>();
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
         tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
-        Some(Self { port, accounts, store, world, pool: aside, owner, gate, stop, log })
+        Some(Self { port, public, accounts, store, world, pool: aside, owner, gate, stop, log })
     }
 
     /// Ends the server.
@@ -137,7 +175,8 @@ impl TestApp {
 
     /// Nobody.
     pub fn anonymous(&self) -> Client {
-        Client::new(self.port)
+        let host = self.public.split_once("://").unwrap().1;
+        Client::new(self.port).with("host", host)
     }
 
     /// A sign-in code of the owner.
@@ -167,7 +206,7 @@ impl TestApp {
         let answer = client.post("/api/sign-in", &serde_json::json!({ "code": code.expose_secret() })).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let cookie = answer.headers.get("set-cookie").unwrap().to_str().unwrap().split(';').next().unwrap().to_owned();
-        client.with("cookie", &cookie).with("origin", &format!("http://localhost:{}", self.port))
+        client.with("cookie", &cookie).with("origin", &self.public)
     }
 
     /// A program with a token of the owner's.
@@ -188,6 +227,39 @@ impl TestApp {
         let sandbox = answer.json()["sandbox"]["name"].as_str().unwrap().to_owned();
         self.reaches(client, id, "Running").await;
         (id, sandbox)
+    }
+
+    /// What is in every table: how many rows, and a hash of all of them; but for when a token was last
+    /// used, which every use may note.
+    pub async fn tables(&self) -> BTreeMap<String, String> {
+        let names: Vec<String> =
+            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+                .fetch_all(&self.pool)
+                .await
+                .unwrap();
+        let mut found = BTreeMap::new();
+        for name in names {
+            let rows = format!("SELECT (to_jsonb(t) - 'last_used_at')::text AS r FROM {name} t");
+            let look = format!("SELECT count(*) || ' ' || coalesce(md5(string_agg(r, ';' ORDER BY r)), '') FROM ({rows}) rows");
+            let look: String = sqlx::query_scalar(sqlx::AssertSqlSafe(look)).fetch_one(&self.pool).await.unwrap();
+            found.insert(name, look);
+        }
+        found
+    }
+
+    /// Waits until reconciling has nothing to write any more.
+    pub async fn settled(&self) {
+        let mut last = self.tables().await;
+        let mut since = Instant::now();
+        let deadline = since + Duration::from_secs(10);
+        while since.elapsed() < Duration::from_millis(150) {
+            assert!(Instant::now() < deadline, "it did not settle");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let now = self.tables().await;
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+        }
     }
 
     /// Waits for a phase.

@@ -1,0 +1,135 @@
+//! How long the store is waited for. It may hold a query for ever without a word (a stopped process, a
+//! lost network), and nobody waits that long.
+//!
+//! Only calls of the store are timed: a body that is slow, a handler that is at work and a page that is
+//! being made have limits of their own, and none of those says that the database is away.
+
+use engine::store::{Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError};
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use model::{DisplayName, ProjectId, ResourceName, SandboxId, UserId, env::EnvKey, resources::Preset};
+use secrecy::SecretString;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Longer than the three seconds in which a connection is waited for, and than any query of ours.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One call of the store.
+///
+/// # Errors
+/// Its own; and that it is away, after [`PATIENCE`]. Then it is not known whether it did what it was
+/// asked.
+pub async fn patient<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    within(PATIENCE, call).await
+}
+
+async fn within<T>(time: Duration, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let silent = || StoreError::Away(anyhow::anyhow!("it did not answer within {} s", time.as_secs()));
+    tokio::time::timeout(time, call).await.unwrap_or_else(|_| Err(silent()))
+}
+
+/// A store of which every call is [`patient`].
+pub struct PatientStore(Arc<dyn Store>);
+
+impl PatientStore {
+    /// Around a store.
+    #[must_use]
+    pub fn around(store: Arc<dyn Store>) -> Arc<dyn Store> {
+        Arc::new(Self(store))
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for PatientStore {
+    async fn create(&self, new: NewProjectRow) -> Result<(ProjectAndSandbox, bool), StoreError> {
+        patient(self.0.create(new)).await
+    }
+    async fn projects(&self, owner: UserId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        patient(self.0.projects(owner)).await
+    }
+    async fn project(&self, owner: UserId, id: ProjectId) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        patient(self.0.project(owner, id)).await
+    }
+    async fn by_name(&self, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        patient(self.0.by_name(name)).await
+    }
+    async fn update(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        name: Option<DisplayName>,
+        preset: Option<Preset>,
+        now: Timestamp,
+    ) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        patient(self.0.update(owner, id, name, preset, now)).await
+    }
+    async fn ask(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        ask: Ask,
+        key: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<Asked>, StoreError> {
+        patient(self.0.ask(owner, id, ask, key, now)).await
+    }
+    async fn delete(&self, owner: UserId, id: ProjectId, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        patient(self.0.delete(owner, id, now)).await
+    }
+    async fn env(&self, owner: UserId, id: ProjectId) -> Result<Option<BTreeMap<EnvKey, (SecretString, Timestamp)>>, StoreError> {
+        patient(self.0.env(owner, id)).await
+    }
+    async fn change_env(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        set: BTreeMap<EnvKey, SecretString>,
+        remove: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError> {
+        patient(self.0.change_env(owner, id, set, remove, now)).await
+    }
+    async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {
+        patient(self.0.lease_due(holder, now, hold, limit)).await
+    }
+    async fn lease(&self, id: SandboxId, holder: &str, now: Timestamp, hold: Duration) -> Result<Option<Leased>, StoreError> {
+        patient(self.0.lease(id, holder, now, hold)).await
+    }
+    async fn record(
+        &self,
+        id: SandboxId,
+        holder: &str,
+        version: i64,
+        pass: &Pass,
+        now: Timestamp,
+    ) -> Result<Option<i64>, StoreError> {
+        patient(self.0.record(id, holder, version, pass, now)).await
+    }
+    async fn release(&self, id: SandboxId, holder: &str) -> Result<(), StoreError> {
+        patient(self.0.release(id, holder)).await
+    }
+    async fn bury(&self, id: SandboxId, holder: &str, version: i64, now: Timestamp) -> Result<bool, StoreError> {
+        patient(self.0.bury(id, holder, version, now)).await
+    }
+    async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+        patient(self.0.next_wake()).await
+    }
+    async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        patient(self.0.all()).await
+    }
+    fn changes(&self) -> BoxStream<'static, Changed> {
+        self.0.changes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_says_nothing_is_away() {
+        let silent = within(Duration::from_millis(20), std::future::pending::<Result<(), StoreError>>()).await;
+        assert!(matches!(silent, Err(StoreError::Away(_))));
+        assert!(patient(async { Ok(1) }).await.is_ok_and(|one| one == 1));
+    }
+}

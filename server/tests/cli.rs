@@ -1,0 +1,216 @@
+//! The program itself: what it prints, how it logs, and how it ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step is a failed test")]
+
+#[path = "../../engine/tests/support/mod.rs"]
+mod postgres;
+
+use serde_json::Value;
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// The program, with nothing of this process' own settings.
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fullstack-agent"));
+    let ours = |name: &str| name.starts_with("FSA_") || name.starts_with("PG") || name == "DATABASE_URL";
+    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(words: &[&str]) -> Output {
+    program().args(words).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder in which everything can be kept, by root too: other users can pass through it.
+fn folder() -> TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::Builder::new().prefix("fsa-cli-").tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let site = folder.path().join("site");
+    std::fs::create_dir_all(site.join("pkg")).unwrap();
+    std::fs::write(site.join("manifest.json"), "{}").unwrap();
+    folder
+}
+
+fn serve(folder: &Path, more: &[&str]) -> Command {
+    let mut command = program();
+    command.args(["--data-dir", folder.join("data").to_str().unwrap(), "--site-dir", folder.join("site").to_str().unwrap()]);
+    command.args(["--secret-dir", folder.to_str().unwrap(), "--listen", "localhost:0"]).args(more);
+    if let Some(agent) = std::env::var_os("FSA_AGENT") {
+        command.env("FSA_AGENT", agent);
+    }
+    command
+}
+
+/// A server under way: ended with the test.
+struct Server {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    log: Option<thread::JoinHandle<String>>,
+}
+
+impl Server {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let (out, mut log) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let log = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = log.read_to_string(&mut text);
+            text
+        });
+        Self { child, lines, log: Some(log) }
+    }
+
+    fn line(&self) -> Option<String> {
+        self.lines.recv_timeout(Duration::from_secs(60)).ok()
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    fn ended(&mut self, within: Duration) -> (ExitStatus, String) {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, self.log.take().unwrap().join().unwrap());
+            }
+            assert!(Instant::now() < deadline, "it did not end within {within:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_says_its_version_and_every_flag() {
+    let version = run(&["--version"]);
+    assert!(version.status.success());
+    assert_eq!(text(&version.stdout), format!("fullstack-agent {}\n", env!("CARGO_PKG_VERSION")));
+    let help = run(&["--help"]);
+    let shown = text(&help.stdout);
+    assert!(help.status.success());
+    for part in [
+        "serve",
+        "sign-in-link",
+        "token",
+        "down",
+        "--listen",
+        "--data-dir",
+        "--public-url",
+        "--log-format",
+        "FSA_LISTEN",
+        "localhost:4000",
+        "FSA_DATABASE_URL",
+        "FSA_ENCRYPTION_KEY",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert!(!shown.contains("keeper"), "what only the server calls is not shown");
+    let wrong = run(&["--no-such-flag"]);
+    assert!(!wrong.status.success() && text(&wrong.stderr).contains("--help"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn a_log_for_programs_is_one_object_a_line() {
+    // A port that accepts and never answers: it starts to start.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = folder();
+    let mut command = serve(folder.path(), &["--log-format", "json", "--log", "debug"]);
+    command.env("FSA_DATABASE_URL", format!("postgresql://x:y@{}/z", silent.local_addr().unwrap()));
+    let mut server = Server::start(command);
+    let _connected = silent.accept().unwrap();
+    server.signal("-INT");
+    let (_, log) = server.ended(Duration::from_secs(30));
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let ending = lines.iter().find(|line| line["message"] == "ending before everything has started").expect("it says so");
+    assert_eq!(ending["level"], "INFO");
+    assert!(ending["timestamp"].as_str().is_some_and(|at| at.ends_with('Z')) && ending["target"].is_string());
+}
+
+#[test]
+fn a_start_that_waits_for_something_ends_at_ctrl_c() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = folder();
+    let url = format!("postgresql://x:y@{}/z", silent.local_addr().unwrap());
+    for signal in ["-INT", "-TERM"] {
+        let mut command = serve(folder.path(), &[]);
+        command.env("FSA_DATABASE_URL", &url);
+        let mut server = Server::start(command);
+        let _connected = silent.accept().unwrap();
+        server.signal(signal);
+        let (status, log) = server.ended(Duration::from_secs(15));
+        assert!(status.success(), "{signal}: {status} {log}");
+        assert!(log.contains("ending before everything has started"), "{log}");
+    }
+}
+
+#[test]
+fn ctrl_c_while_postgresql_starts_leaves_nothing_behind() {
+    if postgres::server().is_none() {
+        return;
+    }
+    let folder = folder();
+    let data = folder.path().join("data/postgres/data");
+    // While initdb is at work, and while the server comes up.
+    for begun in [data.with_file_name("data.new"), data.join("postmaster.pid")] {
+        let mut server = Server::start(serve(folder.path(), &[]));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !begun.exists() {
+            assert!(Instant::now() < deadline, "PostgreSQL did not begin to start");
+            thread::sleep(Duration::from_millis(2));
+        }
+        server.signal("-INT");
+        let (status, log) = server.ended(Duration::from_secs(60));
+        assert!(status.success(), "{status} {log}");
+        assert!(!data.join("postmaster.pid").exists(), "PostgreSQL runs on: {log}");
+    }
+    // And the next start is as any other.
+    let mut server = Server::start(serve(folder.path(), &[]));
+    let link = server.line().unwrap_or_else(|| panic!("{}", server.ended(Duration::from_secs(1)).1));
+    assert!(link.starts_with("Sign in: http://localhost:") && !link.contains(":0/"), "{link}");
+    // Both loopbacks have the port that the link names.
+    let port: u16 = link.split("localhost:").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    if TcpListener::bind("[::1]:0").is_ok() {
+        assert!(std::net::TcpStream::connect(("::1", port)).is_ok());
+    }
+    // Beside it, commands work.
+    let made = serve_beside(folder.path(), &["token", "create", "--name", "ci", "--scope", "read"]);
+    assert!(made.status.success() && text(&made.stdout).starts_with("fsa_"), "{}", text(&made.stderr));
+    let linked = serve_beside(folder.path(), &["sign-in-link"]);
+    assert!(text(&linked.stdout).starts_with(&format!("http://localhost:{port}/sign-in#")), "{}", text(&linked.stdout));
+    server.signal("-INT");
+    let (status, log) = server.ended(Duration::from_secs(60));
+    assert!(status.success() && !data.join("postmaster.pid").exists(), "{log}");
+    for loud in ["ERROR", "panicked", "lost its keeper", "no session id"] {
+        assert!(!log.contains(loud), "{log}");
+    }
+}
+
+fn serve_beside(folder: &Path, words: &[&str]) -> Output {
+    program().args(words).arg("--data-dir").arg(folder.join("data")).output().unwrap()
+}
