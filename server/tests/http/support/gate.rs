@@ -37,7 +37,8 @@ impl Gate {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (server, mut seen) = (server.clone(), seen.clone());
                 tokio::spawn(async move {
-                    let mut real = connect(&server).await;
+                    // A server that takes no more now looks like one that hangs up.
+                    let Ok(mut real) = connect(&server).await else { return };
                     loop {
                         let way = *seen.borrow_and_update();
                         match way {
@@ -71,9 +72,9 @@ impl Gate {
     }
 }
 
-async fn connect(server: &PgConnectOptions) -> Box<dyn Io> {
-    match server.get_socket() {
-        Some(folder) => Box::new(UnixStream::connect(folder.join(format!(".s.PGSQL.{}", server.get_port()))).await.unwrap()),
-        None => Box::new(TcpStream::connect((server.get_host(), server.get_port())).await.unwrap()),
-    }
+async fn connect(server: &PgConnectOptions) -> std::io::Result<Box<dyn Io>> {
+    Ok(match server.get_socket() {
+        Some(folder) => Box::new(UnixStream::connect(folder.join(format!(".s.PGSQL.{}", server.get_port()))).await?),
+        None => Box::new(TcpStream::connect((server.get_host(), server.get_port())).await?),
+    })
 }
