@@ -52,7 +52,6 @@ pub fn time_of_day(ms: f64) -> String {
 }
 
 /// A promise that is kept after `ms`.
-#[must_use]
 pub fn timer(ms: i32) -> Promise {
     Promise::new(&mut |resolve, _| {
         drop(window().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, ms));

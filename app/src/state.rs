@@ -101,7 +101,7 @@ impl<T: PartialEq + Send + Sync + 'static> Derived<T> {
     pub fn new(derive: impl Fn() -> T + Send + Sync + 'static) -> Self {
         type Step = Box<dyn Fn(Option<Boxed>) -> (Boxed, bool) + Send + Sync>;
         fn inner(step: Step) -> Memo<Boxed> {
-            Memo::new_owning(move |before| step(before))
+            Memo::new_owning(step)
         }
         let step: Step = Box::new(move |before| {
             let now = derive();

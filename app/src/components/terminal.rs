@@ -91,8 +91,7 @@ impl Terminal {
             let count = |n: f64| (n >= 0.0).then_some(n as u32);
             found(count(number("index")), count(number("count")).unwrap_or(0));
         };
-        let mut matches = matches;
-        browser::set(&options, "onSearch", browser::function(move |result| matches(result)));
+        browser::set(&options, "onSearch", browser::function(matches));
         let handle = browser::call(&module, "mount", &[host.into(), options.into()]);
         if handle.is_undefined() { Err("the terminal did not start".to_owned()) } else { Ok(Self(handle)) }
     }

@@ -265,7 +265,7 @@ fn Sessions(project: Project) -> impl IntoView {
     html! {
         <div class="pane-bar">
             <div class="pane-tabs" role="tablist" aria-label="Terminal sessions" node_ref=bar on:keydown=on(roam)>
-                {list(move || tabs.all.get().into_iter().map(move |tab| Item::new(&tab.session.clone(), move || html! { <TabButton tabs tab/> })).collect())}
+                {list(move || tabs.all.get().into_iter().map(move |tab| Item::new(tab.session.clone(), move || html! { <TabButton tabs tab/> })).collect())}
             </div>
             <CloseTab tabs/>
             <button
@@ -299,7 +299,7 @@ fn Sessions(project: Project) -> impl IntoView {
             </button>
         </div>
         <div class="terminals">
-            {list(move || tabs.all.get().into_iter().map(move |tab| Item::new(&tab.session.clone(), move || html! { <Host project tabs tab searching/> })).collect())}
+            {list(move || tabs.all.get().into_iter().map(move |tab| Item::new(tab.session.clone(), move || html! { <Host project tabs tab searching/> })).collect())}
             <ClaudeNote/>
         </div>
         <Keys tabs/>
@@ -450,7 +450,7 @@ fn Host(project: Project, tabs: Tabs, tab: Tab, searching: State<bool>) -> impl 
             _ => None,
         }
     };
-    let note = Derived::new(move || note());
+    let note = Derived::new(note);
     let note_view = move || {
         note.get().map(|(tone, title, text, again)| {
             html! {

@@ -80,6 +80,8 @@ mod tests {
             usage: None,
             resources: Preset::Small.resources(),
             since: Some(at),
+            leaving_since: None,
+            leave_deadline_at: None,
             restart_pending: false,
             changed_at: at,
         };

@@ -368,7 +368,7 @@ fn PasteDialog(pasting: State<bool>, change: Change) -> impl IntoView {
                     <div class="field">
                         <label class="field-label" for="paste-env">"Lines of NAME=value"</label>
                         <textarea class="input mono" id="paste-env" rows="8" spellcheck="false" autocomplete="off" autofocus prop:value=move || text.get() on:input=typing(text)></textarea>
-                        <div class="stack stack-tight" role="status">{move || read.with(|read| read_view(read))}</div>
+                        <div class="stack stack-tight" role="status">{move || read.with(read_view)}</div>
                         {field_message("paste-wrong", move || wrong.get())}
                     </div>
                 </div>

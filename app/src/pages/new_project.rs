@@ -164,8 +164,8 @@ fn Form() -> impl IntoView {
                         />
                         <p class="field-hint" id="name-hint">
                             {move || slug().map_or_else(
-                                || "1 to 200 characters".to_owned(),
-                                |slug| format!("Addresses begin with {slug} · {} of 200 characters", name.with(|name| name.trim().chars().count())),
+                                || "1 to 300 characters".to_owned(),
+                                |slug| format!("Addresses begin with {slug} · {} of 300 characters", name.with(|name| name.trim().chars().count())),
                             )}
                         </p>
                         {field_message("name-wrong", move || wrong.get())}
@@ -191,7 +191,7 @@ fn Form() -> impl IntoView {
                         <label class="field-label" for="env">"Paste a .env " <span class="field-optional">"optional"</span></label>
                         <textarea class="input mono" id="env" spellcheck="false" autocomplete="off" rows="5" aria-describedby="env-read" prop:value=move || pasted.get() on:input=typing(pasted)></textarea>
                         <div id="env-read" class="stack stack-tight" role="status">
-                            {move || variables.with(|read| read_view(read))}
+                            {move || variables.with(read_view)}
                         </div>
                     </div>
                 </section>
