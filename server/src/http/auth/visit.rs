@@ -35,7 +35,7 @@ tokio::task_local! {
 /// server functions.
 #[derive(Default)]
 struct Current {
-    session: Cell<Option<i128>>,
+    credential: Cell<Option<Credential>>,
     away: Cell<bool>,
     long: Cell<bool>,
 }
@@ -44,10 +44,10 @@ struct Current {
 /// without a word (a stopped process, a lost network).
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The session of the present request, if it came with one that is signed in.
+/// By what the visitor of the present request is known, if they are.
 #[must_use]
-pub fn session() -> Option<i128> {
-    CURRENT.try_with(|current| current.session.get()).ok().flatten()
+pub fn credential() -> Option<Credential> {
+    CURRENT.try_with(|current| current.credential.get()).ok().flatten()
 }
 
 /// Notes that the store was away while the present request was answered.
@@ -62,7 +62,7 @@ pub fn may_take_long() {
 
 /// Runs a future, on another task, as part of the present request.
 pub fn carry<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let current = Current { session: Cell::new(session()), ..Current::default() };
+    let current = Current { credential: Cell::new(credential()), ..Current::default() };
     CURRENT.scope(current, future)
 }
 
@@ -96,9 +96,7 @@ pub async fn read(State(plane): State<Plane>, mut request: Request, next: Next) 
         },
         None => request.extensions().get::<AuthSession<Backend>>().and_then(cookie).unwrap_or_default(),
     };
-    if let Some(Credential::Session(id)) = visit.credential {
-        let _ = CURRENT.try_with(|current| current.session.set(Some(id)));
-    }
+    let _ = CURRENT.try_with(|current| current.credential.set(visit.credential));
     request.extensions_mut().insert(visit);
     next.run(request).await
 }

@@ -104,9 +104,7 @@ impl Visit<'_> {
         let framed = request.headers().get("sec-fetch-dest").is_some_and(|dest| dest == "iframe");
         let form = super::body::read(request).await.map_err(|_| Face::bad_code())?;
         let code = form_field(&form, "code").ok_or_else(Face::bad_code)?;
-        let row = self.plane.store.by_name(&self.label.name).await.map_err(|error| Face::of(&store_error(error)))?;
-        let sandbox = row.ok_or_else(Face::bad_code)?.sandbox.id;
-        let used = self.plane.accounts.use_preview_code(&code, sandbox, self.port(), self.plane.now()).await;
+        let used = self.plane.accounts.use_preview_code(&code, &self.label.name, self.port(), self.plane.now()).await;
         let secret = used.map_err(|error| Face::of(&store_error(error)))?.ok_or_else(Face::bad_code)?;
         let cookie = cookie::set(&secret, self.secure(), framed);
         let next = form_field(&form, "next").filter(|next| is_path(next)).unwrap_or_else(|| "/".to_owned());
@@ -156,12 +154,10 @@ impl Visit<'_> {
             if let Some(sandbox) = remembered(&secret, &self.label) {
                 return Ok(sandbox);
             }
-            let row = self.plane.store.by_name(&self.label.name).await.map_err(|error| Face::of(&store_error(error)))?;
-            let sandbox = row.ok_or_else(signed_out)?.sandbox.id;
-            let visitor = self.plane.accounts.preview_visitor(&secret, sandbox, self.port(), self.plane.now()).await;
-            if visitor.map_err(|error| Face::of(&store_error(error)))?.is_some() {
-                remember(&secret, &self.label, sandbox);
-                return Ok(sandbox);
+            let visitor = self.plane.accounts.preview_visitor(&secret, &self.label.name, self.port(), self.plane.now()).await;
+            if let Some(visitor) = visitor.map_err(|error| Face::of(&store_error(error)))? {
+                remember(&secret, &self.label, visitor.sandbox);
+                return Ok(visitor.sandbox);
             }
         }
         Err(signed_out())
