@@ -137,8 +137,8 @@ pub async fn ask(id: ProjectId, verb: Verb) -> Result<ProjectView, ControlError>
     let ask = Request::read()?;
     let viewer = ask.viewer()?;
     ask.answer(match verb {
-        Verb::Start => ask.control.start(viewer, id).await,
-        Verb::Stop => ask.control.stop(viewer, id).await,
+        Verb::Start => ask.control.start(viewer, id, None).await,
+        Verb::Stop => ask.control.stop(viewer, id, None).await,
         Verb::Restart => ask.control.restart(viewer, id).await,
         Verb::Terminate => ask.control.terminate(viewer, id).await,
     })

@@ -30,10 +30,10 @@ pub trait Control: Send + Sync + 'static {
     /// Removes everything: sandbox, volume, database, rows. `typed_name` must be the project's name
     /// where it is given (the page always gives it).
     async fn delete_project(&self, viewer: &Viewer, id: ProjectId, typed_name: Option<String>) -> Result<(), ControlError>;
-    /// Asks for Running. While Creating or Starting, the same ask.
-    async fn start(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError>;
-    /// Asks for Stopped.
-    async fn stop(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError>;
+    /// Asks for Running. While Creating or Starting, the same ask. The same key again: the same ask.
+    async fn start(&self, viewer: &Viewer, id: ProjectId, key: Option<String>) -> Result<ProjectView, ControlError>;
+    /// Asks for Stopped. The same key again: the same ask.
+    async fn stop(&self, viewer: &Viewer, id: ProjectId, key: Option<String>) -> Result<ProjectView, ControlError>;
     /// Asks for a new run. While Creating or Starting, the same ask.
     async fn restart(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError>;
     /// The API's POST: creates or restarts, with the request's variables on top of the project's.
@@ -50,6 +50,8 @@ pub trait Control: Send + Sync + 'static {
     async fn env(&self, viewer: &Viewer, id: ProjectId) -> Result<EnvView, ControlError>;
     /// Changes them; they wait for a restart.
     async fn change_env(&self, viewer: &Viewer, id: ProjectId, change: EnvChange) -> Result<EnvView, ControlError>;
+    /// Makes these the project's variables, and no others; they wait for a restart.
+    async fn replace_env(&self, viewer: &Viewer, id: ProjectId, all: BTreeMap<String, String>) -> Result<EnvView, ControlError>;
     /// Where the project's database is; `None` if it has none.
     async fn database(&self, viewer: &Viewer, id: ProjectId) -> Result<Option<DatabaseView>, ControlError>;
     /// A single-use code that opens the preview of one port: the page posts it to the preview's host.

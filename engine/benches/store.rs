@@ -50,6 +50,7 @@ fn new(owner: UserId, n: usize) -> NewProjectRow {
         random: rand::random(),
         agent_token: SecretString::from("token"),
         key: Some(id.to_string()),
+        most: usize::MAX,
         now: Timestamp::now(),
     }
 }

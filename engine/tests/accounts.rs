@@ -6,11 +6,13 @@ mod support;
 
 use engine::store::{
     NewProjectRow, Store as _,
-    accounts::{Accounts, CodeUse, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, SIGN_IN_CODE_LIFE, SessionRow},
+    accounts::{
+        Accounts, CodeUse, Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor, SIGN_IN_CODE_LIFE, SessionRow,
+    },
     postgres::PgStore,
 };
 use jiff::Timestamp;
-use model::{ProjectId, SandboxId, TokenId, UserId, resources::Preset, view::Scope};
+use model::{ProjectId, ResourceName, SandboxId, TokenId, UserId, resources::Preset, view::Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use std::{collections::BTreeMap, time::Duration};
@@ -37,7 +39,7 @@ async fn stranger(pool: &PgPool) -> UserId {
     UserId(id)
 }
 
-async fn sandbox(pool: &PgPool, owner: UserId) -> SandboxId {
+async fn sandbox(pool: &PgPool, owner: UserId) -> (SandboxId, ResourceName) {
     let new = NewProjectRow {
         id: ProjectId(Uuid::new_v4()),
         owner,
@@ -49,10 +51,12 @@ async fn sandbox(pool: &PgPool, owner: UserId) -> SandboxId {
         random: rand::random(),
         agent_token: SecretString::from("token"),
         key: None,
+        most: usize::MAX,
         now: at(0),
     };
     let store = PgStore::start(pool.clone(), support::vault()).await.unwrap();
-    store.create(new).await.unwrap().0.sandbox.id
+    let sandbox = store.create(new).await.unwrap().0.sandbox;
+    (sandbox.id, sandbox.name)
 }
 
 fn session(id: i128, user: Option<UserId>) -> SessionRow {
@@ -181,47 +185,74 @@ async fn a_tokens_last_use_is_kept_to_the_minute() {
 #[tokio::test]
 async fn a_preview_code_opens_one_preview_once() {
     let Some((accounts, owner, pool)) = subject().await else { return };
-    let (sandbox, other) = (sandbox(&pool, owner).await, sandbox(&pool, owner).await);
-    let code = accounts.make_preview_code(owner, None, sandbox, 3000, at(0)).await.unwrap().unwrap();
+    let ((id, sandbox), (_, other)) = (sandbox(&pool, owner).await, sandbox(&pool, owner).await);
+    let token = Opener::Token(accounts.make_token(owner, "CI", Scope::Write, None, at(0)).await.unwrap().token.id);
+    let code = accounts.make_preview_code(owner, token, id, 3000, at(0)).await.unwrap().unwrap();
     let code = code.expose_secret();
-    assert!(accounts.use_preview_code(code, sandbox, 3001, at(1)).await.unwrap().is_none(), "another port's");
-    assert!(accounts.use_preview_code(code, other, 3000, at(1)).await.unwrap().is_none(), "another sandbox's");
-    let cookie = accounts.use_preview_code(code, sandbox, 3000, at(1)).await.unwrap().unwrap();
-    assert!(accounts.use_preview_code(code, sandbox, 3000, at(1)).await.unwrap().is_none(), "used");
+    assert!(accounts.use_preview_code(code, &sandbox, 3001, at(1)).await.unwrap().is_none(), "another port's");
+    assert!(accounts.use_preview_code(code, &other, 3000, at(1)).await.unwrap().is_none(), "another sandbox's");
+    let cookie = accounts.use_preview_code(code, &sandbox, 3000, at(1)).await.unwrap().unwrap();
+    assert!(accounts.use_preview_code(code, &sandbox, 3000, at(1)).await.unwrap().is_none(), "used");
 
     let visitor = async |cookie: &str, sandbox, port, now| accounts.preview_visitor(cookie, sandbox, port, now).await.unwrap();
     let cookie = cookie.expose_secret();
-    assert_eq!(visitor(cookie, sandbox, 3000, at(2)).await, Some(owner));
-    assert_eq!(visitor(cookie, sandbox, 3001, at(2)).await, None);
-    assert_eq!(visitor(cookie, other, 3000, at(2)).await, None);
-    assert_eq!(visitor(code, sandbox, 3000, at(2)).await, None, "a code is no cookie");
+    assert_eq!(visitor(cookie, &sandbox, 3000, at(2)).await, Some(PreviewVisitor { user: owner, sandbox: id }));
+    assert_eq!(visitor(cookie, &sandbox, 3001, at(2)).await, None);
+    assert_eq!(visitor(cookie, &other, 3000, at(2)).await, None);
+    assert_eq!(visitor(code, &sandbox, 3000, at(2)).await, None, "a code is no cookie");
     let end = at(1).checked_add(PREVIEW_SESSION_LIFE).unwrap();
-    assert_eq!(visitor(cookie, sandbox, 3000, end).await, None);
+    assert_eq!(visitor(cookie, &sandbox, 3000, end).await, None);
 
-    let late = accounts.make_preview_code(owner, None, sandbox, 3000, at(0)).await.unwrap().unwrap();
-    assert!(accounts.use_preview_code(late.expose_secret(), sandbox, 3000, plus(PREVIEW_CODE_LIFE)).await.unwrap().is_none());
+    let late = accounts.make_preview_code(owner, token, id, 3000, at(0)).await.unwrap().unwrap();
+    assert!(accounts.use_preview_code(late.expose_secret(), &sandbox, 3000, plus(PREVIEW_CODE_LIFE)).await.unwrap().is_none());
     let stranger = stranger(&pool).await;
-    assert!(accounts.make_preview_code(stranger, None, sandbox, 3000, at(0)).await.unwrap().is_none(), "not theirs");
+    assert!(accounts.make_preview_code(stranger, token, id, 3000, at(0)).await.unwrap().is_none(), "not theirs");
+    let nothing = Opener::Token(TokenId(Uuid::new_v4()));
+    assert!(accounts.make_preview_code(owner, nothing, id, 3000, at(0)).await.unwrap().is_none(), "no such token");
 }
 
 #[tokio::test]
-async fn a_preview_ends_with_the_session_that_opened_it() {
+async fn a_preview_ends_with_the_session_or_token_that_opened_it() {
     let Some((accounts, owner, pool)) = subject().await else { return };
-    let sandbox = sandbox(&pool, owner).await;
-    let open = async |session| {
-        let code = accounts.make_preview_code(owner, session, sandbox, 3000, at(0)).await.unwrap()?;
-        accounts.use_preview_code(code.expose_secret(), sandbox, 3000, at(1)).await.unwrap()
+    let (id, sandbox) = sandbox(&pool, owner).await;
+    let code = async |opener| accounts.make_preview_code(owner, opener, id, 3000, at(0)).await.unwrap();
+    let enter =
+        async |code: &SecretString, now| accounts.use_preview_code(code.expose_secret(), &sandbox, 3000, now).await.unwrap();
+    let open = async |opener| enter(&code(opener).await?, at(1)).await;
+    let opens = async |cookie: &SecretString, now| {
+        accounts.preview_visitor(cookie.expose_secret(), &sandbox, 3000, now).await.unwrap().is_some()
     };
     for id in [1, 2] {
         accounts.create_session(&session(id, Some(owner))).await.unwrap();
     }
-    let (first, second, tokens) = (open(Some(1)).await.unwrap(), open(Some(2)).await.unwrap(), open(None).await.unwrap());
-    let opens = async |cookie: &SecretString| {
-        accounts.preview_visitor(cookie.expose_secret(), sandbox, 3000, at(2)).await.unwrap().is_some()
-    };
+    let token = async |expires| accounts.make_token(owner, "CI", Scope::Write, expires, at(0)).await.unwrap().token.id;
+    let (lasting, revoked, expiring) = (token(None).await, token(None).await, token(Some(at(50))).await);
+    let sessions = [open(Opener::Session(1)).await.unwrap(), open(Opener::Session(2)).await.unwrap()];
+    let mut cookies = Vec::new();
+    for id in [lasting, revoked, expiring] {
+        cookies.push(open(Opener::Token(id)).await.unwrap());
+    }
+    let waiting = [code(Opener::Token(revoked)).await.unwrap(), code(Opener::Token(expiring)).await.unwrap()];
+    for cookie in sessions.iter().chain(&cookies) {
+        assert!(opens(cookie, at(2)).await);
+    }
+
+    accounts.revoke_token(owner, revoked, at(3)).await.unwrap();
     accounts.end_session(1).await.unwrap();
-    assert_eq!([opens(&first).await, opens(&second).await, opens(&tokens).await], [false, true, true]);
-    assert!(open(Some(1)).await.is_none(), "the session is over");
+    assert_eq!([opens(&sessions[0], at(4)).await, opens(&sessions[1], at(4)).await], [false, true]);
+    assert_eq!(
+        [opens(&cookies[0], at(4)).await, opens(&cookies[1], at(4)).await, opens(&cookies[2], at(4)).await],
+        [true, false, true]
+    );
+    assert!(enter(&waiting[0], at(4)).await.is_none(), "a code of a revoked token opens nothing");
+    assert!(enter(&waiting[1], at(50)).await.is_none(), "nor does one of an expired token");
+    assert!(!opens(&cookies[2], at(50)).await, "the token expired");
+    assert!(opens(&cookies[0], at(50)).await);
+    // The session is over by the clock, and not swept yet.
+    assert!(opens(&sessions[1], at(999)).await && !opens(&sessions[1], at(1000)).await);
+    assert!(open(Opener::Session(1)).await.is_none(), "the session is over");
+
+    let session = open(Opener::Session(2)).await.unwrap();
     accounts.end_sessions_of(owner).await.unwrap();
-    assert_eq!([opens(&second).await, opens(&tokens).await], [false, false]);
+    assert_eq!([opens(&session, at(5)).await, opens(&cookies[0], at(5)).await], [false, false]);
 }

@@ -149,6 +149,21 @@ async fn a_role_can_do_nothing_beyond_its_database() {
 }
 
 #[tokio::test]
+async fn a_projects_role_does_not_enter_the_control_planes_database() {
+    let Some((control, _)) = support::database().await else { return };
+    let subject = on(control.clone());
+    let spec = spec(subject.installation);
+    subject.database.ensure(&spec).await.unwrap();
+    let own = subject.database.credentials(&spec);
+    let server = Server(control.clone());
+    server.enter(&own).await.unwrap();
+    let there = Connection { database: control.get_database().unwrap().to_owned(), ..own };
+    let refused = format!("{:#}", server.enter(&there).await.unwrap_err());
+    assert!(refused.contains("permission denied for database"), "{refused}");
+    assert_eq!(subject.database.remove(&spec).await.unwrap(), Removed::Gone);
+}
+
+#[tokio::test]
 async fn the_password_opens_and_is_in_no_statement() {
     let Some(options) = support::server() else { return };
     let subject = on(options.clone());

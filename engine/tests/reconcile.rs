@@ -64,6 +64,7 @@ impl Running {
             random: [1; 6],
             agent_token: SecretString::from("token"),
             key: None,
+            most: usize::MAX,
             now: Timestamp::now(),
         };
         self.store.create(new).await.unwrap();
@@ -137,7 +138,7 @@ async fn what_ends_by_itself_comes_back_and_says_why() {
 #[tokio::test]
 async fn a_world_that_is_away_is_said_and_a_deadline_shows() {
     let running = Running::start(|settings| settings.limits.stages = [Duration::from_millis(300); 5]);
-    running.world.set_nature(Nature { delay: Duration::from_millis(0), refuse_percent: 100, forget_percent: 0 });
+    running.world.set_nature(Nature { refuse_percent: 100, ..Nature::default() });
     let id = running.create().await;
     running.until(id, Phase::Error).await;
     let start = Instant::now();
@@ -166,4 +167,46 @@ async fn a_store_that_was_away_is_no_end() {
     running.until(id, Phase::Running).await;
     let seen = running.world.observe(running.row(id).await.unwrap().sandbox.id).await.unwrap();
     assert!(seen.present);
+}
+
+#[tokio::test]
+async fn a_deletion_that_cannot_end_has_a_deadline_that_shows_and_goes_on() {
+    let running = Running::start(|settings| settings.limits.leave = Duration::from_millis(300));
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+    running.ask(id, Ask::Terminate).await;
+    running.until(id, Phase::Terminated).await;
+    running.world.set_nature(Nature { refuse_percent: 100, ..Nature::default() });
+    running.store.delete(running.owner, id, Timestamp::now()).await.unwrap();
+    running.until(id, Phase::Error).await;
+    let start = Instant::now();
+    loop {
+        let sandbox = running.row(id).await.expect("it is not buried").sandbox;
+        if let Some(cause) = sandbox.cause.filter(|cause| cause.code == CauseCode::DeletionOverdue) {
+            assert!(!cause.next_steps.is_empty() && sandbox.last_error.is_some());
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "the deadline is its cause");
+        tokio::task::yield_now().await;
+    }
+    running.world.set_nature(Nature::default());
+    let start = Instant::now();
+    while running.row(id).await.is_some() {
+        assert!(start.elapsed() < Duration::from_secs(40), "it goes on until nothing is left");
+        tokio::task::yield_now().await;
+    }
+    assert!(running.world.volumes().is_empty() && running.database.names() == (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn an_agent_without_a_shell_says_so() {
+    let running = Running::start(|settings| settings.limits.stages[3] = Duration::from_millis(200));
+    running.world.set_nature(Nature { shells_fail: true, ..Nature::default() });
+    let id = running.create().await;
+    running.until(id, Phase::Error).await;
+    let start = Instant::now();
+    while running.row(id).await.unwrap().sandbox.cause.is_none_or(|cause| cause.code != CauseCode::ShellFailed) {
+        assert!(start.elapsed() < Duration::from_secs(10), "it is said what is missing");
+        tokio::task::yield_now().await;
+    }
 }

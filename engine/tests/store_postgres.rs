@@ -55,6 +55,7 @@ fn new(owner: UserId, secret: &str) -> NewProjectRow {
         random: rand::random(),
         agent_token: SecretString::from(secret),
         key: None,
+        most: usize::MAX,
         now: Timestamp::from_second(1_700_000_000).unwrap(),
     }
 }
@@ -118,6 +119,68 @@ async fn a_command_leaves_the_tables_of_an_older_server_that_runs() {
         !matches!(error, MigrationError::Serving { .. }),
         "with no server it migrates (and finds the table there): {error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_refused_sign_in_and_a_missing_database_say_what_to_do() {
+    let Some(server) = support::server() else { return };
+    let missing = migrate::migrate(&pool(server.clone().database("nowhere_at_all"), 2)).await.unwrap_err();
+    assert!(matches!(&missing, MigrationError::Missing { database, .. } if database == "nowhere_at_all"), "{missing:?}");
+    assert!(missing.to_string().contains("createdb nowhere_at_all"), "{missing}");
+
+    let nobody = format!("nobody_{}", Uuid::new_v4().simple());
+    let unknown = migrate::migrate(&pool(server.clone().username(&nobody).password("wrong"), 2)).await.unwrap_err();
+    assert!(matches!(&unknown, MigrationError::SignIn { user, .. } if *user == nobody), "{unknown:?}");
+    assert!(unknown.to_string().contains("FSA_DATABASE_URL") && unknown.to_string().contains(&nobody), "{unknown}");
+
+    // Where the server asks for passwords at all.
+    let admin = aside(&server).await;
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE ROLE {nobody} LOGIN PASSWORD 'right'"))).execute(&admin).await.unwrap();
+    let wrong = migrate::migrate(&pool(server.username(&nobody).password("wrong"), 2)).await.unwrap_err();
+    assert!(
+        matches!(wrong, MigrationError::SignIn { .. } | MigrationError::NotOurs { .. } | MigrationError::Failed(_)),
+        "{wrong:?}"
+    );
+}
+
+#[tokio::test]
+async fn another_servers_migration_is_waited_for_and_not_for_ever() {
+    let Some(options) = empty_database().await else { return };
+    let other = aside(&options).await;
+    sqlx::query("SELECT pg_advisory_lock(6714209)").execute(&other).await.unwrap();
+    let busy = migrate::migrate_within(&pool(options.clone(), 2), Duration::from_millis(250)).await.unwrap_err();
+    assert!(matches!(busy, MigrationError::Busy(_)), "{busy:?}");
+
+    let waiting = tokio::spawn(async move { migrate::migrate(&pool(options, 2)).await });
+    let there = async || -> bool {
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory_lock%' AND datname = current_database() AND pid <> pg_backend_pid())")
+            .fetch_one(&other)
+            .await
+            .unwrap()
+    };
+    let asked = async { while !there().await {} };
+    tokio::time::timeout(Duration::from_secs(10), asked).await.expect("it asks for the lock");
+    assert!(!waiting.is_finished());
+    sqlx::query("SELECT pg_advisory_unlock(6714209)").execute(&other).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it goes on").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn nobody_but_the_owner_enters_the_control_planes_database() {
+    let Some((options, pool)) = database().await else { return };
+    let role = format!("somebody_{}", Uuid::new_v4().simple());
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE ROLE {role} LOGIN PASSWORD 'somebody'"))).execute(&pool).await.unwrap();
+    let enter = async || {
+        use sqlx::Connection as _;
+        sqlx::PgConnection::connect_with(&options.clone().username(&role).password("somebody")).await
+    };
+    let refused = enter().await.unwrap_err();
+    assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{refused:?}");
+    // An operator's own grant stays.
+    let name: String = sqlx::query_scalar("SELECT current_database()::text").fetch_one(&pool).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("GRANT CONNECT ON DATABASE {name} TO {role}"))).execute(&pool).await.unwrap();
+    migrate::migrate(&pool).await.unwrap();
+    enter().await.unwrap();
 }
 
 #[tokio::test]

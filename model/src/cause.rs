@@ -10,12 +10,12 @@ pub enum CauseCode {
     StageOverdue,
     /// A stop or termination took longer than its limit.
     LeaveOverdue,
+    /// Volume or database of a deleted project could not be removed within the limit.
+    DeletionOverdue,
     /// PostgreSQL does not answer.
     DatabaseUnreachable,
     /// PostgreSQL answers and refuses what is asked of it.
     DatabaseRefused,
-    /// The database that the tables promise does not exist.
-    DatabaseMissing,
     /// bubblewrap is not installed.
     IsolationMissing,
     /// bubblewrap is there and the kernel refuses it its namespaces.
@@ -24,7 +24,7 @@ pub enum CauseCode {
     AgentMissing,
     /// The sandbox runs and its agent does not answer.
     AgentSilent,
-    /// The agent answers and no shell could be started.
+    /// The agent answers and no shell has started in the time that it has for that.
     ShellFailed,
     /// The sandbox ended by itself soon after its start, several times.
     CrashLoop,
@@ -75,6 +75,7 @@ impl CauseCode {
                 | Self::DatabaseRefused
                 | Self::StageOverdue
                 | Self::LeaveOverdue
+                | Self::DeletionOverdue
         )
     }
 }

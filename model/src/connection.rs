@@ -3,6 +3,9 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::BTreeMap;
 
+/// A literal IPv6 address keeps its colons; the `%` before a zone is encoded (RFC 6874).
+const ADDRESS: &AsciiSet = &PART.remove(b':');
+
 /// Everything but the unreserved characters of RFC 3986.
 const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -33,7 +36,10 @@ impl Connection {
     #[must_use]
     pub fn postgres_url(&self) -> String {
         let part = |text: &str| utf8_percent_encode(text, PART).to_string();
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { part(&self.host) };
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", utf8_percent_encode(&self.host, ADDRESS)),
+            false => part(&self.host),
+        };
         format!("postgresql://{}:{}@{host}:{}/{}", part(&self.user), part(&self.password), self.port, part(&self.database))
     }
 
@@ -67,17 +73,52 @@ mod tests {
     use percent_encoding::percent_decode_str;
     use proptest::prelude::*;
 
+    /// Names, IPv4 and IPv6 addresses, with a zone or without, folders of sockets, and anything at all.
+    fn host() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-z0-9.-]{1,30}",
+            any::<std::net::Ipv4Addr>().prop_map(|address| address.to_string()),
+            any::<std::net::Ipv6Addr>().prop_map(|address| address.to_string()),
+            any::<std::net::Ipv6Addr>().prop_map(|address| format!("{address}%eth0")),
+            "/[a-z/ ]{1,20}",
+            "\\PC{1,20}",
+        ]
+    }
+
+    #[test]
+    fn an_ipv6_address_stands_in_brackets() {
+        let at = |host: &str| Connection {
+            host: host.into(),
+            port: 5432,
+            user: "u".into(),
+            password: "p".into(),
+            database: "d".into(),
+        };
+        assert_eq!(at("fd00::5").postgres_url(), "postgresql://u:p@[fd00::5]:5432/d");
+        assert_eq!(at("fe80::1%eth0").postgres_url(), "postgresql://u:p@[fe80::1%25eth0]:5432/d");
+        assert_eq!(at("/run/postgresql").postgres_url(), "postgresql://u:p@%2Frun%2Fpostgresql:5432/d");
+    }
+
     proptest! {
         #[test]
-        fn every_part_survives_the_url(user in "\\PC{1,20}", password in "\\PC{1,40}", database in "\\PC{1,20}") {
-            let connection = Connection { host: "127.0.0.1".into(), port: 5432, user: user.clone(), password: password.clone(), database: database.clone() };
+        fn every_part_survives_the_url(
+            host in host(), port: u16, user in "\\PC{1,20}", password in "\\PC{1,40}", database in "\\PC{1,20}",
+        ) {
+            let connection = Connection { host: host.clone(), port, user: user.clone(), password: password.clone(), database: database.clone() };
             let url = connection.database_url();
             let rest = url.strip_prefix("postgresql://").unwrap().strip_suffix("?schema=public").unwrap();
             let (who, place) = rest.split_once('@').unwrap();
             let (u, p) = who.split_once(':').unwrap();
-            let (_, d) = place.split_once('/').unwrap();
+            let (place, d) = place.split_once('/').unwrap();
+            let (h, n) = match place.strip_prefix('[') {
+                Some(address) => address.split_once("]:").unwrap(),
+                None => place.split_once(':').unwrap(),
+            };
+            prop_assert!(!h.contains(['/', '@', '?', '#', '[', ']']), "{h}");
+            prop_assert_eq!(place.starts_with('['), host.contains(':'), "an address with colons stands in brackets");
             let plain = |text: &str| percent_decode_str(text).decode_utf8().unwrap().into_owned();
             prop_assert_eq!((plain(u), plain(p), plain(d)), (user, password, database));
+            prop_assert_eq!((plain(h), n.parse::<u16>().unwrap()), (host, port));
         }
     }
 

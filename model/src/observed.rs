@@ -23,6 +23,10 @@ pub struct Observed {
     pub leave_deadline_at: Option<Timestamp>,
     /// When nothing of the sandbox was left.
     pub gone_at: Option<Timestamp>,
+    /// When, after that, removing the volume and the database of a deleted project began. From then on
+    /// `leave_deadline_at` is of this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasing_since: Option<Timestamp>,
     /// When it first was Running, in any generation.
     pub first_ready_at: Option<Timestamp>,
     /// When it last became Running.

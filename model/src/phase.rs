@@ -52,7 +52,8 @@ pub enum Phase {
     Starting,
     /// Reachable end to end.
     Running,
-    /// Up, while a change of its resources is applied.
+    /// Up, while a change of its resources is applied. Never computed yet: no orchestrator changes a run
+    /// under way, so a new size waits for a restart, which is Starting.
     Updating,
     /// On its way down.
     Stopping,
@@ -130,7 +131,9 @@ pub fn phase(desired: Desired, generation: i64, observed: &Observed, cause: Opti
                 Desired::Stopped => (Phase::Stopping, Phase::Stopped),
                 _ => (Phase::Terminating, Phase::Terminated),
             };
-            if current && observed.gone_at.is_some() && !observed.present {
+            // What is erased of a deleted project has a deadline of its own: it is not over before its
+            // row is.
+            if current && observed.gone_at.is_some() && !observed.present && observed.erasing_since.is_none() {
                 gone
             } else if current && (blocked(cause) || observed.leave_deadline_at.is_some_and(|at| now >= at)) {
                 Phase::Error
@@ -186,7 +189,10 @@ pub fn next_deadline(desired: Desired, observed: &Observed, now: Timestamp) -> O
             .filter_map(|fact| fact.deadline_at)
             .filter(|at| *at > now)
             .min(),
-        Desired::Stopped | Desired::Terminated => observed.leave_deadline_at.filter(|at| observed.gone_at.is_none() && *at > now),
+        Desired::Stopped | Desired::Terminated => {
+            let under_way = observed.gone_at.is_none() || observed.erasing_since.is_some();
+            observed.leave_deadline_at.filter(|at| under_way && *at > now)
+        }
     }
 }
 
@@ -239,10 +245,10 @@ mod tests {
     prop_compose! {
         fn facts()(
             generation in 0i64..4, present: bool, stages in proptest::array::uniform5(fact()), alive: bool,
-            leaving_since in time(), leave_deadline_at in time(), gone_at in time(), first_ready_at in time(), ready_at in time(),
+            leaving_since in time(), leave_deadline_at in time(), gone_at in time(), erasing_since in time(), first_ready_at in time(), ready_at in time(),
         ) -> Observed {
             let instance = alive.then(|| InstanceFact { id: "i".into(), started_at: at(0), restart_count: 0, env_revision: 0 });
-            Observed { generation, present, stages, instance, leaving_since, leave_deadline_at, gone_at, first_ready_at, ready_at }
+            Observed { generation, present, stages, instance, leaving_since, leave_deadline_at, gone_at, erasing_since, first_ready_at, ready_at }
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// Who is signed in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,10 +115,11 @@ pub struct SandboxView {
     /// Since when it is in the phase that lasts: Running, Stopped, Terminated.
     #[serde(default, with = "crate::time::option")]
     pub since: Option<Timestamp>,
-    /// Since when it is being stopped or terminated.
+    /// Since when it is on its way down (Stopping, Terminating, or Error on that way), or the volume and
+    /// database of its deleted project are.
     #[serde(default, with = "crate::time::option")]
     pub leaving_since: Option<Timestamp>,
-    /// Until when that may take.
+    /// When that is overdue.
     #[serde(default, with = "crate::time::option")]
     pub leave_deadline_at: Option<Timestamp>,
     /// Whether the project's variables differ from those that the running sandbox was started with.
@@ -156,8 +157,8 @@ pub struct Usage {
 
 impl Eq for Usage {}
 
-/// What a new project is asked for with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What a new project is asked for with. `Debug` shows no variable's value.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewProject {
     /// Any text.
@@ -171,6 +172,14 @@ pub struct NewProject {
     /// Its variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for NewProject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, database, preset, env } = self;
+        let mut debug = f.debug_struct("NewProject");
+        debug.field("name", name).field("database", database).field("preset", preset).field("env", &env.keys()).finish()
+    }
 }
 
 fn yes() -> bool {
@@ -230,35 +239,37 @@ pub struct EnvView {
     pub revision: i64,
     /// The revision that the running sandbox was started with.
     pub applied_revision: Option<i64>,
-    /// What a restart would change, by key.
+    /// What a restart now would change of the environment that it runs with, by key. Empty while it is
+    /// not meant to run, and where no change waits.
     #[serde(default)]
-    pub pending: Vec<PendingChange>,
+    pub changes: Vec<PendingChange>,
 }
 
-/// What a restart would change of one variable.
+/// One variable that a restart would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingChange {
     /// Its name.
     pub key: String,
-    /// In which way.
+    /// How.
     pub change: ChangeKind,
 }
 
-/// In which way a variable changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// How a restart would change a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
-    /// The running sandbox has it not.
+    /// The sandbox has none of that name.
     Added,
-    /// It has another value there.
+    /// It has another value.
     Changed,
-    /// Only the running sandbox has it.
+    /// It has one, and will have none.
     Removed,
 }
 
-/// `PUT /api/projects/{id}/env`: what changes. A key that is in neither stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// `PUT /api/projects/{id}/env`: what changes. A key that is in neither stays as it is. `Debug` shows no
+/// value.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnvChange {
     /// Set or replaced.
@@ -267,6 +278,12 @@ pub struct EnvChange {
     /// Removed.
     #[serde(default)]
     pub remove: Vec<String>,
+}
+
+impl fmt::Debug for EnvChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnvChange").field("set", &self.set.keys()).field("remove", &self.remove).finish()
+    }
 }
 
 /// Where the project's PostgreSQL is, as seen from inside its sandbox.
@@ -329,8 +346,8 @@ pub struct Installation {
     pub sign_in_command: String,
 }
 
-/// A way into one preview.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A way into one preview. `Debug` shows no code.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PreviewCode {
     /// Where the page posts `code` (form field of that name): on the preview's host.
@@ -341,14 +358,26 @@ pub struct PreviewCode {
     pub url: String,
 }
 
-/// A new token with its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+impl fmt::Debug for PreviewCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreviewCode").field("action", &self.action).field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// A new token with its secret, which `Debug` does not show.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewToken {
     /// `fsa_…`.
     pub secret: String,
     /// The rest.
     pub token: TokenView,
+}
+
+impl fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewToken").field("token", &self.token).finish_non_exhaustive()
+    }
 }
 
 /// One server-sent event of `GET /api/events`: a whole state, never a difference.
@@ -404,4 +433,34 @@ pub struct ErrorDetails {
     /// What to do next.
     #[serde(default)]
     pub next_steps: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "hunter2hunter2";
+
+    #[test]
+    fn no_debug_shows_a_secret() {
+        let env = BTreeMap::from([("KEY".to_owned(), SECRET.to_owned())]);
+        let new = NewProject { name: "Boats".into(), database: true, preset: Preset::default(), env: env.clone() };
+        let change = EnvChange { set: env, remove: vec!["OLD".into()] };
+        let token = TokenView {
+            id: TokenId(uuid::Uuid::nil()),
+            name: "ci".into(),
+            scope: Scope::Read,
+            created_at: Timestamp::UNIX_EPOCH,
+            expires_at: None,
+            last_used_at: None,
+        };
+        let token = NewToken { secret: SECRET.into(), token };
+        let code = PreviewCode { action: "http://a/".into(), code: SECRET.into(), url: "http://u/".into() };
+        let shown = [format!("{new:?}"), format!("{change:?}"), format!("{token:?}"), format!("{code:?}")];
+        for (text, known) in shown.iter().zip(["Boats", "OLD", "ci", "http://u/"]) {
+            assert!(!text.contains(SECRET), "{text}");
+            assert!(text.contains(known), "{text}");
+        }
+        assert!(shown[0].contains("KEY") && shown[1].contains("KEY"), "names may be shown");
+    }
 }

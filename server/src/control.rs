@@ -6,7 +6,10 @@
 
 use crate::{
     http::{
-        auth::{visit, watch::CredentialWatch},
+        auth::{
+            visit,
+            watch::{Credential, CredentialWatch},
+        },
         errors,
         limits::Limit,
         patience::patient,
@@ -23,16 +26,20 @@ use engine::{
     database::Database,
     random::Random,
     reconcile::{self, Reconciler},
-    store::{Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, StoreError, accounts::Accounts, intent},
+    store::{
+        Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, StoreError,
+        accounts::{Accounts, Opener},
+        intent,
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Desired, DisplayName, Phase, ProjectId, ResourceName, SandboxId, Slug, Stage, TokenId, UserId,
+    Desired, DisplayName, ProjectId, ResourceName, SandboxId, Slug, Stage, TokenId, UserId,
     env::{self, EnvKey},
     port::{PortError, PreviewPort},
     view::{
-        DatabaseView, EnvChange, EnvSource, EnvVariable, EnvView, Installation, NewProject, NewToken, PreviewCode, ProjectPatch,
-        ProjectView, Scope, TokenView, Viewer,
+        ChangeKind, DatabaseView, EnvChange, EnvSource, EnvVariable, EnvView, Installation, NewProject, NewToken, PendingChange,
+        PreviewCode, ProjectPatch, ProjectView, Scope, TokenView, Viewer,
     },
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -106,8 +113,7 @@ impl Controller {
 
     async fn ask(&self, viewer: &Viewer, id: ProjectId, ask: Ask, key: Option<String>) -> Result<ProjectView, ControlError> {
         may_change(viewer)?;
-        let what = format!("{ask:?}");
-        let what = what.split('(').next().unwrap_or_default().to_lowercase();
+        let what = ask.verb();
         let asked = self.parts.store.ask(viewer.user, id, ask, key, self.now()).await.map_err(store_error)?;
         match asked.ok_or_else(ControlError::not_found)? {
             Asked::Changed(row) => {
@@ -115,12 +121,7 @@ impl Controller {
                 self.parts.reconciler.nudge(row.sandbox.id);
                 Ok(self.view(&row))
             }
-            Asked::Same(row) => match (what.as_str(), self.view(&row)) {
-                // Repeated while it goes on, it is the same ask; afterwards there is nothing to do.
-                ("stop", view) if view.sandbox.phase == Phase::Stopped => Err(conflict(ALREADY_STOPPED)),
-                ("terminate", view) if view.sandbox.phase == Phase::Terminated => Err(conflict(intent::ALREADY_TERMINATED)),
-                (_, view) => Ok(view),
-            },
+            Asked::Same(row) => Ok(self.view(&row)),
             Asked::Refused(why) => Err(conflict(why)),
         }
     }
@@ -186,12 +187,26 @@ impl Controller {
             .as_ref()
             .filter(|_| row.sandbox.desired == Desired::Running)
             .map(|instance| instance.env_revision);
-        EnvView {
-            variables: self.env_variables(row, env),
-            revision: row.project.env_revision,
-            applied_revision,
-            pending: Vec::new(),
-        }
+        let changes = if views::restart_pending(row) { self.pending_changes(row, env) } else { Vec::new() };
+        EnvView { variables: self.env_variables(row, env), revision: row.project.env_revision, applied_revision, changes }
+    }
+
+    /// What a restart now would change: the project's variables of now, over the operator's, against those
+    /// that the present run got. What came with a request was that run's alone.
+    fn pending_changes(&self, row: &ProjectAndSandbox, project: &intent::Env) -> Vec<PendingChange> {
+        let operator = || self.parts.settings.operator_env.iter().map(|(key, value)| (key.as_str(), value.expose_secret()));
+        let mut now: BTreeMap<&str, &str> = operator().collect();
+        now.extend(row.sandbox.env.iter().map(|(key, value)| (key.as_str(), value.expose_secret())));
+        let mut next: BTreeMap<&str, &str> = operator().collect();
+        next.extend(project.iter().map(|(key, (value, _))| (key.as_str(), value.expose_secret())));
+        let keys: BTreeSet<&str> = now.keys().chain(next.keys()).copied().collect();
+        let change = |key: &str| match (now.get(key), next.get(key)) {
+            (None, Some(_)) => Some(ChangeKind::Added),
+            (Some(_), None) => Some(ChangeKind::Removed),
+            (Some(old), Some(new)) if old != new => Some(ChangeKind::Changed),
+            _ => None,
+        };
+        keys.into_iter().filter_map(|key| Some(PendingChange { key: key.to_owned(), change: change(key)? })).collect()
     }
 }
 
@@ -214,11 +229,11 @@ impl Control for Controller {
         may_change(viewer)?;
         let name = display_name(&new.name)?;
         let env = checked_env(&new.env, "env")?;
-        let existing = self.parts.store.projects(viewer.user).await.map_err(store_error)?.len();
-        if existing >= self.parts.projects_per_user {
-            let most = self.parts.projects_per_user;
-            let message = format!("You have {existing} projects, and at most {most} are allowed.");
-            return Err(ControlError::new(ErrorKind::Conflict, "too-many-projects", message, "Delete one that is not needed."));
+        // What was made by this key is answered whatever the limits say by now.
+        if let Some(key) = &key
+            && let Some(row) = self.parts.store.created(viewer.user, key, self.now()).await.map_err(store_error)?
+        {
+            return Ok(self.view(&row));
         }
         if let Err(wait) = self.creations.take(viewer.user) {
             let next = format!("Wait {} s.", wait.as_secs() + 1);
@@ -235,6 +250,7 @@ impl Control for Controller {
             random: self.bytes(),
             agent_token: SecretString::from(hex::encode(self.bytes::<32>())),
             key,
+            most: self.parts.projects_per_user,
             now: self.now(),
         };
         let (row, new) = self.parts.store.create(row).await.map_err(store_error)?;
@@ -269,12 +285,12 @@ impl Control for Controller {
         Ok(())
     }
 
-    async fn start(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError> {
-        self.ask(viewer, id, Ask::Start, None).await
+    async fn start(&self, viewer: &Viewer, id: ProjectId, key: Option<String>) -> Result<ProjectView, ControlError> {
+        self.ask(viewer, id, Ask::Start, key).await
     }
 
-    async fn stop(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError> {
-        self.ask(viewer, id, Ask::Stop, None).await
+    async fn stop(&self, viewer: &Viewer, id: ProjectId, key: Option<String>) -> Result<ProjectView, ControlError> {
+        self.ask(viewer, id, Ask::Stop, key).await
     }
 
     async fn restart(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError> {
@@ -327,6 +343,15 @@ impl Control for Controller {
         Ok(self.env_view(&row, &env.ok_or_else(ControlError::not_found)?))
     }
 
+    async fn replace_env(&self, viewer: &Viewer, id: ProjectId, all: BTreeMap<String, String>) -> Result<EnvView, ControlError> {
+        may_change(viewer)?;
+        let all = checked_env(&all, "envVars")?.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
+        let changed = self.parts.store.replace_env(viewer.user, id, all, self.now()).await.map_err(store_error)?;
+        let row = changed.ok_or_else(ControlError::not_found)?.map_err(|error| env_error(&error, "envVars"))?;
+        let env = self.parts.store.env(viewer.user, id).await.map_err(store_error)?;
+        Ok(self.env_view(&row, &env.ok_or_else(ControlError::not_found)?))
+    }
+
     async fn database(&self, viewer: &Viewer, id: ProjectId) -> Result<Option<DatabaseView>, ControlError> {
         let row = self.row(viewer, id).await?;
         let Some(spec) = reconcile::spec::database(&row, &self.parts.settings) else { return Ok(None) };
@@ -361,8 +386,13 @@ impl Control for Controller {
                 "Start it with `--preview-domain`.",
             ));
         };
-        let (sandbox, session) = (row.sandbox.id, visit::session());
-        let made = patient(self.parts.accounts.make_preview_code(viewer.user, session, sandbox, port.get(), self.now())).await;
+        let opener = match visit::credential() {
+            Some(Credential::Session(id)) => Opener::Session(id),
+            Some(Credential::Token(id)) => Opener::Token(id),
+            Some(Credential::Preview { .. }) | None => return Err(ControlError::signed_out()),
+        };
+        let made = self.parts.accounts.make_preview_code(viewer.user, opener, row.sandbox.id, port.get(), self.now());
+        let made = patient(made).await;
         let code = made.map_err(store_error)?.ok_or_else(ControlError::signed_out)?;
         let url = format!("{}/", domain.origin(&format!("{}--{}", port.get(), row.sandbox.name)));
         Ok(PreviewCode { action: format!("{url}.fsa/enter"), code: code.expose_secret().to_owned(), url })
@@ -381,7 +411,7 @@ impl Control for Controller {
     ) -> Result<NewToken, ControlError> {
         may_change(viewer)?;
         let name: DisplayName = name.parse().map_err(|_| {
-            let message = "A token needs a name of 1 to 200 characters, such as the program that will use it.";
+            let message = "A token needs a name of 1 to 300 characters, such as the program that will use it.";
             ControlError::new(ErrorKind::Invalid, "bad-token-name", message, "Type one.").at("name")
         })?;
         if days.is_some_and(|days| !(1..=3650).contains(&days)) {
@@ -403,9 +433,6 @@ impl Control for Controller {
     }
 }
 
-/// Why a stop is refused once it is stopped.
-const ALREADY_STOPPED: &str = "already-stopped";
-
 fn may_change(viewer: &Viewer) -> Result<(), ControlError> {
     if viewer.scope >= Scope::Write { Ok(()) } else { Err(read_only()) }
 }
@@ -422,6 +449,10 @@ pub fn read_only() -> ControlError {
 pub fn store_error(error: StoreError) -> ControlError {
     match error {
         StoreError::Away(_) => errors::unavailable(),
+        StoreError::Full(have) => {
+            let message = format!("You have {have} projects, and no more are allowed.");
+            ControlError::new(ErrorKind::Conflict, "too-many-projects", message, "Delete one that is not needed.")
+        }
         StoreError::Broken(error) => {
             error!("the store refused a query: {error:#}");
             errors::internal()
@@ -432,7 +463,7 @@ pub fn store_error(error: StoreError) -> ControlError {
 fn conflict(why: &str) -> ControlError {
     let (message, next) = match why {
         intent::BEING_DELETED => ("The project is being deleted.", "Wait until it is gone, and make a new one."),
-        ALREADY_STOPPED => ("The sandbox is stopped already.", "Start it to have it again."),
+        intent::ALREADY_STOPPED => ("The sandbox is stopped already.", "Start it to have it again."),
         intent::ALREADY_TERMINATED => ("The sandbox is terminated already: nothing of it is left.", "Start it to have it again."),
         _ => ("The sandbox cannot do that now.", "Look at its phase."),
     };
@@ -445,7 +476,7 @@ fn display_name(text: &str) -> Result<DisplayName, ControlError> {
         let (code, next) = match error {
             DisplayNameError::Empty => ("name-empty", "Type a name."),
             DisplayNameError::TooLong(_) => ("name-too-long", "Shorten it."),
-            DisplayNameError::Control(_) => ("name-control-character", "Take that character out."),
+            DisplayNameError::Control(_) => ("name-control-character", "Take that character out: names are one line of text."),
         };
         ControlError::new(ErrorKind::Invalid, code, error.to_string(), next).at("name")
     })

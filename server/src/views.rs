@@ -91,6 +91,9 @@ pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
     let sandbox = &row.sandbox;
     let (desired, generation, observed, cause) = (sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref());
     let phase = phase(desired, generation, observed, cause, now);
+    // In Error with this intent, it is still on its way down.
+    let leaving = desired != Desired::Running && !matches!(phase, Phase::Stopped | Phase::Terminated);
+    let leaving = leaving.then_some(observed).filter(|observed| observed.generation == generation);
     let facts = if phase == Phase::Running { facts.clone() } else { AgentFacts::default() };
     SandboxView {
         id: sandbox.id,
@@ -114,15 +117,16 @@ pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
             Phase::Stopped | Phase::Terminated => observed.gone_at,
             _ => None,
         },
-        leaving_since: None,
-        leave_deadline_at: None,
+        leaving_since: leaving.and_then(|observed| observed.erasing_since.or(observed.leaving_since)),
+        leave_deadline_at: leaving.and_then(|observed| observed.leave_deadline_at),
         restart_pending: restart_pending(row),
         changed_at: sandbox.changed_at,
     }
 }
 
 /// Whether what runs, or is being started, has other variables than the project has by now.
-fn restart_pending(row: &ProjectAndSandbox) -> bool {
+#[must_use]
+pub fn restart_pending(row: &ProjectAndSandbox) -> bool {
     row.sandbox.desired == Desired::Running && row.sandbox.env_revision != row.project.env_revision
 }
 
@@ -157,4 +161,54 @@ fn next_late(desired: Desired, observed: &Observed, now: Timestamp) -> Option<Ti
         })
         .filter(|at| *at > now)
         .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::store::{NewProjectRow, intent};
+    use model::{ProjectId, SandboxId, Slug, UserId, resources::Preset};
+    use std::collections::BTreeMap;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn the_times_of_leaving_are_shown_while_it_leaves() {
+        let new = NewProjectRow {
+            id: ProjectId(uuid::Uuid::nil()),
+            owner: UserId(uuid::Uuid::nil()),
+            name: "A project".parse().unwrap(),
+            preset: Preset::Medium,
+            env: BTreeMap::new(),
+            database: None,
+            sandbox: SandboxId(uuid::Uuid::nil()),
+            random: [0; 6],
+            agent_token: "token".into(),
+            key: None,
+            most: 1,
+            now: at(0),
+        };
+        let mut row = intent::create(&new, Slug::derive(&new.name, 0), new.random);
+        let addresses = Addresses { public: "http://localhost".into(), preview: None };
+        let shown = |row: &ProjectAndSandbox, second| {
+            let view = sandbox(row, &AgentFacts::default(), &addresses, at(second));
+            (view.phase, view.leaving_since, view.leave_deadline_at)
+        };
+        let (since, deadline) = (Some(at(1)), Some(at(61)));
+        row.sandbox.observed =
+            Observed { generation: 1, present: true, leaving_since: since, leave_deadline_at: deadline, ..Observed::default() };
+        assert_eq!(shown(&row, 2), (Phase::Creating, None, None), "it is meant to run");
+        row.sandbox.desired = Desired::Stopped;
+        assert_eq!(shown(&row, 2), (Phase::Stopping, since, deadline));
+        assert_eq!(shown(&row, 61), (Phase::Error, since, deadline));
+        (row.sandbox.observed.present, row.sandbox.observed.gone_at) = (false, Some(at(62)));
+        assert_eq!(shown(&row, 62), (Phase::Stopped, None, None));
+        // What a deleted project leaves behind has times of its own.
+        row.sandbox.desired = Desired::Terminated;
+        (row.sandbox.observed.erasing_since, row.sandbox.observed.leave_deadline_at) = (Some(at(62)), Some(at(122)));
+        assert_eq!(shown(&row, 63), (Phase::Terminating, Some(at(62)), Some(at(122))));
+        assert_eq!(shown(&row, 122).0, Phase::Error);
+    }
 }

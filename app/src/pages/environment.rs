@@ -250,7 +250,7 @@ fn Pending(project: Project, env: State<EnvView>) -> impl IntoView {
 
 /// What a restart would change, a line a variable: "+ ADDED", "~ CHANGED", "- REMOVED".
 fn what_changes(env: &EnvView) -> Vec<String> {
-    if env.pending.is_empty() {
+    if env.changes.is_empty() {
         return env.variables.iter().filter(|v| v.pending).map(|v| format!("~ {}", v.key)).collect();
     }
     let line = |change: &PendingChange| {
@@ -261,7 +261,7 @@ fn what_changes(env: &EnvView) -> Vec<String> {
         };
         format!("{sign} {}", change.key)
     };
-    env.pending.iter().map(line).collect()
+    env.changes.iter().map(line).collect()
 }
 
 #[component]
@@ -442,9 +442,9 @@ mod tests {
     fn a_restart_says_what_it_adds_changes_and_removes() {
         let change = |key: &str, change| PendingChange { key: key.to_owned(), change };
         let variable = EnvVariable { key: "A".to_owned(), source: EnvSource::Project, bytes: 1, updated_at: None, pending: true };
-        let mut env = EnvView { variables: vec![variable], revision: 2, applied_revision: Some(1), pending: Vec::new() };
+        let mut env = EnvView { variables: vec![variable], revision: 2, applied_revision: Some(1), changes: Vec::new() };
         assert_eq!(what_changes(&env), ["~ A"]);
-        env.pending = vec![change("A", ChangeKind::Added), change("B", ChangeKind::Changed), change("C", ChangeKind::Removed)];
+        env.changes = vec![change("A", ChangeKind::Added), change("B", ChangeKind::Changed), change("C", ChangeKind::Removed)];
         assert_eq!(what_changes(&env), ["+ A", "~ B", "- C"]);
     }
 }

@@ -179,8 +179,8 @@ fn Form() -> impl IntoView {
                         />
                         <p class="field-hint" id="name-hint">
                             {move || slug().map_or_else(
-                                || "1 to 200 characters".to_owned(),
-                                |slug| format!("Called {slug} in addresses, or {slug} with a number where that is taken · {} of 200 characters", name.with(|name| name.trim().chars().count())),
+                                || "1 to 300 characters".to_owned(),
+                                |slug| format!("Called {slug} in addresses, or {slug} with a number where that is taken · {} of 300 characters", name.with(|name| name.trim().chars().count())),
                             )}
                         </p>
                         {field_message("name-wrong", move || wrong.get())}

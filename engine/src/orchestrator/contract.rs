@@ -89,6 +89,8 @@ impl Suite<'_> {
         assert_eq!(self.up(&spec).await, first, "a second ensure starts nothing");
         let listed = self.world.list().await.expect("list");
         assert!(listed.iter().any(|o| o.sandbox == spec.id && !o.holds_data), "what runs is listed");
+        let volume = listed.iter().find(|o| o.name == spec.volume.0).expect("its volume is listed by its name");
+        assert!(volume.holds_data, "a volume holds data, so no sweep removes it");
         let nobody = self.world.connect(spec.id, AgentOrPort::Port(9)).await.err().expect("nobody listens on port 9");
         assert!(matches!(nobody, ConnectError::NobodyListens(9)), "{nobody}");
         assert!(self.world.remove_volume(&spec.volume).await.is_err(), "a volume in use is not removed");
@@ -124,6 +126,8 @@ impl Suite<'_> {
         self.gone(spec.id).await;
         self.until("the volume is gone", async || matches!(self.world.remove_volume(&spec.volume).await, Ok(Removed::Gone)))
             .await;
+        let left = self.world.list().await.expect("list");
+        assert!(left.iter().all(|o| o.name != spec.volume.0), "a removed volume is not listed: {left:?}");
         spec.restart_count += 1;
         self.up(&spec).await;
         assert_eq!(self.files.read(&spec, "kept").await, None, "a new volume is empty");

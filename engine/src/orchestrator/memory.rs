@@ -34,6 +34,10 @@ pub struct Nature {
     pub refuse_percent: u8,
     /// Of a hundred verbs, how many fail after they did what they were asked.
     pub forget_percent: u8,
+    /// Of a hundred looks (observe, list, connect), how many fail.
+    pub blind_percent: u8,
+    /// Agents answer, and no shell ever starts.
+    pub shells_fail: bool,
 }
 
 /// The world as a map.
@@ -49,6 +53,8 @@ struct State {
     nature: Nature,
     places: BTreeMap<SandboxId, Place>,
     volumes: BTreeMap<VolumeName, BTreeMap<String, String>>,
+    /// Of which sandbox each was made.
+    made_for: BTreeMap<VolumeName, SandboxId>,
     next_run: u64,
 }
 
@@ -111,6 +117,38 @@ impl MemoryOrchestrator {
     #[must_use]
     pub fn volumes(&self) -> Vec<VolumeName> {
         self.lock().volumes.keys().cloned().collect()
+    }
+
+    /// What is there, whatever [`Nature`] lets others see of it.
+    #[must_use]
+    pub fn truth(&self, id: SandboxId) -> Seen {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.pass(now);
+        let Some(place) = state.places.get(&id) else { return Seen::default() };
+        let recent = place.ended_by_itself.iter().filter(|at| now.duration_since(**at).as_secs() < 600).count();
+        let run = place.run.as_ref();
+        let agent = match run {
+            Some(run) if now >= run.shell_at && !state.nature.shells_fail => AgentSeen::ShellStarted,
+            Some(run) if now >= run.agent_at => AgentSeen::Answering,
+            _ => AgentSeen::Silent,
+        };
+        Seen {
+            present: place.present(),
+            instance: run.map(|run| run.fact.clone()),
+            network: run.is_some_and(|run| now >= run.network_at),
+            agent,
+            cause: None,
+            ended_by_itself: u32::try_from(recent).unwrap_or(u32::MAX),
+            ended_at: place.ended_by_itself.last().copied(),
+        }
+    }
+
+    /// One look, which may fail.
+    async fn look(&self) -> Result<(), OrchestratorError> {
+        tokio::task::yield_now().await;
+        let blind = self.lock().nature.blind_percent;
+        if self.chance(blind) { Err(OrchestratorError::Other(anyhow::anyhow!("unseen by chance"))) } else { Ok(()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -180,6 +218,7 @@ impl Orchestrator for MemoryOrchestrator {
         self.write_to_world(*id, |state, now| {
             let delay = state.nature.delay;
             state.volumes.entry(volume.clone()).or_default();
+            state.made_for.entry(volume.clone()).or_insert(*id);
             state.next_run += 1;
             let run_id = format!("run-{}", state.next_run);
             let place = state.places.entry(*id).or_insert_with(|| Place {
@@ -234,33 +273,15 @@ impl Orchestrator for MemoryOrchestrator {
         }
         self.write_to_world(SandboxId(uuid::Uuid::nil()), |state, _| {
             state.volumes.remove(volume);
+            state.made_for.remove(volume);
             Removed::Gone
         })
         .await
     }
 
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {
-        tokio::task::yield_now().await;
-        let now = self.clock.now();
-        let mut state = self.lock();
-        state.pass(now);
-        let Some(place) = state.places.get(&id) else { return Ok(Seen::default()) };
-        let recent = place.ended_by_itself.iter().filter(|at| now.duration_since(**at).as_secs() < 600).count();
-        let run = place.run.as_ref();
-        let agent = match run {
-            Some(run) if now >= run.shell_at => AgentSeen::ShellStarted,
-            Some(run) if now >= run.agent_at => AgentSeen::Answering,
-            _ => AgentSeen::Silent,
-        };
-        Ok(Seen {
-            present: place.present(),
-            instance: run.map(|run| run.fact.clone()),
-            network: run.is_some_and(|run| now >= run.network_at),
-            agent,
-            cause: None,
-            ended_by_itself: u32::try_from(recent).unwrap_or(u32::MAX),
-            ended_at: place.ended_by_itself.last().copied(),
-        })
+        self.look().await?;
+        Ok(self.truth(id))
     }
 
     fn watch(&self) -> BoxStream<'static, SandboxId> {
@@ -284,15 +305,17 @@ impl Orchestrator for MemoryOrchestrator {
     }
 
     async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError> {
-        tokio::task::yield_now().await;
+        self.look().await?;
         let state = self.lock();
-        let kind = "run".to_owned();
-        Ok(state
-            .places
-            .iter()
-            .filter(|(_, place)| place.present())
-            .map(|(id, place)| OwnedObject { sandbox: *id, kind: kind.clone(), name: place.name.clone(), holds_data: false })
-            .collect())
+        let object = |sandbox: &SandboxId, kind: &str, name: &str, holds_data| OwnedObject {
+            sandbox: *sandbox,
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            holds_data,
+        };
+        let runs = state.places.iter().filter(|(_, place)| place.present());
+        let runs = runs.map(|(id, place)| object(id, "run", &place.name, false));
+        Ok(runs.chain(state.made_for.iter().map(|(name, id)| object(id, "volume", &name.0, true))).collect())
     }
 }
 

@@ -27,14 +27,18 @@ use crate::{
     store::{Leased, Store, StoreError},
 };
 use futures::StreamExt as _;
-use model::{InstallationId, SandboxId, StageLimits};
+use jiff::Timestamp;
+use model::{InstallationId, SandboxId, StageLimits, stage::after};
 use secrecy::SecretString;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::Notify,
+    task::{self, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -118,18 +122,23 @@ impl Reconciler {
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut watch = self.orchestrator.watch();
         let mut changes = self.store.changes();
-        let mut workers: JoinSet<SandboxId> = JoinSet::new();
-        let mut busy: HashSet<SandboxId> = HashSet::new();
+        let mut workers = Workers::default();
         let mut orphans = orphans::Sweep::default();
-        let mut resync = tokio::time::interval(RESYNC);
-        resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut resync_at = self.clock.now();
         loop {
-            self.spawn_due(&mut workers, &mut busy).await;
-            let timer = self.next_timer().await;
+            self.spawn_due(&mut workers).await;
+            let now = self.clock.now();
+            if now >= resync_at {
+                resync_at = after(now, RESYNC);
+                self.resync(&mut orphans).await;
+            }
+            let timer = self.next_timer().await.min(until(self.clock.now(), resync_at));
             tokio::select! {
+                // In a fixed order, so that a simulation is the same each time. None is starved: each
+                // turn begins with what is due, whatever woke it.
+                biased;
                 () = stop.cancelled() => break,
-                () = self.kick.notified() => {}
-                () = self.clock.sleep(timer) => {}
+                () = workers.end_of_one() => {}
                 Some(id) = watch.next() => self.nudge(id),
                 change = changes.next() => match change {
                     Some(changed) => self.nudge(changed.sandbox),
@@ -138,40 +147,31 @@ impl Reconciler {
                         changes = self.store.changes();
                     }
                 },
-                Some(done) = workers.join_next() => match done {
-                    Ok(id) => { busy.remove(&id); }
-                    Err(error) => {
-                        warn!("a reconcile pass ended abruptly: {error:#}");
-                        // Which one is not known: every lease of the lost worker runs out by itself.
-                        busy.clear();
-                    }
-                },
-                _ = resync.tick() => self.resync(&mut orphans).await,
+                () = self.kick.notified() => {}
+                () = self.clock.sleep(timer) => {}
             }
         }
-        while workers.join_next().await.is_some() {}
+        while !workers.tasks.is_empty() {
+            workers.end_of_one().await;
+        }
     }
 
     /// Leases what is due or was kicked, and works on it, one worker a sandbox.
-    async fn spawn_due(self: &Arc<Self>, workers: &mut JoinSet<SandboxId>, busy: &mut HashSet<SandboxId>) {
+    async fn spawn_due(self: &Arc<Self>, workers: &mut Workers) {
         let kicked: Vec<SandboxId> = {
             let mut kicked = self.kicked.lock().unwrap_or_else(PoisonError::into_inner);
-            let free = self.settings.workers.saturating_sub(busy.len());
-            let ready: Vec<SandboxId> = kicked.iter().copied().filter(|id| !busy.contains(id)).take(free).collect();
+            let free = self.settings.workers.saturating_sub(workers.busy.len());
+            let ready: Vec<SandboxId> = kicked.iter().copied().filter(|id| !workers.busy.contains(id)).take(free).collect();
             for id in &ready {
                 kicked.remove(id);
             }
             ready
         };
         for id in kicked {
-            busy.insert(id);
             let this = self.clone();
-            workers.spawn(async move {
-                this.work(id).await;
-                id
-            });
+            workers.spawn(id, async move { this.work(id).await });
         }
-        let free = self.settings.workers.saturating_sub(busy.len());
+        let free = self.settings.workers.saturating_sub(workers.busy.len());
         if free == 0 {
             return;
         }
@@ -179,12 +179,9 @@ impl Reconciler {
             Ok(due) => {
                 for leased in due {
                     let id = leased.row.sandbox.id;
-                    if busy.insert(id) {
+                    if !workers.busy.contains(&id) {
                         let this = self.clone();
-                        workers.spawn(async move {
-                            this.work_leased(leased).await;
-                            id
-                        });
+                        workers.spawn(id, async move { this.work_leased(leased).await });
                     }
                 }
             }
@@ -284,13 +281,70 @@ impl Reconciler {
                 self.nudge(row.sandbox.id);
             }
         }
-        let known: HashSet<SandboxId> = rows.iter().map(|row| row.sandbox.id).collect();
-        orphans.sweep(self.orchestrator.as_ref(), &known, self.clock.now()).await;
+        orphans.sweep(self.orchestrator.as_ref(), self.database.as_ref(), &rows, self.clock.now()).await;
     }
+}
+
+/// The passes under way, each on a task of its own, one a sandbox.
+#[derive(Default)]
+struct Workers {
+    tasks: JoinSet<()>,
+    /// Which sandbox each is at: a task that panicked tells nothing but its id.
+    at: HashMap<task::Id, SandboxId>,
+    busy: HashSet<SandboxId>,
+}
+
+impl Workers {
+    fn spawn(&mut self, id: SandboxId, work: impl Future<Output = ()> + Send + 'static) {
+        self.busy.insert(id);
+        self.at.insert(self.tasks.spawn(work).id(), id);
+    }
+
+    /// Waits for the end of one; for ever while there is none.
+    async fn end_of_one(&mut self) {
+        let task = match self.tasks.join_next_with_id().await {
+            None => return std::future::pending().await,
+            Some(Ok((task, ()))) => task,
+            Some(Err(error)) => {
+                let at = self.at.get(&error.id()).map(ToString::to_string).unwrap_or_default();
+                // Its lease runs out by itself.
+                warn!(sandbox.id = at, "a reconcile pass ended abruptly: {error:#}");
+                error.id()
+            }
+        };
+        if let Some(id) = self.at.remove(&task) {
+            self.busy.remove(&id);
+        }
+    }
+}
+
+/// How long until then; nothing if it is past.
+fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
 /// Passes of one worker in a row, before others get their turn.
 const MAX_PASSES: u32 = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[tokio::test]
+    async fn a_panic_in_one_pass_forgets_that_one_alone() {
+        let [lost, working] = [1, 2].map(|n| SandboxId(Uuid::from_u128(n)));
+        let mut workers = Workers::default();
+        workers.spawn(working, std::future::pending());
+        workers.spawn(lost, async { panic!("a defect") });
+        workers.end_of_one().await;
+        assert_eq!(workers.busy, [working].into(), "no second worker comes to what is still worked on");
+        assert_eq!(workers.at.len(), 1);
+        workers.spawn(lost, async {});
+        workers.end_of_one().await;
+        assert_eq!(workers.busy, [working].into());
+    }
+}
 
 #[cfg(test)]
 mod simulator;

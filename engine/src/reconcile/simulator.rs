@@ -1,15 +1,22 @@
-//! Deterministic schedules of asks, crashes of the control plane at every await, crashes in the
-//! sandboxes, and refusals of the world; after which everything must be as it was last asked for.
+//! Deterministic schedules of asks, deaths and pauses of the control plane at every await, crashes in
+//! the sandboxes, and refusals and blindness of the world; after which everything must be as it was last
+//! asked for.
 //!
-//! One thread polls by hand; the clock moves only when the schedule says so; all chance comes from
-//! the seed. A failing seed is printed: `FSA_SEED=n cargo test -p engine --release simulator`.
+//! - [`every_schedule_converges`]: one pass after the other, polled by hand; some die on the way, some are
+//!   paused and go on when their lease is long another's
+//! - [`killed_or_paused_at_each_await_of_each_ask`]: the same, at every single poll of every ask's work
+//! - [`loops_side_by_side_converge`]: two whole processes ([`Reconciler::run`]: leases of what is due,
+//!   renewals, watches, the sweep), each on a runtime of its own that is run, paused or dropped
+//!
+//! The clock moves only when the schedule says so; all chance comes from the seed. A failing seed is
+//! printed: `FSA_SEED=n cargo test -p engine --release simulator`.
 
-use super::{Reconciler, Settings, spec, step};
+use super::{Reconciler, Settings, orphans, spec, step};
 use crate::{
     clock::Clock,
     database::memory::MemoryDatabase,
     orchestrator::{
-        AgentSeen, Orchestrator as _,
+        AgentSeen,
         memory::{MemoryOrchestrator, Nature},
     },
     random::Random,
@@ -23,7 +30,7 @@ use secrecy::SecretString;
 use std::{
     collections::BTreeMap,
     future::Future,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -36,24 +43,37 @@ use uuid::Uuid;
 const OWNER: UserId = UserId(Uuid::from_u128(7));
 
 /// Time that moves only when it is told to.
-struct SimClock(Mutex<Timestamp>);
+struct SimClock(Mutex<(Timestamp, Vec<Waker>)>);
 
 impl SimClock {
     fn advance(&self, by: Duration) {
-        let mut now = self.0.lock().unwrap();
-        *now = after(*now, by);
+        let mut state = self.0.lock().unwrap();
+        state.0 = after(state.0, by);
+        let wakers = std::mem::take(&mut state.1);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
 #[async_trait::async_trait]
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
+        self.0.lock().unwrap().0
     }
 
     async fn sleep(&self, duration: Duration) {
         let until = after(self.now(), duration);
-        std::future::poll_fn(|_| if self.now() >= until { Poll::Ready(()) } else { Poll::Pending }).await;
+        std::future::poll_fn(|context| {
+            let mut state = self.0.lock().unwrap();
+            if state.0 >= until {
+                return Poll::Ready(());
+            }
+            if !context.waker().will_wake(Waker::noop()) {
+                state.1.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -93,8 +113,14 @@ struct Simulation {
     database: Arc<MemoryDatabase>,
     reconciler: Arc<Reconciler>,
     projects: BTreeMap<ProjectId, Known>,
+    /// The work of processes that were stopped in the middle of it, and may go on at any time.
+    paused: Vec<Work>,
     kills: u32,
+    /// How often such work went on.
+    resumed: u32,
 }
+
+type Work = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What the schedule knows of a project that it made.
 struct Known {
@@ -111,13 +137,14 @@ struct Known {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let clock = Arc::new(SimClock(Mutex::new(Timestamp::from_second(1_800_000_000).unwrap())));
+        let clock = Arc::new(SimClock(Mutex::new((Timestamp::from_second(1_800_000_000).unwrap(), Vec::new()))));
         let random = Arc::new(SimRandom(AtomicU64::new(seed)));
         let store = Arc::new(MemoryStore::new());
         let world = Arc::new(MemoryOrchestrator::new(clock.clone(), random.clone()));
         let database = Arc::new(MemoryDatabase::new(clock.clone(), random.clone()));
         let reconciler = process(&store, &world, &database, &clock, &random);
-        Self { clock, random, store, world, database, reconciler, projects: BTreeMap::new(), kills: 0 }
+        let (projects, paused) = (BTreeMap::new(), Vec::new());
+        Self { clock, random, store, world, database, reconciler, projects, paused, kills: 0, resumed: 0 }
     }
 
     /// Polls to the end. Nothing but the schedule moves, so it must end by itself.
@@ -155,19 +182,45 @@ impl Simulation {
             }
             return;
         }
-        let mut work = Box::pin(async move { reconciler.work(id).await });
-        let mut context = Context::from_waker(Waker::noop());
-        for _ in 0..self.random.below(40) {
-            if work.as_mut().poll(&mut context).is_ready() {
-                return;
-            }
-        }
-        drop(work);
+        let polls = self.random.below(40);
+        let Some(work) = polled(Box::pin(async move { reconciler.work(id).await }), polls) else { return };
         self.kills += 1;
+        // Dead, or stopped for a while: a machine that was suspended, a debugger, a full disk.
+        if self.random.below(3) == 0 {
+            self.paused.push(work);
+        }
         if self.random.below(4) > 0 {
             self.clock.advance(Duration::from_secs(61));
         }
+        self.another_process();
+    }
+
+    fn another_process(&mut self) {
         self.reconciler = process(&self.store, &self.world, &self.database, &self.clock, &self.random);
+    }
+
+    /// Work that was stopped goes on, for a while or to its end.
+    fn resume(&mut self) {
+        if self.paused.is_empty() {
+            return;
+        }
+        let which = usize::try_from(self.random.below(self.paused.len() as u64)).unwrap();
+        let work = self.paused.swap_remove(which);
+        self.resumed += 1;
+        let polls = self.random.below(60);
+        self.paused.extend(polled(work, polls));
+    }
+
+    /// All that was stopped comes to its end.
+    fn resume_all(&mut self) {
+        for _ in 0..600 {
+            self.paused = std::mem::take(&mut self.paused).into_iter().filter_map(|work| polled(work, 200)).collect();
+            if self.paused.is_empty() {
+                return;
+            }
+            self.clock.advance(Duration::from_millis(500));
+        }
+        panic!("{} passes do not end", self.paused.len());
     }
 
     fn create(&mut self) {
@@ -191,6 +244,7 @@ impl Simulation {
             random,
             agent_token: SecretString::from("token"),
             key: None,
+            most: usize::MAX,
             now: self.clock.now(),
         };
         self.now(self.store.create(new)).unwrap();
@@ -221,7 +275,7 @@ impl Simulation {
         let asked = self.now(self.store.ask(OWNER, id, ask, None, now)).unwrap();
         assert!(asked.is_some(), "a project that was not deleted is there");
         if let Some(Asked::Refused(reason)) = asked {
-            assert_eq!(reason, "already-terminated");
+            assert!(matches!(reason, "already-terminated" | "already-stopped"), "{reason}");
         }
     }
 
@@ -283,7 +337,11 @@ impl Simulation {
     fn check_truth(&self, id: SandboxId) {
         let rows = self.now(self.store.all()).unwrap();
         let Some(row) = rows.iter().find(|row| row.sandbox.id == id) else { return };
-        let seen = self.now(self.world.observe(id)).unwrap();
+        // It was not seen: what was true before is all that is known.
+        if row.sandbox.last_error.is_some() {
+            return;
+        }
+        let seen = self.world.truth(id);
         match self.phase(row) {
             Phase::Running => {
                 let run = seen.instance.expect("Running is said of what runs");
@@ -301,17 +359,54 @@ impl Simulation {
         phase(row.sandbox.desired, row.sandbox.generation, &row.sandbox.observed, row.sandbox.cause.as_ref(), self.clock.now())
     }
 
-    /// No more asks, no more faults: everything must come to rest as it was last asked for.
-    fn converge(&mut self) {
+    fn no_more_faults(&self) {
         self.world.set_nature(Nature { delay: Duration::from_millis(200), ..Nature::default() });
         self.database.set_nature(Nature::default());
+    }
+
+    /// Whether nothing is left to do.
+    fn rests(&self) -> bool {
+        let rows = self.now(self.store.all()).unwrap();
+        rows.iter().all(|row| row.sandbox.wake_at.is_none() && !step::differs(&row.sandbox, &self.world.truth(row.sandbox.id)))
+    }
+
+    /// What is left of deleted projects: the runs are swept away, and what holds data is reported. Work
+    /// that went on after its project was buried may leave such; no other may.
+    fn sweep(&self) {
+        let rows = self.now(self.store.all()).unwrap();
+        let mut sweep = orphans::Sweep::default();
+        for _ in 0..3 {
+            self.now(sweep.sweep(self.world.as_ref(), self.database.as_ref(), &rows, self.clock.now()));
+            self.clock.advance(Duration::from_secs(601));
+        }
+        let reported = sweep.reported();
+        assert!(self.resumed > 0 || reported.is_empty(), "data of a deleted project is left: {reported:?}");
+        let volumes = rows.iter().map(|row| spec::volume(row.project.id)).collect::<Vec<_>>();
+        for volume in self.world.volumes() {
+            let known = volumes.contains(&volume) || reported.contains(&orphans::Data::Volume(volume.0.clone()));
+            assert!(known, "no volume of a deleted project: {volume:?}");
+        }
+        let (roles, databases) = self.database.names();
+        for (project, known) in self.projects.iter().filter(|(_, known)| known.deleted) {
+            assert!(!self.world.truth(known.sandbox).present, "no orphan");
+            let name = &known.connection.database;
+            let left = roles.contains(name) || databases.contains(name);
+            let said = reported.contains(&orphans::Data::Database(*project));
+            assert!(!left || said, "no database or role of a deleted project");
+        }
+    }
+
+    /// No more asks, no more faults: everything must come to rest as it was last asked for.
+    fn converge(&mut self) {
+        self.no_more_faults();
+        self.resume_all();
         for _ in 0..600 {
             self.clock.advance(Duration::from_millis(500));
             let rows = self.now(self.store.all()).unwrap();
             let mut rest = true;
             for row in rows {
                 let due = row.sandbox.wake_at.is_some_and(|at| at <= self.clock.now());
-                let seen = self.now(self.world.observe(row.sandbox.id)).unwrap();
+                let seen = self.world.truth(row.sandbox.id);
                 if due || step::differs(&row.sandbox, &seen) {
                     self.now(self.reconciler.work(row.sandbox.id));
                 }
@@ -327,8 +422,6 @@ impl Simulation {
 
     fn check_at_rest(&self) {
         let rows = self.now(self.store.all()).unwrap();
-        let mut volumes = Vec::new();
-        let (roles, databases) = self.database.names();
         for row in &rows {
             assert!(row.project.deleting_since.is_none(), "what was deleted is gone");
             let expected = match row.sandbox.desired {
@@ -338,12 +431,11 @@ impl Simulation {
             };
             assert_eq!(self.phase(row), expected, "{row:#?}");
             assert_eq!(row.sandbox.cause, None, "nothing stands in the way");
-            let seen = self.now(self.world.observe(row.sandbox.id)).unwrap();
+            let seen = self.world.truth(row.sandbox.id);
             assert_eq!(seen.present, expected == Phase::Running);
             if expected == Phase::Running {
                 assert_eq!(seen.instance.unwrap().restart_count, row.sandbox.restart_count, "the run that was asked for");
             }
-            volumes.push(spec::volume(row.project.id));
         }
         for (project, known) in &self.projects {
             assert_eq!(
@@ -351,22 +443,23 @@ impl Simulation {
                 rows.iter().all(|row| row.project.id != *project),
                 "rows of what was asked for, and no others"
             );
-            if known.deleted {
-                assert!(!self.now(self.world.observe(known.sandbox)).unwrap().present, "no orphan");
-                let name = &known.connection.database;
-                assert!(!roles.contains(name) && !databases.contains(name), "no database or role of a deleted project");
-            } else if known.has_database && rows.iter().any(|r| r.project.id == *project && r.sandbox.desired == Desired::Running)
+            if !known.deleted
+                && known.has_database
+                && rows.iter().any(|r| r.project.id == *project && r.sandbox.desired == Desired::Running)
             {
                 assert!(self.database.notes(&known.connection).is_ok(), "a running project has its database");
             }
         }
-        for left in self.now(self.world.list()).unwrap().iter().filter(|object| !object.holds_data) {
+        for left in self
+            .now(crate::orchestrator::Orchestrator::list(self.world.as_ref()))
+            .unwrap()
+            .iter()
+            .filter(|object| !object.holds_data)
+        {
             let row = rows.iter().find(|row| row.sandbox.id == left.sandbox).expect("nothing of a deleted project");
             assert_ne!(row.sandbox.desired, Desired::Terminated, "nothing of what is terminated: {left:?}");
         }
-        for volume in self.world.volumes() {
-            assert!(volumes.contains(&volume), "no volume of a deleted project: {volume:?}");
-        }
+        self.sweep();
         // At rest, another look writes nothing.
         let before = self.store.writes();
         for row in &rows {
@@ -387,19 +480,37 @@ fn process(
     Reconciler::new(store.clone(), world.clone(), database.clone(), clock.clone(), random.clone(), settings)
 }
 
-fn simulate(seed: u64) -> u32 {
-    let mut simulation = Simulation::new(seed);
-    let percent = |simulation: &Simulation, limit| u8::try_from(simulation.random.below(limit)).unwrap();
-    let nature = Nature {
+/// Polls so often; what is left, if it has not ended.
+fn polled(mut work: Work, polls: u64) -> Option<Work> {
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..polls {
+        if work.as_mut().poll(&mut context).is_ready() {
+            return None;
+        }
+    }
+    Some(work)
+}
+
+/// A world with its own ways.
+fn nature(simulation: &Simulation) -> Nature {
+    let percent = |limit| u8::try_from(simulation.random.below(limit)).unwrap();
+    Nature {
         delay: Duration::from_millis(simulation.random.below(4000)),
-        refuse_percent: percent(&simulation, 30),
-        forget_percent: percent(&simulation, 30),
-    };
+        refuse_percent: percent(30),
+        forget_percent: percent(30),
+        blind_percent: percent(20),
+        ..Nature::default()
+    }
+}
+
+fn simulate(seed: u64) -> (u32, u32) {
+    let mut simulation = Simulation::new(seed);
+    let nature = nature(&simulation);
     simulation.world.set_nature(nature);
     simulation.database.set_nature(Nature { delay: Duration::ZERO, ..nature });
     let deadly = simulation.random.below(3) > 0;
     for _ in 0..250 {
-        match simulation.random.below(10) {
+        match simulation.random.below(11) {
             0 if simulation.projects.len() < 4 => simulation.create(),
             1 | 2 => simulation.ask(),
             3 => simulation.accident(),
@@ -407,6 +518,7 @@ fn simulate(seed: u64) -> u32 {
                 let by = Duration::from_millis(simulation.random.below(3000));
                 simulation.clock.advance(if simulation.random.below(20) == 0 { by * 60 } else { by });
             }
+            6 => simulation.resume(),
             _ => {
                 let kill = deadly && simulation.random.below(2) == 0;
                 simulation.turn(kill);
@@ -419,19 +531,242 @@ fn simulate(seed: u64) -> u32 {
     simulation.converge();
     simulation.check_always();
     simulation.check_at_rest();
-    simulation.kills
+    (simulation.kills, simulation.resumed)
+}
+
+/// Runs the seeds, or the one of `FSA_SEED`; the failing one is printed.
+fn seeds(count: u64, mut simulate: impl FnMut(u64)) {
+    let one = std::env::var("FSA_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let count = if std::env::var_os("FSA_LONG").is_some() { 10 * count } else { count };
+    for seed in one.map_or(0..count, |seed| seed..seed + 1) {
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| simulate(seed)));
+        assert!(run.is_ok(), "FSA_SEED={seed} does not converge");
+    }
 }
 
 #[test]
 fn every_schedule_converges() {
-    let one = std::env::var("FSA_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let count = if std::env::var_os("FSA_LONG").is_some() { 10_000 } else { 1000 };
-    let mut kills = 0;
-    for seed in one.map_or(0..count, |seed| seed..seed + 1) {
-        match std::panic::catch_unwind(|| simulate(seed)) {
-            Ok(killed) => kills += killed,
-            Err(_) => panic!("FSA_SEED={seed} does not converge"),
+    let (mut count, mut kills, mut resumed) = (0, 0, 0);
+    seeds(1000, |seed| {
+        let (killed, again) = simulate(seed);
+        (count, kills, resumed) = (count + 1, kills + killed, resumed + again);
+    });
+    assert!(count == 1 || kills > 4 * count, "the schedules kill the control plane often: {kills}");
+    assert!(count == 1 || resumed > 2 * count, "and wake it up late: {resumed}");
+}
+
+/// A project at rest in a world without chance, and an ask or an accident from there.
+struct Scene {
+    name: &'static str,
+    before: &'static [Ask],
+    then: fn(&mut Simulation, ProjectId),
+}
+
+fn asks(simulation: &Simulation, id: ProjectId, ask: Ask) {
+    simulation.now(simulation.store.ask(OWNER, id, ask, None, simulation.clock.now())).unwrap().unwrap();
+}
+
+const SCENES: &[Scene] = &[
+    Scene { name: "restart", before: &[], then: |s, id| asks(s, id, Ask::Restart(BTreeMap::new())) },
+    Scene { name: "stop", before: &[], then: |s, id| asks(s, id, Ask::Stop) },
+    Scene { name: "start", before: &[Ask::Stop], then: |s, id| asks(s, id, Ask::Start) },
+    Scene { name: "terminate", before: &[], then: |s, id| asks(s, id, Ask::Terminate) },
+    Scene { name: "start after terminating", before: &[Ask::Terminate], then: |s, id| asks(s, id, Ask::Start) },
+    Scene { name: "delete", before: &[], then: delete },
+    Scene { name: "delete what is stopped", before: &[Ask::Stop], then: delete },
+    Scene {
+        name: "a crash",
+        before: &[],
+        then: |s, id| {
+            let sandbox = s.projects[&id].sandbox;
+            assert!(s.world.crash(sandbox));
+        },
+    },
+];
+
+fn delete(simulation: &mut Simulation, id: ProjectId) {
+    simulation.now(simulation.store.delete(OWNER, id, simulation.clock.now())).unwrap();
+    simulation.projects.get_mut(&id).unwrap().deleted = true;
+}
+
+/// Sets a scene: `None` is the making of a project itself.
+fn scene(scene: Option<&Scene>) -> (Simulation, ProjectId, SandboxId) {
+    // A seed whose first project has a database.
+    let mut simulation = Simulation::new(1);
+    while simulation.projects.values().all(|known| !known.has_database) {
+        simulation = Simulation::new(simulation.random.next());
+        simulation.create();
+    }
+    let (id, sandbox) = simulation.projects.iter().map(|(id, known)| (*id, known.sandbox)).next().unwrap();
+    if let Some(scene) = scene {
+        simulation.converge();
+        assert!(simulation.world.write(sandbox, "file", "kept"));
+        simulation.projects.get_mut(&id).unwrap().written = Some("kept".to_owned());
+        for ask in scene.before {
+            asks(&simulation, id, ask.clone());
+            simulation.converge();
+        }
+        (scene.then)(&mut simulation, id);
+    }
+    simulation.world.set_nature(Nature::default());
+    (simulation, id, sandbox)
+}
+
+#[test]
+fn killed_or_paused_at_each_await_of_each_ask() {
+    for which in std::iter::once(None).chain(SCENES.iter().map(Some)) {
+        let name = which.map_or("create", |scene| scene.name);
+        for paused in [false, true] {
+            for polls in 0.. {
+                let (mut simulation, id, sandbox) = scene(which);
+                let first = simulation.reconciler.clone();
+                let work = polled(Box::pin(async move { first.work(sandbox).await }), polls);
+                let ended = work.is_none();
+                simulation.check_always();
+                if paused {
+                    // Its lease runs out; another process is asked for something else, and does it; then
+                    // the first goes on from where it was.
+                    simulation.clock.advance(Duration::from_secs(61));
+                    simulation.another_process();
+                    let deleting = simulation.projects[&id].deleted;
+                    if !deleting {
+                        let running = simulation.now(simulation.store.all()).unwrap()[0].sandbox.desired == Desired::Running;
+                        asks(&simulation, id, if running { Ask::Stop } else { Ask::Start });
+                    }
+                    simulation.converge();
+                    simulation.world.set_nature(Nature::default());
+                    simulation.paused.extend(work);
+                    simulation.resumed = 1;
+                } else {
+                    drop(work);
+                    simulation.another_process();
+                    simulation.clock.advance(Duration::from_secs(61));
+                }
+                simulation.converge();
+                simulation.check_always();
+                simulation.check_at_rest();
+                if ended {
+                    assert!(polls > 10, "{name}: it was never broken off");
+                    break;
+                }
+            }
         }
     }
-    assert!(one.is_some() || kills > 5 * count as u32, "the schedules kill the control plane often: {kills}");
+}
+
+/// Facts of a pass whose lease is another's, or whose row was written since, are never stored, wherever
+/// the pass was paused.
+#[test]
+fn a_holder_that_wakes_up_late_stores_nothing_stale() {
+    for polls in 1.. {
+        let (mut simulation, id, sandbox) = scene(None);
+        let first = simulation.reconciler.clone();
+        let Some(mut work) = polled(Box::pin(async move { first.work(sandbox).await }), polls) else {
+            assert!(polls > 10);
+            return;
+        };
+        simulation.clock.advance(Duration::from_secs(61));
+        simulation.another_process();
+        asks(&simulation, id, Ask::Terminate);
+        simulation.converge();
+        let at_rest = simulation.now(simulation.store.all()).unwrap()[0].clone();
+        assert_eq!(simulation.phase(&at_rest), Phase::Terminated);
+        // Another process holds the row while the first goes on: whatever it does, the row stays as it is.
+        let held = simulation.now(simulation.store.lease(sandbox, "other", simulation.clock.now(), Duration::from_secs(30)));
+        assert!(held.unwrap().is_some());
+        let writes = simulation.store.writes();
+        for _ in 0..500 {
+            match polled(work, 1) {
+                Some(left) => work = left,
+                None => break,
+            }
+            assert_eq!(simulation.store.writes(), writes, "after {polls} polls");
+        }
+        let now = simulation.now(simulation.store.all()).unwrap()[0].clone();
+        assert_eq!((now.sandbox.version, now.sandbox.observed), (at_rest.sandbox.version, at_rest.sandbox.observed));
+        // What it did to the world before it knew is found and undone.
+        simulation.now(simulation.store.release(sandbox, "other")).unwrap();
+        simulation.resumed = 1;
+        simulation.converge();
+        simulation.check_at_rest();
+    }
+}
+
+/// A whole process: [`Reconciler::run`] on a runtime of its own. Not run, it is paused; dropped, it is
+/// dead.
+struct Process {
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Process {
+    fn start(simulation: &Simulation) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let reconciler =
+            process(&simulation.store, &simulation.world, &simulation.database, &simulation.clock, &simulation.random);
+        runtime.spawn(reconciler.run(tokio_util::sync::CancellationToken::new()));
+        Self { runtime }
+    }
+
+    /// Lets each of its tasks go on so often.
+    fn go_on(&self, turns: u64) {
+        self.runtime.block_on(async {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+}
+
+fn side_by_side(seed: u64) {
+    let mut simulation = Simulation::new(seed);
+    let nature = nature(&simulation);
+    simulation.world.set_nature(nature);
+    simulation.database.set_nature(Nature { delay: Duration::ZERO, ..nature });
+    let mut processes = [Process::start(&simulation), Process::start(&simulation)];
+    for _ in 0..120 {
+        let which = usize::try_from(simulation.random.below(2)).unwrap();
+        match simulation.random.below(12) {
+            0 if simulation.projects.len() < 4 => simulation.create(),
+            1 | 2 => simulation.ask(),
+            3 => simulation.accident(),
+            4 | 5 => {
+                let by = Duration::from_millis(simulation.random.below(3000));
+                simulation.clock.advance(if simulation.random.below(20) == 0 { by * 60 } else { by });
+            }
+            6 => {
+                simulation.kills += 1;
+                processes[which] = Process::start(&simulation);
+            }
+            _ => processes[which].go_on(simulation.random.below(40)),
+        }
+        simulation.check_always();
+    }
+    simulation.no_more_faults();
+    // What was paused goes on late; there may be data that nobody knows of.
+    simulation.resumed = 1;
+    for _ in 0..400 {
+        simulation.clock.advance(Duration::from_secs(2));
+        for process in &processes {
+            process.go_on(60);
+        }
+        if simulation.rests() {
+            break;
+        }
+    }
+    // No leases are left behind, and what the sweeps of both find does no harm.
+    for _ in 0..25 {
+        simulation.clock.advance(Duration::from_secs(31));
+        for process in &processes {
+            process.go_on(60);
+        }
+    }
+    drop(processes);
+    simulation.clock.advance(Duration::from_secs(120));
+    simulation.check_always();
+    simulation.check_at_rest();
+}
+
+#[test]
+fn loops_side_by_side_converge() {
+    seeds(200, side_by_side);
 }

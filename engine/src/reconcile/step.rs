@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use model::{Cause, CauseCode, Desired, Observed, Stage, StageFact, phase::next_deadline, phase::overdue_stage, stage};
 use std::{future::Future, time::Duration};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tracing::warn;
 
 /// What became of a pass.
 pub(super) enum Found {
@@ -41,8 +42,11 @@ impl Reconciler {
                 Desired::Running => self.up(row, &seen, &mut work).await,
                 Desired::Stopped | Desired::Terminated => {
                     self.down(row, &seen, desired, &mut work).await;
-                    if deleting && work.observed.gone_at.is_some() && work.error.is_none() && self.erase(row, &mut work).await {
-                        return Found::Bury;
+                    if deleting && work.observed.gone_at.is_some() && work.error.is_none() {
+                        work.erase(self.clock.now(), self.settings.limits.leave);
+                        if self.erase(row, &mut work).await {
+                            return Found::Bury;
+                        }
                     }
                 }
             },
@@ -100,8 +104,13 @@ impl Reconciler {
                 work.end(Stage::NetworkConfiguration, now);
             }
             work.begin(Stage::TerminalInitialization, limits.deadline(Stage::TerminalInitialization, now), now);
-            if seen.agent == AgentSeen::ShellStarted {
-                work.end(Stage::TerminalInitialization, now);
+            match seen.agent {
+                AgentSeen::ShellStarted => work.end(Stage::TerminalInitialization, now),
+                // It starts one as soon as it runs: past the stage's limit, none will come by itself.
+                AgentSeen::Answering if work.overdue(Stage::TerminalInitialization, now) => {
+                    work.cause.get_or_insert_with(|| no_shell(sandbox.name.as_str()));
+                }
+                AgentSeen::Answering | AgentSeen::Silent => {}
             }
         }
         let before_last = Stage::ALL[..4].iter().all(|stage| work.observed.stage(*stage).ended_at.is_some());
@@ -130,6 +139,9 @@ impl Reconciler {
         }
         // An address in our own tables is no proof that the database exists: ask the server.
         if !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
+            if row.sandbox.observed.first_ready_at.is_some() {
+                warn!(project.id = %row.project.id, database = spec.database, "the database was not as it was made; it is mended, and is empty if it was lost");
+            }
             self.timed("make the database", self.database.ensure(&spec)).await?;
             if !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
                 return Ok(None);
@@ -231,7 +243,7 @@ impl Reconciler {
         }
         let failures = if error.is_some() { sandbox.failures.saturating_add(1) } else { 0 };
         let progress = moved || observed != sandbox.observed;
-        let backoff = (failures > 0).then(|| stage::after(now, self.backoff(failures)));
+        let backoff = (failures > 0).then(|| stage::after(now, backoff(failures, self.random.unit())));
         let poll = (!settled && failures == 0).then(|| stage::after(now, POLL));
         let deadline = next_deadline(desired, &observed, now).filter(|_| !settled);
         let retry = match not_before {
@@ -241,13 +253,6 @@ impl Reconciler {
         let wake_at = retry.into_iter().chain(deadline).min();
         let again = progress && !settled && failures == 0 && not_before.is_none() && observed != sandbox.observed;
         Found::Pass { pass: Box::new(Pass { observed, cause, last_error: error, failures, wake_at }), again }
-    }
-
-    /// 0.5 s, doubled with each failure in a row, at most 30 s, and up to a quarter of it more so that
-    /// many do not come back together.
-    fn backoff(&self, failures: u32) -> Duration {
-        let base = 0.5 * f64::from(2_u32.pow(failures.saturating_sub(1).min(6)));
-        Duration::from_secs_f64(base.min(30.0) * (1.0 + self.random.unit() / 4.0))
     }
 
     /// A verb of the world, ended by [`super::Settings::verb`]: a hung world must not hold a worker.
@@ -262,6 +267,13 @@ impl Reconciler {
             () = self.clock.sleep(self.settings.verb) => Err(Failure::Slow(doing, self.settings.verb)),
         }
     }
+}
+
+/// 0.5 s, doubled with each failure in a row, at most 30 s, and up to a quarter of it more, by a `chance`
+/// from 0 to 1, so that many do not come back together.
+fn backoff(failures: u32, chance: f64) -> Duration {
+    let base = 0.5 * f64::from(2_u32.pow(failures.saturating_sub(1).min(6)));
+    Duration::from_secs_f64(base.min(30.0) * (1.0 + chance / 4.0))
 }
 
 /// Whether a row needs a pass although nobody said so: the world is not as it was recorded.
@@ -339,6 +351,19 @@ impl Work {
         self.observed.stages[stage.index()].ended_at.get_or_insert(now);
     }
 
+    fn overdue(&self, stage: Stage, now: Timestamp) -> bool {
+        let fact = self.observed.stage(stage);
+        fact.ended_at.is_none() && fact.deadline_at.is_some_and(|at| now >= at)
+    }
+
+    /// Removing what a deleted project leaves behind has a deadline of its own, from when it began.
+    fn erase(&mut self, now: Timestamp, limit: Duration) {
+        if self.observed.erasing_since.is_none() {
+            self.observed.erasing_since = Some(now);
+            self.observed.leave_deadline_at = Some(stage::after(now, limit));
+        }
+    }
+
     fn stage(&mut self, stage: Stage, fact: StageFact) {
         self.observed.stages[stage.index()] = fact;
     }
@@ -367,6 +392,7 @@ fn toward(sandbox: &SandboxRow) -> Observed {
         observed.leaving_since = None;
         observed.leave_deadline_at = None;
         observed.gone_at = None;
+        observed.erasing_since = None;
         observed.ready_at = None;
     }
     observed
@@ -404,6 +430,18 @@ fn ended_by_itself(seen: &Seen) -> Cause {
     })
 }
 
+fn no_shell(name: &str) -> Cause {
+    Cause::new(
+        CauseCode::ShellFailed,
+        format!("`{name}` runs and its agent answers, and no shell has started in it."),
+        &[
+            "Look at its log for why.",
+            "If start-up files in the home folder are to blame, mend them by the API's exec.",
+            "Restart it.",
+        ],
+    )
+}
+
 /// The cause of a deadline that has passed, where nothing better is known.
 fn overdue(
     row: &ProjectAndSandbox,
@@ -427,17 +465,30 @@ fn overdue(
             )
         }
         Desired::Stopped | Desired::Terminated => {
-            if observed.leave_deadline_at.is_none_or(|at| now < at) || observed.gone_at.is_some() {
+            if observed.leave_deadline_at.is_none_or(|at| now < at)
+                || (observed.gone_at.is_some() && observed.erasing_since.is_none())
+            {
                 return None;
             }
-            Cause::new(
-                CauseCode::LeaveOverdue,
-                format!("`{name}` has not ended within its limit."),
-                &[
-                    "It goes on by itself.",
-                    "Look for a process in it that cannot be ended, such as one that waits for a dead disk.",
-                ],
-            )
+            if observed.erasing_since.is_some() {
+                Cause::new(
+                    CauseCode::DeletionOverdue,
+                    format!("`{name}` is gone, and what its project leaves behind could not be removed within its limit."),
+                    &[
+                        "It goes on by itself: the project is shown until nothing of it is left.",
+                        "Look at the server's log for its name.",
+                    ],
+                )
+            } else {
+                Cause::new(
+                    CauseCode::LeaveOverdue,
+                    format!("`{name}` has not ended within its limit."),
+                    &[
+                        "It goes on by itself.",
+                        "Look for a process in it that cannot be ended, such as one that waits for a dead disk.",
+                    ],
+                )
+            }
         }
     };
     if let Some(known) = known {
@@ -509,4 +560,31 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_backoff_doubles_to_its_limit_and_is_spread(failures in 1u32..100, chance in 0.0f64..=1.0) {
+            let secs = |failures, chance| backoff(failures, chance).as_secs_f64();
+            let base = secs(failures, 0.0);
+            prop_assert!((0.5..=30.0).contains(&base));
+            let next = secs(failures + 1, 0.0);
+            prop_assert!(next == (base * 2.0).min(30.0), "{base} {next}");
+            let spread = secs(failures, chance);
+            prop_assert!(spread >= base && spread <= base * 1.25, "{spread}");
+        }
+    }
+
+    #[test]
+    fn many_that_failed_together_do_not_come_back_together() {
+        let mut times: Vec<Duration> = (0..100u8).map(|n| backoff(7, f64::from(n) / 99.0)).collect();
+        times.dedup();
+        assert_eq!(times.len(), 100);
+        assert_eq!((times[0], times[99]), (Duration::from_secs(30), Duration::from_millis(37_500)));
+    }
 }

@@ -5,8 +5,9 @@
 //! SHA-256: 256 random bits need no slower hash, and a copy of the tables opens nothing.
 //!
 //! ```text
-//!   sign-in code ──▶ session ──▶ preview code ──▶ preview session     each ends with what it came from
-//!        once                         once             one port of one sandbox
+//!   sign-in code ──▶ session ──┐
+//!        once                  ├─▶ preview code ──▶ preview session     each ends with what it came from
+//!                    API token ┘       once             one port of one sandbox
 //! ```
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use model::{
-    SandboxId, TokenId, UserId,
+    ResourceName, SandboxId, TokenId, UserId,
     stage::after,
     view::{NewToken, Scope, TokenView},
 };
@@ -89,6 +90,24 @@ pub struct TokenHolder {
     pub user: UserId,
     /// What it may do.
     pub scope: Scope,
+}
+
+/// What a way into a preview comes from, and ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opener {
+    /// A session, by its id.
+    Session(i128),
+    /// An API token.
+    Token(TokenId),
+}
+
+/// Who comes to a preview.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreviewVisitor {
+    /// Who.
+    pub user: UserId,
+    /// Which of their sandboxes the preview is of.
+    pub sandbox: SandboxId,
 }
 
 /// Users, and what lets them in. Clones share the pool.
@@ -413,60 +432,72 @@ impl Accounts {
     }
 
     /// A way into one port of one of the user's sandboxes: works once, within [`PREVIEW_CODE_LIFE`], and
-    /// as long as `session` lasts, where it came from one. `None` if the user has no such sandbox, or
-    /// the session is over.
+    /// as long as the session or token lasts that it came from. `None` if the user has no such sandbox,
+    /// or that session or token.
     ///
     /// # Errors
     /// The database is away.
     pub async fn make_preview_code(
         &self,
         user: UserId,
-        session: Option<i128>,
+        opener: Opener,
         sandbox: SandboxId,
         port: u16,
         now: Timestamp,
     ) -> Result<Option<SecretString>, StoreError> {
         let code = random_secret("");
-        let session = session.map(hash_session);
+        let (session, token) = match opener {
+            Opener::Session(id) => (Some(hash_session(id)), None),
+            Opener::Token(id) => (None, Some(id.0)),
+        };
         let made = sqlx::query!(
-            "INSERT INTO preview_codes (hash, sandbox_id, port, user_id, session, expires_at)
-            SELECT $1, s.id, $4, p.owner_id, $5, $6 FROM sandboxes s JOIN projects p ON p.id = s.project_id
+            "INSERT INTO preview_codes (hash, sandbox_id, port, user_id, session, token_id, expires_at)
+            SELECT $1, s.id, $4, p.owner_id, $5, $6, $7 FROM sandboxes s JOIN projects p ON p.id = s.project_id
             WHERE s.id = $3 AND p.owner_id = $2",
             &hash(code.expose_secret())[..],
             user.0,
             sandbox.0,
             i32::from(port),
             session.as_ref().map(|hash| &hash[..]),
+            token,
             Time(after(now, PREVIEW_CODE_LIFE)) as _
         )
         .execute(&self.pool)
         .await
         .map(|done| done.rows_affected() == 1)
         .on_constraint("preview_codes_session_fkey", || false)
+        .on_constraint("preview_codes_token_fkey", || false)
         .map_err(while_doing("store a preview code"))?;
         Ok(made.then_some(code))
     }
 
     /// Uses a preview code up, for the preview that it was made for: the secret of its cookie, which
-    /// works for [`PREVIEW_SESSION_LIFE`]. `None` if the code is unknown, used, expired or another
-    /// preview's.
+    /// works for [`PREVIEW_SESSION_LIFE`], and no longer than what opened it. `None` if the code is
+    /// unknown, used, expired or another preview's, or what opened it is over.
     ///
     /// # Errors
     /// The database is away.
     pub async fn use_preview_code(
         &self,
         code: &str,
-        sandbox: SandboxId,
+        sandbox: &ResourceName,
         port: u16,
         now: Timestamp,
     ) -> Result<Option<SecretString>, StoreError> {
         let cookie = random_secret("");
         let done = sqlx::query!(
-            "WITH used AS (DELETE FROM preview_codes WHERE hash = $1 AND sandbox_id = $2 AND port = $3 RETURNING *)
-            INSERT INTO preview_sessions (hash, sandbox_id, port, user_id, session, expires_at)
-            SELECT $4, sandbox_id, port, user_id, session, $6 FROM used WHERE expires_at > $5",
+            "WITH used AS (
+                DELETE FROM preview_codes c USING sandboxes s
+                WHERE c.hash = $1 AND s.id = c.sandbox_id AND s.name = $2 AND c.port = $3
+                RETURNING c.sandbox_id, c.port, c.user_id, c.session, c.token_id, c.expires_at
+            )
+            INSERT INTO preview_sessions (hash, sandbox_id, port, user_id, session, token_id, expires_at)
+            SELECT $4, u.sandbox_id, u.port, u.user_id, u.session, u.token_id, $6
+            FROM used u LEFT JOIN sessions x ON x.hash = u.session LEFT JOIN api_tokens t ON t.id = u.token_id
+            WHERE u.expires_at > $5
+                AND (x.expires_at > $5 OR (t.revoked_at IS NULL AND t.id IS NOT NULL AND (t.expires_at IS NULL OR t.expires_at > $5)))",
             &hash(code)[..],
-            sandbox.0,
+            sandbox.as_str(),
             i32::from(port),
             &hash(cookie.expose_secret())[..],
             Time(now) as _,
@@ -478,29 +509,33 @@ impl Accounts {
         Ok((done.rows_affected() == 1).then_some(cookie))
     }
 
-    /// Who comes with a preview's cookie; `None` if it opens not this preview, or no longer.
+    /// Who comes with a preview's cookie; `None` if it opens not this preview, or no longer: it is over,
+    /// or the session or token that it came from is.
     ///
     /// # Errors
     /// The database is away.
     pub async fn preview_visitor(
         &self,
         cookie: &str,
-        sandbox: SandboxId,
+        sandbox: &ResourceName,
         port: u16,
         now: Timestamp,
-    ) -> Result<Option<UserId>, StoreError> {
-        let user = sqlx::query_scalar!(
-            "SELECT v.user_id FROM preview_sessions v JOIN sandboxes s ON s.id = v.sandbox_id JOIN projects p ON p.id = s.project_id
-            WHERE v.hash = $1 AND v.sandbox_id = $2 AND v.port = $3 AND v.expires_at > $4 AND p.owner_id = v.user_id",
+    ) -> Result<Option<PreviewVisitor>, StoreError> {
+        let visitor = sqlx::query!(
+            "SELECT v.user_id, v.sandbox_id
+            FROM preview_sessions v JOIN sandboxes s ON s.id = v.sandbox_id JOIN projects p ON p.id = s.project_id
+                LEFT JOIN sessions x ON x.hash = v.session LEFT JOIN api_tokens t ON t.id = v.token_id
+            WHERE v.hash = $1 AND s.name = $2 AND v.port = $3 AND v.expires_at > $4 AND p.owner_id = v.user_id
+                AND (x.expires_at > $4 OR (t.revoked_at IS NULL AND t.id IS NOT NULL AND (t.expires_at IS NULL OR t.expires_at > $4)))",
             &hash(cookie)[..],
-            sandbox.0,
+            sandbox.as_str(),
             i32::from(port),
             Time(now) as _
         )
         .fetch_optional(&self.pool)
         .await
         .map_err(while_doing("read a preview's visitor"))?;
-        Ok(user.map(UserId))
+        Ok(visitor.map(|row| PreviewVisitor { user: UserId(row.user_id), sandbox: SandboxId(row.sandbox_id) }))
     }
 }
 

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed check of the contract is a panic of its test")]
 
-use super::{Ask, Asked, Changed, DatabaseRow, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, intent};
+use super::{Ask, Asked, Changed, DatabaseRow, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError, intent};
 use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use jiff::Timestamp;
 use model::{
@@ -37,6 +37,8 @@ macro_rules! store_contract {
             equal_names_at_once_get_different_slugs
             equal_random_bytes_get_different_names
             creates_at_once_with_one_key_make_one_project
+            the_limit_counts_what_is_made_and_not_what_is_repeated
+            creates_at_once_do_not_pass_the_limit
             what_is_not_yours_is_not_found
             projects_come_newest_first
             a_rename_keeps_slug_and_names
@@ -44,11 +46,15 @@ macro_rules! store_contract {
             a_new_run_freezes_variables_and_size
             an_ask_with_a_key_seen_before_changes_nothing
             a_refused_ask_does_not_use_its_key_up
+            a_stop_is_repeated_by_its_key_and_refused_without
+            variables_that_come_while_it_starts_are_not_lost
             asks_at_once_are_one_generation
             an_ask_makes_the_row_due
             deleting_is_one_ask_and_refuses_others
             variables_change_as_a_whole_or_not_at_all
             variables_that_change_nothing_raise_no_revision
+            replacing_variables_leaves_no_others
+            replacements_at_once_are_never_mixed
             a_lease_keeps_others_away_until_it_ends
             a_lease_is_renewed_by_its_holder
             due_rows_come_longest_due_first_and_once
@@ -134,6 +140,7 @@ fn new(owner: UserId, name: &str, now: Timestamp) -> NewProjectRow {
         random,
         agent_token: secret("agent token"),
         key: None,
+        most: usize::MAX,
         now,
     }
 }
@@ -231,7 +238,7 @@ pub async fn a_project_is_stored_whole(subject: &Subject) {
     let again = read(subject, new.id).await;
     assert_eq!(plain(&again), plain(&row));
     assert_eq!(again.project.database.unwrap().password.expose_secret(), "pass'word");
-    let by_name = subject.other.by_name(&sandbox.name).await.unwrap().unwrap();
+    let by_name = subject.other.by_name(new.owner, &sandbox.name).await.unwrap().unwrap();
     assert_eq!(plain(&by_name), plain(&row));
     let env = subject.other.env(new.owner, new.id).await.unwrap().unwrap();
     assert_eq!(env.values().map(|(_, set)| *set).collect::<Vec<_>>(), [at(0), at(0)]);
@@ -315,6 +322,35 @@ pub async fn creates_at_once_with_one_key_make_one_project(subject: &Subject) {
     assert_eq!(subject.store.all().await.unwrap().len(), 1);
 }
 
+pub async fn the_limit_counts_what_is_made_and_not_what_is_repeated(subject: &Subject) {
+    let (owner, stranger) = (subject.owners[0], subject.owners[1]);
+    let with = |owner, key: &str| NewProjectRow { key: Some(key.into()), most: 2, ..new(owner, "P", at(0)) };
+    let first = subject.store.create(with(owner, "one")).await.unwrap().0;
+    subject.store.create(with(owner, "two")).await.unwrap();
+    assert!(matches!(subject.other.create(with(owner, "three")).await, Err(StoreError::Full(2))));
+    let (again, fresh) = subject.other.create(with(owner, "one")).await.unwrap();
+    assert_eq!((again.project.id, fresh), (first.project.id, false), "what was made is made, limit or not");
+    let seen = subject.other.created(owner, "one", at(1)).await.unwrap().unwrap();
+    assert_eq!(plain(&seen), plain(&first));
+    assert!(subject.store.created(owner, "three", at(1)).await.unwrap().is_none(), "a refused create keeps no key");
+    assert!(subject.store.created(stranger, "one", at(1)).await.unwrap().is_none());
+    let later = at(0).checked_add(intent::KEY_LIFE).unwrap();
+    assert!(subject.store.created(owner, "one", later).await.unwrap().is_none());
+    assert!(subject.store.create(with(stranger, "one")).await.unwrap().1, "another's projects do not count");
+}
+
+pub async fn creates_at_once_do_not_pass_the_limit(subject: &Subject) {
+    let made = at_once((0..8).map(|n| {
+        let store = if n % 2 == 0 { subject.store.clone() } else { subject.other.clone() };
+        let new = NewProjectRow { most: 3, ..new(subject.owners[0], &format!("P{n}"), at(0)) };
+        async move { store.create(new).await }
+    }))
+    .await;
+    assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 3);
+    assert!(made.iter().all(|made| matches!(made, Ok(_) | Err(StoreError::Full(3)))));
+    assert_eq!(subject.store.projects(subject.owners[0]).await.unwrap().len(), 3);
+}
+
 pub async fn what_is_not_yours_is_not_found(subject: &Subject) {
     let row = made(subject).await;
     let (store, id, stranger) = (&subject.store, row.project.id, subject.owners[1]);
@@ -328,7 +364,9 @@ pub async fn what_is_not_yours_is_not_found(subject: &Subject) {
     let nobody = ProjectId(Uuid::new_v4());
     assert!(store.project(subject.owners[0], nobody).await.unwrap().is_none());
     assert!(store.env(subject.owners[0], nobody).await.unwrap().is_none());
-    assert!(store.by_name(&"nobody-agentruntime-aaaaaa".parse().unwrap()).await.unwrap().is_none());
+    assert!(store.by_name(stranger, &row.sandbox.name).await.unwrap().is_none());
+    assert!(store.replace_env(stranger, id, env(&[("A", "1")]), at(1)).await.unwrap().is_none());
+    assert!(store.by_name(subject.owners[0], &"nobody-agentruntime-aaaaaa".parse().unwrap()).await.unwrap().is_none());
     assert_eq!(plain(&read(subject, id).await), plain(&row), "nothing was changed");
 }
 
@@ -462,6 +500,41 @@ pub async fn a_refused_ask_does_not_use_its_key_up(subject: &Subject) {
     assert!(matches!(stop, Asked::Changed(_)));
 }
 
+/// Records that nothing of it is left.
+async fn gone(subject: &Subject, row: &ProjectAndSandbox, now: Timestamp) {
+    let lease = leased(subject, row.sandbox.id, "a", now).await;
+    let observed = Observed { generation: lease.row.sandbox.generation, gone_at: Some(now), ..Observed::default() };
+    let pass = Pass { observed, cause: None, last_error: None, failures: 0, wake_at: None };
+    subject.store.record(row.sandbox.id, "a", lease.row.sandbox.version, &pass, now).await.unwrap().unwrap();
+    subject.store.release(row.sandbox.id, "a").await.unwrap();
+}
+
+pub async fn a_stop_is_repeated_by_its_key_and_refused_without(subject: &Subject) {
+    let row = made(subject).await;
+    let (owner, id) = (subject.owners[0], row.project.id);
+    let stop = async |key: Option<&str>, now| {
+        subject.other.ask(owner, id, Ask::Stop, key.map(str::to_owned), now).await.unwrap().unwrap()
+    };
+    assert!(matches!(stop(Some("key"), at(1)).await, Asked::Changed(_)));
+    gone(subject, &row, at(2)).await;
+    assert!(matches!(stop(Some("key"), at(3)).await, Asked::Same(_)), "the ask that was carried out");
+    assert!(matches!(stop(None, at(3)).await, Asked::Refused(intent::ALREADY_STOPPED)));
+    asked(subject, id, Ask::Start, at(4)).await;
+    assert!(matches!(stop(Some("key"), at(5)).await, Asked::Same(_)));
+    assert_eq!(read(subject, id).await.sandbox.desired, Desired::Running, "a late retry stops nothing");
+}
+
+pub async fn variables_that_come_while_it_starts_are_not_lost(subject: &Subject) {
+    let id = made(subject).await.project.id;
+    let ask = || Ask::Restart([("MORE".parse().unwrap(), "m".to_owned())].into());
+    assert!(matches!(asked(subject, id, ask(), at(1)).await, Asked::Changed(_)));
+    let sandbox = read(subject, id).await.sandbox;
+    assert_eq!((sandbox.generation, sandbox.restart_count), (2, 2), "a run that has them");
+    assert!(shown(&sandbox.env).contains(&("MORE".into(), "m".into())));
+    assert!(matches!(asked(subject, id, ask(), at(2)).await, Asked::Same(_)), "it is on its way with them");
+    assert!(matches!(asked(subject, id, Ask::Restart(BTreeMap::new()), at(2)).await, Asked::Same(_)));
+}
+
 pub async fn asks_at_once_are_one_generation(subject: &Subject) {
     let id = made(subject).await.project.id;
     let owner = subject.owners[0];
@@ -531,6 +604,38 @@ pub async fn variables_that_change_nothing_raise_no_revision(subject: &Subject) 
         .unwrap();
     assert_eq!(plain(&same), plain(&row));
     assert_eq!(plain(&read(subject, row.project.id).await), plain(&row));
+}
+
+pub async fn replacing_variables_leaves_no_others(subject: &Subject) {
+    let row = made(subject).await;
+    let (owner, id) = (subject.owners[0], row.project.id);
+    let all = env(&[("FIRST", "1"), ("NEW", "n")]);
+    let changed = subject.store.replace_env(owner, id, all.clone(), at(1)).await.unwrap().unwrap().unwrap();
+    assert_eq!(changed.project.env_revision, row.project.env_revision + 1);
+    let now = subject.other.env(owner, id).await.unwrap().unwrap();
+    let now: Vec<_> = now.iter().map(|(key, (value, set))| (key.as_str(), value.expose_secret(), *set)).collect();
+    assert_eq!(now, [("FIRST", "1", at(0)), ("NEW", "n", at(1))]);
+    let same = subject.store.replace_env(owner, id, all, at(2)).await.unwrap().unwrap().unwrap();
+    assert_eq!(plain(&same), plain(&changed));
+    let refused = subject.store.replace_env(owner, id, env(&[("WORSE", "a\0b")]), at(3)).await.unwrap().unwrap();
+    assert_eq!(refused.err(), Some(EnvError::Nul("WORSE".into())));
+    assert_eq!(subject.other.env(owner, id).await.unwrap().unwrap().len(), 2);
+}
+
+pub async fn replacements_at_once_are_never_mixed(subject: &Subject) {
+    let id = made(subject).await.project.id;
+    let owner = subject.owners[0];
+    for round in 0..6 {
+        at_once((0..4).map(|n| {
+            let store = if n % 2 == 0 { subject.store.clone() } else { subject.other.clone() };
+            let all = env(&[(&format!("A{n}"), "1"), (&format!("B{n}"), "2")]);
+            async move { store.replace_env(owner, id, all, at(round)).await.unwrap().unwrap().unwrap() }
+        }))
+        .await;
+        let now = subject.other.env(owner, id).await.unwrap().unwrap();
+        let keys: Vec<_> = now.keys().map(|key| key.as_str()[1..].to_owned()).collect();
+        assert!(keys.len() == 2 && keys[0] == keys[1], "{keys:?}");
+    }
 }
 
 pub async fn a_lease_keeps_others_away_until_it_ends(subject: &Subject) {
@@ -684,7 +789,7 @@ pub async fn a_buried_project_is_gone_with_everything(subject: &Subject) {
 
     let store = &subject.other;
     assert!(store.project(owner, row.project.id).await.unwrap().is_none());
-    assert!(store.by_name(&row.sandbox.name).await.unwrap().is_none());
+    assert!(store.by_name(owner, &row.sandbox.name).await.unwrap().is_none());
     assert!(store.env(owner, row.project.id).await.unwrap().is_none());
     assert!(store.all().await.unwrap().is_empty());
     assert_eq!(store.next_wake().await.unwrap(), None);

@@ -17,7 +17,9 @@ pub const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why an ask is refused while its project is being deleted.
 pub const BEING_DELETED: &str = "being-deleted";
-/// Why a stop is refused once nothing is left to stop.
+/// Why a stop is refused once it is stopped.
+pub const ALREADY_STOPPED: &str = "already-stopped";
+/// Why a stop or termination is refused once nothing is left.
 pub const ALREADY_TERMINATED: &str = "already-terminated";
 
 /// What an ask comes to.
@@ -77,17 +79,24 @@ pub fn decide(row: &ProjectAndSandbox, ask: &Ask, now: Timestamp) -> Verdict {
     if row.project.deleting_since.is_some() {
         return Verdict::Refused(BEING_DELETED);
     }
+    let phase = || phase(sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref(), now);
     match (ask, sandbox.desired) {
+        // Repeated while it goes on, it is the same ask; afterwards there is nothing to do.
+        (Ask::Stop, Desired::Stopped) if phase() == Phase::Stopped => Verdict::Refused(ALREADY_STOPPED),
+        (Ask::Terminate, Desired::Terminated) if phase() == Phase::Terminated => Verdict::Refused(ALREADY_TERMINATED),
         (Ask::Start, Desired::Running) | (Ask::Stop, Desired::Stopped) | (Ask::Terminate, Desired::Terminated) => Verdict::Same,
         (Ask::Stop, Desired::Terminated) => Verdict::Refused(ALREADY_TERMINATED),
-        (Ask::Restart(_), Desired::Running) => {
-            match phase(sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref(), now) {
-                Phase::Creating | Phase::Starting => Verdict::Same,
-                _ => Verdict::Change,
-            }
-        }
+        // Variables that the run on its way does not have would otherwise be accepted and lost.
+        (Ask::Restart(request), Desired::Running) => match phase() {
+            Phase::Creating | Phase::Starting if has_all(&sandbox.env, request) => Verdict::Same,
+            _ => Verdict::Change,
+        },
         (Ask::Start | Ask::Restart(_) | Ask::Stop | Ask::Terminate, _) => Verdict::Change,
     }
+}
+
+fn has_all(frozen: &BTreeMap<EnvKey, SecretString>, request: &BTreeMap<EnvKey, String>) -> bool {
+    request.iter().all(|(key, value)| frozen.get(key).is_some_and(|frozen| frozen.expose_secret() == value))
 }
 
 /// Carries out an ask whose verdict was [`Verdict::Change`]: the next generation. A new run freezes
@@ -158,6 +167,29 @@ impl EnvDelta {
     }
 }
 
+/// What a change of variables is asked to be.
+#[derive(Debug)]
+pub enum EnvEdit {
+    /// These set, those removed, the rest as it is. A key in both is set.
+    Change(BTreeMap<EnvKey, SecretString>, Vec<String>),
+    /// These and no others.
+    Replace(BTreeMap<EnvKey, SecretString>),
+}
+
+/// What an edit changes.
+///
+/// # Errors
+/// As [`change_env`].
+pub fn edit_env(current: &Env, edit: EnvEdit) -> Result<EnvDelta, EnvError> {
+    match edit {
+        EnvEdit::Change(set, remove) => change_env(current, set, &remove),
+        EnvEdit::Replace(all) => {
+            let remove: Vec<String> = current.keys().filter(|key| !all.contains_key(*key)).map(EnvKey::to_string).collect();
+            change_env(current, all, &remove)
+        }
+    }
+}
+
 /// What setting `set` and removing `remove` changes. A key in both is set.
 ///
 /// # Errors
@@ -201,6 +233,7 @@ mod tests {
             random: [0; 6],
             agent_token: SecretString::from("token"),
             key: None,
+            most: 1,
             now: at(0),
         };
         create(&new, Slug::derive(&new.name, 0), new.random)
@@ -274,6 +307,37 @@ mod tests {
             StageFact { started_at: Some(at(0)), deadline_at: Some(at(10)), ..StageFact::default() };
         assert_eq!(decide(&slow, &restart(), at(9)), Verdict::Same);
         assert_eq!(decide(&slow, &restart(), at(10)), Verdict::Change);
+    }
+
+    #[test]
+    fn variables_that_come_while_it_starts_are_a_new_run() {
+        let with = |value: &str| Ask::Restart([("KEY".parse().unwrap(), value.to_owned())].into());
+        let mut starting = row();
+        assert_eq!(decide(&starting, &with("1"), at(1)), Verdict::Change, "they would be lost");
+        apply(&mut starting, &with("1"), &BTreeMap::new(), at(1));
+        assert_eq!(decide(&starting, &with("1"), at(2)), Verdict::Same, "it is on its way with them");
+        assert_eq!(decide(&starting, &with("2"), at(2)), Verdict::Change);
+        assert_eq!(decide(&starting, &restart(), at(2)), Verdict::Same);
+    }
+
+    #[test]
+    fn what_is_down_already_is_not_asked_down_again() {
+        let gone = |desired| {
+            let mut row = with(desired);
+            row.sandbox.observed = Observed { generation: 1, gone_at: Some(at(1)), ..Observed::default() };
+            row
+        };
+        assert_eq!(decide(&gone(Desired::Stopped), &Ask::Stop, at(2)), Verdict::Refused(ALREADY_STOPPED));
+        assert_eq!(decide(&gone(Desired::Terminated), &Ask::Terminate, at(2)), Verdict::Refused(ALREADY_TERMINATED));
+        assert_eq!(decide(&with(Desired::Stopped), &Ask::Stop, at(2)), Verdict::Same, "it goes on");
+    }
+
+    #[test]
+    fn a_replacement_removes_what_it_does_not_name() {
+        let current: Env = env(&[("A", "1"), ("B", "2")]).into_iter().map(|(k, v)| (k, (v, at(0)))).collect();
+        let delta = edit_env(&current, EnvEdit::Replace(env(&[("A", "1"), ("C", "3")]))).unwrap();
+        assert_eq!(delta.set.keys().map(EnvKey::as_str).collect::<Vec<_>>(), ["C"]);
+        assert_eq!(delta.removed.iter().map(EnvKey::as_str).collect::<Vec<_>>(), ["B"]);
     }
 
     #[test]

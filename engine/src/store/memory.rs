@@ -7,7 +7,7 @@
 
 use super::{
     Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, ProjectRow, SandboxRow, Store, StoreError,
-    intent::{self, Verdict},
+    intent::{self, EnvEdit, Verdict},
 };
 use futures::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
@@ -102,6 +102,38 @@ impl MemoryStore {
         done
     }
 
+    async fn edit_env(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        edit: EnvEdit,
+        now: Timestamp,
+    ) -> Result<Option<Result<ProjectAndSandbox, EnvError>>, StoreError> {
+        self.act(|state| {
+            let Some(project) = state.projects.get_mut(&id).filter(|project| project.row.owner == owner) else { return Ok(None) };
+            let delta = match intent::edit_env(&project.env, edit) {
+                Ok(delta) => delta,
+                Err(error) => return Ok(Some(Err(error))),
+            };
+            let changes = !delta.is_empty();
+            if changes {
+                for key in &delta.removed {
+                    project.env.remove(key);
+                }
+                project.env.extend(delta.set.into_iter().map(|(key, value)| (key, (value, now))));
+                project.row.env_revision += 1;
+                project.row.updated_at = now;
+                state.writes += 1;
+            }
+            let row = state.of_project(id);
+            if let Some(row) = row.as_ref().filter(|_| changes) {
+                self.tell(row);
+            }
+            Ok(row.map(Ok))
+        })
+        .await
+    }
+
     /// Nobody listening is no error.
     fn tell(&self, row: &ProjectAndSandbox) {
         let changed = Changed { owner: row.project.owner, project: row.project.id, sandbox: row.sandbox.id };
@@ -162,6 +194,10 @@ impl Store for MemoryStore {
             {
                 return Ok((row, false));
             }
+            let have = state.projects.values().filter(|project| project.row.owner == new.owner).count();
+            if have >= new.most {
+                return Err(StoreError::Full(have));
+            }
             if state.projects.contains_key(&new.id) || state.sandboxes.contains_key(&new.sandbox) {
                 return Err(StoreError::Broken(anyhow::anyhow!("the id is taken")));
             }
@@ -187,6 +223,10 @@ impl Store for MemoryStore {
         .await
     }
 
+    async fn created(&self, owner: UserId, key: &str, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        self.act(|state| Ok(state.seen(owner.0, key, now).and_then(|id| state.of_project(id)))).await
+    }
+
     async fn projects(&self, owner: UserId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
         self.act(|state| {
             let ids = state.projects.values().filter(|project| project.row.owner == owner).map(|project| project.row.id);
@@ -201,10 +241,10 @@ impl Store for MemoryStore {
         self.act(|state| Ok(state.owned(owner, id))).await
     }
 
-    async fn by_name(&self, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError> {
+    async fn by_name(&self, owner: UserId, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError> {
         self.act(|state| {
             let sandbox = state.sandboxes.values().find(|sandbox| sandbox.row.name == *name);
-            Ok(sandbox.and_then(|sandbox| state.pair(sandbox)))
+            Ok(sandbox.and_then(|sandbox| state.pair(sandbox)).filter(|row| row.project.owner == owner))
         })
         .await
     }
@@ -293,29 +333,17 @@ impl Store for MemoryStore {
         remove: Vec<String>,
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, EnvError>>, StoreError> {
-        self.act(|state| {
-            let Some(project) = state.projects.get_mut(&id).filter(|project| project.row.owner == owner) else { return Ok(None) };
-            let delta = match intent::change_env(&project.env, set, &remove) {
-                Ok(delta) => delta,
-                Err(error) => return Ok(Some(Err(error))),
-            };
-            let changes = !delta.is_empty();
-            if changes {
-                for key in &delta.removed {
-                    project.env.remove(key);
-                }
-                project.env.extend(delta.set.into_iter().map(|(key, value)| (key, (value, now))));
-                project.row.env_revision += 1;
-                project.row.updated_at = now;
-                state.writes += 1;
-            }
-            let row = state.of_project(id);
-            if let Some(row) = row.as_ref().filter(|_| changes) {
-                self.tell(row);
-            }
-            Ok(row.map(Ok))
-        })
-        .await
+        self.edit_env(owner, id, EnvEdit::Change(set, remove), now).await
+    }
+
+    async fn replace_env(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        all: BTreeMap<EnvKey, SecretString>,
+        now: Timestamp,
+    ) -> Result<Option<Result<ProjectAndSandbox, EnvError>>, StoreError> {
+        self.edit_env(owner, id, EnvEdit::Replace(all), now).await
     }
 
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {

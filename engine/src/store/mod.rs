@@ -128,22 +128,47 @@ pub struct NewProjectRow {
     pub agent_token: SecretString,
     /// An `Idempotency-Key` of this owner.
     pub key: Option<String>,
+    /// How many projects the owner may have, this one included.
+    pub most: usize,
     /// Now.
     pub now: Timestamp,
 }
 
-/// An ask for a sandbox.
-#[derive(Debug, Clone, PartialEq)]
+/// An ask for a sandbox. `Debug` shows no variable's value.
+#[derive(Clone, PartialEq)]
 pub enum Ask {
     /// Be up. While it is on its way up, or up, the same ask: nothing changes.
     Start,
     /// Be up in a new run, with the project's variables and size of now, and these on top of them.
-    /// While it is on its way up for the first time in this generation, the same ask.
+    /// While it is on its way up in this generation, the same ask, unless it comes with variables that
+    /// the run on its way does not have.
     Restart(BTreeMap<EnvKey, String>),
     /// Be down.
     Stop,
     /// Be gone, but for volume and database.
     Terminate,
+}
+
+impl Ask {
+    /// As logs name it.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Restart(_) => "restart",
+            Self::Stop => "stop",
+            Self::Terminate => "terminate",
+        }
+    }
+}
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Restart(env) => f.debug_tuple("Restart").field(&env.keys()).finish(),
+            other => f.write_str(other.verb()),
+        }
+    }
 }
 
 /// What became of an ask.
@@ -153,7 +178,7 @@ pub enum Asked {
     Changed(ProjectAndSandbox),
     /// It was intended already.
     Same(ProjectAndSandbox),
-    /// It cannot apply now, and why: `being-deleted`, `already-terminated`.
+    /// It cannot apply now, and why: `being-deleted`, `already-stopped`, `already-terminated`.
     Refused(&'static str),
 }
 
@@ -187,6 +212,9 @@ pub enum StoreError {
     /// It is away; ask again.
     #[error("the database of the control plane is away")]
     Away(#[source] anyhow::Error),
+    /// The owner has as many projects as they may have.
+    #[error("the owner has {0} projects, and may not have more")]
+    Full(usize),
     /// A row breaks a rule of the store.
     #[error("the store refused it")]
     Broken(#[source] anyhow::Error),
@@ -207,14 +235,17 @@ pub struct Changed {
 #[async_trait::async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Stores a project with its main sandbox, desired Running. The same owner and key again: the
-    /// same project, `false`.
+    /// same project, `false`, whatever `most` says. Creates of one owner are counted one after the
+    /// other: [`StoreError::Full`] if they have `most` already.
     async fn create(&self, new: NewProjectRow) -> Result<(ProjectAndSandbox, bool), StoreError>;
+    /// The project that this owner's create with this key made, within a day.
+    async fn created(&self, owner: UserId, key: &str, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError>;
     /// The owner's projects, newest first, those being deleted included.
     async fn projects(&self, owner: UserId) -> Result<Vec<ProjectAndSandbox>, StoreError>;
     /// One of them.
     async fn project(&self, owner: UserId, id: ProjectId) -> Result<Option<ProjectAndSandbox>, StoreError>;
-    /// By the sandbox's name, whoever owns it: for previews, whose visitors are checked otherwise.
-    async fn by_name(&self, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError>;
+    /// One of them, by its sandbox's name.
+    async fn by_name(&self, owner: UserId, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError>;
     /// Renames or resizes.
     async fn update(
         &self,
@@ -250,6 +281,15 @@ pub trait Store: Send + Sync + 'static {
         remove: Vec<String>,
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError>;
+    /// Makes `all` the project's variables, and no others, at once: of two that come together, one is
+    /// the whole. For the rest as [`Self::change_env`].
+    async fn replace_env(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        all: BTreeMap<EnvKey, SecretString>,
+        now: Timestamp,
+    ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError>;
 
     /// Takes the leases of at most `limit` rows that are due, longest due first: `wake_at` is past and
     /// nobody holds them, this holder included: what a worker of its is at comes to no second one.
@@ -283,4 +323,16 @@ pub trait Store: Send + Sync + 'static {
     /// Changes as they come, from this process and from others. Lossy under load: a receiver that
     /// falls behind is told by the stream's end and reads everything again.
     fn changes(&self) -> BoxStream<'static, Changed>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_debug_shows_a_variables_value() {
+        let ask = Ask::Restart([("KEY".parse().unwrap(), "hunter2".to_owned())].into());
+        let shown = format!("{ask:?}");
+        assert!(shown.contains("KEY") && !shown.contains("hunter2"), "{shown}");
+    }
 }

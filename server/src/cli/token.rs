@@ -9,7 +9,7 @@ use model::{DisplayName, Timestamp};
 
 /// Prints the secret, alone.
 pub async fn create(data: &DataArgs, new: &CreateToken) -> Result<()> {
-    let name: DisplayName = new.name.parse().context("--name: a token's name has 1 to 200 characters, such as `--name ci`")?;
+    let name: DisplayName = new.name.parse().context("--name: a token's name has 1 to 300 characters, such as `--name ci`")?;
     let accounts = accounts(data).await?;
     let now = SystemClock.now();
     let owner = accounts.ensure_owner(now).await?;

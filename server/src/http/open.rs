@@ -46,8 +46,8 @@ pub async fn page(
         Ok(id) => plane.controller.row(&viewer, id).await?,
         Err(_) => {
             let name = target.parse().map_err(|_| ControlError::not_found())?;
-            let row = plane.store.by_name(&name).await.map_err(store_error)?;
-            row.filter(|row| row.project.owner == viewer.user).ok_or_else(ControlError::not_found)?
+            let row = plane.store.by_name(viewer.user, &name).await.map_err(store_error)?;
+            row.ok_or_else(ControlError::not_found)?
         }
     };
     let (id, port) = (row.project.id, port.get());

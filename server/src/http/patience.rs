@@ -50,8 +50,11 @@ impl Store for PatientStore {
     async fn project(&self, owner: UserId, id: ProjectId) -> Result<Option<ProjectAndSandbox>, StoreError> {
         patient(self.0.project(owner, id)).await
     }
-    async fn by_name(&self, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError> {
-        patient(self.0.by_name(name)).await
+    async fn created(&self, owner: UserId, key: &str, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        patient(self.0.created(owner, key, now)).await
+    }
+    async fn by_name(&self, owner: UserId, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        patient(self.0.by_name(owner, name)).await
     }
     async fn update(
         &self,
@@ -88,6 +91,15 @@ impl Store for PatientStore {
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError> {
         patient(self.0.change_env(owner, id, set, remove, now)).await
+    }
+    async fn replace_env(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        all: BTreeMap<EnvKey, SecretString>,
+        now: Timestamp,
+    ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError> {
+        patient(self.0.replace_env(owner, id, all, now)).await
     }
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {
         patient(self.0.lease_due(holder, now, hold, limit)).await

@@ -125,6 +125,23 @@ async fn a_code_lets_in_once_and_a_stranger_sees_nothing() {
 }
 
 #[tokio::test]
+async fn a_preview_ends_with_the_token_that_opened_it() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    let (project, _) = app.running(&owner, "Tokens").await;
+    let now = jiff::Timestamp::now();
+    let token = app.accounts.make_token(app.owner, "ci", model::view::Scope::Write, None, now).await.unwrap();
+    let program = app.anonymous().with("authorization", &format!("Bearer {}", token.secret));
+    let (visitor, _) = enter(&app, &program, project, 3000).await;
+    assert_eq!(visitor.get("/").await.text(), "Boats for hire");
+    assert!(app.accounts.revoke_token(app.owner, token.token.id, now).await.unwrap());
+    crate::support::until("the preview to end with its token", async || visitor.get("/").await.status == 401).await;
+    let (by_session, _) = enter(&app, &owner, project, 3000).await;
+    assert_eq!(by_session.get("/").await.text(), "Boats for hire");
+}
+
+#[tokio::test]
 async fn a_preview_ends_with_the_session_that_opened_it() {
     let Some(app) = TestApp::start().await else { return };
     let owner = app.signed_in().await;

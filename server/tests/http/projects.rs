@@ -116,3 +116,67 @@ async fn so_many_projects_and_no_more() {
     let more = owner.post("/api/projects", &json!({ "name": "One more" })).await;
     assert_eq!((more.status.as_u16(), more.code().as_str()), (409, "too-many-projects"));
 }
+
+#[tokio::test]
+async fn a_create_that_is_repeated_at_the_limit_is_the_same_project() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let make = async |n: usize| {
+        let client = owner.with("idempotency-key", &format!("key-{n}"));
+        client.post("/api/projects", &json!({ "name": format!("{n}"), "database": false })).await
+    };
+    for n in 0..50 {
+        assert_eq!(make(n).await.status, 201);
+    }
+    assert_eq!(make(50).await.code(), "too-many-projects");
+    let (again, made) = (make(49).await, owner.get("/api/projects").await.json());
+    assert_eq!(again.status, 201, "{}", again.text());
+    assert_eq!(again.json()["id"], made[0]["id"]);
+    assert_eq!(made.as_array().unwrap().len(), 50);
+}
+
+#[tokio::test]
+async fn a_start_or_stop_that_is_repeated_by_its_key_is_the_same_ask() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Keyed").await;
+    let path = format!("/api/sandbox/{project}");
+    let ask = async |verb: &str, key: &str| owner.with("idempotency-key", key).post(&format!("{path}/{verb}"), &json!({})).await;
+    assert_eq!(ask("stop", "s1").await.status, 202);
+    app.reaches(&owner, project, "Stopped").await;
+    let again = ask("stop", "s1").await;
+    assert_eq!(again.status, 202, "it was carried out: {}", again.text());
+    assert_eq!(ask("stop", "s2").await.code(), "already-stopped", "another key is another ask");
+    assert_eq!(ask("start", "u1").await.status, 202);
+    app.reaches(&owner, project, "Running").await;
+    let late = ask("stop", "s1").await.json();
+    assert_eq!(
+        (late["desired"].as_str(), late["phase"].as_str()),
+        (Some("running"), Some("Running")),
+        "a late retry stops nothing"
+    );
+    let once = ask("start", "u1").await.json();
+    assert_eq!(once["generation"], late["generation"]);
+}
+
+#[tokio::test]
+async fn what_a_restart_would_change_is_said() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let env = json!({ "KEPT": "1", "OLD": "1", "GONE": "1" });
+    let made = owner.post("/api/projects", &json!({ "name": "Pending", "database": false, "env": env })).await.json();
+    let project = made["id"].as_str().unwrap().parse().unwrap();
+    app.reaches(&owner, project, "Running").await;
+    let path = format!("/api/projects/{project}/env");
+    assert_eq!(owner.get(&path).await.json()["changes"], json!([]));
+    let put = owner.send(Method::PUT, &path, &json!({ "envVars": { "KEPT": "1", "OLD": "2", "FRESH": "1" } })).await.json();
+    let changes = json!([
+        { "key": "FRESH", "change": "added" },
+        { "key": "GONE", "change": "removed" },
+        { "key": "OLD", "change": "changed" },
+    ]);
+    assert_eq!(put["changes"], changes);
+    owner.post(&format!("/api/sandbox/{project}/restart"), &json!({})).await;
+    app.reaches(&owner, project, "Running").await;
+    assert_eq!(owner.get(&path).await.json()["changes"], json!([]));
+}

@@ -100,15 +100,14 @@ impl PgStore {
         &self,
         owner: UserId,
         id: ProjectId,
-        set: BTreeMap<EnvKey, SecretString>,
-        remove: Vec<String>,
+        edit: intent::EnvEdit,
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, EnvError>>, StoreError> {
         let doing = while_doing("change a project's variables");
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
         let Some(mut row) = self.lock_project(&mut transaction, owner, id).await? else { return Ok(None) };
         let current = self.env_of(&mut transaction, id).await?;
-        let delta = match intent::change_env(&current, set, &remove) {
+        let delta = match intent::edit_env(&current, edit) {
             Ok(delta) if delta.is_empty() => return Ok(Some(Ok(row))),
             Ok(delta) => delta,
             Err(error) => return Ok(Some(Err(error))),

@@ -61,6 +61,7 @@ impl<T> Because<T> for Result<T, StoreError> {
         self.map_err(|error| match error {
             StoreError::Away(error) => StoreError::Away(error.context(doing)),
             StoreError::Broken(error) => StoreError::Broken(error.context(doing)),
+            StoreError::Full(have) => StoreError::Full(have),
         })
     }
 }

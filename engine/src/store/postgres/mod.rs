@@ -19,7 +19,7 @@ pub mod pool;
 mod project;
 mod row;
 
-use super::{Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError};
+use super::{Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError, intent::EnvEdit};
 use crate::secrets::Vault;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
@@ -64,6 +64,10 @@ impl Store for PgStore {
         self.create_project(new).await
     }
 
+    async fn created(&self, owner: UserId, key: &str, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        self.read_created(owner, key, now).await
+    }
+
     async fn projects(&self, owner: UserId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
         self.read_projects(owner).await
     }
@@ -72,8 +76,8 @@ impl Store for PgStore {
         self.read_project(owner, id).await
     }
 
-    async fn by_name(&self, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError> {
-        self.read_by_name(name).await
+    async fn by_name(&self, owner: UserId, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        self.read_by_name(owner, name).await
     }
 
     async fn update(
@@ -114,7 +118,17 @@ impl Store for PgStore {
         remove: Vec<String>,
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, EnvError>>, StoreError> {
-        self.write_env(owner, id, set, remove, now).await
+        self.write_env(owner, id, EnvEdit::Change(set, remove), now).await
+    }
+
+    async fn replace_env(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        all: BTreeMap<EnvKey, SecretString>,
+        now: Timestamp,
+    ) -> Result<Option<Result<ProjectAndSandbox, EnvError>>, StoreError> {
+        self.write_env(owner, id, EnvEdit::Replace(all), now).await
     }
 
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {

@@ -32,6 +32,7 @@ impl PgStore {
                     None => continue,
                 }
             }
+            count(&mut transaction, new.owner, new.most).await?;
             let row = self.insert_project(&mut transaction, &new).await?;
             transaction.commit().await.map_err(while_doing("store a project"))?;
             return Ok((row, true));
@@ -128,8 +129,27 @@ impl PgStore {
         row.map(|row| row.read(&self.vault)).transpose()
     }
 
-    pub(super) async fn read_by_name(&self, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError> {
-        let row = joined!("WHERE s.name = $1", name.as_str())
+    pub(super) async fn read_created(
+        &self,
+        owner: UserId,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        let oldest = now.checked_sub(intent::KEY_LIFE).unwrap_or(Timestamp::MIN);
+        let row = joined!(
+            "JOIN idempotency_keys k ON k.project_id = p.id WHERE s.main AND k.scope = $1 AND k.key = $2 AND k.created_at > $3",
+            owner.0,
+            key,
+            Time(oldest) as _
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(while_doing("read the project of an idempotency key"))?;
+        row.map(|row| row.read(&self.vault)).transpose()
+    }
+
+    pub(super) async fn read_by_name(&self, owner: UserId, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        let row = joined!("WHERE p.owner_id = $1 AND s.name = $2", owner.0, name.as_str())
             .fetch_optional(&self.pool)
             .await
             .map_err(while_doing("read a sandbox by its name"))?;
@@ -250,6 +270,22 @@ impl PgStore {
         transaction.commit().await.map_err(&doing)?;
         Ok(true)
     }
+}
+
+/// Whether the owner may have one more project. Their row stays locked until the transaction ends, so that
+/// of two that come together the second counts the first. `NO KEY`: rows that refer to it need not wait.
+async fn count(connection: &mut PgConnection, owner: UserId, most: usize) -> Result<(), StoreError> {
+    let doing = while_doing("count a user's projects");
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE", owner.0)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(&doing)?;
+    let have = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM projects WHERE owner_id = $1"#, owner.0)
+        .fetch_one(connection)
+        .await
+        .map_err(&doing)?;
+    let have = usize::try_from(have).unwrap_or(usize::MAX);
+    if have >= most { Err(StoreError::Full(have)) } else { Ok(()) }
 }
 
 /// Remembers a key; `false` if it was seen before. Waits for another transaction that holds it. Keys

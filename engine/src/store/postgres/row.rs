@@ -5,7 +5,7 @@ use crate::{
     secrets::{Place, Vault},
     store::{DatabaseRow, ProjectAndSandbox, ProjectRow, SandboxRow, StoreError, time::Time},
 };
-use model::{Cause, Observed, ProjectId, SandboxId, Slug, UserId, env::EnvKey};
+use model::{Cause, DisplayName, Observed, ProjectId, SandboxId, Slug, UserId, env::EnvKey};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::types::{Json, Uuid};
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ impl Joined {
         let project = ProjectRow {
             id: project,
             owner: UserId(self.owner_id),
-            name: self.project_name.parse().map_err(unreadable("read a project's name"))?,
+            name: DisplayName::stored(self.project_name),
             slug: Slug::stored(self.slug),
             preset: self.project_preset.parse().map_err(unreadable("read a project's size"))?,
             env_revision: self.project_env_revision,

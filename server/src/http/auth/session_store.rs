@@ -80,5 +80,6 @@ fn failed(error: StoreError) -> Error {
             Error::Backend(format!("{AWAY}{error:#}"))
         }
         StoreError::Broken(error) => Error::Backend(format!("{error:#}")),
+        full @ StoreError::Full(_) => Error::Backend(full.to_string()),
     }
 }

@@ -15,7 +15,7 @@ use axum_login::AuthSession;
 use engine::store::accounts::TOKEN_PREFIX;
 use http::{HeaderMap, StatusCode, header};
 use model::view::{Scope, Viewer};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// Who asks, on every request behind [`read`].
 #[derive(Debug, Clone, Default)]
@@ -34,14 +34,14 @@ tokio::task_local! {
 /// server functions.
 #[derive(Default)]
 struct Current {
-    session: Cell<Option<i128>>,
+    credential: RefCell<Option<Credential>>,
     away: Cell<bool>,
 }
 
-/// The session of the present request, if it came with one that is signed in.
+/// By what the visitor of the present request is known, if they are.
 #[must_use]
-pub fn session() -> Option<i128> {
-    CURRENT.try_with(|current| current.session.get()).ok().flatten()
+pub fn credential() -> Option<Credential> {
+    CURRENT.try_with(|current| current.credential.borrow().clone()).ok().flatten()
 }
 
 /// Notes that the store was away while the present request was answered.
@@ -51,7 +51,7 @@ pub fn store_is_away() {
 
 /// Runs a future, on another task, as part of the present request.
 pub fn carry<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let current = Current { session: Cell::new(session()), ..Current::default() };
+    let current = Current { credential: RefCell::new(credential()), ..Current::default() };
     CURRENT.scope(current, future)
 }
 
@@ -80,9 +80,7 @@ pub async fn read(State(plane): State<Plane>, mut request: Request, next: Next) 
         },
         None => request.extensions().get::<AuthSession<Backend>>().and_then(cookie).unwrap_or_default(),
     };
-    if let Some(Credential::Session(id)) = visit.credential {
-        let _ = CURRENT.try_with(|current| current.session.set(Some(id)));
-    }
+    let _ = CURRENT.try_with(|current| current.credential.replace(visit.credential.clone()));
     request.extensions_mut().insert(visit);
     next.run(request).await
 }

@@ -9,7 +9,7 @@ use engine::{
     clock::{Clock as _, SystemClock},
     store::{StoreError, accounts::Accounts},
 };
-use model::{SandboxId, TokenId};
+use model::{ResourceName, TokenId};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -33,8 +33,8 @@ pub enum Credential {
     Preview {
         /// The cookie's secret.
         cookie: String,
-        /// Of which sandbox.
-        sandbox: SandboxId,
+        /// Of which sandbox, by its name.
+        sandbox: ResourceName,
         /// Which port it opens.
         port: u16,
     },
@@ -162,7 +162,7 @@ impl CredentialWatch {
                 }
                 Credential::Token(id) => self.accounts.token_works(*id, now).await,
                 Credential::Preview { cookie, sandbox, port } => {
-                    Ok(self.accounts.preview_visitor(cookie, *sandbox, *port, now).await?.is_some())
+                    Ok(self.accounts.preview_visitor(cookie, sandbox, *port, now).await?.is_some())
                 }
             }
         })

@@ -107,9 +107,7 @@ impl Visit<'_> {
         let framed = request.headers().get("sec-fetch-dest").is_some_and(|dest| dest == "iframe");
         let form = super::body::read(request).await.map_err(|_| Face::bad_code())?;
         let code = form_field(&form, "code").ok_or_else(Face::bad_code)?;
-        let row = self.plane.store.by_name(&self.label.name).await.map_err(|error| Face::of(&store_error(error)))?;
-        let sandbox = row.ok_or_else(Face::bad_code)?.sandbox.id;
-        let used = self.plane.accounts.use_preview_code(&code, sandbox, self.port(), self.plane.now());
+        let used = self.plane.accounts.use_preview_code(&code, &self.label.name, self.port(), self.plane.now());
         let secret = patient(used).await.map_err(|error| Face::of(&store_error(error)))?.ok_or_else(Face::bad_code)?;
         let cookie = cookie::set(&secret, self.secure(), framed);
         let next = form_field(&form, "next").filter(|next| is_path(next)).unwrap_or_else(|| "/".to_owned());
@@ -145,7 +143,7 @@ impl Visit<'_> {
         let from = request.extensions().get::<ClientAddress>().copied();
         let way =
             forward::Way { port: self.port(), host: self.host, origin: &self.origin(), app: &self.plane.origins.public(), from };
-        let held = self.plane.watch.hold(Credential::Preview { cookie, sandbox, port: self.port() });
+        let held = self.plane.watch.hold(Credential::Preview { cookie, sandbox: self.label.name.clone(), port: self.port() });
         let lease = forward::Lease { held, stop: self.plane.stop.clone() };
         forward::forward(io, request, &way, &lease).await.map_err(|broken| match broken {
             forward::Broken::App(error) => {
@@ -164,12 +162,10 @@ impl Visit<'_> {
             if let Some(sandbox) = remembered(&secret, &self.label) {
                 return Ok((sandbox, secret));
             }
-            let row = self.plane.store.by_name(&self.label.name).await.map_err(|error| Face::of(&store_error(error)))?;
-            let sandbox = row.ok_or_else(|| self.signed_out())?.sandbox.id;
-            let visitor = self.plane.accounts.preview_visitor(&secret, sandbox, self.port(), self.plane.now());
-            if patient(visitor).await.map_err(|error| Face::of(&store_error(error)))?.is_some() {
-                remember(&secret, &self.label, sandbox);
-                return Ok((sandbox, secret));
+            let visitor = self.plane.accounts.preview_visitor(&secret, &self.label.name, self.port(), self.plane.now());
+            if let Some(visitor) = patient(visitor).await.map_err(|error| Face::of(&store_error(error)))? {
+                remember(&secret, &self.label, visitor.sandbox);
+                return Ok((visitor.sandbox, secret));
             }
         }
         Err(self.signed_out())

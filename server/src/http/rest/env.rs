@@ -8,12 +8,12 @@ use crate::http::{
 };
 use app::error::{ControlError, ErrorKind};
 use axum::{Json as Answer, extract::State};
-use model::view::{EnvChange, EnvSource, EnvView};
+use model::view::{EnvChange, EnvView};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// `PUT`: either what changes (`set`, `remove`), or all of it (`envVars`).
-#[derive(Debug, Default, Deserialize)]
+/// `PUT`: either what changes (`set`, `remove`), or all of it (`envVars`). Has no `Debug`: values are secret.
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Put {
     #[serde(default)]
@@ -46,13 +46,7 @@ pub async fn put(
     let change = match put {
         Put { set, remove, env_vars: None } => EnvChange { set, remove },
         Put { set, remove, env_vars: Some(all) } if set.is_empty() && remove.is_empty() => {
-            let present = control.env(&viewer, id).await?.variables;
-            let own = present
-                .into_iter()
-                .filter(|variable| matches!(variable.source, EnvSource::Project | EnvSource::Request))
-                .map(|variable| variable.key);
-            let remove = own.filter(|key| !all.contains_key(key)).collect();
-            EnvChange { set: all, remove }
+            return Ok(Answer(control.replace_env(&viewer, id, all).await?));
         }
         Put { .. } => {
             let message = "`envVars` replaces all variables, so `set` and `remove` cannot stand beside it.";

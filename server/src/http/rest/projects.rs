@@ -78,7 +78,8 @@ pub struct Confirmation {
     name: Option<String>,
 }
 
-/// `DELETE /api/projects/{project}`: `202 Accepted`; sandbox, volume and database are being removed.
+/// `DELETE /api/projects/{project}`: `202 Accepted`; sandbox, volume and database are being removed. The
+/// page has the name typed first; a program has named the project by its id and need not say it again.
 ///
 /// # Errors
 /// `404 Not Found`; `422 Unprocessable Content` where a name is given and is not the project's.

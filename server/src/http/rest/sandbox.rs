@@ -18,8 +18,8 @@ use model::view::{ProjectView, SandboxView};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// `POST /api/sandbox/{project}`.
-#[derive(Debug, Default, Deserialize)]
+/// `POST /api/sandbox/{project}`. Has no `Debug`: values are secret.
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Create {
     /// On top of the project's variables, for this run.
@@ -45,7 +45,7 @@ pub async fn get(State(plane): State<Plane>, Me(viewer): Me, Project(id): Projec
 }
 
 /// `POST /api/sandbox/{project}`: creates it, or restarts it with other variables. While it is being
-/// created or started, the same ask.
+/// created or started, the same ask, unless it brings variables that the start under way does not have.
 ///
 /// # Errors
 /// `404 Not Found`, `409 Conflict` with the reason, `422 Unprocessable Content`.
@@ -73,7 +73,7 @@ pub async fn terminate(
     asked(plane.control().terminate(&viewer, id).await)
 }
 
-/// `POST /api/sandbox/{project}/start`.
+/// `POST /api/sandbox/{project}/start`. With an `Idempotency-Key`, a repeated one is the same ask.
 ///
 /// # Errors
 /// `404 Not Found`, `409 Conflict`.
@@ -81,22 +81,27 @@ pub async fn start(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Project(id): Project,
+    headers: HeaderMap,
     Json(Nothing {}): Json<Nothing>,
 ) -> Result<Response, Refusal> {
-    asked(plane.control().start(&viewer, id).await)
+    let key = idempotency_key(&headers)?;
+    asked(plane.control().start(&viewer, id, key).await)
 }
 
-/// `POST /api/sandbox/{project}/stop`.
+/// `POST /api/sandbox/{project}/stop`. With an `Idempotency-Key`, a repeated one is the same ask, also
+/// once it is stopped.
 ///
 /// # Errors
-/// `404 Not Found`, `409 Conflict` once it is terminated.
+/// `404 Not Found`, `409 Conflict` once it is stopped or terminated.
 pub async fn stop(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Project(id): Project,
+    headers: HeaderMap,
     Json(Nothing {}): Json<Nothing>,
 ) -> Result<Response, Refusal> {
-    asked(plane.control().stop(&viewer, id).await)
+    let key = idempotency_key(&headers)?;
+    asked(plane.control().stop(&viewer, id, key).await)
 }
 
 /// `POST /api/sandbox/{project}/restart`. With an `Idempotency-Key`, a repeated one is the same ask.
