@@ -72,9 +72,23 @@ impl Gate {
     }
 }
 
+/// Waits a little where the real server has no room in its queue: under load, connections come faster
+/// than it forks.
 async fn connect(server: &PgConnectOptions) -> std::io::Result<Box<dyn Io>> {
-    Ok(match server.get_socket() {
-        Some(folder) => Box::new(UnixStream::connect(folder.join(format!(".s.PGSQL.{}", server.get_port()))).await?),
-        None => Box::new(TcpStream::connect((server.get_host(), server.get_port())).await?),
-    })
+    let mut tries = 0..100;
+    loop {
+        let connected: std::io::Result<Box<dyn Io>> = match server.get_socket() {
+            Some(folder) => {
+                let path = folder.join(format!(".s.PGSQL.{}", server.get_port()));
+                UnixStream::connect(path).await.map(|stream| Box::new(stream) as _)
+            }
+            None => TcpStream::connect((server.get_host(), server.get_port())).await.map(|stream| Box::new(stream) as _),
+        };
+        match connected {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && tries.next().is_some() => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            connected => return connected,
+        }
+    }
 }
