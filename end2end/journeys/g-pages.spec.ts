@@ -69,7 +69,7 @@ test('projects: none, and some in several states', async ({ ownServer, visitor }
 test('new project, and what is wrong with it', async ({ signedIn }) => {
   const form = await new NewProjectPage(signedIn).open();
   await inspect(signedIn, 'new-project');
-  await form.name.fill('x'.repeat(300));
+  await form.name.fill('x'.repeat(301));
   await form.create.click();
   await inspect(signedIn, 'new-project-refused');
 });
