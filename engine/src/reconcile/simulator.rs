@@ -450,6 +450,7 @@ impl Simulation {
                 assert!(self.database.notes(&known.connection).is_ok(), "a running project has its database");
             }
         }
+        self.sweep();
         for left in self
             .now(crate::orchestrator::Orchestrator::list(self.world.as_ref()))
             .unwrap()
@@ -459,7 +460,6 @@ impl Simulation {
             let row = rows.iter().find(|row| row.sandbox.id == left.sandbox).expect("nothing of a deleted project");
             assert_ne!(row.sandbox.desired, Desired::Terminated, "nothing of what is terminated: {left:?}");
         }
-        self.sweep();
         // At rest, another look writes nothing.
         let before = self.store.writes();
         for row in &rows {

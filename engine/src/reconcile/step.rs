@@ -470,10 +470,10 @@ fn overdue(
             {
                 return None;
             }
-            if observed.erasing_since.is_some() {
+            if row.project.deleting_since.is_some() {
                 Cause::new(
                     CauseCode::DeletionOverdue,
-                    format!("`{name}` is gone, and what its project leaves behind could not be removed within its limit."),
+                    format!("Not everything of `{name}` and its project could be removed within the limit."),
                     &[
                         "It goes on by itself: the project is shown until nothing of it is left.",
                         "Look at the server's log for its name.",
