@@ -90,7 +90,7 @@ fn Start(project: Project) -> impl IntoView {
     };
     let (preset, resources, database) = project.view.with_untracked(|view| (view.preset, view.sandbox.resources, view.database));
     html! {
-        <div class="scroll">
+        <div class="scroll" tabindex="0" role="group" aria-label="Start">
             <div class="page page-narrow">
                 <div class="page-head"><div><h2 class="headline"><bdi>{headline}</bdi></h2><p>{lead}</p></div></div>
                 <div class="split-page narrow-aside">
