@@ -72,7 +72,8 @@ pub fn Menu(
     };
     let left = move |event: ev::FocusEvent| {
         let to = event.related_target().and_then(|target| target.dyn_into::<web_sys::Node>().ok());
-        if let Some(anchor) = anchor.get_untracked()
+        // A page that goes takes the focus along, when what it was made of is gone already.
+        if let Some(Some(anchor)) = anchor.try_get_untracked()
             && !anchor.contains(to.as_ref())
         {
             open.set(false);
