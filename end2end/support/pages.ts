@@ -155,7 +155,8 @@ export class BrowserTerminal {
     return await this.page.evaluate(async (session) => {
       const terminal = (window as any).__terminals?.[session];
       if (!terminal) return '';
-      await terminal.settled();
+      // Under a flood without end it never settles: then what is there after half a second is read.
+      await Promise.race([terminal.settled(), new Promise((resolve) => setTimeout(resolve, 500))]);
       return terminal.text() as string;
     }, this.session);
   }
