@@ -332,6 +332,8 @@ async fn shutdown_ends_everything_and_then_the_agent() {
 #[tokio::test]
 async fn a_second_agent_waits_for_the_first() {
     let first = Agent::start();
+    // It listens before it has the home folder; once it answers, the folder is its own.
+    assert!(client::health(first.io().await).await.is_ok());
     let second = std::process::Command::new(env!("CARGO_BIN_EXE_sandbox-agent"))
         .args(["--listen", "127.0.0.1:0", "--home"])
         .arg(&first.home)
