@@ -221,9 +221,11 @@ test('a home folder over its limit stands still with a cause, and goes on when t
   const project = await api.running('Over the limit', { database: false });
   const terminal = await Terminal.open(api, project.id);
   await terminal.prompt();
-  terminal.type('while sleep 0.1; do date +%s.%N > tick; done & fallocate -l 11G big; echo allo""cated\r');
-  await terminal.sees(/^allocated/m);
   const tick = () => fs.readFileSync(path.join(server.home(), 'tick'), 'utf8');
+  terminal.type('while sleep 0.1; do date +%s.%N > tick; done &\r');
+  await until('it to tick', () => fs.existsSync(path.join(server.home(), 'tick')) && tick() !== '');
+  terminal.type('fallocate -l 11G big; echo allo""cated\r');
+  await terminal.sees(/^allocated/m);
   const sandbox = await until('a cause', async () => {
     const now = await api.sandbox(project.id);
     return now.cause?.code === 'disk-full' && now;

@@ -134,8 +134,11 @@ async fn main() {
     let mut times: [Vec<Duration>; 3] = Default::default();
     for _ in 0..DATABASES {
         let id = Uuid::new_v4();
+        let (slug, object) = engine::database::contract::names(id);
         let spec = DatabaseSpec {
             project: ProjectId(id),
+            slug,
+            name: object,
             installation,
             role: format!("p_{}", id.simple()),
             database: format!("d_{}", id.simple()),

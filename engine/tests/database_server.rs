@@ -93,8 +93,11 @@ fn reach() -> Reach {
 
 fn spec(installation: InstallationId) -> DatabaseSpec {
     let id = Uuid::new_v4();
+    let (slug, name) = engine::database::contract::names(id);
     DatabaseSpec {
         project: ProjectId(id),
+        slug,
+        name,
         installation,
         role: format!("p_{}", id.simple()),
         database: format!("d_{}", id.simple()),

@@ -6,7 +6,7 @@
 use super::{Database, DatabaseError, DatabaseSpec};
 use crate::orchestrator::Removed;
 use futures::future::BoxFuture;
-use model::{CauseCode, InstallationId, ProjectId, connection::Connection};
+use model::{CauseCode, InstallationId, ProjectId, ResourceName, Slug, connection::Connection};
 use secrecy::SecretString;
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 use uuid::Uuid;
@@ -96,10 +96,21 @@ pub fn promises() -> Vec<&'static str> {
         .collect()
 }
 
+/// What a project with this id is called, in a suite.
+#[must_use]
+pub fn names(id: Uuid) -> (Slug, ResourceName) {
+    let slug = Slug::stored("contract".to_owned());
+    let name = ResourceName::new(&slug, *id.as_bytes().last_chunk().unwrap());
+    (slug, name)
+}
+
 fn spec(subject: &Subject) -> DatabaseSpec {
     let id = Uuid::new_v4();
+    let (slug, name) = names(id);
     DatabaseSpec {
         project: ProjectId(id),
+        slug,
+        name,
         installation: subject.installation,
         role: format!("p_{}", id.simple()),
         database: format!("d_{}", id.simple()),

@@ -9,7 +9,7 @@ mod scram;
 pub mod server;
 
 use crate::orchestrator::{DatabaseEndpoint, Removed};
-use model::{Cause, InstallationId, ProjectId, connection::Connection};
+use model::{Cause, InstallationId, ProjectId, ResourceName, Slug, connection::Connection};
 use secrecy::SecretString;
 
 /// A project's database: names and password are chosen and stored before anything is made.
@@ -17,6 +17,11 @@ use secrecy::SecretString;
 pub struct DatabaseSpec {
     /// Whose.
     pub project: ProjectId,
+    /// What that project is called where names are plain.
+    pub slug: Slug,
+    /// The name of the objects that are made for it, where the provider makes any: that of the sandbox it
+    /// belongs to.
+    pub name: ResourceName,
     /// On everything made for it.
     pub installation: InstallationId,
     /// The role's name, `[a-z][a-z0-9_]*`, at most 63 bytes.

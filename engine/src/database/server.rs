@@ -390,8 +390,11 @@ mod tests {
 
     #[test]
     fn odd_names_are_refused() {
+        let (slug, object) = crate::database::contract::names(uuid::Uuid::nil());
         let spec = |name: &str| DatabaseSpec {
             project: ProjectId(uuid::Uuid::nil()),
+            slug: slug.clone(),
+            name: object.clone(),
             installation: InstallationId(uuid::Uuid::nil()),
             role: name.to_owned(),
             database: "fine_1".to_owned(),

@@ -29,6 +29,7 @@ pub fn spec() -> SandboxSpec {
         installation: InstallationId(Uuid::from_u128(1)),
         project,
         name: ResourceName::new(&slug, random),
+        slug,
         volume: VolumeName(format!("volume-{project}")),
         desired: Desired::Running,
         generation: 1,

@@ -8,7 +8,7 @@ pub mod memory;
 
 use futures::stream::BoxStream;
 use jiff::Timestamp;
-use model::{Cause, Desired, InstallationId, InstanceFact, ProjectId, ResourceName, SandboxId, resources::Resources};
+use model::{Cause, Desired, InstallationId, InstanceFact, ProjectId, ResourceName, SandboxId, Slug, resources::Resources};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, path::PathBuf};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,6 +22,8 @@ pub struct SandboxSpec {
     pub installation: InstallationId,
     /// Of which project.
     pub project: ProjectId,
+    /// What that project is called where names are plain: on everything made for it, for people.
+    pub slug: Slug,
     /// The name of its objects, chosen before any was made.
     pub name: ResourceName,
     /// The project's home folder. Outlives the sandbox.

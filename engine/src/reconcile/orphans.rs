@@ -186,6 +186,8 @@ mod tests {
             let name = format!("p_{}", spec.project.0.simple());
             let spec = DatabaseSpec {
                 project: spec.project,
+                slug: spec.slug.clone(),
+                name: spec.name.clone(),
                 installation: InstallationId(Uuid::from_u128(1)),
                 role: name.clone(),
                 database: name,

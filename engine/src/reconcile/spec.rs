@@ -34,6 +34,7 @@ pub fn sandbox(row: &ProjectAndSandbox, database: &dyn Database, settings: &Sett
         id: sandbox.id,
         installation: settings.installation,
         project: project.id,
+        slug: project.slug.clone(),
         name: sandbox.name.clone(),
         volume: volume(project.id),
         desired,
@@ -53,6 +54,8 @@ pub fn database(row: &ProjectAndSandbox, settings: &Settings) -> Option<Database
     let database = row.project.database.as_ref()?;
     Some(DatabaseSpec {
         project: row.project.id,
+        slug: row.project.slug.clone(),
+        name: row.sandbox.name.clone(),
         installation: settings.installation,
         role: database.role.clone(),
         database: database.database.clone(),

@@ -64,6 +64,7 @@ fn config(settings: &LocalSettings, programs: &Programs, spec: &SandboxSpec, fol
         id,
         installation,
         project,
+        slug: _,
         name,
         volume: volume_name,
         desired: _,

@@ -1,0 +1,1 @@
+//! Which cluster, and whether it may be used.

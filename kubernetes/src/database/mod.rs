@@ -1,0 +1,1 @@
+//! What makes projects' databases on a cluster.

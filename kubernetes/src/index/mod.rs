@@ -1,0 +1,1 @@
+//! What is there, by sandbox, kept up to date by one watch a kind.

@@ -1,0 +1,57 @@
+//! What the objects of a sandbox and of a database are called. Pure functions of what is stored, so that
+//! every name is known before its object is made and after it is gone.
+
+use model::ResourceName;
+
+/// Port of the application.
+pub const APPLICATION_PORT: u16 = 3000;
+/// Port of ttyd's protocol, and nothing else.
+pub const TERMINAL_PORT: u16 = 7681;
+/// Port of the sandbox agent's other routes, opened to the control plane alone.
+pub const AGENT_PORT: u16 = 7682;
+/// What a Service of a sandbox offers.
+pub const SERVICE_PORTS: [u16; 5] = [APPLICATION_PORT, 5000, TERMINAL_PORT, AGENT_PORT, 8080];
+/// Port of PostgreSQL.
+pub const POSTGRES_PORT: u16 = 5432;
+
+/// The immutable Secret of one revision of the environment.
+#[must_use]
+pub fn env_secret(name: &ResourceName, revision: i64, restart: i64) -> String {
+    format!("{name}-env-{revision}-{restart}")
+}
+
+/// The Secret of the sandbox agent's token.
+#[must_use]
+pub fn agent_secret(name: &ResourceName) -> String {
+    format!("{name}-agent")
+}
+
+/// The Ingress of the terminal; that of the application is called as the sandbox.
+#[must_use]
+pub fn terminal_ingress(name: &ResourceName) -> String {
+    format!("{name}-terminal")
+}
+
+/// The StatefulSet of a database, with its Secret and NetworkPolicy, and its Service.
+#[must_use]
+pub fn postgres(name: &ResourceName) -> String {
+    format!("{name}-postgresql")
+}
+
+/// The Service that KubeBlocks makes for a Cluster of this name: the primary, 5432.
+#[must_use]
+pub fn kubeblocks_service(name: &ResourceName) -> String {
+    format!("{name}-postgresql-postgresql")
+}
+
+/// The Secret of KubeBlocks v1 with the superuser's account.
+#[must_use]
+pub fn kubeblocks_account(name: &ResourceName) -> String {
+    format!("{name}-postgresql-account-postgres")
+}
+
+/// The Secret of KubeBlocks v1alpha1.
+#[must_use]
+pub fn kubeblocks_credential(name: &ResourceName) -> String {
+    format!("{name}-conn-credential")
+}

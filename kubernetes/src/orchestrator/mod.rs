@@ -1,0 +1,1 @@
+//! Makes sandboxes exist on a cluster.

@@ -1,0 +1,150 @@
+//! What the operator decides about the cluster.
+
+use model::InstallationId;
+use std::collections::BTreeMap;
+
+/// The image that sandboxes run, unless the operator says otherwise.
+pub const DEFAULT_IMAGE: &str = "fullstackagent/fullstack-web-runtime:latest";
+
+/// Everything that the manifests depend on beside a sandbox's own spec.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// On everything that is made.
+    pub installation: InstallationId,
+    /// The one namespace.
+    pub namespace: String,
+    /// What sandboxes run.
+    pub image: String,
+    /// How the image brings what serves the terminal.
+    pub runtime: Runtime,
+    /// When images are pulled: `IfNotPresent`, `Always` or `Never`.
+    pub image_pull_policy: String,
+    /// Secrets with the credentials of private registries.
+    pub image_pull_secrets: Vec<String>,
+    /// The class of volumes; the cluster's default where there is none.
+    pub storage_class: Option<String>,
+    /// How sandboxes are reached by browsers without the control plane between.
+    pub ingress: Option<IngressSettings>,
+    /// Which pods are the control plane: NetworkPolicies open 7682 to them alone. Empty: whatever is outside
+    /// the cluster's own pods (a control plane that reaches in by port-forward comes from the node).
+    pub control_plane_labels: BTreeMap<String, String>,
+    /// Which namespace and pods the ingress controller is.
+    pub ingress_controller: Option<PeerLabels>,
+    /// Address ranges that sandboxes never reach beside the private ones: the apiserver's real addresses.
+    pub denied_egress: Vec<String>,
+    /// What databases are made of.
+    pub database: DatabaseSettings,
+}
+
+/// How an image brings what serves the terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runtime {
+    /// The image contains the sandbox agent (at [`AGENT_IN_IMAGE`]).
+    Agent,
+    /// An init container of this image puts the agent in.
+    Injected {
+        /// The agent's image.
+        image: String,
+    },
+    /// The image runs stock ttyd on 7681: no files, ports or resume.
+    Ttyd,
+}
+
+/// Where an image of ours has its agent.
+pub const AGENT_IN_IMAGE: &str = "/usr/local/bin/sandbox-agent";
+
+/// Pods in a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerLabels {
+    /// `kubernetes.io/metadata.name` of the namespace.
+    pub namespace: String,
+    /// Labels of the pods; empty is all of them.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Host names of sandboxes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressSettings {
+    /// `NAME.DOMAIN` is the application, `NAME-terminal.DOMAIN` the terminal.
+    pub domain: String,
+    /// The Secret of a wildcard certificate; without one it is plain HTTP.
+    pub tls_secret: Option<String>,
+    /// The class; the cluster's default where there is none.
+    pub class: Option<String>,
+    /// Instead of the usual annotations of nginx.
+    pub annotations: Option<BTreeMap<String, String>>,
+    /// Where Ingresses ask who comes: the control plane's address as the ingress controller reaches it.
+    pub auth_url: Option<String>,
+    /// Where browsers are sent that nobody knows: the control plane's public address.
+    pub sign_in_url: Option<String>,
+}
+
+/// Which provider makes databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DatabaseProvider {
+    /// KubeBlocks where its API is served, else a StatefulSet.
+    #[default]
+    Auto,
+    /// KubeBlocks, v1 before v1alpha1.
+    KubeBlocks,
+    /// A StatefulSet of PostgreSQL.
+    StatefulSet,
+}
+
+/// What databases are made of.
+#[derive(Debug, Clone)]
+pub struct DatabaseSettings {
+    /// By whom.
+    pub provider: DatabaseProvider,
+    /// PostgreSQL's image, for a StatefulSet.
+    pub image: String,
+    /// The version asked of KubeBlocks.
+    pub version: String,
+    /// 1, or more for high availability (KubeBlocks alone).
+    pub replicas: u16,
+    /// Reserved and most CPU, in thousandths of a core.
+    pub cpu_millis: (u32, u32),
+    /// Reserved and most memory, in bytes.
+    pub memory_bytes: (u64, u64),
+    /// The size of its volume, in bytes.
+    pub disk_bytes: u64,
+    /// The class of its volume; [`Settings::storage_class`] where there is none.
+    pub storage_class: Option<String>,
+}
+
+impl Default for DatabaseSettings {
+    fn default() -> Self {
+        const MIB: u64 = 1024 * 1024;
+        Self {
+            provider: DatabaseProvider::Auto,
+            image: "postgres:17".to_owned(),
+            version: "14.8.0".to_owned(),
+            replicas: 1,
+            cpu_millis: (100, 1000),
+            memory_bytes: (102 * MIB, 1024 * MIB),
+            disk_bytes: 3 * 1024 * MIB,
+            storage_class: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The usual ones.
+    #[must_use]
+    pub fn new(installation: InstallationId, namespace: impl Into<String>) -> Self {
+        Self {
+            installation,
+            namespace: namespace.into(),
+            image: DEFAULT_IMAGE.to_owned(),
+            runtime: Runtime::Agent,
+            image_pull_policy: "IfNotPresent".to_owned(),
+            image_pull_secrets: Vec::new(),
+            storage_class: None,
+            ingress: None,
+            control_plane_labels: BTreeMap::new(),
+            ingress_controller: None,
+            denied_egress: Vec::new(),
+            database: DatabaseSettings::default(),
+        }
+    }
+}
