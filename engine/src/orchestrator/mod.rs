@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use model::{Cause, Desired, InstallationId, InstanceFact, ProjectId, ResourceName, SandboxId, Slug, resources::Resources};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, path::PathBuf};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
 
 /// Everything that an orchestrator needs to know of a sandbox. A pure function of the rows.
 #[derive(Debug, Clone)]
@@ -194,6 +197,11 @@ pub trait Orchestrator: Send + Sync + 'static {
     async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError>;
     /// The log so far, and then what comes.
     async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError>;
+    /// What stands in the way of seeing and changing the world as a whole, such as a cluster that does not
+    /// answer; and when that changes. One that is always there says `None` for ever.
+    fn health(&self) -> watch::Receiver<Option<Cause>> {
+        watch::channel(None).1
+    }
     /// Everything of this installation, for the orphan sweep and the doctor.
     async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError>;
 }

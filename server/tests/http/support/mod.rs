@@ -129,7 +129,7 @@ impl TestApp {
         };
         let addresses = Addresses { public: public.clone(), preview: Some(preview) };
         let watch = CredentialWatch::new(accounts.clone());
-        let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), stop.clone());
+        let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), Vec::new(), stop.clone());
         let controller = Arc::new(Controller::new(ControllerParts {
             store: patient.clone(),
             accounts: accounts.clone(),
