@@ -204,7 +204,8 @@ impl Config {
             );
         }
         let given = data.public_url.as_deref().map(public_url).transpose()?;
-        let addresses = addresses(given.as_deref(), args.preview_domain.as_deref(), first.port())?;
+        let mut addresses = addresses(given.as_deref(), args.preview_domain.as_deref(), first.port())?;
+        addresses.ingress = args.kubernetes.ingress();
         let beside = beside();
         let credentials_file = args.secret_dir.join(".env");
         let credentials = credentials(&credentials_file)?;
@@ -239,7 +240,9 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn bound(&mut self, port: u16) -> Result<()> {
+        let ingress = self.addresses.ingress.take();
         self.addresses = addresses(self.public_given.as_deref(), self.args.preview_domain.as_deref(), port)?;
+        self.addresses.ingress = ingress;
         Ok(())
     }
 }
@@ -247,7 +250,7 @@ impl Config {
 fn addresses(given: Option<&str>, preview_given: Option<&str>, port: u16) -> Result<Addresses> {
     let public = given.map_or_else(|| format!("http://localhost:{port}"), str::to_owned);
     let preview = preview_domain(preview_given, &public)?;
-    Ok(Addresses { public, preview })
+    Ok(Addresses { public, preview, ingress: None })
 }
 
 /// A variable that has no flag: what is on a command line, every user of the machine can read.

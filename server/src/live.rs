@@ -102,7 +102,18 @@ impl Live {
     ) -> Arc<Self> {
         let (feeds, facts) = (Mutex::default(), Mutex::default());
         let health = orchestrator.health();
-        Arc::new(Self { store, orchestrator, clock, addresses, notices, health, feeds, facts, told: broadcast::channel(1024).0, stop })
+        Arc::new(Self {
+            store,
+            orchestrator,
+            clock,
+            addresses,
+            notices,
+            health,
+            feeds,
+            facts,
+            told: broadcast::channel(1024).0,
+            stop,
+        })
     }
 
     /// What every page says of the installation now.

@@ -28,6 +28,17 @@ pub struct Addresses {
     /// What stands behind `PORT--NAME.` in a preview's host, with the port; `None` where there are no
     /// previews.
     pub preview: Option<PreviewDomain>,
+    /// The parent of the hosts of Ingresses, on a cluster that has any.
+    pub ingress: Option<IngressDomain>,
+}
+
+/// The parent of the hosts of Ingresses: `NAME.DOMAIN`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressDomain {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// `apps.example.com`.
+    pub domain: String,
 }
 
 /// The parent of all preview hosts.
@@ -191,7 +202,7 @@ mod tests {
             now: at(0),
         };
         let mut row = intent::create(&new, Slug::derive(&new.name, 0), new.random);
-        let addresses = Addresses { public: "http://localhost".into(), preview: None };
+        let addresses = Addresses { public: "http://localhost".into(), preview: None, ingress: None };
         let shown = |row: &ProjectAndSandbox, second| {
             let view = sandbox(row, &AgentFacts::default(), &addresses, at(second));
             (view.phase, view.leaving_since, view.leave_deadline_at)

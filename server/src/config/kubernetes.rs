@@ -1,5 +1,6 @@
 //! What the operator decides about a Kubernetes cluster.
 
+use crate::views::IngressDomain;
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use kubernetes::{
@@ -129,6 +130,17 @@ impl KubernetesArgs {
         }
     }
 
+    /// Where browsers reach Ingresses.
+    #[must_use]
+    pub fn ingress(&self) -> Option<IngressDomain> {
+        let scheme = if self.ingress_tls_secret.is_some() { "https" } else { "http" };
+        self.domain().map(|domain| IngressDomain { scheme: scheme.to_owned(), domain })
+    }
+
+    fn domain(&self) -> Option<String> {
+        self.ingress_domain.as_ref().map(|domain| domain.trim().trim_start_matches("*.").to_ascii_lowercase())
+    }
+
     /// Everything that objects are made by.
     ///
     /// # Errors
@@ -141,7 +153,9 @@ impl KubernetesArgs {
             (RuntimeKind::Ttyd, _) => Runtime::Ttyd,
             (RuntimeKind::Injected, Some(image)) => Runtime::Injected { image: image.clone() },
             (RuntimeKind::Injected, None) => {
-                bail!("--runtime injected needs the agent's image. Write for example `--agent-image registry.example.com/agent:1`.")
+                bail!(
+                    "--runtime injected needs the agent's image. Write for example `--agent-image registry.example.com/agent:1`."
+                )
             }
         };
         settings.image_pull_policy.clone_from(&self.image_pull_policy);
@@ -152,8 +166,8 @@ impl KubernetesArgs {
         settings.ingress_controller =
             self.ingress_namespace.clone().map(|namespace| PeerLabels { namespace, labels: BTreeMap::new() });
         let annotations = pairs("--ingress-annotation", &self.ingress_annotation)?;
-        settings.ingress = self.ingress_domain.as_ref().map(|domain| IngressSettings {
-            domain: domain.trim().trim_start_matches("*.").to_ascii_lowercase(),
+        settings.ingress = self.domain().map(|domain| IngressSettings {
+            domain,
             tls_secret: self.ingress_tls_secret.clone(),
             class: self.ingress_class.clone(),
             annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
@@ -179,7 +193,10 @@ fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>> {
     };
     texts
         .iter()
-        .map(|text| pair(text).ok_or_else(|| anyhow!("{flag} {text}: that is no KEY=VALUE. Write for example `{flag} app=fullstack-agent`.")))
+        .map(|text| {
+            pair(text)
+                .ok_or_else(|| anyhow!("{flag} {text}: that is no KEY=VALUE. Write for example `{flag} app=fullstack-agent`."))
+        })
         .collect()
 }
 

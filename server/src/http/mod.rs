@@ -16,6 +16,7 @@ pub mod errors;
 pub mod events;
 pub mod exec;
 pub mod health;
+pub mod ingress;
 pub mod leptos;
 pub mod limits;
 pub mod open;

@@ -127,7 +127,7 @@ impl TestApp {
                 PreviewDomain { scheme: "http".into(), domain: "localhost".into(), port: Some(port) },
             ),
         };
-        let addresses = Addresses { public: public.clone(), preview: Some(preview) };
+        let addresses = Addresses { public: public.clone(), preview: Some(preview), ingress: None };
         let watch = CredentialWatch::new(accounts.clone());
         let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), Vec::new(), stop.clone());
         let controller = Arc::new(Controller::new(ControllerParts {
