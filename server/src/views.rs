@@ -146,9 +146,14 @@ fn urls(row: &ProjectAndSandbox, addresses: &Addresses) -> Urls {
         let domain = addresses.preview.as_ref()?;
         Some(format!("{}/", domain.origin(&format!("{port}--{}", row.sandbox.name))))
     };
+    // On a cluster with Ingresses, both have a host of their own.
+    let ingress = |suffix: &str| {
+        let domain = addresses.ingress.as_ref()?;
+        Some(format!("{}://{}{suffix}.{}/", domain.scheme, row.sandbox.name, domain.domain))
+    };
     Urls {
-        application: preview(&APPLICATION.to_string()),
-        terminal: Some(format!("{}/projects/{}", addresses.public, row.project.id)),
+        application: ingress("").or_else(|| preview(&APPLICATION.to_string())),
+        terminal: ingress("-terminal").or_else(|| Some(format!("{}/projects/{}", addresses.public, row.project.id))),
         preview: preview("{port}"),
     }
 }
