@@ -19,6 +19,7 @@ pub mod health;
 pub mod ingress;
 pub mod leptos;
 pub mod limits;
+pub mod logs;
 pub mod open;
 pub mod patience;
 pub mod preview;
