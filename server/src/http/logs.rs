@@ -21,11 +21,10 @@ use axum::{
 };
 use bytes::Bytes;
 use engine::orchestrator::{LogLine, LogSource, OrchestratorError};
-use futures::{StreamExt as _, future, stream::BoxStream};
+use futures::{StreamExt as _, stream::BoxStream};
 use http::{HeaderMap, header};
 use serde::Deserialize;
 use std::{convert::Infallible, time::Duration};
-use tokio_stream::StreamExt as _;
 
 /// A log that is not followed is over when nothing has come for so long.
 const QUIET: Duration = Duration::from_millis(400);
@@ -80,7 +79,7 @@ pub async fn logs(
     let write = move |line: LogLine| Ok::<_, Infallible>(if plain { as_text(&line) } else { as_json(&line) });
     if wish.follow {
         let over = Box::pin(over(visit.credential.map(|credential| plane.watch.hold(credential)), plane.stop.clone()));
-        let lines = futures::StreamExt::take_until(lines, over).map(write);
+        let lines = lines.take_until(over).map(write);
         return Ok((headers, Body::from_stream(lines)).into_response());
     }
     let tail = last(lines, wish.tail.unwrap_or(1_000).min(MOST_LINES)).await;
@@ -90,9 +89,9 @@ pub async fn logs(
 /// The last lines of what is there already.
 async fn last(lines: BoxStream<'static, LogLine>, most: usize) -> Vec<LogLine> {
     let mut kept = std::collections::VecDeque::new();
-    let there = lines.timeout(QUIET).take_while(|line| future::ready(line.is_ok()));
+    let there = tokio_stream::StreamExt::timeout(lines, QUIET);
     let mut there = std::pin::pin!(there);
-    while let Some(Ok(line)) = futures::StreamExt::next(&mut there).await {
+    while let Some(Ok(line)) = there.next().await {
         if kept.len() >= most {
             kept.pop_front();
         }
