@@ -27,6 +27,9 @@ pub const RESTART_COUNT: &str = "fullstackagent.io/restart-count";
 /// Annotation of a pod: the revision of the project's variables that it has.
 pub const ENV_REVISION: &str = "fullstackagent.io/env-revision";
 
+/// Annotation of the Secret with the agent's token: which token that is.
+pub const TOKEN_MARK: &str = "fullstackagent.io/token-mark";
+
 /// What an object is a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Component {
@@ -99,6 +102,12 @@ impl Owner<'_> {
             ..ObjectMeta::default()
         }
     }
+}
+
+/// What selects the pods of a sandbox: a Deployment never changes it.
+#[must_use]
+pub fn pods(name: &ResourceName, sandbox: SandboxId) -> BTreeMap<String, String> {
+    BTreeMap::from([(APP.to_owned(), name.to_string()), (SANDBOX.to_owned(), sandbox.0.to_string())])
 }
 
 /// The selector of everything of an installation.
