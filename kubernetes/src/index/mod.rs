@@ -246,7 +246,8 @@ impl State {
     #[must_use]
     pub fn owned(&self, sandbox: SandboxId) -> Vec<(Kind, ObjectMeta)> {
         fn of<K: Indexed>(state: &State, sandbox: SandboxId) -> impl Iterator<Item = (Kind, ObjectMeta)> {
-            K::shelf(state).of(sandbox).into_iter().map(|object| (K::KIND, object.meta().clone()))
+            let objects = K::shelf(state).of(sandbox).into_iter().map(|object| (K::KIND, object.meta().clone()));
+            objects.filter(|(_, meta)| labels::component(meta) == Some(labels::Component::Sandbox))
         }
         of::<Deployment>(self, sandbox)
             .chain(of::<Service>(self, sandbox))

@@ -29,6 +29,8 @@ pub struct Runs {
     /// By pod: how many of its containers have ended, and whether its own end was counted.
     counted: HashMap<String, Counted>,
     ends: VecDeque<Timestamp>,
+    /// The last lines of the log of the run that ended last.
+    log_tail: Option<String>,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,12 @@ impl Runs {
         let since = now.checked_sub(TEN_MINUTES).unwrap_or(Timestamp::MIN);
         let counting = self.ends.iter().filter(|at| **at >= since);
         (u32::try_from(counting.count()).unwrap_or(u32::MAX), self.ends.iter().max().copied().filter(|at| *at >= since))
+    }
+
+    /// The last lines that the run wrote that ended last, where they were read.
+    #[must_use]
+    pub fn log_tail(&self) -> Option<&str> {
+        self.log_tail.as_deref()
     }
 
     /// A pod is asked to end.
@@ -121,8 +129,13 @@ impl Runs {
     fn containers_ended(&mut self, pod: &Pod, uid: &str, now: Timestamp) {
         let Some(status) = container(pod) else { return };
         let ended = ended(status);
+        let first = !self.counted.contains_key(uid);
         let known = self.counted.entry(uid.to_owned()).or_default();
-        let new = ended.saturating_sub(known.containers);
+        let mut new = ended.saturating_sub(known.containers);
+        if first && pod.metadata.creation_timestamp.as_ref().is_some_and(|at| now.duration_since(at.0) > TEN_MINUTES) {
+            // It was there before us: of its endings only the last one's time is told.
+            new = new.min(1);
+        }
         if new == 0 {
             return;
         }

@@ -24,6 +24,7 @@ use k8s_openapi::{
     },
 };
 use model::Desired;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 /// The container of the sandbox itself.
@@ -41,6 +42,14 @@ const INSTALLED: &str = "/opt/fullstack-agent";
 /// The Deployment: one replica where the sandbox should run, else none.
 #[must_use]
 pub fn deployment(spec: &SandboxSpec, settings: &Settings) -> Deployment {
+    let mut deployment = bare(spec, settings);
+    let template = deployment.spec.as_ref().map(|spec| &spec.template);
+    let hash = Sha256::digest(serde_json::to_vec(&template).unwrap_or_default());
+    deployment.metadata.annotations = Some(BTreeMap::from([(labels::MANIFEST.to_owned(), hex::encode(&hash[..8]))]));
+    deployment
+}
+
+fn bare(spec: &SandboxSpec, settings: &Settings) -> Deployment {
     let owner = owner(spec);
     Deployment {
         metadata: owner.meta(Component::Sandbox, &settings.namespace, spec.name.as_str()),
