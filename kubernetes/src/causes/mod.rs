@@ -22,6 +22,7 @@ mod refusal;
 mod volume;
 
 pub use container::out_of_memory;
+pub(crate) use error::{chain, explain};
 pub use error::{name_taken, of_error};
 
 use jiff::{SignedDuration, Timestamp};
