@@ -227,7 +227,6 @@ answer answer-unknown-field POST '/api/v1/namespaces/fsa-causes/services?fieldVa
 answer answer-unknown-kind GET /apis/apps.kubeblocks.example/v1/namespaces/fsa-causes/clusters
 answer answer-not-found GET /api/v1/namespaces/fsa-causes/services/nothing
 answer answer-webhook POST /api/v1/namespaces/fsa-causes-webhook/pods "$pod"
-answer answer-gone GET '/api/v1/namespaces/fsa-causes/pods?watch=1&resourceVersion=1&resourceVersionMatch=NotOlderThan&sendInitialEvents=true'
 if wanted answer-unauthorized; then
   server=$(kubectl config view --minify -o jsonpath='{.clusters[0].cluster.server}')
   curl -sk -H 'Authorization: Bearer nonsense' "$server/api/v1/namespaces" > "$TMP/answer.json" && jq --arg kubernetes "$VERSION" '{kubernetes: $kubernetes, answer: .}' "$TMP/answer.json" > "$OUT/answer-unauthorized.json" && echo recorded answer-unauthorized

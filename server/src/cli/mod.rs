@@ -1,5 +1,6 @@
 //! The command line. One file a command; each runs to its end on a runtime of its own.
 
+mod doctor;
 mod down;
 pub mod serve;
 mod sign_in_link;
@@ -50,6 +51,8 @@ enum Command {
     Token(Token),
     /// End everything of the data folder: sandboxes and PostgreSQL. Volumes, databases and projects stay
     Down,
+    /// Look at the Kubernetes cluster: what is right, what is not, and what mends it. Exit code 1 if a check fails
+    Doctor(Box<doctor::DoctorArgs>),
 }
 
 /// `token …`
@@ -102,6 +105,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Some(Command::Token(Token::Create(new))) => token::create(&data, &new).await,
             Some(Command::Token(Token::List)) => token::list(&data).await,
             Some(Command::Token(Token::Revoke { id })) => token::revoke(&data, &id).await,
+            Some(Command::Doctor(args)) => doctor::doctor(&data, &args).await,
             Some(Command::Down) => down::down(&data).await,
         }
     });
@@ -154,6 +158,11 @@ fn say(line: &str) {
 /// Accounts of a data folder, beside a server that runs there or not. The tables of one that runs are
 /// left as they are.
 async fn accounts(data: &DataArgs) -> Result<Accounts> {
+    Ok(Accounts::new(accounts_pool(data).await?))
+}
+
+/// The control plane's database, as [`accounts`].
+async fn accounts_pool(data: &DataArgs) -> Result<sqlx::PgPool> {
     let url = match secret("FSA_DATABASE_URL") {
         Some(url) => url,
         None => {
@@ -169,7 +178,7 @@ async fn accounts(data: &DataArgs) -> Result<Accounts> {
     let options = connect_options(url.expose_secret())?;
     let pool = engine::store::postgres::pool::pool(options, 2);
     engine::store::postgres::migrate::migrate_unless_served(&pool).await?;
-    Ok(Accounts::new(pool))
+    Ok(pool)
 }
 
 /// Reads an address of PostgreSQL; what is wrong with it is said without it.
