@@ -98,6 +98,8 @@ pub struct Assets {
     pub terminal_js: String,
     /// `/pkg/terminal.HASH.css`
     pub terminal_css: String,
+    /// What follows logs.
+    pub log_js: String,
     /// `/pkg/icons.HASH.svg`
     pub icons_svg: String,
 }

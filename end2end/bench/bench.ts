@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import zlib from 'node:zlib';
+import { setTimeout } from 'node:timers/promises';
 import type { Api } from '../support/api.ts';
 import { cpuSeconds, peakBytes, processesOf, residentBytes } from '../support/processes.ts';
 import { Server, binary } from '../support/server.ts';
@@ -289,23 +290,32 @@ async function output(server: Server, api: Api): Promise<Row[]> {
   const terminal = await Terminal.open(api, id, { keep: false });
   const before = residentBytes(server.pid);
   let peak = before;
-  const { value, share } = await generatorShare(async () => {
-    const from = terminal.received;
-    // Without the terminal's own rewriting of line ends, so that bytes are counted as they are.
-    terminal.type('stty raw -echo; cat ten.txt ten.txt ten.txt ten.txt ten.txt ten.txt ten.txt ten.txt ten.txt ten.txt; stty sane\r');
-    await until('the first bytes', () => terminal.received - from > 1000);
-    const start = performance.now();
-    await until('100 MB', () => {
-      peak = Math.max(peak, residentBytes(server.pid));
-      return terminal.received - from >= HUNDRED_MB;
-    }, 120_000);
-    return performance.now() - start;
-  });
-  const rate = HUNDRED_MB / 1e6 / (value / 1000);
+  const flood = async (command: string) => {
+    const { value, share } = await generatorShare(async () => {
+      const from = terminal.received;
+      terminal.type(`${command}\r`);
+      await until('the first bytes', () => terminal.received - from > 1000);
+      const start = performance.now();
+      await until('100 MB', () => {
+        peak = Math.max(peak, residentBytes(server.pid));
+        return terminal.received - from >= HUNDRED_MB;
+      }, 120_000);
+      return performance.now() - start;
+    });
+    // What is left of the last line, and the prompt.
+    await setTimeout(500);
+    return { rate: HUNDRED_MB / 1e6 / (value / 1000), share };
+  };
+  const ten = Array.from({ length: 10 }, () => 'ten.txt').join(' ');
+  // As anyone would: the terminal makes CR LF of each line's end.
+  const usual = await flood(`cat ${ten}`);
+  // Nothing may be passed over where lines end without CR, as only programs that draw by themselves leave the terminal.
+  const raw = await flood(`stty raw -echo; cat ${ten}; stty sane`);
   if (terminal.faults.length > 0) throw new Error(terminal.faults[0]);
   terminal.close();
   return [
-    single('100 MB of output to a WebSocket client', `${rate.toFixed(0)} MB/s`, '≥ 50 MB/s', rate >= 50, share),
+    single('100 MB of output to a WebSocket client', `${usual.rate.toFixed(0)} MB/s`, '≥ 50 MB/s', usual.rate >= 50, usual.share),
+    single('the same, terminal in raw mode', `${raw.rate.toFixed(0)} MB/s`, '', undefined, raw.share),
     single('the server’s memory meanwhile, at most', megabytes(peak), '≤ 60 MB', peak <= 60e6),
     single('the server’s memory, most ever', megabytes(peakBytes(server.pid)), '', undefined),
   ];
@@ -355,26 +365,32 @@ async function idle(server: Server, api: Api): Promise<Row[]> {
   const settled = performance.now();
   await until('the start to be over', () => performance.now() - settled > 5_000, 6_000);
   const cpu = () => {
-    let [ours, database] = [0, 0];
+    const used = { server: 0, keepers: 0, agents: 0, database: 0, rest: 0 };
     for (const { pid, command } of all()) {
-      if (postgres(command)) database += cpuSeconds(pid);
-      else ours += cpuSeconds(pid);
+      const who = postgres(command) ? 'database'
+        : pid === server.pid ? 'server'
+        : /\bkeeper\b/.test(command) ? 'keepers'
+        : /sandbox-agent/.test(command) ? 'agents'
+        : 'rest';
+      used[who] += cpuSeconds(pid);
     }
-    return { ours, database };
+    return used;
   };
   const before = cpu();
   const start = performance.now();
   await until('some time to pass', () => performance.now() - start > IDLE_SECONDS * 1000, IDLE_SECONDS * 1000 + 5_000);
   const passed = (performance.now() - start) / 1000;
   const after = cpu();
-  const share = ((after.ours - before.ours) / passed) * 100;
+  const of = (who: keyof typeof after) => ((after[who] - before[who]) / passed) * 100;
+  const share = of('server') + of('keepers') + of('agents') + of('rest');
   const keepers = all().filter(({ command }) => /\bkeeper\b/.test(command)).map(({ pid }) => residentBytes(pid));
   const agents = all().filter(({ command }) => /^\S*sandbox-agent/.test(command)).map(({ pid }) => residentBytes(pid));
   const resident = residentBytes(server.pid);
   const keeper = Math.max(...keepers, 0);
   return [
     single(`ten idle sandboxes, of one core, over ${IDLE_SECONDS} s`, `${share.toFixed(2)} %`, '≤ 1 %', share <= 1),
-    single('PostgreSQL meanwhile, of one core', `${(((after.database - before.database) / passed) * 100).toFixed(2)} %`, '', undefined),
+    single('of that the server, keepers, agents, the rest', `${of('server').toFixed(2)}, ${of('keepers').toFixed(2)}, ${of('agents').toFixed(2)}, ${of('rest').toFixed(2)} %`, '', undefined),
+    single('PostgreSQL meanwhile, of one core', `${of('database').toFixed(2)} %`, '', undefined),
     single('server, resident, with ten sandboxes', megabytes(resident), '≤ 40 MB', resident <= 40e6),
     single(`keeper, resident, the largest of ${keepers.length}`, megabytes(keeper), '≤ 12 MB', keepers.length === 10 && keeper <= 12e6),
     single(`agent, resident, the largest of ${agents.length}`, megabytes(Math.max(...agents, 0)), '≤ 10 MB', agents.length === 0 ? undefined : Math.max(...agents) <= 10e6),

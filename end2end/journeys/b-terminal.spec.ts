@@ -1,4 +1,5 @@
 // The terminal: real programs, the same shell after leaving, the same screen for two.
+import { ONE_MACHINE } from '../support/cluster.ts';
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -54,7 +55,7 @@ test('node-postgres connects with DATABASE_URL', async ({ api, project }) => {
   expect(await api.output(project.id, `cd app && node -e "$0"`.replace('$0', program.replaceAll('"', '\\"')))).toBe('42\n');
 });
 
-test('npm install, git clone, curl and fetch reach the internet', async ({ api, project }) => {
+test('npm install, git clone, curl and fetch reach the internet', ONE_MACHINE, async ({ api, project }) => {
   const registry = execFileSync('npm', ['config', 'get', 'registry'], { encoding: 'utf8' }).trim();
   const out = await fetch(new URL('is-number', registry), { signal: AbortSignal.timeout(10_000) }).then(
     (answer) => answer.ok,

@@ -1,11 +1,11 @@
 // Stop, start, terminate, delete: what stays, what goes, and that all of it goes.
+import { ONE_MACHINE } from '../support/cluster.ts';
 import fs from 'node:fs';
 import { expect, test } from '../support/fixtures.ts';
 import { Workspace } from '../support/pages.ts';
-import { sandboxProcessesOf } from '../support/processes.ts';
 import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
-import { databasesOf, foldersOf, nothingLeft } from '../support/world.ts';
+import { databasesOf, nothingLeft, runsOf, volumesOf } from '../support/world.ts';
 
 test('stop and start keep files, rows and address', async ({ api, project, visitor, server }) => {
   await api.output(project.id, 'mkdir -p notes && echo kept > notes/one.txt');
@@ -15,7 +15,7 @@ test('stop and start keep files, rows and address', async ({ api, project, visit
 
   await workspace.act('Stop');
   await expect(workspace.phase).toHaveAttribute('data-phase', 'stopped');
-  await until('no process of the sandbox', () => sandboxProcessesOf(server.dataDir).length === 0);
+  await until('nothing of the sandbox to run', () => runsOf(server).length === 0);
   await expect(workspace.page).toHaveTitle(/Stopped/);
 
   await workspace.act('Start');
@@ -53,8 +53,8 @@ test('terminate keeps files and rows, and a new start finds them', async ({ api,
   expect(answer.status).toBe(202);
   expect(answer.body.projectId).toBe(project.id);
   await api.reaches(project.id, 'Terminated');
-  expect(sandboxProcessesOf(server.dataDir)).toEqual([]);
-  expect(foldersOf(server).volumes).toHaveLength(1);
+  expect(runsOf(server)).toEqual([]);
+  expect(volumesOf(server)).toHaveLength(1);
   expect(databasesOf(server).databases).toHaveLength(1);
 
   expect((await api.ask('POST', `/api/sandbox/${project.id}`, { body: { envVars: { ONCE: 'yes' } } })).status).toBe(202);
@@ -99,7 +99,7 @@ test('a change in one browser is seen in another, in the list and in the title',
   await expect(row.locator('.phase-pill')).toHaveAttribute('data-phase', 'running');
 });
 
-test('Ctrl-C ends sandboxes and the next start resumes them; SIGTERM leaves them', async ({ ownServer }) => {
+test('Ctrl-C ends sandboxes and the next start resumes them; SIGTERM leaves them', ONE_MACHINE, async ({ ownServer }) => {
   const server = await ownServer();
   const api = await server.api();
   const project = await api.running('Through restarts');
@@ -110,7 +110,7 @@ test('Ctrl-C ends sandboxes and the next start resumes them; SIGTERM leaves them
   const session = terminal.hello!.session;
 
   expect(await server.stop(), 'SIGTERM ends it well').toEqual({ code: 0, signal: null });
-  expect(sandboxProcessesOf(server.dataDir).length, 'SIGTERM leaves the sandbox').toBeGreaterThan(0);
+  expect(runsOf(server).length, 'SIGTERM leaves the sandbox').toBeGreaterThan(0);
   await server.restart();
   await api.reaches(project.id, 'Running');
   await terminal.reconnect();

@@ -1,14 +1,14 @@
 // kill -9 of the server: not one byte lost, nothing typed, nothing left over.
+import { ONE_MACHINE } from '../support/cluster.ts';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Api, Project } from '../support/api.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { Workspace } from '../support/pages.ts';
-import { sandboxProcessesOf } from '../support/processes.ts';
 import { Terminal, plain } from '../support/terminal.ts';
 import { nextLook, until } from '../support/until.ts';
-import { nothingLeft } from '../support/world.ts';
+import { nothingLeft, runsOf } from '../support/world.ts';
 
 /** 100 bytes a line, a thousand lines a second, and a word before and after. */
 const LINES = 9_000;
@@ -61,11 +61,11 @@ test('kill -9 while 100 KB/s run, a transaction and a sleep are open: every byte
   await until('output to run', () => writer.end - from > 50_000);
   const typedBefore = idle.end;
   const screenBefore = plain(await workspace.terminal().text());
-  const inside = sandboxProcessesOf(server.dataDir).map(({ pid }) => pid).sort();
+  const inside = runsOf(server).sort();
 
   await server.kill9();
   const away = performance.now();
-  expect(sandboxProcessesOf(server.dataDir).map(({ pid }) => pid).sort(), 'no process of the sandbox ended').toEqual(expect.arrayContaining(inside));
+  expect(runsOf(server).sort(), 'nothing of the sandbox ended').toEqual(expect.arrayContaining(inside));
   await until('five seconds to pass without a server', () => performance.now() - away > 5_000, 6_000);
   await server.restart();
 
@@ -97,7 +97,7 @@ test('kill -9 while 100 KB/s run, a transaction and a sleep are open: every byte
   expect(junk(screenAfter), `nothing was typed by the page:\n${screenBefore}\n---\n${screenAfter}`).toBe(junk(screenBefore));
 });
 
-test('while 10 MB run by unseen, what was skipped is said and the screen is right', async ({ ownServer, visitor, allowConsole }) => {
+test('while 10 MB run by unseen, what was skipped is said and the screen is right', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
   allowConsole(/ERR_|WebSocket|Failed to fetch|NetworkError|network error/);
   const server = await ownServer();
   const api = await server.api();

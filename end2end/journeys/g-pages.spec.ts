@@ -1,4 +1,5 @@
 // Every page in both themes: nothing that axe objects to, nothing wider than 320 pixels, a picture of each.
+import { ONE_MACHINE } from '../support/cluster.ts';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -112,7 +113,7 @@ test('environment and database of a project', async ({ api, project, visitor }) 
   }
 });
 
-test('a start that takes its time shows each step, its time so far and its limit', async ({ ownServer, visitor }) => {
+test('a start that takes its time shows each step, its time so far and its limit', ONE_MACHINE, async ({ ownServer, visitor }) => {
   const server = await ownServer();
   const api = await server.api();
   const page = await (await visitor({ server })).newPage();
@@ -161,7 +162,7 @@ test('settings, and a page that is not there', async ({ signedIn, allowConsole }
   await inspect(signedIn, 'not-found');
 });
 
-test('a project that cannot start says why and what to do', async ({ ownServer, visitor }) => {
+test('a project that cannot start says why and what to do', ONE_MACHINE, async ({ ownServer, visitor }) => {
   const server = await ownServer();
   const api = await server.api();
   const project = await api.running('Broken');

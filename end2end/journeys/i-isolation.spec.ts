@@ -1,4 +1,5 @@
 // From inside a sandbox: nothing of the machine, of its loopback, of its files, of another sandbox.
+import { ONE_MACHINE } from '../support/cluster.ts';
 import fs from 'node:fs';
 import http from 'node:http';
 import type net from 'node:net';
@@ -11,7 +12,7 @@ const reach = (url: string) => `
 (curl -sS --max-time 8 '${url}' || echo curl-refused) 2>&1
 node -e "fetch('${url}', { signal: AbortSignal.timeout(8000) }).then((a) => a.text()).then(console.log, () => console.log('fetch-refused'))"`;
 
-test('services on the machine’s loopback and on its addresses cannot be reached', async ({ api, project, server }) => {
+test('services on the machine’s loopback and on its addresses cannot be reached', ONE_MACHINE, async ({ api, project, server }) => {
   test.setTimeout(120_000);
   const service = http.createServer((_, answer) => answer.end('the machine itself'));
   await new Promise<void>((resolve) => service.listen(0, '::', resolve));
@@ -34,7 +35,7 @@ test('services on the machine’s loopback and on its addresses cannot be reache
   }
 });
 
-test('metadata and private addresses are refused', async ({ api, project }) => {
+test('metadata and private addresses are refused', ONE_MACHINE, async ({ api, project }) => {
   test.setTimeout(120_000);
   for (const host of ['169.254.169.254', '[fd00:ec2::254]', '10.0.0.1', '192.168.0.1', '172.16.0.1', '100.64.0.1', '[fe80::1]']) {
     const said = await api.exec(project.id, `curl -sS --max-time 5 -o /dev/null -w '%{http_code}' 'http://${host}/'; echo " ended $?"`);
@@ -42,7 +43,7 @@ test('metadata and private addresses are refused', async ({ api, project }) => {
   }
 });
 
-test('no file of /proc/sys can be written, and nothing of the kernel set', async ({ api, project }) => {
+test('no file of /proc/sys can be written, and nothing of the kernel set', ONE_MACHINE, async ({ api, project }) => {
   // Opening is enough; what opens is not written to.
   const program = `
     const fs = require('node:fs'), path = require('node:path');
@@ -59,7 +60,7 @@ test('no file of /proc/sys can be written, and nothing of the kernel set', async
   expect(open).toEqual([]);
 });
 
-test('no privileges inside, and no user of the machine outside', async ({ api, project, server }) => {
+test('no privileges inside, and no user of the machine outside', ONE_MACHINE, async ({ api, project, server }) => {
   const status = await api.output(project.id, 'cat /proc/self/status; id -u; id -un; echo HOME=$HOME');
   expect(status).toMatch(/^CapEff:\s+0+$/m);
   expect(status).toMatch(/^CapBnd:\s+0+$/m);
@@ -79,7 +80,7 @@ test('no privileges inside, and no user of the machine outside', async ({ api, p
   }
 });
 
-test('files and processes of the machine and of another sandbox are not there', async ({ api, project, server }) => {
+test('files and processes of the machine and of another sandbox are not there', ONE_MACHINE, async ({ api, project, server }) => {
   const other = await api.running('Neighbour');
   try {
     await api.output(other.id, 'echo secret-of-the-neighbour > secret.txt; chmod 644 secret.txt; (echo secret-of-the-neighbour > /tmp/secret.txt)');
@@ -105,7 +106,7 @@ test('files and processes of the machine and of another sandbox are not there', 
   }
 });
 
-test('the database of another project is closed, and so is the control plane’s', async ({ api, project }) => {
+test('the database of another project is closed, and so is the control plane’s', ONE_MACHINE, async ({ api, project }) => {
   const other = await api.running('Other rows');
   try {
     const name = (await api.output(other.id, 'echo $PGDATABASE')).trim();

@@ -1,4 +1,5 @@
 // What goes wrong on a machine: taken ports, folders that cannot be used, missing programs, a database that is away.
+import { ONE_MACHINE } from '../support/cluster.ts';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -28,7 +29,7 @@ function plainWords(said: string, about: RegExp): void {
   expect(said).not.toMatch(/panicked|RUST_BACKTRACE|stack backtrace|Os \{ code/);
 }
 
-test('a port that is taken is said with the port and another way', async () => {
+test('a port that is taken is said with the port and another way', ONE_MACHINE, async () => {
   const server = await Server.prepare();
   const holder = http.createServer();
   await new Promise<void>((resolve) => holder.listen(server.port, '127.0.0.1', resolve));
@@ -43,7 +44,7 @@ test('a port that is taken is said with the port and another way', async () => {
   }
 });
 
-test('a data folder in use is said with whom, and harms neither', async ({ server, api }) => {
+test('a data folder in use is said with whom, and harms neither', ONE_MACHINE, async ({ server, api }) => {
   const clash = await Server.prepare({ dataDir: server.dataDir });
   const exit = await exited(clash.spawn());
   expect(exit.code).toBeGreaterThan(0);
@@ -54,7 +55,7 @@ test('a data folder in use is said with whom, and harms neither', async ({ serve
   await clash.destroy();
 });
 
-test('a data folder that is a file, or of another user, is said', async () => {
+test('a data folder that is a file, or of another user, is said', ONE_MACHINE, async () => {
   const file = await Server.prepare();
   fs.writeFileSync(file.dataDir, 'not a folder');
   const one = await fails(file);
@@ -72,7 +73,7 @@ test('a data folder that is a file, or of another user, is said', async () => {
   fs.rmSync(theirs.root, { recursive: true });
 });
 
-test('a data folder that cannot be written is said', async () => {
+test('a data folder that cannot be written is said', ONE_MACHINE, async () => {
   // Root writes through modes; below /proc nobody makes a folder.
   const server = await Server.prepare({ dataDir: '/proc/fullstack-agent' });
   const exit = await exited(server.spawn());
@@ -81,7 +82,7 @@ test('a data folder that cannot be written is said', async () => {
   await server.destroy();
 });
 
-test('wrong settings stop the start with what is right', async () => {
+test('wrong settings stop the start with what is right', ONE_MACHINE, async () => {
   for (const [args, about] of [
     [['--listen', 'nonsense'], /listen/],
     [['--public-url', 'not a url'], /public-url/],
@@ -96,7 +97,7 @@ test('wrong settings stop the start with what is right', async () => {
   }
 });
 
-test('without bubblewrap it says how to get it, and no sandbox starts unisolated', async () => {
+test('without bubblewrap it says how to get it, and no sandbox starts unisolated', ONE_MACHINE, async () => {
   const env: Record<string, string> = {};
   const without = await Server.prepare({ env });
   const bin = path.join(without.root, 'bin');
@@ -132,7 +133,7 @@ test('without bubblewrap it says how to get it, and no sandbox starts unisolated
   }
 });
 
-test('PostgreSQL away later: 503 with words, sandboxes go on, healthy again by itself', async ({ ownServer, visitor, allowConsole }) => {
+test('PostgreSQL away later: 503 with words, sandboxes go on, healthy again by itself', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
   allowConsole(/status of 5\d\d|ERR_|WebSocket|Failed to fetch/);
   const server = await ownServer();
   server.allow(/./);
@@ -172,7 +173,7 @@ test('PostgreSQL away later: 503 with words, sandboxes go on, healthy again by i
   server.allow(/./);
 });
 
-test('a database from a newer version is refused and left as it is', async ({ ownServer }) => {
+test('a database from a newer version is refused and left as it is', ONE_MACHINE, async ({ ownServer }) => {
   const server = await ownServer();
   await server.stop();
   controlPlane(server, "INSERT INTO fullstack_agent_migrations (version, description, success, checksum, execution_time) VALUES (99999999999999, 'from the future', true, '\\x00', 0)");
@@ -184,7 +185,7 @@ test('a database from a newer version is refused and left as it is', async ({ ow
   await server.restart();
 });
 
-test('a database that is somebody else’s is refused', async ({ ownServer }) => {
+test('a database that is somebody else’s is refused', ONE_MACHINE, async ({ ownServer }) => {
   const host = await ownServer();
   psql(host, 'CREATE DATABASE somebodys');
   psql(host, 'CREATE TABLE theirs (n int)', 'somebodys');
@@ -199,7 +200,7 @@ test('a database that is somebody else’s is refused', async ({ ownServer }) =>
   }
 });
 
-test('PostgreSQL away at the start is said', async () => {
+test('PostgreSQL away at the start is said', ONE_MACHINE, async () => {
   const server = await Server.prepare({ env: { FSA_DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none' } });
   try {
     const child = server.spawn();
@@ -213,7 +214,7 @@ test('PostgreSQL away at the start is said', async () => {
   }
 });
 
-test('a home folder over its limit stands still with a cause, and goes on when there is room', async ({ ownServer }) => {
+test('a home folder over its limit stands still with a cause, and goes on when there is room', ONE_MACHINE, async ({ ownServer }) => {
   const server = await ownServer();
   const { bavail, bsize } = fs.statfsSync(server.root);
   test.skip(bavail * bsize < 16 * 2 ** 30, 'the disk of this machine has less than 16 GiB to spare');
@@ -245,7 +246,7 @@ test('a home folder over its limit stands still with a cause, and goes on when t
   server.allow(/disk|over its limit/i);
 });
 
-test('a full disk loses nothing, says so, and mends itself when there is room', async () => {
+test('a full disk loses nothing, says so, and mends itself when there is room', ONE_MACHINE, async () => {
   test.skip(process.getuid?.() !== 0, 'only root can mount a small disk');
   test.setTimeout(150_000);
   const server = await Server.prepare();
@@ -282,7 +283,7 @@ test('a full disk loses nothing, says so, and mends itself when there is room', 
   }
 });
 
-test('token and sign-in-link work beside a running server; revoked tokens do not', async ({ server, api }) => {
+test('token and sign-in-link work beside a running server; revoked tokens do not', ONE_MACHINE, async ({ server, api }) => {
   expect(await server.newSignInLink()).toMatch(new RegExp(`^${server.origin}/sign-in#`));
   const token = await server.token('read', 'short-lived');
   const ask = () => api.ask('GET', '/api/projects', { headers: { authorization: `Bearer ${token}` } });
@@ -293,7 +294,7 @@ test('token and sign-in-link work beside a running server; revoked tokens do not
   expect((await ask()).status).toBe(401);
 });
 
-test('down beside a running server ends the server first, and everything with it', async ({ ownServer }) => {
+test('down beside a running server ends the server first, and everything with it', ONE_MACHINE, async ({ ownServer }) => {
   const other = await ownServer();
   await (await other.api()).running('Down beside');
   const { stderr } = await other.command('down');
@@ -304,13 +305,13 @@ test('down beside a running server ends the server first, and everything with it
   expect(nothing.stderr).toMatch(/Nothing ran/);
 });
 
-test('down of a folder that is not there is an error', async ({ server }) => {
+test('down of a folder that is not there is an error', ONE_MACHINE, async ({ server }) => {
   const none = await Server.prepare({ dataDir: path.join(server.root, 'none') });
   await expect(none.command('down')).rejects.toThrow(/There is no data folder/);
   await none.destroy();
 });
 
-test('down ends everything of its data folder and nothing else', async ({ ownServer, server, api }) => {
+test('down ends everything of its data folder and nothing else', ONE_MACHINE, async ({ ownServer, server, api }) => {
   const other = await ownServer();
   const theirs = await other.api();
   await theirs.running('Down');

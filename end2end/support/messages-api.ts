@@ -1,5 +1,6 @@
 // A stand-in for the Messages API: answers `POST /v1/messages` with a stream, and keeps what it was asked.
 import http from 'node:http';
+import { nodeAddress } from './cluster.ts';
 import type net from 'node:net';
 
 export interface Asked {
@@ -11,7 +12,10 @@ export interface Asked {
   prompt: string;
 }
 
-/** Listens on 127.0.0.1, where no sandbox reaches it but through the operator's setting. */
+/**
+ * Listens on 127.0.0.1, where no sandbox reaches it but through the operator's setting; on a cluster, where
+ * pods reach it.
+ */
 export class MessagesApi {
   readonly asked: Asked[] = [];
   readonly #server: http.Server;
@@ -28,12 +32,12 @@ export class MessagesApi {
 
   static async start(): Promise<MessagesApi> {
     const api = new MessagesApi();
-    await new Promise<void>((resolve) => api.#server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => api.#server.listen(0, nodeAddress(), resolve));
     return api;
   }
 
   get origin(): string {
-    return `http://127.0.0.1:${(this.#server.address() as net.AddressInfo).port}`;
+    return `http://${nodeAddress()}:${(this.#server.address() as net.AddressInfo).port}`;
   }
 
   /** The prompts of conversations, in order; not the questions that the program asks for itself. */

@@ -1,7 +1,9 @@
-// What is really there behind the API: folders, databases and roles of a data folder.
+// What is really there behind the API: processes, folders, databases and roles of a data folder, or the
+// objects of an installation on a cluster.
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
+import { EVERYTHING, objectsOf, onCluster } from './cluster.ts';
 import { sandboxProcessesOf } from './processes.ts';
 import type { Server } from './server.ts';
 import { until } from './until.ts';
@@ -15,8 +17,29 @@ export function foldersOf(server: Server): { volumes: string[]; sandboxes: strin
   return { volumes: list('volumes'), sandboxes: list('sandboxes'), trash: list('trash') };
 }
 
+/** What runs of sandboxes: processes of this machine, or pods. */
+export function runsOf(server: Server): string[] {
+  if (!onCluster) return sandboxProcessesOf(server.dataDir).map(({ pid, command }) => `${pid} ${command}`);
+  return objectsOf(installationOf(server), 'pods').filter((name) => !name.includes('-postgresql'));
+}
+
+/** The volumes of home folders. */
+export function volumesOf(server: Server): string[] {
+  if (!onCluster) return foldersOf(server).volumes;
+  return objectsOf(installationOf(server), 'persistentvolumeclaims').filter((name) => name.includes('/volume-'));
+}
+
+/** The id that is on everything of a server's on a cluster. */
+export function installationOf(server: Server): string {
+  return controlPlane(server, 'SELECT id FROM installation').trim();
+}
+
 /** Databases and roles of projects on the embedded PostgreSQL; the control plane's own are left out. */
 export function databasesOf(server: Server): { databases: string[]; roles: string[] } {
+  if (onCluster) {
+    const sets = objectsOf(installationOf(server), 'statefulsets');
+    return { databases: sets, roles: sets };
+  }
   const ask = (query: string) =>
     psql(server, query)
       .split('\n')
@@ -30,6 +53,14 @@ export function databasesOf(server: Server): { databases: string[]; roles: strin
 
 /** Waits until no process, folder, database or role of any project is there. */
 export async function nothingLeft(server: Server, said = 'after a delete'): Promise<void> {
+  if (onCluster) {
+    await until(`no object (${said})`, () => {
+      const left = objectsOf(installationOf(server), EVERYTHING);
+      if (left.length > 0) throw new Error(JSON.stringify(left));
+      return true;
+    }, 30_000);
+    return;
+  }
   await until(`no process (${said})`, () => {
     const left = sandboxProcessesOf(server.dataDir);
     if (left.length > 0) throw new Error(JSON.stringify(left));

@@ -399,6 +399,12 @@ pub enum Event {
         /// Which.
         id: ProjectId,
     },
+    /// What is true of the whole installation now, as [`Installation::notices`]; sent when it changes, and
+    /// after the snapshot.
+    Notices {
+        /// All of them.
+        notices: Vec<String>,
+    },
 }
 
 /// The one shape of every error.

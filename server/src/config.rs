@@ -1,6 +1,9 @@
 //! What the operator decides: flags, variables of the same names, `.secret/.env`. Read once, at start;
 //! what is wrong stops it with what would be right.
 
+pub mod kubernetes;
+
+use self::kubernetes::{KubernetesArgs, OrchestratorKind};
 use crate::{
     http::security::Network,
     views::{Addresses, PreviewDomain},
@@ -101,6 +104,9 @@ pub struct ServeArgs {
     /// The folder of the pages' assets [default: site beside this program]
     #[arg(long, env = "FSA_SITE_DIR", value_name = "FOLDER")]
     pub site_dir: Option<PathBuf>,
+    /// The cluster, where sandboxes are made on one.
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
 }
 
 /// User ids, first and last.
@@ -198,10 +204,16 @@ impl Config {
             );
         }
         let given = data.public_url.as_deref().map(public_url).transpose()?;
-        let addresses = addresses(given.as_deref(), args.preview_domain.as_deref(), first.port())?;
+        let mut addresses = addresses(given.as_deref(), args.preview_domain.as_deref(), first.port())?;
+        addresses.ingress = args.kubernetes.ingress();
         let beside = beside();
         let credentials_file = args.secret_dir.join(".env");
-        let (operator_env, mut egress) = local::operator::map_env(credentials(&credentials_file)?);
+        let credentials = credentials(&credentials_file)?;
+        // On a cluster there is no filter that would map a loopback address to this machine.
+        let (operator_env, mut egress) = match args.kubernetes.orchestrator {
+            OrchestratorKind::Local => local::operator::map_env(credentials),
+            OrchestratorKind::Kubernetes => (credentials, Vec::new()),
+        };
         for rule in &args.egress_allow {
             egress.push(rule.parse().map_err(|error| anyhow!("{error}"))?);
         }
@@ -228,7 +240,9 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn bound(&mut self, port: u16) -> Result<()> {
+        let ingress = self.addresses.ingress.take();
         self.addresses = addresses(self.public_given.as_deref(), self.args.preview_domain.as_deref(), port)?;
+        self.addresses.ingress = ingress;
         Ok(())
     }
 }
@@ -236,7 +250,7 @@ impl Config {
 fn addresses(given: Option<&str>, preview_given: Option<&str>, port: u16) -> Result<Addresses> {
     let public = given.map_or_else(|| format!("http://localhost:{port}"), str::to_owned);
     let preview = preview_domain(preview_given, &public)?;
-    Ok(Addresses { public, preview })
+    Ok(Addresses { public, preview, ingress: None })
 }
 
 /// A variable that has no flag: what is on a command line, every user of the machine can read.

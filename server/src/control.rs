@@ -213,7 +213,9 @@ impl Controller {
 #[async_trait::async_trait]
 impl Control for Controller {
     fn installation(&self) -> Installation {
-        self.parts.installation.clone()
+        let mut installation = self.parts.installation.clone();
+        installation.notices = self.parts.live.notices();
+        installation
     }
 
     async fn projects(&self, viewer: &Viewer) -> Result<Vec<ProjectView>, ControlError> {

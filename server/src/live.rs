@@ -23,7 +23,7 @@ use engine::{
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use model::{
-    Desired, Phase, ProjectId, SandboxId, UserId, phase,
+    Cause, Desired, Phase, ProjectId, SandboxId, UserId, phase,
     port::{OpenPort, RESERVED},
     view::{ProjectView, Usage},
 };
@@ -60,6 +60,9 @@ pub struct Live {
     orchestrator: Arc<dyn Orchestrator>,
     clock: Arc<dyn Clock>,
     addresses: Addresses,
+    /// What is true of the installation for as long as it runs.
+    notices: Vec<String>,
+    health: watch::Receiver<Option<Cause>>,
     feeds: Mutex<HashMap<UserId, Weak<Feed>>>,
     facts: Mutex<HashMap<SandboxId, AgentFacts>>,
     told: broadcast::Sender<SandboxId>,
@@ -94,10 +97,39 @@ impl Live {
         orchestrator: Arc<dyn Orchestrator>,
         clock: Arc<dyn Clock>,
         addresses: Addresses,
+        notices: Vec<String>,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let (feeds, facts) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { store, orchestrator, clock, addresses, feeds, facts, told: broadcast::channel(1024).0, stop })
+        let health = orchestrator.health();
+        Arc::new(Self {
+            store,
+            orchestrator,
+            clock,
+            addresses,
+            notices,
+            health,
+            feeds,
+            facts,
+            told: broadcast::channel(1024).0,
+            stop,
+        })
+    }
+
+    /// What every page says of the installation now.
+    #[must_use]
+    pub fn notices(&self) -> Vec<String> {
+        let away = self.health.borrow().as_ref().map(|cause| format!("{} {}", cause.message, cause.next_steps.join(" ")));
+        self.notices.iter().cloned().chain(away).collect()
+    }
+
+    /// Tells when [`Self::notices`] may have changed; `None` where they never do.
+    #[must_use]
+    pub fn notices_change(&self) -> Option<watch::Receiver<Option<Cause>>> {
+        let mut health = self.health.clone();
+        health.mark_unchanged();
+        // An orchestrator that is always there holds no other end.
+        health.has_changed().is_ok().then_some(health)
     }
 
     /// What a sandbox's agent said last.

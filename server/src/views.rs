@@ -28,6 +28,17 @@ pub struct Addresses {
     /// What stands behind `PORT--NAME.` in a preview's host, with the port; `None` where there are no
     /// previews.
     pub preview: Option<PreviewDomain>,
+    /// The parent of the hosts of Ingresses, on a cluster that has any.
+    pub ingress: Option<IngressDomain>,
+}
+
+/// The parent of the hosts of Ingresses: `NAME.DOMAIN`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressDomain {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// `apps.example.com`.
+    pub domain: String,
 }
 
 /// The parent of all preview hosts.
@@ -135,9 +146,14 @@ fn urls(row: &ProjectAndSandbox, addresses: &Addresses) -> Urls {
         let domain = addresses.preview.as_ref()?;
         Some(format!("{}/", domain.origin(&format!("{port}--{}", row.sandbox.name))))
     };
+    // On a cluster with Ingresses, both have a host of their own.
+    let ingress = |suffix: &str| {
+        let domain = addresses.ingress.as_ref()?;
+        Some(format!("{}://{}{suffix}.{}/", domain.scheme, row.sandbox.name, domain.domain))
+    };
     Urls {
-        application: preview(&APPLICATION.to_string()),
-        terminal: Some(format!("{}/projects/{}", addresses.public, row.project.id)),
+        application: ingress("").or_else(|| preview(&APPLICATION.to_string())),
+        terminal: ingress("-terminal").or_else(|| Some(format!("{}/projects/{}", addresses.public, row.project.id))),
         preview: preview("{port}"),
     }
 }
@@ -191,7 +207,7 @@ mod tests {
             now: at(0),
         };
         let mut row = intent::create(&new, Slug::derive(&new.name, 0), new.random);
-        let addresses = Addresses { public: "http://localhost".into(), preview: None };
+        let addresses = Addresses { public: "http://localhost".into(), preview: None, ingress: None };
         let shown = |row: &ProjectAndSandbox, second| {
             let view = sandbox(row, &AgentFacts::default(), &addresses, at(second));
             (view.phase, view.leaving_since, view.leave_deadline_at)

@@ -116,7 +116,7 @@ const WASM_OPT: [&str; 12] = [
     "-o",
 ];
 
-/// `terminal.js`, `terminal.css` and the chunks that it loads when they are wanted.
+/// `terminal.js`, `terminal.css`, `log.js` and the chunks that it loads when they are wanted.
 fn terminal(work: &Path, files: &mut Files) -> Result<()> {
     let out = work.join("js");
     let _ = fs::remove_dir_all(&out);
@@ -124,7 +124,7 @@ fn terminal(work: &Path, files: &mut Files) -> Result<()> {
     for entry in fs::read_dir(&out)? {
         let path = entry?.path();
         let name = file_name(&path);
-        let entry_point = name == "terminal.js" || name == "terminal.css";
+        let entry_point = matches!(name.as_str(), "terminal.js" | "terminal.css" | "log.js");
         files.insert(name, Asset { keeps_its_name: !entry_point, ..read(&path)? });
     }
     Ok(())

@@ -33,15 +33,15 @@ pub fn Notices() -> impl IntoView {
     let text = use_context::<crate::control::RequestContext>().map(|context| notices(&context)).unwrap_or_default();
     #[cfg(not(feature = "ssr"))]
     let text = browser::meta("fsa-notices");
-    let strip = |notice: &str| {
-        let notice = notice.to_owned();
+    let strip = |notice: String| {
         html! {
             <div class="banner banner-strip" data-tone="warn" role="note">
                 {icon("warning")} <p>{notice}</p>
             </div>
         }
     };
-    text.lines().map(strip).collect_view()
+    let live = use_context::<Live>().unwrap_or_default();
+    move || live.notices().unwrap_or_else(|| text.lines().map(str::to_owned).collect()).into_iter().map(strip).collect_view()
 }
 
 /// As they stand in the head: one a line.

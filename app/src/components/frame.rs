@@ -32,6 +32,8 @@ pub enum Tab {
     Database,
     /// Variables.
     Environment,
+    /// What was written and what happened.
+    Logs,
     /// Name, size, danger zone.
     Settings,
 }
@@ -44,6 +46,7 @@ impl Tab {
             Self::Workspace => "Terminal",
             Self::Database => "Database",
             Self::Environment => "Environment",
+            Self::Logs => "Logs",
             Self::Settings => "Settings",
         }
     }
@@ -167,6 +170,7 @@ fn SideNav(project: Project, tab: Tab) -> impl IntoView {
             {link("#preview", Tab::Workspace, "preview", "Preview")}
             {link("database", Tab::Database, "database", "Database")}
             {link("environment", Tab::Environment, "environment", "Environment")}
+            {link("logs", Tab::Logs, "activity", "Logs")}
             {link("settings", Tab::Settings, "settings", "Settings")}
         </nav>
     }

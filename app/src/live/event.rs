@@ -16,15 +16,18 @@ struct Flat {
     projects: Vec<ProjectView>,
     project: Option<Box<ProjectView>>,
     id: Option<ProjectId>,
+    #[serde(default)]
+    notices: Vec<String>,
 }
 
 /// Reads an event; `None` for what is none that this page knows.
 pub fn read(data: &str) -> Option<Event> {
-    let Flat { r#type, projects, project, id } = serde_json::from_slice(data.as_bytes()).ok()?;
+    let Flat { r#type, projects, project, id, notices } = serde_json::from_slice(data.as_bytes()).ok()?;
     match r#type.as_str() {
         "snapshot" => Some(Event::Snapshot { projects }),
         "project" => Some(Event::Project { project: project? }),
         "gone" => Some(Event::Gone { id: id? }),
+        "notices" => Some(Event::Notices { notices }),
         _ => None,
     }
 }
@@ -34,6 +37,7 @@ pub fn read(data: &str) -> Option<Event> {
 #[derive(Debug, Default)]
 pub struct Said {
     snapshot: Option<String>,
+    notices: Option<String>,
     since: BTreeMap<ProjectId, String>,
 }
 
@@ -41,7 +45,11 @@ impl Said {
     /// Takes an event with its text.
     pub fn note(&mut self, event: &Event, data: &str) {
         match event {
-            Event::Snapshot { .. } => *self = Self { snapshot: Some(data.to_owned()), since: BTreeMap::new() },
+            Event::Snapshot { .. } => {
+                self.snapshot = Some(data.to_owned());
+                self.since.clear();
+            }
+            Event::Notices { .. } => self.notices = Some(data.to_owned()),
             Event::Project { project } => drop(self.since.insert(project.id, data.to_owned())),
             Event::Gone { id } => drop(self.since.insert(*id, data.to_owned())),
         }
@@ -49,7 +57,7 @@ impl Said {
 
     /// All of them, in an order in which they can be applied.
     pub fn all(&self) -> impl Iterator<Item = &str> {
-        self.snapshot.iter().chain(self.since.values()).map(String::as_str)
+        self.snapshot.iter().chain(&self.notices).chain(self.since.values()).map(String::as_str)
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Live {
     projects: State<BTreeMap<ProjectId, ArcRwSignal<ProjectView>>>,
     viewer: State<Option<Viewer>>,
     installation: State<Installation>,
+    /// What the stream said last of the whole installation; `None` before it did.
+    notices: State<Option<Vec<String>>>,
     link: State<Link>,
     /// How long the stream was away, in milliseconds, for a few seconds after its return.
     returned: State<Option<f64>>,
@@ -66,6 +68,7 @@ impl Live {
             projects: State::default(),
             viewer: State::default(),
             installation: State::default(),
+            notices: State::default(),
             link: State::new(Link::Connecting),
             returned: State::default(),
             wake: State::default(),
@@ -106,6 +109,12 @@ impl Live {
     #[must_use]
     pub fn installation(&self) -> Installation {
         self.installation.get()
+    }
+
+    /// What the stream said last of the whole installation; `None` before it did.
+    #[must_use]
+    pub fn notices(&self) -> Option<Vec<String>> {
+        self.notices.get()
     }
 
     /// How the stream is.
@@ -176,6 +185,11 @@ impl Live {
                     self.projects.update(|all| {
                         all.insert(project.id, ArcRwSignal::new(project));
                     });
+                }
+            }
+            Event::Notices { notices } => {
+                if self.notices.with_untracked(|known| known.as_ref() != Some(&notices)) {
+                    self.notices.set(Some(notices));
                 }
             }
             Event::Gone { id } => {

@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod environment;
+pub mod logs;
 pub mod new_project;
 pub mod not_found;
 pub mod project_settings;

@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use model::{Cause, Desired, InstallationId, InstanceFact, ProjectId, ResourceName, SandboxId, Slug, resources::Resources};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, path::PathBuf};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
 
 /// Everything that an orchestrator needs to know of a sandbox. A pure function of the rows.
 #[derive(Debug, Clone)]
@@ -155,10 +158,40 @@ pub struct OwnedObject {
 /// Which log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogSource {
-    /// Of the sandbox itself.
+    /// Of the sandbox itself, in its present run.
     Sandbox,
-    /// Of what keeps it.
+    /// Of its run before this one, where that is still there.
+    Past,
+    /// Of what keeps or prepares it: its keeper on one machine, its init containers on a cluster.
     Keeper,
+    /// Of its project's database, where that is a server of its own.
+    Database,
+    /// What happened to its objects, as the orchestrator tells it.
+    Events,
+}
+
+impl LogSource {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Sandbox, Self::Past, Self::Keeper, Self::Database, Self::Events];
+
+    /// Its name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sandbox => "sandbox",
+            Self::Past => "past",
+            Self::Keeper => "keeper",
+            Self::Database => "database",
+            Self::Events => "events",
+        }
+    }
+}
+
+impl std::str::FromStr for LogSource {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|source| source.as_str() == text).ok_or(())
+    }
 }
 
 /// One line of a log.
@@ -192,8 +225,13 @@ pub trait Orchestrator: Send + Sync + 'static {
     fn watch(&self) -> BoxStream<'static, SandboxId>;
     /// Bytes to the agent or to a port inside.
     async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError>;
-    /// The log so far, and then what comes.
+    /// The log so far, and then what comes. One that this orchestrator does not have is empty, and over.
     async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError>;
+    /// What stands in the way of seeing and changing the world as a whole, such as a cluster that does not
+    /// answer; and when that changes. One that is always there says `None` for ever.
+    fn health(&self) -> watch::Receiver<Option<Cause>> {
+        watch::channel(None).1
+    }
     /// Everything of this installation, for the orphan sweep and the doctor.
     async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError>;
 }

@@ -5,6 +5,7 @@ mod down;
 pub mod serve;
 mod sign_in_link;
 mod token;
+mod world;
 
 use crate::config::{DataArgs, LogFormat, ServeArgs, secret};
 use anyhow::{Context as _, Result};

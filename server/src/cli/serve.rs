@@ -2,16 +2,15 @@
 //!
 //! ```text
 //!   data folder, PostgreSQL, migrations, keys ─▶ store, accounts ─┐
-//!   bubblewrap, agent, adoption ─▶ LocalOrchestrator ─────────────┼─▶ Reconciler ─▶ Controller, Live ─▶ HTTP
-//!   the same PostgreSQL ─▶ ServerDatabase ────────────────────────┘
+//!   this machine, or a cluster ─▶ World: Orchestrator, Database ──┴─▶ Reconciler ─▶ Controller, Live ─▶ HTTP
 //! ```
 //!
 //! SIGTERM leaves sandboxes and PostgreSQL running, for an upgrade. Ctrl-C ends them, and the next start
 //! resumes them, since what was asked for stays.
 
-use super::{connect_options, say, sign_in_link::note_address};
+use super::{connect_options, say, sign_in_link::note_address, world::World};
 use crate::{
-    config::{Config, DataArgs, Listen, ServeArgs},
+    config::{Config, DataArgs, Listen, ServeArgs, kubernetes::OrchestratorKind},
     control::{Controller, ControllerParts},
     http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
     live::Live,
@@ -20,11 +19,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use axum::serve::ListenerExt as _;
 use engine::{
     clock::{Clock, SystemClock},
-    database::{
-        Database,
-        server::{Reach, ServerDatabase},
-    },
-    orchestrator::{DatabaseEndpoint, Orchestrator},
+    database::Database,
+    orchestrator::Orchestrator,
     random::SystemRandom,
     reconcile::{self, Reconciler},
     secrets::Vault,
@@ -34,14 +30,13 @@ use engine::{
         postgres::{self, PgStore},
     },
 };
-use local::{LocalOrchestrator, LocalSettings, datafolder::DataFolder, postgres::EmbeddedPostgres, preflight};
+use local::{LocalOrchestrator, datafolder::DataFolder, postgres::EmbeddedPostgres};
 use model::view::Installation;
 use secrecy::ExposeSecret as _;
-use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
+use sqlx::ConnectOptions as _;
 use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -105,7 +100,8 @@ struct Started {
     embedded: Option<EmbeddedPostgres>,
     pool: sqlx::PgPool,
     accounts: Accounts,
-    orchestrator: Arc<LocalOrchestrator>,
+    /// Where sandboxes are processes of this machine.
+    local: Option<Arc<LocalOrchestrator>>,
     reconciler: Arc<Reconciler>,
     plane: Plane,
 }
@@ -160,29 +156,11 @@ async fn make(
     let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
     let accounts = Accounts::new(pool.clone());
 
-    let local = LocalSettings {
-        uid_range: config.args.uid_range.clone().unwrap_or(local::settings::DEFAULT_UID_RANGE),
-        claude_dir: claude_dir(config),
-        egress: config.egress.clone(),
-        claude_credentials: config.operator_env.contains_key("ANTHROPIC_API_KEY")
-            || config.operator_env.contains_key("ANTHROPIC_AUTH_TOKEN"),
-        insecure_no_isolation: config.args.insecure_no_isolation,
-        ..LocalSettings::new(folder.path().to_owned(), installation, config.agent.clone())
+    let world = match config.args.kubernetes.orchestrator {
+        OrchestratorKind::Local => World::local(config, data, folder, installation, &options, embedded.as_ref()).await?,
+        OrchestratorKind::Kubernetes => World::kubernetes(config, data, installation).await?,
     };
-    let findings = preflight::look(&local);
-    if let Some(cause) = &findings.blocking {
-        warn!("no sandbox will start: {} {}", cause.message, cause.next_steps.join(" "));
-    }
-    for notice in &findings.notices {
-        warn!("{notice}");
-    }
-    let shown = installation_view(config, &local, &findings, data);
-    let database: Arc<dyn Database> = Arc::new(ServerDatabase::new(
-        administrator(&options, embedded.as_ref())?,
-        installation,
-        reach(&options, embedded.as_ref()),
-    ));
-    let orchestrator = Arc::new(LocalOrchestrator::new(local).await?);
+    let World { orchestrator, database, shown, local } = world;
 
     let settings = reconcile::Settings {
         limits: config.limits,
@@ -190,13 +168,18 @@ async fn make(
         ..reconcile::Settings::new(installation)
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let world: Arc<dyn Orchestrator> = orchestrator.clone();
-    let reconciler =
-        Reconciler::new(store.clone(), world.clone(), database.clone(), clock.clone(), Arc::new(SystemRandom), settings.clone());
+    let reconciler = Reconciler::new(
+        store.clone(),
+        orchestrator.clone(),
+        database.clone(),
+        clock.clone(),
+        Arc::new(SystemRandom),
+        settings.clone(),
+    );
     let plane = assemble(Parts {
         store: PatientStore::around(store),
         accounts: accounts.clone(),
-        orchestrator: world,
+        orchestrator,
         database,
         reconciler: reconciler.clone(),
         settings,
@@ -205,7 +188,7 @@ async fn make(
         site,
         stop: stop.clone(),
     });
-    Ok(Started { embedded, pool, accounts, orchestrator, reconciler, plane })
+    Ok(Started { embedded, pool, accounts, local, reconciler, plane })
 }
 
 async fn run(
@@ -216,7 +199,7 @@ async fn run(
     stop: CancellationToken,
     ended: impl Future<Output = Ended>,
 ) -> Result<()> {
-    let Started { embedded, pool, accounts, orchestrator, reconciler, plane } = started;
+    let Started { embedded, pool, accounts, local, reconciler, plane } = started;
     let mut tasks = JoinSet::new();
     if let Some(postgres) = embedded.clone() {
         tasks.spawn(postgres.keep_running(stop.clone()));
@@ -256,7 +239,9 @@ async fn run(
     let _ = tokio::time::timeout(FAREWELL, loops).await;
     let _ = tokio::time::timeout(FAREWELL, async { while tasks.join_next().await.is_some() {} }).await;
     if ended == Ended::Interrupted && !config.args.keep_running {
-        orchestrator.shut_down().await;
+        if let Some(local) = local {
+            local.shut_down().await;
+        }
         if let Some(postgres) = embedded {
             pool.close().await;
             if let Err(error) = postgres.stop().await {
@@ -285,7 +270,8 @@ fn assemble(parts: Parts<'_>) -> Plane {
     let addresses = config.addresses.clone();
     let watch = CredentialWatch::new(accounts.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), stop.clone());
+    let notices = installation.notices.clone();
+    let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), notices, stop.clone());
     let sign_in_command = installation.sign_in_command.clone();
     let controller = Arc::new(Controller::new(ControllerParts {
         store: store.clone(),
@@ -316,63 +302,6 @@ fn assemble(parts: Parts<'_>) -> Plane {
         stop,
         dev: config.dev,
     })
-}
-
-fn installation_view(config: &Config, local: &LocalSettings, findings: &preflight::Findings, data: &DataArgs) -> Installation {
-    let mut notices = findings.notices.clone();
-    notices.extend(findings.blocking.as_ref().map(|cause| format!("{} {}", cause.message, cause.next_steps.join(" "))));
-    let mut sign_in_command = "fullstack-agent sign-in-link".to_owned();
-    if let Some(folder) = &data.data_dir {
-        sign_in_command.push_str(&format!(" --data-dir {}", folder.display()));
-    }
-    Installation {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        orchestrator: "local".to_owned(),
-        notices,
-        claude: local.claude_dir.is_some(),
-        claude_credentials: local.claude_credentials,
-        credentials_file: config.credentials_file.display().to_string(),
-        sign_in_command,
-    }
-}
-
-/// Where Claude Code is, if it is there.
-fn claude_dir(config: &Config) -> Option<PathBuf> {
-    let has = |folder: &PathBuf| folder.join("node_modules/@anthropic-ai/claude-code").is_dir();
-    if let Some(given) = &config.args.claude_dir {
-        if !has(given) {
-            warn!(
-                "--claude-dir {}: node_modules/@anthropic-ai/claude-code is not in it, so sandboxes have no Claude Code",
-                given.display()
-            );
-        }
-        return Some(given.clone()).filter(has);
-    }
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let usual = [
-        PathBuf::from("/var/cache/fullstack-agent/claude"),
-        home.join(".cache/fullstack-agent/claude"),
-        config.data_dir.join("claude"),
-    ];
-    usual.into_iter().find(has)
-}
-
-/// Who makes and removes the databases of projects.
-fn administrator(options: &PgConnectOptions, embedded: Option<&EmbeddedPostgres>) -> Result<PgConnectOptions> {
-    match embedded {
-        Some(postgres) => Ok(connect_options(postgres.admin_url().expose_secret())?.disable_statement_logging()),
-        None => Ok(options.clone()),
-    }
-}
-
-/// On one machine a sandbox reaches its database at its own 127.0.0.1:5432, whatever lies behind.
-fn reach(options: &PgConnectOptions, embedded: Option<&EmbeddedPostgres>) -> Reach {
-    let endpoint = match (embedded, options.get_socket()) {
-        (Some(postgres), _) => postgres.endpoint(),
-        (None, Some(folder)) => DatabaseEndpoint::Unix(folder.join(format!(".s.PGSQL.{}", options.get_port()))),
-        (None, None) => DatabaseEndpoint::Tcp(options.get_host().to_owned(), options.get_port()),
-    };
-    Reach { host: "127.0.0.1".to_owned(), port: 5432, endpoint: Some(endpoint) }
 }
 
 /// How often another port is tried where any will do, and the one that was got is taken on the next

@@ -51,6 +51,7 @@ impl Site {
             main_css: address("main.css"),
             terminal_js: address("terminal.js"),
             terminal_css: address("terminal.css"),
+            log_js: address("log.js"),
             icons_svg: address("icons.svg"),
         };
         let files = Arc::new(names.into_values().collect());

@@ -6,7 +6,7 @@
 //! first is always everything.
 
 use super::{auth::visit::Visit, auth::watch::over, errors::Refusal, routes::Me, state::Plane};
-use crate::live::Board;
+use crate::live::{Board, Live};
 use axum::{
     Extension,
     body::Body,
@@ -51,7 +51,7 @@ pub async fn events(State(plane): State<Plane>, Me(viewer): Me, Extension(visit)
         tokio::select! {
             _ = over(held, stop) => {}
             () = sender.closed() => {}
-            _ = write(board, &sender) => {}
+            _ = write(board, &live, &sender) => {}
         }
         live.linger(feed);
     });
@@ -70,8 +70,10 @@ pub async fn events(State(plane): State<Plane>, Me(viewer): Me, Extension(visit)
 /// Nobody reads any more.
 struct Left;
 
-async fn write(mut board: watch::Receiver<Option<Board>>, to: &mpsc::Sender<Bytes>) -> Result<(), Left> {
+async fn write(mut board: watch::Receiver<Option<Board>>, live: &Live, to: &mpsc::Sender<Bytes>) -> Result<(), Left> {
     let mut id = 0_u64;
+    let mut health = live.notices_change();
+    let mut said: Option<Vec<String>> = None;
     let mut sent = Board::default();
     let mut pace = Pace { left: BURST, at: Instant::now() };
     let mut keepalive = tokio::time::interval(KEEPALIVE);
@@ -90,14 +92,29 @@ async fn write(mut board: watch::Receiver<Option<Board>>, to: &mpsc::Sender<Byte
             keepalive.reset();
             note(&mut sent, &event, &now);
         }
+        let notices = live.notices();
+        if health.is_some() && said.as_ref() != Some(&notices) {
+            id += 1;
+            to.send(frame(id, &Event::Notices { notices: notices.clone() })).await.map_err(|_| Left)?;
+            said = Some(notices);
+        }
         if board.has_changed().map_err(|_| Left)? {
             continue;
         }
         sent.revision = now.revision.max(1);
         tokio::select! {
             changed = board.changed() => changed.map_err(|_| Left)?,
+            changed = changed(&mut health) => if changed.is_err() { health = None },
             _ = keepalive.tick() => to.send(Bytes::from_static(b": still here\n\n")).await.map_err(|_| Left)?,
         }
+    }
+}
+
+/// Waits for another state of the orchestrator; for ever, where it has but one.
+async fn changed(health: &mut Option<watch::Receiver<Option<model::Cause>>>) -> Result<(), watch::error::RecvError> {
+    match health {
+        Some(health) => health.changed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -121,6 +138,7 @@ fn note(sent: &mut Board, event: &Event, now: &Board) {
         Event::Snapshot { .. } => sent.projects.clone_from(&now.projects),
         Event::Project { project } => take(&mut sent.projects, &project.id),
         Event::Gone { id } => drop(sent.projects.remove(id)),
+        Event::Notices { .. } => {}
     }
     sent.revision = sent.revision.max(1);
 }

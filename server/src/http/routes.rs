@@ -4,7 +4,7 @@
 use super::{
     auth::{sign_in, visit::Visit},
     errors::{About, Refusal},
-    events, exec,
+    events, exec, logs,
     rest::{env, projects, sandbox, tokens},
     security::is_websocket,
     state::Plane,
@@ -82,6 +82,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/api/sandbox/{project}/stop", Access::Write, "stop sandbox", || post(sandbox::stop)),
     route(Method::POST, "/api/sandbox/{project}/restart", Access::Write, "restart sandbox", || post(sandbox::restart)),
     route(Method::POST, "/api/sandbox/{project}/exec", Access::Write, "run command", || post(exec::exec)),
+    route(Method::GET, "/api/sandbox/{project}/logs", Access::Read, "read log", || get(logs::logs)),
     route(Method::GET, "/api/sandbox/{project}/terminal", Access::Write, "open terminal", || get(terminal::open)),
     route(Method::GET, "/api/sandbox/{project}/terminals", Access::Read, "list terminals", || get(terminal::list)),
     route(Method::DELETE, "/api/sandbox/{project}/terminal/{session}", Access::Write, "end terminal", || delete(terminal::end)),

@@ -104,11 +104,13 @@ impl Origins {
         let frames = preview.as_ref().map(|domain| domain.origin("*"));
         let frames = frames.as_deref().unwrap_or("'none'");
         let forms = preview.as_ref().map(|_| frames).unwrap_or_default();
+        let ingress =
+            addresses.ingress.as_ref().map(|domain| format!("{}://*.{}", domain.scheme, domain.domain)).unwrap_or_default();
         let socket = if scheme == "https" { "wss" } else { "ws" };
         let page_policy = format!(
             "default-src 'none'; script-src 'self' 'nonce-NONCE' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; \
              img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' {socket}://{authority}; frame-src {frames}; \
-             form-action 'self' {forms}; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+             form-action 'self' {forms} {ingress}; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; frame-ancestors 'none'"
         );
         Self {
             scheme: scheme.to_owned(),
@@ -228,8 +230,9 @@ pub async fn gate(State(plane): State<Plane>, mut request: Request, next: Next) 
 
 async fn place(plane: &Plane, request: Request, next: Next) -> Response {
     let origins = &plane.origins;
-    // Probes come by address, and learn nothing but that we are here.
-    let probe = matches!(request.uri().path(), "/healthz" | "/readyz");
+    // Probes come by address, and learn nothing but that we are here; the ingress controller comes by the
+    // Service's name.
+    let probe = matches!(request.uri().path(), "/healthz" | "/readyz" | "/ingress/auth");
     let host = host_of(&request).unwrap_or_default();
     match origins.place(&host) {
         Place::Preview(label) => preview::answer(plane, &label, &host, request).await,
@@ -327,7 +330,7 @@ mod tests {
 
     fn origins(public: &str, preview: Option<(&str, Option<u16>)>) -> Origins {
         let preview = preview.map(|(domain, port)| PreviewDomain { scheme: "http".into(), domain: domain.into(), port });
-        Origins::new(&Addresses { public: public.into(), preview }, vec!["10.0.0.0/8".parse().unwrap()])
+        Origins::new(&Addresses { public: public.into(), preview, ingress: None }, vec!["10.0.0.0/8".parse().unwrap()])
     }
 
     #[test]

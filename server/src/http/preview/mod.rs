@@ -12,7 +12,7 @@
 //! read what is ours. What stays open (a WebSocket, a stream, an upload) ends within a second of the
 //! session or token behind the cookie.
 
-mod cookie;
+pub mod cookie;
 mod forward;
 pub mod page;
 

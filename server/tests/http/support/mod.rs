@@ -127,9 +127,9 @@ impl TestApp {
                 PreviewDomain { scheme: "http".into(), domain: "localhost".into(), port: Some(port) },
             ),
         };
-        let addresses = Addresses { public: public.clone(), preview: Some(preview) };
+        let addresses = Addresses { public: public.clone(), preview: Some(preview), ingress: None };
         let watch = CredentialWatch::new(accounts.clone());
-        let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), stop.clone());
+        let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), Vec::new(), stop.clone());
         let controller = Arc::new(Controller::new(ControllerParts {
             store: patient.clone(),
             accounts: accounts.clone(),

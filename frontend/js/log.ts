@@ -1,0 +1,103 @@
+// `<fsa-log>`: a log that is read and followed. The page makes the element, with its address in `src` and
+// the names of the logs in `sources` (`sandbox:Sandbox,past:Past run`); this is all of what it does.
+
+import stripAnsi from 'strip-ansi';
+import { LineReader, type Line } from './lines.ts';
+
+/** Lines kept on the page. */
+const MOST = 5_000;
+/** How long after the end of a stream the next try is. */
+const AGAIN_MS = 1_500;
+
+export class Log extends HTMLElement {
+  #stop: AbortController | undefined;
+
+  connectedCallback(): void {
+    const sources = (this.getAttribute('sources') ?? 'sandbox:Sandbox').split(',').map((one) => one.split(':') as [string, string]);
+    const select = document.createElement('select');
+    select.className = 'select';
+    select.setAttribute('aria-label', 'Which log');
+    for (const [value, text] of sources) select.append(new Option(text, value));
+    const state = document.createElement('span');
+    state.className = 'state-note small';
+    state.setAttribute('role', 'status');
+    const copy = document.createElement('button');
+    copy.type = 'button';
+    copy.className = 'button';
+    copy.dataset['size'] = 'small';
+    copy.textContent = 'Copy';
+    const bar = document.createElement('div');
+    bar.className = 'log-bar';
+    bar.append(select, state, copy);
+    const body = document.createElement('pre');
+    body.className = 'log-lines';
+    body.tabIndex = 0;
+    body.setAttribute('role', 'log');
+    body.setAttribute('aria-label', 'Log');
+    body.setAttribute('aria-live', 'off');
+    this.replaceChildren(bar, body);
+    copy.addEventListener('click', () => void navigator.clipboard.writeText(body.innerText).then(() => (state.textContent = 'Copied')));
+    select.addEventListener('change', () => this.#follow(select.value, body, state));
+    this.#follow(select.value, body, state);
+  }
+
+  disconnectedCallback(): void {
+    this.#stop?.abort();
+  }
+
+  #follow(source: string, body: HTMLElement, state: HTMLElement): void {
+    this.#stop?.abort();
+    const stop = new AbortController();
+    this.#stop = stop;
+    void (async () => {
+      while (!stop.signal.aborted) {
+        body.replaceChildren();
+        state.textContent = 'Reading…';
+        const said = await this.#read(source, body, state, stop.signal).catch(() => 'Away. Trying again…');
+        if (stop.signal.aborted) return;
+        state.textContent = said;
+        if (body.childElementCount === 0 && said === ENDED) {
+          body.append(line({ at: null, text: EMPTY }));
+          return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      }
+    })();
+  }
+
+  async #read(source: string, body: HTMLElement, state: HTMLElement, signal: AbortSignal): Promise<string> {
+    const address = `${this.getAttribute('src')}?source=${source}&follow=true`;
+    const answer = await fetch(address, { headers: { accept: 'application/x-ndjson' }, signal });
+    if (!answer.ok || !answer.body) {
+      const told = await answer.json().catch(() => undefined);
+      return told?.details?.message ?? `The log cannot be read (${answer.status}).`;
+    }
+    state.textContent = 'Live';
+    const lines = new LineReader();
+    const text = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { done, value } = await text.read();
+      if (done) return ENDED;
+      const below = body.scrollHeight - body.scrollTop - body.clientHeight < 40;
+      body.append(...lines.take(value).map(line));
+      while (body.childElementCount > MOST) body.firstElementChild?.remove();
+      if (below) body.scrollTop = body.scrollHeight;
+    }
+  }
+}
+
+const ENDED = 'Nothing more comes';
+const EMPTY = 'There is nothing in this log.';
+
+function line({ at, text }: Line): HTMLElement {
+  const row = document.createElement('div');
+  if (at) {
+    const time = document.createElement('time');
+    time.dateTime = at;
+    time.title = at;
+    time.textContent = new Date(at).toLocaleTimeString([], { hour12: false });
+    row.append(time, ' ');
+  }
+  row.append(stripAnsi(text), '\n');
+  return row;
+}

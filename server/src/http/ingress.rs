@@ -1,0 +1,248 @@
+//! What Ingresses of sandboxes ask, on a cluster: who comes to an application or a terminal that is
+//! reached without this server between.
+//!
+//! ```text
+//!   browser ─▶ NAME.DOMAIN, nginx ──▶ GET /ingress/auth      cookie of that host? 200, else 401
+//!        ◀── 302, auth-signin ────┘
+//!   browser ─▶ GET  /ingress/sign-in?rd=URL  here, with the session: a page that posts
+//!           ─▶ POST /ingress/sign-in         a single-use code, and back to URL?fsa-code=CODE
+//!   browser ─▶ URL?fsa-code=CODE, nginx ──▶ GET /ingress/auth    uses the code up, 200 with the cookie
+//! ```
+//!
+//! The cookie is that host's alone, opens that port of that sandbox and nothing else, and is over with the
+//! session that it came from. It is the application's own host, so the application sees its cookie, as it
+//! sees who talks to it anyway. For the terminal the answer brings the agent's token, which nginx puts on
+//! the request: no browser ever has it.
+
+use super::{
+    auth::{visit::Visit, watch::Credential},
+    errors::Refusal,
+    preview::{
+        cookie, is_path,
+        page::{escape, page_of},
+    },
+    security::Nonce,
+    state::Plane,
+};
+use crate::{control::store_error, views::IngressDomain};
+use app::error::ControlError;
+use axum::{
+    Extension,
+    extract::{Query, Request, State},
+    response::{IntoResponse as _, Redirect, Response},
+};
+use engine::store::{ProjectAndSandbox, accounts::Opener};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use model::{
+    ResourceName,
+    view::{Scope, Viewer},
+};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+
+/// The parameter that brings a code back.
+const CODE: &str = "fsa-code";
+/// The application's port, and the terminal's.
+const PORTS: [(&str, u16); 2] = [("-terminal", 7681), ("", 3000)];
+
+/// One Ingress's host: of which sandbox, and to which port it leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    name: ResourceName,
+    port: u16,
+    /// `https://NAME.DOMAIN`, as the browser sees it.
+    origin: String,
+}
+
+impl Target {
+    fn of(domain: &IngressDomain, host: &str) -> Option<Self> {
+        let host = host.to_ascii_lowercase();
+        let (name, port) = host.split_once(':').map_or((host.as_str(), ""), |(name, port)| (name, port));
+        let label = name.strip_suffix(&domain.domain)?.strip_suffix('.')?;
+        let origin =
+            if port.is_empty() { format!("{}://{name}", domain.scheme) } else { format!("{}://{name}:{port}", domain.scheme) };
+        PORTS.iter().find_map(|(suffix, port)| {
+            let name = label.strip_suffix(suffix)?.parse().ok()?;
+            Some(Self { name, port: *port, origin: origin.clone() })
+        })
+    }
+
+    fn secure(&self) -> bool {
+        self.origin.starts_with("https://")
+    }
+}
+
+/// `GET /ingress/auth`, from the ingress controller alone: `X-Original-URL` is what the browser asked for,
+/// and its headers come along. 200 lets it pass, with `Authorization` for the terminal; 401 sends it to
+/// sign in; 403 is for a page of somebody else's.
+pub async fn auth(State(plane): State<Plane>, request: Request) -> Response {
+    let headers = request.headers();
+    let original = headers.get("x-original-url").and_then(|url| url.to_str().ok()).and_then(|url| url.parse::<Uri>().ok());
+    let target = original.as_ref().and_then(|url| Target::of(plane.addresses.ingress.as_ref()?, url.authority()?.as_str()));
+    let (Some(original), Some(target)) = (original, target) else { return StatusCode::FORBIDDEN.into_response() };
+    if !own_socket(headers, &target) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    match admit(&plane, headers, &original, &target).await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => StatusCode::UNAUTHORIZED.into_response(),
+        // nginx answers 500 for it, and says so in its log.
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+/// A WebSocket is opened by a page of the same host alone. (nginx keeps `Upgrade` to itself and passes on
+/// the key.)
+fn own_socket(headers: &HeaderMap, target: &Target) -> bool {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    !headers.contains_key(header::SEC_WEBSOCKET_KEY) || origin.is_some_and(|origin| origin.eq_ignore_ascii_case(&target.origin))
+}
+
+async fn admit(plane: &Plane, headers: &HeaderMap, original: &Uri, target: &Target) -> Result<Option<Response>, ControlError> {
+    let (accounts, now) = (&plane.accounts, plane.now());
+    for secret in cookie::all(headers, target.secure()) {
+        let visitor = accounts.preview_visitor(&secret, &target.name, target.port, now).await.map_err(store_error)?;
+        if let Some(visitor) = visitor {
+            let row = plane.store.by_name(visitor.user, &target.name).await.map_err(store_error)?;
+            return Ok(row.map(|row| pass(&row, target)));
+        }
+    }
+    let query: Vec<(String, String)> = serde_urlencoded::from_str(original.query().unwrap_or_default()).unwrap_or_default();
+    let Some((_, code)) = query.into_iter().find(|(key, _)| key == CODE) else { return Ok(None) };
+    let used = accounts.use_preview_code(&code, &target.name, target.port, now).await.map_err(store_error)?;
+    let Some(secret) = used else { return Ok(None) };
+    let visitor = accounts.preview_visitor(secret.expose_secret(), &target.name, target.port, now).await.map_err(store_error)?;
+    let Some(visitor) = visitor else { return Ok(None) };
+    let row = plane.store.by_name(visitor.user, &target.name).await.map_err(store_error)?;
+    Ok(row.map(|row| {
+        let mut answer = pass(&row, target);
+        if let Ok(set) = HeaderValue::from_str(&cookie::set(&secret, target.secure(), false)) {
+            answer.headers_mut().append(header::SET_COOKIE, set);
+        }
+        answer
+    }))
+}
+
+fn pass(row: &ProjectAndSandbox, target: &Target) -> Response {
+    let mut answer = StatusCode::OK.into_response();
+    if target.port != 3000
+        && let Ok(mut token) = HeaderValue::from_str(&format!("Bearer {}", row.sandbox.agent_token.expose_secret()))
+    {
+        token.set_sensitive(true);
+        answer.headers_mut().insert(header::AUTHORIZATION, token);
+    }
+    answer
+}
+
+/// Where a browser wants to go back to.
+#[derive(Debug, Deserialize)]
+pub struct Wish {
+    #[serde(default)]
+    rd: String,
+}
+
+impl Wish {
+    /// The host, and the path on it.
+    fn target(&self, plane: &Plane) -> Option<(Target, String)> {
+        let url: Uri = self.rd.parse().ok()?;
+        let target = Target::of(plane.addresses.ingress.as_ref()?, url.authority()?.as_str())?;
+        let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        (url.scheme_str().is_some_and(|scheme| matches!(scheme, "http" | "https")) && is_path(path))
+            .then(|| (target, path.to_owned()))
+    }
+}
+
+/// `GET /ingress/sign-in?rd=URL`: a page that asks for the code by itself (a `POST`, so that opening an
+/// address changes nothing).
+///
+/// # Errors
+/// `404 Not Found`: `rd` is no sandbox's host.
+pub async fn page(
+    State(plane): State<Plane>,
+    Extension(visit): Extension<Visit>,
+    Extension(Nonce(nonce)): Extension<Nonce>,
+    Query(wish): Query<Wish>,
+) -> Result<Response, Refusal> {
+    wish.target(&plane).ok_or_else(ControlError::not_found)?;
+    if visit.viewer.is_none() {
+        let back = format!("/ingress/sign-in?rd={}", utf8_percent_encode(&wish.rd, NON_ALPHANUMERIC));
+        let to = format!("/sign-in?next={}", utf8_percent_encode(&back, NON_ALPHANUMERIC));
+        return Ok(Redirect::to(&to).into_response());
+    }
+    let body = format!(
+        "<form method=\"post\" action=\"/ingress/sign-in?rd={}\"><p>Opening {}.</p><p><button>Go on</button></p></form>",
+        utf8_percent_encode(&wish.rd, NON_ALPHANUMERIC),
+        escape(&wish.rd)
+    );
+    Ok((StatusCode::OK, page_of("Opening", &body, Some((&nonce, "document.forms[0].submit()")))).into_response())
+}
+
+/// `POST /ingress/sign-in?rd=URL`: to the host of the sandbox, with a code that works once.
+///
+/// # Errors
+/// `401 Unauthorized`, `403 Forbidden` (a terminal takes `write`); `404 Not Found`: no sandbox of the
+/// visitor's.
+pub async fn enter(
+    State(plane): State<Plane>,
+    Extension(visit): Extension<Visit>,
+    Query(wish): Query<Wish>,
+) -> Result<Response, Refusal> {
+    let (target, path) = wish.target(&plane).ok_or_else(ControlError::not_found)?;
+    let viewer: Viewer = visit.viewer.ok_or_else(ControlError::signed_out)?;
+    if viewer.scope != Scope::Write {
+        return Err(crate::control::read_only().into());
+    }
+    let row = plane.store.by_name(viewer.user, &target.name).await.map_err(store_error)?.ok_or_else(ControlError::not_found)?;
+    let opener = match visit.credential {
+        Some(Credential::Session(id)) => Opener::Session(id),
+        Some(Credential::Token(id)) => Opener::Token(id),
+        Some(Credential::Preview { .. }) | None => return Err(ControlError::signed_out().into()),
+    };
+    let made = plane.accounts.make_preview_code(viewer.user, opener, row.sandbox.id, target.port, plane.now()).await;
+    let code = made.map_err(store_error)?.ok_or_else(ControlError::not_found)?;
+    let sign = if path.contains('?') { '&' } else { '?' };
+    let to = format!("{}{path}{sign}{CODE}={}", target.origin, code.expose_secret());
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, to), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_leads_to_one_port_of_one_sandbox() {
+        let domain = IngressDomain { scheme: "https".into(), domain: "apps.example".into() };
+        let of = |host| Target::of(&domain, host).map(|target| (target.name.to_string(), target.port, target.origin));
+        let name = "tide-agentruntime-abc123";
+        let (application, terminal) = (format!("{name}.apps.example"), format!("{name}-terminal.APPS.example:8443"));
+        assert_eq!(of(&application), Some((name.into(), 3000, format!("https://{name}.apps.example"))));
+        assert_eq!(of(&terminal), Some((name.into(), 7681, format!("https://{name}-terminal.apps.example:8443"))));
+        for other in [
+            "apps.example",
+            "x.apps.example",
+            "tide-agentruntime-abc123.evil.example",
+            "a.tide-agentruntime-abc123.apps.example",
+            "",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_opened_by_its_own_page() {
+        let target = Target { name: "tide-agentruntime-abc123".parse().unwrap(), port: 7681, origin: "https://a.example".into() };
+        let asked = |socket: bool, origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if socket {
+                headers.insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("x"));
+            }
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            own_socket(&headers, &target)
+        };
+        assert!(asked(false, None) && asked(false, Some("https://evil.example")) && asked(true, Some("https://a.example")));
+        assert!(!asked(true, None) && !asked(true, Some("https://evil.example")));
+    }
+}
