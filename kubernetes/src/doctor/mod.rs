@@ -275,7 +275,7 @@ fn kubeblocks(settings: &Settings, served: Result<Vec<String>, Cause>, databases
             Verdict::Fail,
             "KubeBlocks is to make databases, and its API is not served.",
             why,
-            &["Install KubeBlocks: https://kubeblocks.io/docs.", "Or let databases be StatefulSets: --database-provider stateful-set."],
+            &["Install KubeBlocks: https://kubeblocks.io/docs.", "Or let databases be StatefulSets: --database-provider statefulset."],
         ),
         (Databases::KubeBlocksAlpha, false) if settings.database.provider == DatabaseProvider::KubeBlocks && !served.iter().any(|v| v == "v1alpha1") => {
             Finding::new(

@@ -209,11 +209,24 @@ mod tests {
             command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned).collect();
         // Docker's, and bubblewrap's or PostgreSQL's own in the code around the messages.
         known.extend(["security-opt"].map(str::to_owned));
+        // kubectl's and timedatectl's, and the doctor's own.
+        known.extend(
+            ["show-labels", "show-managed-fields", "cluster", "user", "minify", "flatten", "verb", "resource", "remove-orphans", "with-data"]
+                .map(str::to_owned),
+        );
         let messages = [
             ("causes.rs", include_str!("../../../local/src/causes.rs")),
             ("datafolder.rs", include_str!("../../../local/src/datafolder.rs")),
             ("config.rs", include_str!("../config.rs")),
             ("filter.rs", include_str!("../../../local/src/keeper/egress/filter.rs")),
+            ("connection.rs", include_str!("../../../kubernetes/src/connection.rs")),
+            ("container.rs", include_str!("../../../kubernetes/src/causes/container.rs")),
+            ("error.rs", include_str!("../../../kubernetes/src/causes/error.rs")),
+            ("image.rs", include_str!("../../../kubernetes/src/causes/image.rs")),
+            ("volume.rs", include_str!("../../../kubernetes/src/causes/volume.rs")),
+            ("ingress class", include_str!("../../../kubernetes/src/causes/mod.rs")),
+            ("doctor", include_str!("../../../kubernetes/src/doctor/mod.rs")),
+            ("orphans.rs", include_str!("../../../kubernetes/src/doctor/orphans.rs")),
         ];
         for (file, text) in messages {
             assert!(flags(text).count() > 0, "{file} advises no flag: is this test still about it?");
