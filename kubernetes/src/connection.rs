@@ -74,13 +74,31 @@ pub struct Connected {
     pub context: Option<String>,
 }
 
+/// A context of a kubeconfig.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Which file.
+    pub file: PathBuf,
+    /// Which context.
+    pub context: String,
+    /// Its apiserver's URL, where it leads to one.
+    pub server: Option<String>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "context `{}` of the kubeconfig {}", self.context, self.file.display())?;
+        self.server.as_ref().map_or(Ok(()), |server| write!(f, " ({server})"))
+    }
+}
+
 /// A configuration that cannot become right by waiting. Each text is what is wrong, where, and the mend; none
 /// quotes the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// No source is there.
     #[error(
-        "No cluster is named: there is no --kubeconfig, no {} and this does not run in a pod. Name one: `--kubeconfig FILE`, or put \
+        "No cluster is named: there is no --kubeconfig, no {}, and this does not run in a pod. Name one: `--kubeconfig FILE`, or put \
          the file there.", .0.display()
     )]
     Nothing(PathBuf),
@@ -101,7 +119,7 @@ pub enum ConnectionError {
         /// Which.
         file: PathBuf,
         /// Why, without its text.
-        why: String,
+        why: &'static str,
     },
     /// It names no context.
     #[error(
@@ -123,12 +141,10 @@ pub enum ConnectionError {
         contexts: Vec<String>,
     },
     /// The context's parts do not fit together.
-    #[error("The context `{context}` of the kubeconfig {} {why}. Mend it with `kubectl --kubeconfig {} config set-{part} …`.", .file.display(), .file.display())]
+    #[error("The {at} {why}. Mend it with `kubectl --kubeconfig {} config set-{part} …`.", .at.file.display())]
     ContextIncomplete {
-        /// Which file.
-        file: PathBuf,
-        /// Which context.
-        context: String,
+        /// Where.
+        at: Box<Place>,
         /// What is missing.
         why: String,
         /// `context`, `cluster` or `credentials`.
@@ -136,57 +152,36 @@ pub enum ConnectionError {
     },
     /// The server is this machine.
     #[error(
-        "The context `{context}` of the kubeconfig {} is for {server}, which is this machine and not a cluster that others reach. \
-         Name another, or say that it is meant (kind, k3d): --allow-loopback-cluster.", .file.display()
+        "The {0} is for this machine, which is not a cluster that others reach. Name another, or say that it is meant (kind, k3d): \
+         --allow-loopback-cluster."
     )]
-    Loopback {
-        /// Which file.
-        file: PathBuf,
-        /// Which context.
-        context: String,
-        /// Its server.
-        server: String,
-    },
+    Loopback(Box<Place>),
     /// It wants a program to be run for its credentials.
     #[error(
-        "The context `{context}` of the kubeconfig {} ({server}) gets its credentials from {what}, which is not run unless you say so: \
-         --allow-exec-credentials. Or use a kubeconfig with a token or a certificate.", .file.display()
+        "The {at} gets its credentials from {what}, which is not run unless you say so: --allow-exec-credentials. Or use a kubeconfig \
+         with a token or a certificate."
     )]
     CredentialPlugin {
-        /// Which file.
-        file: PathBuf,
-        /// Which context.
-        context: String,
-        /// Its server.
-        server: String,
+        /// Where.
+        at: Box<Place>,
         /// Which program or provider.
         what: String,
     },
     /// A certificate in it is not valid now.
-    #[error("The {what} of the context `{context}` of the kubeconfig {} ({server}) {when}. Get a new kubeconfig from whoever runs the cluster{hint}.", .file.display())]
+    #[error("The {what} of the {at} {when}. Get a new kubeconfig from whoever runs the cluster.")]
     CertificateDated {
-        /// Which file.
-        file: PathBuf,
-        /// Which context.
-        context: String,
-        /// Its server.
-        server: String,
+        /// Where.
+        at: Box<Place>,
         /// `client certificate` or `certificate authority`.
         what: &'static str,
         /// Since when it is not valid any more, or from when on.
         when: String,
-        /// What else may be to blame.
-        hint: &'static str,
     },
     /// Something in it cannot be used.
-    #[error("The context `{context}` of the kubeconfig {} ({server}) cannot be used: {why}. Get a new kubeconfig from whoever runs the cluster.", .file.display())]
+    #[error("The {at} cannot be used: {why}. Get a new kubeconfig from whoever runs the cluster.")]
     Unusable {
-        /// Which file.
-        file: PathBuf,
-        /// Which context.
-        context: String,
-        /// Its server.
-        server: String,
+        /// Where.
+        at: Box<Place>,
         /// Why.
         why: String,
     },
@@ -229,38 +224,34 @@ pub async fn connect(settings: &ConnectionSettings) -> Result<Connected, Connect
     };
     let kubeconfig = read(&file)?;
     let chosen = choose(&file, &kubeconfig)?;
+    let at = || Box::new(chosen.at.clone());
     if !settings.allow_loopback_cluster && is_loopback(&chosen.uri).await {
-        return Err(ConnectionError::Loopback { file, context: chosen.context, server: chosen.server });
+        return Err(ConnectionError::Loopback(at()));
     }
     if !settings.allow_exec_credentials
         && let Some(what) = plugin(&chosen.user)
     {
-        return Err(ConnectionError::CredentialPlugin { file, context: chosen.context, server: chosen.server, what });
+        return Err(ConnectionError::CredentialPlugin { at: at(), what });
     }
-    let unusable = |why: String| ConnectionError::Unusable {
-        file: file.clone(),
-        context: chosen.context.clone(),
-        server: chosen.server.clone(),
-        why,
-    };
-    if kubeconfig_proxy(&kubeconfig, &chosen.cluster) {
+    let unusable = |why: String| ConnectionError::Unusable { at: at(), why };
+    if chosen.proxy {
         return Err(unusable("it asks for a proxy (proxy-url), which this program does not speak".to_owned()));
     }
-    let options = KubeConfigOptions { context: Some(chosen.context.clone()), ..KubeConfigOptions::default() };
+    let options = KubeConfigOptions { context: Some(chosen.at.context.clone()), ..KubeConfigOptions::default() };
     let mut config =
         Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| unusable(causes::chain(&error)))?;
-    dates(&file, &chosen, &config)?;
+    dates(&chosen, &config)?;
     config.connect_timeout = Some(CONNECT);
     let from_context = config.default_namespace.clone();
-    let namespace = namespace(settings, &from_context, &format!("the context `{}` of {source}", chosen.context))?;
+    let namespace = namespace(settings, &from_context, &format!("the {}", chosen.at))?;
     config.default_namespace.clone_from(&namespace);
     let client = Client::try_from(config).map_err(|error| unusable(causes::chain(&error)))?;
     Ok(Connected {
         cluster: Cluster { client, namespace },
         source,
-        server: chosen.server,
+        server: chosen.uri.to_string().trim_end_matches('/').to_owned(),
         in_cluster: false,
-        context: Some(chosen.context),
+        context: Some(chosen.at.context),
     })
 }
 
@@ -283,7 +274,7 @@ fn read(file: &Path) -> Result<Kubeconfig, ConnectionError> {
         std::io::ErrorKind::IsADirectory => unreadable("is a folder"),
         _ => unreadable(&format!("cannot be read ({error})")),
     })?;
-    let not = |why: &str| ConnectionError::NotKubeconfig { file: file.to_owned(), why: why.to_owned() };
+    let not = |why: &'static str| ConnectionError::NotKubeconfig { file: file.to_owned(), why };
     let text = String::from_utf8(bytes).map_err(|_| not("it is not text"))?;
     let says = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#') && line.trim() != "---";
     if !text.lines().any(|line| says(&line)) {
@@ -312,10 +303,9 @@ fn read(file: &Path) -> Result<Kubeconfig, ConnectionError> {
 
 /// The context, and what it leads to.
 struct Chosen {
-    context: String,
-    cluster: String,
-    server: String,
+    at: Place,
     uri: http::Uri,
+    proxy: bool,
     user: AuthInfo,
 }
 
@@ -334,8 +324,8 @@ fn choose(file: &Path, kubeconfig: &Kubeconfig) -> Result<Chosen, ConnectionErro
         .iter()
         .find(|named| named.name == name)
         .ok_or_else(|| unknown(format!("says to use the context `{name}`, which it does not have")))?;
-    let incomplete =
-        |why: String, part| ConnectionError::ContextIncomplete { file: file.to_owned(), context: name.clone(), why, part };
+    let at = |server: Option<&str>| Place { file: file.to_owned(), context: name.clone(), server: server.map(str::to_owned) };
+    let incomplete = |why: String, part| ConnectionError::ContextIncomplete { at: Box::new(at(None)), why, part };
     let context = named.context.as_ref().ok_or_else(|| incomplete("is empty".to_owned(), "context"))?;
     let cluster = kubeconfig
         .clusters
@@ -364,7 +354,7 @@ fn choose(file: &Path, kubeconfig: &Kubeconfig) -> Result<Chosen, ConnectionErro
             .clone()
             .unwrap_or_default(),
     };
-    Ok(Chosen { context: name.clone(), cluster: context.cluster.clone(), server, uri, user })
+    Ok(Chosen { at: at(Some(&server)), uri, proxy: cluster.proxy_url.is_some(), user })
 }
 
 fn plugin(user: &AuthInfo) -> Option<String> {
@@ -372,11 +362,6 @@ fn plugin(user: &AuthInfo) -> Option<String> {
         return Some(format!("the program `{}` (exec)", exec.command.as_deref().unwrap_or("?")));
     }
     user.auth_provider.as_ref().map(|provider| format!("the provider `{}` (auth-provider)", provider.name))
-}
-
-fn kubeconfig_proxy(kubeconfig: &Kubeconfig, cluster: &str) -> bool {
-    let named = kubeconfig.clusters.iter().find(|named| named.name == cluster);
-    named.and_then(|named| named.cluster.as_ref()).is_some_and(|cluster| cluster.proxy_url.is_some())
 }
 
 /// Whether a server is this machine, by its address or by what its name stands for here.
@@ -420,30 +405,21 @@ fn namespace(settings: &ConnectionSettings, default: &str, from: &str) -> Result
 }
 
 /// Certificates that are not valid now: without this the first that is heard of one is a failed handshake.
-fn dates(file: &Path, chosen: &Chosen, config: &Config) -> Result<(), ConnectionError> {
-    let dated = |what, when: String, hint| ConnectionError::CertificateDated {
-        file: file.to_owned(),
-        context: chosen.context.clone(),
-        server: chosen.server.clone(),
-        what,
-        when,
-        hint,
-    };
+fn dates(chosen: &Chosen, config: &Config) -> Result<(), ConnectionError> {
+    let dated = |what, when: String| ConnectionError::CertificateDated { at: Box::new(chosen.at.clone()), what, when };
     let now = Timestamp::now();
-    if let Some(wrong) = client_certificate(&chosen.user).as_deref().and_then(|pem| CertificateDer::pem_slice_iter(pem).next()) {
-        let certificate = wrong.map_err(|_| dated("client certificate", "cannot be read".to_owned(), ""))?;
+    if let Some(first) = client_certificate(&chosen.user).as_deref().and_then(|pem| CertificateDer::pem_slice_iter(pem).next()) {
+        let certificate = first.map_err(|_| dated("client certificate", "cannot be read".to_owned()))?;
         if let Some(when) = out_of_date(&certificate, now) {
-            return Err(dated("client certificate", when, ""));
+            return Err(dated("client certificate", when));
         }
     }
     // One authority of several that is over is no fault.
-    let authorities = config.root_cert.iter().flatten().map(|der| out_of_date(der, now)).collect::<Vec<_>>();
-    if let Some(Some(when)) = authorities.first()
-        && authorities.iter().all(Option::is_some)
-    {
-        return Err(dated("certificate authority", when.clone(), "; its apiserver may have a new certificate by now"));
+    let authorities: Vec<_> = config.root_cert.iter().flatten().map(|der| out_of_date(der, now)).collect();
+    match authorities.first() {
+        Some(Some(when)) if authorities.iter().all(Option::is_some) => Err(dated("certificate authority", when.clone())),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn client_certificate(user: &AuthInfo) -> Option<Vec<u8>> {

@@ -1,6 +1,8 @@
 //! Each failure of the list, as a real cluster showed it (tests/recorded, made by tests/record.sh), is told as
 //! what it was.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Event, PersistentVolumeClaim, Pod},
@@ -142,7 +144,8 @@ const ANSWERS: &[(&str, CauseCode)] = &[
 
 /// A cause as a person sees it.
 fn shown(name: &str, cause: &Cause) -> String {
-    let mut text = format!("{name}: {}{}\n  {}\n", cause.code.as_str(), if cause.code.blocks() { " (blocks)" } else { "" }, cause.message);
+    let mut text =
+        format!("{name}: {}{}\n  {}\n", cause.code.as_str(), if cause.code.blocks() { " (blocks)" } else { "" }, cause.message);
     for step in &cause.next_steps {
         let _ = writeln!(text, "  - {step}");
     }

@@ -1,6 +1,8 @@
 //! Failures that no test cluster of one node shows, from the texts in the sources of Kubernetes 1.28 to 1.34 and
 //! containerd. What was recorded on a cluster is in causes.rs.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Event, PersistentVolumeClaim, Pod},
@@ -73,10 +75,22 @@ fn nodes_that_do_not_fit_are_told_by_their_reason() {
     for (message, code, words) in [
         ("no nodes available to schedule pods", CauseCode::NodeUnsuitable, "has no node"),
         ("0/2 nodes are available: 2 Too many pods. preemption: x", CauseCode::Unschedulable, "as many pods as it may"),
-        ("0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }.", CauseCode::NodeUnsuitable, "short of disk"),
-        ("0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }.", CauseCode::NodeUnsuitable, "No node that is ready"),
+        (
+            "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }.",
+            CauseCode::NodeUnsuitable,
+            "short of disk",
+        ),
+        (
+            "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }.",
+            CauseCode::NodeUnsuitable,
+            "No node that is ready",
+        ),
         ("0/1 nodes are available: 1 node(s) were unschedulable.", CauseCode::NodeUnsuitable, "cordoned"),
-        ("0/1 nodes are available: 1 node(s) had volume node affinity conflict.", CauseCode::NodeUnsuitable, "volume is on a node"),
+        (
+            "0/1 nodes are available: 1 node(s) had volume node affinity conflict.",
+            CauseCode::NodeUnsuitable,
+            "volume is on a node",
+        ),
         ("0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}.", CauseCode::NodeUnsuitable, "`gpu: yes`"),
     ] {
         let cause = unscheduled(message);
@@ -87,7 +101,9 @@ fn nodes_that_do_not_fit_are_told_by_their_reason() {
 #[test]
 fn a_node_that_is_being_added_is_waited_for() {
     let status = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient cpu."}]});
-    let cause = told(&[pod(None, status)], None, &[event("Pod", "TriggeredScaleUp", "pod triggered scale-up: [{pool 1->2 (max: 5)}]")]).unwrap();
+    let cause =
+        told(&[pod(None, status)], None, &[event("Pod", "TriggeredScaleUp", "pod triggered scale-up: [{pool 1->2 (max: 5)}]")])
+            .unwrap();
     assert!(cause.message.ends_with("The cluster is adding a node."), "{cause:?}");
     assert_eq!(cause.next_steps, ["Wait: it starts by itself once the node is there."]);
 }
@@ -97,9 +113,15 @@ fn pulls_are_told_by_what_the_registry_said() {
     let pull = "failed to pull and unpack image \"docker.io/team/app:1\": failed to resolve reference \"docker.io/team/app:1\": ";
     for (text, code) in [
         ("docker.io/team/app:1: not found", CauseCode::ImageNotFound),
-        ("pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed", CauseCode::ImageRefused),
+        (
+            "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
+            CauseCode::ImageRefused,
+        ),
         ("unexpected status from HEAD request to https://x/v2/team/app/manifests/1: 403 Forbidden", CauseCode::ImageRefused),
-        ("failed to do request: Head \"https://x/v2/\": tls: failed to verify certificate: x509: certificate signed by unknown authority", CauseCode::ImageBackOff),
+        (
+            "failed to do request: Head \"https://x/v2/\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            CauseCode::ImageBackOff,
+        ),
         ("failed to do request: Head \"https://x/v2/\": dial tcp: lookup x: no such host", CauseCode::ImageBackOff),
         ("write /var/lib/containerd/x: no space left on device", CauseCode::DiskFull),
         ("no match for platform in manifest: not found", CauseCode::ImageNotFound),
@@ -116,7 +138,10 @@ fn a_bare_back_off_is_told_by_its_event() {
     // Before Kubernetes 1.31.
     let state = json!({"containerStatuses": [{"name": "sandbox", "image": "", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"team/app:1\""}}}]});
-    let events = [event("Pod", "BackOff", "Back-off pulling image"), event("Pod", "Failed", "Failed to pull image \"team/app:1\": rpc error: code = NotFound desc = x: not found")];
+    let events = [
+        event("Pod", "BackOff", "Back-off pulling image"),
+        event("Pod", "Failed", "Failed to pull image \"team/app:1\": rpc error: code = NotFound desc = x: not found"),
+    ];
     assert_eq!(told(&[pod(Some("n"), state)], None, &events).unwrap().code, CauseCode::ImageNotFound);
 }
 
@@ -124,9 +149,15 @@ fn a_bare_back_off_is_told_by_its_event() {
 fn an_image_that_needs_root_is_told_by_each_of_its_signs() {
     for (reason, message) in [
         ("CreateContainerConfigError", "container has runAsNonRoot and image will run as root (pod: \"p\", container: sandbox)"),
-        ("CreateContainerConfigError", "container has runAsNonRoot and image has non-numeric user (node), cannot verify user is non-root (pod: \"p\", container: sandbox)"),
+        (
+            "CreateContainerConfigError",
+            "container has runAsNonRoot and image has non-numeric user (node), cannot verify user is non-root (pod: \"p\", container: sandbox)",
+        ),
         ("CreateContainerConfigError", "container's runAsUser breaks non-root policy (pod: \"p\", container: sandbox)"),
-        ("RunContainerError", "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: \"/init\": permission denied"),
+        (
+            "RunContainerError",
+            "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: \"/init\": permission denied",
+        ),
     ] {
         let cause = waiting(reason, message);
         assert_eq!(cause.code, CauseCode::ImageNeedsRoot, "{message}");
@@ -140,11 +171,18 @@ fn evictions_say_what_was_short() {
         let status = json!({"phase": "Failed", "reason": "Evicted", "message": message});
         told(&[pod(Some("n"), status)], None, &[]).unwrap()
     };
-    let memory = evicted("The node was low on resource: memory. Threshold quantity: 100Mi, available: 40Mi. Container sandbox was using 900Mi, request is 256Mi, has larger consumption of memory. ");
+    let memory = evicted(
+        "The node was low on resource: memory. Threshold quantity: 100Mi, available: 40Mi. Container sandbox was using 900Mi, request is 256Mi, has larger consumption of memory. ",
+    );
     assert_eq!(memory.message, "The node had too little memory left and put the sandbox out.");
     let disk = evicted("Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ");
     assert_eq!(disk.message, "The sandbox wrote more outside its home folder than its limit of 1Gi, and was ended.");
-    for (reason, code) in [("Preempting", CauseCode::Evicted), ("Terminated", CauseCode::Evicted), ("OutOfcpu", CauseCode::Unschedulable), ("NodeLost", CauseCode::NodeLost)] {
+    for (reason, code) in [
+        ("Preempting", CauseCode::Evicted),
+        ("Terminated", CauseCode::Evicted),
+        ("OutOfcpu", CauseCode::Unschedulable),
+        ("NodeLost", CauseCode::NodeLost),
+    ] {
         let status = json!({"phase": "Failed", "reason": reason, "message": "m"});
         assert_eq!(told(&[pod(Some("n"), status)], None, &[]).unwrap().code, code, "{reason}");
     }
@@ -161,17 +199,37 @@ fn volumes_and_networks_are_told_by_their_events() {
     assert!(held.code == CauseCode::MountFailed && held.message.contains("held by another node"), "{held:?}");
     let network = of("FailedCreatePodSandBox", "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \"x\": plugin type=\"calico\" failed (add): x").unwrap();
     assert_eq!(network.code, CauseCode::NetworkFailed);
-    assert_eq!(told(&[pod(Some("n"), creating.clone())], None, &[event("Pod", "Pulled", "m"), event("Pod", "FailedMount", "m")]), None, "it was overcome");
+    assert_eq!(
+        told(&[pod(Some("n"), creating.clone())], None, &[event("Pod", "Pulled", "m"), event("Pod", "FailedMount", "m")]),
+        None,
+        "it was overcome"
+    );
     assert_eq!(told(&[pod(Some("n"), creating.clone())], None, &[]), None, "nothing is wrong yet");
 
     let claim = |phase: &str| json!({"metadata": {"name": "shop-agentruntime-abc123", "creationTimestamp": "2026-11-28T11:59:55Z"}, "spec": {"storageClassName": "fast"}, "status": {"phase": phase}});
-    let about = |reason: &str, message: &str| told(&[], Some(claim("Pending")), &[event("PersistentVolumeClaim", reason, message)]);
-    assert_eq!(about("FailedBinding", "no persistent volumes available for this claim and no storage class is set").unwrap().code, CauseCode::StorageClassMissing);
-    let full = about("ProvisioningFailed", "failed to provision volume with StorageClass \"fast\": rpc error: code = ResourceExhausted desc = not enough free space").unwrap();
+    let about =
+        |reason: &str, message: &str| told(&[], Some(claim("Pending")), &[event("PersistentVolumeClaim", reason, message)]);
+    assert_eq!(
+        about("FailedBinding", "no persistent volumes available for this claim and no storage class is set").unwrap().code,
+        CauseCode::StorageClassMissing
+    );
+    let full = about(
+        "ProvisioningFailed",
+        "failed to provision volume with StorageClass \"fast\": rpc error: code = ResourceExhausted desc = not enough free space",
+    )
+    .unwrap();
     assert!(full.code == CauseCode::VolumePending && full.message.contains("no room"), "{full:?}");
     assert_eq!(about("WaitForFirstConsumer", "waiting for first consumer to be created before binding"), None);
-    assert_eq!(about("ExternalProvisioning", "Waiting for a volume to be created either by the external provisioner 'x'"), None, "five seconds are no wait");
-    assert_eq!(told(&[], Some(claim("Bound")), &[event("PersistentVolumeClaim", "ProvisioningFailed", "m")]), None, "it is bound since");
+    assert_eq!(
+        about("ExternalProvisioning", "Waiting for a volume to be created either by the external provisioner 'x'"),
+        None,
+        "five seconds are no wait"
+    );
+    assert_eq!(
+        told(&[], Some(claim("Bound")), &[event("PersistentVolumeClaim", "ProvisioningFailed", "m")]),
+        None,
+        "it is bound since"
+    );
 }
 
 #[test]
@@ -180,13 +238,28 @@ fn an_apiserver_that_is_short_of_breath_is_not_taken_for_a_refusal() {
         let status = kube::core::Status::failure(message, reason).with_code(code);
         causes::of_error(&kube::Error::Api(Box::new(status)), "make the Service")
     };
-    for (code, message, reason) in [(429, "too many requests, please try again later", "TooManyRequests"), (500, "etcdserver: request timed out", "InternalError"), (503, "the server is currently unable to handle the request", "ServiceUnavailable"), (504, "Timeout", "Timeout")] {
+    for (code, message, reason) in [
+        (429, "too many requests, please try again later", "TooManyRequests"),
+        (500, "etcdserver: request timed out", "InternalError"),
+        (503, "the server is currently unable to handle the request", "ServiceUnavailable"),
+        (504, "Timeout", "Timeout"),
+    ] {
         let cause = answer(code, message, reason);
-        assert!(cause.code == CauseCode::OrchestratorBusy && !cause.code.blocks() && cause.message.contains("make the Service"), "{cause:?}");
+        assert!(
+            cause.code == CauseCode::OrchestratorBusy && !cause.code.blocks() && cause.message.contains("make the Service"),
+            "{cause:?}"
+        );
     }
-    let permission = answer(403, "services is forbidden: User \"u\" cannot create resource \"services\" in API group \"\" in the namespace \"n\"", "Forbidden");
+    let permission = answer(
+        403,
+        "services is forbidden: User \"u\" cannot create resource \"services\" in API group \"\" in the namespace \"n\"",
+        "Forbidden",
+    );
     assert_eq!(permission.code, CauseCode::PermissionMissing);
-    assert_eq!(permission.message, "The account `u` may not create services in the cluster, so it was not possible to make the Service.");
+    assert_eq!(
+        permission.message,
+        "The account `u` may not create services in the cluster, so it was not possible to make the Service."
+    );
     let denied = answer(403, "admission webhook \"v.example.com\" denied the request: no", "Forbidden");
     assert_eq!(denied.code, CauseCode::AdmissionRefused);
 }

@@ -1,6 +1,8 @@
 //! Each kubeconfig that is wrong is told by what is wrong with it, where, and the mend; and what only a server can
 //! say is asked of one on loopback.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming, service::service_fn};
@@ -38,7 +40,11 @@ impl Folder {
 
     fn settings(&self) -> ConnectionSettings {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        ConnectionSettings { kubeconfig: Some(self.file()), secret_dir: self.0.path().join("nowhere"), ..ConnectionSettings::default() }
+        ConnectionSettings {
+            kubeconfig: Some(self.file()),
+            secret_dir: self.0.path().join("nowhere"),
+            ..ConnectionSettings::default()
+        }
     }
 
     async fn connect(&self) -> Result<Connected, ConnectionError> {
@@ -71,7 +77,8 @@ async fn a_good_kubeconfig_gives_its_server_context_and_namespace() {
 
 #[tokio::test]
 async fn the_flag_comes_before_the_folder_and_what_is_there_and_wrong_is_not_skipped() {
-    let (flag, folder) = (Folder::new(&yaml("https://198.51.100.7:6443", "", "")), Folder::new(&yaml("https://198.51.100.8:6443", "", "")));
+    let (flag, folder) =
+        (Folder::new(&yaml("https://198.51.100.7:6443", "", "")), Folder::new(&yaml("https://198.51.100.8:6443", "", "")));
     let both = ConnectionSettings { secret_dir: folder.0.path().to_owned(), ..flag.settings() };
     assert_eq!(connect(&both).await.unwrap().source, Source::Flag(flag.file()));
     let one = ConnectionSettings { kubeconfig: None, ..both.clone() };
@@ -104,16 +111,23 @@ async fn what_is_no_kubeconfig_is_told_without_being_quoted() {
 #[tokio::test]
 async fn contexts_that_lead_nowhere_are_told() {
     let good = yaml("https://198.51.100.7:6443", "", "");
-    Folder::new("apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\n").refused(&["no contexts", "set-context"]).await;
+    Folder::new("apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\n")
+        .refused(&["no contexts", "set-context"])
+        .await;
     Folder::new("apiVersion: v1\nkind: Config\n").refused(&["no contexts"]).await;
-    Folder::new(&good.replace("current-context: dev", "current-context: prod")).refused(&["`prod`", "(dev)", "use-context"]).await;
-    let two = good.replace("current-context: dev\n", "").replace("contexts: [", "contexts: [{name: other, context: {cluster: c}}, ");
+    Folder::new(&good.replace("current-context: dev", "current-context: prod"))
+        .refused(&["`prod`", "(dev)", "use-context"])
+        .await;
+    let two =
+        good.replace("current-context: dev\n", "").replace("contexts: [", "contexts: [{name: other, context: {cluster: c}}, ");
     Folder::new(&two).refused(&["(other, dev)"]).await;
     let one = Folder::new(&good.replace("current-context: dev\n", ""));
     assert_eq!(one.connect().await.unwrap().context.as_deref(), Some("dev"), "the only one is meant");
     Folder::new(&good.replace("{cluster: c, user: u", "{cluster: gone, user: u")).refused(&["`dev`", "cluster `gone`"]).await;
     Folder::new(&good.replace("user: u,", "user: gone,")).refused(&["`dev`", "user `gone`"]).await;
-    Folder::new(&good.replace("server: 'https://198.51.100.7:6443'", "insecure-skip-tls-verify: true")).refused(&["without a server"]).await;
+    Folder::new(&good.replace("server: 'https://198.51.100.7:6443'", "insecure-skip-tls-verify: true"))
+        .refused(&["without a server"])
+        .await;
     Folder::new(&good.replace("https://198.51.100.7:6443", "no url at all")).refused(&["`no url at all`", "no URL"]).await;
     Folder::new(&good.replace("namespace: team-a", "namespace: 'Team A'")).connect().await.err().unwrap();
     Folder::new(&yaml("https://198.51.100.7:6443", ", proxy-url: 'socks5://x:1'", "")).refused(&["proxy-url"]).await;
@@ -144,7 +158,10 @@ async fn this_machine_is_no_cluster_unless_it_is_meant() {
 async fn programs_for_credentials_are_not_run_unless_that_is_allowed() {
     let folder = tempfile::tempdir().unwrap();
     let ran = folder.path().join("ran");
-    let exec = format!(", exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: touch, args: ['{}']}}", ran.display());
+    let exec = format!(
+        ", exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: touch, args: ['{}']}}",
+        ran.display()
+    );
     let with = Folder::new(&yaml("https://198.51.100.7:6443", "", &exec).replace(&format!("token: {TOKEN}, "), ""));
     with.refused(&["`touch`", "exec", "https://198.51.100.7:6443", "--allow-exec-credentials"]).await;
     assert!(!ran.exists(), "it was run all the same");
@@ -223,7 +240,9 @@ async fn serve(authority: &Authority, name: &str, answer: Answer) -> SocketAddr 
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let service = service_fn(move |request| async move { Ok::<_, Infallible>(answer(&request)) });
-                let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
             });
         }
     });
@@ -281,11 +300,29 @@ async fn a_server_that_is_well_says_its_version_and_its_time() {
 async fn a_server_that_is_not_the_one_is_told() {
     let (authority, other) = (Authority::new(4000), Authority::new(4000));
     let address = serve(&other, "localhost", |_| answer(200, VERSION)).await;
-    fails(&format!("https://localhost:{}", address.port()), &authority, CauseCode::OrchestratorUnreachable, &["not from the authority"]).await;
+    fails(
+        &format!("https://localhost:{}", address.port()),
+        &authority,
+        CauseCode::OrchestratorUnreachable,
+        &["not from the authority"],
+    )
+    .await;
     let address = serve(&authority, "api.example.com", |_| answer(200, VERSION)).await;
-    fails(&format!("https://localhost:{}", address.port()), &authority, CauseCode::OrchestratorUnreachable, &["another host name"]).await;
+    fails(
+        &format!("https://localhost:{}", address.port()),
+        &authority,
+        CauseCode::OrchestratorUnreachable,
+        &["another host name"],
+    )
+    .await;
     let address = serve(&authority, "localhost", |_| answer(200, "<html>Please sign in</html>")).await;
-    let html = fails(&format!("https://localhost:{}", address.port()), &authority, CauseCode::OrchestratorUnreachable, &["not as a Kubernetes"]).await;
+    let html = fails(
+        &format!("https://localhost:{}", address.port()),
+        &authority,
+        CauseCode::OrchestratorUnreachable,
+        &["not as a Kubernetes"],
+    )
+    .await;
     assert!(!html.message.contains("sign in"), "{html:?}");
 }
 
@@ -293,7 +330,8 @@ async fn a_server_that_is_not_the_one_is_told() {
 async fn a_server_that_is_away_or_silent_is_told() {
     let authority = Authority::new(4000);
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    fails(&format!("https://localhost:{}", free.port()), &authority, CauseCode::OrchestratorUnreachable, &["nothing listens"]).await;
+    fails(&format!("https://localhost:{}", free.port()), &authority, CauseCode::OrchestratorUnreachable, &["nothing listens"])
+        .await;
     fails("https://nowhere.invalid:6443", &authority, CauseCode::OrchestratorUnreachable, &["host name is not known"]).await;
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = plain.local_addr().unwrap();
@@ -302,7 +340,13 @@ async fn a_server_that_is_away_or_silent_is_told() {
             let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         }
     });
-    fails(&format!("https://localhost:{}", address.port()), &authority, CauseCode::OrchestratorUnreachable, &["does not speak TLS"]).await;
+    fails(
+        &format!("https://localhost:{}", address.port()),
+        &authority,
+        CauseCode::OrchestratorUnreachable,
+        &["does not speak TLS"],
+    )
+    .await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
     tokio::spawn(async move {
@@ -317,11 +361,19 @@ async fn a_server_that_is_away_or_silent_is_told() {
 #[tokio::test]
 async fn a_server_that_refuses_us_is_told() {
     let authority = Authority::new(4000);
-    let unknown: Answer = |_| answer(401, r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}"#);
+    let unknown: Answer = |_| {
+        answer(
+            401,
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}"#,
+        )
+    };
     let address = serve(&authority, "localhost", unknown).await;
     fails(&format!("https://localhost:{}", address.port()), &authority, CauseCode::CredentialsRefused, &["credentials"]).await;
     let forbidden: Answer = |_| {
-        answer(403, r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"forbidden: User \"u\" cannot get path \"/version\"","reason":"Forbidden","details":{},"code":403}"#)
+        answer(
+            403,
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"forbidden: User \"u\" cannot get path \"/version\"","reason":"Forbidden","details":{},"code":403}"#,
+        )
     };
     let address = serve(&authority, "localhost", forbidden).await;
     let (_folder, connected) = connected(&format!("https://localhost:{}", address.port()), &authority).await;

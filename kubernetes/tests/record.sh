@@ -5,8 +5,8 @@
 #   record.sh [NAME…]      all, or those that are named
 #
 # Needs kubectl with rights of an administrator (KUBECONFIG), jq, curl and python3, and must run where the node is:
-# a registry that fails on demand is served on its loopback. IMAGE is an image with a shell, python3 and apt-get
-# whose user is root, and which the node has.
+# a registry that fails on demand is served on its loopback. IMAGE is an image with a shell and apt-get whose user
+# is root, and which the node has.
 set -uo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd); OUT=$HERE/recorded; TMP=$(mktemp -d)
 IMAGE=${IMAGE:-fsa.local/base:dev}; NS=fsa-causes; PORT=${REGISTRY_PORT:-5999}
@@ -147,8 +147,8 @@ record path-missing 'box.command = ["nothing-here"]' 'waits == "CrashLoopBackOff
 record crash-loop 'box.command = ["sh", "-c", "echo listening on 3000; echo Error: cannot find module app >&2; exit 1"]' 'waits == "CrashLoopBackOff" and status.restartCount >= 2'
 record ended 'box.command = ["sh", "-c", "sleep 1; exit 7"]' 'status.state.terminated != null'
 record ended-by-signal 'box.command = ["sh", "-c", "kill -9 $$"]' 'status.state.terminated != null or status.lastState.terminated != null'
-record oom 'box.command = ["python3", "-c", "bytearray(400 << 20)"] | box.resources.limits.memory = "64Mi"' 'status.lastState.terminated.reason == "OOMKilled" and waits == "CrashLoopBackOff"'
-record oom-lately 'box.command = ["python3", "-c", "import os, time; f = \"/once/done\"; seen = os.path.exists(f); open(f, \"w\").close(); seen or bytearray(400 << 20); time.sleep(3600)"] | box.resources.limits.memory = "64Mi" | pod.volumes = [{name: "once", emptyDir: {}}] | box.volumeMounts = [{name: "once", mountPath: "/once"}]' 'status.ready and status.lastState.terminated.reason == "OOMKilled"'
+record oom 'box.command = ["tail", "/dev/zero"] | box.resources.limits.memory = "64Mi"' 'status.lastState.terminated.reason == "OOMKilled" and waits == "CrashLoopBackOff"'
+record oom-lately 'box.command = ["sh", "-c", "[ -e /once/done ] && exec sleep 3600; touch /once/done; exec tail /dev/zero"] | box.resources.limits.memory = "64Mi" | pod.volumes = [{name: "once", emptyDir: {}}] | box.volumeMounts = [{name: "once", mountPath: "/once"}]' 'status.ready and status.lastState.terminated.reason == "OOMKilled"'
 record disk-full 'box.command = ["sh", "-c", "cat /dev/zero > /small/file"] | pod.volumes = [{name: "small", emptyDir: {medium: "Memory", sizeLimit: "1Mi"}}] | box.volumeMounts = [{name: "small", mountPath: "/small"}]' 'waits == "CrashLoopBackOff"'
 record agent-silent 'box.readinessProbe = {tcpSocket: {port: 7681}, periodSeconds: 2}' 'told("Unhealthy") and (status.state.running.startedAt | fromdate) < now - 16'
 record evicted-disk 'box.command = ["sh", "-c", "head -c 30000000 /dev/zero > /scratch/file; sleep 3600"] | pod.volumes = [{name: "scratch", emptyDir: {sizeLimit: "1Mi"}}] | box.volumeMounts = [{name: "scratch", mountPath: "/scratch"}]' 'any(.pods[]; .status.reason == "Evicted")' $NS 120

@@ -13,10 +13,17 @@ pub mod orphans;
 pub mod permissions;
 mod probes;
 
-use crate::{Cluster, Settings, causes, connection::{Connected, Reached, SLOW}, settings::DatabaseProvider};
+use crate::{
+    Cluster, Settings, causes,
+    connection::{Connected, Reached, SLOW},
+    settings::DatabaseProvider,
+};
 use futures::{FutureExt as _, join};
 use k8s_openapi::api::{core::v1::Secret, networking::v1::IngressClass, storage::v1::StorageClass};
-use kube::{Api, api::{ListParams, ObjectMeta, PostParams}};
+use kube::{
+    Api,
+    api::{ListParams, ObjectMeta, PostParams},
+};
 use model::Cause;
 pub use permissions::Databases;
 use serde::Serialize;
@@ -142,7 +149,12 @@ pub async fn examine(asked: Asked<'_>) -> Report {
     let reached = match connected.probe().await {
         Ok(reached) => reached,
         Err(cause) => {
-            findings.push(Finding::of_cause("reachability", Verdict::Fail, &cause, "Without it no sandbox is made, changed or seen."));
+            findings.push(Finding::of_cause(
+                "reachability",
+                Verdict::Fail,
+                &cause,
+                "Without it no sandbox is made, changed or seen.",
+            ));
             return Report { findings };
         }
     };
@@ -150,8 +162,11 @@ pub async fn examine(asked: Asked<'_>) -> Report {
     let (namespace, served) = join!(namespace(cluster), kubeblocks_served(cluster));
     findings.push(namespace);
     let databases = Databases::of(settings.database.provider, served.as_deref().unwrap_or_default());
-    let (permissions, storage, ingress) =
-        join!(permissions::check(cluster, settings, databases), storage_classes(cluster, settings), ingress_class(cluster, settings));
+    let (permissions, storage, ingress) = join!(
+        permissions::check(cluster, settings, databases),
+        storage_classes(cluster, settings),
+        ingress_class(cluster, settings)
+    );
     findings.extend(permissions);
     findings.push(kubeblocks(settings, served, databases));
     findings.extend(storage);
@@ -221,7 +236,13 @@ fn answered(connected: &Connected, reached: &Reached) -> Vec<Finding> {
             why,
             &["Set both by NTP: `timedatectl set-ntp true`."],
         ),
-        None => Finding::new("clock", Verdict::Warn, "The cluster does not say what time it is.", why, &["A proxy in between may remove the Date header."]),
+        None => Finding::new(
+            "clock",
+            Verdict::Warn,
+            "The cluster does not say what time it is.",
+            why,
+            &["A proxy in between may remove the Date header."],
+        ),
     });
     findings
 }
@@ -266,18 +287,27 @@ fn kubeblocks(settings: &Settings, served: Result<Vec<String>, Cause>, databases
         Err(cause) => return Finding::of_cause("KubeBlocks", Verdict::Fail, &cause, why),
     };
     match (databases, served.is_empty()) {
-        (Databases::StatefulSet, true) => Finding::ok("KubeBlocks", "KubeBlocks is not installed; databases are StatefulSets.", why),
-        (Databases::StatefulSet, false) => {
-            Finding::ok("KubeBlocks", format!("KubeBlocks serves {}; databases are StatefulSets, as is set.", served.join(", ")), why)
+        (Databases::StatefulSet, true) => {
+            Finding::ok("KubeBlocks", "KubeBlocks is not installed; databases are StatefulSets.", why)
         }
+        (Databases::StatefulSet, false) => Finding::ok(
+            "KubeBlocks",
+            format!("KubeBlocks serves {}; databases are StatefulSets, as is set.", served.join(", ")),
+            why,
+        ),
         (_, true) => Finding::new(
             "KubeBlocks",
             Verdict::Fail,
             "KubeBlocks is to make databases, and its API is not served.",
             why,
-            &["Install KubeBlocks: https://kubeblocks.io/docs.", "Or let databases be StatefulSets: --database-provider statefulset."],
+            &[
+                "Install KubeBlocks: https://kubeblocks.io/docs.",
+                "Or let databases be StatefulSets: --database-provider statefulset.",
+            ],
         ),
-        (Databases::KubeBlocksAlpha, false) if settings.database.provider == DatabaseProvider::KubeBlocks && !served.iter().any(|v| v == "v1alpha1") => {
+        (Databases::KubeBlocksAlpha, false)
+            if settings.database.provider == DatabaseProvider::KubeBlocks && !served.iter().any(|v| v == "v1alpha1") =>
+        {
             Finding::new(
                 "KubeBlocks",
                 Verdict::Fail,
@@ -308,7 +338,10 @@ async fn storage_classes(cluster: &Cluster, settings: &Settings) -> Vec<Finding>
         settings.storage_class.as_deref(),
         DEFAULT_CLASS,
         "Home folders and databases are volumes of it.",
-        &["Set one: --storage-class NAME.", "Or mark the default: `kubectl annotate storageclass NAME storageclass.kubernetes.io/is-default-class=true`."],
+        &[
+            "Set one: --storage-class NAME.",
+            "Or mark the default: `kubectl annotate storageclass NAME storageclass.kubernetes.io/is-default-class=true`.",
+        ],
     )];
     if let Some(database) = database {
         findings.push(class(
@@ -333,11 +366,20 @@ async fn ingress_class(cluster: &Cluster, settings: &Settings) -> Option<Finding
         ingress.class.as_deref(),
         DEFAULT_INGRESS_CLASS,
         "Its controller serves the sandboxes' host names.",
-        &["Install an Ingress controller, or set the class of the one that is there: --ingress-class NAME (`kubectl get ingressclass` shows them)."],
+        &[
+            "Install an Ingress controller, or set the class of the one that is there: --ingress-class NAME (`kubectl get ingressclass` shows them).",
+        ],
     ))
 }
 
-fn class(check: &str, metas: &Result<Vec<ObjectMeta>, kube::Error>, set: Option<&str>, annotation: &str, why: &str, mend: &[&str]) -> Finding {
+fn class(
+    check: &str,
+    metas: &Result<Vec<ObjectMeta>, kube::Error>,
+    set: Option<&str>,
+    annotation: &str,
+    why: &str,
+    mend: &[&str],
+) -> Finding {
     let metas = match metas {
         Ok(metas) => metas,
         Err(error) => {
@@ -346,13 +388,18 @@ fn class(check: &str, metas: &Result<Vec<ObjectMeta>, kube::Error>, set: Option<
         }
     };
     let names: Vec<&str> = metas.iter().filter_map(|meta| meta.name.as_deref()).collect();
-    let there = if names.is_empty() { "there is none in the cluster".to_owned() } else { format!("there are {}", names.join(", ")) };
+    let there =
+        if names.is_empty() { "there is none in the cluster".to_owned() } else { format!("there are {}", names.join(", ")) };
     match set {
         Some(set) if names.contains(&set) => Finding::ok(check, format!("`{set}` exists."), why),
         Some(set) => Finding::new(check, Verdict::Fail, format!("`{set}` does not exist; {there}."), why, mend),
         None => match metas.iter().find(|meta| is_default(meta, annotation)) {
-            Some(meta) => Finding::ok(check, format!("The cluster's default is `{}`.", meta.name.as_deref().unwrap_or_default()), why),
-            None => Finding::new(check, Verdict::Fail, format!("None is set and the cluster has no default; {there}."), why, mend),
+            Some(meta) => {
+                Finding::ok(check, format!("The cluster's default is `{}`.", meta.name.as_deref().unwrap_or_default()), why)
+            }
+            None => {
+                Finding::new(check, Verdict::Fail, format!("None is set and the cluster has no default; {there}."), why, mend)
+            }
         },
     }
 }

@@ -120,7 +120,13 @@ pub async fn check(cluster: &Cluster, settings: &Settings, known: &Known) -> Fin
     if data {
         mend.push("With volumes and databases, which cannot be had back: `fullstack-agent doctor --remove-orphans --with-data`.");
     }
-    Finding::new("orphans", Verdict::Warn, format!("{} of this installation belong to no row: {}.", orphans.len(), named.join(", ")), why, &mend)
+    Finding::new(
+        "orphans",
+        Verdict::Warn,
+        format!("{} of this installation belong to no row: {}.", orphans.len(), named.join(", ")),
+        why,
+        &mend,
+    )
 }
 
 /// Removes one, if it is still the same object.

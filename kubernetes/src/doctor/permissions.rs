@@ -69,13 +69,46 @@ pub const PERMISSIONS: &[Permission] = &[
     of("networking.k8s.io", "ingresses", OWN, Need::Ingress, "sandboxes have host names of their own"),
     of("apps", "statefulsets", OWN, Need::StatefulSet, "each project's database is a StatefulSet"),
     of("apps.kubeblocks.io", "clusters", OWN, Need::KubeBlocks, "each project's database is a KubeBlocks Cluster"),
-    of("apps.kubeblocks.io", "opsrequests", &["get", "list", "create", "delete"], Need::KubeBlocksAlpha, "databases are stopped and started by OpsRequests"),
+    of(
+        "apps.kubeblocks.io",
+        "opsrequests",
+        &["get", "list", "create", "delete"],
+        Need::KubeBlocksAlpha,
+        "databases are stopped and started by OpsRequests",
+    ),
     of("rbac.authorization.k8s.io", "roles", OWN, Need::KubeBlocksAlpha, "databases of KubeBlocks before 1.0 want a Role"),
-    of("rbac.authorization.k8s.io", "rolebindings", OWN, Need::KubeBlocksAlpha, "databases of KubeBlocks before 1.0 want a RoleBinding"),
+    of(
+        "rbac.authorization.k8s.io",
+        "rolebindings",
+        OWN,
+        Need::KubeBlocksAlpha,
+        "databases of KubeBlocks before 1.0 want a RoleBinding",
+    ),
     of("", "pods", &["create"], Need::Helpful, "the doctor starts probe pods"),
-    Permission { group: "storage.k8s.io", resource: "storageclasses", verbs: &["get", "list"], namespaced: false, need: Need::Helpful, why: "the doctor looks for the storage class" },
-    Permission { group: "networking.k8s.io", resource: "ingressclasses", verbs: &["get", "list"], namespaced: false, need: Need::Helpful, why: "the doctor looks for the Ingress class" },
-    Permission { group: "", resource: "nodes", verbs: WATCH, namespaced: false, need: Need::Helpful, why: "a lost node is told of at once" },
+    Permission {
+        group: "storage.k8s.io",
+        resource: "storageclasses",
+        verbs: &["get", "list"],
+        namespaced: false,
+        need: Need::Helpful,
+        why: "the doctor looks for the storage class",
+    },
+    Permission {
+        group: "networking.k8s.io",
+        resource: "ingressclasses",
+        verbs: &["get", "list"],
+        namespaced: false,
+        need: Need::Helpful,
+        why: "the doctor looks for the Ingress class",
+    },
+    Permission {
+        group: "",
+        resource: "nodes",
+        verbs: WATCH,
+        namespaced: false,
+        need: Need::Helpful,
+        why: "a lost node is told of at once",
+    },
 ];
 
 /// What makes databases here, as far as permissions go.
@@ -145,7 +178,11 @@ async fn one(cluster: &Cluster, permission: &Permission) -> Finding {
         .buffered(3)
         .collect()
         .await;
-    let name = if permission.group.is_empty() { permission.resource.to_owned() } else { format!("{}.{}", permission.resource, permission.group) };
+    let name = if permission.group.is_empty() {
+        permission.resource.to_owned()
+    } else {
+        format!("{}.{}", permission.resource, permission.group)
+    };
     let check = format!("permission {name}");
     let why = format!("Needed because {}.", permission.why);
     if let Some(cause) = asked.iter().find_map(|(_, answer)| answer.as_ref().err()) {
@@ -155,14 +192,24 @@ async fn one(cluster: &Cluster, permission: &Permission) -> Finding {
     if missing.is_empty() {
         return Finding::ok(&check, format!("The account may {} {name}.", permission.verbs.join(", ")), &why);
     }
-    let (kind, scope) = if permission.namespaced { ("role", format!("--namespace {}", cluster.namespace)) } else { ("clusterrole", String::new()) };
+    let (kind, scope) = if permission.namespaced {
+        ("role", format!("--namespace {}", cluster.namespace))
+    } else {
+        ("clusterrole", String::new())
+    };
     let verdict = if permission.need == Need::Helpful { Verdict::Warn } else { Verdict::Fail };
     let mend = format!(
         "Add it to the {kind}: `kubectl create {kind} fullstack-agent-{} --verb={} --resource={name} {scope}`, and bind it to the account.",
         permission.resource.replace('/', "-"),
         missing.join(","),
     );
-    Finding::new(&check, verdict, format!("The account may not {} {name}.", missing.join(", ")), &why, &[&mend.replace(" `,", "`,")])
+    Finding::new(
+        &check,
+        verdict,
+        format!("The account may not {} {name}.", missing.join(", ")),
+        &why,
+        &[&mend.replace(" `,", "`,")],
+    )
 }
 
 async fn may(cluster: &Cluster, permission: &Permission, verb: &str) -> Result<bool, model::Cause> {

@@ -111,13 +111,15 @@ struct Probes<'a> {
 
 const WHY_IMAGE: &str = "Every sandbox is a container of it.";
 const WHY_NAMES: &str = "Sandboxes reach their databases and the internet by name.";
-const WHY_POLICIES: &str = "Only enforced NetworkPolicies keep sandboxes from each other, from the apiserver and from the cloud's metadata.";
+const WHY_POLICIES: &str =
+    "Only enforced NetworkPolicies keep sandboxes from each other, from the apiserver and from the cloud's metadata.";
 
 impl Probes<'_> {
     async fn findings(&self) -> Vec<Finding> {
         let image = &self.settings.image;
         let (names, server) = join!(self.make("names", NAMES, None), self.make("server", SERVER, None));
-        let untold = |check: &str, why: &str, what: &str| Finding::new(check, Verdict::Warn, what, why, &["Mend what is above first."]);
+        let untold =
+            |check: &str, why: &str, what: &str| Finding::new(check, Verdict::Warn, what, why, &["Mend what is above first."]);
         if let Err(cause) = names.and(server) {
             let verdict = if cause.code == CauseCode::PermissionMissing { Verdict::Warn } else { Verdict::Fail };
             return vec![
@@ -138,7 +140,8 @@ impl Probes<'_> {
             }
         };
         let took = began.elapsed().as_secs();
-        let mut findings = vec![Finding::ok("image", format!("`{image}` was started as a sandbox is, after {took} s."), WHY_IMAGE)];
+        let mut findings =
+            vec![Finding::ok("image", format!("`{image}` was started as a sandbox is, after {took} s."), WHY_IMAGE)];
         let (names, policies) = join!(self.names(), self.enforced(&server));
         findings.push(names);
         findings.push(policies);
@@ -149,15 +152,22 @@ impl Probes<'_> {
         let check = "name lookup";
         match self.until("names", TRIES, |pod| over(pod).is_some()).await.map(|pod| over(&pod)) {
             Ok(Some(0)) => Finding::ok(check, "A pod finds the cluster's own names.", WHY_NAMES),
-            Ok(Some(9 | 126 | 127)) => {
-                Finding::new(check, Verdict::Warn, "Could not be tried: the image has nothing that asks for a name.", WHY_NAMES, &["Try it with another image that has `getent`."])
-            }
+            Ok(Some(9 | 126 | 127)) => Finding::new(
+                check,
+                Verdict::Warn,
+                "Could not be tried: the image has nothing that asks for a name.",
+                WHY_NAMES,
+                &["Try it with another image that has `getent`."],
+            ),
             Ok(_) => Finding::new(
                 check,
                 Verdict::Fail,
                 "A pod does not find `kubernetes.default.svc`.",
                 WHY_NAMES,
-                &["Look at the cluster's DNS: `kubectl -n kube-system get pods -l k8s-app=kube-dns`.", "Look for a NetworkPolicy of the namespace that forbids port 53."],
+                &[
+                    "Look at the cluster's DNS: `kubectl -n kube-system get pods -l k8s-app=kube-dns`.",
+                    "Look for a NetworkPolicy of the namespace that forbids port 53.",
+                ],
             ),
             Err(cause) => Finding::of_cause(check, Verdict::Warn, &cause, WHY_NAMES),
         }
@@ -167,7 +177,15 @@ impl Probes<'_> {
     async fn enforced(&self, server: &Pod) -> Finding {
         let check = "network policies";
         let untold = |what: String| {
-            Finding::new(check, Verdict::Warn, what, WHY_POLICIES, &["Look whether the cluster's network plugin enforces NetworkPolicies (Calico and Cilium do, flannel alone does not)."])
+            Finding::new(
+                check,
+                Verdict::Warn,
+                what,
+                WHY_POLICIES,
+                &[
+                    "Look whether the cluster's network plugin enforces NetworkPolicies (Calico and Cilium do, flannel alone does not).",
+                ],
+            )
         };
         let address = server.status.as_ref().and_then(|status| status.pod_ip.clone());
         let Some(address) = address.filter(|_| over(server).is_none()) else {
@@ -177,8 +195,12 @@ impl Probes<'_> {
             return Finding::of_cause(check, Verdict::Warn, &cause, WHY_POLICIES);
         }
         match self.until("client", START, |pod| ready(pod) || over(pod).is_some()).await {
-            Ok(pod) if over(&pod) == Some(8) => return untold("Could not be tried: one probe pod does not reach the other at all.".to_owned()),
-            Ok(pod) if over(&pod).is_some_and(|code| code != 0) => return untold("Could not be tried: the image has neither Python nor Node.".to_owned()),
+            Ok(pod) if over(&pod) == Some(8) => {
+                return untold("Could not be tried: one probe pod does not reach the other at all.".to_owned());
+            }
+            Ok(pod) if over(&pod).is_some_and(|code| code != 0) => {
+                return untold("Could not be tried: the image has neither Python nor Node.".to_owned());
+            }
             Ok(_) => {}
             Err(cause) => return Finding::of_cause(check, Verdict::Warn, &cause, WHY_POLICIES),
         }
@@ -188,7 +210,12 @@ impl Probes<'_> {
         }));
         let Ok(policy) = policy else { return untold("Could not be tried.".to_owned()) };
         if let Err(error) = self.policies.create(&PostParams::default(), &policy).await {
-            return Finding::of_cause(check, Verdict::Fail, &causes::of_error(&error, "make a NetworkPolicy to try it"), WHY_POLICIES);
+            return Finding::of_cause(
+                check,
+                Verdict::Fail,
+                &causes::of_error(&error, "make a NetworkPolicy to try it"),
+                WHY_POLICIES,
+            );
         }
         match self.until("client", TRIES, |pod| over(pod).is_some()).await.map(|pod| over(&pod)) {
             Ok(Some(0)) => Finding::ok(check, "A policy that forbids one pod to reach another is enforced.", WHY_POLICIES),
@@ -197,7 +224,10 @@ impl Probes<'_> {
                 Verdict::Fail,
                 "NetworkPolicies are accepted and not enforced: one pod still reached another after 20 s of a policy that forbids it.",
                 WHY_POLICIES,
-                &["Install a network plugin that enforces them, such as Calico or Cilium.", "Until then let only people use this installation who may see each other's sandboxes."],
+                &[
+                    "Install a network plugin that enforces them, such as Calico or Cilium.",
+                    "Until then let only people use this installation who may see each other's sandboxes.",
+                ],
             ),
             Ok(code) => untold(format!("Could not be tried: the probe pod ended with {code:?}.")),
             Err(cause) => Finding::of_cause(check, Verdict::Warn, &cause, WHY_POLICIES),
@@ -230,10 +260,12 @@ impl Probes<'_> {
         });
         if let Some(server) = server {
             pod["spec"]["containers"][0]["env"] = json!([{"name": "SERVER", "value": server}]);
-            pod["spec"]["containers"][0]["readinessProbe"] = json!({"exec": {"command": ["test", "-f", "/tmp/reached"]}, "periodSeconds": 1});
+            pod["spec"]["containers"][0]["readinessProbe"] =
+                json!({"exec": {"command": ["test", "-f", "/tmp/reached"]}, "periodSeconds": 1});
         }
-        let pod: Pod = serde_json::from_value(pod)
-            .map_err(|error| Cause::new(CauseCode::Unexpected, "A probe pod could not be written down.", &[]).with_detail(error.to_string()))?;
+        let pod: Pod = serde_json::from_value(pod).map_err(|error| {
+            Cause::new(CauseCode::Unexpected, "A probe pod could not be written down.", &[]).with_detail(error.to_string())
+        })?;
         self.pods.create(&PostParams::default(), &pod).await.map_err(|error| causes::of_error(&error, "start a probe pod"))?;
         Ok(())
     }
@@ -249,7 +281,13 @@ impl Probes<'_> {
     }
 
     async fn why_not(&self, name: &str, limit: Duration) -> Cause {
-        let overdue = || Cause::new(CauseCode::StageOverdue, format!("The probe pod `{name}` was not as far as it should be after {} s.", limit.as_secs()), &["Look at it: `kubectl describe pod`."]);
+        let overdue = || {
+            Cause::new(
+                CauseCode::StageOverdue,
+                format!("The probe pod `{name}` was not as far as it should be after {} s.", limit.as_secs()),
+                &["Look at it: `kubectl describe pod`."],
+            )
+        };
         let pod = match self.pods.get(name).await {
             Ok(pod) => Arc::new(pod),
             Err(error) => return causes::of_error(&error, "look at a probe pod"),
@@ -283,10 +321,20 @@ impl Probes<'_> {
             if left { old } else { name.starts_with(self.name.as_str()) }
         };
         let now_gone = DeleteParams::default().grace_period(0);
-        for pod in self.pods.list(&probes).await.map(|list| list.items).unwrap_or_default().iter().filter(|pod| mine(&pod.metadata)) {
+        for pod in
+            self.pods.list(&probes).await.map(|list| list.items).unwrap_or_default().iter().filter(|pod| mine(&pod.metadata))
+        {
             let _ = self.pods.delete(pod.metadata.name.as_deref().unwrap_or_default(), &now_gone).await;
         }
-        for policy in self.policies.list(&probes).await.map(|list| list.items).unwrap_or_default().iter().filter(|policy| mine(&policy.metadata)) {
+        for policy in self
+            .policies
+            .list(&probes)
+            .await
+            .map(|list| list.items)
+            .unwrap_or_default()
+            .iter()
+            .filter(|policy| mine(&policy.metadata))
+        {
             let _ = self.policies.delete(policy.metadata.name.as_deref().unwrap_or_default(), &DeleteParams::default()).await;
         }
     }

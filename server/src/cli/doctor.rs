@@ -1,7 +1,7 @@
 //! `doctor`: looks at the cluster, and says what is right, what is not, why it matters, and what mends it.
 
 use super::{accounts_pool, say};
-use crate::config::{DataArgs, KubernetesArgs};
+use crate::config::{DataArgs, kubernetes::KubernetesArgs};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use kubernetes::{
@@ -66,10 +66,13 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
     };
     // Without rows nothing of this installation can be told from anybody's.
     let installation = rows.map_or(InstallationId(Uuid::nil()), |rows| rows.installation);
-    let settings = args.cluster.settings(installation, &connected.cluster.namespace, data.public_url.as_deref().unwrap_or_default())?;
+    let settings =
+        args.cluster.settings(installation, &connected.cluster.namespace, data.public_url.as_deref().unwrap_or_default())?;
     if args.remove_orphans {
-        let rows = rows.context("What is left over cannot be told from what is needed: the control plane's database is not here")?;
-        let found = orphans::find(&connected.cluster, &settings, &rows.known).await.map_err(|cause| anyhow::anyhow!(cause.message))?;
+        let rows =
+            rows.context("What is left over cannot be told from what is needed: the control plane's database is not here")?;
+        let found =
+            orphans::find(&connected.cluster, &settings, &rows.known).await.map_err(|cause| anyhow::anyhow!(cause.message))?;
         for orphan in found.iter().filter(|orphan| args.with_data || !orphan.holds_data) {
             orphans::remove(&connected.cluster, orphan).await.map_err(|cause| anyhow::anyhow!(cause.message))?;
             tracing::info!(orphan.kind, orphan.name, "removed");

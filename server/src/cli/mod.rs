@@ -211,8 +211,19 @@ mod tests {
         known.extend(["security-opt"].map(str::to_owned));
         // kubectl's and timedatectl's, and the doctor's own.
         known.extend(
-            ["show-labels", "show-managed-fields", "cluster", "user", "minify", "flatten", "verb", "resource", "remove-orphans", "with-data"]
-                .map(str::to_owned),
+            [
+                "show-labels",
+                "show-managed-fields",
+                "cluster",
+                "user",
+                "minify",
+                "flatten",
+                "verb",
+                "resource",
+                "remove-orphans",
+                "with-data",
+            ]
+            .map(str::to_owned),
         );
         let messages = [
             ("causes.rs", include_str!("../../../local/src/causes.rs")),
