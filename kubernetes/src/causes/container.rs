@@ -232,7 +232,7 @@ fn refused(pod: &Pod, status: &ContainerStatus, told: &str) -> Cause {
                     format!("The image `{image}` does not contain the sandbox agent ({program})."),
                     &[
                         "Use an image that contains it, such as the runtime image of this project.",
-                        "Or let an init container put it in: --agent-image NAME.",
+                        "Or let an init container put it in: --runtime injected --agent-image NAME.",
                     ],
                 )
             } else {

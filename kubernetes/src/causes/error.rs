@@ -9,14 +9,20 @@ const AGAIN: &str = "It is tried again by itself.";
 /// From an answer that was no success. `doing` is a verb with its object: `make the Service`.
 #[must_use]
 pub fn of_error(error: &Error, doing: &str) -> Cause {
+    explain(error, doing, "The cluster")
+}
+
+/// As [`of_error`], with another name for the cluster at the beginning of a sentence.
+pub(crate) fn explain(error: &Error, doing: &str, who: &str) -> Cause {
     match error {
-        Error::Api(status) => of_status(status, doing),
-        Error::Auth(_) => credentials(doing).with_detail(chain(error)),
-        Error::Service(_) | Error::HyperError(_) | Error::ReadEvents(_) => unreachable(&chain(error), doing),
-        Error::RustlsTls(_) | Error::TlsRequired => unreachable(&chain(error), doing),
+        Error::Api(status) => of_status(status, doing, who),
+        Error::Auth(_) => credentials(doing, who).with_detail(chain(error)),
+        Error::Service(_) | Error::HyperError(_) | Error::ReadEvents(_) | Error::RustlsTls(_) | Error::TlsRequired => {
+            unreachable(&chain(error), doing, who)
+        }
         _ => Cause::new(
             CauseCode::Unexpected,
-            format!("The cluster's answer could not be understood, on the way to {doing}."),
+            format!("{who} gave an answer that could not be understood when asked to {doing}."),
             &[AGAIN, "Look at the server's log for this sandbox's name."],
         )
         .with_detail(chain(error)),
@@ -36,7 +42,7 @@ pub fn name_taken(kind: &str, name: &str, namespace: &str) -> Cause {
     )
 }
 
-fn of_status(status: &Status, doing: &str) -> Cause {
+fn of_status(status: &Status, doing: &str, who: &str) -> Cause {
     let text = status.message.as_str();
     if matches!(status.code, 403 | 422 | 400 | 500)
         && let Some(known) = refusal::read(text)
@@ -45,7 +51,7 @@ fn of_status(status: &Status, doing: &str) -> Cause {
     }
     let object = status.details.as_ref().map(|details| format!("{} `{}`", details.kind, details.name)).unwrap_or_default();
     let cause = match status.code {
-        401 => credentials(doing),
+        401 => credentials(doing, who),
         403 => permission(text, doing),
         404 if text.contains("namespaces \"") => Cause::new(
             CauseCode::NamespaceMissing,
@@ -60,7 +66,7 @@ fn of_status(status: &Status, doing: &str) -> Cause {
         ),
         404 if text.contains("could not find the requested resource") || text.contains("page not found") => Cause::new(
             CauseCode::ObjectRefused,
-            format!("The cluster does not know the kind of object that is needed to {doing}."),
+            format!("{who} does not know the kind of object that is needed to {doing}."),
             &["Look at the doctor, which checks the cluster's version and what is installed in it."],
         ),
         404 => Cause::new(
@@ -80,7 +86,7 @@ fn of_status(status: &Status, doing: &str) -> Cause {
         ),
         400 | 413 | 422 => Cause::new(
             CauseCode::ObjectRefused,
-            format!("The cluster refused a field of an object ({object}), so it was not possible to {doing}."),
+            format!("{who} refused a field of an object ({object}), so it was not possible to {doing}."),
             &[
                 "The cluster's answer, below, names the field.",
                 "Check the settings that it comes from: image, sizes, classes, annotations.",
@@ -93,7 +99,7 @@ fn of_status(status: &Status, doing: &str) -> Cause {
         ),
         429 => Cause::new(
             CauseCode::OrchestratorBusy,
-            format!("The cluster has too many requests to {doing} now."),
+            format!("{who} has too many requests to {doing} now."),
             &[
                 "It is tried again by itself, later and later.",
                 "Look at the apiserver's priority and fairness for this account, if this stays.",
@@ -101,7 +107,7 @@ fn of_status(status: &Status, doing: &str) -> Cause {
         ),
         code => Cause::new(
             CauseCode::OrchestratorBusy,
-            format!("The cluster answered {code} when asked to {doing}."),
+            format!("{who} answered {code} when asked to {doing}."),
             &[AGAIN, "Look at the apiserver (and its etcd) if this stays."],
         ),
     };
@@ -133,16 +139,16 @@ fn permission(text: &str, doing: &str) -> Cause {
     )
 }
 
-fn credentials(doing: &str) -> Cause {
+fn credentials(doing: &str, who: &str) -> Cause {
     Cause::new(
         CauseCode::CredentialsRefused,
-        format!("The cluster does not accept the credentials any more (or never did), so it was not possible to {doing}."),
+        format!("{who} does not accept the credentials any more (or never did), so it was not possible to {doing}."),
         &["Get a new kubeconfig: its token or certificate has run out, or was withdrawn.", "Check it: `kubectl auth whoami`."],
     )
 }
 
 /// No answer at all: TLS, name lookup, connection, time.
-fn unreachable(text: &str, doing: &str) -> Cause {
+fn unreachable(text: &str, doing: &str, who: &str) -> Cause {
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let (why, step) = if has(&["UnknownIssuer", "BadSignature"]) {
         (
@@ -175,7 +181,7 @@ fn unreachable(text: &str, doing: &str) -> Cause {
     };
     Cause::new(
         CauseCode::OrchestratorUnreachable,
-        format!("The cluster could not be reached to {doing}: {why}."),
+        format!("{who} could not be reached to {doing}: {why}."),
         &[step, "It is tried again by itself, and goes on once the cluster answers."],
     )
     .with_detail(text)

@@ -53,7 +53,7 @@ fn pull(image: &str, told: &str) -> Cause {
             format!("The registry {registry} refused the image `{image}`: it is private, or is not there."),
             &[
                 "Check the image's name.",
-                "Give the registry's credentials: --image-pull-secret NAME, with a Secret made by `kubectl create secret docker-registry NAME …`.",
+                "Give the registry's credentials: --image-pull-secrets NAME, with a Secret made by `kubectl create secret docker-registry NAME …`.",
             ],
         )
     } else if has(&["429 Too Many Requests", "toomanyrequests"]) {
@@ -62,7 +62,7 @@ fn pull(image: &str, told: &str) -> Cause {
             format!(
                 "The registry {registry} has had too many requests from this cluster, and does not give the image `{image}` now."
             ),
-            &["It is tried again by itself.", "Give credentials, which have a higher limit: --image-pull-secret NAME."],
+            &["It is tried again by itself.", "Give credentials, which have a higher limit: --image-pull-secrets NAME."],
         )
     } else if has(&["not found", "manifest unknown", "NotFound", "name unknown"]) {
         Cause::new(

@@ -22,6 +22,7 @@ mod refusal;
 mod volume;
 
 pub use container::out_of_memory;
+pub(crate) use error::{chain, explain};
 pub use error::{name_taken, of_error};
 
 use jiff::{SignedDuration, Timestamp};
@@ -115,7 +116,7 @@ fn text(event: &Event) -> &str {
 }
 
 /// When an event was last seen.
-fn at(event: &Event) -> Option<Timestamp> {
+pub(crate) fn at(event: &Event) -> Option<Timestamp> {
     let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
     series
         .or_else(|| event.last_timestamp.as_ref().map(|time| time.0))

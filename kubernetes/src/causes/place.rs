@@ -27,11 +27,7 @@ fn unschedulable(facts: &Facts<'_>, pod: &Pod, text: &str) -> Cause {
     let grows = event(facts, pod, &["TriggeredScaleUp"]).is_some();
     let (counts, reasons) = why.split_once(" nodes are available: ").unwrap_or(("", why));
     let nodes = counts.split_once('/').map_or("", |(_, all)| all);
-    let lacking: Vec<(&str, &str)> = reasons
-        .split(", ")
-        .filter_map(|reason| reason.split_once(" Insufficient "))
-        .map(|(count, resource)| (count, resource))
-        .collect();
+    let lacking: Vec<(&str, &str)> = reasons.split(", ").filter_map(|reason| reason.split_once(" Insufficient ")).collect();
     let cause = if lacking.is_empty() {
         unsuitable(nodes, reasons)
     } else {

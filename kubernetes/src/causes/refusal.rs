@@ -68,6 +68,12 @@ pub(super) fn read(text: &str) -> Option<Cause> {
             format!("The cluster's admission webhook `{webhook}` refused {what}."),
             &["Its answer, below, says why.", "Ask whoever runs the cluster for an exception for this namespace."],
         )
+    } else if let Some(policy) = between(text, "ValidatingAdmissionPolicy '", "'").filter(|_| text.contains(" denied request")) {
+        Cause::new(
+            CauseCode::AdmissionRefused,
+            format!("The cluster's admission policy `{policy}` refused {what}."),
+            &["Its answer, below, says why.", "Ask whoever runs the cluster for an exception for this namespace."],
+        )
     } else if let Some(webhook) = between(text, "failed calling webhook \"", "\"") {
         Cause::new(
             CauseCode::OrchestratorBusy,
