@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
 use model::{Cause, CauseCode, ResourceName};
 
 /// How long a server may take before it is called slow: a small image over a slow line, and then some.
-const SLOW_SECS: i64 = 60;
+pub const SLOW_SECS: i64 = 60;
 
 /// How long a volume may be unbound and a pod unmade: a provisioner needs some seconds.
 const PENDING_SECS: i64 = 10;
@@ -34,7 +34,10 @@ pub fn cause(facts: &Facts<'_>) -> Option<Cause> {
         if facts.pod.is_none() && waited >= PENDING_SECS {
             return Some(failed(
                 format!("The cluster has not made the pod of `{name}`'s PostgreSQL."),
-                &["Look at the events of its StatefulSet: a quota, an admission policy or a missing permission says so there.", "It goes on by itself once that is mended."],
+                &[
+                    "Look at the events of its StatefulSet: a quota, an admission policy or a missing permission says so there.",
+                    "It goes on by itself once that is mended.",
+                ],
             ));
         }
         (waited >= SLOW_SECS).then(|| {
@@ -52,15 +55,21 @@ fn of_volume(facts: &Facts<'_>, waited: i64) -> Option<Cause> {
     let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
     let class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
     match phase {
-        "Lost" => Some(failed(
+        "Lost" => Some(Cause::new(
+            CauseCode::VolumeLost,
             format!("The volume of `{name}`'s PostgreSQL is lost: what it was bound to is gone."),
             &["Bring the PersistentVolume back.", "Or delete the project: its data cannot be read."],
         )),
         "Pending" if waited >= PENDING_SECS => {
-            let class = class.map_or_else(|| "of the default storage class".to_owned(), |class| format!("of the storage class `{class}`"));
-            Some(slow(
+            let class = class
+                .map_or_else(|| "of the default storage class".to_owned(), |class| format!("of the storage class `{class}`"));
+            Some(Cause::new(
+                CauseCode::VolumePending,
                 format!("The volume of `{name}`'s PostgreSQL, {class}, has not been made for {waited} s."),
-                &["Check that the storage class exists and its provisioner runs.", "Look at the events of the PersistentVolumeClaim."],
+                &[
+                    "Check that the storage class exists and its provisioner runs.",
+                    "Look at the events of the PersistentVolumeClaim.",
+                ],
             ))
         }
         _ => None,
@@ -69,14 +78,13 @@ fn of_volume(facts: &Facts<'_>, waited: i64) -> Option<Cause> {
 
 fn of_pod(name: &ResourceName, pod: &Pod) -> Option<Cause> {
     let status = pod.status.as_ref()?;
-    let unscheduled = status
-        .conditions
-        .iter()
-        .flatten()
-        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable"));
+    let unscheduled = status.conditions.iter().flatten().find(|condition| {
+        condition.type_ == "PodScheduled" && condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable")
+    });
     if let Some(condition) = unscheduled {
         return Some(
-            slow(
+            Cause::new(
+                CauseCode::Unschedulable,
                 format!("No node of the cluster has room for `{name}`'s PostgreSQL."),
                 &["It starts by itself when there is room.", "Add a node, or ask for less in the settings of databases."],
             )
@@ -88,11 +96,16 @@ fn of_pod(name: &ResourceName, pod: &Pod) -> Option<Cause> {
     if let Some(ContainerState { waiting: Some(waiting), .. }) = &container.state {
         let detail = waiting.message.clone().unwrap_or_default();
         let cause = match waiting.reason.as_deref().unwrap_or_default() {
-            "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "RegistryUnavailable" => failed(
+            "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "RegistryUnavailable" => Cause::new(
+                CauseCode::ImageBackOff,
                 format!("The image of `{name}`'s PostgreSQL, `{image}`, could not be pulled."),
-                &["Check its name in the settings of databases, and that the nodes reach its registry.", "It is tried again by itself."],
+                &[
+                    "Check its name in the settings of databases, and that the nodes reach its registry.",
+                    "It is tried again by itself.",
+                ],
             ),
-            "InvalidImageName" => failed(
+            "InvalidImageName" => Cause::new(
+                CauseCode::ImageNameInvalid,
                 format!("`{image}` is no name of an image: PostgreSQL could not be started."),
                 &["Correct the image in the settings of databases."],
             ),
@@ -106,10 +119,12 @@ fn of_pod(name: &ResourceName, pod: &Pod) -> Option<Cause> {
             ),
             _ => return None,
         };
-        return Some(match last_end(container).filter(|_| detail.is_empty() || waiting.reason.as_deref() == Some("CrashLoopBackOff")) {
-            Some(end) => cause.with_detail(end),
-            None => cause.with_detail(detail),
-        });
+        return Some(
+            match last_end(container).filter(|_| detail.is_empty() || waiting.reason.as_deref() == Some("CrashLoopBackOff")) {
+                Some(end) => cause.with_detail(end),
+                None => cause.with_detail(detail),
+            },
+        );
     }
     None
 }
@@ -139,7 +154,9 @@ pub fn unreachable(name: &ResourceName, detail: Option<String>) -> Cause {
 pub fn locked_out(name: &ResourceName, detail: Option<String>) -> Cause {
     let mut cause = Cause::new(
         CauseCode::DatabaseRefused,
-        format!("`{name}`'s PostgreSQL does not take the superuser's password that its Secret has: one of both was changed by hand."),
+        format!(
+            "`{name}`'s PostgreSQL does not take the superuser's password that its Secret has: one of both was changed by hand."
+        ),
         &[
             "Put the old Secret back.",
             "Or set the Secret's password inside: `kubectl exec` into its pod, `psql -U postgres`, `\\password`.",
@@ -152,13 +169,13 @@ pub fn locked_out(name: &ResourceName, detail: Option<String>) -> Cause {
 /// It does not go on by itself, or only when somebody mends something.
 #[must_use]
 pub fn failed(message: String, next_steps: &[&str]) -> Cause {
-    Cause::new(CauseCode::DatabaseRefused, message, next_steps)
+    Cause::new(CauseCode::DatabaseFailed, message, next_steps)
 }
 
 /// It may well go on by itself.
 #[must_use]
 pub fn slow(message: String, next_steps: &[&str]) -> Cause {
-    Cause::new(CauseCode::DatabaseUnreachable, message, next_steps)
+    Cause::new(CauseCode::DatabaseSlow, message, next_steps)
 }
 
 /// Removing it has taken too long.

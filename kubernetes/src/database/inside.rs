@@ -57,8 +57,40 @@ impl Dial for PortForward {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Err(ConnectError::NotRunning),
             Err(error) => return Err(ConnectError::Io(io::Error::other(error))),
         };
-        let stream = forward.take_stream(port).ok_or_else(|| ConnectError::Io(io::Error::other("a port-forward without its port")))?;
+        let stream =
+            forward.take_stream(port).ok_or_else(|| ConnectError::Io(io::Error::other("a port-forward without its port")))?;
         Ok(Box::new(stream))
+    }
+}
+
+/// A loopback address whose connections end at PostgreSQL's port of a pod, until it is dropped.
+pub struct Bridge {
+    port: u16,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Bridge {
+    /// Listens. The way is taken with each connection.
+    ///
+    /// # Errors
+    /// No loopback address is free.
+    pub async fn open(cluster: &Cluster, dial: &Arc<dyn Dial>, pod: &Arc<Pod>) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let task = tokio::spawn(bridge(listener, cluster.clone(), Arc::clone(dial), Arc::clone(pod)));
+        Ok(Self { port, task })
+    }
+
+    /// On 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 }
 
@@ -66,13 +98,7 @@ impl Dial for PortForward {
 pub struct Door {
     /// The databases of the server behind it.
     pub server: ServerDatabase,
-    bridge: JoinHandle<()>,
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        self.bridge.abort();
-    }
+    _bridge: Bridge,
 }
 
 impl Door {
@@ -87,16 +113,14 @@ impl Door {
         installation: InstallationId,
         reach: Reach,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let port = listener.local_addr()?.port();
-        let bridge = tokio::spawn(bridge(listener, cluster.clone(), Arc::clone(dial), Arc::clone(&admin.pod)));
+        let bridge = Bridge::open(cluster, dial, &admin.pod).await?;
         let options = PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
-            .port(port)
+            .port(bridge.port())
             .username(&admin.user)
             .password(admin.password.expose_secret())
             .database("postgres");
-        Ok(Self { server: ServerDatabase::new(options, installation, reach), bridge })
+        Ok(Self { server: ServerDatabase::new(options, installation, reach), _bridge: bridge })
     }
 }
 

@@ -19,12 +19,7 @@ mod objects;
 pub mod statefulset;
 mod watched;
 
-use crate::{
-    Cluster, Settings,
-    labels::Owner,
-    names::POSTGRES_PORT,
-    settings::DatabaseProvider,
-};
+use crate::{Cluster, Settings, labels::Owner, names::POSTGRES_PORT, settings::DatabaseProvider};
 use engine::{
     database::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, server::Reach},
     orchestrator::{DatabaseEndpoint, Removed},
@@ -88,7 +83,8 @@ pub(crate) trait Servers: Send + Sync + 'static {
     /// The way to its superuser; `None` where that is not there yet.
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError>;
     /// Removes it with its data.
-    async fn unmake(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError>;
+    /// Unlike the `first` call, others ask the cluster only for what is not under way yet.
+    async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError>;
     /// Whether something of it is there.
     fn holds(&self, spec: &DatabaseSpec) -> bool;
     /// Its name in the namespace's DNS.
@@ -128,7 +124,8 @@ impl ClusterDatabase {
         let changed = Arc::new(watch::Sender::new(()));
         let served = kubeblocks::discover(&cluster).await?;
         let statefulsets: Box<dyn Servers> = Box::new(StatefulSets::new(&cluster, settings, &changed));
-        let kubeblocks = served.map(|version| -> Box<dyn Servers> { Box::new(KubeBlocks::new(&cluster, settings, version, &changed)) });
+        let kubeblocks =
+            served.map(|version| -> Box<dyn Servers> { Box::new(KubeBlocks::new(&cluster, settings, version, &changed)) });
         let servers = match (settings.database.provider, kubeblocks) {
             (DatabaseProvider::KubeBlocks, None) => return Err(no_kubeblocks()),
             (DatabaseProvider::Auto, None) | (DatabaseProvider::StatefulSet, None) => vec![statefulsets],
@@ -138,7 +135,8 @@ impl ClusterDatabase {
         for servers in &servers {
             servers.ready().await?;
         }
-        let kubeblocks = served.map_or_else(|| "not served".to_owned(), |version| format!("apps.kubeblocks.io/{}", version.as_str()));
+        let kubeblocks =
+            served.map_or_else(|| "not served".to_owned(), |version| format!("apps.kubeblocks.io/{}", version.as_str()));
         info!(provider = ?settings.database.provider, kubeblocks, "projects' databases are made on the cluster");
         let installation = settings.installation;
         Ok(Self { cluster, installation, dial, servers, changed, doors: Doors::default(), patience: PATIENCE })
@@ -250,12 +248,14 @@ impl Database for ClusterDatabase {
         let until = Instant::now() + self.patience;
         let mut changed = self.changed.subscribe();
         self.doors.shut(&spec.name);
+        let mut first = true;
         loop {
             changed.borrow_and_update();
             let mut gone = true;
             for servers in &self.servers {
-                gone &= servers.unmake(spec).await? == Removed::Gone;
+                gone &= servers.unmake(spec, first).await? == Removed::Gone;
             }
+            first = false;
             if gone {
                 info!(project.id = %spec.project, name = %spec.name, "removed the database's server");
                 return Ok(Removed::Gone);
@@ -299,8 +299,12 @@ impl Database for ClusterDatabase {
 /// The cause of an error that may pass by itself, or the error, told as one of a cluster.
 fn passing(error: DatabaseError, spec: &DatabaseSpec) -> Result<Cause, DatabaseError> {
     match error {
-        DatabaseError::Caused(cause) if cause.code == CauseCode::DatabaseUnreachable => Ok(cause::unreachable(&spec.name, cause.detail)),
-        DatabaseError::Caused(cause) if cause.detail.as_ref().is_some_and(|detail| detail.contains("password authentication failed")) => {
+        DatabaseError::Caused(cause) if cause.code == CauseCode::DatabaseUnreachable => {
+            Ok(cause::unreachable(&spec.name, cause.detail))
+        }
+        DatabaseError::Caused(cause)
+            if cause.detail.as_ref().is_some_and(|detail| detail.contains("password authentication failed")) =>
+        {
             warn!(project.id = %spec.project, name = %spec.name, "PostgreSQL refused the superuser's password");
             Err(DatabaseError::Caused(cause::locked_out(&spec.name, cause.detail)))
         }

@@ -1,6 +1,10 @@
 //! Making and removing single objects without ever taking one that is somebody else's.
 
-use crate::{FIELD_MANAGER, labels};
+use crate::{
+    FIELD_MANAGER,
+    causes::{name_taken, of_error},
+    labels,
+};
 use engine::database::{DatabaseError, DatabaseSpec};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,7 +12,6 @@ use kube::{
     Api, Resource, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use model::{Cause, CauseCode};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 
@@ -26,7 +29,7 @@ pub enum Claimed<K> {
 /// Makes an object where none of its name is.
 ///
 /// # Errors
-/// [`CauseCode::NameTaken`] where it is somebody else's; what the cluster answers.
+/// [`model::CauseCode::NameTaken`] where it is somebody else's; what the cluster answers.
 pub async fn claim<K>(api: &Api<K>, object: &K, spec: &DatabaseSpec, kind: &str) -> Result<Claimed<K>, DatabaseError>
 where
     K: Resource + Clone + DeserializeOwned + Serialize + Debug,
@@ -42,7 +45,10 @@ where
         }
         let there = api.get_opt(&name).await.map_err(|error| refused(&error, &format!("read the {kind} `{name}`")))?;
         match there {
-            Some(there) if !is_of(there.meta(), spec) => return Err(taken(kind, &name)),
+            Some(there) if !is_of(there.meta(), spec) => {
+                let namespace = api.namespace().unwrap_or_default();
+                return Err(DatabaseError::Caused(name_taken(kind, &name, namespace)));
+            }
             Some(there) if there.meta().deletion_timestamp.is_some() => return Ok(Claimed::Leaving),
             Some(there) => return Ok(Claimed::Ours(there)),
             None => {}
@@ -136,7 +142,8 @@ where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
     let these = ListParams::default().labels(&of_database(spec)).limit(1);
-    let left = api.list_metadata(&these).await.map_err(|error| refused(&error, &format!("list the {kind} of `{}`", spec.name)))?;
+    let left =
+        api.list_metadata(&these).await.map_err(|error| refused(&error, &format!("list the {kind} of `{}`", spec.name)))?;
     Ok(!left.items.is_empty())
 }
 
@@ -167,37 +174,10 @@ pub fn leaving_for(meta: &ObjectMeta, now: Timestamp) -> Option<i64> {
     Some(now.as_second() - since.as_second())
 }
 
-fn taken(kind: &str, name: &str) -> DatabaseError {
-    DatabaseError::Caused(Cause::new(
-        CauseCode::NameTaken,
-        format!("The cluster has a {kind} `{name}` already that is not this project's; it was left as it is."),
-        &["Rename or remove it, if nobody needs it: then the project goes on by itself.", "Or delete the project."],
-    ))
-}
-
 /// What an answer of the cluster means for a verb.
 #[must_use]
 pub fn refused(error: &kube::Error, doing: &str) -> DatabaseError {
-    DatabaseError::Caused(match error {
-        kube::Error::Api(status) if status.is_forbidden() => Cause::new(
-            CauseCode::DatabaseRefused,
-            format!("The cluster did not let us {doing}."),
-            &["Read what it said, below: a permission of the account, a quota or an admission policy.", "Mend it: then the project goes on by itself."],
-        )
-        .with_detail(status.message.clone()),
-        kube::Error::Api(status) if status.is_invalid() || status.code == 400 => Cause::new(
-            CauseCode::DatabaseRefused,
-            format!("The cluster did not understand what it was asked, to {doing}."),
-            &["Check the settings of databases: image, sizes, storage class.", "Read what it said, below."],
-        )
-        .with_detail(status.message.clone()),
-        other => Cause::new(
-            CauseCode::OrchestratorUnreachable,
-            format!("The cluster could not be asked to {doing}."),
-            &["It is tried again by itself.", "Check that its apiserver runs and can be reached from here."],
-        )
-        .with_detail(other.to_string()),
-    })
+    DatabaseError::Caused(of_error(error, doing))
 }
 
 #[cfg(test)]
@@ -216,19 +196,5 @@ mod tests {
         assert!(holds(&service(5432, Some("ClusterIP")), &service(5432, None)));
         assert!(!holds(&service(5433, Some("ClusterIP")), &service(5432, None)));
         assert!(!holds(&service(5432, None), &service(5432, Some("ClusterIP"))));
-    }
-
-    #[test]
-    fn a_refusal_is_told_from_an_absence() {
-        let status = |code: u16, reason: &str| {
-            let status = kube::core::Status::failure("because", reason).with_code(code);
-            match refused(&kube::Error::Api(status.boxed()), "make it") {
-                DatabaseError::Caused(cause) => (cause.code, cause.detail.unwrap()),
-                DatabaseError::Other(error) => panic!("{error:#}"),
-            }
-        };
-        assert_eq!(status(403, "Forbidden"), (CauseCode::DatabaseRefused, "because".to_owned()));
-        assert_eq!(status(422, "Invalid").0, CauseCode::DatabaseRefused);
-        assert_eq!(status(503, "ServiceUnavailable").0, CauseCode::OrchestratorUnreachable);
     }
 }

@@ -309,7 +309,8 @@ impl StatefulSets {
     pub fn new(cluster: &Cluster, settings: &Settings, changed: &Changed) -> Self {
         let (client, namespace) = (&cluster.client, cluster.namespace.as_str());
         let settings = Settings { namespace: namespace.to_owned(), ..settings.clone() };
-        let selector = format!("{},{}={}", labels::of_installation(settings.installation), labels::COMPONENT, Component::Database.as_str());
+        let selector =
+            format!("{},{}={}", labels::of_installation(settings.installation), labels::COMPONENT, Component::Database.as_str());
         let sets = Api::namespaced(client.clone(), namespace);
         let pods = Api::namespaced(client.clone(), namespace);
         let services = Api::namespaced(client.clone(), namespace);
@@ -338,6 +339,12 @@ impl StatefulSets {
             && policy.is_some_and(|there| objects::holds(&*there, &network_policy(spec, &self.settings)))
     }
 
+    /// Something of it is on its way out.
+    fn leaving(&self, spec: &DatabaseSpec) -> bool {
+        let leaving = |meta: &ObjectMeta| is_of(meta, spec) && meta.deletion_timestamp.is_some();
+        self.seen.sets.any(leaving) || self.seen.pods.any(leaving) || self.seen.claims.any(leaving)
+    }
+
     /// Any of the project's, of what is watched.
     fn any(&self, spec: &DatabaseSpec) -> bool {
         let of = |meta: &ObjectMeta| is_of(meta, spec);
@@ -351,7 +358,8 @@ impl StatefulSets {
 impl Servers for StatefulSets {
     async fn ready(&self) -> Result<(), DatabaseError> {
         let seen = &self.seen;
-        try_join!(seen.sets.ready(), seen.pods.ready(), seen.services.ready(), seen.policies.ready(), seen.claims.ready()).map(|_| ())
+        try_join!(seen.sets.ready(), seen.pods.ready(), seen.services.ready(), seen.policies.ready(), seen.claims.ready())
+            .map(|_| ())
     }
 
     async fn make(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
@@ -394,30 +402,34 @@ impl Servers for StatefulSets {
         }
         let volume = self.seen.claims.named(&volume_claim(&spec.name));
         let since = pod.as_ref().and_then(|pod| pod.creation_timestamp()).or_else(|| set.creation_timestamp()).map(|time| time.0);
-        let facts = cause::Facts { name: &spec.name, pod: pod.as_deref(), volume: volume.as_deref(), since, now: Timestamp::now() };
+        let facts =
+            cause::Facts { name: &spec.name, pod: pod.as_deref(), volume: volume.as_deref(), since, now: Timestamp::now() };
         Standing::Coming(cause::cause(&facts))
     }
 
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError> {
         let Some(pod) = newest(self.seen.pods.all(|meta| is_of(meta, spec))) else { return Ok(None) };
         let name = names::postgres(&spec.name);
-        let secret = self.secrets.get_opt(&name).await.map_err(|error| objects::refused(&error, &format!("read the Secret `{name}`")))?;
+        let secret =
+            self.secrets.get_opt(&name).await.map_err(|error| objects::refused(&error, &format!("read the Secret `{name}`")))?;
         let Some(password) = secret.and_then(|secret| secret.data?.remove(PASSWORD_KEY)) else { return Ok(None) };
         let password = SecretString::from(String::from_utf8_lossy(&password.0).into_owned());
         Ok(Some(Admin { pod, user: SUPERUSER.to_owned(), password }))
     }
 
-    async fn unmake(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {
+    async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError> {
         // Its data goes with it: it need not write a last checkpoint.
         let now = DeleteParams::background().grace_period(1);
         let after = DeleteParams::background();
-        objects::remove_all(&self.sets, spec, &after, "StatefulSet").await?;
-        try_join!(
-            objects::remove_all(&self.pods, spec, &now, "pods"),
-            objects::remove_all(&self.policies, spec, &after, "NetworkPolicy"),
-            objects::remove_all(&self.services, spec, &after, "Service"),
-            objects::remove_all(&self.claims, spec, &after, "volume"),
-        )?;
+        if first || !self.leaving(spec) {
+            objects::remove_all(&self.sets, spec, &after, "StatefulSet").await?;
+            try_join!(
+                objects::remove_all(&self.pods, spec, &now, "pods"),
+                objects::remove_all(&self.policies, spec, &after, "NetworkPolicy"),
+                objects::remove_all(&self.services, spec, &after, "Service"),
+                objects::remove_all(&self.claims, spec, &after, "volume"),
+            )?;
+        }
         if self.any(spec) {
             return self.wedged(spec).map_or(Ok(Removed::Going), |cause| Err(DatabaseError::Caused(cause)));
         }
@@ -462,11 +474,15 @@ impl StatefulSets {
 
     /// What holds a removal up, once it has taken too long.
     fn wedged(&self, spec: &DatabaseSpec) -> Option<model::Cause> {
-        let late = |meta: &ObjectMeta| objects::leaving_for(meta, Timestamp::now()).is_some_and(|secs| secs > objects::WEDGED_SECS);
+        let late =
+            |meta: &ObjectMeta| objects::leaving_for(meta, Timestamp::now()).is_some_and(|secs| secs > objects::WEDGED_SECS);
         if self.seen.pods.any(|meta| is_of(meta, spec) && late(meta)) {
             return Some(cause::wedged(
                 format!("The pod of `{}`'s PostgreSQL does not end.", spec.name),
-                &["Check that its node is up: a pod of a dead node goes when the node comes back, or is removed from the cluster.", "It is tried again by itself."],
+                &[
+                    "Check that its node is up: a pod of a dead node goes when the node comes back, or is removed from the cluster.",
+                    "It is tried again by itself.",
+                ],
             ));
         }
         let claim = self.seen.claims.all(|meta| is_of(meta, spec) && late(meta)).into_iter().next()?;
