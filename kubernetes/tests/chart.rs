@@ -135,7 +135,7 @@ fn the_program_is_that_of_the_workspace() {
 fn what_is_wrong_is_refused() {
     let helm = or_skip!(Helm::find());
     let cases: [(&[&str], &str); 32] = [
-        (&["replicaCount=0"], "replicaCount"),
+        (&["replicaCount=-1"], "replicaCount"),
         (&["replicas=2"], "replicas"),
         (&["publicUrl=fsa.example.com"], "publicUrl"),
         (&["publicUrl=https://fsa.example.com/path"], "publicUrl"),
@@ -269,11 +269,15 @@ impl Cluster {
     }
 
     fn apply(&self, how: &[&str], objects: &[u8]) -> Output {
+        self.kubectl_with(&[how, &["--filename", "-"]].concat(), objects)
+    }
+
+    /// kubectl with something to read.
+    fn kubectl_with(&self, args: &[&str], input: &[u8]) -> Output {
         let mut command = Command::new("kubectl");
-        command.args(["--namespace", &self.namespace]).args(how).args(["--filename", "-"]);
-        command.env("KUBECONFIG", &self.kubeconfig).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(objects).unwrap();
+        command.args(["--namespace", &self.namespace]).args(args).env("KUBECONFIG", &self.kubeconfig);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
         child.wait_with_output().unwrap()
     }
 
@@ -332,7 +336,10 @@ fn every_object_is_accepted_under_pod_security_restricted() {
     let cluster = or_skip!(Cluster::find("strict"));
     for (name, file) in values() {
         let file = file.to_str().unwrap().to_owned();
-        let rendered = cluster.with(cluster.helm.command(), &["template", RELEASE, chart().to_str().unwrap(), "--namespace", &cluster.namespace, "--values", &file]);
+        let rendered = cluster.with(
+            cluster.helm.command(),
+            &["template", RELEASE, chart().to_str().unwrap(), "--namespace", &cluster.namespace, "--values", &file],
+        );
         assert!(rendered.status.success(), "{name}: {}", text(&rendered.stderr));
         // A Deployment whose pods would be refused is taken with a warning alone.
         let strict = ["--warnings-as-errors", "create", "--dry-run=server", "--validate=strict"];
@@ -341,8 +348,16 @@ fn every_object_is_accepted_under_pod_security_restricted() {
         let objects = text(&rendered.stdout).lines().filter(|line| line.starts_with("kind: ")).count();
         assert_eq!(text(&output.stdout).lines().count(), objects, "{name}: {}", text(&output.stdout));
     }
-    let wrong = text(&cluster.helm.render(&["--set", "securityContext.allowPrivilegeEscalation=true", "--set", "securityContext.capabilities=null"]).stdout);
-    let output = cluster.apply(&["--warnings-as-errors", "create", "--dry-run=server", "--validate=strict"], wrong.replace("namespace: team", &format!("namespace: {}", cluster.namespace)).as_bytes());
+    let wrong = text(
+        &cluster
+            .helm
+            .render(&["--set", "securityContext.allowPrivilegeEscalation=true", "--set", "securityContext.capabilities=null"])
+            .stdout,
+    );
+    let output = cluster.apply(
+        &["--warnings-as-errors", "create", "--dry-run=server", "--validate=strict"],
+        wrong.replace("namespace: team", &format!("namespace: {}", cluster.namespace)).as_bytes(),
+    );
     assert!(text(&output.stderr).contains("would violate PodSecurity"), "the namespace is not checked: {}", text(&output.stderr));
 }
 
@@ -354,17 +369,36 @@ fn the_role_permits_what_is_needed_and_nothing_else() {
     cluster.helm(&install);
     let account = format!("system:serviceaccount:{}:{NAME}", cluster.namespace);
     let may = |namespace: &str, verb: &str, resource: &str| {
-        let args = ["auth", "can-i", verb, resource, "--as", &account, "--namespace", namespace, "--quiet"];
+        let (resource, sub) = resource.split_once('/').unwrap_or((resource, ""));
+        let sub = format!("--subresource={sub}");
+        let args = ["auth", "can-i", verb, resource, &sub, "--as", &account, "--namespace", namespace, "--quiet"];
         cluster.with(Command::new("kubectl"), &args).status.success()
     };
     let here = cluster.namespace.as_str();
-    for resource in ["deployments.apps", "statefulsets.apps", "services", "secrets", "serviceaccounts", "persistentvolumeclaims", "ingresses.networking.k8s.io", "networkpolicies.networking.k8s.io", "clusters.apps.kubeblocks.io"] {
+    for resource in [
+        "deployments.apps",
+        "statefulsets.apps",
+        "services",
+        "secrets",
+        "serviceaccounts",
+        "persistentvolumeclaims",
+        "ingresses.networking.k8s.io",
+        "networkpolicies.networking.k8s.io",
+        "clusters.apps.kubeblocks.io",
+    ] {
         for verb in ["create", "delete", "get", "list", "patch", "watch"] {
             assert!(may(here, verb, resource), "{verb} {resource}");
         }
         assert!(!may("default", "get", resource), "{resource} of another namespace");
     }
-    for (verb, resource) in [("list", "pods"), ("watch", "pods"), ("get", "pods/log"), ("get", "pods/portforward"), ("create", "pods/portforward"), ("watch", "events")] {
+    for (verb, resource) in [
+        ("list", "pods"),
+        ("watch", "pods"),
+        ("get", "pods/log"),
+        ("get", "pods/portforward"),
+        ("create", "pods/portforward"),
+        ("watch", "events"),
+    ] {
         assert!(may(here, verb, resource), "{verb} {resource}");
     }
     for (verb, resource) in [
@@ -378,7 +412,11 @@ fn the_role_permits_what_is_needed_and_nothing_else() {
         ("escalate", "roles.rbac.authorization.k8s.io"),
         ("bind", "roles.rbac.authorization.k8s.io"),
         ("create", "events"),
-        ("deletecollection", "secrets"),
+        ("update", "secrets"),
+        ("patch", "pods"),
+        ("create", "roles.rbac.authorization.k8s.io"),
+        ("create", "rolebindings.rbac.authorization.k8s.io"),
+        ("get", "configmaps"),
         ("create", "daemonsets.apps"),
         ("create", "jobs.batch"),
         ("impersonate", "serviceaccounts"),
@@ -407,10 +445,12 @@ fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
     let set = ["--set", &image, "--set", &program];
     let install = [&["install", RELEASE, chart][..], &set].concat();
     let upgrade = [&["upgrade", RELEASE, chart][..], &set, &["--set", "replicaCount=2,log.filter=debug"]].concat();
-    let secrets = || [(KEY, "FSA_ENCRYPTION_KEY"), (POSTGRESQL, "password")].map(|(name, key)| {
-        let secret = format!("secret/{name}");
-        (cluster.field(&secret, "{.metadata.uid}"), cluster.field(&secret, &format!("{{.data.{key}}}")))
-    });
+    let secrets = || {
+        [(KEY, "FSA_ENCRYPTION_KEY"), (POSTGRESQL, "password")].map(|(name, key)| {
+            let secret = format!("secret/{name}");
+            (cluster.field(&secret, "{.metadata.uid}"), cluster.field(&secret, &format!("{{.data.{key}}}")))
+        })
+    };
     let served = |cluster: &Cluster, replicas: &str| {
         if own.is_some() {
             let object = format!("deployment/{NAME}");
@@ -424,7 +464,14 @@ fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
     assert_eq!(first[0].1.len(), 60, "32 bytes in base64, and that in base64");
     cluster.postgresql_is_ready();
     cluster.sql("create schema kept; create table kept.rows (n int); insert into kept.rows values (42)");
-    let wrong = cluster.try_kubectl(&["exec", &format!("statefulset/{POSTGRESQL}"), "--", "sh", "-c", "PGPASSWORD=wrong psql --host=$(hostname -i) --username=fullstack_agent --dbname=fullstack_agent --command=\"select 1\""]);
+    let wrong = cluster.try_kubectl(&[
+        "exec",
+        &format!("statefulset/{POSTGRESQL}"),
+        "--",
+        "sh",
+        "-c",
+        "PGPASSWORD=wrong psql --host=$(hostname -i) --username=fullstack_agent --dbname=fullstack_agent --command=\"select 1\"",
+    ]);
     assert!(text(&wrong.stderr).contains("password authentication failed"), "any password will do: {}", text(&wrong.stderr));
     served(&cluster, "1");
 
@@ -435,12 +482,23 @@ fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
     if own.is_some() {
         let address = cluster.field(&format!("service/{NAME}"), "{.spec.clusterIP}");
         assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"), "the Service leads to it");
-        let link = cluster.kubectl(&["exec", &format!("deployment/{NAME}"), "--container", "control-plane", "--", "fullstack-agent", "sign-in-link"]);
+        let link = cluster.kubectl(&[
+            "exec",
+            &format!("deployment/{NAME}"),
+            "--container",
+            "control-plane",
+            "--",
+            "fullstack-agent",
+            "sign-in-link",
+        ]);
         assert!(link.starts_with("http://localhost:4000/sign-in#"), "{link}");
     }
 
     // Who only renders makes other ones, and cannot put them in their place.
-    let rendered = cluster.with(cluster.helm.command(), &["template", RELEASE, chart, "--namespace", &cluster.namespace, "--show-only", "templates/encryption-key.yaml"]);
+    let rendered = cluster.with(
+        cluster.helm.command(),
+        &["template", RELEASE, chart, "--namespace", &cluster.namespace, "--show-only", "templates/encryption-key.yaml"],
+    );
     let output = cluster.apply(&["apply"], &rendered.stdout);
     assert!(text(&output.stderr).contains("immutable"), "another key is taken: {}", text(&output.stderr));
     assert_eq!(secrets(), first);
@@ -457,11 +515,40 @@ fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
     assert_eq!(cluster.sql("select n from kept.rows"), "42");
     served(&cluster, "1");
 
+    restores_from_a_backup(&cluster, &install, &first[0].1);
+    served(&cluster, "1");
+
     // What was emptied by hand is not replaced by something new.
     cluster.kubectl(&["delete", "secret", KEY]);
     cluster.kubectl(&["create", "secret", "generic", KEY, "--from-literal=other=x"]);
     let output = cluster.try_helm(&upgrade);
     assert!(text(&output.stderr).contains("Restore it from a backup"), "{}", text(&output.stderr));
+}
+
+/// As docs/operations.md has it: nothing is left but a dump and the key.
+fn restores_from_a_backup(cluster: &Cluster, install: &[&str], key: &str) {
+    let server = format!("statefulset/{POSTGRESQL}");
+    let dump = ["exec", &server, "--", "pg_dump", "--username=fullstack_agent", "--format=custom", "fullstack_agent"];
+    let dump = cluster.try_kubectl(&dump).stdout;
+    assert!(dump.starts_with(b"PGDMP"));
+    cluster.helm(&["uninstall", RELEASE]);
+    cluster.until("PostgreSQL is gone", || !cluster.is_there(&format!("pod/{POSTGRESQL}-0")));
+    cluster.kubectl(&["delete", "secret", KEY, POSTGRESQL]);
+    cluster.kubectl(&["delete", "pvc", &format!("data-{POSTGRESQL}-0")]);
+
+    let manifest = format!("{{apiVersion: v1, kind: Secret, metadata: {{name: {KEY}}}, data: {{FSA_ENCRYPTION_KEY: {key}}}}}");
+    assert!(cluster.apply(&["create"], manifest.as_bytes()).status.success());
+    cluster.helm(&[install, &["--take-ownership", "--set", "replicaCount=0"]].concat());
+    cluster.postgresql_is_ready();
+    assert_eq!(cluster.field(&format!("secret/{KEY}"), "{.data.FSA_ENCRYPTION_KEY}"), key);
+    let restore = "dropdb --force --username=fullstack_agent fullstack_agent && createdb --username=fullstack_agent fullstack_agent && \
+                   pg_restore --username=fullstack_agent --dbname=fullstack_agent --exit-on-error";
+    let output = cluster.kubectl_with(&["exec", "--stdin", &server, "--", "sh", "-c", restore], &dump);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(cluster.sql("select n from kept.rows"), "42");
+    let upgrade: Vec<&str> = install.iter().map(|word| if *word == "install" { "upgrade" } else { *word }).collect();
+    cluster.helm(&upgrade);
+    assert_eq!(cluster.field(&format!("deployment/{NAME}"), "{.spec.replicas}"), "1", "an upgrade brings the pods back");
 }
 
 /// The answer to a request at port 80, as it comes.
