@@ -219,17 +219,12 @@ fn every_right_is_explained() {
 }
 
 #[test]
-fn every_value_is_explained_and_checked() {
-    // A key of the file is a property of the schema, and has a comment or a telling neighbour above it; the first is what
-    // can be checked: an unknown one is refused, so rendering with the file's own values proves it.
-    let helm = or_skip!(Helm::find());
-    let own = chart().join("values.yaml");
-    assert!(helm.render(&["--values", own.to_str().unwrap()]).status.success());
+fn every_value_is_in_the_readme() {
     let readme = fs::read_to_string(chart().join("README.md")).unwrap();
-    for line in fs::read_to_string(own).unwrap().lines() {
-        if let Some((key, _)) = line.split_once(':').filter(|(key, _)| !key.starts_with([' ', '#'])) {
-            assert!(readme.contains(&format!("`{key}")), "the README says nothing of {key}");
-        }
+    let values = fs::read_to_string(chart().join("values.yaml")).unwrap();
+    let keys = values.lines().filter(|line| !line.starts_with([' ', '#'])).filter_map(|line| line.split_once(':'));
+    for (key, _) in keys {
+        assert!(readme.contains(&format!("`{key}")), "the README says nothing of {key}");
     }
 }
 
