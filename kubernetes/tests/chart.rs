@@ -134,7 +134,7 @@ fn the_program_is_that_of_the_workspace() {
 #[test]
 fn what_is_wrong_is_refused() {
     let helm = or_skip!(Helm::find());
-    let cases: [(&[&str], &str); 32] = [
+    let cases: [(&[&str], &str); 34] = [
         (&["replicaCount=-1"], "replicaCount"),
         (&["replicas=2"], "replicas"),
         (&["publicUrl=fsa.example.com"], "publicUrl"),
@@ -166,6 +166,8 @@ fn what_is_wrong_is_refused() {
         (&["service.type=ExternalName"], "service/type"),
         (&["terminationGracePeriodSeconds=5"], "terminationGracePeriodSeconds"),
         (&["extraEnv[0].value=x"], "extraEnv"),
+        (&["extraEnv[0].name=FSA_LOG", "extraEnv[0].value=x"], "extraEnv names FSA_LOG"),
+        (&["listen=127.0.0.1:4000"], "listen"),
         (&["podLabels.app\\.kubernetes\\.io/name=mine"], "podLabels"),
     ];
     for (sets, expected) in cases {

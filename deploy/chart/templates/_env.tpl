@@ -15,7 +15,7 @@
 
 {{- define "fsa.env" -}}
 - {name: FSA_ORCHESTRATOR, value: kubernetes}
-- {name: FSA_LISTEN, value: "0.0.0.0:4000"}
+- {name: FSA_LISTEN, value: {{ .Values.listen | quote }}}
 # Below the volume and not the volume itself: it is the program's own folder, entered by nobody else.
 - {name: FSA_DATA_DIR, value: /var/lib/fullstack-agent/data}
 - {name: FSA_SECRET_DIR, value: /etc/fullstack-agent/secret}

@@ -110,4 +110,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if and (gt (int .Values.databases.replicas) 1) (eq .Values.databases.provider "statefulset") -}}
 {{- fail "databases.replicas over 1 takes KubeBlocks, and databases.provider is statefulset." -}}
 {{- end -}}
+{{- $env := include "fsa.env" . -}}
+{{- range .Values.extraEnv -}}
+{{- if regexMatch (printf "name: %s[,}\\n]" (regexQuoteMeta .name)) $env -}}
+{{- fail (printf "extraEnv names %s, which the chart sets already: values.yaml says by which value." .name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
