@@ -358,72 +358,104 @@ fn every_object_is_accepted_under_pod_security_restricted() {
     assert!(text(&output.stderr).contains("would violate PodSecurity"), "the namespace is not checked: {}", text(&output.stderr));
 }
 
+/// `get pods/log`, `create deployments.apps`: whether an account may, each.
+fn may(cluster: &Cluster, account: &str, namespace: &str, asked: &[String]) -> Vec<bool> {
+    let review = |asked: &String| {
+        let (verb, what) = asked.split_once(' ').unwrap();
+        let (what, sub) = what.split_once('/').unwrap_or((what, ""));
+        let (resource, group) = what.split_once('.').unwrap_or((what, ""));
+        format!(
+            "{{apiVersion: authorization.k8s.io/v1, kind: SubjectAccessReview, spec: {{user: '{account}', resourceAttributes: \
+             {{namespace: '{namespace}', verb: {verb}, group: '{group}', resource: {resource}, subresource: '{sub}'}}}}}}\n"
+        )
+    };
+    let reviews = asked.iter().map(review).collect::<Vec<_>>().join("---\n");
+    let output = cluster.apply(&["create", "--output", "jsonpath={.status.allowed}{'\\n'}"], reviews.as_bytes());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let answers: Vec<bool> = text(&output.stdout).lines().map(|line| line == "true").collect();
+    assert_eq!(answers.len(), asked.len(), "{}", text(&output.stdout));
+    answers
+}
+
+fn each(verbs: &[&str], resources: &[&str]) -> Vec<String> {
+    resources.iter().flat_map(|resource| verbs.iter().map(move |verb| format!("{verb} {resource}"))).collect()
+}
+
 #[test]
 fn the_role_permits_what_is_needed_and_nothing_else() {
     let cluster = or_skip!(Cluster::find("role"));
     let chart = chart();
-    let install = ["install", RELEASE, chart.to_str().unwrap(), "--set", "replicaCount=1,postgresql.image=fsa.local/none:none"];
-    cluster.helm(&install);
+    let set = ["--set", "replicaCount=0,postgresql.image=fsa.local/none:none"];
+    cluster.helm(&[&["install", RELEASE, chart.to_str().unwrap()][..], &set].concat());
     let account = format!("system:serviceaccount:{}:{NAME}", cluster.namespace);
-    let may = |namespace: &str, verb: &str, resource: &str| {
-        let (resource, sub) = resource.split_once('/').unwrap_or((resource, ""));
-        let sub = format!("--subresource={sub}");
-        let args = ["auth", "can-i", verb, resource, &sub, "--as", &account, "--namespace", namespace, "--quiet"];
-        cluster.with(Command::new("kubectl"), &args).status.success()
-    };
-    let here = cluster.namespace.as_str();
-    for resource in [
-        "deployments.apps",
-        "statefulsets.apps",
-        "services",
-        "secrets",
-        "serviceaccounts",
-        "persistentvolumeclaims",
-        "ingresses.networking.k8s.io",
-        "networkpolicies.networking.k8s.io",
-        "clusters.apps.kubeblocks.io",
-    ] {
-        for verb in ["create", "delete", "get", "list", "patch", "watch"] {
-            assert!(may(here, verb, resource), "{verb} {resource}");
+    let here = cluster.namespace.clone();
+    let ask = |namespace: &str, asked: &[String]| may(&cluster, &account, namespace, asked);
+    let all_are = |expected: bool, namespace: &str, asked: &[String]| {
+        for (asked, answer) in asked.iter().zip(ask(namespace, asked)) {
+            assert_eq!(answer, expected, "{asked} in {namespace}");
         }
-        assert!(!may("default", "get", resource), "{resource} of another namespace");
-    }
-    for (verb, resource) in [
-        ("list", "pods"),
-        ("watch", "pods"),
-        ("get", "pods/log"),
-        ("get", "pods/portforward"),
-        ("create", "pods/portforward"),
-        ("watch", "events"),
-    ] {
-        assert!(may(here, verb, resource), "{verb} {resource}");
-    }
-    for (verb, resource) in [
-        ("get", "nodes"),
-        ("get", "namespaces"),
-        ("create", "namespaces"),
-        ("create", "pods/exec"),
-        ("get", "pods/exec"),
-        ("create", "serviceaccounts/token"),
-        ("create", "clusterroles.rbac.authorization.k8s.io"),
-        ("escalate", "roles.rbac.authorization.k8s.io"),
-        ("bind", "roles.rbac.authorization.k8s.io"),
-        ("create", "events"),
-        ("update", "secrets"),
-        ("patch", "pods"),
-        ("create", "roles.rbac.authorization.k8s.io"),
-        ("create", "rolebindings.rbac.authorization.k8s.io"),
-        ("get", "configmaps"),
-        ("create", "daemonsets.apps"),
-        ("create", "jobs.batch"),
-        ("impersonate", "serviceaccounts"),
-    ] {
-        assert!(!may(here, verb, resource), "{verb} {resource} is permitted");
-    }
-    cluster.helm(&["upgrade", RELEASE, chart.to_str().unwrap(), "--reuse-values", "--set", "databases.provider=statefulset"]);
-    assert!(!may(here, "get", "clusters.apps.kubeblocks.io"), "KubeBlocks' rights stay where it is not used");
+    };
+
+    let look = ["get", "list", "watch"];
+    let own = ["create", "delete", "deletecollection", "get", "list", "patch", "watch"];
+    let replaced = ["deployments.apps", "services", "ingresses.networking.k8s.io", "networkpolicies.networking.k8s.io"];
+    let kept = ["persistentvolumeclaims", "secrets", "serviceaccounts", "statefulsets.apps"];
+    let pods = ["create", "delete", "deletecollection", "get", "list", "watch"];
+    let kubeblocks = each(&["create", "delete", "get", "list", "patch", "watch"], &["clusters.apps.kubeblocks.io"]);
+    let needed = [
+        each(&own, &replaced),
+        each(&["update"], &replaced),
+        each(&own, &kept),
+        each(&pods, &["pods"]),
+        each(&["get"], &["pods/log"]),
+        each(&["create", "get"], &["pods/portforward"]),
+        each(&look, &["events"]),
+        kubeblocks.clone(),
+    ]
+    .concat();
+    all_are(true, &here, &needed);
+    all_are(false, "default", &needed);
+    let accounts = [
+        each(&own, &["roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io"]),
+        each(&["create", "get", "list", "patch", "update", "watch"], &["configmaps", "endpoints"]),
+        each(&["create"], &["events"]),
+        each(&["patch", "update"], &["pods"]),
+    ]
+    .concat();
+    let never = [
+        each(&["update"], &kept),
+        each(&["create", "get"], &["pods/exec", "pods/attach", "pods/ephemeralcontainers", "serviceaccounts/token"]),
+        each(&["escalate", "bind"], &["roles.rbac.authorization.k8s.io"]),
+        each(&["impersonate"], &["serviceaccounts", "users", "groups"]),
+        each(
+            &["create", "get", "list"],
+            &["namespaces", "daemonsets.apps", "jobs.batch", "resourcequotas", "leases.coordination.k8s.io"],
+        ),
+        each(&["delete", "patch"], &["events"]),
+        each(&["create"], &["clusterroles.rbac.authorization.k8s.io", "persistentvolumes"]),
+    ]
+    .concat();
+    let classes = ["storageclasses.storage.k8s.io", "ingressclasses.networking.k8s.io"];
+    let reading = [each(&["get", "list"], &classes), each(&look, &["nodes"])].concat();
+    all_are(false, &here, &[accounts.clone(), never.clone()].concat());
+    all_are(false, "", &reading);
+
+    let upgrade = |set: &str| {
+        let args = ["upgrade", RELEASE, chart.to_str().unwrap(), "--reuse-values", "--set", set];
+        cluster.helm(&args);
+    };
+    upgrade("rbac.kubeblocksAccounts=always,rbac.clusterReader=true");
+    all_are(true, &here, &[needed.clone(), accounts.clone()].concat());
+    all_are(true, "", &reading);
+    all_are(false, &here, &never);
+    all_are(false, "", &each(&["create", "delete", "patch", "update"], &["nodes", classes[0], classes[1]]));
+
+    upgrade("databases.provider=statefulset,rbac.clusterReader=false");
+    all_are(false, &here, &[kubeblocks, accounts].concat());
+    all_are(false, "", &reading);
+
     cluster.helm(&["uninstall", RELEASE]);
-    assert!(!may(here, "get", "secrets"), "the rights go with the release");
+    all_are(false, &here, &needed);
 }
 
 #[test]
