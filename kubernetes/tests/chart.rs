@@ -492,6 +492,8 @@ fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
     let first = secrets();
     assert_eq!(first[0].1.len(), 60, "32 bytes in base64, and that in base64");
     cluster.postgresql_is_ready();
+    // A database with tables of somebody else's would be refused: its own come first.
+    served(&cluster, "1");
     cluster.sql("create schema kept; create table kept.rows (n int); insert into kept.rows values (42)");
     let wrong = cluster.try_kubectl(&[
         "exec",
@@ -502,7 +504,6 @@ fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
         "PGPASSWORD=wrong psql --host=$(hostname -i) --username=fullstack_agent --dbname=fullstack_agent --command=\"select 1\"",
     ]);
     assert!(text(&wrong.stderr).contains("password authentication failed"), "any password will do: {}", text(&wrong.stderr));
-    served(&cluster, "1");
 
     cluster.helm(&upgrade);
     assert_eq!(secrets(), first, "an upgrade keeps them");
@@ -552,6 +553,10 @@ fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
     cluster.kubectl(&["create", "secret", "generic", KEY, "--from-literal=other=x"]);
     let output = cluster.try_helm(&upgrade);
     assert!(text(&output.stderr).contains("Restore it from a backup"), "{}", text(&output.stderr));
+
+    if own.is_none() {
+        skipped("FSA_TEST_CONTROL_PLANE_IMAGE names no image that the cluster has: all but the program itself was tried");
+    }
 }
 
 /// As docs/operations.md has it: nothing is left but a dump and the key.
