@@ -13,6 +13,7 @@
 pub mod causes;
 pub mod connection;
 pub mod database;
+pub mod doctor;
 pub mod index;
 pub mod labels;
 pub mod manifests;

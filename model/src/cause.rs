@@ -46,6 +46,66 @@ pub enum CauseCode {
     NameTaken,
     /// The orchestrator itself cannot be reached.
     OrchestratorUnreachable,
+    /// The orchestrator answers that it cannot answer now.
+    OrchestratorBusy,
+    /// The orchestrator does not know who we are: no credentials, wrong ones, or ones that are over.
+    CredentialsRefused,
+    /// The orchestrator knows us, and we may not do what we must.
+    PermissionMissing,
+    /// The place where everything is to be made is not there, or is going away.
+    NamespaceMissing,
+    /// No node has enough left of what the sandbox asks for.
+    Unschedulable,
+    /// There is room, and no node that may or can run the sandbox.
+    NodeUnsuitable,
+    /// The registry has no image of that name.
+    ImageNotFound,
+    /// The registry gives the image to nobody without credentials, or not to ours.
+    ImageRefused,
+    /// The image is still being fetched.
+    ImageSlow,
+    /// The image could not be fetched, for another reason, and is being tried again.
+    ImageBackOff,
+    /// What is given as the image's name is none.
+    ImageNameInvalid,
+    /// The image is not on the node, and may not be fetched.
+    ImageAbsent,
+    /// The image runs as root only.
+    ImageNeedsRoot,
+    /// What prepares the sandbox before its start has failed.
+    InitFailed,
+    /// The container runtime could not make or start the container.
+    ContainerRefused,
+    /// A Secret or a ConfigMap that the sandbox needs is not there.
+    ConfigMissing,
+    /// The node put the sandbox out, for want of something or for another one.
+    Evicted,
+    /// The node does not answer.
+    NodeLost,
+    /// The class of the volume does not exist, or none is named and there is no default.
+    StorageClassMissing,
+    /// The volume could not be provided yet.
+    VolumePending,
+    /// The volume's data is lost.
+    VolumeLost,
+    /// The volume is there and could not be mounted.
+    MountFailed,
+    /// A quota is used up.
+    QuotaExceeded,
+    /// A limit for a single object is below what is asked for.
+    LimitRangeExceeded,
+    /// A rule for what may run refuses the sandbox.
+    AdmissionRefused,
+    /// A field of an object was refused.
+    ObjectRefused,
+    /// The sandbox's account is not there.
+    ServiceAccountMissing,
+    /// The class of the Ingresses does not exist.
+    IngressClassMissing,
+    /// What makes the database says that it has failed.
+    DatabaseFailed,
+    /// The database is still being made.
+    DatabaseSlow,
     /// Anything else, with its text.
     Unexpected,
 }
@@ -59,6 +119,11 @@ impl CauseCode {
 
     /// Whether waiting alone does not mend it, so that the phase is Error at once and not only when
     /// a deadline has passed.
+    ///
+    /// Not of these, though somebody may have to act: [`Self::Unschedulable`] (a node may be added, or another
+    /// sandbox stopped), [`Self::VolumePending`] and [`Self::MountFailed`] (a node lets go of a volume only after
+    /// minutes), [`Self::DatabaseFailed`] (seen to recover by itself), [`Self::IngressClassMissing`] (the sandbox
+    /// runs without).
     #[must_use]
     pub fn blocks(self) -> bool {
         matches!(
@@ -76,6 +141,24 @@ impl CauseCode {
                 | Self::StageOverdue
                 | Self::LeaveOverdue
                 | Self::DeletionOverdue
+                | Self::CredentialsRefused
+                | Self::PermissionMissing
+                | Self::NamespaceMissing
+                | Self::ImageNotFound
+                | Self::ImageRefused
+                | Self::ImageNameInvalid
+                | Self::ImageAbsent
+                | Self::ImageNeedsRoot
+                | Self::InitFailed
+                | Self::ContainerRefused
+                | Self::ConfigMissing
+                | Self::StorageClassMissing
+                | Self::VolumeLost
+                | Self::QuotaExceeded
+                | Self::LimitRangeExceeded
+                | Self::AdmissionRefused
+                | Self::ObjectRefused
+                | Self::ServiceAccountMissing
         )
     }
 }

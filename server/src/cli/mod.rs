@@ -1,5 +1,6 @@
 //! The command line. One file a command; each runs to its end on a runtime of its own.
 
+mod doctor;
 mod down;
 pub mod serve;
 mod sign_in_link;
@@ -51,6 +52,8 @@ enum Command {
     Token(Token),
     /// End everything of the data folder: sandboxes and PostgreSQL. Volumes, databases and projects stay
     Down,
+    /// Look at the Kubernetes cluster: what is right, what is not, and what mends it. Exit code 1 if a check fails
+    Doctor(Box<doctor::DoctorArgs>),
 }
 
 /// `token …`
@@ -103,6 +106,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Some(Command::Token(Token::Create(new))) => token::create(&data, &new).await,
             Some(Command::Token(Token::List)) => token::list(&data).await,
             Some(Command::Token(Token::Revoke { id })) => token::revoke(&data, &id).await,
+            Some(Command::Doctor(args)) => doctor::doctor(&data, &args).await,
             Some(Command::Down) => down::down(&data).await,
         }
     });
@@ -155,6 +159,11 @@ fn say(line: &str) {
 /// Accounts of a data folder, beside a server that runs there or not. The tables of one that runs are
 /// left as they are.
 async fn accounts(data: &DataArgs) -> Result<Accounts> {
+    Ok(Accounts::new(accounts_pool(data).await?))
+}
+
+/// The control plane's database, as [`accounts`].
+async fn accounts_pool(data: &DataArgs) -> Result<sqlx::PgPool> {
     let url = match secret("FSA_DATABASE_URL") {
         Some(url) => url,
         None => {
@@ -170,7 +179,7 @@ async fn accounts(data: &DataArgs) -> Result<Accounts> {
     let options = connect_options(url.expose_secret())?;
     let pool = engine::store::postgres::pool::pool(options, 2);
     engine::store::postgres::migrate::migrate_unless_served(&pool).await?;
-    Ok(Accounts::new(pool))
+    Ok(pool)
 }
 
 /// Reads an address of PostgreSQL; what is wrong with it is said without it.
@@ -200,11 +209,35 @@ mod tests {
             command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned).collect();
         // Docker's, and bubblewrap's or PostgreSQL's own in the code around the messages.
         known.extend(["security-opt"].map(str::to_owned));
+        // kubectl's and timedatectl's, and the doctor's own.
+        known.extend(
+            [
+                "show-labels",
+                "show-managed-fields",
+                "cluster",
+                "user",
+                "minify",
+                "flatten",
+                "verb",
+                "resource",
+                "remove-orphans",
+                "with-data",
+            ]
+            .map(str::to_owned),
+        );
         let messages = [
             ("causes.rs", include_str!("../../../local/src/causes.rs")),
             ("datafolder.rs", include_str!("../../../local/src/datafolder.rs")),
             ("config.rs", include_str!("../config.rs")),
             ("filter.rs", include_str!("../../../local/src/keeper/egress/filter.rs")),
+            ("connection.rs", include_str!("../../../kubernetes/src/connection.rs")),
+            ("container.rs", include_str!("../../../kubernetes/src/causes/container.rs")),
+            ("error.rs", include_str!("../../../kubernetes/src/causes/error.rs")),
+            ("image.rs", include_str!("../../../kubernetes/src/causes/image.rs")),
+            ("volume.rs", include_str!("../../../kubernetes/src/causes/volume.rs")),
+            ("ingress class", include_str!("../../../kubernetes/src/causes/mod.rs")),
+            ("doctor", include_str!("../../../kubernetes/src/doctor/mod.rs")),
+            ("orphans.rs", include_str!("../../../kubernetes/src/doctor/orphans.rs")),
         ];
         for (file, text) in messages {
             assert!(flags(text).count() > 0, "{file} advises no flag: is this test still about it?");

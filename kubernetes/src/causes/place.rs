@@ -1,0 +1,195 @@
+//! Where a pod runs: whether a node takes it, answers, and keeps it.
+
+use super::{Facts, between, condition, event, since};
+use k8s_openapi::api::core::v1::Pod;
+use model::{Cause, CauseCode};
+
+/// Whether a pod has ended for good, so that its Deployment makes another.
+pub(super) fn is_over(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).is_some_and(|phase| matches!(phase, "Failed" | "Succeeded"))
+}
+
+/// Why the pod is on no node, or on a lost one.
+pub(super) fn cause(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
+    let bound = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    if !bound {
+        let (status, reason, text) = condition(pod, "PodScheduled")?;
+        return (status == "False" && reason == "Unschedulable").then(|| unschedulable(facts, pod, text));
+    }
+    lost(facts, pod)
+}
+
+/// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {…}. preemption: …`
+fn unschedulable(facts: &Facts<'_>, pod: &Pod, text: &str) -> Cause {
+    // What preemption would do says nothing new.
+    let why = text.split(" preemption: ").next().unwrap_or(text).trim().trim_end_matches('.');
+    let why = why.split(", no new claims to deallocate").next().unwrap_or(why);
+    let grows = event(facts, pod, &["TriggeredScaleUp"]).is_some();
+    let (counts, reasons) = why.split_once(" nodes are available: ").unwrap_or(("", why));
+    let nodes = counts.split_once('/').map_or("", |(_, all)| all);
+    let lacking: Vec<(&str, &str)> = reasons.split(", ").filter_map(|reason| reason.split_once(" Insufficient ")).collect();
+    let cause = if lacking.is_empty() {
+        unsuitable(nodes, reasons)
+    } else {
+        let each: Vec<String> = lacking
+            .iter()
+            .map(|(count, resource)| match requested(pod, resource) {
+                Some(asked) => {
+                    format!("{count} of {nodes} nodes cannot give the {asked} of {resource} that the sandbox asks for")
+                }
+                None => format!("{count} of {nodes} nodes have too little {resource} left"),
+            })
+            .collect();
+        Cause::new(
+            CauseCode::Unschedulable,
+            format!("No node has room for the sandbox: {}.", each.join("; ")),
+            &[
+                "Stop sandboxes that are not needed, or use a smaller size.",
+                "Or add a node: `kubectl describe nodes` shows what each has left.",
+                "It starts by itself once there is room.",
+            ],
+        )
+    };
+    let mut cause = cause.with_detail(text);
+    if grows {
+        cause.message = format!("{} The cluster is adding a node.", cause.message);
+        cause.next_steps = vec!["Wait: it starts by itself once the node is there.".to_owned()];
+    }
+    cause
+}
+
+/// There may be room, and no node fits.
+fn unsuitable(nodes: &str, reasons: &str) -> Cause {
+    let (message, step) = if reasons.contains("no nodes available") {
+        ("The cluster has no node.".to_owned(), "Add a node, or start those that are off: `kubectl get nodes`.")
+    } else if reasons.contains("Too many pods") {
+        let message = format!("Each of the {nodes} nodes runs as many pods as it may.");
+        return Cause::new(
+            CauseCode::Unschedulable,
+            message,
+            &["Stop sandboxes that are not needed.", "Or add a node.", "It starts by itself once there is room."],
+        );
+    } else if reasons.contains("volume node affinity conflict") {
+        (
+            "The sandbox's volume is on a node (or in a zone) that does not take the sandbox now.".to_owned(),
+            "Look at the node of the volume: `kubectl get pv -o wide`, `kubectl get nodes`.",
+        )
+    } else if reasons.contains("disk-pressure") {
+        (
+            "The nodes are short of disk, so they take no new pods.".to_owned(),
+            "Free some space on the nodes, such as unused images.",
+        )
+    } else if reasons.contains("unreachable") || reasons.contains("not-ready") {
+        (
+            "No node that is ready takes the sandbox.".to_owned(),
+            "Look why the nodes are not ready: `kubectl get nodes`, `kubectl describe node NAME`.",
+        )
+    } else if reasons.contains("were unschedulable") || reasons.contains("node.kubernetes.io/unschedulable") {
+        ("The nodes are closed to new pods (cordoned).".to_owned(), "Open one again: `kubectl uncordon NAME`.")
+    } else if let Some(taint) = between(reasons, "untolerated taint {", "}") {
+        (
+            format!("The nodes take only pods that tolerate the taint `{}`.", taint.trim_end_matches(": ")),
+            "Add a node without that taint, or take it off: `kubectl taint node NAME KEY-`.",
+        )
+    } else {
+        ("No node fits the sandbox.".to_owned(), "The scheduler's words, below, say why for each node.")
+    };
+    Cause::new(CauseCode::NodeUnsuitable, message, &[step, "It starts by itself once a node takes it."])
+}
+
+/// What the pod reserves of a resource, over all its containers.
+fn requested(pod: &Pod, resource: &str) -> Option<String> {
+    let containers = &pod.spec.as_ref()?.containers;
+    let mut asked =
+        containers.iter().filter_map(|container| Some(container.resources.as_ref()?.requests.as_ref()?.get(resource)?.0.clone()));
+    let first = asked.next()?;
+    asked.next().is_none().then_some(first)
+}
+
+/// The pod has a node, and that node is gone or silent.
+fn lost(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
+    let node = pod.spec.as_ref()?.node_name.as_deref()?;
+    let status = pod.status.as_ref();
+    let unknown = status.and_then(|status| status.reason.as_deref()) == Some("NodeLost");
+    if facts.node_ready != Some(false) && !unknown {
+        return None;
+    }
+    Some(Cause::new(
+        CauseCode::NodeLost,
+        format!("The node `{node}`, on which the sandbox runs, does not answer the cluster."),
+        &[
+            "Look at the node: `kubectl describe node NAME`.",
+            "The sandbox goes on where it is if the node comes back; else the cluster moves it after some minutes.",
+            "Where the node is gone for good, delete it (`kubectl delete node NAME`), so that its volume is let go of.",
+        ],
+    ))
+}
+
+/// Why an earlier pod is over, while nothing is known of the next one.
+pub(super) fn over(facts: &Facts<'_>) -> Option<Cause> {
+    let pod = facts.pods.iter().find(|pod| is_over(pod))?;
+    let status = pod.status.as_ref()?;
+    let text = status.message.as_deref().unwrap_or_default();
+    let again = "It is started again by itself; files and database are kept.";
+    let cause = match status.reason.as_deref().unwrap_or_default() {
+        "Evicted" => evicted(text, again),
+        "NodeLost" => return lost(facts, pod),
+        "Terminated" | "NodeShutdown" | "Shutdown" => {
+            Cause::new(CauseCode::Evicted, "The sandbox's node was shut down.", &[again, "It waits until another node takes it."])
+        }
+        "Preempting" | "Preempted" => Cause::new(
+            CauseCode::Evicted,
+            "The sandbox had to make room for a pod of higher priority.",
+            &[again, "Add a node if this happens often."],
+        ),
+        reason if reason.starts_with("OutOf") || reason == "UnexpectedAdmissionError" => Cause::new(
+            CauseCode::Unschedulable,
+            format!("The node refused the sandbox, for want of {}.", reason.trim_start_matches("OutOf")),
+            &[again],
+        ),
+        _ => {
+            let (.., why) = condition(pod, "DisruptionTarget")?;
+            Cause::new(CauseCode::Evicted, "The cluster ended the sandbox's pod.", &[again]).with_detail(why)
+        }
+    };
+    // What was long ago is told by nobody.
+    let ended = condition_since(pod);
+    let recent = ended.is_none() || since(facts, ended).is_some_and(|past| past.as_mins() < 10);
+    recent.then(|| if text.is_empty() { cause } else { cause.with_detail(text) })
+}
+
+fn condition_since(pod: &Pod) -> Option<jiff::Timestamp> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().filter_map(|c| c.last_transition_time.as_ref()).map(|time| time.0).max()
+}
+
+/// The kubelet's words: what ran short, and whether the sandbox itself was to blame.
+fn evicted(text: &str, again: &str) -> Cause {
+    if let Some(resource) = between(text, "low on resource: ", ".") {
+        let what = match resource {
+            "memory" => "memory",
+            "pids" => "process numbers",
+            "inodes" => "inodes",
+            _ => "disk",
+        };
+        return Cause::new(
+            CauseCode::Evicted,
+            format!("The node had too little {what} left and put the sandbox out."),
+            &[
+                again,
+                "Use a size that reserves more, or stop sandboxes that are not needed.",
+                "Free some of it on the node if it happens again.",
+            ],
+        );
+    }
+    let limit = between(text, "exceeds the total limit of containers ", ".").or_else(|| between(text, "limit \"", "\""));
+    let limit = limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+    if text.contains("ephemeral") || text.contains("EmptyDir") {
+        return Cause::new(
+            CauseCode::Evicted,
+            format!("The sandbox wrote more outside its home folder than its limit{limit}, and was ended."),
+            &[again, "Keep large files in the home folder: what is outside it, such as /tmp, counts against that limit."],
+        );
+    }
+    Cause::new(CauseCode::Evicted, "The node put the sandbox out.", &[again])
+}

@@ -1,0 +1,405 @@
+//! What is right and wrong with a cluster, as an operator needs to know it: each finding says what was found, why
+//! it matters, and what mends it.
+//!
+//! ```text
+//!   connection ─▶ answer, version, clock ─▶ namespace ─▶ permissions ─▶ databases, classes ─▶ orphans
+//!                                                        (what is tried)  image, names, policies: by probe pods
+//! ```
+//!
+//! Nothing is changed but by [`probes`], which makes pods of its own and removes them, and
+//! [`orphans::remove`], where that is asked for.
+
+pub mod orphans;
+pub mod permissions;
+mod probes;
+
+use crate::{
+    Cluster, Settings, causes,
+    connection::{Connected, Reached, SLOW},
+    settings::DatabaseProvider,
+};
+use futures::{FutureExt as _, join};
+use k8s_openapi::api::{core::v1::Secret, networking::v1::IngressClass, storage::v1::StorageClass};
+use kube::{
+    Api,
+    api::{ListParams, ObjectMeta, PostParams},
+};
+use model::Cause;
+pub use permissions::Databases;
+use serde::Serialize;
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, and may not always, or could not be looked at.
+    Warn,
+    /// Something does not work.
+    Fail,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What was looked at, such as `storage class`: the same words at every run.
+    pub check: String,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What was found.
+    pub what: String,
+    /// Why it matters.
+    pub why: String,
+    /// Commands and settings that mend it, the likeliest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mend: Vec<String>,
+    /// The raw text behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Finding {
+    /// One with its mends.
+    #[must_use]
+    pub fn new(check: &str, verdict: Verdict, what: impl Into<String>, why: &str, mend: &[&str]) -> Self {
+        let mend = mend.iter().map(|step| (*step).to_owned()).collect();
+        Self { check: check.to_owned(), verdict, what: what.into(), why: why.to_owned(), mend, detail: None }
+    }
+
+    /// As it should be.
+    #[must_use]
+    pub fn ok(check: &str, what: impl Into<String>, why: &str) -> Self {
+        Self::new(check, Verdict::Ok, what, why, &[])
+    }
+
+    /// In a cause's words.
+    #[must_use]
+    pub fn of_cause(check: &str, verdict: Verdict, cause: &Cause, why: &str) -> Self {
+        Self {
+            check: check.to_owned(),
+            verdict,
+            what: cause.message.clone(),
+            why: why.to_owned(),
+            mend: cause.next_steps.clone(),
+            detail: cause.detail.clone(),
+        }
+    }
+}
+
+/// All findings.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// In the order in which they were made.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether anything does not work.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.findings.iter().any(|finding| finding.verdict == Verdict::Fail)
+    }
+
+    /// For people: a line a finding, and under what is not well why, and what mends it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for finding in &self.findings {
+            let mark = match finding.verdict {
+                Verdict::Ok => "ok  ",
+                Verdict::Warn => "warn",
+                Verdict::Fail => "FAIL",
+            };
+            text.push_str(&format!("{mark}  {}: {}\n", finding.check, finding.what));
+            if finding.verdict != Verdict::Ok {
+                text.push_str(&format!("      {}\n", finding.why));
+                for step in &finding.mend {
+                    text.push_str(&format!("      - {step}\n"));
+                }
+                if let Some(detail) = &finding.detail {
+                    text.push_str(&format!("      ({})\n", detail.replace('\n', " ")));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// What to look at.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// The cluster.
+    pub connected: &'a Connected,
+    /// What is set.
+    pub settings: &'a Settings,
+    /// The ids of all sandboxes and projects of this installation, where they are known: without them orphans
+    /// cannot be told from what is needed.
+    pub known: Option<&'a orphans::Known>,
+    /// Whether pods may be started to try the image, names and policies. Takes up to two minutes.
+    pub probe: bool,
+}
+
+/// Looks at everything. Ends early where nothing more can be said: a cluster that does not answer.
+pub async fn examine(asked: Asked<'_>) -> Report {
+    let Asked { connected, settings, .. } = asked;
+    let cluster = &connected.cluster;
+    let mut findings = vec![connection(connected)];
+    let reached = match connected.probe().await {
+        Ok(reached) => reached,
+        Err(cause) => {
+            findings.push(Finding::of_cause(
+                "reachability",
+                Verdict::Fail,
+                &cause,
+                "Without it no sandbox is made, changed or seen.",
+            ));
+            return Report { findings };
+        }
+    };
+    findings.extend(answered(connected, &reached));
+    let (namespace, served) = join!(namespace(cluster), kubeblocks_served(cluster));
+    findings.push(namespace);
+    let databases = Databases::of(settings.database.provider, served.as_deref().unwrap_or_default());
+    let (permissions, storage, ingress) = join!(
+        permissions::check(cluster, settings, databases),
+        storage_classes(cluster, settings),
+        ingress_class(cluster, settings)
+    );
+    findings.extend(permissions);
+    findings.push(kubeblocks(settings, served, databases));
+    findings.extend(storage);
+    findings.extend(ingress);
+    findings.push(match asked.known {
+        Some(known) => orphans::check(cluster, settings, known).await,
+        None => Finding::new(
+            "orphans",
+            Verdict::Warn,
+            "What is left over could not be told: the rows of this installation are not known here.",
+            "Objects without a row cost and are of no use.",
+            &["Run the doctor where the server's data folder or FSA_DATABASE_URL is."],
+        ),
+    });
+    if asked.probe {
+        findings.extend(probes::run(cluster, settings).boxed().await);
+    }
+    Report { findings }
+}
+
+fn connection(connected: &Connected) -> Finding {
+    let context = connected.context.as_ref().map(|context| format!(", context `{context}`")).unwrap_or_default();
+    Finding::ok(
+        "kubeconfig",
+        format!("From {}{context}: {}, namespace `{}`.", connected.source, connected.server, connected.cluster.namespace),
+        "It says which cluster, as whom, and where.",
+    )
+}
+
+/// The oldest version that is tried: Pod Security is enforced from 1.25 on, and the fields that are used are all there in 1.28.
+const OLDEST_MINOR: u32 = 28;
+/// How far clocks may be apart before tokens and certificates, and the times that are shown, suffer.
+const CLOCK_SECS: (i64, i64) = (5, 120);
+
+fn answered(connected: &Connected, reached: &Reached) -> Vec<Finding> {
+    let millis = reached.took.as_millis();
+    let why = "Every step of a sandbox's life asks it something.";
+    let mut findings = vec![if reached.took > SLOW {
+        Finding::new(
+            "reachability",
+            Verdict::Warn,
+            format!("{} answered, and took {millis} ms.", connected.place()),
+            why,
+            &["Run the server nearer to the cluster, or in it.", "Look at the load of the apiserver and of its etcd."],
+        )
+    } else {
+        Finding::ok("reachability", format!("{} answered in {millis} ms.", connected.place()), why)
+    }];
+    let why = "Older versions lack what keeps sandboxes apart.";
+    findings.push(match reached.minor {
+        Some(minor) if minor < OLDEST_MINOR => Finding::new(
+            "version",
+            Verdict::Warn,
+            format!("Kubernetes {} is older than 1.{OLDEST_MINOR}, the oldest that this is tried with.", reached.version),
+            why,
+            &["Update the cluster."],
+        ),
+        _ => Finding::ok("version", format!("Kubernetes {}.", reached.version), why),
+    });
+    let why = "Certificates and tokens are valid by the clock, and what is shown is dated by it.";
+    findings.push(match reached.clock_ahead_secs {
+        Some(ahead) if ahead.abs() <= CLOCK_SECS.0 => Finding::ok("clock", "This machine's clock and the cluster's agree.", why),
+        Some(ahead) => Finding::new(
+            "clock",
+            if ahead.abs() > CLOCK_SECS.1 { Verdict::Fail } else { Verdict::Warn },
+            format!("The cluster's clock is {} s {} this machine's.", ahead.abs(), if ahead > 0 { "ahead of" } else { "behind" }),
+            why,
+            &["Set both by NTP: `timedatectl set-ntp true`."],
+        ),
+        None => Finding::new(
+            "clock",
+            Verdict::Warn,
+            "The cluster does not say what time it is.",
+            why,
+            &["A proxy in between may remove the Date header."],
+        ),
+    });
+    findings
+}
+
+/// By a Secret that is not made: what stands in the way of it stands in the way of all.
+async fn namespace(cluster: &Cluster) -> Finding {
+    let why = "Everything is made in this one namespace.";
+    let try_out = Secret {
+        metadata: ObjectMeta { generate_name: Some("fullstack-agent-doctor-".to_owned()), ..ObjectMeta::default() },
+        ..Secret::default()
+    };
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    match Api::<Secret>::namespaced(cluster.client.clone(), &cluster.namespace).create(&dry, &try_out).await {
+        Ok(_) => Finding::ok("namespace", format!("The namespace `{}` takes new objects.", cluster.namespace), why),
+        // Told of with the other permissions.
+        Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains(" cannot ") => Finding::new(
+            "namespace",
+            Verdict::Warn,
+            format!("Whether the namespace `{}` takes new objects could not be tried.", cluster.namespace),
+            why,
+            &["Give the permissions below first."],
+        ),
+        Err(error) => Finding::of_cause("namespace", Verdict::Fail, &causes::of_error(&error, "make an object to try it"), why),
+    }
+}
+
+/// The versions of KubeBlocks' API that are served; none where it is not there.
+async fn kubeblocks_served(cluster: &Cluster) -> Result<Vec<String>, Cause> {
+    let groups = cluster.client.list_api_groups().await.map_err(|error| causes::of_error(&error, "ask which APIs there are"))?;
+    Ok(groups
+        .groups
+        .into_iter()
+        .find(|group| group.name == "apps.kubeblocks.io")
+        .map(|group| group.versions.into_iter().map(|version| version.version).collect())
+        .unwrap_or_default())
+}
+
+fn kubeblocks(settings: &Settings, served: Result<Vec<String>, Cause>, databases: Databases) -> Finding {
+    let why = "It says what makes projects' databases.";
+    let served = match served {
+        Ok(served) => served,
+        Err(cause) => return Finding::of_cause("KubeBlocks", Verdict::Fail, &cause, why),
+    };
+    match (databases, served.is_empty()) {
+        (Databases::StatefulSet, true) => {
+            Finding::ok("KubeBlocks", "KubeBlocks is not installed; databases are StatefulSets.", why)
+        }
+        (Databases::StatefulSet, false) => Finding::ok(
+            "KubeBlocks",
+            format!("KubeBlocks serves {}; databases are StatefulSets, as is set.", served.join(", ")),
+            why,
+        ),
+        (_, true) => Finding::new(
+            "KubeBlocks",
+            Verdict::Fail,
+            "KubeBlocks is to make databases, and its API is not served.",
+            why,
+            &[
+                "Install KubeBlocks: https://kubeblocks.io/docs.",
+                "Or let databases be StatefulSets: --database-provider statefulset.",
+            ],
+        ),
+        (Databases::KubeBlocksAlpha, false)
+            if settings.database.provider == DatabaseProvider::KubeBlocks && !served.iter().any(|v| v == "v1alpha1") =>
+        {
+            Finding::new(
+                "KubeBlocks",
+                Verdict::Fail,
+                format!("KubeBlocks serves {}, of which none is known here.", served.join(", ")),
+                why,
+                &["Install a version of KubeBlocks that serves v1 or v1alpha1."],
+            )
+        }
+        (Databases::KubeBlocks, false) => Finding::ok("KubeBlocks", "KubeBlocks serves v1, and makes databases.", why),
+        (Databases::KubeBlocksAlpha, false) => Finding::ok("KubeBlocks", "KubeBlocks serves v1alpha1, and makes databases.", why),
+    }
+}
+
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+const DEFAULT_INGRESS_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+
+fn is_default(meta: &ObjectMeta, annotation: &str) -> bool {
+    meta.annotations.as_ref().and_then(|all| all.get(annotation)).is_some_and(|value| value == "true")
+}
+
+async fn storage_classes(cluster: &Cluster, settings: &Settings) -> Vec<Finding> {
+    let database = settings.database.storage_class.as_ref().filter(|class| Some(*class) != settings.storage_class.as_ref());
+    let classes = Api::<StorageClass>::all(cluster.client.clone()).list(&ListParams::default()).await;
+    let metas = classes.map(|list| list.items.into_iter().map(|class| class.metadata).collect());
+    let mut findings = vec![class(
+        "storage class",
+        &metas,
+        settings.storage_class.as_deref(),
+        DEFAULT_CLASS,
+        "Home folders and databases are volumes of it.",
+        &[
+            "Set one: --storage-class NAME.",
+            "Or mark the default: `kubectl annotate storageclass NAME storageclass.kubernetes.io/is-default-class=true`.",
+        ],
+    )];
+    if let Some(database) = database {
+        findings.push(class(
+            "storage class of databases",
+            &metas,
+            Some(database),
+            DEFAULT_CLASS,
+            "Databases are on volumes of it.",
+            &["Set one that exists: --database-storage-class NAME (`kubectl get storageclass` shows them)."],
+        ));
+    }
+    findings
+}
+
+async fn ingress_class(cluster: &Cluster, settings: &Settings) -> Option<Finding> {
+    let ingress = settings.ingress.as_ref()?;
+    let classes = Api::<IngressClass>::all(cluster.client.clone()).list(&ListParams::default()).await;
+    let metas = classes.map(|list| list.items.into_iter().map(|class| class.metadata).collect());
+    Some(class(
+        "Ingress class",
+        &metas,
+        ingress.class.as_deref(),
+        DEFAULT_INGRESS_CLASS,
+        "Its controller serves the sandboxes' host names.",
+        &[
+            "Install an Ingress controller, or set the class of the one that is there: --ingress-class NAME (`kubectl get ingressclass` shows them).",
+        ],
+    ))
+}
+
+fn class(
+    check: &str,
+    metas: &Result<Vec<ObjectMeta>, kube::Error>,
+    set: Option<&str>,
+    annotation: &str,
+    why: &str,
+    mend: &[&str],
+) -> Finding {
+    let metas = match metas {
+        Ok(metas) => metas,
+        Err(error) => {
+            let cause = causes::of_error(error, &format!("look for the {check}"));
+            return Finding::of_cause(check, Verdict::Warn, &cause, why);
+        }
+    };
+    let names: Vec<&str> = metas.iter().filter_map(|meta| meta.name.as_deref()).collect();
+    let there =
+        if names.is_empty() { "there is none in the cluster".to_owned() } else { format!("there are {}", names.join(", ")) };
+    match set {
+        Some(set) if names.contains(&set) => Finding::ok(check, format!("`{set}` exists."), why),
+        Some(set) => Finding::new(check, Verdict::Fail, format!("`{set}` does not exist; {there}."), why, mend),
+        None => match metas.iter().find(|meta| is_default(meta, annotation)) {
+            Some(meta) => {
+                Finding::ok(check, format!("The cluster's default is `{}`.", meta.name.as_deref().unwrap_or_default()), why)
+            }
+            None => {
+                Finding::new(check, Verdict::Fail, format!("None is set and the cluster has no default; {there}."), why, mend)
+            }
+        },
+    }
+}

@@ -1,0 +1,160 @@
+//! What carries this installation's id and belongs to no row of it.
+
+use super::{Finding, Verdict};
+use crate::{Cluster, Settings, causes, labels};
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    core::v1::{PersistentVolumeClaim, Secret, Service, ServiceAccount},
+    networking::v1::{Ingress, NetworkPolicy},
+};
+use kube::{
+    Api, Resource,
+    api::{DeleteParams, ListParams, ObjectMeta, PartialObjectMeta, Preconditions},
+};
+use model::{Cause, ProjectId, SandboxId};
+use std::{collections::HashSet, fmt::Debug};
+
+/// Every row of this installation, also those that are being removed.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Its sandboxes.
+    pub sandboxes: HashSet<SandboxId>,
+    /// Its projects.
+    pub projects: HashSet<ProjectId>,
+}
+
+/// One object without a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// Such as `Deployment`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Its id: another object of the same name is not meant.
+    pub uid: String,
+    /// Whether files or rows would be lost with it.
+    pub holds_data: bool,
+}
+
+const KINDS: [&str; 8] =
+    ["Deployment", "StatefulSet", "Service", "Ingress", "NetworkPolicy", "ServiceAccount", "Secret", "PersistentVolumeClaim"];
+
+/// Finds them.
+///
+/// # Errors
+/// The cluster's, where a kind cannot be listed.
+pub async fn find(cluster: &Cluster, settings: &Settings, known: &Known) -> Result<Vec<Orphan>, Cause> {
+    let all: Vec<_> = stream::iter(KINDS)
+        .map(|kind| async move {
+            match kind {
+                "Deployment" => list::<Deployment>(cluster, settings).await,
+                "StatefulSet" => list::<StatefulSet>(cluster, settings).await,
+                "Service" => list::<Service>(cluster, settings).await,
+                "Ingress" => list::<Ingress>(cluster, settings).await,
+                "NetworkPolicy" => list::<NetworkPolicy>(cluster, settings).await,
+                "ServiceAccount" => list::<ServiceAccount>(cluster, settings).await,
+                "Secret" => list::<Secret>(cluster, settings).await,
+                _ => list::<PersistentVolumeClaim>(cluster, settings).await,
+            }
+            .map(|metas| (kind, metas))
+        })
+        .buffered(4)
+        .collect()
+        .await;
+    let mut orphans = Vec::new();
+    for listed in all {
+        let (kind, metas) = listed?;
+        orphans.extend(metas.into_iter().filter(|meta| !has_row(meta, known)).map(|meta| orphan(kind, meta)));
+    }
+    Ok(orphans)
+}
+
+fn has_row(meta: &ObjectMeta, known: &Known) -> bool {
+    // What is of a project outlives its sandbox; what is of a sandbox goes with it.
+    match (labels::sandbox(meta), labels::project(meta)) {
+        (Some(sandbox), _) => known.sandboxes.contains(&sandbox),
+        (None, Some(project)) => known.projects.contains(&project),
+        (None, None) => false,
+    }
+}
+
+fn orphan(kind: &'static str, meta: ObjectMeta) -> Orphan {
+    let component = meta.labels.as_ref().and_then(|all| all.get(labels::COMPONENT)).map(String::as_str);
+    let database = component == Some(labels::Component::Database.as_str());
+    Orphan {
+        kind,
+        // A database's Secret is the key to what is on its volume.
+        holds_data: matches!(kind, "PersistentVolumeClaim" | "StatefulSet") || (kind == "Secret" && database),
+        name: meta.name.unwrap_or_default(),
+        uid: meta.uid.unwrap_or_default(),
+    }
+}
+
+async fn list<K>(cluster: &Cluster, settings: &Settings) -> Result<Vec<ObjectMeta>, Cause>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + serde::de::DeserializeOwned,
+{
+    let api = Api::<K>::namespaced(cluster.client.clone(), &cluster.namespace);
+    let ours = ListParams::default().labels(&labels::of_installation(settings.installation));
+    let listed = api.list_metadata(&ours).await.map_err(|error| {
+        let kind = K::kind(&()).into_owned();
+        causes::of_error(&error, &format!("list each {kind} of this installation"))
+    })?;
+    Ok(listed.items.into_iter().map(|meta: PartialObjectMeta<K>| meta.metadata).collect())
+}
+
+/// The finding of the doctor.
+pub async fn check(cluster: &Cluster, settings: &Settings, known: &Known) -> Finding {
+    let why = "Objects without a row cost and are of no use.";
+    let orphans = match find(cluster, settings, known).await {
+        Ok(orphans) => orphans,
+        Err(cause) => return Finding::of_cause("orphans", Verdict::Warn, &cause, why),
+    };
+    if orphans.is_empty() {
+        return Finding::ok("orphans", "Everything of this installation in the cluster has a row.", why);
+    }
+    let named: Vec<String> = orphans.iter().map(|orphan| format!("{} {}", orphan.kind, orphan.name)).collect();
+    let data = orphans.iter().any(|orphan| orphan.holds_data);
+    let mut mend = vec!["Remove what holds no data: `fullstack-agent doctor --remove-orphans`."];
+    if data {
+        mend.push("With volumes and databases, which cannot be had back: `fullstack-agent doctor --remove-orphans --with-data`.");
+    }
+    Finding::new(
+        "orphans",
+        Verdict::Warn,
+        format!("{} of this installation belong to no row: {}.", orphans.len(), named.join(", ")),
+        why,
+        &mend,
+    )
+}
+
+/// Removes one, if it is still the same object.
+///
+/// # Errors
+/// The cluster's.
+pub async fn remove(cluster: &Cluster, orphan: &Orphan) -> Result<(), Cause> {
+    match orphan.kind {
+        "Deployment" => delete::<Deployment>(cluster, orphan).await,
+        "StatefulSet" => delete::<StatefulSet>(cluster, orphan).await,
+        "Service" => delete::<Service>(cluster, orphan).await,
+        "Ingress" => delete::<Ingress>(cluster, orphan).await,
+        "NetworkPolicy" => delete::<NetworkPolicy>(cluster, orphan).await,
+        "ServiceAccount" => delete::<ServiceAccount>(cluster, orphan).await,
+        "Secret" => delete::<Secret>(cluster, orphan).await,
+        _ => delete::<PersistentVolumeClaim>(cluster, orphan).await,
+    }
+}
+
+async fn delete<K>(cluster: &Cluster, orphan: &Orphan) -> Result<(), Cause>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + serde::de::DeserializeOwned,
+{
+    let same = Preconditions { uid: Some(orphan.uid.clone()), resource_version: None };
+    let how = DeleteParams { preconditions: Some(same), ..DeleteParams::background() };
+    match Api::<K>::namespaced(cluster.client.clone(), &cluster.namespace).delete(&orphan.name, &how).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(causes::of_error(&error, &format!("remove the {} `{}`", orphan.kind, orphan.name))),
+    }
+}

@@ -1,0 +1,227 @@
+//! The doctor on a real cluster (`FSA_TEST_KUBECONFIG`): what is well is found well, and each permission that is
+//! missing is named.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use k8s_openapi::api::{
+    core::v1::{Namespace, Secret, ServiceAccount},
+    rbac::v1::{PolicyRule, Role, RoleBinding},
+};
+use kube::{
+    Api, Client, Config,
+    api::{DeleteParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use kubernetes::{
+    Cluster, Settings,
+    connection::{Connected, ConnectionSettings, connect},
+    doctor::{Asked, Databases, Finding, Report, Verdict, examine, orphans, permissions},
+    labels,
+};
+use model::{InstallationId, ProjectId, SandboxId};
+use serde_json::json;
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// The cluster's kubeconfig, or nothing where there is none (a failure under `FSA_REQUIRE=1`).
+fn kubeconfig() -> Option<PathBuf> {
+    let given = std::env::var_os("FSA_TEST_KUBECONFIG").map(PathBuf::from);
+    if given.is_none() {
+        assert!(std::env::var("FSA_REQUIRE").as_deref() != Ok("1"), "FSA_REQUIRE=1, and FSA_TEST_KUBECONFIG names no cluster");
+        println!("skipped: FSA_TEST_KUBECONFIG names no cluster");
+    }
+    given
+}
+
+/// A namespace of its own, that goes with the test.
+struct World {
+    connected: Connected,
+    settings: Settings,
+    namespace: String,
+}
+
+impl World {
+    async fn new() -> Option<Self> {
+        let kubeconfig = kubeconfig()?;
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let namespace = format!("fsa-causes-doctor-{}", &Uuid::new_v4().simple().to_string()[..6]);
+        let settings = ConnectionSettings {
+            kubeconfig: Some(kubeconfig),
+            allow_loopback_cluster: true,
+            namespace: Some(namespace.clone()),
+            ..ConnectionSettings::default()
+        };
+        let connected = connect(&settings).await.unwrap();
+        let made: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}))
+        .unwrap();
+        Api::all(connected.cluster.client.clone()).create(&PostParams::default(), &made).await.unwrap();
+        let mut settings = Settings::new(InstallationId(Uuid::new_v4()), &namespace);
+        settings.image = std::env::var("FSA_TEST_IMAGE").unwrap_or_else(|_| "fsa.local/runtime:dev".to_owned());
+        Some(Self { connected, settings, namespace })
+    }
+
+    async fn examine(&self, probe: bool) -> Report {
+        let known = orphans::Known::default();
+        examine(Asked { connected: &self.connected, settings: &self.settings, known: Some(&known), probe }).await
+    }
+
+    async fn end(&self) {
+        let _ =
+            Api::<Namespace>::all(self.connected.cluster.client.clone()).delete(&self.namespace, &DeleteParams::default()).await;
+    }
+}
+
+fn found<'r>(report: &'r Report, check: &str) -> &'r Finding {
+    report
+        .findings
+        .iter()
+        .find(|finding| finding.check == check)
+        .unwrap_or_else(|| panic!("no finding `{check}`:\n{}", report.text()))
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_well_is_found_well() {
+    let Some(world) = World::new().await else { return };
+    let report = world.examine(true).await;
+    println!("{}", report.text());
+    for check in [
+        "kubeconfig",
+        "reachability",
+        "version",
+        "clock",
+        "namespace",
+        "KubeBlocks",
+        "storage class",
+        "orphans",
+        "image",
+        "name lookup",
+    ] {
+        assert_eq!(found(&report, check).verdict, Verdict::Ok, "{check}:\n{}", report.text());
+    }
+    for finding in report.findings.iter().filter(|finding| finding.check.starts_with("permission ")) {
+        assert_eq!(finding.verdict, Verdict::Ok, "{finding:?}");
+    }
+    // Enforced or not is the cluster's matter; that it was tried, is ours.
+    let policies = found(&report, "network policies");
+    assert!(!policies.what.contains("Could not be tried"), "{policies:?}");
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(world.connected.cluster.client.clone(), &world.namespace);
+    let left = pods.list(&kube::api::ListParams::default()).await.unwrap();
+    assert!(left.items.iter().all(|pod| pod.metadata.deletion_timestamp.is_some()), "a probe was left");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named_with_its_mend() {
+    let Some(mut world) = World::new().await else { return };
+    world.settings.storage_class = Some("fast-ssd".to_owned());
+    world.settings.image = "Not An/Image".to_owned();
+    world.settings.database.provider = kubernetes::settings::DatabaseProvider::KubeBlocks;
+    let report = world.examine(true).await;
+    assert!(report.failed());
+    for (check, what, mend) in [
+        ("storage class", "`fast-ssd` does not exist", "--storage-class"),
+        ("KubeBlocks", "not served", "--database-provider statefulset"),
+        ("image", "no name of an image", "--image"),
+    ] {
+        let finding = found(&report, check);
+        assert!(
+            finding.verdict == Verdict::Fail
+                && finding.what.contains(what)
+                && finding.mend.iter().any(|step| step.contains(mend)),
+            "{finding:?}"
+        );
+    }
+    let gone = Connected {
+        cluster: Cluster { namespace: "fsa-causes-nowhere".to_owned(), ..world.connected.cluster.clone() },
+        ..world.connected.clone()
+    };
+    let report = examine(Asked { connected: &gone, settings: &world.settings, known: None, probe: false }).await;
+    assert!(found(&report, "namespace").what.contains("`fsa-causes-nowhere` does not exist"), "{}", report.text());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn each_permission_that_is_missing_is_named_and_the_role_of_the_table_is_enough() {
+    let Some(world) = World::new().await else { return };
+    let client = world.connected.cluster.client.clone();
+    let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": "fsa"}})).unwrap();
+    Api::namespaced(client.clone(), &world.namespace).create(&PostParams::default(), &account).await.unwrap();
+    let all = permissions::rules(&world.settings, Databases::StatefulSet);
+    let roles: Api<Role> = Api::namespaced(client.clone(), &world.namespace);
+    let role = |rules: &[PolicyRule]| Role {
+        rules: Some(rules.to_vec()),
+        ..serde_json::from_value(json!({"metadata": {"name": "fsa"}})).unwrap()
+    };
+    roles.create(&PostParams::default(), &role(&all)).await.unwrap();
+    let binding: RoleBinding = serde_json::from_value(
+        json!({"metadata": {"name": "fsa"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "fsa"},
+        "subjects": [{"kind": "ServiceAccount", "name": "fsa", "namespace": world.namespace}]}),
+    )
+    .unwrap();
+    Api::namespaced(client.clone(), &world.namespace).create(&PostParams::default(), &binding).await.unwrap();
+    let mut kubeconfig = Kubeconfig::read_from(kubeconfig().unwrap()).unwrap();
+    for user in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+        user.impersonate = Some(format!("system:serviceaccount:{}:fsa", world.namespace));
+    }
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let cluster = Cluster { client: Client::try_from(config).unwrap(), namespace: world.namespace.clone() };
+
+    let enough = permissions::check(&cluster, &world.settings, Databases::StatefulSet).await;
+    assert!(enough.iter().all(|finding| finding.verdict != Verdict::Fail), "{enough:#?}");
+    let helpful = enough.iter().filter(|finding| finding.verdict == Verdict::Warn).count();
+    assert!(helpful >= 3, "nodes and classes are not of the namespace");
+    for (index, missing) in all.iter().enumerate() {
+        let mut rules = all.clone();
+        rules.remove(index);
+        roles.replace("fsa", &PostParams::default(), &role(&rules)).await.unwrap();
+        let resource = &missing.resources.as_ref().unwrap()[0];
+        let group = &missing.api_groups.as_ref().unwrap()[0];
+        let name = if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
+        // The apiserver's authorizer sees a changed Role a moment later.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let failed = loop {
+            let findings = permissions::check(&cluster, &world.settings, Databases::StatefulSet).await;
+            let failed: Vec<Finding> = findings.into_iter().filter(|finding| finding.verdict == Verdict::Fail).collect();
+            if failed.len() == 1 && failed[0].check == format!("permission {name}") || std::time::Instant::now() > deadline {
+                break failed;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        };
+        assert_eq!(failed.iter().map(|finding| finding.check.clone()).collect::<Vec<_>>(), [format!("permission {name}")]);
+        assert!(failed[0].what.contains(&name) && failed[0].mend[0].contains("kubectl create role"), "{failed:?}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn orphans_are_what_has_our_id_and_no_row() {
+    let Some(world) = World::new().await else { return };
+    let client = world.connected.cluster.client.clone();
+    let (kept, gone, foreign) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+    let secrets: Api<Secret> = Api::namespaced(client, &world.namespace);
+    let make = async |name: &str, installation: Uuid, sandbox: Uuid| {
+        let secret: Secret = serde_json::from_value(json!({"metadata": {"name": name, "labels": {
+            labels::INSTALLATION: installation.to_string(), labels::SANDBOX: sandbox.to_string(), labels::PROJECT: kept.to_string()}}}))
+        .unwrap();
+        secrets.create(&PostParams::default(), &secret).await.unwrap();
+    };
+    let own = world.settings.installation.0;
+    make("kept", own, kept).await;
+    make("left", own, gone).await;
+    make("foreign", foreign, gone).await;
+    let known = orphans::Known { sandboxes: [SandboxId(kept)].into(), projects: [ProjectId(kept)].into() };
+    let found = orphans::find(&world.connected.cluster, &world.settings, &known).await.unwrap();
+    assert_eq!(
+        found.iter().map(|orphan| (orphan.kind, orphan.name.as_str(), orphan.holds_data)).collect::<Vec<_>>(),
+        [("Secret", "left", false)]
+    );
+    orphans::remove(&world.connected.cluster, &found[0]).await.unwrap();
+    orphans::remove(&world.connected.cluster, &found[0]).await.unwrap();
+    assert!(secrets.get_opt("left").await.unwrap().is_none() && secrets.get_opt("foreign").await.unwrap().is_some());
+    // Another of the same name is not what was found.
+    make("left", own, gone).await;
+    orphans::remove(&world.connected.cluster, &found[0]).await.unwrap();
+    assert!(secrets.get_opt("left").await.unwrap().is_some());
+    world.end().await;
+}

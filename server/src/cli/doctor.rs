@@ -1,0 +1,104 @@
+//! `doctor`: looks at the cluster, and says what is right, what is not, why it matters, and what mends it.
+
+use super::{accounts_pool, say};
+use crate::config::{DataArgs, kubernetes::KubernetesArgs};
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use kubernetes::{
+    connection::connect,
+    doctor::{Asked, Finding, Report, Verdict, examine, orphans},
+};
+use model::{InstallationId, ProjectId, SandboxId};
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// `doctor`
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Print all findings as JSON
+    #[arg(long)]
+    json: bool,
+    /// Start no pods: image, name lookup and network policies are not tried then
+    #[arg(long)]
+    no_probes: bool,
+    /// Remove what is left in the cluster and belongs to no project
+    #[arg(long)]
+    remove_orphans: bool,
+    /// With --remove-orphans: volumes and databases too. They cannot be had back
+    #[arg(long, requires = "remove_orphans")]
+    with_data: bool,
+    /// The folder of secrets
+    #[arg(long, env = "FSA_SECRET_DIR", value_name = "FOLDER", default_value = ".secret")]
+    secret_dir: PathBuf,
+    #[command(flatten)]
+    cluster: KubernetesArgs,
+}
+
+/// Prints the findings.
+///
+/// # Errors
+/// A check failed.
+pub async fn doctor(data: &DataArgs, args: &DoctorArgs) -> Result<()> {
+    let rows = rows(data).await;
+    let report = look(data, args, rows.as_ref().ok()).await?;
+    if args.json {
+        say(&serde_json::to_string_pretty(&report).context("write the findings")?);
+    } else {
+        say(report.text().trim_end());
+        if let (Err(error), false) = (&rows, report.failed()) {
+            say(&format!("      ({error:#})"));
+        }
+    }
+    if report.failed() {
+        let failed = report.findings.iter().filter(|finding| finding.verdict == Verdict::Fail).count();
+        bail!("{failed} of {} checks failed.", report.findings.len());
+    }
+    Ok(())
+}
+
+async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result<Report> {
+    let connected = match connect(&args.cluster.connection(args.secret_dir.clone())).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            let why = "It says which cluster, as whom, and where.";
+            return Ok(Report { findings: vec![Finding::new("kubeconfig", Verdict::Fail, error.to_string(), why, &[])] });
+        }
+    };
+    // Without rows nothing of this installation can be told from anybody's.
+    let installation = rows.map_or(InstallationId(Uuid::nil()), |rows| rows.installation);
+    let settings =
+        args.cluster.settings(installation, &connected.cluster.namespace, data.public_url.as_deref().unwrap_or_default())?;
+    if args.remove_orphans {
+        let rows =
+            rows.context("What is left over cannot be told from what is needed: the control plane's database is not here")?;
+        let found =
+            orphans::find(&connected.cluster, &settings, &rows.known).await.map_err(|cause| anyhow::anyhow!(cause.message))?;
+        for orphan in found.iter().filter(|orphan| args.with_data || !orphan.holds_data) {
+            orphans::remove(&connected.cluster, orphan).await.map_err(|cause| anyhow::anyhow!(cause.message))?;
+            tracing::info!(orphan.kind, orphan.name, "removed");
+        }
+    }
+    let known = rows.map(|rows| &rows.known);
+    Ok(examine(Asked { connected: &connected, settings: &settings, known, probe: !args.no_probes }).await)
+}
+
+/// What this installation knows of.
+struct Rows {
+    installation: InstallationId,
+    known: orphans::Known,
+}
+
+async fn rows(data: &DataArgs) -> Result<Rows> {
+    let pool = accounts_pool(data).await?;
+    let read = "read the rows of this installation";
+    let installation: Uuid = sqlx::query_scalar("SELECT id FROM installation").fetch_one(&pool).await.context(read)?;
+    let sandboxes: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM sandboxes").fetch_all(&pool).await.context(read)?;
+    let projects: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM projects").fetch_all(&pool).await.context(read)?;
+    Ok(Rows {
+        installation: InstallationId(installation),
+        known: orphans::Known {
+            sandboxes: sandboxes.into_iter().map(SandboxId).collect(),
+            projects: projects.into_iter().map(ProjectId).collect(),
+        },
+    })
+}
