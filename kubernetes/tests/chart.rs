@@ -418,6 +418,7 @@ fn the_role_permits_what_is_needed_and_nothing_else() {
     let accounts = [
         each(&own, &["roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io"]),
         each(&["create", "get", "list", "patch", "update", "watch"], &["configmaps", "endpoints"]),
+        each(&["create", "delete", "get", "list"], &["opsrequests.apps.kubeblocks.io"]),
         each(&["create"], &["events"]),
         each(&["patch", "update"], &["pods"]),
     ]
