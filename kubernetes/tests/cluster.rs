@@ -234,7 +234,10 @@ async fn the_environment_comes_by_a_secret_and_old_ones_go() {
     world.until(&spec, "the stop", |seen| !seen.present).await;
     world.orchestrator.ensure(&stop).await.unwrap();
     let left = secrets.list(&ListParams::default().labels(&format!("app={}", spec.name))).await.unwrap();
-    assert_eq!(left.items.iter().filter_map(|secret| secret.metadata.name.clone()).collect::<Vec<_>>(), [names::agent_secret(&spec.name)]);
+    assert_eq!(
+        left.items.iter().filter_map(|secret| secret.metadata.name.clone()).collect::<Vec<_>>(),
+        [names::agent_secret(&spec.name)]
+    );
     world.remove(&spec).await;
 }
 
@@ -250,7 +253,10 @@ async fn nothing_but_the_volume_is_left_of_a_removed_sandbox() {
     let mine = ListParams::default().labels(&format!("fullstackagent.io/sandbox={}", spec.id));
     async fn left<K>(world: &World, mine: &ListParams) -> usize
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
     {
         world.api::<K>().list(mine).await.unwrap().items.len()
     }

@@ -58,11 +58,26 @@ fn yaml(value: &impl serde::Serialize) -> Value {
 
 /// All of them, each with its kind.
 fn all(manifests: &Manifests) -> Vec<(&'static str, &'static str, &'static str, Value)> {
-    fn one<K: Resource<DynamicType = ()> + serde::Serialize>(path: &'static str, kind: &'static str, object: &K) -> (&'static str, &'static str, &'static str, Value) {
+    fn one<K: Resource<DynamicType = ()> + serde::Serialize>(
+        path: &'static str,
+        kind: &'static str,
+        object: &K,
+    ) -> (&'static str, &'static str, &'static str, Value) {
         let mut value = yaml(object);
         value["apiVersion"] = K::api_version(&()).as_ref().into();
         value["kind"] = kind.into();
-        (path, kind, if K::group(&()).is_empty() { "api/v1" } else if K::group(&()) == "apps" { "apis/apps/v1" } else { "apis/networking.k8s.io/v1" }, value)
+        (
+            path,
+            kind,
+            if K::group(&()).is_empty() {
+                "api/v1"
+            } else if K::group(&()) == "apps" {
+                "apis/apps/v1"
+            } else {
+                "apis/networking.k8s.io/v1"
+            },
+            value,
+        )
     }
     let mut all = vec![
         one("serviceaccounts", "ServiceAccount", &manifests.account),
@@ -136,6 +151,9 @@ fn the_table_of_objects_is_true() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kubernetes.md")).unwrap();
     let section = page.split("## What is made for a sandbox").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows: Vec<Vec<&str>> = section
+        .split("**Labels**")
+        .next()
+        .unwrap()
         .lines()
         .filter(|line| line.starts_with("| `"))
         .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect())
@@ -146,7 +164,10 @@ fn the_table_of_objects_is_true() {
         .into_iter()
         .map(|(_, kind, _, object)| {
             let name = object["metadata"]["name"].as_str().unwrap();
-            let name = name.replace(spec.name.as_str(), "NAME").replace(&spec.project.to_string(), "PROJECT").replace("-3-7", "-REVISION-RESTART");
+            let name = name
+                .replace(spec.name.as_str(), "NAME")
+                .replace(&spec.project.to_string(), "PROJECT")
+                .replace("-3-7", "-REVISION-RESTART");
             let component = object["metadata"]["labels"]["app.kubernetes.io/component"].as_str().unwrap();
             vec![kind.to_owned(), name, component.to_owned(), ports(kind, &object)]
         })
@@ -162,7 +183,8 @@ fn the_table_of_objects_is_true() {
         sized.resources = preset.resources();
         let pod = Manifests::of(&sized, &settings(&sized)).deployment.spec.unwrap().template.spec.unwrap();
         let amounts = yaml(&pod.containers[0].resources);
-        let cell = |which: &str| format!("{} / {}", amounts[which]["cpu"].as_str().unwrap(), amounts[which]["memory"].as_str().unwrap());
+        let cell =
+            |which: &str| format!("{} / {}", amounts[which]["cpu"].as_str().unwrap(), amounts[which]["memory"].as_str().unwrap());
         let row = format!("| {} | {} | {} |", preset.as_str(), cell("requests"), cell("limits"));
         assert!(section.contains(&row), "no row `{row}`");
     }
@@ -202,7 +224,10 @@ async fn a_real_apiserver_takes_every_object() {
         objects.push(("pods", "Pod", "api/v1", pod(&manifests, &spec)));
         for (path, kind, group, object) in objects {
             let uri = format!("/{group}/namespaces/{}/{path}?dryRun=All&fieldValidation=Strict", namespace());
-            let request = http::Request::post(uri).header("content-type", "application/json").body(object.to_string().into_bytes()).unwrap();
+            let request = http::Request::post(uri)
+                .header("content-type", "application/json")
+                .body(object.to_string().into_bytes())
+                .unwrap();
             let answer = world.cluster.client.request::<Value>(request).await;
             let made = match answer {
                 Ok(made) => made,
