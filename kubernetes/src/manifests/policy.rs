@@ -31,9 +31,9 @@ const NOT_PUBLIC_4: [&str; 10] = [
     "224.0.0.0/4",
     "240.0.0.0/4",
 ];
-/// And of IPv6: loopback and mapped IPv4 (4291), translated private IPv4 (8215), unique local with the clouds'
-/// metadata (4193), link-local, multicast.
-const NOT_PUBLIC_6: [&str; 6] = ["::1/128", "::ffff:0:0/96", "64:ff9b:1::/48", "fc00::/7", "fe80::/10", "ff00::/8"];
+/// And of IPv6: loopback (RFC 4291), translated private IPv4 (8215), unique local with the clouds' metadata
+/// (4193), link-local, multicast. Mapped IPv4 is IPv4 on the wire, and the apiserver takes it for that.
+const NOT_PUBLIC_6: [&str; 5] = ["::1/128", "64:ff9b:1::/48", "fc00::/7", "fe80::/10", "ff00::/8"];
 
 /// The policy of a sandbox's pods. What it does not name is refused, in both directions.
 #[must_use]
@@ -84,8 +84,7 @@ fn egress(spec: &SandboxSpec, settings: &Settings) -> Vec<NetworkPolicyEgressRul
     ]);
     // KubeBlocks gives its pods labels of its own, and not ours.
     let kubeblocks = BTreeMap::from([("app.kubernetes.io/instance".to_owned(), spec.name.to_string())]);
-    let database =
-        NetworkPolicyEgressRule { to: Some(vec![of(project), of(kubeblocks)]), ports: Some(vec![tcp(POSTGRES_PORT)]) };
+    let database = NetworkPolicyEgressRule { to: Some(vec![of(project), of(kubeblocks)]), ports: Some(vec![tcp(POSTGRES_PORT)]) };
     let mut rules = vec![names, database];
     if let Some(DatabaseEndpoint::Tcp(host, number)) = &spec.database
         && let Ok(address) = host.parse::<IpAddr>()
@@ -125,9 +124,5 @@ fn tcp(number: u16) -> NetworkPolicyPort {
 }
 
 fn port(protocol: &str, number: u16) -> NetworkPolicyPort {
-    NetworkPolicyPort {
-        protocol: Some(protocol.to_owned()),
-        port: Some(IntOrString::Int(i32::from(number))),
-        end_port: None,
-    }
+    NetworkPolicyPort { protocol: Some(protocol.to_owned()), port: Some(IntOrString::Int(i32::from(number))), end_port: None }
 }

@@ -10,8 +10,8 @@ use crate::{
     labels,
     manifests::drift,
 };
-use engine::orchestrator::OrchestratorError;
 use either::Either;
+use engine::orchestrator::OrchestratorError;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -136,8 +136,8 @@ impl Applier {
         let there = self.api::<K>().get_opt(name).await.map_err(|error| refused::<K>(&error, "look at", name))?;
         // Gone between two requests: the next pass makes it.
         let Some(there) = there else { return Ok(()) };
-        if !labels::is_ours(there.meta(), self.index.installation()) || labels::sandbox(there.meta()) != labels::sandbox(wanted.meta())
-            && K::Kept::KIND != Kind::PersistentVolumeClaim
+        if !labels::is_ours(there.meta(), self.index.installation())
+            || labels::sandbox(there.meta()) != labels::sandbox(wanted.meta()) && K::Kept::KIND != Kind::PersistentVolumeClaim
         {
             let kind = K::kind(&());
             return Err(OrchestratorError::Caused(causes::name_taken(&kind, name, &self.cluster.namespace)));
@@ -217,12 +217,12 @@ impl Applier {
                 Ok(())
             }
             Ok(_) => {
-                self.index.take::<K::Kept>(meta, From::Write);
+                self.index.take::<K::Kept>(meta);
                 Ok(())
             }
             // It is gone, or was, and another object has its name by now (409), of which its own watch tells.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                self.index.take::<K::Kept>(meta, From::Write);
+                self.index.take::<K::Kept>(meta);
                 Ok(())
             }
             Err(error) => Err(refused::<K>(&error, "delete", name)),
@@ -256,7 +256,7 @@ impl Applier {
             self.index.put(object.stored(), From::List);
         }
         for object in known.iter().filter(|object| !uids.contains(&object.meta().uid)) {
-            self.index.take::<K::Kept>(object.meta(), From::Write);
+            self.index.take::<K::Kept>(object.meta());
         }
         Ok(())
     }
