@@ -23,6 +23,7 @@ pub(super) fn cause(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
 fn unschedulable(facts: &Facts<'_>, pod: &Pod, text: &str) -> Cause {
     // What preemption would do says nothing new.
     let why = text.split(" preemption: ").next().unwrap_or(text).trim().trim_end_matches('.');
+    // What only clusters with dynamic resources mean.
     let why = why.split(", no new claims to deallocate").next().unwrap_or(why);
     let grows = event(facts, pod, &["TriggeredScaleUp"]).is_some();
     let (counts, reasons) = why.split_once(" nodes are available: ").unwrap_or(("", why));
@@ -68,6 +69,12 @@ fn unsuitable(nodes: &str, reasons: &str) -> Cause {
             CauseCode::Unschedulable,
             message,
             &["Stop sandboxes that are not needed.", "Or add a node.", "It starts by itself once there is room."],
+        );
+    } else if reasons.contains("unbound immediate PersistentVolumeClaims") || reasons.contains("persistentvolumeclaim \"") {
+        return Cause::new(
+            CauseCode::VolumePending,
+            "The sandbox waits for its volume, which is not there yet.",
+            &["Wait: it goes on by itself.", "Look at the volume: `kubectl describe pvc`."],
         );
     } else if reasons.contains("volume node affinity conflict") {
         (
