@@ -82,7 +82,8 @@ wait_for() { # CASE NAMESPACE NAME UNTIL SECONDS
 answer() {
   local case=$1 method=$2 path=$3 body=${4:-}; shift 3; shift
   wanted "$case" || return 0
-  curl -s --unix-socket "$TMP/api.sock" -X "$method" -H 'Content-Type: application/json' ${body:+-d "$body"} "$@" "http://localhost$path" > "$TMP/answer.json"
+  [[ "$*" == *Content-Type* ]] || set -- -H 'Content-Type: application/json' "$@"
+  curl -s --unix-socket "$TMP/api.sock" -X "$method" ${body:+-d "$body"} "$@" "http://localhost$path" > "$TMP/answer.json"
   if jq -e '.kind == "Status" and .status == "Failure"' "$TMP/answer.json" >/dev/null; then
     jq --arg kubernetes "$VERSION" '{kubernetes: $kubernetes, answer: .}' "$TMP/answer.json" > "$OUT/$case.json"; echo "recorded $case"
   else echo "NOT recorded: $case"; failed+=("$case"); head -c 600 "$TMP/answer.json"; fi
@@ -146,7 +147,7 @@ record path-missing 'box.command = ["nothing-here"]' 'waits == "CrashLoopBackOff
 # The run
 record crash-loop 'box.command = ["sh", "-c", "echo listening on 3000; echo Error: cannot find module app >&2; exit 1"]' 'waits == "CrashLoopBackOff" and status.restartCount >= 2'
 record ended 'box.command = ["sh", "-c", "sleep 1; exit 7"]' 'status.state.terminated != null'
-record ended-by-signal 'box.command = ["sh", "-c", "kill -9 $$"]' 'status.state.terminated != null or status.lastState.terminated != null'
+record ended-by-signal 'box.command = ["sh", "-c", "sleep 60 & kill -9 $!; wait $!"]' 'status.state.terminated != null or status.lastState.terminated != null'
 record oom 'box.command = ["tail", "/dev/zero"] | box.resources.limits.memory = "64Mi"' 'status.lastState.terminated.reason == "OOMKilled" and waits == "CrashLoopBackOff"'
 record oom-lately 'box.command = ["sh", "-c", "[ -e /once/done ] && exec sleep 3600; touch /once/done; exec tail /dev/zero"] | box.resources.limits.memory = "64Mi" | pod.volumes = [{name: "once", emptyDir: {}}] | box.volumeMounts = [{name: "once", mountPath: "/once"}]' 'status.ready and status.lastState.terminated.reason == "OOMKilled"'
 record disk-full 'box.command = ["sh", "-c", "cat /dev/zero > /small/file"] | pod.volumes = [{name: "small", emptyDir: {medium: "Memory", sizeLimit: "1Mi"}}] | box.volumeMounts = [{name: "small", mountPath: "/small"}]' 'waits == "CrashLoopBackOff"'

@@ -89,7 +89,7 @@ fn of_status(status: &Status, doing: &str, who: &str) -> Cause {
             format!("Somebody else changed an object{object} at the same moment, so it was not possible to {doing}."),
             &[AGAIN, "Look who else writes to it (`kubectl get … --show-managed-fields`), if this stays."],
         ),
-        400 | 413 | 422 => Cause::new(
+        400 | 406 | 413 | 415 | 422 => Cause::new(
             CauseCode::ObjectRefused,
             format!("{who} refused a field of an object{object}, so it was not possible to {doing}."),
             &[
