@@ -17,7 +17,7 @@ pub fn Logs() -> impl IntoView {
 fn Page(project: Project) -> impl IntoView {
     let source = format!("/api/sandbox/{}/logs", project.id);
     // What there is none of is empty, and says so.
-    let sources = "sandbox:Sandbox,past:The run before,keeper:Start,database:Database,events:Events";
+    let sources = "sandbox:Sandbox,past:The run before,keeper:Keeper,install:Preparation,database:Database,events:Events";
     html! {
         <Title text=page_title(project, "Logs")/>
         <ProjectFrame project tab=Tab::Logs>

@@ -162,8 +162,10 @@ pub enum LogSource {
     Sandbox,
     /// Of its run before this one, where that is still there.
     Past,
-    /// Of what keeps or prepares it: its keeper on one machine, its init containers on a cluster.
+    /// Of what keeps it, on one machine.
     Keeper,
+    /// Of what prepares it before it starts: init containers, on a cluster.
+    Install,
     /// Of its project's database, where that is a server of its own.
     Database,
     /// What happened to its objects, as the orchestrator tells it.
@@ -172,7 +174,7 @@ pub enum LogSource {
 
 impl LogSource {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Sandbox, Self::Past, Self::Keeper, Self::Database, Self::Events];
+    pub const ALL: [Self; 6] = [Self::Sandbox, Self::Past, Self::Keeper, Self::Install, Self::Database, Self::Events];
 
     /// Its name in the API.
     #[must_use]
@@ -181,6 +183,7 @@ impl LogSource {
             Self::Sandbox => "sandbox",
             Self::Past => "past",
             Self::Keeper => "keeper",
+            Self::Install => "install",
             Self::Database => "database",
             Self::Events => "events",
         }

@@ -1,1 +1,397 @@
-//! What makes projects' databases on a cluster.
+//! What makes projects' databases on a cluster: a PostgreSQL for each project, and in it the project's own
+//! role and database.
+//!
+//! ```text
+//!   ensure ─▶ Servers::make ─▶ statefulset: Secret, Service, NetworkPolicy ─▶ StatefulSet
+//!     │                     └▶ kubeblocks:  NetworkPolicy (and an account) ─▶ Cluster, its operator
+//!     │       wait for Standing::Up, which the watches tell
+//!     └─────▶ inside: ServerDatabase ─▶ role, database, password, grants
+//!   observe ─▶ the watches, and then PostgreSQL itself: that a pod runs is no proof
+//!   remove  ─▶ the Cluster or StatefulSet first, then what it needed, then its data
+//! ```
+//! Who made a project's server keeps it: the setting says who makes the next ones. So KubeBlocks may be
+//! installed later, and no project wakes up beside an empty database.
+
+mod cause;
+pub mod inside;
+pub mod kubeblocks;
+mod objects;
+pub mod statefulset;
+mod watched;
+
+use crate::{Cluster, Settings, labels::Owner, names::POSTGRES_PORT, settings::DatabaseProvider};
+use engine::{
+    database::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, server::Reach},
+    orchestrator::{DatabaseEndpoint, Removed},
+};
+use inside::{Dial, Door, Doors};
+use k8s_openapi::{
+    api::{core::v1::Pod, networking::v1::NetworkPolicyPeer},
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector},
+};
+use kubeblocks::KubeBlocks;
+use model::{Cause, CauseCode, InstallationId, ProjectId, ResourceName, connection::Connection};
+use secrecy::{ExposeSecret as _, SecretString};
+use statefulset::StatefulSets;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
+};
+use tracing::{info, warn};
+use watched::Changed;
+
+/// How long a verb waits for what the cluster does, before it says that it is under way.
+///
+/// Five seconds: a PostgreSQL whose image is present has made its files and answers after two or three,
+/// so most are done in one go; a slower one is asked about again, and its stage is shown meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long between two tries of what answers "not yet".
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How a project's server is.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// Nothing of it is there.
+    Absent,
+    /// Some of it is there; what stands in the way, where that is known.
+    Coming(Option<Cause>),
+    /// It runs. The text is another for each run of it.
+    Up(String),
+}
+
+/// Who may make roles and databases, and where.
+pub struct Admin {
+    /// The pod that PostgreSQL runs in; the primary.
+    pub pod: Arc<Pod>,
+    /// The superuser.
+    pub user: String,
+    /// Its password.
+    pub password: SecretString,
+}
+
+/// What makes servers: one for each project.
+#[async_trait::async_trait]
+pub(crate) trait Servers: Send + Sync + 'static {
+    /// Waits until it knows what is there.
+    async fn ready(&self) -> Result<(), DatabaseError>;
+    /// Makes what is missing. `false` where something of it is still being removed: ask again.
+    async fn make(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError>;
+    /// How it is, from what is known: no network.
+    fn standing(&self, spec: &DatabaseSpec) -> Standing;
+    /// The way to its superuser; `None` where that is not there yet.
+    async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError>;
+    /// Removes it with its data.
+    /// Unlike the `first` call, others ask the cluster only for what is not under way yet.
+    async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError>;
+    /// Whether something of it is there.
+    fn holds(&self, spec: &DatabaseSpec) -> bool;
+    /// Its name in the namespace's DNS.
+    fn service(&self, name: &ResourceName) -> String;
+    /// Whose servers of this installation are there.
+    fn projects(&self) -> Vec<ProjectId>;
+}
+
+/// Projects' databases on a cluster.
+pub struct ClusterDatabase {
+    cluster: Cluster,
+    installation: InstallationId,
+    dial: Arc<dyn Dial>,
+    /// The first makes those of projects that have none yet.
+    servers: Vec<Box<dyn Servers>>,
+    changed: Changed,
+    doors: Doors,
+    patience: Duration,
+}
+
+/// What makes projects' databases on this cluster, as the settings say; `Auto` is KubeBlocks where its API is
+/// served, `v1` before `v1alpha1`, and else a StatefulSet. Asks the cluster, and waits until it knows which
+/// databases there are.
+///
+/// # Errors
+/// With a cause: the cluster does not answer or does not permit it, or KubeBlocks is set and is not there.
+pub async fn provider(cluster: Cluster, settings: &Settings, dial: Arc<dyn Dial>) -> Result<Arc<dyn Database>, DatabaseError> {
+    Ok(Arc::new(ClusterDatabase::new(cluster, settings, dial).await?))
+}
+
+impl ClusterDatabase {
+    /// As [`provider`].
+    ///
+    /// # Errors
+    /// As [`provider`].
+    pub async fn new(cluster: Cluster, settings: &Settings, dial: Arc<dyn Dial>) -> Result<Self, DatabaseError> {
+        let changed = Arc::new(watch::Sender::new(()));
+        let served = kubeblocks::discover(&cluster).await?;
+        let statefulsets: Box<dyn Servers> = Box::new(StatefulSets::new(&cluster, settings, &changed));
+        let kubeblocks =
+            served.map(|version| -> Box<dyn Servers> { Box::new(KubeBlocks::new(&cluster, settings, version, &changed)) });
+        let servers = match (settings.database.provider, kubeblocks) {
+            (DatabaseProvider::KubeBlocks, None) => return Err(no_kubeblocks()),
+            (DatabaseProvider::Auto, None) | (DatabaseProvider::StatefulSet, None) => vec![statefulsets],
+            (DatabaseProvider::Auto | DatabaseProvider::KubeBlocks, Some(kubeblocks)) => vec![kubeblocks, statefulsets],
+            (DatabaseProvider::StatefulSet, Some(kubeblocks)) => vec![statefulsets, kubeblocks],
+        };
+        for servers in &servers {
+            servers.ready().await?;
+        }
+        let kubeblocks =
+            served.map_or_else(|| "not served".to_owned(), |version| format!("apps.kubeblocks.io/{}", version.as_str()));
+        info!(provider = ?settings.database.provider, kubeblocks, "projects' databases are made on the cluster");
+        let installation = settings.installation;
+        Ok(Self { cluster, installation, dial, servers, changed, doors: Doors::default(), patience: PATIENCE })
+    }
+
+    /// The same with another patience: how long a verb waits for what the cluster does.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Told of each change of what the cluster has of databases.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Who has or makes a project's server.
+    fn of(&self, spec: &DatabaseSpec) -> Option<&dyn Servers> {
+        let has = self.servers.iter().find(|servers| servers.holds(spec));
+        has.or(self.servers.first()).map(AsRef::as_ref)
+    }
+
+    fn host(&self, spec: &DatabaseSpec) -> String {
+        let service = self.of(spec).map(|servers| servers.service(&spec.name)).unwrap_or_default();
+        // Two labels are what every cluster's search list resolves, whatever its domain is called.
+        format!("{service}.{}.svc", self.cluster.namespace)
+    }
+
+    /// The way in, as it was or made anew; `None` where there is none yet.
+    async fn door(&self, servers: &dyn Servers, spec: &DatabaseSpec, run: &str) -> Result<Option<Arc<Door>>, DatabaseError> {
+        if let Some(door) = self.doors.find(&spec.name, run) {
+            return Ok(Some(door));
+        }
+        let Some(admin) = servers.admin(spec).await? else { return Ok(None) };
+        let reach = Reach { host: self.host(spec), port: POSTGRES_PORT, endpoint: None };
+        let door = Door::open(&self.cluster, &self.dial, &admin, self.installation, reach)
+            .await
+            .map_err(|error| DatabaseError::Other(anyhow::Error::new(error).context("listen on loopback")))?;
+        let door = Arc::new(door);
+        self.doors.keep(&spec.name, run, &door);
+        Ok(Some(door))
+    }
+}
+
+#[async_trait::async_trait]
+impl Database for ClusterDatabase {
+    async fn ensure(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        let Some(servers) = self.of(spec) else { return Err(no_kubeblocks()) };
+        let until = Instant::now() + self.patience;
+        let mut changed = self.changed.subscribe();
+        let mut made = false;
+        loop {
+            changed.borrow_and_update();
+            if !made {
+                made = servers.make(spec).await?;
+            }
+            let mut again = until;
+            let known = match servers.standing(spec) {
+                Standing::Absent => None,
+                Standing::Coming(cause) => cause,
+                Standing::Up(run) => match self.door(servers, spec, &run).await? {
+                    None => {
+                        again = Instant::now() + PAUSE;
+                        None
+                    }
+                    Some(door) => match door.server.ensure(spec).await {
+                        Ok(()) => return Ok(()),
+                        Err(error) => {
+                            self.doors.shut(&spec.name);
+                            again = Instant::now() + PAUSE;
+                            Some(passing(error, spec)?)
+                        }
+                    },
+                },
+            };
+            if Instant::now() >= until {
+                // Without a cause it is only slow, and is asked about again.
+                return known.map_or(Ok(()), |cause| Err(DatabaseError::Caused(cause)));
+            }
+            if !made {
+                again = Instant::now() + PAUSE;
+            }
+            let _ = timeout_at(again.min(until), changed.changed()).await;
+        }
+    }
+
+    async fn observe(&self, spec: &DatabaseSpec) -> Result<DatabaseSeen, DatabaseError> {
+        let Some(servers) = self.of(spec) else { return Ok(DatabaseSeen::default()) };
+        let coming = DatabaseSeen { ready: false, present: true };
+        let run = match servers.standing(spec) {
+            Standing::Absent => return Ok(DatabaseSeen::default()),
+            Standing::Coming(_) => return Ok(coming),
+            Standing::Up(run) => run,
+        };
+        let Some(door) = self.door(servers, spec, &run).await? else { return Ok(coming) };
+        match door.server.observe(spec).await {
+            Ok(seen) => Ok(DatabaseSeen { ready: seen.ready, present: true }),
+            Err(error) => {
+                self.doors.shut(&spec.name);
+                // Whoever makes it finds out why, and says so.
+                passing(error, spec).map(|_| coming)
+            }
+        }
+    }
+
+    async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {
+        let until = Instant::now() + self.patience;
+        let mut changed = self.changed.subscribe();
+        self.doors.shut(&spec.name);
+        let mut first = true;
+        loop {
+            changed.borrow_and_update();
+            let mut gone = true;
+            for servers in &self.servers {
+                gone &= servers.unmake(spec, first).await? == Removed::Gone;
+            }
+            first = false;
+            if gone {
+                info!(project.id = %spec.project, name = %spec.name, "removed the database's server");
+                return Ok(Removed::Gone);
+            }
+            if Instant::now() >= until {
+                return Ok(Removed::Going);
+            }
+            let again = Instant::now() + PAUSE;
+            let _ = timeout_at(again.min(until), changed.changed()).await;
+            // What changes comes in crowds.
+            sleep(PAUSE / 4).await;
+        }
+    }
+
+    fn credentials(&self, spec: &DatabaseSpec) -> Connection {
+        Connection {
+            host: self.host(spec),
+            port: POSTGRES_PORT,
+            user: spec.role.clone(),
+            password: spec.password.expose_secret().to_owned(),
+            database: spec.database.clone(),
+        }
+    }
+
+    fn endpoint(&self) -> Option<DatabaseEndpoint> {
+        None
+    }
+
+    async fn list(&self) -> Result<Vec<ProjectId>, DatabaseError> {
+        let mut projects = Vec::new();
+        for servers in &self.servers {
+            servers.ready().await?;
+            projects.extend(servers.projects());
+        }
+        projects.sort_unstable_by_key(|project| project.0);
+        projects.dedup();
+        Ok(projects)
+    }
+}
+
+/// The cause of an error that may pass by itself, or the error, told as one of a cluster.
+fn passing(error: DatabaseError, spec: &DatabaseSpec) -> Result<Cause, DatabaseError> {
+    match error {
+        DatabaseError::Caused(cause) if cause.code == CauseCode::DatabaseUnreachable => {
+            Ok(cause::unreachable(&spec.name, cause.detail))
+        }
+        DatabaseError::Caused(cause)
+            if cause.detail.as_ref().is_some_and(|detail| detail.contains("password authentication failed")) =>
+        {
+            warn!(project.id = %spec.project, name = %spec.name, "PostgreSQL refused the superuser's password");
+            Err(DatabaseError::Caused(cause::locked_out(&spec.name, cause.detail)))
+        }
+        error => Err(error),
+    }
+}
+
+fn no_kubeblocks() -> DatabaseError {
+    DatabaseError::Caused(Cause::new(
+        CauseCode::DatabaseRefused,
+        "Databases are to be made by KubeBlocks, and the cluster does not serve its API (apps.kubeblocks.io).",
+        &["Install KubeBlocks, or set the databases' provider to `auto` or `statefulset`.", "Then restart the server."],
+    ))
+}
+
+/// Whose a project's objects are.
+pub(crate) fn owner(spec: &DatabaseSpec) -> Owner<'_> {
+    Owner { installation: spec.installation, project: spec.project, slug: &spec.slug, sandbox: None, name: &spec.name }
+}
+
+/// What the pods of a project's database are, for whoever opens a way to them.
+///
+/// Those of a StatefulSet have our labels; KubeBlocks' have its own.
+#[must_use]
+pub fn peers(installation: InstallationId, project: ProjectId, name: &ResourceName) -> Vec<NetworkPolicyPeer> {
+    vec![statefulset::peer(installation, project), kubeblocks::peer(name)]
+}
+
+fn pods(labels: BTreeMap<String, String>) -> NetworkPolicyPeer {
+    let selector = LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
+    NetworkPolicyPeer { pod_selector: Some(selector), ..NetworkPolicyPeer::default() }
+}
+
+/// Who may connect to a project's PostgreSQL: its sandboxes, and the control plane where it is a pod.
+fn clients(spec: &DatabaseSpec, settings: &Settings) -> Vec<NetworkPolicyPeer> {
+    let sandboxes = pods(BTreeMap::from([
+        (crate::labels::INSTALLATION.to_owned(), spec.installation.0.to_string()),
+        (crate::labels::PROJECT.to_owned(), spec.project.0.to_string()),
+        (crate::labels::COMPONENT.to_owned(), crate::labels::Component::Sandbox.as_str().to_owned()),
+    ]));
+    let mut clients = vec![sandboxes];
+    if !settings.control_plane_labels.is_empty() {
+        clients.push(pods(settings.control_plane_labels.clone()));
+    }
+    clients
+}
+
+/// Bytes as Kubernetes writes them: in the largest unit that divides them.
+fn bytes(bytes: u64) -> Quantity {
+    let units = [("Gi", 30), ("Mi", 20), ("Ki", 10)];
+    let whole = units.into_iter().find(|(_, shift)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    Quantity(whole.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift)))
+}
+
+/// Thousandths of a core.
+fn millis(millis: u32) -> Quantity {
+    Quantity(if millis % 1000 == 0 { (millis / 1000).to_string() } else { format!("{millis}m") })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn spec() -> DatabaseSpec {
+        let id = uuid::Uuid::from_u128(7);
+        let (slug, name) = engine::database::contract::names(id);
+        DatabaseSpec {
+            project: ProjectId(id),
+            slug,
+            name,
+            installation: InstallationId(uuid::Uuid::from_u128(1)),
+            role: "p_7".to_owned(),
+            database: "d_7".to_owned(),
+            password: "secret".into(),
+        }
+    }
+
+    pub(crate) fn settings() -> Settings {
+        let mut settings = Settings::new(InstallationId(uuid::Uuid::from_u128(1)), "fsa");
+        settings.control_plane_labels = BTreeMap::from([("app".to_owned(), "fullstack-agent".to_owned())]);
+        settings
+    }
+
+    #[test]
+    fn quantities_are_written_as_kubernetes_does() {
+        let written = [0, 1, 1024, 1536, 102 << 20, 1 << 30, 3 << 30].map(|n| bytes(n).0);
+        assert_eq!(written, ["0", "1", "1Ki", "1536", "102Mi", "1Gi", "3Gi"]);
+        assert_eq!([100, 1000, 1500].map(|n| millis(n).0), ["100m", "1", "1500m"]);
+    }
+}

@@ -268,7 +268,9 @@ impl Orchestrator for LocalOrchestrator {
         let (name, dated) = match from {
             LogSource::Sandbox => ("sandbox.log", false),
             LogSource::Keeper => ("keeper.log", true),
-            LogSource::Past | LogSource::Database | LogSource::Events => return Ok(futures::stream::empty().boxed()),
+            LogSource::Past | LogSource::Install | LogSource::Database | LogSource::Events => {
+                return Ok(futures::stream::empty().boxed());
+            }
         };
         Ok(log::follow(self.folder(id).join(name), dated).boxed())
     }

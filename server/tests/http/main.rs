@@ -12,6 +12,7 @@ mod auth;
 mod bad_input;
 mod events;
 mod hosts;
+mod ingress;
 mod matrix;
 mod preview;
 mod projects;

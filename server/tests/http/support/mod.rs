@@ -29,7 +29,7 @@ use server::{
     control::{Controller, ControllerParts},
     http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
     live::Live,
-    views::{Addresses, PreviewDomain},
+    views::{Addresses, IngressDomain, PreviewDomain},
 };
 use sqlx::PgPool;
 use std::{
@@ -80,6 +80,8 @@ pub struct Setup {
     pub dev: bool,
     /// Other pages.
     pub pages: Option<Pages>,
+    /// The domain of Ingresses.
+    pub ingress: Option<&'static str>,
     /// A log that has begun.
     pub log: Option<log::Log>,
 }
@@ -127,7 +129,8 @@ impl TestApp {
                 PreviewDomain { scheme: "http".into(), domain: "localhost".into(), port: Some(port) },
             ),
         };
-        let addresses = Addresses { public: public.clone(), preview: Some(preview), ingress: None };
+        let ingress = setup.ingress.map(|domain| IngressDomain { scheme: "http".into(), domain: domain.into() });
+        let addresses = Addresses { public: public.clone(), preview: Some(preview), ingress };
         let watch = CredentialWatch::new(accounts.clone());
         let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), Vec::new(), stop.clone());
         let controller = Arc::new(Controller::new(ControllerParts {

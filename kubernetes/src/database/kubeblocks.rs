@@ -1,0 +1,605 @@
+//! A project's PostgreSQL as a Cluster of KubeBlocks, whose operator makes and keeps it.
+//!
+//! ```text
+//!   NetworkPolicy ──┐
+//!   v1alpha1 alone: ├─ Cluster NAME ─▶ the operator ─▶ pods, volumes, Service, Secret
+//!   an account ─────┘
+//! ```
+//! What is made differs by the version of the API:
+//!
+//! | | `v1` | `v1alpha1` |
+//! | --- | --- | --- |
+//! | asked for by | `clusterDef`, `topology`, `serviceVersion` | `clusterDefinitionRef`, `clusterVersionRef` |
+//! | its pods' account | the operator's own | ours: ServiceAccount, Role, RoleBinding |
+//! | superuser in | `NAME-postgresql-account-postgres` | `NAME-conn-credential` |
+//!
+//! Both: the Service is `NAME-postgresql-postgresql`; Secrets and pods bear none of our labels and are read
+//! by name; a phase counts only where `status.observedGeneration` is the Cluster's generation; `Failed` is
+//! not final; a patch of `componentSpecs` is of one path, because a merge replaces the list. Sources: the
+//! published CustomResourceDefinitions of 0.9.5 and 1.0.2.
+
+use super::{
+    Admin, Servers, Standing, bytes, cause, clients, millis,
+    objects::{self, Claimed, claim, is_of, mend},
+    owner, pods,
+    statefulset::is_ready,
+    watched::{Changed, Watched},
+};
+use crate::{
+    Cluster, Settings,
+    labels::{self, Component},
+    names::{self, POSTGRES_PORT},
+};
+use engine::{
+    database::{DatabaseError, DatabaseSpec},
+    orchestrator::Removed,
+};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        core::v1::{Pod, Secret, Service, ServiceAccount},
+        networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec},
+        rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject},
+    },
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, LabelSelectorRequirement},
+        util::intstr::IntOrString,
+    },
+};
+use kube::{
+    Api, ResourceExt as _,
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams},
+};
+use model::{Cause, CauseCode, ProjectId, ResourceName};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::try_join;
+use tracing::info;
+
+/// The group of its API.
+const GROUP: &str = "apps.kubeblocks.io";
+/// The operator acts only on what names the version it was written for; it would add it by itself, and raise
+/// the generation with that.
+const API_VERSION: &str = "kubeblocks.io/crd-api-version";
+/// The name of the component, in its definition and in ours.
+const COMPONENT: &str = "postgresql";
+/// Its connection pool's port, open beside PostgreSQL's own.
+const POOL_PORT: u16 = 6432;
+/// The label with which its pods name their Cluster.
+const INSTANCE: &str = "app.kubernetes.io/instance";
+
+/// Which of its API's versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// Since 1.0.
+    V1,
+    /// Until 0.9, and served by 1.0 with loss.
+    V1alpha1,
+}
+
+impl Version {
+    /// As the API writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V1alpha1 => "v1alpha1",
+        }
+    }
+
+    fn resource(self) -> ApiResource {
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, self.as_str(), "Cluster"), "clusters")
+    }
+}
+
+/// The version that is served: `v1` before `v1alpha1`, because where both are, a `v1alpha1` object loses what
+/// `v1` does not have.
+///
+/// # Errors
+/// What the cluster answers.
+pub async fn discover(cluster: &Cluster) -> Result<Option<Version>, DatabaseError> {
+    for version in [Version::V1, Version::V1alpha1] {
+        match cluster.client.list_api_group_resources(&format!("{GROUP}/{}", version.as_str())).await {
+            Ok(served) if served.resources.iter().any(|resource| resource.name == "clusters") => return Ok(Some(version)),
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => return Err(objects::refused(&error, "ask which versions of KubeBlocks it has")),
+        }
+    }
+    Ok(None)
+}
+
+/// The Cluster.
+#[must_use]
+pub fn cluster(spec: &DatabaseSpec, settings: &Settings, version: Version) -> DynamicObject {
+    let database = &settings.database;
+    let mut claim = json!({
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": bytes(database.disk_bytes)}},
+    });
+    if let Some(class) = database.storage_class.as_ref().or(settings.storage_class.as_ref()) {
+        claim["storageClassName"] = json!(class);
+    }
+    let mut component = json!({
+        "name": COMPONENT,
+        "replicas": database.replicas,
+        "resources": {
+            "requests": {"cpu": millis(database.cpu_millis.0), "memory": bytes(database.memory_bytes.0)},
+            "limits": {"cpu": millis(database.cpu_millis.1), "memory": bytes(database.memory_bytes.1)},
+        },
+        "volumeClaimTemplates": [{"name": "data", "spec": claim}],
+    });
+    let mut asked = json!({"terminationPolicy": "Delete"});
+    match version {
+        Version::V1 => {
+            component["serviceVersion"] = json!(database.version);
+            asked["clusterDef"] = json!(COMPONENT);
+            asked["topology"] = json!("replication");
+        }
+        Version::V1alpha1 => {
+            component["componentDefRef"] = json!(COMPONENT);
+            component["serviceAccountName"] = json!(account_name(&spec.name));
+            component["switchPolicy"] = json!({"type": "Noop"});
+            asked["clusterDefinitionRef"] = json!(COMPONENT);
+            asked["clusterVersionRef"] = json!(format!("{COMPONENT}-{}", database.version));
+        }
+    }
+    asked["componentSpecs"] = json!([component]);
+    let mut object = DynamicObject::new(spec.name.as_str(), &version.resource()).data(json!({"spec": asked}));
+    object.metadata = owner(spec).meta(Component::Database, &settings.namespace, spec.name.as_str());
+    object.metadata.annotations = Some(BTreeMap::from([(API_VERSION.to_owned(), format!("{GROUP}/{}", version.as_str()))]));
+    object
+}
+
+/// The pods of a project's Cluster.
+#[must_use]
+pub fn peer(name: &ResourceName) -> NetworkPolicyPeer {
+    pods(labels_of(name))
+}
+
+fn labels_of(name: &ResourceName) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (INSTANCE.to_owned(), name.to_string()),
+        ("app.kubernetes.io/managed-by".to_owned(), "kubeblocks".to_owned()),
+    ])
+}
+
+/// PostgreSQL's ports from the project's sandboxes, the control plane and each other; the rest from each other
+/// and from other namespaces, where the operator is: it asks its agents in the pods. Ways out are the
+/// operator's matter: its pods keep their state in the cluster's API.
+#[must_use]
+pub fn network_policy(spec: &DatabaseSpec, settings: &Settings) -> NetworkPolicy {
+    let range = |from: u16, to: u16| NetworkPolicyPort {
+        port: Some(IntOrString::Int(i32::from(from))),
+        end_port: Some(i32::from(to)).filter(|_| to != from),
+        protocol: Some("TCP".to_owned()),
+    };
+    let (low, high) = (POSTGRES_PORT, POOL_PORT);
+    let elsewhere = LabelSelector {
+        match_expressions: Some(vec![LabelSelectorRequirement {
+            key: "kubernetes.io/metadata.name".to_owned(),
+            operator: "NotIn".to_owned(),
+            values: Some(vec![settings.namespace.clone()]),
+        }]),
+        ..LabelSelector::default()
+    };
+    let ingress = vec![
+        NetworkPolicyIngressRule { from: Some(clients(spec, settings)), ports: Some(vec![range(low, low), range(high, high)]) },
+        NetworkPolicyIngressRule { from: Some(vec![peer(&spec.name)]), ports: None },
+        NetworkPolicyIngressRule {
+            from: Some(vec![NetworkPolicyPeer { namespace_selector: Some(elsewhere), ..NetworkPolicyPeer::default() }]),
+            ports: Some(vec![range(1, low - 1), range(low + 1, high - 1), range(high + 1, u16::MAX)]),
+        },
+    ];
+    NetworkPolicy {
+        metadata: owner(spec).meta(Component::Database, &settings.namespace, names::postgres(&spec.name)),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector { match_labels: Some(labels_of(&spec.name)), ..LabelSelector::default() }),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(ingress),
+            egress: None,
+        }),
+    }
+}
+
+fn account_name(name: &ResourceName) -> String {
+    names::postgres(name)
+}
+
+/// The account of a `v1alpha1` Cluster's pods.
+#[must_use]
+pub fn service_account(spec: &DatabaseSpec, settings: &Settings) -> ServiceAccount {
+    ServiceAccount {
+        metadata: owner(spec).meta(Component::Database, &settings.namespace, account_name(&spec.name)),
+        ..ServiceAccount::default()
+    }
+}
+
+/// What that account may: what Patroni and the operator's probe need to choose a primary and to say so, and of
+/// the namespace's pods none but its own to be written. (The first system gave `*` on `*`.)
+#[must_use]
+pub fn role(spec: &DatabaseSpec, settings: &Settings) -> Role {
+    let rule = |groups: &str, resources: &[&str], verbs: &[&str], names: Vec<String>| PolicyRule {
+        api_groups: Some(vec![groups.to_owned()]),
+        resources: Some(resources.iter().map(|resource| (*resource).to_owned()).collect()),
+        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+        resource_names: Some(names).filter(|names| !names.is_empty()),
+        ..PolicyRule::default()
+    };
+    let own_pods = (0..settings.database.replicas).map(|n| format!("{}-{n}", names::postgres(&spec.name))).collect();
+    Role {
+        metadata: owner(spec).meta(Component::Database, &settings.namespace, account_name(&spec.name)),
+        rules: Some(vec![
+            rule("", &["events"], &["create"], Vec::new()),
+            // Patroni's state: their names end in the Cluster's uid, which is not known yet.
+            rule("", &["configmaps", "endpoints"], &["create", "get", "list", "patch", "update", "watch"], Vec::new()),
+            rule("", &["pods"], &["get", "list", "watch"], Vec::new()),
+            rule("", &["pods"], &["patch", "update"], own_pods),
+            rule(GROUP, &["clusters"], &["get"], vec![spec.name.to_string()]),
+        ]),
+    }
+}
+
+/// That the account may it.
+#[must_use]
+pub fn role_binding(spec: &DatabaseSpec, settings: &Settings) -> RoleBinding {
+    let name = account_name(&spec.name);
+    RoleBinding {
+        metadata: owner(spec).meta(Component::Database, &settings.namespace, name.clone()),
+        role_ref: RoleRef { api_group: "rbac.authorization.k8s.io".to_owned(), kind: "Role".to_owned(), name: name.clone() },
+        subjects: Some(vec![Subject {
+            kind: "ServiceAccount".to_owned(),
+            name,
+            namespace: Some(settings.namespace.clone()),
+            ..Subject::default()
+        }]),
+    }
+}
+
+/// The one path of a Cluster that stops and starts it; 0 replicas do not count as stopped. The name is tested,
+/// so that no other component is meant.
+#[must_use]
+pub fn stop_patch(stop: bool) -> Value {
+    let path = "/spec/componentSpecs/0/stop";
+    let same = json!({"op": "test", "path": "/spec/componentSpecs/0/name", "value": COMPONENT});
+    match stop {
+        true => json!([same, {"op": "add", "path": path, "value": true}]),
+        false => json!([same, {"op": "remove", "path": path}]),
+    }
+}
+
+/// Changes a Cluster by a JSON patch (RFC 6902).
+///
+/// # Errors
+/// What the cluster answers.
+pub async fn json_patch(cluster: &Cluster, version: Version, name: &str, patch: &Value) -> Result<(), kube::Error> {
+    let clusters = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, &version.resource());
+    let request = http::Request::patch(format!("{}/{name}", clusters.resource_url()))
+        .header(http::header::CONTENT_TYPE, "application/json-patch+json")
+        .body(serde_json::to_vec(patch).map_err(kube::Error::SerdeError)?)
+        .map_err(kube::Error::HttpError)?;
+    cluster.client.request::<DynamicObject>(request).await.map(|_| ())
+}
+
+/// What a Cluster says of itself, of both versions.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Said {
+    spec: Asked,
+    status: Status,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Asked {
+    termination_policy: String,
+    component_specs: Vec<AskedComponent>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AskedComponent {
+    stop: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    phase: String,
+    message: String,
+    observed_generation: i64,
+    components: BTreeMap<String, ComponentStatus>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ComponentStatus {
+    phase: String,
+    message: BTreeMap<String, String>,
+}
+
+impl Said {
+    fn of(cluster: &DynamicObject) -> Self {
+        serde_json::from_value(cluster.data.clone()).unwrap_or_default()
+    }
+
+    fn stopped(&self) -> bool {
+        self.spec.component_specs.first().is_some_and(|component| component.stop)
+    }
+
+    /// The phase, if it is of what is asked now.
+    fn phase(&self, generation: Option<i64>) -> Option<&str> {
+        let current = generation == Some(self.status.observed_generation) && !self.status.phase.is_empty();
+        current.then_some(self.status.phase.as_str())
+    }
+
+    /// Everything that the operator says, on one line.
+    fn words(&self) -> Option<String> {
+        let components = self.status.components.iter().flat_map(|(name, component)| {
+            let messages = component.message.iter().map(|(of, message)| format!("{of}: {message}"));
+            std::iter::once(format!("{name} is {}", component.phase)).filter(|_| !component.phase.is_empty()).chain(messages)
+        });
+        let all: Vec<String> =
+            Some(self.status.message.clone()).filter(|said| !said.is_empty()).into_iter().chain(components).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
+/// How a Cluster is. Pure.
+fn standing(name: &ResourceName, cluster: &DynamicObject, now: Timestamp) -> Standing {
+    let said = Said::of(cluster);
+    let waited = cluster.creation_timestamp().map_or(0, |since| now.as_second() - since.0.as_second());
+    let with = |mut cause: Cause| {
+        cause.detail = said.words();
+        Standing::Coming(Some(cause))
+    };
+    if cluster.metadata.deletion_timestamp.is_some() {
+        return Standing::Coming(None);
+    }
+    match said.phase(cluster.metadata.generation) {
+        Some("Running") => Standing::Up(cluster.uid().unwrap_or_default()),
+        Some(phase @ ("Failed" | "Abnormal")) => with(cause::failed(
+            format!("KubeBlocks says that `{name}`'s PostgreSQL is {phase}."),
+            &[
+                &format!("Look at its pods: `kubectl get pods -l {INSTANCE}={name}`, and at their log and events."),
+                "It goes on by itself once they are well: this is not final.",
+            ],
+        )),
+        phase if waited >= cause::SLOW_SECS => with(cause::slow(
+            match phase {
+                Some(phase) => format!("`{name}`'s PostgreSQL is still {phase}, {waited} s after KubeBlocks was asked for it."),
+                None => format!("KubeBlocks has not looked at `{name}`'s PostgreSQL since it was last changed."),
+            },
+            &["Wait: it goes on by itself.", "Check that KubeBlocks' operator runs, and look at its log."],
+        )),
+        _ => Standing::Coming(None),
+    }
+}
+
+/// What holds a removal up, once it has taken too long. Pure.
+fn wedged(name: &ResourceName, cluster: &DynamicObject, now: Timestamp) -> Option<Cause> {
+    let waited = objects::leaving_for(&cluster.metadata, now).filter(|secs| *secs > objects::WEDGED_SECS)?;
+    let held = cluster.metadata.finalizers.clone().unwrap_or_default().join(", ");
+    let words = Said::of(cluster).words().map(|words| format!("; {words}")).unwrap_or_default();
+    Some(
+        cause::wedged(
+            format!("KubeBlocks has not removed `{name}`'s PostgreSQL for {waited} s."),
+            &[
+                "Check that KubeBlocks' operator runs, and look at its log.",
+                "If it is gone for good: remove the Cluster's volumes and pods by hand, and then its finalizers.",
+            ],
+        )
+        .with_detail(format!("finalizers: {held}{words}")),
+    )
+}
+
+/// A Cluster that somebody protected.
+fn protected(name: &ResourceName) -> DatabaseError {
+    DatabaseError::Caused(Cause::new(
+        CauseCode::DatabaseRefused,
+        format!("Somebody protected the Cluster `{name}` from removal: its terminationPolicy is DoNotTerminate."),
+        &[&format!(
+            "If its data may go: `kubectl patch clusters.{GROUP} {name} --type merge -p '{{\"spec\":{{\"terminationPolicy\":\"Delete\"}}}}'`."
+        )],
+    ))
+}
+
+/// Has the operator make them, and knows which there are.
+pub struct KubeBlocks {
+    version: Version,
+    settings: Settings,
+    cluster: Cluster,
+    clusters: Api<DynamicObject>,
+    policies: Api<NetworkPolicy>,
+    seen: Watched<DynamicObject>,
+    policies_seen: Watched<NetworkPolicy>,
+}
+
+impl KubeBlocks {
+    /// Watches from now on.
+    #[must_use]
+    pub fn new(cluster: &Cluster, settings: &Settings, version: Version, changed: &Changed) -> Self {
+        let settings = Settings { namespace: cluster.namespace.clone(), ..settings.clone() };
+        let selector =
+            format!("{},{}={}", labels::of_installation(settings.installation), labels::COMPONENT, Component::Database.as_str());
+        let resource = version.resource();
+        let clusters = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
+        let policies = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        Self {
+            version,
+            settings,
+            cluster: cluster.clone(),
+            seen: Watched::start(clusters.clone(), resource, "Clusters", &selector, changed),
+            policies_seen: Watched::start(policies.clone(), (), "NetworkPolicies", &selector, changed),
+            clusters,
+            policies,
+        }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace)
+    }
+
+    fn found(&self, spec: &DatabaseSpec) -> Option<Arc<DynamicObject>> {
+        self.seen.named(spec.name.as_str()).filter(|cluster| is_of(&cluster.metadata, spec))
+    }
+
+    fn policy(&self, spec: &DatabaseSpec) -> bool {
+        let there = self.policies_seen.named(&names::postgres(&spec.name));
+        there.is_some_and(|there| objects::holds(&*there, &network_policy(spec, &self.settings)))
+    }
+
+    async fn account(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        if self.version == Version::V1 {
+            return Ok(());
+        }
+        let (account, role, binding) =
+            (service_account(spec, &self.settings), role(spec, &self.settings), role_binding(spec, &self.settings));
+        let (accounts, roles, bindings) = (self.api(), self.api(), self.api());
+        try_join!(
+            mend(&accounts, &account, spec, "ServiceAccount"),
+            mend(&roles, &role, spec, "Role"),
+            mend(&bindings, &binding, spec, "RoleBinding"),
+        )
+        .map(|_| ())
+    }
+
+    /// One that was stopped is started.
+    async fn start(&self, cluster: &DynamicObject) -> Result<bool, DatabaseError> {
+        if !Said::of(cluster).stopped() {
+            return Ok(true);
+        }
+        let name = cluster.name_any();
+        info!(name, "the database was stopped; it is started");
+        self.patch(&name, &stop_patch(false))
+            .await
+            .map_err(|error| objects::refused(&error, &format!("start the Cluster `{name}`")))?;
+        Ok(true)
+    }
+
+    /// The pod that takes writes.
+    async fn primary(&self, spec: &DatabaseSpec) -> Result<Option<Arc<Pod>>, DatabaseError> {
+        let these: Vec<String> = labels_of(&spec.name).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let pods: Api<Pod> = self.api();
+        let pods = pods.list(&ListParams::default().labels(&these.join(","))).await;
+        let pods = pods.map_err(|error| objects::refused(&error, &format!("list the pods of `{}`'s database", spec.name)))?;
+        let mut pods: Vec<Pod> = pods.items.into_iter().filter(is_ready).collect();
+        pods.sort_by_key(|pod| !leads(pod));
+        Ok(pods.into_iter().next().map(Arc::new))
+    }
+}
+
+/// Whether a pod says that it is the primary; a single one need not.
+fn leads(pod: &Pod) -> bool {
+    pod.labels().get("kubeblocks.io/role").is_some_and(|role| matches!(role.as_str(), "primary" | "leader"))
+}
+
+#[async_trait::async_trait]
+impl Servers for KubeBlocks {
+    async fn ready(&self) -> Result<(), DatabaseError> {
+        try_join!(self.seen.ready(), self.policies_seen.ready()).map(|_| ())
+    }
+
+    async fn make(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
+        let whole = self.found(spec).filter(|cluster| cluster.metadata.deletion_timestamp.is_none());
+        if let Some(cluster) = whole
+            && self.policy(spec)
+        {
+            return self.start(&cluster).await;
+        }
+        let policy = network_policy(spec, &self.settings);
+        try_join!(mend(&self.policies, &policy, spec, "NetworkPolicy"), self.account(spec))?;
+        match claim(&self.clusters, &cluster(spec, &self.settings, self.version), spec, "Cluster").await? {
+            Claimed::Made(_) => Ok(true),
+            Claimed::Ours(cluster) => self.start(&cluster).await,
+            Claimed::Leaving => Ok(false),
+        }
+    }
+
+    fn standing(&self, spec: &DatabaseSpec) -> Standing {
+        match self.found(spec) {
+            None => Standing::Absent,
+            Some(cluster) => match standing(&spec.name, &cluster, Timestamp::now()) {
+                Standing::Up(_) if !self.policy(spec) => Standing::Coming(None),
+                standing => standing,
+            },
+        }
+    }
+
+    async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError> {
+        let name = match self.version {
+            Version::V1 => names::kubeblocks_account(&spec.name),
+            Version::V1alpha1 => names::kubeblocks_credential(&spec.name),
+        };
+        let service = names::kubeblocks_service(&spec.name);
+        let (secrets, services): (Api<Secret>, Api<Service>) = (self.api(), self.api());
+        let secret = async {
+            secrets.get_opt(&name).await.map_err(|error| objects::refused(&error, &format!("read the Secret `{name}`")))
+        };
+        let service = async {
+            services
+                .get_metadata_opt(&service)
+                .await
+                .map_err(|error| objects::refused(&error, &format!("read the Service `{service}`")))
+        };
+        let (pod, secret, service) = try_join!(self.primary(spec), secret, service)?;
+        let (Some(pod), Some(mut data), Some(_)) = (pod, secret.and_then(|secret| secret.data), service) else { return Ok(None) };
+        let mut text = |key: &str| data.remove(key).map(|value| String::from_utf8_lossy(&value.0).into_owned());
+        let (Some(user), Some(password)) = (text("username"), text("password")) else { return Ok(None) };
+        Ok(Some(Admin { pod, user, password: SecretString::from(password) }))
+    }
+
+    async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError> {
+        let name = spec.name.as_str();
+        // At first the cluster itself is asked: what was made just now is not in the watch yet.
+        let cluster = if first {
+            let there = self.clusters.get_opt(name).await;
+            there.map_err(|error| objects::refused(&error, &format!("read the Cluster `{name}`")))?.map(Arc::new)
+        } else {
+            self.seen.named(name)
+        };
+        if let Some(cluster) = cluster.filter(|cluster| is_of(&cluster.metadata, spec)) {
+            if Said::of(&cluster).spec.termination_policy == "DoNotTerminate" {
+                return Err(protected(&spec.name));
+            }
+            if cluster.metadata.deletion_timestamp.is_none() {
+                objects::remove_this(&self.clusters, &cluster.metadata, "Cluster").await?;
+            }
+            return wedged(&spec.name, &cluster, Timestamp::now())
+                .map_or(Ok(Removed::Going), |cause| Err(DatabaseError::Caused(cause)));
+        }
+        if self.found(spec).is_some() {
+            return Ok(Removed::Going);
+        }
+        // Its pods needed these to end well.
+        let after = DeleteParams::background();
+        objects::remove_all(&self.policies, spec, &after, "NetworkPolicy").await?;
+        if self.version == Version::V1alpha1 {
+            let (accounts, roles, bindings): (Api<ServiceAccount>, Api<Role>, Api<RoleBinding>) =
+                (self.api(), self.api(), self.api());
+            try_join!(
+                objects::remove_all(&bindings, spec, &after, "RoleBinding"),
+                objects::remove_all(&roles, spec, &after, "Role"),
+                objects::remove_all(&accounts, spec, &after, "ServiceAccount"),
+            )?;
+        }
+        Ok(Removed::Gone)
+    }
+
+    fn holds(&self, spec: &DatabaseSpec) -> bool {
+        self.found(spec).is_some()
+    }
+
+    fn service(&self, name: &ResourceName) -> String {
+        names::kubeblocks_service(name)
+    }
+
+    fn projects(&self) -> Vec<ProjectId> {
+        self.seen.all(|_| true).iter().filter_map(|cluster| labels::project(&cluster.metadata)).collect()
+    }
+}

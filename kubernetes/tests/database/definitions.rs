@@ -1,0 +1,163 @@
+//! KubeBlocks' CustomResourceDefinition, as far as we use it: the published fields, and no others.
+
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Which definition the cluster has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// None.
+    Nothing,
+    /// As 1.0 has it: both versions, `v1` stored.
+    V1,
+    /// As 0.9 has it: `v1alpha1` alone.
+    V1alpha1,
+}
+
+pub const NAME: &str = "clusters.apps.kubeblocks.io";
+
+/// The published definition, where the folder of them is there.
+pub fn published(served: Served) -> Option<Value> {
+    let folder = PathBuf::from(std::env::var_os("FSA_KUBEBLOCKS_SCHEMAS")?);
+    let version = match served {
+        Served::Nothing => return None,
+        Served::V1 => "v1.0.2",
+        Served::V1alpha1 => "v0.9.5",
+    };
+    let text = std::fs::read_to_string(folder.join(version).join("apps.kubeblocks.io_clusters.json")).unwrap();
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+/// What is installed.
+pub fn definition(served: Served) -> Option<Value> {
+    match served {
+        Served::Nothing => None,
+        _ => Some(published(served).unwrap_or_else(|| ours(served))),
+    }
+}
+
+/// With the fields that we use of the published ones.
+pub fn ours(served: Served) -> Value {
+    let versions = match served {
+        Served::V1 => json!([version("v1", true), version("v1alpha1", false)]),
+        _ => json!([version("v1alpha1", true)]),
+    };
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": NAME},
+        "spec": {
+            "group": "apps.kubeblocks.io",
+            "scope": "Namespaced",
+            "names": {"kind": "Cluster", "listKind": "ClusterList", "plural": "clusters", "singular": "cluster"},
+            "versions": versions,
+        },
+    })
+}
+
+fn version(name: &str, storage: bool) -> Value {
+    let text = || json!({"type": "string"});
+    let amounts = || json!({"type": "object", "additionalProperties": {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": true}});
+    let resources = || json!({"type": "object", "properties": {"limits": amounts(), "requests": amounts()}});
+    let claim = json!({"type": "object", "required": ["name"], "properties": {
+        "name": text(),
+        "spec": {"type": "object", "properties": {
+            "accessModes": {"type": "array", "items": text()},
+            "resources": resources(),
+            "storageClassName": text(),
+            "volumeMode": text(),
+        }},
+    }});
+    let mut component = json!({"type": "object", "required": ["replicas"], "properties": {
+        "name": {"type": "string", "maxLength": 22, "pattern": "^[a-z]([a-z0-9\\-]*[a-z0-9])?$"},
+        "replicas": {"type": "integer", "format": "int32", "default": 1, "minimum": 0},
+        "resources": resources(),
+        "serviceAccountName": text(),
+        "serviceVersion": text(),
+        "stop": {"type": "boolean"},
+        "volumeClaimTemplates": {"type": "array", "items": claim},
+    }});
+    let policy = json!({"type": "string", "enum": ["DoNotTerminate", "Delete", "WipeOut"]});
+    let mut spec = json!({"type": "object", "required": ["terminationPolicy"], "properties": {"terminationPolicy": policy}});
+    let mut status = json!({"type": "object", "properties": {
+        "phase": {"type": "string", "enum": ["Creating", "Running", "Updating", "Stopping", "Stopped", "Deleting", "Failed", "Abnormal"]},
+        "message": text(),
+        "observedGeneration": {"type": "integer", "format": "int64"},
+        "components": {"type": "object", "additionalProperties": {"type": "object", "properties": {
+            "phase": text(),
+            "message": {"type": "object", "additionalProperties": {"type": "string"}},
+        }}},
+    }});
+    if name == "v1" {
+        spec["properties"]["clusterDef"] = text();
+        spec["properties"]["topology"] = text();
+        spec["x-kubernetes-validations"] =
+            json!([{"message": "topology is required once set", "rule": "!has(oldSelf.topology) || has(self.topology)"}]);
+        component["properties"]["podUpdatePolicy"] = json!({"type": "string", "default": "PreferInPlace"});
+        status["properties"]["components"]["additionalProperties"]["properties"]["observedGeneration"] =
+            json!({"type": "integer", "format": "int64"});
+    } else {
+        spec["properties"]["clusterDefinitionRef"] = text();
+        spec["properties"]["clusterVersionRef"] = text();
+        component["properties"]["componentDefRef"] = text();
+        component["properties"]["switchPolicy"] =
+            json!({"type": "object", "properties": {"type": {"type": "string", "enum": ["Noop"], "default": "Noop"}}});
+    }
+    spec["properties"]["componentSpecs"] = json!({"type": "array", "maxItems": 128, "minItems": 1, "items": component});
+    json!({
+        "name": name,
+        "served": true,
+        "storage": storage,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+            "apiVersion": text(), "kind": text(), "metadata": {"type": "object"}, "spec": spec, "status": status,
+        }}},
+    })
+}
+
+/// Every path of `object` that `schema` does not have, or has and misses, as `fieldValidation=Strict` finds them.
+pub fn complaints(schema: &Value, object: &Value) -> Vec<String> {
+    fn look(schema: &Value, object: &Value, at: &str, found: &mut Vec<String>) {
+        match object {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let path = format!("{at}.{name}");
+                    match (schema["properties"].get(name), schema.get("additionalProperties")) {
+                        (Some(schema), _) | (None, Some(schema)) => look(schema, value, &path, found),
+                        (None, None) if schema["x-kubernetes-preserve-unknown-fields"] == true => {}
+                        (None, None) => found.push(format!("{path} is unknown")),
+                    }
+                }
+                for required in schema["required"].as_array().into_iter().flatten() {
+                    if !fields.contains_key(required.as_str().unwrap()) {
+                        found.push(format!("{at}.{} is required", required.as_str().unwrap()));
+                    }
+                }
+            }
+            Value::Array(items) => {
+                for (n, item) in items.iter().enumerate() {
+                    look(&schema["items"], item, &format!("{at}[{n}]"), found);
+                }
+            }
+            value => {
+                if let Some(allowed) = schema["enum"].as_array()
+                    && !allowed.contains(value)
+                {
+                    found.push(format!("{at} may not be {value}"));
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    look(&schema["properties"]["spec"], &object["spec"], "spec", &mut found);
+    if object.get("status").is_some() {
+        look(&schema["properties"]["status"], &object["status"], "status", &mut found);
+    }
+    found
+}
+
+/// The schema of a version in a definition.
+pub fn schema<'a>(definition: &'a Value, version: &str) -> &'a Value {
+    let versions = definition["spec"]["versions"].as_array().unwrap();
+    &versions.iter().find(|served| served["name"] == version).unwrap()["schema"]["openAPIV3Schema"]
+}

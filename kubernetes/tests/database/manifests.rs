@@ -1,0 +1,189 @@
+//! The manifests: what they are (snapshots), and that each is accepted. No cluster but for the last.
+
+use super::{
+    definitions::{self, Served},
+    support::{self, World},
+};
+use engine::database::DatabaseSpec;
+use kube::{
+    Api, Resource, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use kubernetes::{
+    Settings,
+    database::{
+        kubeblocks::{self, Version},
+        peers, statefulset,
+    },
+};
+use model::{InstallationId, ProjectId};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::{collections::BTreeMap, fmt::Debug};
+use uuid::Uuid;
+
+fn spec() -> DatabaseSpec {
+    let id = Uuid::from_u128(7);
+    let (slug, name) = engine::database::contract::names(id);
+    DatabaseSpec {
+        project: ProjectId(id),
+        slug,
+        name,
+        installation: InstallationId(Uuid::from_u128(1)),
+        role: "p_7".to_owned(),
+        database: "d_7".to_owned(),
+        password: "secret".into(),
+    }
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings::new(InstallationId(Uuid::from_u128(1)), "fsa");
+    settings.control_plane_labels = BTreeMap::from([("app".to_owned(), "fullstack-agent".to_owned())]);
+    settings.database.replicas = 2;
+    settings.database.storage_class = Some("openebs-backup".to_owned());
+    settings
+}
+
+fn yaml(object: &impl Serialize) -> Value {
+    serde_json::to_value(object).unwrap()
+}
+
+macro_rules! snapshot {
+    ($name:literal, $object:expr) => {
+        insta::assert_snapshot!($name, serde_json::to_string_pretty(&yaml(&$object)).unwrap())
+    };
+}
+
+#[test]
+fn a_stateful_set_is_what_it_is() {
+    let (spec, settings) = (spec(), settings());
+    snapshot!("statefulset", statefulset::stateful_set(&spec, &settings));
+    snapshot!("secret", statefulset::secret(&spec, &settings, &"password".into()));
+    snapshot!("service", statefulset::service(&spec, &settings));
+    snapshot!("network_policy", statefulset::network_policy(&spec, &settings));
+}
+
+#[test]
+fn a_cluster_of_kubeblocks_is_what_it_is() {
+    let (spec, settings) = (spec(), settings());
+    snapshot!("cluster_v1", kubeblocks::cluster(&spec, &settings, Version::V1));
+    snapshot!("cluster_v1alpha1", kubeblocks::cluster(&spec, &settings, Version::V1alpha1));
+    snapshot!("cluster_network_policy", kubeblocks::network_policy(&spec, &settings));
+    snapshot!("cluster_role", kubeblocks::role(&spec, &settings));
+    snapshot!("cluster_role_binding", kubeblocks::role_binding(&spec, &settings));
+    snapshot!("peers", peers(spec.installation, spec.project, &spec.name));
+}
+
+#[test]
+fn a_role_never_has_a_star() {
+    let role = yaml(&kubeblocks::role(&spec(), &settings())).to_string();
+    assert!(!role.contains('*') && !role.contains("secrets") && !role.contains("delete"), "{role}");
+}
+
+#[test]
+fn a_cluster_has_only_published_fields() {
+    let of = |served: Served, version: Version| {
+        let cluster = yaml(&kubeblocks::cluster(&spec(), &settings(), version));
+        let all = [Some(definitions::ours(served)), definitions::published(served)];
+        for definition in all.into_iter().flatten() {
+            let schema = definitions::schema(&definition, version.as_str());
+            assert_eq!(definitions::complaints(schema, &cluster), Vec::<String>::new());
+        }
+        cluster
+    };
+    let v1 = of(Served::V1, Version::V1);
+    let v1alpha1 = of(Served::V1alpha1, Version::V1alpha1);
+    // And the check would find it.
+    let definition = definitions::definition(Served::V1).unwrap();
+    assert!(!definitions::complaints(definitions::schema(&definition, "v1"), &v1alpha1).is_empty());
+    let mut without = v1;
+    without["spec"].as_object_mut().unwrap().remove("terminationPolicy");
+    let found = definitions::complaints(definitions::schema(&definition, "v1"), &without);
+    assert_eq!(found, ["spec.terminationPolicy is required"]);
+}
+
+#[test]
+fn our_definitions_have_only_published_fields() {
+    fn within(ours: &Value, published: &Value, at: &str) {
+        for (name, field) in ours["properties"].as_object().into_iter().flatten() {
+            let there = published["properties"].get(name);
+            within(field, there.unwrap_or_else(|| panic!("{at}.{name} is not published")), &format!("{at}.{name}"));
+        }
+        if ours.get("items").is_some() {
+            within(&ours["items"], &published["items"], at);
+        }
+    }
+    for (served, version) in [(Served::V1, "v1"), (Served::V1, "v1alpha1"), (Served::V1alpha1, "v1alpha1")] {
+        let Some(published) = definitions::published(served) else {
+            println!("skipped: FSA_KUBEBLOCKS_SCHEMAS names no folder of published definitions");
+            return;
+        };
+        let ours = definitions::ours(served);
+        within(definitions::schema(&ours, version), definitions::schema(&published, version), version);
+    }
+}
+
+/// Applies without keeping, with every unknown field an error, where Pod Security `restricted` is enforced.
+async fn accepted<K>(api: Api<K>, object: &K)
+where
+    K: Resource + Clone + DeserializeOwned + Serialize + Debug,
+{
+    let strict = PatchParams::apply("test").force().dry_run().validation_strict();
+    if let Err(error) = api.patch(&object.name_any(), &strict, &Patch::Apply(object)).await {
+        panic!("{}: {error}", object.name_any());
+    }
+}
+
+async fn all_accepted(served: Served, version: Option<Version>) {
+    let Some(world) = World::start(served).await else { return };
+    let settings = Settings { namespace: world.cluster.namespace.clone(), ..settings() };
+    let spec = spec();
+    let (client, namespace) = (world.cluster.client.clone(), world.cluster.namespace.as_str());
+    match version {
+        None => {
+            let set = statefulset::stateful_set(&spec, &settings);
+            accepted(Api::namespaced(client.clone(), namespace), &set).await;
+            accepted(Api::namespaced(client.clone(), namespace), &statefulset::secret(&spec, &settings, &"p".into())).await;
+            accepted(Api::namespaced(client.clone(), namespace), &statefulset::service(&spec, &settings)).await;
+            accepted(Api::namespaced(client.clone(), namespace), &statefulset::network_policy(&spec, &settings)).await;
+            // A StatefulSet is never refused for its pods: they are.
+            let template = set.spec.unwrap().template;
+            let mut pod = k8s_openapi::api::core::v1::Pod {
+                metadata: template.metadata.unwrap(),
+                spec: template.spec,
+                ..Default::default()
+            };
+            pod.metadata.name = Some("pod".to_owned());
+            let data = k8s_openapi::api::core::v1::Volume {
+                name: "data".to_owned(),
+                empty_dir: Some(Default::default()),
+                ..Default::default()
+            };
+            pod.spec.as_mut().unwrap().volumes.as_mut().unwrap().push(data);
+            accepted(Api::namespaced(client.clone(), namespace), &pod).await;
+        }
+        Some(version) => {
+            let clusters = Api::namespaced_with(client.clone(), namespace, &support::resource(version));
+            accepted(clusters, &kubeblocks::cluster(&spec, &settings, version)).await;
+            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::network_policy(&spec, &settings)).await;
+            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::service_account(&spec, &settings)).await;
+            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::role(&spec, &settings)).await;
+            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::role_binding(&spec, &settings)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_real_apiserver_accepts_all_of_a_stateful_set() {
+    all_accepted(Served::Nothing, None).await;
+}
+
+#[tokio::test]
+async fn a_real_apiserver_accepts_all_of_v1() {
+    all_accepted(Served::V1, Some(Version::V1)).await;
+}
+
+#[tokio::test]
+async fn a_real_apiserver_accepts_all_of_v1alpha1() {
+    all_accepted(Served::V1alpha1, Some(Version::V1alpha1)).await;
+}

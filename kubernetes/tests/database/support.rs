@@ -1,0 +1,419 @@
+//! A namespace of the test cluster, what a test does behind a provider's back in it, and its end.
+
+use super::{
+    definitions::{self, Served},
+    operator::Operator,
+};
+use anyhow::Context as _;
+use engine::database::{
+    Database, DatabaseError, DatabaseSeen, DatabaseSpec,
+    contract::{Behind, Subject, names},
+};
+use engine::orchestrator::{DatabaseEndpoint, Removed};
+use futures::{FutureExt as _, future::BoxFuture};
+use k8s_openapi::{
+    api::core::v1::{Namespace, Pod, Secret, ServiceAccount},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use kubernetes::{
+    Cluster, Settings,
+    database::{
+        ClusterDatabase,
+        inside::{Bridge, Dial, PortForward},
+        kubeblocks::Version,
+    },
+    settings::DatabaseProvider,
+};
+use model::{InstallationId, ProjectId, ResourceName, connection::Connection};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
+use std::{
+    pin::Pin,
+    sync::{Arc, Condvar, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+use uuid::Uuid;
+
+/// How long anything on the test cluster may take.
+pub const LONG: Duration = Duration::from_secs(180);
+
+/// A test cannot run here. Under `FSA_REQUIRE=1` that is a failure; else it says so and counts as passed.
+fn skipped(reason: &str) {
+    assert!(std::env::var("FSA_REQUIRE").as_deref() != Ok("1"), "FSA_REQUIRE=1, and this test cannot run: {reason}");
+    println!("skipped: {reason}");
+}
+
+/// One cluster has one definition of KubeBlocks at a time: tests of another one wait.
+static GATE: (Mutex<(Served, usize)>, Condvar) = (Mutex::new((Served::Nothing, 0)), Condvar::new());
+
+struct Pass;
+
+impl Pass {
+    fn enter(served: Served) -> (Self, bool) {
+        let mut held = GATE.0.lock().unwrap_or_else(|held| held.into_inner());
+        while held.1 > 0 && held.0 != served {
+            held = GATE.1.wait(held).unwrap_or_else(|held| held.into_inner());
+        }
+        let first = held.1 == 0;
+        *held = (served, held.1 + 1);
+        (Self, first)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        GATE.0.lock().unwrap_or_else(|held| held.into_inner()).1 -= 1;
+        GATE.1.notify_all();
+    }
+}
+
+/// A namespace that enforces Pod Security `restricted`, and goes with its test.
+pub struct World {
+    pub cluster: Cluster,
+    pub operator: Option<Operator>,
+    kubeconfig: Kubeconfig,
+    _pass: Pass,
+}
+
+async fn client(kubeconfig: &Kubeconfig) -> Client {
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+impl World {
+    pub async fn start(served: Served) -> Option<Self> {
+        let Some(path) = std::env::var_os("FSA_TEST_KUBECONFIG") else {
+            skipped("FSA_TEST_KUBECONFIG names no kubeconfig of a test cluster");
+            return None;
+        };
+        let kubeconfig = Kubeconfig::read_from(path).unwrap();
+        let (pass, first) = Pass::enter(served);
+        let client = client(&kubeconfig).await;
+        if first {
+            serve(&client, served).await;
+        } else {
+            until("the definition is served", async || is_served(&client, served).await).await;
+        }
+        let id = Uuid::new_v4().simple().to_string();
+        let name = format!("fsa-db-{}", &id[..8]);
+        let namespace = json!({"metadata": {"name": name, "labels": {
+            "pod-security.kubernetes.io/enforce": "restricted", "fullstackagent.io/test": "database"}}});
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        namespaces.create(&PostParams::default(), &serde_json::from_value(namespace).unwrap()).await.unwrap();
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
+        until("the namespace has its account", async || accounts.get_opt("default").await.unwrap().is_some()).await;
+        let cluster = Cluster { client, namespace: name };
+        let operator = match served {
+            Served::Nothing => None,
+            Served::V1 => Some(Operator::start(&cluster, Version::V1)),
+            Served::V1alpha1 => Some(Operator::start(&cluster, Version::V1alpha1)),
+        };
+        Some(Self { cluster, operator, kubeconfig, _pass: pass })
+    }
+
+    pub fn settings(&self, provider: DatabaseProvider) -> Settings {
+        let mut settings = Settings::new(InstallationId(Uuid::new_v4()), &self.cluster.namespace);
+        settings.database.provider = provider;
+        settings.database.image = image();
+        // Many are made on few cores.
+        settings.database.cpu_millis = (5, 1000);
+        settings.database.memory_bytes = (32 << 20, 512 << 20);
+        settings.database.disk_bytes = 64 << 20;
+        settings
+    }
+
+    pub async fn database(&self, settings: &Settings) -> ClusterDatabase {
+        let dial: Arc<dyn Dial> = Arc::new(PortForward);
+        ClusterDatabase::new(self.cluster.clone(), settings, dial).await.unwrap()
+    }
+}
+
+impl Drop for World {
+    /// The Clusters first, with their finalizers, or their namespace would never end.
+    fn drop(&mut self) {
+        let (kubeconfig, namespace, operator) = (self.kubeconfig.clone(), self.cluster.namespace.clone(), self.operator.take());
+        let end = async move {
+            let client = client(&kubeconfig).await;
+            if let Some(operator) = &operator {
+                let clusters: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource(operator.version));
+                for cluster in clusters.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
+                    let none = json!({"metadata": {"finalizers": null}});
+                    let _ = clusters.patch(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(none)).await;
+                }
+            }
+            let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+            let namespaces: Api<Namespace> = Api::all(client);
+            let _ = namespaces.delete(&namespace, &DeleteParams::default()).await;
+            let _ = pods.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await;
+        };
+        let _ = std::thread::spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(end))
+            .join();
+    }
+}
+
+pub fn image() -> String {
+    std::env::var("FSA_TEST_POSTGRES_IMAGE").unwrap_or_else(|_| "fsa.local/postgres:dev".to_owned())
+}
+
+pub fn resource(version: Version) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps.kubeblocks.io", version.as_str(), "Cluster"), "clusters")
+}
+
+async fn is_served(client: &Client, served: Served) -> bool {
+    let has = async |version: &str| client.list_api_group_resources(&format!("apps.kubeblocks.io/{version}")).await.is_ok();
+    let (v1, v1alpha1) = (has("v1").await, has("v1alpha1").await);
+    match served {
+        Served::Nothing => !v1 && !v1alpha1,
+        Served::V1 => v1,
+        Served::V1alpha1 => !v1 && v1alpha1,
+    }
+}
+
+/// Makes the cluster serve this definition, and no other.
+async fn serve(client: &Client, served: Served) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    if definitions.get_opt(definitions::NAME).await.unwrap().is_some() {
+        definitions.delete(definitions::NAME, &DeleteParams::default()).await.unwrap();
+        until("the old definition is gone", async || definitions.get_opt(definitions::NAME).await.unwrap().is_none()).await;
+        until("nothing is served", async || is_served(client, Served::Nothing).await).await;
+    }
+    if let Some(definition) = definitions::definition(served) {
+        let apply = PatchParams::apply("test").force();
+        definitions.patch(definitions::NAME, &apply, &Patch::Apply(definition)).await.unwrap();
+    }
+    until("the definition is served", async || is_served(client, served).await).await;
+}
+
+/// The last test of a definition leaves it: this takes it away, by name last of all tests.
+pub async fn forget() {
+    if let Some(world) = World::start(Served::Nothing).await {
+        assert!(is_served(&world.cluster.client, Served::Nothing).await);
+    }
+}
+
+pub async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !is().await {
+        assert!(Instant::now() < deadline, "within {LONG:?}, not: {what}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub fn spec(installation: InstallationId) -> DatabaseSpec {
+    let id = Uuid::new_v4();
+    let (slug, name) = names(id);
+    DatabaseSpec {
+        project: ProjectId(id),
+        slug,
+        name,
+        installation,
+        role: format!("p_{}", id.simple()),
+        database: format!("d_{}", id.simple()),
+        password: "it's a \\password".into(),
+    }
+}
+
+/// The subject of a suite, with its world.
+pub async fn subject(served: Served, provider: DatabaseProvider) -> Option<Subject> {
+    let world = World::start(served).await?;
+    let settings = world.settings(provider);
+    let installation = settings.installation;
+    let database = Arc::new(world.database(&settings).await.with_patience(LONG));
+    let other = Settings { installation: InstallationId(Uuid::new_v4()), ..settings };
+    let foreign = world.database(&other).await.with_patience(LONG);
+    let behind = Arc::new(Beyond { foreign, foreigner: other.installation, served, world });
+    Some(Subject { database: Arc::new(Strided(database)), installation, behind })
+}
+
+/// The other side: projects' servers, entered as a superuser by their Secrets, or as the projects' roles.
+pub struct Beyond {
+    foreign: ClusterDatabase,
+    foreigner: InstallationId,
+    served: Served,
+    pub world: World,
+}
+
+/// A connection, with the way it takes.
+pub struct Inside {
+    pub connection: PgConnection,
+    _bridge: Bridge,
+}
+
+/// Enters the server of a project: `pod` is called the same by all providers.
+pub async fn enter(cluster: &Cluster, name: &str, user: &str, password: &str, database: &str) -> anyhow::Result<Inside> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let pod = pods.get(&format!("{name}-postgresql-0")).await.context("find its pod")?;
+    let dial: Arc<dyn Dial> = Arc::new(PortForward);
+    let bridge = Bridge::open(cluster, &dial, &Arc::new(pod)).await?;
+    let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(bridge.port());
+    let connection = PgConnection::connect_with(&options.username(user).password(password).database(database)).await?;
+    Ok(Inside { connection, _bridge: bridge })
+}
+
+impl Beyond {
+    /// The project's name, of the id that its role or database ends in.
+    fn name(text: &str) -> ResourceName {
+        names(text[text.len() - 32..].parse().unwrap()).1
+    }
+
+    async fn admin(&self, name: &ResourceName) -> anyhow::Result<Inside> {
+        let secret = match self.served {
+            Served::Nothing => format!("{name}-postgresql"),
+            Served::V1 => format!("{name}-postgresql-account-postgres"),
+            Served::V1alpha1 => format!("{name}-conn-credential"),
+        };
+        let cluster = &self.world.cluster;
+        let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let data = secrets.get(&secret).await?.data.context("a Secret without data")?;
+        let password = String::from_utf8(data["password"].0.clone())?;
+        enter(cluster, name.as_str(), "postgres", &password, "postgres").await
+    }
+
+    async fn run(&self, name: &ResourceName, statement: String) {
+        let mut inside = self.admin(name).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut inside.connection).await.unwrap();
+    }
+
+    async fn enter(&self, as_: &Connection) -> anyhow::Result<Inside> {
+        let name = as_.host.split("-postgresql").next().unwrap();
+        enter(&self.world.cluster, name, &as_.user, &as_.password, &as_.database).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Behind for Beyond {
+    async fn write(&self, to: &Connection, note: &str) -> anyhow::Result<()> {
+        let mut inside = self.enter(to).await?;
+        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS notes (id serial, note text)").execute(&mut inside.connection).await?;
+        sqlx::query("INSERT INTO notes (note) VALUES ($1)").bind(note).execute(&mut inside.connection).await?;
+        Ok(())
+    }
+
+    async fn notes(&self, of: &Connection) -> anyhow::Result<Vec<String>> {
+        let mut inside = self.enter(of).await?;
+        Ok(sqlx::query_scalar("SELECT note FROM notes ORDER BY id").fetch_all(&mut inside.connection).await?)
+    }
+
+    async fn hold(&self, to: &Connection) -> anyhow::Result<BoxFuture<'static, ()>> {
+        let mut inside = self.enter(to).await?;
+        Ok(async move {
+            let _ = sqlx::query("SELECT pg_sleep(600)").execute(&mut inside.connection).await;
+        }
+        .boxed())
+    }
+
+    /// A whole server of the project's name, of another installation.
+    async fn put_foreign(&self, role: &str, database: Option<&str>) {
+        let name = Self::name(role);
+        let theirs = DatabaseSpec { name: name.clone(), ..spec(self.foreigner) };
+        self.foreign.ensure(&theirs).await.unwrap();
+        self.run(&name, format!("CREATE ROLE {role} LOGIN")).await;
+        if let Some(database) = database {
+            self.run(&name, format!("CREATE DATABASE {database} OWNER {role}")).await;
+        }
+    }
+
+    async fn lose(&self, database: &str) {
+        self.run(&Self::name(database), format!("DROP DATABASE {database} WITH (FORCE)")).await;
+    }
+
+    async fn there(&self, role: &str, database: &str) -> (bool, bool) {
+        let Ok(mut inside) = self.admin(&Self::name(role)).await else { return (false, false) };
+        sqlx::query_as(
+            "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1), EXISTS (SELECT FROM pg_database WHERE datname = $2)",
+        )
+        .bind(role)
+        .bind(database)
+        .fetch_one(&mut inside.connection)
+        .await
+        .unwrap()
+    }
+}
+
+/// The same database, whose verbs are broken off in strides: the contract breaks a verb off after its first,
+/// second, third poll, and makes a server for each; on a cluster a verb has hundreds. So each poll that it sees
+/// stands for a growing number of them.
+struct Strided(Arc<ClusterDatabase>);
+
+struct Strides<T> {
+    done: tokio::task::JoinHandle<T>,
+    polled: mpsc::UnboundedReceiver<()>,
+}
+
+impl<T> Drop for Strides<T> {
+    fn drop(&mut self) {
+        self.done.abort();
+    }
+}
+
+impl<T> Future for Strides<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        if let Poll::Ready(done) = self.done.poll_unpin(context) {
+            return Poll::Ready(done.unwrap());
+        }
+        // One stride a poll: the next is told by the next poll.
+        match self.polled.poll_recv(context) {
+            Poll::Ready(Some(())) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            _ => Poll::Pending,
+        }
+    }
+}
+
+fn strided<T: Send + 'static>(verb: impl Future<Output = T> + Send + 'static) -> Strides<T> {
+    let (tell, polled) = mpsc::unbounded_channel();
+    let mut verb = Box::pin(verb);
+    let (mut polls, mut next) = (0_usize, 2);
+    let done = tokio::spawn(std::future::poll_fn(move |context| {
+        polls += 1;
+        if polls >= next {
+            next = next * 8 / 5 + 1;
+            let _ = tell.send(());
+        }
+        verb.poll_unpin(context)
+    }));
+    Strides { done, polled }
+}
+
+#[async_trait::async_trait]
+impl Database for Strided {
+    async fn ensure(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        let (database, spec) = (Arc::clone(&self.0), spec.clone());
+        strided(async move { database.ensure(&spec).await }).await
+    }
+
+    async fn observe(&self, spec: &DatabaseSpec) -> Result<DatabaseSeen, DatabaseError> {
+        self.0.observe(spec).await
+    }
+
+    async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {
+        let (database, spec) = (Arc::clone(&self.0), spec.clone());
+        strided(async move { database.remove(&spec).await }).await
+    }
+
+    fn credentials(&self, spec: &DatabaseSpec) -> Connection {
+        self.0.credentials(spec)
+    }
+
+    fn endpoint(&self) -> Option<DatabaseEndpoint> {
+        self.0.endpoint()
+    }
+
+    async fn list(&self) -> Result<Vec<ProjectId>, DatabaseError> {
+        self.0.list().await
+    }
+}
