@@ -413,6 +413,13 @@ fn dates(chosen: &Chosen, config: &Config) -> Result<(), ConnectionError> {
         if let Some(when) = out_of_date(&certificate, now) {
             return Err(dated("client certificate", when));
         }
+        // `openssl x509 -req` makes such ones where no extension is asked for; rustls takes none of them.
+        let parsed = x509_cert::Certificate::from_der(&certificate);
+        if parsed.is_ok_and(|certificate| certificate.tbs_certificate().version() == x509_cert::Version::V1) {
+            let why = "its client certificate is of version 1 of X.509, which has no extensions and is not taken (sign it again with \
+                       `-extfile`, or use a token)";
+            return Err(ConnectionError::Unusable { at: Box::new(chosen.at.clone()), why: why.to_owned() });
+        }
     }
     // One authority of several that is over is no fault.
     let authorities: Vec<_> = config.root_cert.iter().flatten().map(|der| out_of_date(der, now)).collect();

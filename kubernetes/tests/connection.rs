@@ -223,6 +223,23 @@ async fn certificates_that_are_over_are_told_before_any_handshake() {
     assert!(beside.connect().await.is_ok(), "a path is from where the file lies");
 }
 
+/// Of `openssl x509 -req` without extensions.
+const VERSION_1: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBHjCBxQIUVbivE6J1CH3DPQvjA4sOzbVI480wCgYIKoZIzj0EAwIwETEPMA0G\n\
+A1UEAwwGY2xpZW50MCAXDTI2MTEyODEzNDY0M1oYDzIxMjYxMTA0MTM0NjQzWjAR\n\
+MQ8wDQYDVQQDDAZjbGllbnQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARSnRsm\n\
+9LZQkyci8MRLx+m8UTe5Sxc1svZP8wKhbQ1MgZ/xzIJ9XxEtx1PUhJGWiCmMN4rq\n\
++G9d0gcZkFAuh74DMAoGCCqGSM49BAMCA0gAMEUCIQDLOVZgn/xhLhOjw+hpN2jo\n\
+9lsKsb2tN4j2MPCEgWzq0AIgOQp9DVCjGFQUW2ava/KL+rX/qACsmxLHYP4p7DIM\n\
+Phk=\n\
+-----END CERTIFICATE-----";
+
+#[tokio::test]
+async fn a_client_certificate_of_version_1_is_told_as_one() {
+    let user = client_certificate(&(VERSION_1.to_owned(), KeyPair::generate().unwrap().serialize_pem()));
+    Folder::new(&yaml("https://198.51.100.7:6443", "", &user)).refused(&["version 1 of X.509", "-extfile", "token"]).await;
+}
+
 type Answer = fn(&Request<Incoming>) -> Response<Full<bytes::Bytes>>;
 
 /// An apiserver of one answer.

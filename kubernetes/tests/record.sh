@@ -30,6 +30,7 @@ apply() { jq -c . | kubectl apply -f - >/dev/null; }
 # Whatever is of this machine or of this run alone goes.
 strip='walk(if type == "object" then del(.managedFields, .selfLink, .hostIP, .hostIPs, .podIP, .podIPs)
   | (if has("annotations") and (.annotations | type) == "object" then .annotations |= with_entries(select(.key | startswith("kubectl.kubernetes.io/") | not)) else . end)
+  elif type == "string" then gsub("lookup (?<host>[^ ]+) on [0-9.]+:53: read udp [0-9.]+:[0-9]+->[0-9.]+:53"; "lookup \(.host) on 10.0.0.10:53: read udp 10.0.0.11:40000->10.0.0.10:53")
   else . end)'
 
 # A Deployment as a sandbox has it, changed by a jq filter.
@@ -81,7 +82,8 @@ wait_for() { # CASE NAMESPACE NAME UNTIL SECONDS
 answer() {
   local case=$1 method=$2 path=$3 body=${4:-}; shift 3; shift
   wanted "$case" || return 0
-  curl -s --unix-socket "$TMP/api.sock" -X "$method" -H 'Content-Type: application/json' ${body:+-d "$body"} "$@" "http://localhost$path" > "$TMP/answer.json"
+  [[ "$*" == *Content-Type* ]] || set -- -H 'Content-Type: application/json' "$@"
+  curl -s --unix-socket "$TMP/api.sock" -X "$method" ${body:+-d "$body"} "$@" "http://localhost$path" > "$TMP/answer.json"
   if jq -e '.kind == "Status" and .status == "Failure"' "$TMP/answer.json" >/dev/null; then
     jq --arg kubernetes "$VERSION" '{kubernetes: $kubernetes, answer: .}' "$TMP/answer.json" > "$OUT/$case.json"; echo "recorded $case"
   else echo "NOT recorded: $case"; failed+=("$case"); head -c 600 "$TMP/answer.json"; fi
@@ -126,7 +128,6 @@ record image-not-found "box.image = \"localhost:$PORT/team/app:1\"" 'waits == "I
 record image-refused "box.image = \"localhost:$PORT/private/app:1\"" 'waits == "ImagePullBackOff" or waits == "ErrImagePull"'
 record image-busy "box.image = \"localhost:$PORT/busy/app:1\"" 'waits == "ImagePullBackOff" or waits == "ErrImagePull"'
 record image-unreachable 'box.image = "registry.invalid/team/app:1"' 'waits == "ImagePullBackOff"' $NS 120
-record image-slow "box.image = \"localhost:$PORT/slow/app:1\"" '(.events[] | select(.reason == "Pulling") | .lastTimestamp | fromdate) < now - 25'
 record image-name-invalid 'box.image = "Not An/Image:"' 'waits == "InvalidImageName"'
 record image-absent 'box.image = "team/app:1" | box.imagePullPolicy = "Never"' 'waits == "ErrImageNeverPull"'
 record image-root 'pod.securityContext = {runAsNonRoot: true}' 'waits == "CreateContainerConfigError"'
@@ -146,7 +147,7 @@ record path-missing 'box.command = ["nothing-here"]' 'waits == "CrashLoopBackOff
 # The run
 record crash-loop 'box.command = ["sh", "-c", "echo listening on 3000; echo Error: cannot find module app >&2; exit 1"]' 'waits == "CrashLoopBackOff" and status.restartCount >= 2'
 record ended 'box.command = ["sh", "-c", "sleep 1; exit 7"]' 'status.state.terminated != null'
-record ended-by-signal 'box.command = ["sh", "-c", "kill -9 $$"]' 'status.state.terminated != null or status.lastState.terminated != null'
+record ended-by-signal 'box.command = ["sh", "-c", "sleep 60 & kill -9 $!; wait $!"]' 'status.state.terminated != null or status.lastState.terminated != null'
 record oom 'box.command = ["tail", "/dev/zero"] | box.resources.limits.memory = "64Mi"' 'status.lastState.terminated.reason == "OOMKilled" and waits == "CrashLoopBackOff"'
 record oom-lately 'box.command = ["sh", "-c", "[ -e /once/done ] && exec sleep 3600; touch /once/done; exec tail /dev/zero"] | box.resources.limits.memory = "64Mi" | pod.volumes = [{name: "once", emptyDir: {}}] | box.volumeMounts = [{name: "once", mountPath: "/once"}]' 'status.ready and status.lastState.terminated.reason == "OOMKilled"'
 record disk-full 'box.command = ["sh", "-c", "cat /dev/zero > /small/file"] | pod.volumes = [{name: "small", emptyDir: {medium: "Memory", sizeLimit: "1Mi"}}] | box.volumeMounts = [{name: "small", mountPath: "/small"}]' 'waits == "CrashLoopBackOff"'
@@ -164,7 +165,7 @@ jq -n '{apiVersion: "v1", kind: "LimitRange", metadata: {name: "sizes"}, spec: {
 record limit-range '.' 'any(.deployment.status.conditions[]; .type == "ReplicaFailure")' fsa-causes-limits
 namespace fsa-causes-restricted pod-security.kubernetes.io/enforce=restricted
 record pod-security '.' 'any(.deployment.status.conditions[]; .type == "ReplicaFailure")' fsa-causes-restricted
-if wanted admission-policy || wanted webhook-silent; then
+if wanted admission-policy || wanted webhook-silent || wanted answer-webhook; then
   namespace fsa-causes-policy; namespace fsa-causes-webhook
   jq -n '{apiVersion: "admissionregistration.k8s.io/v1", kind: "ValidatingAdmissionPolicy", metadata: {name: "fsa-causes-team", labels: {"fsa-causes": "yes"}}, spec: {failurePolicy: "Fail",
     matchConstraints: {resourceRules: [{apiGroups: [""], apiVersions: ["v1"], operations: ["CREATE"], resources: ["pods"]}], namespaceSelector: {matchLabels: {"kubernetes.io/metadata.name": "fsa-causes-policy"}}},
@@ -197,7 +198,7 @@ for case in volume-lost volume-elsewhere; do
     persistentVolumeReclaimPolicy: "Retain", claimRef: {namespace: "fsa-causes", name: $claim}, hostPath: {path: "/tmp"}, nodeAffinity: (if $elsewhere == "" then null else {required: {nodeSelectorTerms: [{matchExpressions: [{key: "kubernetes.io/hostname", operator: "In", values: [$elsewhere]}]}]}} end)}}' | apply
   claim "$name" fsa-causes-manual | jq '.spec.volumeName = "fsa-'$case'"' | kubectl -n $NS apply -f - >/dev/null
   kubectl -n $NS wait --for=jsonpath='{.status.phase}'=Bound "pvc/$name" --timeout=20s >/dev/null
-  if [ $case = volume-lost ]; then kubectl patch pv "fsa-$case" --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null; kubectl delete pv "fsa-$case" --wait=false >/dev/null; until='.volume.status.phase == "Lost"'; else until='told("FailedScheduling")'; fi
+  if [ $case = volume-lost ]; then kubectl delete pv "fsa-$case" --wait=false >/dev/null; kubectl patch pv "fsa-$case" --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null; until='.volume.status.phase == "Lost"'; else until='told("FailedScheduling")'; fi
   deployment "$name" "pod.volumes = [{name: \"home\", persistentVolumeClaim: {claimName: \"$name\"}}] | box.volumeMounts = [{name: \"home\", mountPath: \"/home/agent\"}]" | kubectl -n $NS apply -f - >/dev/null
   wait_for $case $NS "$name" "$until" 30
   kubectl -n $NS delete deployment,pvc "$name" --wait=false >/dev/null
@@ -224,7 +225,7 @@ answer answer-conflict PATCH /api/v1/namespaces/fsa-causes/configmaps/settings?f
 answer answer-stale PUT /api/v1/namespaces/fsa-causes/configmaps/settings '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"settings","resourceVersion":"1"},"data":{"a":"c"}}'
 answer answer-invalid POST /api/v1/namespaces/fsa-causes/services '{"apiVersion":"v1","kind":"Service","metadata":{"name":"Not_A_Name"},"spec":{"ports":[{"port":99999}]}}'
 answer answer-unknown-field POST '/api/v1/namespaces/fsa-causes/services?fieldValidation=Strict' '{"apiVersion":"v1","kind":"Service","metadata":{"name":"strict"},"spec":{"prots":[]}}'
-answer answer-unknown-kind GET /apis/apps.kubeblocks.example/v1/namespaces/fsa-causes/clusters
+answer answer-unknown-kind GET /apis/apps/v1/namespaces/fsa-causes/clusters
 answer answer-not-found GET /api/v1/namespaces/fsa-causes/services/nothing
 answer answer-webhook POST /api/v1/namespaces/fsa-causes-webhook/pods "$pod"
 if wanted answer-unauthorized; then
@@ -238,4 +239,6 @@ if wanted answer-terminating; then
   answer answer-terminating POST /api/v1/namespaces/fsa-causes-going/services "$service"
   kubectl -n fsa-causes-going patch configmap held --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null
 fi
+# Last: the node pulls one image at a time, and this one takes its time.
+record image-slow "box.image = \"localhost:$PORT/slow/app:1\"" '(.events[] | select(.reason == "Pulling") | .lastTimestamp | fromdate) < now - 25'
 [ ${#failed[@]} = 0 ] || { echo "not recorded: ${failed[*]}"; exit 1; }

@@ -49,7 +49,12 @@ fn of_status(status: &Status, doing: &str, who: &str) -> Cause {
     {
         return known;
     }
-    let object = status.details.as_ref().map(|details| format!("{} `{}`", details.kind, details.name)).unwrap_or_default();
+    let object = match status.details.as_ref().map(|details| (details.kind.as_str(), details.name.as_str())) {
+        None | Some(("", "")) => String::new(),
+        Some((kind, "")) => format!(" ({kind})"),
+        Some(("", name)) => format!(" (`{name}`)"),
+        Some((kind, name)) => format!(" ({kind} `{name}`)"),
+    };
     let cause = match status.code {
         401 => credentials(doing, who),
         403 => permission(text, doing),
@@ -71,22 +76,22 @@ fn of_status(status: &Status, doing: &str, who: &str) -> Cause {
         ),
         404 => Cause::new(
             CauseCode::Unexpected,
-            format!("An object ({object}) that was needed to {doing} is gone."),
+            format!("An object{object} that was needed to {doing} is gone."),
             &["It is made again by itself."],
         ),
         409 if status.reason == "AlreadyExists" => Cause::new(
             CauseCode::NameTaken,
-            format!("There is an object ({object}) already with the name that was needed to {doing}."),
+            format!("There is an object{object} already with the name that was needed to {doing}."),
             &["It is looked at again by itself: what is this installation's is used, what is foreign is left alone."],
         ),
         409 => Cause::new(
             CauseCode::OrchestratorBusy,
-            format!("Somebody else changed an object ({object}) at the same moment, so it was not possible to {doing}."),
+            format!("Somebody else changed an object{object} at the same moment, so it was not possible to {doing}."),
             &[AGAIN, "Look who else writes to it (`kubectl get … --show-managed-fields`), if this stays."],
         ),
-        400 | 413 | 422 => Cause::new(
+        400 | 406 | 413 | 415 | 422 => Cause::new(
             CauseCode::ObjectRefused,
-            format!("{who} refused a field of an object ({object}), so it was not possible to {doing}."),
+            format!("{who} refused a field of an object{object}, so it was not possible to {doing}."),
             &[
                 "The cluster's answer, below, names the field.",
                 "Check the settings that it comes from: image, sizes, classes, annotations.",
@@ -155,12 +160,12 @@ fn unreachable(text: &str, doing: &str, who: &str) -> Cause {
             "its certificate is not from the authority that the kubeconfig names",
             "Check certificate-authority-data in the kubeconfig: it may be of another or an older cluster.",
         )
-    } else if has(&["NotValidForName"]) {
+    } else if has(&["NotValidForName", "not valid for name"]) {
         (
             "its certificate is for another host name than the kubeconfig's",
             "Check the server's address, or set tls-server-name in the kubeconfig.",
         )
-    } else if has(&["invalid peer certificate: Expired", "NotValidYet"]) {
+    } else if has(&["invalid peer certificate: Expired", "certificate expired", "NotValidYet", "not valid yet"]) {
         ("its certificate is not valid now", "Renew the apiserver's certificate, and check both clocks.")
     } else if has(&["CertificateExpired"]) {
         ("the kubeconfig's client certificate has run out", "Get a new kubeconfig.")

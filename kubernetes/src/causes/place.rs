@@ -21,9 +21,8 @@ pub(super) fn cause(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
 
 /// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {…}. preemption: …`
 fn unschedulable(facts: &Facts<'_>, pod: &Pod, text: &str) -> Cause {
-    // What preemption would do says nothing new.
-    let why = text.split(" preemption: ").next().unwrap_or(text).trim().trim_end_matches('.');
-    let why = why.split(", no new claims to deallocate").next().unwrap_or(why);
+    // What follows (`no new claims to deallocate`, what preemption would do) says nothing new.
+    let why = text.split(". ").next().unwrap_or(text).trim_end_matches('.');
     let grows = event(facts, pod, &["TriggeredScaleUp"]).is_some();
     let (counts, reasons) = why.split_once(" nodes are available: ").unwrap_or(("", why));
     let nodes = counts.split_once('/').map_or("", |(_, all)| all);
@@ -69,7 +68,13 @@ fn unsuitable(nodes: &str, reasons: &str) -> Cause {
             message,
             &["Stop sandboxes that are not needed.", "Or add a node.", "It starts by itself once there is room."],
         );
-    } else if reasons.contains("volume node affinity conflict") {
+    } else if reasons.contains("unbound immediate PersistentVolumeClaims") || reasons.contains("persistentvolumeclaim \"") {
+        return Cause::new(
+            CauseCode::VolumePending,
+            "The sandbox waits for its volume, which is not there yet.",
+            &["Wait: it goes on by itself.", "Look at the volume: `kubectl describe pvc`."],
+        );
+    } else if reasons.contains("volume node affinity conflict") || reasons.contains("PersistentVolume's node affinity") {
         (
             "The sandbox's volume is on a node (or in a zone) that does not take the sandbox now.".to_owned(),
             "Look at the node of the volume: `kubectl get pv -o wide`, `kubectl get nodes`.",
@@ -90,6 +95,16 @@ fn unsuitable(nodes: &str, reasons: &str) -> Cause {
         (
             format!("The nodes take only pods that tolerate the taint `{}`.", taint.trim_end_matches(": ")),
             "Add a node without that taint, or take it off: `kubectl taint node NAME KEY-`.",
+        )
+    } else if reasons.contains("untolerated taint") {
+        (
+            "Every node that could run the sandbox has a taint that keeps it away.".to_owned(),
+            "Look at the taints (a node is not ready, cordoned, short of something, or kept for others): `kubectl describe nodes`.",
+        )
+    } else if reasons.contains("node affinity/selector") {
+        (
+            "No node has the labels that the sandbox's pod asks for.".to_owned(),
+            "Look for a webhook or a namespace's default that adds a node selector: `kubectl get pod -o yaml`.",
         )
     } else {
         ("No node fits the sandbox.".to_owned(), "The scheduler's words, below, say why for each node.")

@@ -34,10 +34,11 @@ pub(super) fn read(text: &str) -> Option<Cause> {
     let cause = if text.contains("exceeded quota:") {
         quota(&what, text)
     } else if let Some(quota) = between(text, "failed quota: ", ":") {
+        let wanted = between(text, "must specify ", " for:").unwrap_or("a value");
         Cause::new(
             CauseCode::QuotaExceeded,
-            format!("The quota `{quota}` of the namespace asks for values that {what} does not give."),
-            &["Let the namespace fill them in with a LimitRange that has defaults.", "Or take the value out of the quota."],
+            format!("The quota `{quota}` of the namespace wants {wanted} of everything, and {what} does not give it."),
+            &["Let the namespace fill it in with a LimitRange that has defaults.", "Or take it out of the quota."],
         )
     } else if text.contains("violates PodSecurity") {
         let level = between(text, "violates PodSecurity \"", "\"").unwrap_or("restricted");
@@ -87,10 +88,10 @@ pub(super) fn read(text: &str) -> Option<Cause> {
             &["Choose one that `kubectl get priorityclass` shows."],
         )
     } else if text.contains("because it is being terminated") {
-        let namespace = between(text, "in namespace ", " because").unwrap_or("of the sandbox");
+        let namespace = between(text, "in namespace ", " because").unwrap_or_default();
         Cause::new(
             CauseCode::NamespaceMissing,
-            format!("The namespace {namespace} is being deleted, so nothing new is made in it."),
+            format!("The namespace `{namespace}` is being deleted, so nothing new is made in it."),
             &["Use another namespace: the kubeconfig's context names it."],
         )
     } else {

@@ -62,7 +62,7 @@ fn pending(facts: &Facts<'_>, claim: &PersistentVolumeClaim, name: &str, class: 
                 "Mark one as the default (annotation storageclass.kubernetes.io/is-default-class), or set one: --storage-class NAME.",
             ],
         )
-    } else if let Some(failed) = about(&["ProvisioningFailed"]).filter(|failed| *failed == newest) {
+    } else if let Some(failed) = about(&["ProvisioningFailed"]) {
         let full =
             ["no space", "not enough", "insufficient", "Insufficient", "exhausted", "out of capacity", "ResourceExhausted"];
         if full.iter().any(|word| failed.contains(word)) {

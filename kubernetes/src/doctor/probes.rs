@@ -273,11 +273,27 @@ impl Probes<'_> {
     /// The pod once it is as asked, or why it is not.
     async fn until(&self, part: &str, limit: Duration, is: impl Fn(&Pod) -> bool) -> Result<Pod, Cause> {
         let name = self.part(part);
-        let condition = |pod: Option<&Pod>| pod.is_some_and(&is);
+        let condition =
+            |pod: Option<&Pod>| pod.is_some_and(|pod| is(pod) || self.cause(pod, &[]).is_some_and(|cause| cause.code.blocks()));
         match tokio::time::timeout(limit, await_condition(self.pods.clone(), &name, condition)).await {
-            Ok(Ok(Some(pod))) => Ok(pod),
+            Ok(Ok(Some(pod))) if is(&pod) => Ok(pod),
             _ => Err(self.why_not(&name, limit).await),
         }
+    }
+
+    fn cause(&self, pod: &Pod, events: &[Arc<Event>]) -> Option<Cause> {
+        causes::cause(&causes::Facts {
+            name: &self.name,
+            deployment: None,
+            pods: &[Arc::new(pod.clone())],
+            volume: None,
+            ingresses: &[],
+            events,
+            node_ready: None,
+            ingress_class_present: None,
+            log_tail: None,
+            now: Timestamp::now(),
+        })
     }
 
     async fn why_not(&self, name: &str, limit: Duration) -> Cause {
@@ -289,26 +305,14 @@ impl Probes<'_> {
             )
         };
         let pod = match self.pods.get(name).await {
-            Ok(pod) => Arc::new(pod),
+            Ok(pod) => pod,
             Err(error) => return causes::of_error(&error, "look at a probe pod"),
         };
         let about = ListParams::default().fields(&format!("involvedObject.name={name}"));
         let mut events = self.events.list(&about).await.map(|list| list.items).unwrap_or_default();
         events.sort_by_key(|event| std::cmp::Reverse(causes::at(event)));
         let events: Vec<_> = events.into_iter().map(Arc::new).collect();
-        let facts = causes::Facts {
-            name: &self.name,
-            deployment: None,
-            pods: &[pod],
-            volume: None,
-            ingresses: &[],
-            events: &events,
-            node_ready: None,
-            ingress_class_present: None,
-            log_tail: None,
-            now: Timestamp::now(),
-        };
-        causes::cause(&facts).unwrap_or_else(overdue)
+        self.cause(&pod, &events).unwrap_or_else(overdue)
     }
 
     /// Removes these probes, or what a doctor that was killed has left.
