@@ -27,6 +27,11 @@ pub const RESTART_COUNT: &str = "fullstackagent.io/restart-count";
 /// Annotation of a pod: the revision of the project's variables that it has.
 pub const ENV_REVISION: &str = "fullstackagent.io/env-revision";
 
+/// Annotation of a Deployment: the hash of what it was asked to be, so that a change by hand is told from one of ours.
+pub const MANIFEST: &str = "fullstackagent.io/manifest";
+/// Annotation of the Secret with the agent's token: which token that is.
+pub const TOKEN_MARK: &str = "fullstackagent.io/token-mark";
+
 /// What an object is a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Component {
@@ -101,6 +106,12 @@ impl Owner<'_> {
     }
 }
 
+/// What selects the pods of a sandbox: a Deployment never changes it.
+#[must_use]
+pub fn pods(name: &ResourceName, sandbox: SandboxId) -> BTreeMap<String, String> {
+    BTreeMap::from([(APP.to_owned(), name.to_string()), (SANDBOX.to_owned(), sandbox.0.to_string())])
+}
+
 /// The selector of everything of an installation.
 #[must_use]
 pub fn of_installation(installation: InstallationId) -> String {
@@ -112,6 +123,13 @@ pub fn of_installation(installation: InstallationId) -> String {
 #[must_use]
 pub fn is_ours(meta: &ObjectMeta, installation: InstallationId) -> bool {
     id(meta, INSTALLATION) == Some(installation.0)
+}
+
+/// What an object is a part of.
+#[must_use]
+pub fn component(meta: &ObjectMeta) -> Option<Component> {
+    let value = meta.labels.as_ref()?.get(COMPONENT)?;
+    [Component::Sandbox, Component::Volume, Component::Database].into_iter().find(|component| component.as_str() == value)
 }
 
 /// The sandbox that an object says it belongs to.

@@ -20,6 +20,14 @@ pub fn env_secret(name: &ResourceName, revision: i64, restart: i64) -> String {
     format!("{name}-env-{revision}-{restart}")
 }
 
+/// Whether a Secret of ours is one of [`env_secret`].
+#[must_use]
+pub fn is_env_secret(name: &str) -> bool {
+    let mut parts = name.rsplitn(3, '-');
+    let numbers = parts.by_ref().take(2).all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    numbers && parts.next().is_some_and(|rest| rest.ends_with("-env"))
+}
+
 /// The Secret of the sandbox agent's token.
 #[must_use]
 pub fn agent_secret(name: &ResourceName) -> String {

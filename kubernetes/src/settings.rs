@@ -1,7 +1,10 @@
 //! What the operator decides about the cluster.
 
 use model::InstallationId;
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 /// The image that sandboxes run, unless the operator says otherwise.
 pub const DEFAULT_IMAGE: &str = "fullstackagent/fullstack-web-runtime:latest";
@@ -23,6 +26,8 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// The class of volumes; the cluster's default where there is none.
     pub storage_class: Option<String>,
+    /// Where the agent listens in its pod; `::` in a cluster of IPv6 alone.
+    pub listen: IpAddr,
     /// How sandboxes are reached by browsers without the control plane between.
     pub ingress: Option<IngressSettings>,
     /// Which pods are the control plane: NetworkPolicies open 7682 to them alone. Empty: whatever is outside
@@ -140,6 +145,7 @@ impl Settings {
             image_pull_policy: "IfNotPresent".to_owned(),
             image_pull_secrets: Vec::new(),
             storage_class: None,
+            listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             ingress: None,
             control_plane_labels: BTreeMap::new(),
             ingress_controller: None,

@@ -157,8 +157,12 @@ pub struct OwnedObject {
 pub enum LogSource {
     /// Of the sandbox itself.
     Sandbox,
-    /// Of what keeps it.
+    /// Of what keeps it: a keeper's log, or what the cluster says has happened to its objects.
     Keeper,
+    /// Of what prepares it before it starts; empty where nothing does.
+    Install,
+    /// Of its database's server, where it has one of its own; else empty.
+    Database,
 }
 
 /// One line of a log.

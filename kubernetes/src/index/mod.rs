@@ -1,1 +1,324 @@
-//! What is there, by sandbox, kept up to date by one watch a kind.
+//! What is there of this installation, by sandbox. Fed by one watch a kind and by the answers to our own
+//! writes; read without asking anybody.
+//!
+//! ```text
+//!   Deployments Pods PVCs Services Ingresses NetworkPolicies      Secrets ServiceAccounts      Events
+//!        └─────────────── whole ─────────────────┘              └─ metadata ─┘     (about ours) │
+//!                     │ [`watch`]: one task a kind, the installation's label as selector         │
+//!                     ▼                                                                         ▼
+//!   [`shelf`] by name, by sandbox          [`run`] pods' runs, and how they ended         [`events`]
+//!                     └──────────────▶ "look again at this sandbox" ◀───────────────────────────┘
+//! ```
+//!
+//! Newer resource versions win, so that our own write's answer is not undone by an event that was under way
+//! before it; what was deleted with an answer stays deleted for the same reason.
+
+pub mod events;
+pub mod health;
+mod kinds;
+pub mod run;
+mod shelf;
+mod watch;
+
+pub use kinds::{Indexed, Kind};
+pub use watch::watch;
+
+use crate::labels;
+use events::Events;
+use health::{Health, Watches};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{Event, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+        networking::v1::{Ingress, NetworkPolicy},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::core::PartialObjectMeta;
+use model::{InstallationId, SandboxId};
+use run::Runs;
+use shelf::Shelf;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+
+/// How long an object that was deleted is remembered as such; its watch tells of it long before.
+const REMEMBERED: Duration = Duration::from_secs(300);
+
+/// The index.
+pub struct Index {
+    installation: InstallationId,
+    state: Mutex<State>,
+    watchers: Mutex<Vec<mpsc::UnboundedSender<SandboxId>>>,
+    /// Runs whose agent should be asked.
+    probes: mpsc::UnboundedSender<Probe>,
+    watches: Watches,
+}
+
+/// A run that began: its agent is to be asked until a shell has started.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// Of which sandbox.
+    pub sandbox: SandboxId,
+    /// Which run.
+    pub run: String,
+    /// Where it runs.
+    pub pod: Arc<Pod>,
+}
+
+/// Where an object comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// A watch that told of a change.
+    Watch,
+    /// A watch that begins.
+    List,
+    /// The answer to a write of ours.
+    Write,
+}
+
+/// All that is known.
+#[derive(Default)]
+pub struct State {
+    pub(crate) deployments: Shelf<Deployment>,
+    pub(crate) pods: Shelf<Pod>,
+    pub(crate) volumes: Shelf<PersistentVolumeClaim>,
+    pub(crate) services: Shelf<Service>,
+    pub(crate) ingresses: Shelf<Ingress>,
+    pub(crate) policies: Shelf<NetworkPolicy>,
+    pub(crate) secrets: Shelf<PartialObjectMeta<Secret>>,
+    pub(crate) accounts: Shelf<PartialObjectMeta<ServiceAccount>>,
+    pub(crate) events: Events,
+    runs: HashMap<SandboxId, Runs>,
+    /// Uids of what was deleted.
+    gone: HashMap<String, Instant>,
+}
+
+impl Index {
+    /// An empty one, and what tells of runs that begin.
+    #[must_use]
+    pub fn new(installation: InstallationId) -> (Arc<Self>, mpsc::UnboundedReceiver<Probe>) {
+        let (probes, receiver) = mpsc::unbounded_channel();
+        let index = Self {
+            installation,
+            state: Mutex::default(),
+            watchers: Mutex::default(),
+            probes,
+            watches: Watches::new(),
+        };
+        (Arc::new(index), receiver)
+    }
+
+    /// Whether every kind was listed, and how its watch is.
+    #[must_use]
+    pub fn health(&self) -> tokio::sync::watch::Receiver<Health> {
+        self.watches.health()
+    }
+
+    /// Whose objects are kept.
+    #[must_use]
+    pub fn installation(&self) -> InstallationId {
+        self.installation
+    }
+
+    pub(crate) fn watches(&self) -> &Watches {
+        &self.watches
+    }
+
+    /// Waits until every kind was listed once. `false`: not within `limit`.
+    pub async fn synced(&self, limit: Duration) -> bool {
+        self.watches.synced(limit).await
+    }
+
+    /// Reads. Do not hold it over a wait.
+    pub fn read(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of every change from now on.
+    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<SandboxId> {
+        let (send, receive) = mpsc::unbounded_channel();
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(send);
+        receive
+    }
+
+    /// "Look again at this one."
+    pub fn tell(&self, sandbox: SandboxId) {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).retain(|watcher| watcher.send(sandbox).is_ok());
+    }
+
+    /// An object is there, as it is now.
+    pub fn put<K: Indexed>(&self, mut object: K, from: From) {
+        if !labels::is_ours(object.meta(), self.installation) {
+            return;
+        }
+        object.trim();
+        let object = Arc::new(object);
+        let (told, probe) = self.read().put(&object, from);
+        if let Some(probe) = probe {
+            // Nobody asks agents in a test of the index alone.
+            let _ = self.probes.send(probe);
+        }
+        told.into_iter().for_each(|sandbox| self.tell(sandbox));
+    }
+
+    /// An object is not there any more.
+    pub fn take<K: Indexed>(&self, meta: &ObjectMeta, from: From) {
+        let told = self.read().take::<K>(meta, from);
+        told.into_iter().for_each(|sandbox| self.tell(sandbox));
+    }
+
+    /// A watch begins anew: what it does not list is gone.
+    pub(crate) fn begin<K: Indexed>(&self) {
+        K::shelf_mut(&mut self.read()).begin();
+    }
+
+    /// All was listed.
+    pub(crate) fn listed<K: Indexed>(&self) {
+        let missing = K::shelf_mut(&mut self.read()).missing();
+        for object in missing {
+            self.take::<K>(object.meta(), From::List);
+        }
+    }
+
+    /// Something happened to an object of the namespace; kept if it is one of ours.
+    pub fn happened(&self, event: Event) {
+        let told = {
+            let mut state = self.read();
+            let Some(about) = state.events.put(event) else { return };
+            state.of_name(&about)
+        };
+        if let Some(sandbox) = told {
+            self.tell(sandbox);
+        }
+    }
+
+    /// We end the runs that there are: their end is no end by itself.
+    pub fn asked_to_end(&self, sandbox: SandboxId) {
+        let mut state = self.read();
+        let pods = state.pods.of(sandbox);
+        let runs = state.runs.entry(sandbox).or_default();
+        pods.iter().for_each(|pod| runs.asked(pod));
+    }
+
+    /// A run of another ask begins: how earlier ones ended is history.
+    pub fn forget_ends(&self, sandbox: SandboxId) {
+        if let Some(runs) = self.read().runs.get_mut(&sandbox) {
+            runs.forget();
+        }
+    }
+
+    /// What the agent of a run answered. `false`: that run is over.
+    pub fn answered(&self, sandbox: SandboxId, run: &str, agent: engine::orchestrator::AgentSeen) -> bool {
+        let (lives, changed) = self.read().runs.get_mut(&sandbox).map_or((false, false), |runs| runs.answered(run, agent));
+        if changed {
+            self.tell(sandbox);
+        }
+        lives
+    }
+}
+
+impl State {
+    /// The run that is alive, how far its agent is, and how earlier ones ended.
+    #[must_use]
+    pub fn runs(&self, sandbox: SandboxId) -> Option<&Runs> {
+        self.runs.get(&sandbox)
+    }
+
+    /// Whether somebody changed an object of it by hand since it was last compared.
+    #[must_use]
+    pub fn edited(&self, sandbox: SandboxId) -> bool {
+        self.runs.get(&sandbox).is_some_and(|runs| runs.edited)
+    }
+
+    /// It was compared, and mended where it was not as asked for.
+    pub fn compared(&mut self, sandbox: SandboxId) {
+        if let Some(runs) = self.runs.get_mut(&sandbox) {
+            runs.edited = false;
+        }
+    }
+
+    /// Everything that goes with a sandbox: kind, name, uid.
+    #[must_use]
+    pub fn owned(&self, sandbox: SandboxId) -> Vec<(Kind, ObjectMeta)> {
+        fn of<K: Indexed>(state: &State, sandbox: SandboxId) -> impl Iterator<Item = (Kind, ObjectMeta)> {
+            let objects = K::shelf(state).of(sandbox).into_iter().map(|object| (K::KIND, object.meta().clone()));
+            objects.filter(|(_, meta)| labels::component(meta) == Some(labels::Component::Sandbox))
+        }
+        of::<Deployment>(self, sandbox)
+            .chain(of::<Service>(self, sandbox))
+            .chain(of::<Ingress>(self, sandbox))
+            .chain(of::<NetworkPolicy>(self, sandbox))
+            .chain(of::<PartialObjectMeta<Secret>>(self, sandbox))
+            .chain(of::<PartialObjectMeta<ServiceAccount>>(self, sandbox))
+            .collect()
+    }
+
+    /// The sandbox whose objects are called so, or whose volume is.
+    fn of_name(&self, name: &str) -> Option<SandboxId> {
+        let meta = self.deployments.get(name).map(|object| object.metadata.clone());
+        let meta = meta.or_else(|| self.volumes.get(name).map(|object| object.metadata.clone()));
+        meta.as_ref().and_then(labels::sandbox)
+    }
+
+    fn put<K: Indexed>(&mut self, object: &Arc<K>, from: From) -> (BTreeSet<SandboxId>, Option<Probe>) {
+        let uid = object.meta().uid.clone().unwrap_or_default();
+        if self.gone.contains_key(&uid) {
+            return Default::default();
+        }
+        let Some(old) = K::shelf_mut(self).put(object, from == From::Write) else {
+            return Default::default();
+        };
+        let mut told: BTreeSet<SandboxId> = labels::sandbox(object.meta()).into_iter().collect();
+        told.extend(old.as_ref().and_then(|old| labels::sandbox(old.meta())));
+        let mut probe = None;
+        if let Some(sandbox) = labels::sandbox(object.meta()) {
+            if let Some(pod) = object.pod() {
+                let wanted = self.wanted(sandbox);
+                let runs = self.runs.entry(sandbox).or_default();
+                if let Some(run) = runs.saw(pod, wanted, Timestamp::now()) {
+                    probe = Some(Probe { sandbox, run, pod: Arc::new(pod.clone()) });
+                }
+            }
+            if from == From::Watch && old.is_some_and(|old| old.differs(object)) {
+                self.runs.entry(sandbox).or_default().edited = true;
+            }
+        }
+        (told, probe)
+    }
+
+    fn take<K: Indexed>(&mut self, meta: &ObjectMeta, from: From) -> BTreeSet<SandboxId> {
+        let uid = meta.uid.clone().unwrap_or_default();
+        if from == From::Write {
+            let now = Instant::now();
+            self.gone.retain(|_, at| now.duration_since(*at) < REMEMBERED);
+            self.gone.insert(uid.clone(), now);
+        } else {
+            self.gone.remove(&uid);
+        }
+        let name = meta.name.as_deref().unwrap_or_default();
+        let Some(object) = K::shelf_mut(self).take(name, &uid) else { return BTreeSet::new() };
+        let Some(sandbox) = labels::sandbox(object.meta()) else { return BTreeSet::new() };
+        if let Some(pod) = object.pod() {
+            let wanted = self.wanted(sandbox);
+            self.runs.entry(sandbox).or_default().lost(pod, wanted, Timestamp::now());
+        }
+        if self.pods.of(sandbox).is_empty() && self.deployments.of(sandbox).is_empty() && self.services.of(sandbox).is_empty() {
+            // How it ended is told for ten minutes where its Deployment stays; what was removed has no history.
+            self.runs.remove(&sandbox);
+        }
+        BTreeSet::from([sandbox])
+    }
+
+    /// Which restart count its Deployment asks for, if it asks for a pod.
+    fn wanted(&self, sandbox: SandboxId) -> Option<i64> {
+        let deployments = self.deployments.of(sandbox);
+        let deployment = deployments.first().filter(|deployment| deployment.metadata.deletion_timestamp.is_none())?;
+        let spec = deployment.spec.as_ref().filter(|spec| spec.replicas.unwrap_or(1) > 0)?;
+        spec.template.metadata.as_ref().and_then(|meta| run::number(meta, labels::RESTART_COUNT))
+    }
+}

@@ -1,1 +1,424 @@
-//! Makes sandboxes exist on a cluster.
+//! The orchestrator of a cluster.
+//!
+//! ```text
+//!   ensure, remove ─▶ manifests ─▶ apply ─▶ apiserver        (one task a call: it ends although nobody waits)
+//!   observe ────────▶ seen ◀── index ◀── watches, and the answers to writes
+//!   connect, probe ─▶ reach ─▶ pod
+//! ```
+//!
+//! An unchanged pass asks the apiserver nothing: what should be is compared with the index.
+
+mod apply;
+pub mod cause;
+mod logs;
+mod probe;
+mod seen;
+
+use crate::{
+    Cluster, Settings,
+    index::{self, Index, Kind, health::Health, run},
+    labels,
+    manifests::{self, Manifests, drift},
+    names::{self, AGENT_PORT, TERMINAL_PORT},
+    reach::Reach,
+    settings::Runtime,
+};
+use anyhow::Result;
+use apply::Applier;
+use engine::orchestrator::{
+    AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Removed, SandboxSpec,
+    Seen, VolumeName,
+};
+use futures::{StreamExt as _, future::try_join_all, stream::BoxStream};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Secret},
+};
+use model::{Desired, SandboxId};
+use sandbox_agent::client::{ForwardError, forward};
+use secrecy::SecretString;
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How long a verb waits for the first listing.
+const FIRST_LISTING: Duration = Duration::from_secs(5);
+
+/// Makes sandboxes exist in one namespace of a cluster.
+pub struct KubernetesOrchestrator {
+    inner: Arc<Inner>,
+    /// Ends the watches.
+    _stop: DropGuard,
+}
+
+struct Inner {
+    settings: Settings,
+    reach: Reach,
+    applier: Applier,
+    /// One write at a time on each sandbox, also where a caller has gone away.
+    turns: Mutex<HashMap<SandboxId, Arc<AsyncMutex<()>>>>,
+    tokens: Mutex<HashMap<SandboxId, SecretString>>,
+}
+
+impl KubernetesOrchestrator {
+    /// Begins to watch, and is ready. Call it on a runtime: it leaves tasks there, that end with it.
+    ///
+    /// A cluster that cannot be reached is no error: [`Self::health`] says so until it can.
+    ///
+    /// # Errors
+    /// Settings that contradict the cluster's.
+    pub fn new(cluster: Cluster, settings: Settings, reach: Reach) -> Result<Arc<Self>> {
+        anyhow::ensure!(
+            cluster.namespace == settings.namespace,
+            "the namespace of the settings, {}, is not the cluster's, {}",
+            settings.namespace,
+            cluster.namespace
+        );
+        let stop = CancellationToken::new();
+        let (index, probes) = Index::new(settings.installation);
+        index::watch(&index, &cluster, &stop);
+        probe::run(index.clone(), cluster.clone(), reach, settings.runtime.clone(), probes, stop.clone());
+        let applier = Applier { cluster, index };
+        let inner = Inner { settings, reach, applier, turns: Mutex::default(), tokens: Mutex::default() };
+        Ok(Arc::new(Self { inner: Arc::new(inner), _stop: stop.drop_guard() }))
+    }
+
+    /// Whether what is known is up to date, and if not, since when and why.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.inner.index().health()
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn index(&self) -> &Arc<Index> {
+        self.inner.index()
+    }
+
+    /// Does it to its end, also where the caller stops waiting: an answer that came to nobody would be a write
+    /// that lands at any time.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        id: SandboxId,
+        work: impl Future<Output = Result<T, OrchestratorError>> + Send + 'static,
+    ) -> Result<T, OrchestratorError> {
+        let turn = self.inner.turns().entry(id).or_default().clone();
+        let inner = self.inner.clone();
+        let task = tokio::spawn(async move {
+            let done = {
+                let _turn = turn.lock().await;
+                work.await
+            };
+            // Nobody else waits for it.
+            inner.turns().retain(|of, waiting| *of != id || Arc::strong_count(waiting) > 2);
+            done
+        });
+        task.await.map_err(|error| OrchestratorError::Other(anyhow::Error::new(error).context("wait for a write")))?
+    }
+}
+
+impl Inner {
+    fn index(&self) -> &Arc<Index> {
+        &self.applier.index
+    }
+
+    fn turns(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Arc<AsyncMutex<()>>>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tokens(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, SecretString>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until the index is complete.
+    async fn known(&self) -> Result<(), OrchestratorError> {
+        if self.index().watches().is_synced() || self.index().synced(FIRST_LISTING).await {
+            return Ok(());
+        }
+        Err(self.unknown())
+    }
+
+    /// Why it is not.
+    fn unknown(&self) -> OrchestratorError {
+        let health = self.index().health().borrow().clone();
+        OrchestratorError::Caused(match health {
+            Health::Stale { cause, .. } => cause,
+            Health::Fresh => cause::not_yet(),
+        })
+    }
+
+    async fn up(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError> {
+        self.known().await?;
+        self.tokens().insert(spec.id, spec.agent_token.clone());
+        let manifests = Manifests::of(spec, &self.settings);
+        let put = &self.applier;
+        // Before the pod: it needs its account and Secrets to start, and must not start without its policy.
+        tokio::try_join!(
+            put.put(&manifests.account),
+            put.put(&manifests.environment),
+            put.put(&manifests.agent),
+            put.put(&manifests.volume),
+            put.put(&manifests.service),
+            put.put(&manifests.policy),
+            try_join_all(manifests.ingresses.iter().map(|ingress| put.put(ingress))),
+        )?;
+        self.run(spec, &manifests.deployment).await?;
+        self.drop_environments(spec.id, manifests.environment.metadata.name.as_deref()).await?;
+        self.index().read().compared(spec.id);
+        Ok(())
+    }
+
+    /// One replica, of the run that is asked for.
+    async fn run(&self, spec: &SandboxSpec, wanted: &Deployment) -> Result<(), OrchestratorError> {
+        let (live, pods) = {
+            let state = self.index().read();
+            (state.deployments.get(spec.name.as_str()).cloned(), state.pods.of(spec.id))
+        };
+        let Some(live) = live else {
+            // What is left of an earlier one ends first: two would write the same files.
+            if pods.iter().any(|pod| !run::failed(pod)) {
+                return Ok(());
+            }
+            self.index().forget_ends(spec.id);
+            return self.applier.put(wanted).await;
+        };
+        let other_run = count(&live) != count(wanted);
+        let resized = !drift::holds(&resources(&live), &resources(wanted));
+        // What the operator's settings or a newer program would make otherwise waits for the next restart.
+        let edited = mark(&live) == mark(wanted) && !drift::holds(live.as_ref(), wanted);
+        if other_run {
+            self.index().forget_ends(spec.id);
+        }
+        if other_run || resized {
+            self.index().asked_to_end(spec.id);
+            return self.applier.put(wanted).await;
+        }
+        if edited {
+            tracing::info!(sandbox.id = %spec.id, "its Deployment was changed by somebody else, and is mended");
+            return self.applier.put(wanted).await;
+        }
+        if replicas(&live) != 1 {
+            return self.applier.scale(spec.name.as_str(), &live.metadata, 1).await;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError> {
+        self.known().await?;
+        let (live, pods) = {
+            let state = self.index().read();
+            (state.deployments.get(spec.name.as_str()).cloned(), state.pods.of(spec.id))
+        };
+        if let Some(live) = live.filter(|live| replicas(live) != 0 && live.metadata.deletion_timestamp.is_none()) {
+            self.index().asked_to_end(spec.id);
+            return self.applier.scale(spec.name.as_str(), &live.metadata, 0).await;
+        }
+        if pods.is_empty() { self.drop_environments(spec.id, None).await } else { Ok(()) }
+    }
+
+    /// Removes the environments of earlier runs that no pod uses any more.
+    async fn drop_environments(&self, id: SandboxId, keep: Option<&str>) -> Result<(), OrchestratorError> {
+        let unused: Vec<_> = {
+            let state = self.index().read();
+            let pods = state.pods.of(id);
+            let used: Vec<&str> = pods.iter().flat_map(|pod| environments(pod)).collect();
+            let secrets = state.secrets.of(id).into_iter().map(|secret| secret.metadata.clone());
+            secrets
+                .filter(|meta| {
+                    let name = meta.name.as_deref().unwrap_or_default();
+                    names::is_env_secret(name) && Some(name) != keep && !used.contains(&name)
+                })
+                .collect()
+        };
+        try_join_all(unused.iter().map(|meta| self.applier.delete(Kind::Secret, meta))).await?;
+        Ok(())
+    }
+
+    async fn remove(&self, id: SandboxId) -> Result<Removed, OrchestratorError> {
+        if !self.index().health().borrow().is_fresh() {
+            self.applier.refresh(id).await?;
+        }
+        self.index().asked_to_end(id);
+        // A pod that ends keeps its policy and its account until it has.
+        let (last, first): (Vec<_>, Vec<_>) = self
+            .index()
+            .read()
+            .owned(id)
+            .into_iter()
+            .partition(|(kind, _)| matches!(kind, Kind::NetworkPolicy | Kind::ServiceAccount));
+        self.delete_all(first).await?;
+        let pods = self.index().read().pods.of(id);
+        if !pods.is_empty() {
+            // The cluster removes what a Deployment made; what somebody else made of ours it does not.
+            let nobodys = pods.iter().filter(|pod| pod.metadata.owner_references.as_ref().is_none_or(Vec::is_empty));
+            self.delete_all(nobodys.map(|pod| (Kind::Pod, pod.metadata.clone())).collect()).await?;
+            return Ok(Removed::Going);
+        }
+        self.delete_all(last).await?;
+        let left = self.index().read().owned(id);
+        if !left.is_empty() {
+            return Ok(Removed::Going);
+        }
+        self.tokens().remove(&id);
+        Ok(Removed::Gone)
+    }
+
+    async fn delete_all(&self, objects: Vec<(Kind, k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta)>) -> Result<(), OrchestratorError> {
+        try_join_all(objects.iter().map(|(kind, meta)| self.applier.delete(*kind, meta))).await?;
+        Ok(())
+    }
+
+    async fn remove_volume(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError> {
+        self.known().await?;
+        let claim = {
+            let state = self.index().read();
+            let mounted = state.pods.all().filter(|pod| !run::failed(pod)).any(|pod| claims(pod.spec.as_ref()).any(|name| name == volume.0));
+            let wanted = state.deployments.all().filter(|live| replicas(live) > 0).any(|live| {
+                let pod = live.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+                claims(pod).any(|name| name == volume.0)
+            });
+            if mounted || wanted {
+                return Err(OrchestratorError::Caused(cause::volume_in_use(&volume.0)));
+            }
+            state.volumes.get(&volume.0).map(|claim| claim.metadata.clone())
+        };
+        let Some(claim) = claim else { return Ok(Removed::Gone) };
+        self.applier.delete(Kind::PersistentVolumeClaim, &claim).await?;
+        let left = self.index().read().volumes.get(&volume.0).is_some();
+        Ok(if left { Removed::Going } else { Removed::Gone })
+    }
+
+    /// The pod whose container runs.
+    fn running(&self, id: SandboxId) -> Option<Arc<Pod>> {
+        let pods = self.index().read().pods.of(id);
+        pods.into_iter().find(|pod| run::instance(pod).is_some())
+    }
+
+    async fn token(&self, id: SandboxId) -> Result<SecretString, ConnectError> {
+        if let Some(token) = self.tokens().get(&id).cloned() {
+            return Ok(token);
+        }
+        let io = |text: &str| ConnectError::Io(std::io::Error::other(text.to_owned()));
+        let name = self.index().read().deployments.of(id).first().and_then(|live| live.metadata.name.clone());
+        let name = name.and_then(|name| name.parse().ok()).ok_or(ConnectError::NotRunning)?;
+        let secret = self.applier.api::<Secret>().get(&names::agent_secret(&name)).await;
+        let secret = secret.map_err(|error| ConnectError::Io(std::io::Error::other(error)))?;
+        let data = secret.data.and_then(|mut data| data.remove(manifests::TOKEN_KEY));
+        let text = data.and_then(|data| String::from_utf8(data.0).ok()).ok_or_else(|| io("the agent's Secret has no token"))?;
+        let token = SecretString::from(text);
+        self.tokens().insert(id, token.clone());
+        Ok(token)
+    }
+}
+
+#[async_trait::async_trait]
+impl Orchestrator for KubernetesOrchestrator {
+    async fn ensure(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError> {
+        let (inner, spec) = (self.inner.clone(), spec.clone());
+        self.to_the_end(spec.id, async move {
+            match spec.desired {
+                Desired::Running => inner.up(&spec).await,
+                Desired::Stopped | Desired::Terminated => inner.down(&spec).await,
+            }
+        })
+        .await
+    }
+
+    async fn remove(&self, id: SandboxId) -> Result<Removed, OrchestratorError> {
+        let inner = self.inner.clone();
+        self.to_the_end(id, async move { inner.remove(id).await }).await
+    }
+
+    async fn remove_volume(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError> {
+        self.inner.remove_volume(volume).await
+    }
+
+    async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {
+        if !self.inner.index().watches().is_synced() {
+            return Err(self.inner.unknown());
+        }
+        let ingresses = if self.inner.settings.ingress.is_some() { 2 } else { 0 };
+        Ok(seen::seen(&self.inner.index().read(), id, ingresses, Timestamp::now()))
+    }
+
+    fn watch(&self) -> BoxStream<'static, SandboxId> {
+        tokio_stream::wrappers::UnboundedReceiverStream::new(self.inner.index().subscribe()).boxed()
+    }
+
+    async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError> {
+        let inner = &self.inner;
+        let pod = inner.running(id).ok_or(ConnectError::NotRunning)?;
+        let dial = async |port| inner.reach.dial(&inner.applier.cluster, &pod, port).await;
+        // That nobody listens at the agent's own port says that it is not up yet.
+        let not_up = |error| match error {
+            ConnectError::NobodyListens(_) => ConnectError::Io(std::io::ErrorKind::ConnectionRefused.into()),
+            other => other,
+        };
+        match (to, &inner.settings.runtime) {
+            (AgentOrPort::Agent, Runtime::Ttyd) => dial(TERMINAL_PORT).await.map_err(not_up),
+            (AgentOrPort::Port(port), Runtime::Ttyd) => dial(port).await,
+            (AgentOrPort::Agent, _) => dial(AGENT_PORT).await.map_err(not_up),
+            (AgentOrPort::Port(port), _) => {
+                let agent = dial(AGENT_PORT).await.map_err(not_up)?;
+                let token = inner.token(id).await?;
+                match forward(agent, &token, port).await {
+                    Ok(stream) => Ok(Box::new(stream)),
+                    Err(ForwardError::NobodyListens(port) | ForwardError::NotAllowed(port)) => Err(ConnectError::NobodyListens(port)),
+                    Err(error) => {
+                        // It may be another token by now.
+                        inner.tokens().remove(&id);
+                        Err(ConnectError::Io(std::io::Error::other(error)))
+                    }
+                }
+            }
+        }
+    }
+
+    async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
+        self.inner.known().await?;
+        logs::logs(&self.inner.applier, id, from).await
+    }
+
+    async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError> {
+        self.inner.known().await?;
+        Ok(seen::list(&self.inner.index().read()))
+    }
+}
+
+fn replicas(deployment: &Deployment) -> i32 {
+    deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+/// The restart count that its pods are of.
+fn count(deployment: &Deployment) -> Option<i64> {
+    let meta = deployment.spec.as_ref()?.template.metadata.as_ref()?;
+    run::number(meta, labels::RESTART_COUNT)
+}
+
+fn mark(deployment: &Deployment) -> Option<&str> {
+    deployment.metadata.annotations.as_ref()?.get(labels::MANIFEST).map(String::as_str)
+}
+
+fn resources(deployment: &Deployment) -> Option<&k8s_openapi::api::core::v1::ResourceRequirements> {
+    let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
+    pod.containers.iter().find(|container| container.name == manifests::CONTAINER)?.resources.as_ref()
+}
+
+/// The claims that a pod mounts.
+fn claims(pod: Option<&k8s_openapi::api::core::v1::PodSpec>) -> impl Iterator<Item = &str> {
+    let volumes = pod.and_then(|pod| pod.volumes.as_ref()).into_iter().flatten();
+    volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref()).map(|claim| claim.claim_name.as_str())
+}
+
+/// The Secrets that a pod's variables come from.
+fn environments(pod: &Pod) -> impl Iterator<Item = &str> {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.iter()).into_iter().flatten();
+    let sources = containers.filter_map(|container| container.env_from.as_ref()).flatten();
+    sources.filter_map(|source| source.secret_ref.as_ref()).map(|secret| secret.name.as_str())
+}

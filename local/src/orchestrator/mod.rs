@@ -268,6 +268,7 @@ impl Orchestrator for LocalOrchestrator {
         let (name, dated) = match from {
             LogSource::Sandbox => ("sandbox.log", false),
             LogSource::Keeper => ("keeper.log", true),
+            LogSource::Install | LogSource::Database => return Ok(futures::stream::empty().boxed()),
         };
         Ok(log::follow(self.folder(id).join(name), dated).boxed())
     }

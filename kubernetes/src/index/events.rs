@@ -1,0 +1,106 @@
+//! What happened to a sandbox's objects, as Kubernetes tells it.
+//!
+//! Events carry none of our labels: they are ours by the name of what they are about, which begins with the
+//! sandbox's (a pod's, a ReplicaSet's), or is that of a volume.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
+use model::ResourceName;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+/// Of one sandbox. A start that goes wrong makes some ten.
+const KEPT: usize = 50;
+/// Of names that look like ours; somebody else's installation may share the namespace.
+const NAMES: usize = 20_000;
+const VOLUME: &str = "volume-";
+
+/// By the name of a sandbox's objects, or of a volume.
+#[derive(Default)]
+pub struct Events {
+    by_name: HashMap<String, VecDeque<Arc<Event>>>,
+}
+
+impl Events {
+    /// Keeps it, and answers whose it is; `None` for what cannot be ours.
+    pub fn put(&mut self, mut event: Event) -> Option<String> {
+        let name = about(event.involved_object.name.as_deref()?)?;
+        if !self.by_name.contains_key(&name) && self.by_name.len() >= NAMES {
+            return None;
+        }
+        event.metadata.managed_fields = None;
+        let kept = self.by_name.entry(name.clone()).or_default();
+        // The same event is written again with a higher count.
+        kept.retain(|known| known.metadata.uid != event.metadata.uid);
+        kept.push_back(Arc::new(event));
+        while kept.len() > KEPT {
+            kept.pop_front();
+        }
+        Some(name)
+    }
+
+    /// Kubernetes forgets them after an hour, and so do we.
+    pub fn take(&mut self, event: &Event) {
+        let Some(name) = event.involved_object.name.as_deref().and_then(about) else { return };
+        if let Some(kept) = self.by_name.get_mut(&name) {
+            kept.retain(|known| known.metadata.uid != event.metadata.uid);
+            if kept.is_empty() {
+                self.by_name.remove(&name);
+            }
+        }
+    }
+
+    /// Those about a sandbox's objects and about its volume, newest first.
+    #[must_use]
+    pub fn of(&self, name: &str, volume: Option<&str>) -> Vec<Arc<Event>> {
+        let names = [Some(name), volume];
+        let mut events: Vec<Arc<Event>> =
+            names.into_iter().flatten().filter_map(|name| self.by_name.get(name)).flatten().cloned().collect();
+        events.sort_by_key(|event| std::cmp::Reverse(at(event)));
+        events
+    }
+}
+
+/// When it last happened.
+#[must_use]
+pub fn at(event: &Event) -> Option<Timestamp> {
+    let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|at| at.0);
+    series
+        .or(event.last_timestamp.as_ref().map(|at| at.0))
+        .or(event.event_time.as_ref().map(|at| at.0))
+        .or(event.first_timestamp.as_ref().map(|at| at.0))
+        .or(event.metadata.creation_timestamp.as_ref().map(|at| at.0))
+}
+
+/// The sandbox's name in an object's, or the volume's whole.
+fn about(object: &str) -> Option<String> {
+    if object.starts_with(VOLUME) {
+        return Some(object.to_owned());
+    }
+    const MIDDLE: &str = "-agentruntime-";
+    let end = object.find(MIDDLE)? + MIDDLE.len() + ResourceName::SUFFIX;
+    let name = object.get(..end)?;
+    let rest = &object[end..];
+    (rest.is_empty() || rest.starts_with('-')).then(|| name.parse::<ResourceName>().ok())?.map(|name| name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_a_sandboxs_by_its_name() {
+        for (object, name) in [
+            ("shop-agentruntime-abc123", Some("shop-agentruntime-abc123")),
+            ("shop-agentruntime-abc123-6d5f9c7b8-x2x4z", Some("shop-agentruntime-abc123")),
+            ("shop-agentruntime-abc1234", None),
+            ("shop-agentruntime-abc", None),
+            ("nginx-6d5f9c7b8", None),
+            ("volume-0190", Some("volume-0190")),
+        ] {
+            assert_eq!(about(object).as_deref(), name, "{object}");
+        }
+    }
+}

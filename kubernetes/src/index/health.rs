@@ -1,0 +1,126 @@
+//! Whether what is known is still true: how each watch is.
+
+use super::Kind;
+use jiff::Timestamp;
+use model::Cause;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// A watch that is not well for less has only reconnected.
+pub(super) const TOLERATED: Duration = Duration::from_secs(5);
+
+/// How the index is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Every watch is well.
+    Fresh,
+    /// Some watch is not: what is known may be old.
+    Stale {
+        /// Since when.
+        since: Timestamp,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+impl Health {
+    /// Whether it is.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        *self == Self::Fresh
+    }
+}
+
+/// All watches.
+pub struct Watches {
+    state: Mutex<State>,
+    health: watch::Sender<Health>,
+    synced: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    listed: BTreeSet<Kind>,
+    ill: BTreeMap<Kind, Ill>,
+}
+
+struct Ill {
+    since: Timestamp,
+    at: Instant,
+    cause: Cause,
+}
+
+impl Watches {
+    pub(super) fn new() -> Self {
+        let starting = Health::Stale { since: Timestamp::now(), cause: crate::orchestrator::cause::not_yet() };
+        Self { state: Mutex::default(), health: watch::Sender::new(starting), synced: watch::Sender::new(false) }
+    }
+
+    pub(super) fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// Whether every kind was listed once.
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    pub(super) async fn synced(&self, limit: Duration) -> bool {
+        let mut synced = self.synced.subscribe();
+        tokio::time::timeout(limit, synced.wait_for(|synced| *synced)).await.is_ok_and(|waited| waited.is_ok())
+    }
+
+    /// A watch is well.
+    pub(super) fn well(&self, kind: Kind, listed: bool) {
+        {
+            let mut state = self.lock();
+            state.ill.remove(&kind);
+            if listed {
+                state.listed.insert(kind);
+            }
+        }
+        self.judge();
+    }
+
+    /// A watch failed. It tries again by itself.
+    pub(super) fn ill(&self, kind: Kind, cause: Cause) {
+        {
+            let mut state = self.lock();
+            let ill = state.ill.entry(kind).or_insert_with(|| Ill {
+                since: Timestamp::now(),
+                at: Instant::now(),
+                cause: cause.clone(),
+            });
+            ill.cause = cause;
+        }
+        self.judge();
+    }
+
+    /// Says what follows of what is known, where that is something new.
+    pub(super) fn judge(&self) {
+        let state = self.lock();
+        let synced = state.listed.len() == Kind::ALL.len();
+        let worst = state.ill.values().filter(|ill| !synced || ill.at.elapsed() >= TOLERATED).min_by_key(|ill| ill.at);
+        let health = match worst {
+            Some(ill) => Some(Health::Stale { since: ill.since, cause: ill.cause.clone() }),
+            None if synced => Some(Health::Fresh),
+            None => None,
+        };
+        self.synced.send_if_modified(|was| std::mem::replace(was, synced) != synced);
+        if let Some(health) = health {
+            self.health.send_if_modified(|was| {
+                let changed = *was != health;
+                *was = health;
+                changed
+            });
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

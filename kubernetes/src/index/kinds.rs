@@ -1,0 +1,110 @@
+//! Which kinds are kept, and what of each.
+
+use super::{State, shelf::Shelf};
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+        networking::v1::{Ingress, NetworkPolicy},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::core::PartialObjectMeta;
+use std::fmt;
+
+/// What is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "they are called as Kubernetes calls them")]
+pub enum Kind {
+    Deployment,
+    Pod,
+    PersistentVolumeClaim,
+    Service,
+    Ingress,
+    NetworkPolicy,
+    Secret,
+    ServiceAccount,
+    Event,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Deployment,
+        Self::Pod,
+        Self::PersistentVolumeClaim,
+        Self::Service,
+        Self::Ingress,
+        Self::NetworkPolicy,
+        Self::Secret,
+        Self::ServiceAccount,
+        Self::Event,
+    ];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A kind that is kept.
+pub trait Indexed: Clone + Send + Sync + 'static {
+    /// Which.
+    const KIND: Kind;
+    /// Its metadata.
+    fn meta(&self) -> &ObjectMeta;
+    /// Its metadata.
+    fn meta_mut(&mut self) -> &mut ObjectMeta;
+    /// Where it is kept.
+    fn shelf(state: &State) -> &Shelf<Self>;
+    /// Where it is kept.
+    fn shelf_mut(state: &mut State) -> &mut Shelf<Self>;
+    /// Whether what it is asked to be was changed.
+    fn differs(&self, now: &Self) -> bool;
+    /// The pod, if it is one.
+    fn pod(&self) -> Option<&Pod> {
+        None
+    }
+    /// Lets go of what nobody reads.
+    fn trim(&mut self) {
+        self.meta_mut().managed_fields = None;
+    }
+}
+
+macro_rules! indexed {
+    ($type:ty, $kind:ident, $shelf:ident, $differs:expr $(, $pod:expr)?) => {
+        impl Indexed for $type {
+            const KIND: Kind = Kind::$kind;
+            fn meta(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+            fn shelf(state: &State) -> &Shelf<Self> {
+                &state.$shelf
+            }
+            fn shelf_mut(state: &mut State) -> &mut Shelf<Self> {
+                &mut state.$shelf
+            }
+            fn differs(&self, now: &Self) -> bool {
+                let differs: fn(&Self, &Self) -> bool = $differs;
+                differs(self, now)
+            }
+            $(fn pod(&self) -> Option<&Pod> {
+                let pod: fn(&Self) -> Option<&Pod> = $pod;
+                pod(self)
+            })?
+        }
+    };
+}
+
+indexed!(Deployment, Deployment, deployments, |was, is| was.spec != is.spec);
+indexed!(Pod, Pod, pods, |_, _| false, |pod| Some(pod));
+indexed!(PersistentVolumeClaim, PersistentVolumeClaim, volumes, |_, _| false);
+indexed!(Service, Service, services, |was, is| was.spec != is.spec);
+indexed!(Ingress, Ingress, ingresses, |was, is| was.spec != is.spec || was.metadata.annotations != is.metadata.annotations);
+indexed!(NetworkPolicy, NetworkPolicy, policies, |was, is| was.spec != is.spec);
+indexed!(PartialObjectMeta<Secret>, Secret, secrets, |_, _| false);
+indexed!(PartialObjectMeta<ServiceAccount>, ServiceAccount, accounts, |_, _| false);

@@ -1,0 +1,235 @@
+//! The runs of a sandbox, as its pods tell of them.
+//!
+//! A run is one life of the container: a pod's kubelet starts an ended container again in place, and that is
+//! another run. `POD_UID` is the first, `POD_UID/1` the one after.
+
+use crate::{labels, manifests::CONTAINER};
+use engine::orchestrator::AgentSeen;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::core::v1::{ContainerStatus, Pod},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use model::InstanceFact;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// Endings by itself count for this long.
+const TEN_MINUTES: SignedDuration = SignedDuration::from_mins(10);
+/// More than this in ten minutes are as bad.
+const ENDS: usize = 100;
+
+/// What is remembered of a sandbox's runs.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// An object of it was changed by somebody else.
+    pub edited: bool,
+    agent: Option<Agent>,
+    /// Pods that were asked to end.
+    asked: HashSet<String>,
+    /// By pod: how many of its containers have ended, and whether its own end was counted.
+    counted: HashMap<String, Counted>,
+    ends: VecDeque<Timestamp>,
+    /// The last lines of the log of the run that ended last.
+    log_tail: Option<String>,
+}
+
+#[derive(Debug)]
+struct Agent {
+    run: String,
+    seen: AgentSeen,
+    /// The kubelet has found it ready: from then on its word counts.
+    was_ready: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    containers: u32,
+    pod: bool,
+}
+
+impl Runs {
+    /// How far the agent of a run is.
+    #[must_use]
+    pub fn agent(&self, run: &str) -> AgentSeen {
+        self.agent.as_ref().filter(|agent| agent.run == run).map_or(AgentSeen::Silent, |agent| agent.seen)
+    }
+
+    /// How often a run ended by itself within ten minutes, and when the last did.
+    #[must_use]
+    pub fn ended_by_itself(&self, now: Timestamp) -> (u32, Option<Timestamp>) {
+        let since = now.checked_sub(TEN_MINUTES).unwrap_or(Timestamp::MIN);
+        let counting = self.ends.iter().filter(|at| **at >= since);
+        (u32::try_from(counting.count()).unwrap_or(u32::MAX), self.ends.iter().max().copied().filter(|at| *at >= since))
+    }
+
+    /// The last lines that the run wrote that ended last, where they were read.
+    #[must_use]
+    pub fn log_tail(&self) -> Option<&str> {
+        self.log_tail.as_deref()
+    }
+
+    /// A pod is asked to end.
+    pub(super) fn asked(&mut self, pod: &Pod) {
+        self.asked.extend(pod.metadata.uid.clone());
+    }
+
+    /// A new ask: what ended before is history.
+    pub(super) fn forget(&mut self) {
+        self.ends.clear();
+    }
+
+    /// What the agent of a run answered: whether that run is still the one, and whether it is news.
+    pub(super) fn answered(&mut self, run: &str, seen: AgentSeen) -> (bool, bool) {
+        let Some(agent) = self.agent.as_mut().filter(|agent| agent.run == run) else { return (false, false) };
+        let news = agent.seen != seen;
+        agent.seen = seen;
+        (true, news)
+    }
+
+    /// A pod is as it is. Answers a run whose agent should be asked. `wanted` is the restart count that the
+    /// Deployment asks for.
+    pub(super) fn saw(&mut self, pod: &Pod, wanted: Option<i64>, now: Timestamp) -> Option<String> {
+        let uid = pod.metadata.uid.clone()?;
+        if going(pod) || failed(pod) {
+            if self.agent.as_ref().is_some_and(|agent| agent.run == uid || agent.run.starts_with(&format!("{uid}/"))) {
+                self.agent = None;
+            }
+            self.pod_ended(pod, wanted, now);
+            return None;
+        }
+        self.containers_ended(pod, &uid, now);
+        let fact = instance(pod)?;
+        let ready = ready(pod);
+        match &mut self.agent {
+            Some(agent) if agent.run == fact.id => {
+                let lost = agent.was_ready && !ready;
+                agent.was_ready = ready;
+                if lost {
+                    agent.seen = AgentSeen::Silent;
+                    return Some(fact.id);
+                }
+                None
+            }
+            _ => {
+                self.agent = Some(Agent { run: fact.id.clone(), seen: AgentSeen::Silent, was_ready: ready });
+                Some(fact.id)
+            }
+        }
+    }
+
+    /// A pod is gone.
+    pub(super) fn lost(&mut self, pod: &Pod, wanted: Option<i64>, now: Timestamp) {
+        self.pod_ended(pod, wanted, now);
+        if let Some(uid) = &pod.metadata.uid {
+            self.asked.remove(uid);
+            self.counted.remove(uid);
+        }
+    }
+
+    fn containers_ended(&mut self, pod: &Pod, uid: &str, now: Timestamp) {
+        let Some(status) = container(pod) else { return };
+        let ended = ended(status);
+        let first = !self.counted.contains_key(uid);
+        let known = self.counted.entry(uid.to_owned()).or_default();
+        let mut new = ended.saturating_sub(known.containers);
+        if first && pod.metadata.creation_timestamp.as_ref().is_some_and(|at| now.duration_since(at.0) > TEN_MINUTES) {
+            // It was there before us: of its endings only the last one's time is told.
+            new = new.min(1);
+        }
+        if new == 0 {
+            return;
+        }
+        known.containers = ended;
+        let at = finished_at(status).unwrap_or(now);
+        for _ in 0..new.min(u32::try_from(ENDS).unwrap_or(u32::MAX)) {
+            self.ended(at);
+        }
+    }
+
+    /// A pod that goes although it was not asked to: evicted, deleted by hand, its node lost.
+    fn pod_ended(&mut self, pod: &Pod, wanted: Option<i64>, now: Timestamp) {
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        let known = self.counted.entry(uid.clone()).or_default();
+        let unasked = !std::mem::replace(&mut known.pod, true)
+            && !self.asked.contains(&uid)
+            && wanted.is_some()
+            && wanted == number(&pod.metadata, labels::RESTART_COUNT)
+            // One that never ran has not ended.
+            && container(pod).is_some_and(|status| status.started == Some(true) || ended(status) > 0 || running(status));
+        if unasked {
+            self.ended(now);
+        }
+    }
+
+    fn ended(&mut self, at: Timestamp) {
+        self.ends.push_back(at);
+        while self.ends.len() > ENDS {
+            self.ends.pop_front();
+        }
+    }
+}
+
+/// The run of a pod, if its container runs and nobody has asked it to end.
+#[must_use]
+pub fn instance(pod: &Pod) -> Option<InstanceFact> {
+    if going(pod) || failed(pod) {
+        return None;
+    }
+    let status = container(pod)?;
+    let started_at = status.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0;
+    let uid = pod.metadata.uid.as_deref()?;
+    Some(InstanceFact {
+        id: if status.restart_count == 0 { uid.to_owned() } else { format!("{uid}/{}", status.restart_count) },
+        started_at,
+        restart_count: number(&pod.metadata, labels::RESTART_COUNT)?,
+        env_revision: number(&pod.metadata, labels::ENV_REVISION)?,
+    })
+}
+
+/// Whether it was asked to end, by whomever.
+#[must_use]
+pub fn going(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether it is over: what is left of it is a record.
+#[must_use]
+pub fn failed(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+/// The status of the sandbox's own container.
+#[must_use]
+pub fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.iter().find(|status| status.name == CONTAINER)
+}
+
+/// A number that an annotation holds.
+pub(crate) fn number(meta: &ObjectMeta, annotation: &str) -> Option<i64> {
+    meta.annotations.as_ref()?.get(annotation)?.parse().ok()
+}
+
+fn ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn running(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some())
+}
+
+/// How many lives of a container are over.
+fn ended(status: &ContainerStatus) -> u32 {
+    let restarts = u32::try_from(status.restart_count).unwrap_or(0);
+    // The count goes up when it is started again: until then the last one is over and not counted.
+    let over = !running(status) && finished_at(status).is_some();
+    restarts + u32::from(over)
+}
+
+fn finished_at(status: &ContainerStatus) -> Option<Timestamp> {
+    let finished = |state: Option<&k8s_openapi::api::core::v1::ContainerState>| {
+        state.and_then(|state| state.terminated.as_ref()).and_then(|ended| ended.finished_at.as_ref()).map(|at| at.0)
+    };
+    finished(status.state.as_ref()).or_else(|| finished(status.last_state.as_ref()))
+}

@@ -1,0 +1,321 @@
+//! One task a kind: lists, watches from there, and comes back by itself where it was, or with a new list
+//! where the apiserver has forgotten that (410).
+//!
+//! `kube::runtime::watcher` does the same and says nothing when a watch that failed is back, nor when the
+//! request for one hangs: whether the index is fresh could not be told from it.
+
+use super::{From, Index, Indexed, Kind};
+use crate::{Cluster, causes, labels};
+use futures::{StreamExt as _, stream::BoxStream};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::Deployment,
+        core::v1::{Event as CoreEvent, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+        networking::v1::{Ingress, NetworkPolicy},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Resource,
+    api::{ListParams, WatchParams},
+    core::{ObjectList, PartialObjectMeta, WatchEvent},
+};
+use model::{Cause, CauseCode};
+use serde::de::DeserializeOwned;
+use std::{fmt::Debug, future::Future, marker::PhantomData, sync::Arc, time::Duration};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// How long a watch lives. The apiserver ends it then and it is begun again where it was; one that lives
+/// for [`MARGIN`] longer hangs. Shorter finds that sooner, and asks more often: nine kinds twice a minute
+/// are nothing.
+const LIFE_SECS: u32 = 30;
+const MARGIN: Duration = Duration::from_secs(5);
+/// How long an answer may begin to come.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Between attempts: doubled with each failure in a row, and up to half of it more by chance.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LAST_WAIT: Duration = Duration::from_secs(10);
+const PAGE: u32 = 500;
+
+/// Watches every kind until `stop`.
+pub fn watch(index: &Arc<Index>, cluster: &Cluster, stop: &CancellationToken) {
+    let tasks = Tasks { index, cluster, stop };
+    tasks.kind::<Deployment>();
+    tasks.kind::<Pod>();
+    tasks.kind::<PersistentVolumeClaim>();
+    tasks.kind::<Service>();
+    tasks.kind::<Ingress>();
+    tasks.kind::<NetworkPolicy>();
+    tasks.metadata::<Secret>();
+    tasks.metadata::<ServiceAccount>();
+    tasks.spawn(Happened(index.clone()), Whole(tasks.api::<CoreEvent>()), Kind::Event, None);
+}
+
+struct Tasks<'a> {
+    index: &'a Arc<Index>,
+    cluster: &'a Cluster,
+    stop: &'a CancellationToken,
+}
+
+impl Tasks<'_> {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace)
+    }
+
+    fn kind<K>(&self)
+    where
+        K: Indexed + Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Debug,
+    {
+        let selector = labels::of_installation(self.index.installation());
+        self.spawn(Kept(self.index.clone(), PhantomData), Whole(self.api::<K>()), K::KIND, Some(selector));
+    }
+
+    fn metadata<K>(&self)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        PartialObjectMeta<K>: Indexed,
+    {
+        let selector = labels::of_installation(self.index.installation());
+        let kind = PartialObjectMeta::<K>::KIND;
+        self.spawn(Kept(self.index.clone(), PhantomData), Metadata(self.api::<K>()), kind, Some(selector));
+    }
+
+    fn spawn<S: Source>(&self, to: impl Listener<S::Object>, source: S, kind: Kind, selector: Option<String>) {
+        let task = Task { index: self.index.clone(), source, to, kind, selector };
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task.run() => {}
+            }
+        });
+    }
+}
+
+/// Where objects of a kind come from: whole, or their metadata alone.
+trait Source: Send + Sync + 'static {
+    type Object: Clone + Send + 'static;
+    fn meta(object: &Self::Object) -> &ObjectMeta;
+    fn list(&self, params: &ListParams) -> impl Future<Output = kube::Result<ObjectList<Self::Object>>> + Send;
+    fn watch(
+        &self,
+        params: &WatchParams,
+        version: &str,
+    ) -> impl Future<Output = kube::Result<BoxStream<'static, kube::Result<WatchEvent<Self::Object>>>>> + Send;
+}
+
+struct Whole<K>(Api<K>);
+struct Metadata<K>(Api<K>);
+
+impl<K> Source for Whole<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    type Object = K;
+    fn meta(object: &K) -> &ObjectMeta {
+        object.meta()
+    }
+    async fn list(&self, params: &ListParams) -> kube::Result<ObjectList<K>> {
+        self.0.list(params).await
+    }
+    async fn watch(
+        &self,
+        params: &WatchParams,
+        version: &str,
+    ) -> kube::Result<BoxStream<'static, kube::Result<WatchEvent<K>>>> {
+        Ok(self.0.watch(params, version).await?.boxed())
+    }
+}
+
+impl<K> Source for Metadata<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    type Object = PartialObjectMeta<K>;
+    fn meta(object: &PartialObjectMeta<K>) -> &ObjectMeta {
+        &object.metadata
+    }
+    async fn list(&self, params: &ListParams) -> kube::Result<ObjectList<PartialObjectMeta<K>>> {
+        self.0.list_metadata(params).await
+    }
+    async fn watch(
+        &self,
+        params: &WatchParams,
+        version: &str,
+    ) -> kube::Result<BoxStream<'static, kube::Result<WatchEvent<PartialObjectMeta<K>>>>> {
+        Ok(self.0.watch_metadata(params, version).await?.boxed())
+    }
+}
+
+/// Who is told.
+trait Listener<K>: Send + Sync + 'static {
+    fn begin(&self);
+    fn put(&self, object: K, from: From);
+    fn take(&self, object: K);
+    fn listed(&self);
+}
+
+struct Kept<K>(Arc<Index>, PhantomData<fn(K)>);
+
+impl<K: Indexed> Listener<K> for Kept<K> {
+    fn begin(&self) {
+        self.0.begin::<K>();
+    }
+    fn put(&self, object: K, from: From) {
+        self.0.put(object, from);
+    }
+    fn take(&self, object: K) {
+        self.0.take::<K>(object.meta(), From::Watch);
+    }
+    fn listed(&self) {
+        self.0.listed::<K>();
+    }
+}
+
+struct Happened(Arc<Index>);
+
+impl Listener<CoreEvent> for Happened {
+    fn begin(&self) {}
+    fn put(&self, event: CoreEvent, _: From) {
+        self.0.happened(event);
+    }
+    fn take(&self, event: CoreEvent) {
+        self.0.read().events.take(&event);
+    }
+    fn listed(&self) {}
+}
+
+struct Task<S, L> {
+    index: Arc<Index>,
+    source: S,
+    to: L,
+    kind: Kind,
+    selector: Option<String>,
+}
+
+/// Why a watch has to be begun again.
+enum Broken {
+    /// Where it was.
+    There(Cause),
+    /// With a list.
+    Forgotten,
+}
+
+impl<S: Source, L: Listener<S::Object>> Task<S, L> {
+    async fn run(self) {
+        let (mut version, mut failures) = (None, 0);
+        loop {
+            let done = match version.take() {
+                None => self.list().await,
+                Some(known) => self.watch(known).await,
+            };
+            match done {
+                Ok(known) => {
+                    version = Some(known);
+                    failures = 0;
+                    continue;
+                }
+                Err((_, Broken::Forgotten)) => {}
+                Err((known, Broken::There(cause))) => {
+                    version = known;
+                    self.ill(cause);
+                }
+            }
+            tokio::time::sleep(wait(failures)).await;
+            failures = (failures + 1).min(16);
+        }
+    }
+
+    /// Everything there is, and as of when.
+    async fn list(&self) -> Result<String, (Option<String>, Broken)> {
+        self.to.begin();
+        let mut params = ListParams { label_selector: self.selector.clone(), limit: Some(PAGE), ..ListParams::default() };
+        loop {
+            let page = self.answer(self.source.list(&params)).await.map_err(|broken| (None, broken))?;
+            for object in page.items {
+                self.to.put(object, From::List);
+            }
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                self.to.listed();
+                self.index.watches().well(self.kind, true);
+                return Ok(page.metadata.resource_version.unwrap_or_default());
+            }
+        }
+    }
+
+    /// What changes since, until the watch is over.
+    async fn watch(&self, mut version: String) -> Result<String, (Option<String>, Broken)> {
+        let params = WatchParams { label_selector: self.selector.clone(), timeout: Some(LIFE_SECS), ..WatchParams::default() };
+        let life = Duration::from_secs(u64::from(LIFE_SECS)) + MARGIN;
+        let mut stream = match self.answer(self.source.watch(&params, &version)).await {
+            Ok(stream) => stream,
+            Err(broken) => return Err((Some(version), broken)),
+        };
+        self.index.watches().well(self.kind, false);
+        loop {
+            let item = match timeout(life, stream.next()).await {
+                Ok(None) => return Ok(version),
+                Ok(Some(item)) => item,
+                Err(_) => return Err((Some(version), Broken::There(self.silent()))),
+            };
+            match item {
+                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                    version = S::meta(&object).resource_version.clone().unwrap_or(version);
+                    self.to.put(object, From::Watch);
+                }
+                Ok(WatchEvent::Deleted(object)) => {
+                    version = S::meta(&object).resource_version.clone().unwrap_or(version);
+                    self.to.take(object);
+                }
+                Ok(WatchEvent::Bookmark(mark)) => version = mark.metadata.resource_version,
+                Ok(WatchEvent::Error(status)) => return Err((Some(version), self.broken(kube::Error::Api(status.boxed())))),
+                Err(error) => return Err((Some(version), self.broken(error))),
+            }
+        }
+    }
+
+    async fn answer<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Broken> {
+        match timeout(ANSWER, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.broken(error)),
+            Err(_) => Err(Broken::There(self.silent())),
+        }
+    }
+
+    fn broken(&self, error: kube::Error) -> Broken {
+        match &error {
+            kube::Error::Api(status) if status.code == 410 => Broken::Forgotten,
+            _ => Broken::There(causes::of_error(&error, &self.doing())),
+        }
+    }
+
+    fn silent(&self) -> Cause {
+        let text = format!("The cluster's apiserver has not answered for a while: asked to {}.", self.doing());
+        Cause::new(CauseCode::OrchestratorUnreachable, text, &["It is tried again by itself.", "Look whether the cluster is well."])
+    }
+
+    fn doing(&self) -> String {
+        format!("watch objects of kind {}", self.kind)
+    }
+
+    fn ill(&self, cause: Cause) {
+        tracing::debug!(watch.kind = %self.kind, "a watch failed: {} {}", cause.message, cause.detail.as_deref().unwrap_or_default());
+        self.index.watches().ill(self.kind, cause);
+        let index = self.index.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(super::health::TOLERATED).await;
+            index.watches().judge();
+        });
+    }
+}
+
+fn wait(failures: u32) -> Duration {
+    let base = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures)).min(LAST_WAIT);
+    base.mul_f64(1.0 + rand::random::<f64>() / 2.0)
+}

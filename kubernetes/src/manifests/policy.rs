@@ -1,0 +1,133 @@
+//! Who reaches a sandbox, and what it reaches: its database, names, and public addresses.
+
+use super::owner;
+use crate::{
+    Settings,
+    labels::{self, Component},
+    names::{AGENT_PORT, APPLICATION_PORT, POSTGRES_PORT, TERMINAL_PORT},
+    settings::PeerLabels,
+};
+use engine::orchestrator::{DatabaseEndpoint, SandboxSpec};
+use k8s_openapi::{
+    api::networking::v1::{
+        IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+        NetworkPolicySpec,
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// What is not public of IPv4: private (RFC 1918), shared (6598), link-local with the clouds' metadata (3927),
+/// loopback, this network, benchmarks (2544), multicast, reserved. A policy's exceptions lie inside its range.
+const NOT_PUBLIC_4: [&str; 10] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+];
+/// And of IPv6: loopback and mapped IPv4 (4291), translated private IPv4 (8215), unique local with the clouds'
+/// metadata (4193), link-local, multicast.
+const NOT_PUBLIC_6: [&str; 6] = ["::1/128", "::ffff:0:0/96", "64:ff9b:1::/48", "fc00::/7", "fe80::/10", "ff00::/8"];
+
+/// The policy of a sandbox's pods. What it does not name is refused, in both directions.
+#[must_use]
+pub fn policy(spec: &SandboxSpec, settings: &Settings) -> NetworkPolicy {
+    NetworkPolicy {
+        metadata: owner(spec).meta(Component::Sandbox, &settings.namespace, spec.name.as_str()),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(selector(labels::pods(&spec.name, spec.id))),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(ingress(settings)),
+            egress: Some(egress(spec, settings)),
+        }),
+    }
+}
+
+fn ingress(settings: &Settings) -> Vec<NetworkPolicyIngressRule> {
+    let mut rules = Vec::new();
+    // Without labels it is no pod: it comes from a node, by a port-forward of the kubelet, which no policy governs.
+    if !settings.control_plane_labels.is_empty() {
+        let us = NetworkPolicyPeer {
+            pod_selector: Some(selector(settings.control_plane_labels.clone())),
+            // It may live in another namespace than its sandboxes.
+            namespace_selector: Some(LabelSelector::default()),
+            ip_block: None,
+        };
+        rules.push(NetworkPolicyIngressRule { from: Some(vec![us]), ports: Some(vec![tcp(AGENT_PORT), tcp(TERMINAL_PORT)]) });
+    }
+    if let Some(controller) = &settings.ingress_controller {
+        rules.push(NetworkPolicyIngressRule {
+            from: Some(vec![peer(controller)]),
+            ports: Some(vec![tcp(APPLICATION_PORT), tcp(TERMINAL_PORT)]),
+        });
+    }
+    rules
+}
+
+fn egress(spec: &SandboxSpec, settings: &Settings) -> Vec<NetworkPolicyEgressRule> {
+    let anywhere = NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
+    let names = NetworkPolicyEgressRule { to: Some(vec![anywhere]), ports: Some(vec![port("UDP", 53), port("TCP", 53)]) };
+    let of = |labels: BTreeMap<String, String>| NetworkPolicyPeer {
+        pod_selector: Some(selector(labels)),
+        ..NetworkPolicyPeer::default()
+    };
+    let project = BTreeMap::from([
+        (labels::PROJECT.to_owned(), spec.project.0.to_string()),
+        (labels::INSTALLATION.to_owned(), spec.installation.0.to_string()),
+        (labels::COMPONENT.to_owned(), Component::Database.as_str().to_owned()),
+    ]);
+    // KubeBlocks gives its pods labels of its own, and not ours.
+    let kubeblocks = BTreeMap::from([("app.kubernetes.io/instance".to_owned(), spec.name.to_string())]);
+    let database =
+        NetworkPolicyEgressRule { to: Some(vec![of(project), of(kubeblocks)]), ports: Some(vec![tcp(POSTGRES_PORT)]) };
+    let mut rules = vec![names, database];
+    if let Some(DatabaseEndpoint::Tcp(host, number)) = &spec.database
+        && let Ok(address) = host.parse::<IpAddr>()
+    {
+        let cidr = format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 });
+        rules.push(NetworkPolicyEgressRule { to: Some(vec![block(cidr, Vec::new())]), ports: Some(vec![tcp(*number)]) });
+    }
+    let denied = |four: bool| settings.denied_egress.iter().filter(move |range| range.contains(':') != four).cloned();
+    let public = [
+        block("0.0.0.0/0".to_owned(), NOT_PUBLIC_4.map(str::to_owned).into_iter().chain(denied(true)).collect()),
+        block("::/0".to_owned(), NOT_PUBLIC_6.map(str::to_owned).into_iter().chain(denied(false)).collect()),
+    ];
+    rules.push(NetworkPolicyEgressRule { to: Some(public.into()), ports: None });
+    rules
+}
+
+fn peer(labels: &PeerLabels) -> NetworkPolicyPeer {
+    let namespace = BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), labels.namespace.clone())]);
+    NetworkPolicyPeer {
+        namespace_selector: Some(selector(namespace)),
+        pod_selector: (!labels.labels.is_empty()).then(|| selector(labels.labels.clone())),
+        ip_block: None,
+    }
+}
+
+fn block(cidr: String, except: Vec<String>) -> NetworkPolicyPeer {
+    let except = (!except.is_empty()).then_some(except);
+    NetworkPolicyPeer { ip_block: Some(IPBlock { cidr, except }), ..NetworkPolicyPeer::default() }
+}
+
+fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels), match_expressions: None }
+}
+
+fn tcp(number: u16) -> NetworkPolicyPort {
+    port("TCP", number)
+}
+
+fn port(protocol: &str, number: u16) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        protocol: Some(protocol.to_owned()),
+        port: Some(IntOrString::Int(i32::from(number))),
+        end_port: None,
+    }
+}

@@ -1,0 +1,91 @@
+//! Asks the agent of a run that began until a shell has started: the kubelet's own probes come once in
+//! seconds. Afterwards the kubelet's word counts, and nothing is asked.
+
+use crate::{
+    Cluster,
+    index::{Index, Probe},
+    names::{AGENT_PORT, TERMINAL_PORT},
+    reach::Reach,
+    settings::Runtime,
+};
+use engine::orchestrator::AgentSeen;
+use sandbox_agent::client::health;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Between two questions: an agent is up some ten milliseconds after its container.
+const SOON: Duration = Duration::from_millis(50);
+/// The same where each question is a port-forward.
+const SOON_FROM_OUTSIDE: Duration = Duration::from_millis(250);
+/// A start that takes longer is none that anybody watches by the tenth of a second.
+const START: Duration = Duration::from_secs(10);
+/// The longest wait between two questions.
+const LATEST: Duration = Duration::from_secs(5);
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(3);
+/// How many late ones are asked at a time.
+const LATE_AT_A_TIME: usize = 64;
+
+/// Asks those that it is told of, until `stop`.
+pub fn run(
+    index: Arc<Index>,
+    cluster: Cluster,
+    reach: Reach,
+    runtime: Runtime,
+    mut probes: mpsc::UnboundedReceiver<Probe>,
+    stop: CancellationToken,
+) {
+    let asker = Arc::new(Asker { index, cluster, reach, runtime, late: Semaphore::new(LATE_AT_A_TIME) });
+    tokio::spawn(async move {
+        while let Some(Some(probe)) = stop.run_until_cancelled(probes.recv()).await {
+            let (asker, stop) = (asker.clone(), stop.clone());
+            tokio::spawn(async move { stop.run_until_cancelled(asker.ask_until_up(&probe)).await });
+        }
+    });
+}
+
+struct Asker {
+    index: Arc<Index>,
+    cluster: Cluster,
+    reach: Reach,
+    runtime: Runtime,
+    late: Semaphore,
+}
+
+impl Asker {
+    async fn ask_until_up(&self, probe: &Probe) {
+        let began = Instant::now();
+        let mut wait = if self.reach.straight(&probe.pod) { SOON } else { SOON_FROM_OUTSIDE };
+        loop {
+            let late = began.elapsed() > START;
+            let turn = if late { self.late.acquire().await.ok() } else { None };
+            let seen = timeout(ANSWER, self.ask(probe)).await.unwrap_or(AgentSeen::Silent);
+            drop(turn);
+            if !self.index.answered(probe.sandbox, &probe.run, seen) || seen == AgentSeen::ShellStarted {
+                return;
+            }
+            if late {
+                wait = wait.mul_f64(1.5).min(LATEST);
+            }
+            sleep(wait).await;
+        }
+    }
+
+    async fn ask(&self, probe: &Probe) -> AgentSeen {
+        let port = if self.runtime == Runtime::Ttyd { TERMINAL_PORT } else { AGENT_PORT };
+        let Ok(io) = self.reach.dial(&self.cluster, &probe.pod, port).await else { return AgentSeen::Silent };
+        if self.runtime == Runtime::Ttyd {
+            // It starts a shell for each who comes.
+            return AgentSeen::ShellStarted;
+        }
+        match health(io).await {
+            Ok(health) if health.shell_started => AgentSeen::ShellStarted,
+            Ok(_) => AgentSeen::Answering,
+            Err(_) => AgentSeen::Silent,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! From what is known to what the reconciler sees. Pure.
+
+use crate::{
+    causes::{self, Facts},
+    index::{Indexed, State, run},
+    labels,
+};
+use engine::orchestrator::{AgentSeen, OwnedObject, Seen};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+    networking::v1::{Ingress, NetworkPolicy},
+};
+use kube::core::PartialObjectMeta;
+use model::{Cause, ResourceName, SandboxId};
+use std::{cmp::Reverse, sync::Arc};
+
+/// What is there of a sandbox. `ingresses`: how many there should be.
+pub fn seen(state: &State, id: SandboxId, ingresses: usize, now: Timestamp) -> Seen {
+    let deployments = state.deployments.of(id);
+    let deployment = deployments.first().map(AsRef::as_ref);
+    let mut pods = state.pods.of(id);
+    pods.sort_by_key(|pod| Reverse(pod.metadata.creation_timestamp.as_ref().map(|at| at.0)));
+    let services = state.services.of(id);
+    if deployment.is_none() && pods.is_empty() && services.is_empty() {
+        return Seen::default();
+    }
+    let wanted = deployment.is_some_and(|live| super::replicas(live) > 0 && live.metadata.deletion_timestamp.is_none());
+    let instance = pods.iter().find_map(|pod| run::instance(pod));
+    let runs = state.runs(id);
+    let agent = match (runs, &instance) {
+        (Some(runs), Some(run)) => runs.agent(&run.id),
+        _ => AgentSeen::Silent,
+    };
+    let (ended_by_itself, ended_at) = runs.map(|runs| runs.ended_by_itself(now)).unwrap_or_default();
+    Seen {
+        present: wanted || pods.iter().any(|pod| !run::failed(pod)),
+        network: !services.is_empty()
+            && !state.policies.of(id).is_empty()
+            && state.ingresses.of(id).len() >= ingresses
+            && !state.edited(id),
+        agent,
+        cause: if wanted { cause(state, id, deployment, &pods, now) } else { None },
+        ended_by_itself,
+        ended_at,
+        instance,
+    }
+}
+
+fn cause(state: &State, id: SandboxId, deployment: Option<&Deployment>, pods: &[Arc<Pod>], now: Timestamp) -> Option<Cause> {
+    let name: ResourceName = deployment?.metadata.name.as_deref()?.parse().ok()?;
+    let pod = deployment?.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let claim = super::claims(pod).next();
+    let events = state.events.of(name.as_str(), claim);
+    let ingresses = state.ingresses.of(id);
+    causes::cause(&Facts {
+        name: &name,
+        deployment,
+        pods,
+        volume: claim.and_then(|claim| state.volumes.get(claim)).map(AsRef::as_ref),
+        ingresses: &ingresses,
+        events: &events,
+        node_ready: None,
+        ingress_class_present: None,
+        log_tail: state.runs(id).and_then(|runs| runs.log_tail()),
+        now,
+    })
+}
+
+/// Everything that is there.
+pub fn list(state: &State) -> Vec<OwnedObject> {
+    let mut objects = Vec::new();
+    gather::<Deployment>(state, &mut objects);
+    gather::<Pod>(state, &mut objects);
+    gather::<Service>(state, &mut objects);
+    gather::<Ingress>(state, &mut objects);
+    gather::<NetworkPolicy>(state, &mut objects);
+    gather::<PartialObjectMeta<Secret>>(state, &mut objects);
+    gather::<PartialObjectMeta<ServiceAccount>>(state, &mut objects);
+    gather::<PersistentVolumeClaim>(state, &mut objects);
+    objects
+}
+
+fn gather<K: Indexed>(state: &State, objects: &mut Vec<OwnedObject>) {
+    for object in K::shelf(state).all() {
+        let component = labels::component(object.meta());
+        if component == Some(labels::Component::Database) {
+            continue;
+        }
+        let Some(sandbox) = labels::sandbox(object.meta()) else { continue };
+        let name = object.meta().name.clone().unwrap_or_default();
+        let holds_data = component == Some(labels::Component::Volume);
+        objects.push(OwnedObject { sandbox, kind: K::KIND.to_string(), name, holds_data });
+    }
+}
