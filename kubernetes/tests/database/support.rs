@@ -22,11 +22,8 @@ use kube::{
 };
 use kubernetes::{
     Cluster, Settings,
-    database::{
-        ClusterDatabase,
-        inside::{Bridge, Dial, PortForward},
-        kubeblocks::Version,
-    },
+    database::{ClusterDatabase, inside::Bridge, kubeblocks::Version},
+    reach::Reach,
     settings::DatabaseProvider,
 };
 use model::{InstallationId, ProjectId, ResourceName, connection::Connection};
@@ -136,8 +133,7 @@ impl World {
     }
 
     pub async fn database(&self, settings: &Settings) -> ClusterDatabase {
-        let dial: Arc<dyn Dial> = Arc::new(PortForward);
-        ClusterDatabase::new(self.cluster.clone(), settings, dial).await.unwrap()
+        ClusterDatabase::new(self.cluster.clone(), settings, Reach::Outside).await.unwrap()
     }
 }
 
@@ -256,8 +252,7 @@ pub struct Inside {
 pub async fn enter(cluster: &Cluster, name: &str, user: &str, password: &str, database: &str) -> anyhow::Result<Inside> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let pod = pods.get(&format!("{name}-postgresql-0")).await.context("find its pod")?;
-    let dial: Arc<dyn Dial> = Arc::new(PortForward);
-    let bridge = Bridge::open(cluster, &dial, &Arc::new(pod)).await?;
+    let bridge = Bridge::open(cluster, Reach::Outside, &Arc::new(pod)).await?;
     let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(bridge.port());
     let connection = PgConnection::connect_with(&options.username(user).password(password).database(database)).await?;
     Ok(Inside { connection, _bridge: bridge })
