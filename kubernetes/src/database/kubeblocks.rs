@@ -104,7 +104,8 @@ pub async fn discover(cluster: &Cluster) -> Result<Option<Version>, DatabaseErro
         match cluster.client.list_api_group_resources(&format!("{GROUP}/{}", version.as_str())).await {
             Ok(served) if served.resources.iter().any(|resource| resource.name == "clusters") => return Ok(Some(version)),
             Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            // Of an unknown group it is plain text, without a reason.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(objects::refused(&error, "ask which versions of KubeBlocks it has")),
         }
     }
