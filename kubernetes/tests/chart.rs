@@ -192,8 +192,7 @@ fn variables(text: &str) -> BTreeSet<String> {
 #[test]
 fn every_setting_of_a_cluster_has_a_value() {
     let settings = fs::read_to_string(root().join("server/src/config/kubernetes.rs")).unwrap();
-    let known: BTreeSet<String> =
-        settings.lines().filter(|line| line.contains("env = \"")).flat_map(|line| variables(line)).collect();
+    let known: BTreeSet<String> = settings.lines().filter(|line| line.contains("env = \"")).flat_map(variables).collect();
     assert!(known.len() > 20, "the settings are read wrong: {known:?}");
     let set = variables(&fs::read_to_string(chart().join("templates/_env.tpl")).unwrap());
     let missing: Vec<_> = known.difference(&set).collect();
