@@ -376,8 +376,7 @@ fn pack(name: &str, layers_of: &[Layer], config: &serde_json::Value) -> Result<P
     say(format!("Packing fsa.local/{name}:dev"));
     let work = folder().join("work").join(format!("pack-{name}"));
     fs::create_dir_all(&work)?;
-    let files: Vec<String> =
-        layers_of.iter().filter_map(|layer| Some(layer.tar.file_name()?.to_str()?.to_owned())).collect();
+    let files: Vec<String> = layers_of.iter().filter_map(|layer| Some(layer.tar.file_name()?.to_str()?.to_owned())).collect();
     let manifest = json!([{"Config": format!("{id}.json"), "RepoTags": [format!("fsa.local/{name}:dev")], "Layers": files}]);
     fs::write(work.join("manifest.json"), serde_json::to_vec(&manifest)?)?;
     fs::write(work.join(format!("{id}.json")), &config)?;
