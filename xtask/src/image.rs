@@ -153,7 +153,7 @@ impl Image {
                 &[base()?, on_base("postgres")?, postgres_entrypoint()?],
                 &json!({
                     "User": "999:999",
-                    "Env": environment(&format!("{PATH}:/usr/local/lib/postgresql-bin"), &[("PGDATA", "/var/lib/postgresql/data/pgdata")]),
+                    "Env": environment(&format!("/usr/local/lib/postgresql-bin:{PATH}"), &[("PGUSER", "postgres"), ("PGDATA", "/var/lib/postgresql/data/pgdata")]),
                     "ExposedPorts": {"5432/tcp": {}},
                     "Entrypoint": ["/usr/local/bin/postgres-entrypoint"],
                     "StopSignal": "SIGINT",

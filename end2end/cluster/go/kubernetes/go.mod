@@ -1,4 +1,4 @@
-module cluster
+module cluster/kubernetes
 
 go 1.24.0
 
