@@ -319,7 +319,8 @@ fn run_programs(programs: &[TestProgram], run: &Run<'_>, start: impl Fn(&Path) -
     let mut count = Count::default();
     for TestProgram { program, folder } in programs {
         say(program.file_name().unwrap_or_default().to_string_lossy());
-        let mut command = start(program).args(run.args).dir(folder).env("CARGO_MANIFEST_DIR", folder).env("FSA_REQUIRE", "1");
+        let mut command = start(program).args(run.args).dir(folder).env("CARGO_MANIFEST_DIR", folder);
+        command = command.env("FSA_REQUIRE", "1").env("FSA_REQUIRE_CLUSTER", "1");
         if run.long {
             command = command.env("FSA_LONG", "1");
         }
