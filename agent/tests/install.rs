@@ -16,7 +16,10 @@ fn install(folder: &Path) -> Output {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 #[test]
@@ -29,7 +32,11 @@ fn the_copy_is_whole_and_everybody_may_run_it() {
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o755);
     assert!(fs::read(&copy).unwrap() == fs::read(env!("CARGO_BIN_EXE_sandbox-agent")).unwrap());
     assert!(Command::new(&copy).arg("--version").output().unwrap().status.success());
-    assert_eq!(names(&folder), ["sandbox-agent"]);
+    for file in ["passwd", "group"] {
+        assert_eq!(fs::metadata(folder.join(file)).unwrap().permissions().mode() & 0o7777, 0o644);
+        assert!(fs::read_to_string(folder.join(file)).unwrap().contains("\nagent:x:1000:"));
+    }
+    assert_eq!(names(&folder), ["group", "passwd", "sandbox-agent"]);
 }
 
 #[test]

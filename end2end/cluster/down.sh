@@ -9,7 +9,7 @@ if [ -z "${FSA_LOCKED:-}" ]; then
   flock 9
 fi
 was=
-for part in $PARTS kwok; do runs "$part" && was=yes; done
+for part in $PARTS; do runs "$part" && was=yes; done
 [ -z "$was" ] || say "Stopping the cluster"
 
 gone() { local part; for part in "$@"; do ! runs "$part" || return 1; done; }
@@ -45,10 +45,28 @@ no_shim() {
   kill -KILL $pids
   return 1
 }
+# Ours in the namespace that nobody noted: an `up` that was killed in between, or kwok.
+strays() {
+  local pid
+  for pid in $(ip netns pids "$NS" 2> /dev/null); do
+    case "$(tr '\0' ' ' < "/proc/$pid/cmdline")" in
+      "etcd --data-dir $R/"* | "containerd --config $R/"* | "$B/kube-"* | "$B/kubelet "* | "$B/coredns "* | "$B/local-path-provisioner "* | "$B/kwok "* | "kwok "*)
+        grep -q "^$pid " "$R"/pids/* 2> /dev/null || echo "$pid" ;;
+    esac
+  done
+}
+no_stray() {
+  local pids; pids=$(strays)
+  [ -z "$pids" ] && return 0
+  # shellcheck disable=SC2086
+  kill -KILL $pids
+  return 1
+}
 shopt -s globstar nullglob
 
 # First what would start again what ends.
-end 3 kwok provisioner kubelet controller-manager scheduler
+until_true 5 no_stray || say "processes of the cluster do not end"
+end 3 provisioner kubelet controller-manager scheduler
 until_true 10 no_container || say "containers of the cluster do not end"
 end 2 proxy coredns
 end 5 apiserver

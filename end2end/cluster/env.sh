@@ -56,5 +56,5 @@ dns_answers() {
   # shellcheck disable=SC2016
   n timeout 2 bash -c 'exec 3<>/dev/tcp/'"$IP"'/53 &&
     printf "\x00\x36\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x0akubernetes\x07default\x03svc\x07cluster\x05local\x00\x00\x01\x00\x01" >&3 &&
-    answer=$(head -c 6 <&3 | od -An -tx1 | tr -d " \n") && [ "${#answer}" = 12 ] && [ "${answer: -1}" = 0 ]'
+    answer=$(head -c 6 <&3 | od -An -tx1 | tr -d " \n") && [ "${#answer}" = 12 ] && [ "${answer: -1}" = 0 ]' 2> /dev/null
 }

@@ -164,7 +164,7 @@ impl Image {
                 &[base()?, release()?],
                 &json!({
                     "User": "10001:10001", "WorkingDir": HOME_OF_SERVER,
-                    "Env": environment(PATH, &[("HOME", HOME_OF_SERVER), ("FSA_DATA_DIR", HOME_OF_SERVER)]),
+                    "Env": environment(PATH, &[("HOME", HOME_OF_SERVER), ("FSA_DATA_DIR", HOME_OF_SERVER), ("FSA_LISTEN", "0.0.0.0:4000")]),
                     "ExposedPorts": {"4000/tcp": {}},
                     "Entrypoint": [format!("{SERVER}/fullstack-agent")],
                 }),
