@@ -361,7 +361,7 @@ fn bytes(bytes: u64) -> Quantity {
 
 /// Thousandths of a core.
 fn millis(millis: u32) -> Quantity {
-    Quantity(if millis % 1000 == 0 { (millis / 1000).to_string() } else { format!("{millis}m") })
+    Quantity(if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{millis}m") })
 }
 
 #[cfg(test)]
