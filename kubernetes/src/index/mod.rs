@@ -103,13 +103,7 @@ impl Index {
     #[must_use]
     pub fn new(installation: InstallationId) -> (Arc<Self>, mpsc::UnboundedReceiver<Probe>) {
         let (probes, receiver) = mpsc::unbounded_channel();
-        let index = Self {
-            installation,
-            state: Mutex::default(),
-            watchers: Mutex::default(),
-            probes,
-            watches: Watches::new(),
-        };
+        let index = Self { installation, state: Mutex::default(), watchers: Mutex::default(), probes, watches: Watches::new() };
         (Arc::new(index), receiver)
     }
 

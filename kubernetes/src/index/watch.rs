@@ -123,11 +123,7 @@ where
     async fn list(&self, params: &ListParams) -> kube::Result<ObjectList<K>> {
         self.0.list(params).await
     }
-    async fn watch(
-        &self,
-        params: &WatchParams,
-        version: &str,
-    ) -> kube::Result<BoxStream<'static, kube::Result<WatchEvent<K>>>> {
+    async fn watch(&self, params: &WatchParams, version: &str) -> kube::Result<BoxStream<'static, kube::Result<WatchEvent<K>>>> {
         Ok(self.0.watch(params, version).await?.boxed())
     }
 }
@@ -297,7 +293,11 @@ impl<S: Source, L: Listener<S::Object>> Task<S, L> {
 
     fn silent(&self) -> Cause {
         let text = format!("The cluster's apiserver has not answered for a while: asked to {}.", self.doing());
-        Cause::new(CauseCode::OrchestratorUnreachable, text, &["It is tried again by itself.", "Look whether the cluster is well."])
+        Cause::new(
+            CauseCode::OrchestratorUnreachable,
+            text,
+            &["It is tried again by itself.", "Look whether the cluster is well."],
+        )
     }
 
     fn doing(&self) -> String {

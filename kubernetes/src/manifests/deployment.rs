@@ -86,11 +86,7 @@ fn pod(spec: &SandboxSpec, settings: &Settings) -> PodSpec {
     }];
     let mut init = Vec::new();
     if let Runtime::Injected { image } = &settings.runtime {
-        volumes.push(Volume {
-            name: "agent".to_owned(),
-            empty_dir: Some(EmptyDirVolumeSource::default()),
-            ..Volume::default()
-        });
+        volumes.push(Volume { name: "agent".to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() });
         init.push(installer(image, settings));
     }
     let secrets = settings.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });

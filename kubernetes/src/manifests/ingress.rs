@@ -48,10 +48,7 @@ fn one(spec: &SandboxSpec, settings: &Settings, ingress: &IngressSettings, name:
         metadata,
         spec: Some(IngressSpec {
             ingress_class_name: ingress.class.clone(),
-            rules: Some(vec![IngressRule {
-                host: Some(host.clone()),
-                http: Some(HTTPIngressRuleValue { paths: vec![path] }),
-            }]),
+            rules: Some(vec![IngressRule { host: Some(host.clone()), http: Some(HTTPIngressRuleValue { paths: vec![path] }) }]),
             tls: ingress
                 .tls_secret
                 .as_ref()

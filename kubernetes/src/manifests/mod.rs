@@ -75,11 +75,5 @@ impl Manifests {
 }
 
 fn owner(spec: &SandboxSpec) -> Owner<'_> {
-    Owner {
-        installation: spec.installation,
-        project: spec.project,
-        slug: &spec.slug,
-        sandbox: Some(spec.id),
-        name: &spec.name,
-    }
+    Owner { installation: spec.installation, project: spec.project, slug: &spec.slug, sandbox: Some(spec.id), name: &spec.name }
 }

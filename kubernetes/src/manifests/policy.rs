@@ -84,8 +84,7 @@ fn egress(spec: &SandboxSpec, settings: &Settings) -> Vec<NetworkPolicyEgressRul
     ]);
     // KubeBlocks gives its pods labels of its own, and not ours.
     let kubeblocks = BTreeMap::from([("app.kubernetes.io/instance".to_owned(), spec.name.to_string())]);
-    let database =
-        NetworkPolicyEgressRule { to: Some(vec![of(project), of(kubeblocks)]), ports: Some(vec![tcp(POSTGRES_PORT)]) };
+    let database = NetworkPolicyEgressRule { to: Some(vec![of(project), of(kubeblocks)]), ports: Some(vec![tcp(POSTGRES_PORT)]) };
     let mut rules = vec![names, database];
     if let Some(DatabaseEndpoint::Tcp(host, number)) = &spec.database
         && let Ok(address) = host.parse::<IpAddr>()
@@ -125,9 +124,5 @@ fn tcp(number: u16) -> NetworkPolicyPort {
 }
 
 fn port(protocol: &str, number: u16) -> NetworkPolicyPort {
-    NetworkPolicyPort {
-        protocol: Some(protocol.to_owned()),
-        port: Some(IntOrString::Int(i32::from(number))),
-        end_port: None,
-    }
+    NetworkPolicyPort { protocol: Some(protocol.to_owned()), port: Some(IntOrString::Int(i32::from(number))), end_port: None }
 }

@@ -36,10 +36,7 @@ pub fn agent(spec: &SandboxSpec, settings: &Settings) -> Secret {
     metadata.annotations = Some(BTreeMap::from([(TOKEN_MARK.to_owned(), token_mark(&spec.agent_token))]));
     Secret {
         metadata,
-        data: Some(BTreeMap::from([(
-            TOKEN_KEY.to_owned(),
-            ByteString(spec.agent_token.expose_secret().as_bytes().to_vec()),
-        )])),
+        data: Some(BTreeMap::from([(TOKEN_KEY.to_owned(), ByteString(spec.agent_token.expose_secret().as_bytes().to_vec()))])),
         type_: Some("Opaque".to_owned()),
         ..Secret::default()
     }

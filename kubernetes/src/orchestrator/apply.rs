@@ -10,8 +10,8 @@ use crate::{
     labels,
     manifests::drift,
 };
-use engine::orchestrator::OrchestratorError;
 use either::Either;
+use engine::orchestrator::OrchestratorError;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -136,8 +136,8 @@ impl Applier {
         let there = self.api::<K>().get_opt(name).await.map_err(|error| refused::<K>(&error, "look at", name))?;
         // Gone between two requests: the next pass makes it.
         let Some(there) = there else { return Ok(()) };
-        if !labels::is_ours(there.meta(), self.index.installation()) || labels::sandbox(there.meta()) != labels::sandbox(wanted.meta())
-            && K::Kept::KIND != Kind::PersistentVolumeClaim
+        if !labels::is_ours(there.meta(), self.index.installation())
+            || labels::sandbox(there.meta()) != labels::sandbox(wanted.meta()) && K::Kept::KIND != Kind::PersistentVolumeClaim
         {
             let kind = K::kind(&());
             return Err(OrchestratorError::Caused(causes::name_taken(&kind, name, &self.cluster.namespace)));

@@ -21,18 +21,18 @@ use std::{cmp::Reverse, collections::HashSet, sync::Arc};
 const LINES: i64 = 5000;
 
 /// The log so far, and then what comes.
-pub async fn logs(
-    applier: &Applier,
-    id: SandboxId,
-    from: LogSource,
-) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
+pub async fn logs(applier: &Applier, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
     Ok(match from {
-        LogSource::Sandbox => newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(CONTAINER), false)),
+        LogSource::Sandbox => {
+            newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(CONTAINER), false))
+        }
         LogSource::Past => match newest(applier, id) {
             Some((pod, true)) => read(applier.api(), pod, Some(CONTAINER), true),
             _ => nothing(),
         },
-        LogSource::Install => newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(INSTALLER), false)),
+        LogSource::Install => {
+            newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(INSTALLER), false))
+        }
         LogSource::Events => happened(applier, id),
         LogSource::Database => of_database(applier, id).await?,
         LogSource::Keeper => nothing(),
@@ -101,14 +101,18 @@ fn read(api: Api<Pod>, pod: String, container: Option<&'static str>, previous: b
 fn dated(line: &str) -> LogLine {
     match line.split_once(' ').map(|(at, text)| (at.parse(), text)) {
         Some((Ok(at), text)) => LogLine { at: Some(at), text: text.to_owned() },
-        _ => LogLine { at: line.parse().ok(), text: if line.parse::<jiff::Timestamp>().is_ok() { String::new() } else { line.to_owned() } },
+        _ => LogLine {
+            at: line.parse().ok(),
+            text: if line.parse::<jiff::Timestamp>().is_ok() { String::new() } else { line.to_owned() },
+        },
     }
 }
 
 /// The events of its objects, oldest first, and then those that come.
 fn happened(applier: &Applier, id: SandboxId) -> BoxStream<'static, LogLine> {
     let index = applier.index.clone();
-    let told = tokio_stream::wrappers::UnboundedReceiverStream::new(index.subscribe()).filter(move |told| future::ready(*told == id));
+    let told =
+        tokio_stream::wrappers::UnboundedReceiverStream::new(index.subscribe()).filter(move |told| future::ready(*told == id));
     let mut said = HashSet::new();
     stream::once(future::ready(id))
         .chain(told)

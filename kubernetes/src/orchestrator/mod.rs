@@ -272,7 +272,10 @@ impl Inner {
         Ok(Removed::Gone)
     }
 
-    async fn delete_all(&self, objects: Vec<(Kind, k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta)>) -> Result<(), OrchestratorError> {
+    async fn delete_all(
+        &self,
+        objects: Vec<(Kind, k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta)>,
+    ) -> Result<(), OrchestratorError> {
         try_join_all(objects.iter().map(|(kind, meta)| self.applier.delete(*kind, meta))).await?;
         Ok(())
     }
@@ -281,7 +284,11 @@ impl Inner {
         self.known().await?;
         let claim = {
             let state = self.index().read();
-            let mounted = state.pods.all().filter(|pod| !run::failed(pod)).any(|pod| claims(pod.spec.as_ref()).any(|name| name == volume.0));
+            let mounted = state
+                .pods
+                .all()
+                .filter(|pod| !run::failed(pod))
+                .any(|pod| claims(pod.spec.as_ref()).any(|name| name == volume.0));
             let wanted = state.deployments.all().filter(|live| replicas(live) > 0).any(|live| {
                 let pod = live.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
                 claims(pod).any(|name| name == volume.0)
@@ -372,7 +379,9 @@ impl Orchestrator for KubernetesOrchestrator {
                 let token = inner.token(id).await?;
                 match forward(agent, &token, port).await {
                     Ok(stream) => Ok(Box::new(stream)),
-                    Err(ForwardError::NobodyListens(port) | ForwardError::NotAllowed(port)) => Err(ConnectError::NobodyListens(port)),
+                    Err(ForwardError::NobodyListens(port) | ForwardError::NotAllowed(port)) => {
+                        Err(ConnectError::NobodyListens(port))
+                    }
                     Err(error) => {
                         // It may be another token by now.
                         inner.tokens().remove(&id);
