@@ -34,6 +34,8 @@ pub enum Reach {
     /// It is outside. Pods of a node that is this machine are reached straight, others by a port-forward.
     /// (Never straight by trying: a pod's address may be somebody else's in this machine's own network.)
     Outside,
+    /// By port-forwards alone.
+    Forward,
 }
 
 impl Reach {
@@ -51,6 +53,7 @@ impl Reach {
     pub fn straight(self, pod: &Pod) -> bool {
         match self {
             Self::Inside => true,
+            Self::Forward => false,
             Self::Outside => {
                 let host = pod.status.as_ref().and_then(|status| status.host_ip.as_deref());
                 host.and_then(|ip| ip.parse().ok()).is_some_and(is_ours)

@@ -1,20 +1,17 @@
 //! The way into a project's PostgreSQL: its superuser, through a port of its pod.
 //!
 //! ```text
-//!   ServerDatabase ── sqlx ──▶ 127.0.0.1:? ── Dial ──▶ pod:5432
+//!   ServerDatabase ── sqlx ──▶ 127.0.0.1:? ── Reach ──▶ pod:5432
 //! ```
 //! sqlx connects to addresses alone, and from outside the cluster a pod has none: so each way in
 //! listens on loopback and passes bytes on. PostgreSQL asks for the superuser's password there as
 //! everywhere. A way in is kept for some seconds, because verbs come in threes (look, make, look).
 
 use super::Admin;
-use crate::{Cluster, names::POSTGRES_PORT};
-use engine::{
-    database::server::{Reach, ServerDatabase},
-    orchestrator::{BoxedIo, ConnectError},
-};
+use crate::{Cluster, names::POSTGRES_PORT, reach::Reach};
+use engine::database::server::{Reach as Address, ServerDatabase};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
 use model::{InstallationId, ResourceName};
 use secrecy::ExposeSecret as _;
 use sqlx::postgres::PgConnectOptions;
@@ -33,36 +30,6 @@ use tracing::debug;
 /// How long a way in is kept after its last use.
 const KEEP: Duration = Duration::from_secs(15);
 
-/// Bytes to a port of a pod.
-#[async_trait::async_trait]
-pub trait Dial: Send + Sync + 'static {
-    /// A connection to a port of a pod.
-    ///
-    /// # Errors
-    /// The pod does not run, nobody listens there, or the way to it is broken.
-    async fn dial(&self, cluster: &Cluster, pod: &Pod, port: u16) -> Result<BoxedIo, ConnectError>;
-}
-
-/// A port-forward by the apiserver for each connection: works from everywhere the apiserver is reached
-/// from.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PortForward;
-
-#[async_trait::async_trait]
-impl Dial for PortForward {
-    async fn dial(&self, cluster: &Cluster, pod: &Pod, port: u16) -> Result<BoxedIo, ConnectError> {
-        let pods = Api::<Pod>::namespaced(cluster.client.clone(), &cluster.namespace);
-        let mut forward = match pods.portforward(&pod.name_any(), &[port]).await {
-            Ok(forward) => forward,
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Err(ConnectError::NotRunning),
-            Err(error) => return Err(ConnectError::Io(io::Error::other(error))),
-        };
-        let stream =
-            forward.take_stream(port).ok_or_else(|| ConnectError::Io(io::Error::other("a port-forward without its port")))?;
-        Ok(Box::new(stream))
-    }
-}
-
 /// A loopback address whose connections end at PostgreSQL's port of a pod, until it is dropped.
 pub struct Bridge {
     port: u16,
@@ -80,10 +47,10 @@ impl Bridge {
     ///
     /// # Errors
     /// No loopback address is free.
-    pub async fn open(cluster: &Cluster, dial: &Arc<dyn Dial>, pod: &Arc<Pod>) -> io::Result<Self> {
+    pub async fn open(cluster: &Cluster, reach: Reach, pod: &Arc<Pod>) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
-        let task = tokio::spawn(bridge(listener, cluster.clone(), Arc::clone(dial), Arc::clone(pod)));
+        let task = tokio::spawn(bridge(listener, cluster.clone(), reach, Arc::clone(pod)));
         Ok(Self { port, task })
     }
 
@@ -108,32 +75,32 @@ impl Door {
     /// No loopback address is free.
     pub async fn open(
         cluster: &Cluster,
-        dial: &Arc<dyn Dial>,
+        reach: Reach,
         admin: &Admin,
         installation: InstallationId,
-        reach: Reach,
+        address: Address,
     ) -> io::Result<Self> {
-        let bridge = Bridge::open(cluster, dial, &admin.pod).await?;
+        let bridge = Bridge::open(cluster, reach, &admin.pod).await?;
         let options = PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
             .port(bridge.port())
             .username(&admin.user)
             .password(admin.password.expose_secret())
             .database("postgres");
-        Ok(Self { server: ServerDatabase::new(options, installation, reach), _bridge: bridge })
+        Ok(Self { server: ServerDatabase::new(options, installation, address), _bridge: bridge })
     }
 }
 
 /// Passes every connection on, until it is dropped, and they with it.
-async fn bridge(listener: TcpListener, cluster: Cluster, dial: Arc<dyn Dial>, pod: Arc<Pod>) {
+async fn bridge(listener: TcpListener, cluster: Cluster, reach: Reach, pod: Arc<Pod>) {
     let mut passing = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((near, _)) => {
-                    let (cluster, dial, pod) = (cluster.clone(), Arc::clone(&dial), Arc::clone(&pod));
+                    let (cluster, pod) = (cluster.clone(), Arc::clone(&pod));
                     passing.spawn(async move {
-                        if let Err(error) = pass(near, &cluster, dial.as_ref(), &pod).await {
+                        if let Err(error) = pass(near, &cluster, reach, &pod).await {
                             debug!(pod = pod.name_any(), "the way to PostgreSQL ended: {error}");
                         }
                     });
@@ -148,9 +115,9 @@ async fn bridge(listener: TcpListener, cluster: Cluster, dial: Arc<dyn Dial>, po
     }
 }
 
-async fn pass(mut near: TcpStream, cluster: &Cluster, dial: &dyn Dial, pod: &Pod) -> io::Result<()> {
+async fn pass(mut near: TcpStream, cluster: &Cluster, reach: Reach, pod: &Pod) -> io::Result<()> {
     near.set_nodelay(true)?;
-    let mut far = dial.dial(cluster, pod, POSTGRES_PORT).await.map_err(io::Error::other)?;
+    let mut far = reach.dial(cluster, pod, POSTGRES_PORT).await.map_err(io::Error::other)?;
     tokio::io::copy_bidirectional(&mut near, &mut far).await?;
     Ok(())
 }

@@ -104,7 +104,8 @@ pub async fn discover(cluster: &Cluster) -> Result<Option<Version>, DatabaseErro
         match cluster.client.list_api_group_resources(&format!("{GROUP}/{}", version.as_str())).await {
             Ok(served) if served.resources.iter().any(|resource| resource.name == "clusters") => return Ok(Some(version)),
             Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            // Of an unknown group it is plain text, without a reason.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(objects::refused(&error, "ask which versions of KubeBlocks it has")),
         }
     }
@@ -476,9 +477,8 @@ impl KubeBlocks {
         }
         let name = cluster.name_any();
         info!(name, "the database was stopped; it is started");
-        self.patch(&name, &stop_patch(false))
-            .await
-            .map_err(|error| objects::refused(&error, &format!("start the Cluster `{name}`")))?;
+        let done = json_patch(&self.cluster, self.version, &name, &stop_patch(false)).await;
+        done.map_err(|error| objects::refused(&error, &format!("start the Cluster `{name}`")))?;
         Ok(true)
     }
 
@@ -601,5 +601,62 @@ impl Servers for KubeBlocks {
 
     fn projects(&self) -> Vec<ProjectId> {
         self.seen.all(|_| true).iter().filter_map(|cluster| labels::project(&cluster.metadata)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(generation: i64, status: Value) -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": "apps.kubeblocks.io/v1", "kind": "Cluster",
+            "metadata": {"name": "n", "uid": "u", "generation": generation, "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"componentSpecs": [{"name": "postgresql"}]},
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn after(secs: i64) -> Timestamp {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        Timestamp::from_second(start.as_second() + secs).unwrap()
+    }
+
+    fn seen(generation: i64, status: Value, secs: i64) -> Standing {
+        standing(&super::super::tests::spec().name, &object(generation, status), after(secs))
+    }
+
+    #[test]
+    fn a_phase_counts_only_where_the_generation_is_current() {
+        let running = |observed: i64| json!({"phase": "Running", "observedGeneration": observed});
+        assert!(matches!(seen(2, running(2), 1), Standing::Up(run) if run == "u"));
+        assert!(matches!(seen(2, running(1), 1), Standing::Coming(None)));
+        assert!(matches!(seen(1, json!({}), 1), Standing::Coming(None)));
+    }
+
+    #[test]
+    fn what_the_operator_says_is_passed_on() {
+        let components = json!({"postgresql": {"phase": "Failed", "message": {"Pod/n-postgresql-0": "back-off"}}});
+        let failed = json!({"phase": "Failed", "observedGeneration": 1, "message": "not well", "components": components});
+        let Standing::Coming(Some(cause)) = seen(1, failed, 1) else { panic!("no cause") };
+        assert_eq!(cause.code, CauseCode::DatabaseFailed);
+        assert_eq!(cause.detail.as_deref(), Some("not well; postgresql is Failed; Pod/n-postgresql-0: back-off"));
+        let Standing::Coming(Some(cause)) = seen(1, json!({}), 61) else { panic!("no cause") };
+        assert_eq!(cause.code, CauseCode::DatabaseSlow);
+        assert!(cause.message.contains("has not looked"), "{cause:?}");
+    }
+
+    #[test]
+    fn a_removal_is_wedged_after_a_while() {
+        let mut leaving = object(2, json!({"phase": "Deleting", "observedGeneration": 1}));
+        leaving.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(after(0)));
+        leaving.metadata.finalizers = Some(vec!["cluster.kubeblocks.io/finalizer".to_owned()]);
+        let name = super::super::tests::spec().name;
+        assert_eq!(wedged(&name, &leaving, after(30)), None);
+        let cause = wedged(&name, &leaving, after(70)).unwrap();
+        assert_eq!(cause.code, CauseCode::DeletionOverdue);
+        assert!(cause.detail.unwrap().contains("cluster.kubeblocks.io/finalizer"));
+        assert!(matches!(standing(&name, &leaving, after(30)), Standing::Coming(None)));
     }
 }

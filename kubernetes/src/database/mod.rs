@@ -19,12 +19,12 @@ mod objects;
 pub mod statefulset;
 mod watched;
 
-use crate::{Cluster, Settings, labels::Owner, names::POSTGRES_PORT, settings::DatabaseProvider};
+use crate::{Cluster, Settings, labels::Owner, names::POSTGRES_PORT, reach::Reach, settings::DatabaseProvider};
 use engine::{
-    database::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, server::Reach},
+    database::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, server::Reach as Address},
     orchestrator::{DatabaseEndpoint, Removed},
 };
-use inside::{Dial, Door, Doors};
+use inside::{Door, Doors};
 use k8s_openapi::{
     api::{core::v1::Pod, networking::v1::NetworkPolicyPeer},
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector},
@@ -97,7 +97,7 @@ pub(crate) trait Servers: Send + Sync + 'static {
 pub struct ClusterDatabase {
     cluster: Cluster,
     installation: InstallationId,
-    dial: Arc<dyn Dial>,
+    reach: Reach,
     /// The first makes those of projects that have none yet.
     servers: Vec<Box<dyn Servers>>,
     changed: Changed,
@@ -111,8 +111,8 @@ pub struct ClusterDatabase {
 ///
 /// # Errors
 /// With a cause: the cluster does not answer or does not permit it, or KubeBlocks is set and is not there.
-pub async fn provider(cluster: Cluster, settings: &Settings, dial: Arc<dyn Dial>) -> Result<Arc<dyn Database>, DatabaseError> {
-    Ok(Arc::new(ClusterDatabase::new(cluster, settings, dial).await?))
+pub async fn provider(cluster: Cluster, settings: &Settings, reach: Reach) -> Result<Arc<dyn Database>, DatabaseError> {
+    Ok(Arc::new(ClusterDatabase::new(cluster, settings, reach).await?))
 }
 
 impl ClusterDatabase {
@@ -120,7 +120,7 @@ impl ClusterDatabase {
     ///
     /// # Errors
     /// As [`provider`].
-    pub async fn new(cluster: Cluster, settings: &Settings, dial: Arc<dyn Dial>) -> Result<Self, DatabaseError> {
+    pub async fn new(cluster: Cluster, settings: &Settings, reach: Reach) -> Result<Self, DatabaseError> {
         let changed = Arc::new(watch::Sender::new(()));
         let served = kubeblocks::discover(&cluster).await?;
         let statefulsets: Box<dyn Servers> = Box::new(StatefulSets::new(&cluster, settings, &changed));
@@ -139,7 +139,7 @@ impl ClusterDatabase {
             served.map_or_else(|| "not served".to_owned(), |version| format!("apps.kubeblocks.io/{}", version.as_str()));
         info!(provider = ?settings.database.provider, kubeblocks, "projects' databases are made on the cluster");
         let installation = settings.installation;
-        Ok(Self { cluster, installation, dial, servers, changed, doors: Doors::default(), patience: PATIENCE })
+        Ok(Self { cluster, installation, reach, servers, changed, doors: Doors::default(), patience: PATIENCE })
     }
 
     /// The same with another patience: how long a verb waits for what the cluster does.
@@ -173,8 +173,8 @@ impl ClusterDatabase {
             return Ok(Some(door));
         }
         let Some(admin) = servers.admin(spec).await? else { return Ok(None) };
-        let reach = Reach { host: self.host(spec), port: POSTGRES_PORT, endpoint: None };
-        let door = Door::open(&self.cluster, &self.dial, &admin, self.installation, reach)
+        let address = Address { host: self.host(spec), port: POSTGRES_PORT, endpoint: None };
+        let door = Door::open(&self.cluster, self.reach, &admin, self.installation, address)
             .await
             .map_err(|error| DatabaseError::Other(anyhow::Error::new(error).context("listen on loopback")))?;
         let door = Arc::new(door);

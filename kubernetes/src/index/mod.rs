@@ -46,8 +46,9 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// How long an object that was deleted is remembered as such; its watch tells of it long before.
+/// How long an object that was deleted is remembered as such at least, and how many are before any is forgotten.
 const REMEMBERED: Duration = Duration::from_secs(300);
+const REMEMBERED_AT_ONCE: usize = 4096;
 
 /// The index.
 pub struct Index {
@@ -161,8 +162,8 @@ impl Index {
     }
 
     /// An object is not there any more.
-    pub fn take<K: Indexed>(&self, meta: &ObjectMeta, from: From) {
-        let told = self.read().take::<K>(meta, from);
+    pub fn take<K: Indexed>(&self, meta: &ObjectMeta) {
+        let told = self.read().take::<K>(meta);
         told.into_iter().for_each(|sandbox| self.tell(sandbox));
     }
 
@@ -175,7 +176,7 @@ impl Index {
     pub(crate) fn listed<K: Indexed>(&self) {
         let missing = K::shelf_mut(&mut self.read()).missing();
         for object in missing {
-            self.take::<K>(object.meta(), From::List);
+            self.take::<K>(object.meta());
         }
     }
 
@@ -285,15 +286,14 @@ impl State {
         (told, probe)
     }
 
-    fn take<K: Indexed>(&mut self, meta: &ObjectMeta, from: From) -> BTreeSet<SandboxId> {
+    fn take<K: Indexed>(&mut self, meta: &ObjectMeta) -> BTreeSet<SandboxId> {
         let uid = meta.uid.clone().unwrap_or_default();
-        if from == From::Write {
-            let now = Instant::now();
+        // Whatever is still under way of it, an answer or an event, comes too late.
+        let now = Instant::now();
+        if self.gone.len() >= REMEMBERED_AT_ONCE {
             self.gone.retain(|_, at| now.duration_since(*at) < REMEMBERED);
-            self.gone.insert(uid.clone(), now);
-        } else {
-            self.gone.remove(&uid);
         }
+        self.gone.insert(uid.clone(), now);
         let name = meta.name.as_deref().unwrap_or_default();
         let Some(object) = K::shelf_mut(self).take(name, &uid) else { return BTreeSet::new() };
         let Some(sandbox) = labels::sandbox(object.meta()) else { return BTreeSet::new() };

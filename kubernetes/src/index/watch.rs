@@ -166,7 +166,7 @@ impl<K: Indexed> Listener<K> for Kept<K> {
         self.0.put(object, from);
     }
     fn take(&self, object: K) {
-        self.0.take::<K>(object.meta(), From::Watch);
+        self.0.take::<K>(object.meta());
     }
     fn listed(&self) {
         self.0.listed::<K>();

@@ -31,9 +31,9 @@ const NOT_PUBLIC_4: [&str; 10] = [
     "224.0.0.0/4",
     "240.0.0.0/4",
 ];
-/// And of IPv6: loopback and mapped IPv4 (4291), translated private IPv4 (8215), unique local with the clouds'
-/// metadata (4193), link-local, multicast.
-const NOT_PUBLIC_6: [&str; 6] = ["::1/128", "::ffff:0:0/96", "64:ff9b:1::/48", "fc00::/7", "fe80::/10", "ff00::/8"];
+/// And of IPv6: loopback (RFC 4291), translated private IPv4 (8215), unique local with the clouds' metadata
+/// (4193), link-local, multicast. Mapped IPv4 is IPv4 on the wire, and the apiserver takes it for that.
+const NOT_PUBLIC_6: [&str; 5] = ["::1/128", "64:ff9b:1::/48", "fc00::/7", "fe80::/10", "ff00::/8"];
 
 /// The policy of a sandbox's pods. What it does not name is refused, in both directions.
 #[must_use]

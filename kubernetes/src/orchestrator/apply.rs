@@ -217,12 +217,12 @@ impl Applier {
                 Ok(())
             }
             Ok(_) => {
-                self.index.take::<K::Kept>(meta, From::Write);
+                self.index.take::<K::Kept>(meta);
                 Ok(())
             }
             // It is gone, or was, and another object has its name by now (409), of which its own watch tells.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                self.index.take::<K::Kept>(meta, From::Write);
+                self.index.take::<K::Kept>(meta);
                 Ok(())
             }
             Err(error) => Err(refused::<K>(&error, "delete", name)),
@@ -256,7 +256,7 @@ impl Applier {
             self.index.put(object.stored(), From::List);
         }
         for object in known.iter().filter(|object| !uids.contains(&object.meta().uid)) {
-            self.index.take::<K::Kept>(object.meta(), From::Write);
+            self.index.take::<K::Kept>(object.meta());
         }
         Ok(())
     }

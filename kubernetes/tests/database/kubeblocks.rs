@@ -15,6 +15,7 @@ use kube::{
 };
 use kubernetes::{
     database::kubeblocks::{Version, discover, json_patch, stop_patch},
+    reach::Reach,
     settings::DatabaseProvider,
 };
 use model::CauseCode;
@@ -183,8 +184,7 @@ async fn who_made_a_server_keeps_it() {
 async fn without_kubeblocks_it_is_said() {
     let Some(world) = World::start(Served::Nothing).await else { return };
     let settings = world.settings(DatabaseProvider::KubeBlocks);
-    let dial = std::sync::Arc::new(kubernetes::database::inside::PortForward);
-    match kubernetes::database::ClusterDatabase::new(world.cluster.clone(), &settings, dial).await {
+    match kubernetes::database::ClusterDatabase::new(world.cluster.clone(), &settings, Reach::Outside).await {
         Err(DatabaseError::Caused(cause)) => assert!(cause.message.contains("does not serve"), "{cause:?}"),
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("made by what is not there"),

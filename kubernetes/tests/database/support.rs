@@ -22,11 +22,8 @@ use kube::{
 };
 use kubernetes::{
     Cluster, Settings,
-    database::{
-        ClusterDatabase,
-        inside::{Bridge, Dial, PortForward},
-        kubeblocks::Version,
-    },
+    database::{ClusterDatabase, inside::Bridge, kubeblocks::Version},
+    reach::Reach,
     settings::DatabaseProvider,
 };
 use model::{InstallationId, ProjectId, ResourceName, connection::Connection};
@@ -47,9 +44,12 @@ use uuid::Uuid;
 /// How long anything on the test cluster may take.
 pub const LONG: Duration = Duration::from_secs(180);
 
-/// A test cannot run here. Under `FSA_REQUIRE=1` that is a failure; else it says so and counts as passed.
+/// A test cannot run here. Under `FSA_REQUIRE_CLUSTER=1` that is a failure; else it says so and counts as passed.
 fn skipped(reason: &str) {
-    assert!(std::env::var("FSA_REQUIRE").as_deref() != Ok("1"), "FSA_REQUIRE=1, and this test cannot run: {reason}");
+    assert!(
+        std::env::var("FSA_REQUIRE_CLUSTER").as_deref() != Ok("1"),
+        "FSA_REQUIRE_CLUSTER=1, and this test cannot run: {reason}"
+    );
     println!("skipped: {reason}");
 }
 
@@ -133,8 +133,7 @@ impl World {
     }
 
     pub async fn database(&self, settings: &Settings) -> ClusterDatabase {
-        let dial: Arc<dyn Dial> = Arc::new(PortForward);
-        ClusterDatabase::new(self.cluster.clone(), settings, dial).await.unwrap()
+        ClusterDatabase::new(self.cluster.clone(), settings, Reach::Outside).await.unwrap()
     }
 }
 
@@ -253,8 +252,7 @@ pub struct Inside {
 pub async fn enter(cluster: &Cluster, name: &str, user: &str, password: &str, database: &str) -> anyhow::Result<Inside> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let pod = pods.get(&format!("{name}-postgresql-0")).await.context("find its pod")?;
-    let dial: Arc<dyn Dial> = Arc::new(PortForward);
-    let bridge = Bridge::open(cluster, &dial, &Arc::new(pod)).await?;
+    let bridge = Bridge::open(cluster, Reach::Outside, &Arc::new(pod)).await?;
     let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(bridge.port());
     let connection = PgConnection::connect_with(&options.username(user).password(password).database(database)).await?;
     Ok(Inside { connection, _bridge: bridge })

@@ -1,0 +1,337 @@
+//! What is promised beyond the contract, on a real cluster.
+
+mod support;
+
+use engine::orchestrator::{AgentOrPort, AgentSeen, ConnectError, LogSource, Orchestrator as _, Removed};
+use futures::StreamExt as _;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+    networking::v1::{Ingress, NetworkPolicy},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use kubernetes::{index::health::Health, names, settings::IngressSettings};
+use model::{CauseCode, InstallationId};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use support::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use uuid::Uuid;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_asks_little_and_an_unchanged_pass_nothing() {
+    or_skip!(skip());
+    let world = World::with(|settings| {
+        settings.ingress = Some(IngressSettings {
+            domain: "sandboxes.example.com".to_owned(),
+            tls_secret: None,
+            class: None,
+            annotations: None,
+            auth_url: Some("http://control.plane:4000".to_owned()),
+            sign_in_url: None,
+        });
+    })
+    .await;
+    let spec = world.spec();
+    world.asked.take();
+    let began = Instant::now();
+    world.up(&spec).await;
+    let took = began.elapsed();
+    let calls = world.asked.take_calls();
+    println!("first create, volume included: {took:?}, {} requests", calls.len());
+    assert!(calls.len() <= 15, "{calls:#?}");
+    for _ in 0..3 {
+        world.orchestrator.ensure(&spec).await.unwrap();
+        world.orchestrator.observe(spec.id).await.unwrap();
+    }
+    assert_eq!(world.asked.take_calls(), [], "an unchanged pass asks nothing");
+    let mut restarted = spec.clone();
+    restarted.restart_count += 1;
+    let began = Instant::now();
+    world.up(&restarted).await;
+    println!("restart to a shell: {:?}, {} requests", began.elapsed(), world.asked.take_calls().len());
+    let began = Instant::now();
+    while world.orchestrator.remove(spec.id).await.unwrap() != Removed::Gone {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("terminate to nothing left: {:?}, {} requests", began.elapsed(), world.asked.take_calls().len());
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_foreign_is_neither_adopted_nor_deleted() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    let services: Api<Service> = world.api();
+    let theirs: Service = serde_json::from_value(json!({
+        "metadata": { "name": spec.name.as_str(), "labels": { "app": "theirs" } },
+        "spec": { "ports": [{ "port": 80 }], "selector": { "app": "theirs" } }
+    }))
+    .unwrap();
+    services.create(&PostParams::default(), &theirs).await.unwrap();
+    let refused = world.orchestrator.ensure(&spec).await.unwrap_err();
+    let engine::orchestrator::OrchestratorError::Caused(cause) = refused else { panic!("{refused}") };
+    assert_eq!(cause.code, CauseCode::NameTaken, "{cause:?}");
+    assert!(cause.message.contains(spec.name.as_str()), "{cause:?}");
+    assert!(!world.orchestrator.observe(spec.id).await.unwrap().present, "no pod was made");
+    // One of another installation is as foreign.
+    let other = World::of(InstallationId(Uuid::new_v4()), config().await, |_| {}).await;
+    assert_eq!(other.orchestrator.remove(spec.id).await.unwrap(), Removed::Gone);
+    world.remove(&spec).await;
+    let left = services.get(spec.name.as_str()).await.unwrap();
+    assert_eq!(left.metadata.labels.unwrap()["app"], "theirs");
+    assert_eq!(left.spec.unwrap().ports.unwrap()[0].port, 80);
+    services.delete(spec.name.as_str(), &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_or_changed_by_hand_is_mended() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    let first = world.up(&spec).await.instance.unwrap();
+    let name = spec.name.as_str();
+    let services: Api<Service> = world.api();
+
+    services.delete(name, &DeleteParams::default()).await.unwrap();
+    world.until(&spec, "the missing Service", |seen| !seen.network).await;
+    assert_eq!(world.up(&spec).await.instance.unwrap(), first, "its run goes on");
+    services.get(name).await.unwrap();
+
+    let another = json!({ "spec": { "ports": [{ "name": "mine", "port": 9999, "protocol": "TCP" }] } });
+    services.patch(name, &PatchParams::default(), &Patch::Strategic(another)).await.unwrap();
+    world.until(&spec, "the changed Service", |seen| !seen.network).await;
+    assert_eq!(world.up(&spec).await.instance.unwrap(), first);
+    let ports = services.get(name).await.unwrap().spec.unwrap().ports.unwrap();
+    assert_eq!(ports.len(), names::SERVICE_PORTS.len(), "{ports:?}");
+
+    let policies: Api<NetworkPolicy> = world.api();
+    let open = json!({ "spec": { "ingress": [{}] } });
+    policies.patch(name, &PatchParams::default(), &Patch::Merge(open)).await.unwrap();
+    world.until(&spec, "the changed policy", |seen| !seen.network).await;
+    world.up(&spec).await;
+    assert_eq!(policies.get(name).await.unwrap().spec.unwrap().ingress.unwrap_or_default(), []);
+
+    let deployments: Api<Deployment> = world.api();
+    deployments.delete(name, &DeleteParams::background()).await.unwrap();
+    world.until(&spec, "the end of the run", |seen| seen.instance.is_none()).await;
+    let second = world.up(&spec).await.instance.unwrap();
+    assert_ne!(second.id, first.id);
+
+    let scaled = json!({ "spec": { "replicas": 0 } });
+    deployments.patch(name, &PatchParams::default(), &Patch::Merge(scaled)).await.unwrap();
+    world.until(&spec, "the end of the run", |seen| seen.instance.is_none()).await;
+    world.up(&spec).await;
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_ends_by_itself_is_told_of_with_its_cause() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    let first = world.up(&spec).await.instance.unwrap();
+    // The agent ends with everything when it is asked to.
+    let io = world.orchestrator.connect(spec.id, AgentOrPort::Agent).await.unwrap();
+    sandbox_agent::client::shutdown(io, &spec.agent_token, Duration::from_millis(100)).await.unwrap();
+    let seen = world.until(&spec, "the end", |seen| seen.ended_by_itself == 1).await;
+    assert!(seen.ended_at.is_some());
+    let second = world.up(&spec).await;
+    assert_ne!(second.instance.as_ref().unwrap().id, first.id, "another run");
+    assert_eq!(second.ended_by_itself, 1, "it is remembered");
+    let mut lines = world.orchestrator.logs(spec.id, LogSource::Sandbox).await.unwrap();
+    let line = tokio::time::timeout(PATIENCE, lines.next()).await.unwrap().unwrap();
+    assert!(line.at.is_some(), "{line:?}");
+    let mut events = world.orchestrator.logs(spec.id, LogSource::Keeper).await.unwrap();
+    let line = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
+    assert!(line.text.contains(spec.name.as_str()), "{line:?}");
+    // A pod that is deleted by hand has ended by itself as well.
+    let pods: Api<Pod> = world.api();
+    let mine = pods.list(&ListParams::default().labels(&format!("app={}", spec.name))).await.unwrap();
+    pods.delete(mine.items[0].metadata.name.as_deref().unwrap(), &DeleteParams::default()).await.unwrap();
+    world.until(&spec, "the second end", |seen| seen.ended_by_itself == 2).await;
+    world.up(&spec).await;
+    // A restart that was asked for has not.
+    let mut restarted = spec.clone();
+    restarted.restart_count += 1;
+    assert_eq!(world.up(&restarted).await.ended_by_itself, 0);
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_not_there_is_told_of() {
+    or_skip!(skip());
+    let world = World::with(|settings| {
+        settings.image = "fsa.local/never-made:dev".to_owned();
+        settings.image_pull_policy = "Never".to_owned();
+    })
+    .await;
+    let spec = world.spec();
+    world.orchestrator.ensure(&spec).await.unwrap();
+    let seen = world.until(&spec, "the cause", |seen| seen.cause.is_some()).await;
+    assert!(seen.present && seen.instance.is_none());
+    assert!(seen.cause.unwrap().message.contains("never-made"));
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_inside_are_reached_and_nobody_is_told_of() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    let script = "nohup python3 -m http.server 3000 --bind 127.0.0.1 >/dev/null 2>&1 & \
+        for n in $(seq 100); do (echo > /dev/tcp/127.0.0.1/3000) 2>/dev/null && exit 0; sleep 0.1; done; exit 1";
+    sh(world.orchestrator.as_ref(), &spec, script).await;
+    let mut io = world.orchestrator.connect(spec.id, AgentOrPort::Port(3000)).await.unwrap();
+    io.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    io.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.0 200"), "{}", String::from_utf8_lossy(&answer));
+    let refused = world.orchestrator.connect(spec.id, AgentOrPort::Port(3999)).await.err().unwrap();
+    assert!(matches!(refused, ConnectError::NobodyListens(3999)), "{refused}");
+    // Nothing of the cluster, and no token, is inside.
+    let inside = sh(world.orchestrator.as_ref(), &spec, "env; ls /var/run/secrets 2>&1; id -u; touch ~/x && echo written").await;
+    assert!(!inside.contains("FSA_AGENT_TOKEN") && !inside.contains("KUBERNETES_SERVICE_HOST=\n"), "{inside}");
+    assert!(inside.contains("1000") && inside.contains("written") && !inside.contains("kubernetes.io"), "{inside}");
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_comes_by_a_secret_and_old_ones_go() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let mut spec = world.spec();
+    spec.env.insert("COLOUR".into(), "red and 'quoted' $x".into());
+    spec.env.insert("HOME".into(), "/nowhere".into());
+    world.up(&spec).await;
+    let said = sh(world.orchestrator.as_ref(), &spec, "echo \"$COLOUR\" $HOME").await;
+    assert_eq!(said, "red and 'quoted' $x /home/agent\n");
+    let first = names::env_secret(&spec.name, spec.env_revision, spec.restart_count);
+    spec.restart_count += 1;
+    spec.env_revision += 1;
+    spec.env.insert("COLOUR".into(), "blue".into());
+    world.up(&spec).await;
+    assert_eq!(sh(world.orchestrator.as_ref(), &spec, "echo $COLOUR").await, "blue\n");
+    world.orchestrator.ensure(&spec).await.unwrap();
+    let secrets: Api<Secret> = world.api();
+    assert!(secrets.get_opt(&first).await.unwrap().is_none(), "the first is gone");
+    // Other amounts are another run of the same ask.
+    let run = world.orchestrator.observe(spec.id).await.unwrap().instance.unwrap();
+    spec.resources.limit_memory_bytes *= 2;
+    world.orchestrator.ensure(&spec).await.unwrap();
+    let seen = world.until(&spec, "the bigger run", |seen| {
+        seen.agent == AgentSeen::ShellStarted && seen.instance.as_ref().is_some_and(|now| now.id != run.id)
+    });
+    assert_eq!(seen.await.ended_by_itself, 0, "it was asked for");
+    // Stopped, it leaves no Secret with anybody's variables.
+    let stop = stopped(&spec);
+    world.orchestrator.ensure(&stop).await.unwrap();
+    world.until(&spec, "the stop", |seen| !seen.present).await;
+    world.orchestrator.ensure(&stop).await.unwrap();
+    let left = secrets.list(&ListParams::default().labels(&format!("app={}", spec.name))).await.unwrap();
+    assert_eq!(
+        left.items.iter().filter_map(|secret| secret.metadata.name.clone()).collect::<Vec<_>>(),
+        [names::agent_secret(&spec.name)]
+    );
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_but_the_volume_is_left_of_a_removed_sandbox() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    while world.orchestrator.remove(spec.id).await.unwrap() != Removed::Gone {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mine = ListParams::default().labels(&format!("fullstackagent.io/sandbox={}", spec.id));
+    async fn left<K>(world: &World, mine: &ListParams) -> usize
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+    {
+        world.api::<K>().list(mine).await.unwrap().items.len()
+    }
+    assert_eq!(left::<Deployment>(&world, &mine).await, 0);
+    assert_eq!(left::<Pod>(&world, &mine).await, 0);
+    assert_eq!(left::<Service>(&world, &mine).await, 0);
+    assert_eq!(left::<Ingress>(&world, &mine).await, 0);
+    assert_eq!(left::<NetworkPolicy>(&world, &mine).await, 0);
+    assert_eq!(left::<Secret>(&world, &mine).await, 0);
+    assert_eq!(left::<ServiceAccount>(&world, &mine).await, 0);
+    assert_eq!(left::<ConfigMap>(&world, &mine).await, 0);
+    assert_eq!(left::<PersistentVolumeClaim>(&world, &mine).await, 1, "its volume is");
+    world.remove(&spec).await;
+}
+
+/// Between us and the apiserver, until it is told to hang up on everybody.
+struct Proxy {
+    address: std::net::SocketAddr,
+    up: tokio::sync::watch::Sender<bool>,
+}
+
+impl Proxy {
+    async fn to(host: String, port: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (up, is_up) = tokio::sync::watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (host, mut is_up) = (host.clone(), is_up.clone());
+                tokio::spawn(async move {
+                    if !*is_up.borrow() {
+                        return;
+                    }
+                    let Ok(mut server) = tokio::net::TcpStream::connect((host.as_str(), port)).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = is_up.wait_for(|up| !*up) => {}
+                    }
+                });
+            }
+        });
+        Self { address, up }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_goes_away_is_said_to_and_is_followed_when_it_is_back() {
+    or_skip!(skip());
+    let mut config = config().await;
+    let url = config.cluster_url.clone();
+    let proxy = Proxy::to(url.host().unwrap().to_owned(), url.port_u16().unwrap_or(443)).await;
+    config.tls_server_name = Some(url.host().unwrap().to_owned());
+    config.cluster_url = format!("https://{}", proxy.address).parse().unwrap();
+    let world = World::of(InstallationId(Uuid::new_v4()), config, |_| {}).await;
+    let direct = World::of(world.settings.installation, support::config().await, |_| {}).await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    let mut health = world.orchestrator.health();
+    assert!(health.borrow_and_update().is_fresh());
+
+    proxy.up.send(false).unwrap();
+    let stale = tokio::time::timeout(PATIENCE, health.wait_for(|health| !health.is_fresh())).await.unwrap().unwrap().clone();
+    let Health::Stale { cause, .. } = stale else { panic!("fresh") };
+    assert_eq!(cause.code, CauseCode::OrchestratorUnreachable, "{cause:?}");
+    let mut other = world.spec();
+    other.name = spec.name.clone();
+    let refused = world.orchestrator.remove(other.id).await;
+    assert!(refused.is_err(), "what cannot be seen is not said to be gone: {refused:?}");
+
+    // What happens meanwhile is seen afterwards: a stop by another replica.
+    direct.orchestrator.ensure(&stopped(&spec)).await.unwrap();
+    direct.until(&spec, "the stop", |seen| !seen.present).await;
+    assert!(world.orchestrator.observe(spec.id).await.unwrap().present, "it cannot know");
+    proxy.up.send(true).unwrap();
+    tokio::time::timeout(PATIENCE, health.wait_for(Health::is_fresh)).await.unwrap().unwrap();
+    world.until(&spec, "what happened meanwhile", |seen| !seen.present).await;
+    world.remove(&spec).await;
+}

@@ -1,0 +1,255 @@
+//! A world for tests: the cluster that `FSA_TEST_KUBECONFIG` names, a namespace of it that enforces Pod
+//! Security `restricted`, real pods.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use engine::orchestrator::{AgentOrPort, AgentSeen, Orchestrator, Removed, SandboxSpec, Seen, contract::Files};
+use http::{Request, Response};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, Config,
+    api::{Patch, PatchParams},
+    client::{Body, ClientBuilder},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use kubernetes::{Cluster, Settings, orchestrator::KubernetesOrchestrator, reach::Reach};
+use model::{Desired, InstallationId, resources::Preset};
+use sandbox_agent::{
+    client::{Finished, exec_to_end},
+    protocol::http::{ExecExit, ExecRequest},
+};
+use std::{
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+use uuid::Uuid;
+
+/// How long anything may take on a machine that does much else.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Why the tests cannot run here, if so: for [`or_skip!`].
+pub fn skip() -> Option<String> {
+    std::env::var_os("FSA_TEST_KUBECONFIG")
+        .is_none()
+        .then(|| "FSA_TEST_KUBECONFIG names no cluster: `cargo xtask cluster up` starts one".to_owned())
+}
+
+/// Ends a test that cannot run here, whose reason it is given.
+#[macro_export]
+macro_rules! or_skip {
+    ($reason:expr) => {
+        if let Some(reason) = $reason {
+            return $crate::support::skipped(&reason);
+        }
+    };
+}
+
+/// A test cannot run here. Under `FSA_REQUIRE=1` that is a failure; else it says so and counts as passed.
+pub fn skipped(reason: &str) {
+    assert!(std::env::var("FSA_REQUIRE").as_deref() != Ok("1"), "FSA_REQUIRE=1, and this test cannot run: {reason}");
+    println!("skipped: {reason}");
+}
+
+/// Where the tests of this crate's orchestrator live.
+pub fn namespace() -> String {
+    std::env::var("FSA_TEST_NAMESPACE").unwrap_or_else(|_| "fsa-core".to_owned())
+}
+
+/// An image with the agent.
+pub fn image() -> String {
+    std::env::var("FSA_TEST_IMAGE").unwrap_or_else(|_| "fsa.local/runtime:dev".to_owned())
+}
+
+/// How to reach the cluster.
+pub async fn config() -> Config {
+    let path = std::env::var("FSA_TEST_KUBECONFIG").unwrap();
+    let kubeconfig = Kubeconfig::read_from(path).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+}
+
+/// What was asked of the apiserver: method and path.
+#[derive(Debug, Clone, Default)]
+pub struct Asked(Arc<Mutex<Vec<(String, String)>>>);
+
+impl Asked {
+    /// Forgets, and answers what was.
+    pub fn take(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// The same without watches, which come and go by themselves.
+    pub fn take_calls(&self) -> Vec<(String, String)> {
+        self.take().into_iter().filter(|(_, path)| !path.contains("watch=true")).collect()
+    }
+}
+
+#[derive(Clone)]
+struct Counting<S> {
+    inner: S,
+    asked: Asked,
+}
+
+impl<S: tower::Service<Request<Body>, Response = Response<B>>, B> tower::Service<Request<Body>> for Counting<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+    fn call(&mut self, request: Request<Body>) -> S::Future {
+        self.asked.0.lock().unwrap().push((request.method().to_string(), request.uri().to_string()));
+        self.inner.call(request)
+    }
+}
+
+/// A client that notes what it is asked.
+pub fn client(config: Config) -> (Client, Asked) {
+    let asked = Asked::default();
+    let noted = asked.clone();
+    let layer = tower::layer::layer_fn(move |inner| Counting { inner, asked: noted.clone() });
+    (ClientBuilder::try_from(config).unwrap().with_layer(&layer).build(), asked)
+}
+
+pub struct World {
+    pub orchestrator: Arc<KubernetesOrchestrator>,
+    pub cluster: Cluster,
+    pub settings: Settings,
+    pub asked: Asked,
+}
+
+impl World {
+    /// Of an installation of its own.
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::of(InstallationId(Uuid::new_v4()), config().await, change).await
+    }
+
+    pub async fn of(installation: InstallationId, config: Config, change: impl FnOnce(&mut Settings)) -> Self {
+        let (client, asked) = client(config);
+        let cluster = Cluster { client, namespace: namespace() };
+        make_namespace(&cluster).await;
+        let mut settings = Settings::new(installation, namespace());
+        settings.image = image();
+        change(&mut settings);
+        let reach = match std::env::var("FSA_TEST_REACH").as_deref() {
+            // As from a machine that no pod's address can be reached from.
+            Ok("forward") => Reach::Forward,
+            _ => Reach::choose(&cluster).await,
+        };
+        let orchestrator = KubernetesOrchestrator::new(cluster.clone(), settings.clone(), reach).unwrap();
+        assert!(orchestrator.index().synced(PATIENCE).await, "the cluster is listed: {:?}", *orchestrator.health().borrow());
+        Self { orchestrator, cluster, settings, asked }
+    }
+
+    pub fn spec(&self) -> SandboxSpec {
+        spec(self.settings.installation)
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace)
+    }
+
+    /// Ensures until the sandbox is wholly up.
+    pub async fn up(&self, spec: &SandboxSpec) -> Seen {
+        let start = Instant::now();
+        let mut watch = self.orchestrator.watch();
+        loop {
+            self.orchestrator.ensure(spec).await.unwrap();
+            let seen = self.orchestrator.observe(spec.id).await.unwrap();
+            let right = seen.instance.as_ref().is_some_and(|run| run.restart_count == spec.restart_count);
+            if right && seen.network && seen.agent == AgentSeen::ShellStarted {
+                return seen;
+            }
+            assert!(start.elapsed() < PATIENCE, "not up: {seen:?}");
+            let _ = tokio::time::timeout(Duration::from_millis(500), futures::StreamExt::next(&mut watch)).await;
+        }
+    }
+
+    pub async fn until(&self, spec: &SandboxSpec, what: &str, condition: impl Fn(&Seen) -> bool) -> Seen {
+        let start = Instant::now();
+        let mut watch = self.orchestrator.watch();
+        loop {
+            let seen = self.orchestrator.observe(spec.id).await.unwrap();
+            if condition(&seen) {
+                return seen;
+            }
+            assert!(start.elapsed() < PATIENCE, "waited for {what}: {seen:?}");
+            let _ = tokio::time::timeout(Duration::from_millis(500), futures::StreamExt::next(&mut watch)).await;
+        }
+    }
+
+    /// Removes a sandbox and its volume.
+    pub async fn remove(&self, spec: &SandboxSpec) {
+        let start = Instant::now();
+        while self.orchestrator.remove(spec.id).await.unwrap() != Removed::Gone {
+            assert!(start.elapsed() < PATIENCE, "not gone: {:?}", self.orchestrator.list().await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        while self.orchestrator.remove_volume(&spec.volume).await.unwrap() != Removed::Gone {
+            assert!(start.elapsed() < PATIENCE, "its volume is not gone");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn make_namespace(cluster: &Cluster) {
+    let api: Api<Namespace> = Api::all(cluster.client.clone());
+    let wanted = serde_json::json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": { "name": cluster.namespace, "labels": { "pod-security.kubernetes.io/enforce": "restricted" } }
+    });
+    api.patch(&cluster.namespace, &PatchParams::apply("fullstack-agent-tests").force(), &Patch::Apply(wanted)).await.unwrap();
+}
+
+pub fn spec(installation: InstallationId) -> SandboxSpec {
+    let mut spec = engine::orchestrator::contract::spec();
+    spec.installation = installation;
+    spec.resources = Preset::Small.resources();
+    spec.resources.disk_bytes = 1 << 30;
+    spec
+}
+
+pub fn stopped(spec: &SandboxSpec) -> SandboxSpec {
+    SandboxSpec { desired: Desired::Stopped, generation: spec.generation + 1, ..spec.clone() }
+}
+
+/// Runs a script inside, by the agent's `POST /v1/exec`.
+pub async fn exec(orchestrator: &dyn Orchestrator, spec: &SandboxSpec, script: &str) -> Finished {
+    let ask = ExecRequest {
+        command: vec!["/bin/bash".into(), "-c".into(), script.into()],
+        timeout_ms: Some(60_000),
+        ..ExecRequest::default()
+    };
+    let io = orchestrator.connect(spec.id, AgentOrPort::Agent).await.unwrap();
+    exec_to_end(io, &spec.agent_token, &ask, 1 << 20).await.unwrap()
+}
+
+/// The same, and it must succeed.
+pub async fn sh(orchestrator: &dyn Orchestrator, spec: &SandboxSpec, script: &str) -> String {
+    let done = exec(orchestrator, spec, script).await;
+    assert_eq!(done.exit, ExecExit::Code(0), "{script}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+pub struct ByExec<'a>(pub &'a dyn Orchestrator);
+
+#[async_trait::async_trait]
+impl Files for ByExec<'_> {
+    async fn write(&self, spec: &SandboxSpec, path: &str, text: &str) {
+        sh(self.0, spec, &format!("printf %s '{text}' > ~/'{path}'")).await;
+    }
+
+    async fn read(&self, spec: &SandboxSpec, path: &str) -> Option<String> {
+        let read = exec(self.0, spec, &format!("cat ~/'{path}'")).await;
+        read.stderr.is_empty().then(|| String::from_utf8_lossy(&read.stdout).into_owned())
+    }
+}
