@@ -66,7 +66,6 @@ fn cause(name: &str) -> Option<Cause> {
     let mut facts = recorded.facts();
     // What the index knows beside the sandbox's own objects.
     match name {
-        "node-lost" => facts.node_ready = Some(false),
         "ingress-class-missing" => facts.ingress_class_present = Some(false),
         _ => {}
     }
