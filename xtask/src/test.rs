@@ -6,8 +6,7 @@ use crate::{
     assets,
     build::{self, Built, NATIVE},
     cluster::{self, Found},
-    image::{self, Image},
-    licenses, postgres, setup,
+    image, licenses, postgres, setup,
     shell::{self, Cmd, cargo, say},
     sqlx,
 };
@@ -277,8 +276,9 @@ fn in_cluster(run: &Run<'_>) -> Result<Count> {
             let was_up = cluster::is_up();
             // Before it runs: compiling leaves it no time.
             let programs = test_programs("kubernetes")?;
-            image::make(&[Image::Runtime, Image::Agent, Image::Postgres])?;
-            let done = cluster::up().and_then(|()| run_programs(&programs, run, cluster::program));
+            image::make(&[])?;
+            let start = |program: &Path| cluster::tell(cluster::program(program));
+            let done = cluster::up().and_then(|()| run_programs(&programs, run, start));
             if !was_up {
                 cluster::down(false)?;
             }
