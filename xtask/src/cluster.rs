@@ -127,6 +127,22 @@ pub fn inside(command: &[String]) -> Result<std::process::Command> {
     Ok(command)
 }
 
+/// Where the node is, and with it whatever else runs in the cluster's network.
+pub const NODE: &str = "198.51.100.10";
+
+/// Its administrator's kubeconfig.
+pub fn kubeconfig() -> PathBuf {
+    place().join("run/pki/admin.kubeconfig")
+}
+
+/// A namespace that enforces the level `restricted`, empty at first.
+pub fn namespace(name: &str) -> Result<()> {
+    let kubectl = |args: &[&str]| program(Path::new("kubectl")).args(args);
+    kubectl(&["delete", "namespace", name, "--ignore-not-found", "--wait"]).run()?;
+    kubectl(&["create", "namespace", name]).run()?;
+    kubectl(&["label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"]).run()
+}
+
 /// A program inside, with the same environment as any other that we start.
 pub fn program(program: &Path) -> Cmd {
     script("in.sh").args([program])
