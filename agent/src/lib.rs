@@ -13,5 +13,6 @@
 //! knows no Kubernetes, no database and no user: who may ask is decided before, and one token stands for all of it.
 
 pub mod client;
+pub mod install;
 pub mod protocol;
 pub mod server;

@@ -1,8 +1,12 @@
-//! `sandbox-agent`: reads its arguments and runs [`sandbox_agent::server`].
+//! `sandbox-agent`: reads its arguments and runs [`sandbox_agent::server`], or [installs](sandbox_agent::install)
+//! itself.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
-use sandbox_agent::server::{self, config::Config};
+use sandbox_agent::{
+    install,
+    server::{self, config::Config},
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -15,6 +19,13 @@ fn main() -> ExitCode {
             println!("sandbox-agent {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
+        Some("install") => {
+            let [_, folder] = arguments.as_slice() else {
+                eprintln!("install wants one folder\n{}", server::config::USAGE);
+                return ExitCode::from(2);
+            };
+            return ended(install::install(Path::new(folder)).map(|place| eprintln!("installed {}", place.display())));
+        }
         _ => {}
     }
     let (config, token) = match Config::parse(arguments) {
@@ -24,7 +35,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match server::read_token(&token).and_then(|token| server::run(config, token)) {
+    ended(server::read_token(&token).and_then(|token| server::run(config, token)))
+}
+
+fn ended(done: anyhow::Result<()>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sandbox-agent: {error:#}");

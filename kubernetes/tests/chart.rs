@@ -32,17 +32,30 @@ fn chart() -> PathBuf {
     root().join("deploy/chart")
 }
 
-/// A test cannot run here. Under `FSA_REQUIRE=1` that is a failure; else it says so and counts as passed.
-fn skipped(reason: &str) {
-    assert!(env::var("FSA_REQUIRE").as_deref() != Ok("1"), "FSA_REQUIRE=1, and this test cannot run: {reason}");
-    println!("skipped: {reason}");
+/// A test cannot run here: it says so and counts as passed. With `FSA_REQUIRE_CLUSTER=1` it fails where a cluster, or what
+/// a variable names, is not there.
+fn skipped(lack: &Lack) {
+    match lack {
+        Lack::Promised(reason) => {
+            assert!(env::var("FSA_REQUIRE_CLUSTER").as_deref() != Ok("1"), "this test cannot run: {reason}")
+        }
+        Lack::Optional(reason) => println!("skipped: {reason}"),
+    }
+}
+
+/// What is missing.
+enum Lack {
+    /// Where a cluster is required, so is this.
+    Promised(String),
+    /// It may be missing.
+    Optional(String),
 }
 
 macro_rules! or_skip {
     ($found:expr) => {
         match $found {
             Ok(found) => found,
-            Err(reason) => return skipped(&reason),
+            Err(lack) => return skipped(&lack),
         }
     };
 }
@@ -51,11 +64,13 @@ macro_rules! or_skip {
 struct Helm(PathBuf);
 
 impl Helm {
-    fn find() -> Result<Self, String> {
+    fn find() -> Result<Self, Lack> {
         let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
         let built = home.join(".cache/fullstack-agent/cluster/bin/helm");
-        let helm = env::var_os("FSA_HELM").map_or(built, PathBuf::from);
-        if helm.is_file() { Ok(Self(helm)) } else { Err(format!("there is no Helm at {}", helm.display())) }
+        let named = env::var_os("FSA_HELM");
+        let lack = if named.is_some() { Lack::Promised } else { Lack::Optional };
+        let helm = named.map_or(built, PathBuf::from);
+        if helm.is_file() { Ok(Self(helm)) } else { Err(lack(format!("there is no Helm at {}", helm.display()))) }
     }
 
     fn command(&self) -> Command {
@@ -192,8 +207,7 @@ fn variables(text: &str) -> BTreeSet<String> {
 #[test]
 fn every_setting_of_a_cluster_has_a_value() {
     let settings = fs::read_to_string(root().join("server/src/config/kubernetes.rs")).unwrap();
-    let known: BTreeSet<String> =
-        settings.lines().filter(|line| line.contains("env = \"")).flat_map(|line| variables(line)).collect();
+    let known: BTreeSet<String> = settings.lines().filter(|line| line.contains("env = \"")).flat_map(variables).collect();
     assert!(known.len() > 20, "the settings are read wrong: {known:?}");
     let set = variables(&fs::read_to_string(chart().join("templates/_env.tpl")).unwrap());
     let missing: Vec<_> = known.difference(&set).collect();
@@ -240,9 +254,13 @@ struct Cluster {
 
 impl Cluster {
     /// A namespace of its own, in which nothing but Pod Security "restricted" passes.
-    fn find(purpose: &str) -> Result<Self, String> {
+    fn find(purpose: &str) -> Result<Self, Lack> {
         let helm = Helm::find()?;
-        let kubeconfig = env::var_os("FSA_TEST_KUBECONFIG").ok_or("FSA_TEST_KUBECONFIG names no cluster")?.into();
+        let none = || Lack::Promised("FSA_TEST_KUBECONFIG names no cluster".to_owned());
+        let kubeconfig = env::var_os("FSA_TEST_KUBECONFIG").ok_or_else(none)?.into();
+        if Command::new("kubectl").arg("version").arg("--client").output().is_err() {
+            return Err(Lack::Optional("kubectl is not on the PATH".to_owned()));
+        }
         let namespace = format!("fsa-chart-{purpose}-{}", std::process::id());
         let cluster = Self { helm, kubeconfig, namespace };
         let levels = ["enforce", "warn"].map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
@@ -459,20 +477,24 @@ fn the_role_permits_what_is_needed_and_nothing_else() {
     all_are(false, &here, &needed);
 }
 
+/// An image that the cluster has.
+fn image(variable: &str) -> Result<String, Lack> {
+    let named = env::var(variable).ok().filter(|image| !image.is_empty());
+    named.ok_or_else(|| Lack::Optional(format!("{variable} names no image that the cluster has")))
+}
+
 #[test]
 fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
     let cluster = or_skip!(Cluster::find("life"));
-    let Some(image) = env::var("FSA_TEST_POSTGRES_IMAGE").ok().filter(|image| !image.is_empty()) else {
-        return skipped("FSA_TEST_POSTGRES_IMAGE names no image that the cluster has");
-    };
+    let postgresql = or_skip!(image("FSA_TEST_POSTGRES_IMAGE"));
     let chart = chart();
     let chart = chart.to_str().unwrap();
-    let image = format!("postgresql.image={image},postgresql.storage.size=100Mi");
+    let postgresql = format!("postgresql.image={postgresql},postgresql.storage.size=100Mi");
     // Without the program's own image the rest is as it would be.
-    let own = env::var("FSA_TEST_CONTROL_PLANE_IMAGE").ok().filter(|image| !image.is_empty());
+    let own = image("FSA_TEST_CONTROL_PLANE_IMAGE").ok();
     let (repository, tag) = own.as_deref().and_then(|image| image.rsplit_once(':')).unwrap_or(("fsa.local/none", "none"));
     let program = format!("image.repository={repository},image.tag={tag}");
-    let set = ["--set", &image, "--set", &program];
+    let set = ["--set", &postgresql, "--set", &program];
     let install = [&["install", RELEASE, chart][..], &set].concat();
     let upgrade = [&["upgrade", RELEASE, chart][..], &set, &["--set", "replicaCount=2,log.filter=debug"]].concat();
     let secrets = || {
@@ -556,7 +578,7 @@ fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
     assert!(text(&output.stderr).contains("Restore it from a backup"), "{}", text(&output.stderr));
 
     if own.is_none() {
-        skipped("FSA_TEST_CONTROL_PLANE_IMAGE names no image that the cluster has: all but the program itself was tried");
+        skipped(&Lack::Optional("all but the program itself was tried: FSA_TEST_CONTROL_PLANE_IMAGE names no image".to_owned()));
     }
 }
 

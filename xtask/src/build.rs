@@ -57,6 +57,14 @@ pub fn release() -> Result<Built> {
     Ok(built)
 }
 
+/// Sets up and builds the static agent; where it is.
+pub fn agent_alone() -> Result<PathBuf> {
+    setup::for_native()?;
+    let built = Built::places().agent;
+    agent(&built)?;
+    Ok(built)
+}
+
 /// The sandbox agent: static, since it runs in images of all kinds.
 fn agent(beside: &Path) -> Result<()> {
     say("Building the sandbox agent");

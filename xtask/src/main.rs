@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   setup ─▶ build ─▶ run, dev, bench
-//!                └──▶ test, prove
+//!                ├──▶ test, prove
+//!                └──▶ image ─▶ cluster
 //! ```
 //!
 //! What is built and fetched lies outside the checkout, in `~/.cache/fullstack-agent`, so that a fresh
@@ -12,7 +13,9 @@
 
 mod assets;
 mod build;
+mod cluster;
 mod dev;
+mod image;
 mod licenses;
 mod postgres;
 mod setup;
@@ -68,6 +71,17 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// A real Kubernetes on this machine, for tests and for trying; takes root and Go.
+    Cluster {
+        #[command(subcommand)]
+        action: cluster::Action,
+    },
+    /// Make the images that a cluster runs, with no container engine, and give them to the test cluster where
+    /// it runs; prints their paths. Takes root.
+    Image {
+        /// All of them if none is named.
+        only: Vec<image::Image>,
+    },
     /// Format every source.
     Fmt,
     /// Write `.sqlx` again, after a query or a migration changed.
@@ -86,6 +100,8 @@ fn main() -> ExitCode {
         Command::Test { only, args } => test::run(&only, &args),
         Command::Prove => test::prove(),
         Command::Bench { args } => bench(&args).map(|()| true),
+        Command::Cluster { action } => cluster::run(&action),
+        Command::Image { only } => image::make(&only).map(|()| true),
         Command::Fmt => shell::cargo(&["fmt", "--all"]).run().map(|()| true),
         Command::Sqlx => sqlx::write().map(|()| true),
     };

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The newest that was seen to work.
-const CLAUDE_CODE: &str = "2.1.330";
+pub const CLAUDE_CODE: &str = "2.1.330";
 const WASM: &str = "wasm32-unknown-unknown";
 /// What nobody but the developer can install.
 const BEFOREHAND: &str =
@@ -84,6 +84,44 @@ pub fn for_journeys() -> Result<()> {
     }
     apt(&wanted)?;
     npm(&shell::root().join("end2end"))
+}
+
+/// What makes images: packages of Debian's, a C compiler, npm.
+pub fn for_images() -> Result<()> {
+    for_native()?;
+    node()?;
+    apt(&missing(&[("debootstrap", "debootstrap"), ("unshare", "util-linux")]))
+}
+
+/// What a cluster runs on, beside what Go builds.
+pub fn for_cluster() -> Result<()> {
+    apt(&missing(FOR_CLUSTER))
+}
+
+/// Whether [`for_cluster`] has something to install.
+pub fn lacks_for_cluster() -> bool {
+    !missing(FOR_CLUSTER).is_empty()
+}
+
+/// A program, or a file by its path, and the package that has it.
+const FOR_CLUSTER: &[(&str, &str)] = &[
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("iptables", "iptables"),
+    ("ip", "iproute2"),
+    ("sysctl", "procps"),
+    ("conntrack", "conntrack"),
+    ("etcd", "etcd-server"),
+    ("openssl", "openssl"),
+    ("nsenter", "util-linux"),
+    ("debootstrap", "debootstrap"),
+];
+
+fn missing(wanted: &[(&str, &'static str)]) -> Vec<&'static str> {
+    // Debian has some of them where only root looks.
+    let there = |name: &str| Path::new(name).is_absolute() && Path::new(name).exists() || shell::has(name);
+    wanted.iter().filter(|(program, _)| !there(program)).map(|(_, package)| *package).collect()
 }
 
 /// `$FSA_CHROMIUM`, or the machine's own.
@@ -257,6 +295,18 @@ pub fn npm(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// npm packages by name, into `FOLDER/node_modules`.
+pub fn npm_install(folder: &Path, packages: &[&str]) -> Result<()> {
+    node()?;
+    fs::create_dir_all(folder)?;
+    Cmd::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
+        .args([folder])
+        .args(packages)
+        .dir(folder)
+        .run()
+}
+
 fn claude_code() -> Result<()> {
     if std::env::var_os("FSA_CLAUDE_DIR").is_some_and(|dir| !dir.is_empty()) {
         return Ok(());
@@ -268,13 +318,7 @@ fn claude_code() -> Result<()> {
         return Ok(());
     }
     say(format!("Installing Claude Code {CLAUDE_CODE} into {} (npm, 235 MB)", folder.display()));
-    fs::create_dir_all(&folder)?;
-    Cmd::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
-        .args([&folder])
-        .args([format!("@anthropic-ai/claude-code@{CLAUDE_CODE}")])
-        .dir(&folder)
-        .run()?;
+    npm_install(&folder, &[&format!("@anthropic-ai/claude-code@{CLAUDE_CODE}")])?;
     Cmd::new(folder.join("node_modules/.bin/claude")).args(["--version"]).run()?;
     // Other users run it, whatever our umask is.
     Cmd::new("chmod").args(["-R", "a+rX"]).args([&folder]).run()?;

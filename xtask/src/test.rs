@@ -5,14 +5,19 @@
 use crate::{
     assets,
     build::{self, Built, NATIVE},
-    licenses, postgres, setup,
+    cluster::{self, Found},
+    image, licenses, postgres, setup,
     shell::{self, Cmd, cargo, say},
     sqlx,
 };
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use serde_json::Value;
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 /// What the browser's code may be at most as it is sent: 350 KB by brotli.
 const WASM_LIMIT_BYTES: u64 = 350_000;
@@ -38,6 +43,10 @@ pub enum Part {
     Sqlx,
     /// Playwright on the release build, in Chromium
     Journeys,
+    /// The tests of the crate `kubernetes`, with a real cluster
+    Cluster,
+    /// The journeys with sandboxes on a real cluster
+    ClusterJourneys,
 }
 
 /// Runs all parts, or those named, and prints the count as the last line of standard output; `false`
@@ -46,7 +55,8 @@ pub fn run(only: &[Part], args: &[String]) -> Result<bool> {
     if !args.is_empty() && only.len() != 1 {
         bail!("Arguments after `--` are for the runner of one part: name it by --only.");
     }
-    let parts = Part::value_variants().iter().copied().filter(|part| only.is_empty() || only.contains(part));
+    let wanted = |part: &Part| if only.is_empty() { part.is_usual() } else { only.contains(part) };
+    let parts = Part::value_variants().iter().copied().filter(wanted);
     run_parts(parts, &mut Run { args, ..Run::default() })
 }
 
@@ -107,6 +117,11 @@ impl Count {
 }
 
 impl Part {
+    /// Whether it runs when no part is named.
+    fn is_usual(self) -> bool {
+        !matches!(self, Self::Cluster | Self::ClusterJourneys)
+    }
+
     fn run(self, run: &mut Run<'_>) -> Result<Count> {
         match self {
             Self::Fmt => cargo(&["fmt", "--all", "--check"]).run().map(|()| Count::PASSED),
@@ -121,6 +136,8 @@ impl Part {
                 sqlx::check().map(|()| Count::PASSED)
             }
             Self::Journeys => journeys(run),
+            Self::Cluster => in_cluster(run),
+            Self::ClusterJourneys => cluster_journeys(run),
         }
     }
 }
@@ -228,10 +245,16 @@ fn unit(run: &mut Run<'_>) -> Result<Count> {
 fn journeys(run: &mut Run<'_>) -> Result<Count> {
     setup::for_journeys()?;
     let built = run.built()?;
-    let report = shell::target().join("journeys.json");
+    let command = Cmd::new("npx").args(PLAYWRIGHT).args(run.args);
+    playwright(command, run, &built, "journeys.json")
+}
+
+const PLAYWRIGHT: [&str; 3] = ["--no-install", "playwright", "test"];
+
+fn playwright(command: Cmd, run: &Run<'_>, built: &Built, report: &str) -> Result<Count> {
+    let report = shell::target().join(report);
     let _ = fs::remove_file(&report);
-    let command = Cmd::new("npx").args(["--no-install", "playwright", "test"]).args(run.args);
-    let mut command = journey_environment(command, &built).env("FSA_JOURNEYS_REPORT", &report);
+    let mut command = journey_environment(command, built).env("FSA_JOURNEYS_REPORT", &report);
     if run.long {
         command = command.env("FSA_LONG", "1");
     }
@@ -241,6 +264,127 @@ fn journeys(run: &mut Run<'_>) -> Result<Count> {
         Ok(()) => "read the journeys' report".to_owned(),
     })?;
     Ok(ended(playwright_summary(&serde_json::from_slice(&report)?), done.is_ok()))
+}
+
+/// What of the journeys is worth its minutes once more on a cluster: what sandboxes, terminals, previews and
+/// databases do. What pages look like and how bad input is answered is the same there.
+const ON_CLUSTER: [&str; 6] = ["a-first", "b-terminal", "c-preview", "d-life", "e-claude", "f-kill"];
+/// The namespace of the journeys, and how many kills they have there.
+const NAMESPACE: &str = "fsa-journeys";
+const KILLS: &str = "3";
+
+/// The journeys again, with sandboxes as pods; server and browser are in the cluster's network.
+fn cluster_journeys(run: &mut Run<'_>) -> Result<Count> {
+    if let Some(lack) = cluster::lack() {
+        say(format!("skipped: {lack}"));
+        return Ok(Count { skipped: 1, ..Count::default() });
+    }
+    setup::for_journeys()?;
+    let built = run.built()?;
+    with_cluster(|| journeys_inside(run, &built))
+}
+
+fn journeys_inside(run: &Run<'_>, built: &Built) -> Result<Count> {
+    cluster::namespace(NAMESPACE)?;
+    let wanted: Vec<String> = match run.args {
+        [] => ON_CLUSTER.iter().map(|name| (*name).to_owned()).collect(),
+        given => given.to_vec(),
+    };
+    let mut command = cluster::program(Path::new("npx")).args(PLAYWRIGHT).args(wanted);
+    for (name, value) in [
+        ("FSA_ORCHESTRATOR", "kubernetes"),
+        ("FSA_NAMESPACE", NAMESPACE),
+        ("FSA_NODE_ADDRESS", cluster::NODE),
+        ("FSA_IMAGE", "fsa.local/runtime:dev"),
+        ("FSA_DATABASE_PROVIDER", "statefulset"),
+        ("FSA_DATABASE_IMAGE", "fsa.local/postgres:dev"),
+    ] {
+        command = command.env(name, value);
+    }
+    command = command.env("FSA_KUBECONFIG", cluster::kubeconfig());
+    if !run.long {
+        command = command.env("FSA_KILLS", KILLS);
+    }
+    playwright(command, run, built, "journeys-cluster.json")
+}
+
+/// The crate `kubernetes` on a real cluster: ours, which is brought up and, unless it was up before, taken down
+/// again; or the one that `KUBECONFIG` names. Where there is neither, one is skipped, with the reason.
+fn in_cluster(run: &Run<'_>) -> Result<Count> {
+    match cluster::find() {
+        Found::None(reason) => {
+            say(format!("skipped: {reason}"));
+            Ok(Count { skipped: 1, ..Count::default() })
+        }
+        Found::Named(kubeconfig) => {
+            say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
+            let programs = test_programs("kubernetes")?;
+            run_programs(&programs, run, |program| {
+                Cmd::new(program).env("FSA_TEST_KUBECONFIG", &kubeconfig).env("KUBECONFIG", &kubeconfig)
+            })
+        }
+        Found::Ours => {
+            // Before it runs: compiling leaves it no time.
+            let programs = test_programs("kubernetes")?;
+            let start = |program: &Path| cluster::tell(cluster::program(program));
+            with_cluster(|| run_programs(&programs, run, start))
+        }
+    }
+}
+
+/// Does it while our cluster is up; it is down afterwards if it was before.
+fn with_cluster(work: impl FnOnce() -> Result<Count>) -> Result<Count> {
+    let was_up = cluster::is_up();
+    image::make(&[])?;
+    let done = cluster::up().and_then(|()| work());
+    if !was_up {
+        cluster::down(false)?;
+    }
+    done
+}
+
+/// A test program of a crate, and the folder that cargo would run it in.
+struct TestProgram {
+    program: PathBuf,
+    folder: PathBuf,
+}
+
+/// Builds the tests of a crate as the part `unit` does, so that nothing is compiled twice.
+fn test_programs(package: &str) -> Result<Vec<TestProgram>> {
+    let mut args = vec!["test", "--no-run", "--message-format=json-render-diagnostics"];
+    args.extend(NATIVE);
+    let folder = shell::root().join(package);
+    let messages = cargo(&args).read()?;
+    let programs: Vec<_> = messages.lines().filter_map(|line| test_program(line, &folder)).collect();
+    if programs.is_empty() {
+        bail!("cargo has built no test of {package}");
+    }
+    Ok(programs)
+}
+
+/// The program that a message of cargo's is about, if it is a test's of the package in `folder`.
+fn test_program(message: &str, folder: &Path) -> Option<TestProgram> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let manifest = Path::new(message["manifest_path"].as_str()?);
+    let is_test = message["profile"]["test"].as_bool()? && manifest.parent() == Some(folder);
+    let program = message["executable"].as_str().filter(|_| is_test)?;
+    Some(TestProgram { program: program.into(), folder: folder.to_owned() })
+}
+
+fn run_programs(programs: &[TestProgram], run: &Run<'_>, start: impl Fn(&Path) -> Cmd) -> Result<Count> {
+    let mut count = Count::default();
+    for TestProgram { program, folder } in programs {
+        say(program.file_name().unwrap_or_default().to_string_lossy());
+        let mut command = start(program).args(run.args).dir(folder).env("CARGO_MANIFEST_DIR", folder);
+        command = command.env("FSA_REQUIRE", "1").env("FSA_REQUIRE_CLUSTER", "1");
+        if run.long {
+            command = command.env("FSA_LONG", "1");
+        }
+        let mut own = Count::default();
+        let status = command.watch(|line| own.add(cargo_summary(line).unwrap_or_default()))?;
+        count.add(ended(own, status.success()));
+    }
+    Ok(count)
 }
 
 /// What journeys and benchmarks are told.
@@ -320,6 +464,23 @@ mod tests {
     fn a_flaky_journey_failed() {
         let report = serde_json::json!({"stats": {"expected": 4, "unexpected": 1, "flaky": 1, "skipped": 2}});
         assert_eq!(playwright_summary(&report), Count { passed: 4, failed: 2, skipped: 2 });
+    }
+
+    #[test]
+    fn a_test_program_is_found_among_cargo_s_messages() {
+        let message = |test: bool, folder: &str, executable: Value| {
+            serde_json::json!({
+                "reason": "compiler-artifact", "manifest_path": format!("{folder}/Cargo.toml"),
+                "profile": {"test": test}, "executable": executable,
+            })
+            .to_string()
+        };
+        let found = |line: &str| test_program(line, Path::new("/r/kubernetes")).map(|found| found.program);
+        assert_eq!(found(&message(true, "/r/kubernetes", "/t/a-1".into())), Some("/t/a-1".into()));
+        assert_eq!(found(&message(false, "/r/kubernetes", "/t/a".into())), None);
+        assert_eq!(found(&message(true, "/r/model", "/t/m-1".into())), None);
+        assert_eq!(found(&message(true, "/r/kubernetes", Value::Null)), None);
+        assert_eq!(found("   Compiling kubernetes"), None);
     }
 
     #[test]

@@ -36,7 +36,9 @@ pub struct Config {
 pub const USAGE: &str = "usage: sandbox-agent --home DIR [--listen-fd N] [--listen ADDR:PORT] [--tty-listen ADDR:PORT]
     [--token-fd N | --token-file PATH] [--shell PATH] [--disk-limit-bytes N] [--state-dir DIR]
     [--own-port N]... [--first-frame-ms N] [--stuck-viewer-ms N] [--disk-every-ms N]
-The token comes from a descriptor, a file, or the variable FSA_AGENT_TOKEN.";
+       sandbox-agent install DIR
+The token comes from a descriptor, a file, or the variable FSA_AGENT_TOKEN. `install` copies this program to DIR/sandbox-agent, and
+puts a passwd and a group file beside it that name user 1000.";
 
 /// Where the token is to be found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -361,7 +361,7 @@ fn bytes(bytes: u64) -> Quantity {
 
 /// Thousandths of a core.
 fn millis(millis: u32) -> Quantity {
-    Quantity(if millis % 1000 == 0 { (millis / 1000).to_string() } else { format!("{millis}m") })
+    Quantity(if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{millis}m") })
 }
 
 #[cfg(test)]
@@ -380,12 +380,6 @@ pub(crate) mod tests {
             database: "d_7".to_owned(),
             password: "secret".into(),
         }
-    }
-
-    pub(crate) fn settings() -> Settings {
-        let mut settings = Settings::new(InstallationId(uuid::Uuid::from_u128(1)), "fsa");
-        settings.control_plane_labels = BTreeMap::from([("app".to_owned(), "fullstack-agent".to_owned())]);
-        settings
     }
 
     #[test]

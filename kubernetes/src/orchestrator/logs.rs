@@ -2,13 +2,18 @@
 
 use super::apply::Applier;
 use crate::{
+    causes,
     index::{events, run},
+    labels::{self, Component},
     manifests::{CONTAINER, INSTALLER},
 };
 use engine::orchestrator::{LogLine, LogSource, OrchestratorError};
 use futures::{AsyncBufReadExt as _, StreamExt as _, future, stream, stream::BoxStream};
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::{Api, api::LogParams};
+use kube::{
+    Api,
+    api::{ListParams, LogParams},
+};
 use model::SandboxId;
 use std::{cmp::Reverse, collections::HashSet, sync::Arc};
 
@@ -17,33 +22,59 @@ const LINES: i64 = 5000;
 
 /// The log so far, and then what comes.
 pub async fn logs(applier: &Applier, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
-    match from {
-        LogSource::Sandbox => Ok(of_newest(applier, id, CONTAINER)),
-        LogSource::Install => Ok(of_newest(applier, id, INSTALLER)),
-        LogSource::Keeper => Ok(happened(applier, id)),
-        LogSource::Database => Ok(stream::empty().boxed()),
-    }
+    Ok(match from {
+        LogSource::Sandbox => {
+            newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(CONTAINER), false))
+        }
+        LogSource::Past => match newest(applier, id) {
+            Some((pod, true)) => read(applier.api(), pod, Some(CONTAINER), true),
+            _ => nothing(),
+        },
+        LogSource::Install => {
+            newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(INSTALLER), false))
+        }
+        LogSource::Events => happened(applier, id),
+        LogSource::Database => of_database(applier, id).await?,
+        LogSource::Keeper => nothing(),
+    })
 }
 
-fn of_newest(applier: &Applier, id: SandboxId, container: &'static str) -> BoxStream<'static, LogLine> {
+fn nothing() -> BoxStream<'static, LogLine> {
+    stream::empty().boxed()
+}
+
+/// Its newest pod, and whether the container of that ran before.
+fn newest(applier: &Applier, id: SandboxId) -> Option<(String, bool)> {
     let mut pods = applier.index.read().pods.of(id);
     pods.sort_by_key(|pod| Reverse(pod.metadata.creation_timestamp.as_ref().map(|at| at.0)));
-    let Some(pod) = pods.into_iter().next() else { return stream::empty().boxed() };
+    let pod = pods.into_iter().next()?;
     let restarted = run::container(&pod).is_some_and(|status| status.restart_count > 0);
-    let api: Api<Pod> = applier.api();
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    let before = if restarted && container == CONTAINER {
-        read(api.clone(), name.clone(), container, true)
-    } else {
-        stream::empty().boxed()
-    };
-    before.chain(read(api, name, container, false)).boxed()
+    Some((pod.metadata.name.clone()?, restarted))
+}
+
+/// Of the pods of the database that goes with it: ours, or KubeBlocks'.
+async fn of_database(applier: &Applier, id: SandboxId) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
+    let name = applier.index.read().deployments.of(id).first().and_then(|live| live.metadata.name.clone());
+    let Some(name) = name else { return Ok(nothing()) };
+    let selectors = [
+        format!("{}={name},{}={}", labels::MANAGER, labels::COMPONENT, Component::Database.as_str()),
+        format!("app.kubernetes.io/instance={name},app.kubernetes.io/managed-by=kubeblocks"),
+    ];
+    for selector in selectors {
+        let found = applier.api::<Pod>().list_metadata(&ListParams::default().labels(&selector)).await;
+        let found = found.map_err(|error| OrchestratorError::Caused(causes::of_error(&error, "look for the database's pods")))?;
+        let pods: Vec<String> = found.items.into_iter().filter_map(|pod| pod.metadata.name).collect();
+        if !pods.is_empty() {
+            return Ok(stream::select_all(pods.into_iter().map(|pod| read(applier.api(), pod, None, false))).boxed());
+        }
+    }
+    Ok(nothing())
 }
 
 /// One container's log. One that cannot be read is a line that says so.
-fn read(api: Api<Pod>, pod: String, container: &'static str, previous: bool) -> BoxStream<'static, LogLine> {
+fn read(api: Api<Pod>, pod: String, container: Option<&'static str>, previous: bool) -> BoxStream<'static, LogLine> {
     let params = LogParams {
-        container: Some(container.to_owned()),
+        container: container.map(str::to_owned),
         follow: !previous,
         previous,
         timestamps: true,
@@ -55,7 +86,7 @@ fn read(api: Api<Pod>, pod: String, container: &'static str, previous: bool) -> 
             Ok(reader) => reader.lines().map(|line| line.map(|line| dated(&line))).boxed(),
             Err(kube::Error::Api(status)) if previous || status.code == 404 => stream::empty().boxed(),
             Err(error) => {
-                let text = format!("The log of `{container}` cannot be read: {error}");
+                let text = format!("The log of `{pod}` cannot be read: {error}");
                 stream::once(future::ready(Ok(LogLine { at: None, text }))).boxed()
             }
         }
