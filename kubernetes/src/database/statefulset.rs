@@ -12,7 +12,7 @@
 use super::{
     Admin, Servers, Standing, cause, clients,
     objects::{self, Claimed, claim, is_of, mend},
-    owner, pods,
+    owner,
     watched::{Changed, Watched},
 };
 use crate::{
@@ -36,7 +36,7 @@ use k8s_openapi::{
             SeccompProfile, Secret, SecretVolumeSource, SecurityContext, Service, ServicePort, ServiceSpec, TCPSocketAction,
             Volume, VolumeMount, VolumeResourceRequirements,
         },
-        networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec},
+        networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec},
     },
     apimachinery::pkg::{
         apis::meta::v1::{LabelSelector, ObjectMeta},
