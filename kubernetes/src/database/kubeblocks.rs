@@ -19,7 +19,7 @@
 //! published CustomResourceDefinitions of 0.9.5 and 1.0.2.
 
 use super::{
-    Admin, Servers, Standing, bytes, cause, clients, millis,
+    Admin, Servers, Standing, cause, clients,
     objects::{self, Claimed, claim, is_of, mend},
     owner, pods,
     statefulset::is_ready,
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     Cluster, Settings,
     labels::{self, Component},
+    manifests::quantity::{bytes, cpu},
     names::{self, POSTGRES_PORT},
 };
 use engine::{
@@ -127,8 +128,8 @@ pub fn cluster(spec: &DatabaseSpec, settings: &Settings, version: Version) -> Dy
         "name": COMPONENT,
         "replicas": database.replicas,
         "resources": {
-            "requests": {"cpu": millis(database.cpu_millis.0), "memory": bytes(database.memory_bytes.0)},
-            "limits": {"cpu": millis(database.cpu_millis.1), "memory": bytes(database.memory_bytes.1)},
+            "requests": {"cpu": cpu(database.cpu_millis.0), "memory": bytes(database.memory_bytes.0)},
+            "limits": {"cpu": cpu(database.cpu_millis.1), "memory": bytes(database.memory_bytes.1)},
         },
         "volumeClaimTemplates": [{"name": "data", "spec": claim}],
     });
@@ -155,8 +156,7 @@ pub fn cluster(spec: &DatabaseSpec, settings: &Settings, version: Version) -> Dy
 }
 
 /// The pods of a project's Cluster.
-#[must_use]
-pub fn peer(name: &ResourceName) -> NetworkPolicyPeer {
+fn peer(name: &ResourceName) -> NetworkPolicyPeer {
     pods(labels_of(name))
 }
 

@@ -27,7 +27,7 @@ use engine::{
 use inside::{Door, Doors};
 use k8s_openapi::{
     api::{core::v1::Pod, networking::v1::NetworkPolicyPeer},
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kubeblocks::KubeBlocks;
 use model::{Cause, CauseCode, InstallationId, ProjectId, ResourceName, connection::Connection};
@@ -325,14 +325,6 @@ pub(crate) fn owner(spec: &DatabaseSpec) -> Owner<'_> {
     Owner { installation: spec.installation, project: spec.project, slug: &spec.slug, sandbox: None, name: &spec.name }
 }
 
-/// What the pods of a project's database are, for whoever opens a way to them.
-///
-/// Those of a StatefulSet have our labels; KubeBlocks' have its own.
-#[must_use]
-pub fn peers(installation: InstallationId, project: ProjectId, name: &ResourceName) -> Vec<NetworkPolicyPeer> {
-    vec![statefulset::peer(installation, project), kubeblocks::peer(name)]
-}
-
 fn pods(labels: BTreeMap<String, String>) -> NetworkPolicyPeer {
     let selector = LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
     NetworkPolicyPeer { pod_selector: Some(selector), ..NetworkPolicyPeer::default() }
@@ -352,18 +344,6 @@ fn clients(spec: &DatabaseSpec, settings: &Settings) -> Vec<NetworkPolicyPeer> {
     clients
 }
 
-/// Bytes as Kubernetes writes them: in the largest unit that divides them.
-fn bytes(bytes: u64) -> Quantity {
-    let units = [("Gi", 30), ("Mi", 20), ("Ki", 10)];
-    let whole = units.into_iter().find(|(_, shift)| bytes > 0 && bytes.trailing_zeros() >= *shift);
-    Quantity(whole.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift)))
-}
-
-/// Thousandths of a core.
-fn millis(millis: u32) -> Quantity {
-    Quantity(if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{millis}m") })
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -380,12 +360,5 @@ pub(crate) mod tests {
             database: "d_7".to_owned(),
             password: "secret".into(),
         }
-    }
-
-    #[test]
-    fn quantities_are_written_as_kubernetes_does() {
-        let written = [0, 1, 1024, 1536, 102 << 20, 1 << 30, 3 << 30].map(|n| bytes(n).0);
-        assert_eq!(written, ["0", "1", "1Ki", "1536", "102Mi", "1Gi", "3Gi"]);
-        assert_eq!([100, 1000, 1500].map(|n| millis(n).0), ["100m", "1", "1500m"]);
     }
 }

@@ -10,14 +10,15 @@
 //! its successor; only [`Servers::unmake`] removes it.
 
 use super::{
-    Admin, Servers, Standing, bytes, cause, clients, millis,
+    Admin, Servers, Standing, cause, clients,
     objects::{self, Claimed, claim, is_of, mend},
-    owner, pods,
+    owner,
     watched::{Changed, Watched},
 };
 use crate::{
     Cluster, Settings,
     labels::{self, Component},
+    manifests::quantity::{bytes, cpu},
     names::{self, POSTGRES_PORT},
 };
 use engine::{
@@ -35,7 +36,7 @@ use k8s_openapi::{
             SeccompProfile, Secret, SecretVolumeSource, SecurityContext, Service, ServicePort, ServiceSpec, TCPSocketAction,
             Volume, VolumeMount, VolumeResourceRequirements,
         },
-        networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec},
+        networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec},
     },
     apimachinery::pkg::{
         apis::meta::v1::{LabelSelector, ObjectMeta},
@@ -73,12 +74,6 @@ fn labels_of(installation: InstallationId, project: ProjectId) -> BTreeMap<Strin
         (labels::PROJECT.to_owned(), project.0.to_string()),
         (labels::COMPONENT.to_owned(), Component::Database.as_str().to_owned()),
     ])
-}
-
-/// The pods of a project's database.
-#[must_use]
-pub fn peer(installation: InstallationId, project: ProjectId) -> NetworkPolicyPeer {
-    pods(labels_of(installation, project))
 }
 
 fn meta(spec: &DatabaseSpec, settings: &Settings) -> ObjectMeta {
@@ -231,7 +226,8 @@ fn container(settings: &Settings) -> Container {
         read_only: Some(read_only).filter(|read_only| *read_only),
         ..VolumeMount::default()
     };
-    let amounts = |cpu: u32, memory: u64| BTreeMap::from([("cpu".to_owned(), millis(cpu)), ("memory".to_owned(), bytes(memory))]);
+    let amounts =
+        |millis: u32, memory: u64| BTreeMap::from([("cpu".to_owned(), cpu(millis)), ("memory".to_owned(), bytes(memory))]);
     Container {
         name: CONTAINER.to_owned(),
         image: Some(database.image.clone()),

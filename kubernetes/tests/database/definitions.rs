@@ -18,7 +18,8 @@ pub const NAME: &str = "clusters.apps.kubeblocks.io";
 
 /// The published definition, where the folder of them is there.
 pub fn published(served: Served) -> Option<Value> {
-    let folder = PathBuf::from(std::env::var_os("FSA_KUBEBLOCKS_SCHEMAS")?);
+    let folder = std::env::var_os("FSA_KUBEBLOCKS_SCHEMAS").filter(|folder| !folder.is_empty())?;
+    let folder = PathBuf::from(folder);
     let version = match served {
         Served::Nothing => return None,
         Served::V1 => "v1.0.2",

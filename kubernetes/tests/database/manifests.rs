@@ -13,7 +13,7 @@ use kubernetes::{
     Settings,
     database::{
         kubeblocks::{self, Version},
-        peers, statefulset,
+        statefulset,
     },
 };
 use model::{InstallationId, ProjectId};
@@ -71,7 +71,6 @@ fn a_cluster_of_kubeblocks_is_what_it_is() {
     snapshot!("cluster_network_policy", kubeblocks::network_policy(&spec, &settings));
     snapshot!("cluster_role", kubeblocks::role(&spec, &settings));
     snapshot!("cluster_role_binding", kubeblocks::role_binding(&spec, &settings));
-    snapshot!("peers", peers(spec.installation, spec.project, &spec.name));
 }
 
 #[test]

@@ -169,3 +169,28 @@ async fn a_password_changed_by_hand_is_said() {
     assert_eq!(said.0, CauseCode::DatabaseRefused);
     assert!(said.1.contains("superuser's password"), "{said:?}");
 }
+
+#[tokio::test]
+async fn making_one_asks_the_cluster_little_and_looking_at_it_nothing() {
+    let Some(world) = World::start(Served::Nothing).await else { return };
+    let settings = world.settings(DatabaseProvider::Auto);
+    let database = world.database(&settings).await.with_patience(LONG);
+    // Another is made before, so that every watch runs.
+    database.ensure(&spec(settings.installation)).await.unwrap();
+    let spec = spec(settings.installation);
+    let asked = || std::mem::take(&mut *world.asked.lock().unwrap());
+    asked();
+    let begun = std::time::Instant::now();
+    assert!(!database.observe(&spec).await.unwrap().present);
+    assert_eq!(asked(), Vec::<String>::new(), "of what is not there");
+    database.ensure(&spec).await.unwrap();
+    println!("made in {:?}", begun.elapsed());
+    // Four objects, the password, and from outside the cluster a way in or two.
+    let making: Vec<String> = asked().into_iter().filter(|what| !what.contains("portforward")).collect();
+    assert_eq!(making.len(), 5, "{making:#?}");
+    assert!(database.observe(&spec).await.unwrap().ready);
+    database.ensure(&spec).await.unwrap();
+    database.list().await.unwrap();
+    let looking: Vec<String> = asked().into_iter().filter(|what| !what.contains("portforward")).collect();
+    assert_eq!(looking, Vec::<String>::new());
+}

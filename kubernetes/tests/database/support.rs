@@ -18,6 +18,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, ResourceExt as _,
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
+    client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use kubernetes::{
@@ -81,13 +82,22 @@ impl Drop for Pass {
 pub struct World {
     pub cluster: Cluster,
     pub operator: Option<Operator>,
+    pub asked: Asked,
     kubeconfig: Kubeconfig,
     _pass: Pass,
 }
 
-async fn client(kubeconfig: &Kubeconfig) -> Client {
+/// What was asked of the apiserver: method and path.
+pub type Asked = Arc<Mutex<Vec<String>>>;
+
+async fn client(kubeconfig: &Kubeconfig, asked: &Asked) -> Client {
     let config = kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await.unwrap();
-    Client::try_from(config).unwrap()
+    let asked = Arc::clone(asked);
+    let note = move |request: http::Request<kube::client::Body>| {
+        asked.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+        request
+    };
+    ClientBuilder::try_from(config).unwrap().with_layer(&tower::util::MapRequestLayer::new(note)).build()
 }
 
 impl World {
@@ -98,7 +108,8 @@ impl World {
         };
         let kubeconfig = Kubeconfig::read_from(path).unwrap();
         let (pass, first) = Pass::enter(served);
-        let client = client(&kubeconfig).await;
+        let asked = Asked::default();
+        let client = client(&kubeconfig, &asked).await;
         if first {
             serve(&client, served).await;
         } else {
@@ -118,7 +129,7 @@ impl World {
             Served::V1 => Some(Operator::start(&cluster, Version::V1)),
             Served::V1alpha1 => Some(Operator::start(&cluster, Version::V1alpha1)),
         };
-        Some(Self { cluster, operator, kubeconfig, _pass: pass })
+        Some(Self { cluster, operator, asked, kubeconfig, _pass: pass })
     }
 
     pub fn settings(&self, provider: DatabaseProvider) -> Settings {
@@ -142,7 +153,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let (kubeconfig, namespace, operator) = (self.kubeconfig.clone(), self.cluster.namespace.clone(), self.operator.take());
         let end = async move {
-            let client = client(&kubeconfig).await;
+            let client = client(&kubeconfig, &Asked::default()).await;
             if let Some(operator) = &operator {
                 let clusters: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource(operator.version));
                 for cluster in clusters.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
@@ -361,14 +372,9 @@ impl<T> Future for Strides<T> {
         if let Poll::Ready(done) = self.done.poll_unpin(context) {
             return Poll::Ready(done.unwrap());
         }
-        // One stride a poll: the next is told by the next poll.
-        match self.polled.poll_recv(context) {
-            Poll::Ready(Some(())) => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-            _ => Poll::Pending,
-        }
+        // Each poll takes what was told until now, and waits for the next.
+        while let Poll::Ready(Some(())) = self.polled.poll_recv(context) {}
+        Poll::Pending
     }
 }
 
@@ -379,7 +385,7 @@ fn strided<T: Send + 'static>(verb: impl Future<Output = T> + Send + 'static) ->
     let done = tokio::spawn(std::future::poll_fn(move |context| {
         polls += 1;
         if polls >= next {
-            next = next * 8 / 5 + 1;
+            next *= 2;
             let _ = tell.send(());
         }
         verb.poll_unpin(context)
