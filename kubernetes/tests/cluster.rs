@@ -13,7 +13,7 @@ use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use kubernetes::{index::health::Health, names, settings::IngressSettings};
+use kubernetes::{index::health::Health, names, reach::Reach, settings::IngressSettings};
 use model::{CauseCode, InstallationId};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -147,8 +147,11 @@ async fn a_run_that_ends_by_itself_is_told_of_with_its_cause() {
     let line = tokio::time::timeout(PATIENCE, lines.next()).await.unwrap().unwrap();
     assert!(line.at.is_some(), "{line:?}");
     let mut events = world.orchestrator.logs(spec.id, LogSource::Keeper).await.unwrap();
-    let line = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-    assert!(line.text.contains(spec.name.as_str()), "{line:?}");
+    let mut told = String::new();
+    while !told.contains("Started") {
+        told = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap().text;
+    }
+    assert!(told.starts_with(&format!("Pod {}", spec.name)), "{told}");
     // A pod that is deleted by hand has ended by itself as well.
     let pods: Api<Pod> = world.api();
     let mine = pods.list(&ListParams::default().labels(&format!("app={}", spec.name))).await.unwrap();
@@ -179,9 +182,70 @@ async fn an_image_that_is_not_there_is_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ports_inside_are_reached_and_nobody_is_told_of() {
+async fn a_sandbox_that_wants_too_much_memory_is_told_of_with_its_limit() {
     or_skip!(skip());
     let world = World::new().await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    let ask = sandbox_agent::protocol::http::ExecRequest {
+        command: vec!["python3".into(), "-c".into(), "x = bytearray(600 << 20)".into()],
+        ..Default::default()
+    };
+    let io = world.orchestrator.connect(spec.id, AgentOrPort::Agent).await.unwrap();
+    let _ = sandbox_agent::client::exec_to_end(io, &spec.agent_token, &ask, 1024).await;
+    let seen = world.until(&spec, "the cause", |seen| seen.cause.is_some()).await;
+    let cause = seen.cause.unwrap();
+    assert_eq!(cause.code, CauseCode::OutOfMemory, "{cause:?}");
+    assert!(cause.message.contains("256Mi"), "{cause:?}");
+    assert_eq!(world.up(&spec).await.ended_by_itself, 1);
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_ends_again_and_again_is_told_of_with_its_last_words() {
+    or_skip!(skip());
+    let world = World::with(|settings| settings.listen = "192.0.2.1".parse().unwrap()).await;
+    let spec = world.spec();
+    world.orchestrator.ensure(&spec).await.unwrap();
+    let looped = |seen: &engine::orchestrator::Seen| {
+        seen.ended_by_itself >= 2 && seen.cause.as_ref().is_some_and(|cause| format!("{cause:?}").contains("192.0.2.1"))
+    };
+    let seen = world.until(&spec, "the crashes", looped).await;
+    assert_eq!(seen.cause.unwrap().code, CauseCode::CrashLoop);
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_without_the_agent_gets_it() {
+    or_skip!(skip());
+    let world = World::with(|settings| {
+        settings.image = "fsa.local/base:dev".to_owned();
+        settings.runtime = kubernetes::settings::Runtime::Injected { image: "fsa.local/agent:dev".to_owned() };
+    })
+    .await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    let said = sh(world.orchestrator.as_ref(), &spec, "id -un; echo $HOME; touch ~/here && ls ~/here").await;
+    assert_eq!(said, "agent\n/home/agent\n/home/agent/here\n");
+    let mut lines = world.orchestrator.logs(spec.id, LogSource::Install).await.unwrap();
+    let line = tokio::time::timeout(PATIENCE, lines.next()).await.unwrap().unwrap();
+    assert!(line.text.contains("sandbox-agent"), "{line:?}");
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_inside_are_reached_and_nobody_is_told_of() {
+    or_skip!(skip());
+    ports_inside(&World::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_outside_it_is_all_the_same() {
+    or_skip!(skip());
+    ports_inside(&World::reached_by(InstallationId(Uuid::new_v4()), config().await, Some(Reach::Forward), |_| {}).await).await;
+}
+
+async fn ports_inside(world: &World) {
     let spec = world.spec();
     world.up(&spec).await;
     let script = "nohup python3 -m http.server 3000 --bind 127.0.0.1 >/dev/null 2>&1 & \
@@ -195,6 +259,8 @@ async fn ports_inside_are_reached_and_nobody_is_told_of() {
     let refused = world.orchestrator.connect(spec.id, AgentOrPort::Port(3999)).await.err().unwrap();
     assert!(matches!(refused, ConnectError::NobodyListens(3999)), "{refused}");
     // Nothing of the cluster, and no token, is inside.
+    let big = sh(world.orchestrator.as_ref(), &spec, "head -c 900000 /dev/zero | tr '\\0' x").await;
+    assert_eq!(big.len(), 900_000, "much goes through whole");
     let inside = sh(world.orchestrator.as_ref(), &spec, "env; ls /var/run/secrets 2>&1; id -u; touch ~/x && echo written").await;
     assert!(!inside.contains("FSA_AGENT_TOKEN") && !inside.contains("KUBERNETES_SERVICE_HOST=\n"), "{inside}");
     assert!(inside.contains("1000") && inside.contains("written") && !inside.contains("kubernetes.io"), "{inside}");
@@ -276,6 +342,8 @@ async fn nothing_but_the_volume_is_left_of_a_removed_sandbox() {
 struct Proxy {
     address: std::net::SocketAddr,
     up: tokio::sync::watch::Sender<bool>,
+    /// Passes nothing on, and hangs up on nobody.
+    stalled: tokio::sync::watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -283,22 +351,27 @@ impl Proxy {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (up, is_up) = tokio::sync::watch::channel(true);
+        let (stalled, is_stalled) = tokio::sync::watch::channel(false);
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
-                let (host, mut is_up) = (host.clone(), is_up.clone());
+                let (host, mut is_up, is_stalled) = (host.clone(), is_up.clone(), is_stalled.clone());
                 tokio::spawn(async move {
                     if !*is_up.borrow() {
                         return;
                     }
+                    let _ = is_stalled.clone().wait_for(|stalled| !*stalled).await;
                     let Ok(mut server) = tokio::net::TcpStream::connect((host.as_str(), port)).await else { return };
+                    let mut hung = is_stalled.clone();
                     tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-                        _ = is_up.wait_for(|up| !*up) => {}
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+                        _ = is_up.wait_for(|up| !*up) => return,
+                        _ = hung.wait_for(|stalled| *stalled) => {}
                     }
+                    let _ = hung.wait_for(|stalled| !*stalled).await;
                 });
             }
         });
-        Self { address, up }
+        Self { address, up, stalled }
     }
 }
 
@@ -333,5 +406,48 @@ async fn a_cluster_that_goes_away_is_said_to_and_is_followed_when_it_is_back() {
     proxy.up.send(true).unwrap();
     tokio::time::timeout(PATIENCE, health.wait_for(Health::is_fresh)).await.unwrap().unwrap();
     world.until(&spec, "what happened meanwhile", |seen| !seen.present).await;
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_hangs_is_said_to() {
+    or_skip!(skip());
+    let mut config = config().await;
+    let url = config.cluster_url.clone();
+    let proxy = Proxy::to(url.host().unwrap().to_owned(), url.port_u16().unwrap_or(443)).await;
+    config.tls_server_name = Some(url.host().unwrap().to_owned());
+    config.cluster_url = format!("https://{}", proxy.address).parse().unwrap();
+    let world = World::of(InstallationId(Uuid::new_v4()), config, |_| {}).await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    let mut health = world.orchestrator.health();
+    proxy.stalled.send(true).unwrap();
+    let mut restarted = spec.clone();
+    restarted.restart_count += 1;
+    let refused = world.orchestrator.ensure(&restarted).await.unwrap_err();
+    let engine::orchestrator::OrchestratorError::Caused(cause) = refused else { panic!("{refused}") };
+    assert_eq!(cause.code, CauseCode::OrchestratorUnreachable, "{cause:?}");
+    tokio::time::timeout(PATIENCE, health.wait_for(|health| !health.is_fresh())).await.unwrap().unwrap();
+    proxy.stalled.send(false).unwrap();
+    tokio::time::timeout(PATIENCE, health.wait_for(Health::is_fresh)).await.unwrap().unwrap();
+    world.up(&restarted).await;
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apiserver_in_trouble_is_told_of_and_asked_again() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    for (code, reason) in [(429, "TooManyRequests"), (500, "InternalError"), (503, "ServiceUnavailable"), (409, "Conflict"), (403, "Forbidden")] {
+        world.asked.refuse_the_next_write(code, reason);
+        let refused = world.orchestrator.ensure(&spec).await.unwrap_err();
+        let engine::orchestrator::OrchestratorError::Caused(cause) = refused else { panic!("{code}: {refused}") };
+        assert!(!cause.message.is_empty() && !cause.next_steps.is_empty(), "{code}: {cause:?}");
+        println!("{code}: {}", cause.message);
+    }
+    world.up(&spec).await;
+    world.asked.refuse_the_next_write(500, "InternalError");
+    assert!(world.orchestrator.remove(spec.id).await.is_err());
     world.remove(&spec).await;
 }

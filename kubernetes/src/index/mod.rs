@@ -55,20 +55,20 @@ pub struct Index {
     installation: InstallationId,
     state: Mutex<State>,
     watchers: Mutex<Vec<mpsc::UnboundedSender<SandboxId>>>,
-    /// Runs whose agent should be asked.
+    /// Pods that should be asked.
     probes: mpsc::UnboundedSender<Probe>,
     watches: Watches,
 }
 
-/// A run that began: its agent is to be asked until a shell has started.
+/// Something that only a pod itself can answer.
 #[derive(Debug, Clone)]
 pub struct Probe {
     /// Of which sandbox.
     pub sandbox: SandboxId,
-    /// Which run.
-    pub run: String,
-    /// Where it runs.
+    /// Its pod.
     pub pod: Arc<Pod>,
+    /// What.
+    pub ask: run::Ask,
 }
 
 /// Where an object comes from.
@@ -207,6 +207,14 @@ impl Index {
         }
     }
 
+    /// The last lines that a run wrote that ended.
+    pub fn wrote(&self, sandbox: SandboxId, tail: String) {
+        if let Some(runs) = self.read().runs.get_mut(&sandbox) {
+            runs.wrote(tail);
+        }
+        self.tell(sandbox);
+    }
+
     /// What the agent of a run answered. `false`: that run is over.
     pub fn answered(&self, sandbox: SandboxId, run: &str, agent: engine::orchestrator::AgentSeen) -> bool {
         let (lives, changed) = self.read().runs.get_mut(&sandbox).map_or((false, false), |runs| runs.answered(run, agent));
@@ -275,8 +283,8 @@ impl State {
             if let Some(pod) = object.pod() {
                 let wanted = self.wanted(sandbox);
                 let runs = self.runs.entry(sandbox).or_default();
-                if let Some(run) = runs.saw(pod, wanted, Timestamp::now()) {
-                    probe = Some(Probe { sandbox, run, pod: Arc::new(pod.clone()) });
+                if let Some(ask) = runs.saw(pod, wanted, Timestamp::now()) {
+                    probe = Some(Probe { sandbox, pod: Arc::new(pod.clone()), ask });
                 }
             }
             if from == From::Watch && old.is_some_and(|old| old.differs(object)) {

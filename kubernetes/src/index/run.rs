@@ -39,6 +39,23 @@ struct Agent {
     seen: AgentSeen,
     /// The kubelet has found it ready: from then on its word counts.
     was_ready: bool,
+    /// Somebody asks it until a shell has started.
+    asking: bool,
+}
+
+/// What should be asked of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// The agent of a run, until a shell has started.
+    Agent {
+        /// Which run.
+        run: String,
+    },
+    /// What the container wrote last that ended: the one before, or the one that there is.
+    Log {
+        /// Another has started since.
+        previous: bool,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -78,17 +95,23 @@ impl Runs {
         self.ends.clear();
     }
 
+    /// The last lines that a run wrote that ended.
+    pub(super) fn wrote(&mut self, tail: String) {
+        self.log_tail = Some(tail);
+    }
+
     /// What the agent of a run answered: whether that run is still the one, and whether it is news.
     pub(super) fn answered(&mut self, run: &str, seen: AgentSeen) -> (bool, bool) {
         let Some(agent) = self.agent.as_mut().filter(|agent| agent.run == run) else { return (false, false) };
         let news = agent.seen != seen;
         agent.seen = seen;
+        agent.asking = seen != AgentSeen::ShellStarted;
         (true, news)
     }
 
     /// A pod is as it is. Answers a run whose agent should be asked. `wanted` is the restart count that the
     /// Deployment asks for.
-    pub(super) fn saw(&mut self, pod: &Pod, wanted: Option<i64>, now: Timestamp) -> Option<String> {
+    pub(super) fn saw(&mut self, pod: &Pod, wanted: Option<i64>, now: Timestamp) -> Option<Ask> {
         let uid = pod.metadata.uid.clone()?;
         if going(pod) || failed(pod) {
             if self.agent.as_ref().is_some_and(|agent| agent.run == uid || agent.run.starts_with(&format!("{uid}/"))) {
@@ -97,8 +120,8 @@ impl Runs {
             self.pod_ended(pod, wanted, now);
             return None;
         }
-        self.containers_ended(pod, &uid, now);
-        let fact = instance(pod)?;
+        let ended = self.containers_ended(pod, &uid, now);
+        let Some(fact) = instance(pod) else { return ended.then_some(Ask::Log { previous: false }) };
         let ready = ready(pod);
         match &mut self.agent {
             Some(agent) if agent.run == fact.id => {
@@ -106,13 +129,14 @@ impl Runs {
                 agent.was_ready = ready;
                 if lost {
                     agent.seen = AgentSeen::Silent;
-                    return Some(fact.id);
+                    return (!std::mem::replace(&mut agent.asking, true)).then_some(Ask::Agent { run: fact.id });
                 }
                 None
             }
             _ => {
-                self.agent = Some(Agent { run: fact.id.clone(), seen: AgentSeen::Silent, was_ready: ready });
-                Some(fact.id)
+                let run = fact.id;
+                self.agent = Some(Agent { run: run.clone(), seen: AgentSeen::Silent, was_ready: ready, asking: true });
+                Some(Ask::Agent { run })
             }
         }
     }
@@ -126,8 +150,9 @@ impl Runs {
         }
     }
 
-    fn containers_ended(&mut self, pod: &Pod, uid: &str, now: Timestamp) {
-        let Some(status) = container(pod) else { return };
+    /// Whether one has ended that was not counted yet.
+    fn containers_ended(&mut self, pod: &Pod, uid: &str, now: Timestamp) -> bool {
+        let Some(status) = container(pod) else { return false };
         let ended = ended(status);
         let first = !self.counted.contains_key(uid);
         let known = self.counted.entry(uid.to_owned()).or_default();
@@ -137,13 +162,14 @@ impl Runs {
             new = new.min(1);
         }
         if new == 0 {
-            return;
+            return false;
         }
         known.containers = ended;
         let at = finished_at(status).unwrap_or(now);
         for _ in 0..new.min(u32::try_from(ENDS).unwrap_or(u32::MAX)) {
             self.ended(at);
         }
+        true
     }
 
     /// A pod that goes although it was not asked to: evicted, deleted by hand, its node lost.

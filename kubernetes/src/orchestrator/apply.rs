@@ -28,7 +28,11 @@ use kube::{
 };
 use model::SandboxId;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
+
+/// How long the apiserver may take to answer. Its own limit for a request is a minute; ours is shorter, as a
+/// write that nobody answers holds up the next one on the same sandbox.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// A kind that is made.
 pub trait Made:
@@ -121,7 +125,7 @@ impl Applier {
 
     async fn create<K: Made>(&self, wanted: &K, name: &str) -> Result<(), OrchestratorError> {
         let by = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
-        match self.api::<K>().create(&by, wanted).await {
+        match answered(self.api::<K>().create(&by, wanted)).await {
             Ok(made) => {
                 self.index.put(made.kept(), From::Write);
                 Ok(())
@@ -133,7 +137,7 @@ impl Applier {
 
     /// Something of that name is there, and the index does not know it: foreign, or not heard of yet.
     async fn taken<K: Made>(&self, wanted: &K, name: &str) -> Result<(), OrchestratorError> {
-        let there = self.api::<K>().get_opt(name).await.map_err(|error| refused::<K>(&error, "look at", name))?;
+        let there = answered(self.api::<K>().get_opt(name)).await.map_err(|error| refused::<K>(&error, "look at", name))?;
         // Gone between two requests: the next pass makes it.
         let Some(there) = there else { return Ok(()) };
         if !labels::is_ours(there.meta(), self.index.installation())
@@ -150,7 +154,7 @@ impl Applier {
 
     async fn apply<K: Made>(&self, wanted: &K, name: &str) -> Result<(), OrchestratorError> {
         let by = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
-        let mut now = match self.api::<K>().patch(name, &by, &Patch::Apply(typed(wanted))).await {
+        let mut now = match answered(self.api::<K>().patch(name, &by, &Patch::Apply(typed(wanted)))).await {
             Ok(now) => now,
             Err(error) => return Err(refused::<K>(&error, "change", name)),
         };
@@ -159,7 +163,7 @@ impl Applier {
             let mut whole = wanted.clone();
             whole.meta_mut().resource_version.clone_from(&now.meta().resource_version);
             let by = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
-            now = self.api::<K>().replace(name, &by, &whole).await.map_err(|error| refused::<K>(&error, "replace", name))?;
+            now = answered(self.api::<K>().replace(name, &by, &whole)).await.map_err(|error| refused::<K>(&error, "replace", name))?;
         }
         self.index.put(now.kept(), From::Write);
         Ok(())
@@ -173,7 +177,7 @@ impl Applier {
         // Of the one that was looked at: another of its name is a conflict.
         let patch = serde_json::json!({ "metadata": { "uid": meta.uid }, "spec": { "replicas": replicas } });
         let by = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        match self.api::<Deployment>().patch(name, &by, &Patch::Merge(patch)).await {
+        match answered(self.api::<Deployment>().patch(name, &by, &Patch::Merge(patch))).await {
             Ok(now) => {
                 self.index.put(now, From::Write);
                 Ok(())
@@ -210,7 +214,7 @@ impl Applier {
             preconditions: Some(Preconditions { uid: meta.uid.clone(), resource_version: None }),
             ..DeleteParams::default()
         };
-        match self.api::<K>().delete(name, &how).await {
+        match answered(self.api::<K>().delete(name, &how)).await {
             // It has a finalizer, or a grace: it goes by and by.
             Ok(Either::Left(going)) if lingers(going.meta()) => {
                 self.index.put(going.stored(), From::Write);
@@ -249,7 +253,7 @@ impl Applier {
     async fn refresh_kind<K: Stored>(&self, sandbox: SandboxId) -> Result<(), OrchestratorError> {
         let known = K::Kept::shelf(&self.index.read()).of(sandbox);
         let selector = format!("{},{}={}", labels::of_installation(self.index.installation()), labels::SANDBOX, sandbox.0);
-        let listed = self.api::<K>().list(&ListParams::default().labels(&selector)).await;
+        let listed = answered(self.api::<K>().list(&ListParams::default().labels(&selector))).await;
         let listed = listed.map_err(|error| refused::<K>(&error, "list", &selector))?;
         let uids: Vec<_> = listed.items.iter().map(|object| object.meta().uid.clone()).collect();
         for object in listed {
@@ -284,6 +288,11 @@ impl Stored for Pod {
     fn stored(self) -> Self {
         self
     }
+}
+
+/// Its answer, or that none came in time.
+async fn answered<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    tokio::time::timeout(ANSWER, request).await.unwrap_or_else(|elapsed| Err(kube::Error::Service(Box::new(elapsed))))
 }
 
 /// Whether what was deleted is still there for a while.

@@ -222,7 +222,7 @@ impl Inner {
             self.index().asked_to_end(spec.id);
             return self.applier.scale(spec.name.as_str(), &live.metadata, 0).await;
         }
-        if pods.is_empty() { self.drop_environments(spec.id, None).await } else { Ok(()) }
+        if pods.iter().all(|pod| run::failed(pod)) { self.drop_environments(spec.id, None).await } else { Ok(()) }
     }
 
     /// Removes the environments of earlier runs that no pod uses any more.
@@ -230,7 +230,7 @@ impl Inner {
         let unused: Vec<_> = {
             let state = self.index().read();
             let pods = state.pods.of(id);
-            let used: Vec<&str> = pods.iter().flat_map(|pod| environments(pod)).collect();
+            let used: Vec<&str> = pods.iter().filter(|pod| !run::failed(pod)).flat_map(|pod| environments(pod)).collect();
             let secrets = state.secrets.of(id).into_iter().map(|secret| secret.metadata.clone());
             secrets
                 .filter(|meta| {

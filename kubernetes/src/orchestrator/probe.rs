@@ -1,14 +1,20 @@
+//! What only pods can answer.
+//!
 //! Asks the agent of a run that began until a shell has started: the kubelet's own probes come once in
-//! seconds. Afterwards the kubelet's word counts, and nothing is asked.
+//! seconds. Afterwards the kubelet's word counts, and nothing is asked. Of a run that ended by itself, reads
+//! what it wrote last.
 
 use crate::{
     Cluster,
-    index::{Index, Probe},
+    index::{Index, Probe, run::Ask},
+    manifests::CONTAINER,
     names::{AGENT_PORT, TERMINAL_PORT},
     reach::Reach,
     settings::Runtime,
 };
 use engine::orchestrator::AgentSeen;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::LogParams};
 use sandbox_agent::client::health;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -30,6 +36,10 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// How many late ones are asked at a time.
 const LATE_AT_A_TIME: usize = 64;
 
+/// How much of a log is read.
+const TAIL_LINES: i64 = 20;
+const TAIL_BYTES: i64 = 8192;
+
 /// Asks those that it is told of, until `stop`.
 pub fn run(
     index: Arc<Index>,
@@ -43,7 +53,15 @@ pub fn run(
     tokio::spawn(async move {
         while let Some(Some(probe)) = stop.run_until_cancelled(probes.recv()).await {
             let (asker, stop) = (asker.clone(), stop.clone());
-            tokio::spawn(async move { stop.run_until_cancelled(asker.ask_until_up(&probe)).await });
+            tokio::spawn(async move {
+                let asked = async {
+                    match &probe.ask {
+                        Ask::Agent { run } => asker.ask_until_up(&probe, run).await,
+                        Ask::Log { previous } => asker.read_log(&probe, *previous).await,
+                    }
+                };
+                stop.run_until_cancelled(asked).await
+            });
         }
     });
 }
@@ -57,7 +75,7 @@ struct Asker {
 }
 
 impl Asker {
-    async fn ask_until_up(&self, probe: &Probe) {
+    async fn ask_until_up(&self, probe: &Probe, run: &str) {
         let began = Instant::now();
         let mut wait = if self.reach.straight(&probe.pod) { SOON } else { SOON_FROM_OUTSIDE };
         loop {
@@ -65,13 +83,29 @@ impl Asker {
             let turn = if late { self.late.acquire().await.ok() } else { None };
             let seen = timeout(ANSWER, self.ask(probe)).await.unwrap_or(AgentSeen::Silent);
             drop(turn);
-            if !self.index.answered(probe.sandbox, &probe.run, seen) || seen == AgentSeen::ShellStarted {
+            if !self.index.answered(probe.sandbox, run, seen) || seen == AgentSeen::ShellStarted {
                 return;
             }
             if late {
                 wait = wait.mul_f64(1.5).min(LATEST);
             }
             sleep(wait).await;
+        }
+    }
+
+    /// A log that cannot be read is none: the cause is told without it.
+    async fn read_log(&self, probe: &Probe, previous: bool) {
+        let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let params = LogParams {
+            container: Some(CONTAINER.to_owned()),
+            previous,
+            tail_lines: Some(TAIL_LINES),
+            limit_bytes: Some(TAIL_BYTES),
+            ..LogParams::default()
+        };
+        let name = probe.pod.metadata.name.as_deref().unwrap_or_default();
+        if let Ok(Ok(tail)) = timeout(LATEST, api.logs(name, &params)).await {
+            self.index.wrote(probe.sandbox, tail);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     causes::{self, Facts},
     index::{Indexed, State, run},
-    labels,
+    labels, names,
 };
 use engine::orchestrator::{AgentSeen, OwnedObject, Seen};
 use jiff::Timestamp;
@@ -23,9 +23,6 @@ pub fn seen(state: &State, id: SandboxId, ingresses: usize, now: Timestamp) -> S
     let mut pods = state.pods.of(id);
     pods.sort_by_key(|pod| Reverse(pod.metadata.creation_timestamp.as_ref().map(|at| at.0)));
     let services = state.services.of(id);
-    if deployment.is_none() && pods.is_empty() && services.is_empty() {
-        return Seen::default();
-    }
     let wanted = deployment.is_some_and(|live| super::replicas(live) > 0 && live.metadata.deletion_timestamp.is_none());
     let instance = pods.iter().find_map(|pod| run::instance(pod));
     let runs = state.runs(id);
@@ -35,7 +32,8 @@ pub fn seen(state: &State, id: SandboxId, ingresses: usize, now: Timestamp) -> S
     };
     let (ended_by_itself, ended_at) = runs.map(|runs| runs.ended_by_itself(now)).unwrap_or_default();
     Seen {
-        present: wanted || pods.iter().any(|pod| !run::failed(pod)),
+        // A stop is over when it has left no environment behind either.
+        present: wanted || pods.iter().any(|pod| !run::failed(pod)) || has_environment(state, id),
         network: !services.is_empty()
             && !state.policies.of(id).is_empty()
             && state.ingresses.of(id).len() >= ingresses
@@ -46,6 +44,11 @@ pub fn seen(state: &State, id: SandboxId, ingresses: usize, now: Timestamp) -> S
         ended_at,
         instance,
     }
+}
+
+fn has_environment(state: &State, id: SandboxId) -> bool {
+    let secrets = state.secrets.of(id);
+    secrets.iter().filter_map(|secret| secret.metadata.name.as_deref()).any(names::is_env_secret)
 }
 
 fn cause(state: &State, id: SandboxId, deployment: Option<&Deployment>, pods: &[Arc<Pod>], now: Timestamp) -> Option<Cause> {

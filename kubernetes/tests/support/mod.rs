@@ -4,8 +4,10 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bytes::Bytes;
 use engine::orchestrator::{AgentOrPort, AgentSeen, Orchestrator, Removed, SandboxSpec, Seen, contract::Files};
 use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config,
@@ -24,6 +26,7 @@ use std::{
     task::{Context, Poll},
     time::{Duration, Instant},
 };
+use tower::BoxError;
 use uuid::Uuid;
 
 /// How long anything may take on a machine that does much else.
@@ -72,12 +75,29 @@ pub async fn config() -> Config {
 
 /// What was asked of the apiserver: method and path.
 #[derive(Debug, Clone, Default)]
-pub struct Asked(Arc<Mutex<Vec<(String, String)>>>);
+pub struct Asked(Arc<Mutex<Vec<(String, String)>>>, Arc<Mutex<Option<(u16, &'static str)>>>);
 
 impl Asked {
     /// Forgets, and answers what was.
     pub fn take(&self) -> Vec<(String, String)> {
         std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// The next write is answered with this, and does not get to the apiserver.
+    pub fn refuse_the_next_write(&self, code: u16, reason: &'static str) {
+        *self.1.lock().unwrap() = Some((code, reason));
+    }
+
+    fn refused(&self, request: &Request<Body>) -> Option<Response<Answer>> {
+        if request.method() == http::Method::GET {
+            return None;
+        }
+        let (code, reason) = self.1.lock().unwrap().take()?;
+        let status = serde_json::json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": "not now"
+        });
+        let body = Full::new(Bytes::from(status.to_string())).map_err(Into::into).boxed_unsync();
+        Some(Response::builder().status(code).body(body).unwrap())
     }
 
     /// The same without watches, which come and go by themselves.
@@ -92,16 +112,29 @@ struct Counting<S> {
     asked: Asked,
 }
 
-impl<S: tower::Service<Request<Body>, Response = Response<B>>, B> tower::Service<Request<Body>> for Counting<S> {
-    type Response = S::Response;
+type Answer = UnsyncBoxBody<Bytes, BoxError>;
+
+impl<S, B> tower::Service<Request<Body>> for Counting<S>
+where
+    S: tower::Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Answer>;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = futures::future::BoxFuture<'static, Result<Response<Answer>, S::Error>>;
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
-    fn call(&mut self, request: Request<Body>) -> S::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         self.asked.0.lock().unwrap().push((request.method().to_string(), request.uri().to_string()));
-        self.inner.call(request)
+        if let Some(refused) = self.asked.refused(&request) {
+            return Box::pin(std::future::ready(Ok(refused)));
+        }
+        let answer = self.inner.call(request);
+        Box::pin(async move { Ok(answer.await?.map(|body| body.map_err(Into::into).boxed_unsync())) })
     }
 }
 
@@ -131,15 +164,25 @@ impl World {
     }
 
     pub async fn of(installation: InstallationId, config: Config, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::reached_by(installation, config, None, change).await
+    }
+
+    pub async fn reached_by(
+        installation: InstallationId,
+        config: Config,
+        reach: Option<Reach>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let (client, asked) = client(config);
         let cluster = Cluster { client, namespace: namespace() };
         make_namespace(&cluster).await;
         let mut settings = Settings::new(installation, namespace());
         settings.image = image();
         change(&mut settings);
-        let reach = match std::env::var("FSA_TEST_REACH").as_deref() {
+        let reach = match (reach, std::env::var("FSA_TEST_REACH").as_deref()) {
+            (Some(reach), _) => reach,
             // As from a machine that no pod's address can be reached from.
-            Ok("forward") => Reach::Forward,
+            (None, Ok("forward")) => Reach::Forward,
             _ => Reach::choose(&cluster).await,
         };
         let orchestrator = KubernetesOrchestrator::new(cluster.clone(), settings.clone(), reach).unwrap();
