@@ -43,3 +43,4 @@ tool() { # NAME PACKAGE
 tool local-path-provisioner github.com/rancher/local-path-provisioner
 tool coredns .
 tool kwok sigs.k8s.io/kwok/cmd/kwok
+if [ -d "$HERE/go/helm" ]; then tool helm helm.sh/helm/v4/cmd/helm; fi

@@ -78,10 +78,16 @@ for _ in 1 2 3; do
 done
 ip netns del "$NS" 2> /dev/null
 for group in /sys/fs/cgroup/"$NS" /sys/fs/cgroup/*/"$NS"; do find "$group" -depth -type d -exec rmdir {} \; 2> /dev/null; done
+# Where shims listened, which are in a folder of the machine's.
+for address in "$R"/containerd/state/io.containerd.runtime.v2.task/*/*/address; do
+  socket=$(< "$address")
+  rm -f "${socket#unix://}"
+done
 # What lies in memory on other machines, and is gone when they start.
 rm -rf "$R/containerd/state" "$R/runc" "$R/ipam" "$R"/containerd.sock*
 if [ "${1:-}" = --purge ]; then
   if grep -q " $R/" /proc/mounts; then die "something below $R is still mounted; nothing was removed"; fi
   rm -rf "$R"
+  find /var/log/containers -lname "$R/*" -delete 2> /dev/null
 fi
 exit 0

@@ -65,10 +65,8 @@ fn cause(name: &str) -> Option<Cause> {
     let recorded = Recorded::of(name);
     let mut facts = recorded.facts();
     // What the index knows beside the sandbox's own objects.
-    match name {
-        "node-lost" => facts.node_ready = Some(false),
-        "ingress-class-missing" => facts.ingress_class_present = Some(false),
-        _ => {}
+    if name == "ingress-class-missing" {
+        facts.ingress_class_present = Some(false);
     }
     causes::cause(&facts)
 }

@@ -1,5 +1,7 @@
 //! What is promised beyond the contract, on a real cluster.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step is a failed test")]
+
 mod support;
 
 use engine::orchestrator::{AgentOrPort, AgentSeen, ConnectError, LogSource, Orchestrator as _, Removed};

@@ -116,11 +116,19 @@ record unschedulable-memory 'box.resources = {requests: {memory: "900Gi"}, limit
 record unschedulable-cpu 'box.resources = {requests: {cpu: "500", memory: "900Gi"}, limits: {}}' 'told("FailedScheduling")'
 record node-selector 'pod.nodeSelector = {disk: "none"}' 'told("FailedScheduling")'
 if wanted node-taint || wanted node-lost; then
+  # A node without a kubelet: it is ready because this says so, and lost once nobody says so any more (50 s).
   jq -n '{apiVersion: "v1", kind: "Node", metadata: {name: "fsa-causes-pretended", labels: {pretended: "yes"}}, spec: {taints: [{key: "team", value: "other", effect: "NoSchedule"}]},
     status: {capacity: {cpu: "4", memory: "8Gi", pods: "10"}, allocatable: {cpu: "4", memory: "8Gi", pods: "10"}}}' | apply
-  sleep 1
+  now=$(date -u +%FT%TZ)
+  kubectl patch node fsa-causes-pretended --subresource=status --type=merge -p "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"reason\":\"KubeletReady\",\"lastHeartbeatTime\":\"$now\",\"lastTransitionTime\":\"$now\"}]}}" >/dev/null
   record node-taint 'pod.nodeSelector = {pretended: "yes"}' 'told("FailedScheduling")'
-  record node-lost 'pod.nodeName = "fsa-causes-pretended"' '.pods[0].spec.nodeName == "fsa-causes-pretended"'
+  if wanted node-lost; then
+    (for _ in $(seq 100); do
+      pod=$(kubectl -n $NS get pod -l app=node-lost-agentruntime-record -o name 2>/dev/null) && [ -n "$pod" ] && break; sleep 0.2
+    done
+    kubectl -n $NS patch "$pod" --subresource=status --type=merge -p "{\"status\":{\"phase\":\"Running\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"$now\"}],\"containerStatuses\":[{\"name\":\"sandbox\",\"image\":\"x\",\"imageID\":\"x\",\"ready\":true,\"restartCount\":0,\"state\":{\"running\":{\"startedAt\":\"$now\"}}}]}}" >/dev/null) & started+=($!)
+    record node-lost 'pod.nodeName = "fsa-causes-pretended"' 'told("NodeNotReady")' $NS 150
+  fi
   kubectl delete node fsa-causes-pretended >/dev/null 2>&1
 fi
 # The image

@@ -82,13 +82,18 @@ pub fn import(tars: &[PathBuf]) -> Result<()> {
 pub fn lack() -> Option<String> {
     if !shell::is_root() {
         Some(format!("The cluster takes root: namespaces, mounts and cgroups. {AS_ROOT}"))
-    } else if !shell::has("go") {
+    } else if !shell::has("go") && !is_built() {
         Some("Go is missing, which builds Kubernetes: install Go 1.26 or newer, and put it on the PATH.".to_owned())
     } else if !shell::has("apt-get") && setup::lacks_for_cluster() {
         Some("The cluster takes packages of Debian's (containerd, runc, etcd and more), and there is no apt-get here.".to_owned())
     } else {
         None
     }
+}
+
+/// Whether Go has been there before.
+fn is_built() -> bool {
+    ["kubelet", "coredns", "local-path-provisioner"].iter().all(|program| place().join("bin").join(program).is_file())
 }
 
 /// Where the tests find a cluster.
@@ -122,9 +127,37 @@ pub fn inside(command: &[String]) -> Result<std::process::Command> {
     Ok(command)
 }
 
+/// Where the node is, and with it whatever else runs in the cluster's network.
+pub const NODE: &str = "198.51.100.10";
+
+/// Its administrator's kubeconfig.
+pub fn kubeconfig() -> PathBuf {
+    place().join("run/pki/admin.kubeconfig")
+}
+
+/// A namespace that enforces the level `restricted`, empty at first.
+pub fn namespace(name: &str) -> Result<()> {
+    let kubectl = |args: &[&str]| program(Path::new("kubectl")).args(args);
+    kubectl(&["delete", "namespace", name, "--ignore-not-found", "--wait"]).run()?;
+    kubectl(&["create", "namespace", name]).run()?;
+    kubectl(&["label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"]).run()
+}
+
 /// A program inside, with the same environment as any other that we start.
 pub fn program(program: &Path) -> Cmd {
     script("in.sh").args([program])
+}
+
+/// Tells a test which images our cluster has, and where Helm is.
+pub fn tell(command: Cmd) -> Cmd {
+    let images = [
+        ("FSA_TEST_IMAGE", "runtime"),
+        ("FSA_TEST_AGENT_IMAGE", "agent"),
+        ("FSA_TEST_POSTGRES_IMAGE", "postgres"),
+        ("FSA_TEST_CONTROL_PLANE_IMAGE", "control-plane"),
+    ];
+    let command = images.into_iter().fold(command, |command, (key, name)| command.env(key, format!("fsa.local/{name}:dev")));
+    command.env("FSA_HELM", place().join("bin/helm"))
 }
 
 fn status() -> Result<bool> {

@@ -6,8 +6,7 @@ use crate::{
     assets,
     build::{self, Built, NATIVE},
     cluster::{self, Found},
-    image::{self, Image},
-    licenses, postgres, setup,
+    image, licenses, postgres, setup,
     shell::{self, Cmd, cargo, say},
     sqlx,
 };
@@ -46,6 +45,8 @@ pub enum Part {
     Journeys,
     /// The tests of the crate `kubernetes`, with a real cluster
     Cluster,
+    /// The journeys with sandboxes on a real cluster
+    ClusterJourneys,
 }
 
 /// Runs all parts, or those named, and prints the count as the last line of standard output; `false`
@@ -118,7 +119,7 @@ impl Count {
 impl Part {
     /// Whether it runs when no part is named.
     fn is_usual(self) -> bool {
-        self != Self::Cluster
+        !matches!(self, Self::Cluster | Self::ClusterJourneys)
     }
 
     fn run(self, run: &mut Run<'_>) -> Result<Count> {
@@ -136,6 +137,7 @@ impl Part {
             }
             Self::Journeys => journeys(run),
             Self::Cluster => in_cluster(run),
+            Self::ClusterJourneys => cluster_journeys(run),
         }
     }
 }
@@ -243,10 +245,16 @@ fn unit(run: &mut Run<'_>) -> Result<Count> {
 fn journeys(run: &mut Run<'_>) -> Result<Count> {
     setup::for_journeys()?;
     let built = run.built()?;
-    let report = shell::target().join("journeys.json");
+    let command = Cmd::new("npx").args(PLAYWRIGHT).args(run.args);
+    playwright(command, run, &built, "journeys.json")
+}
+
+const PLAYWRIGHT: [&str; 3] = ["--no-install", "playwright", "test"];
+
+fn playwright(command: Cmd, run: &Run<'_>, built: &Built, report: &str) -> Result<Count> {
+    let report = shell::target().join(report);
     let _ = fs::remove_file(&report);
-    let command = Cmd::new("npx").args(["--no-install", "playwright", "test"]).args(run.args);
-    let mut command = journey_environment(command, &built).env("FSA_JOURNEYS_REPORT", &report);
+    let mut command = journey_environment(command, built).env("FSA_JOURNEYS_REPORT", &report);
     if run.long {
         command = command.env("FSA_LONG", "1");
     }
@@ -256,6 +264,48 @@ fn journeys(run: &mut Run<'_>) -> Result<Count> {
         Ok(()) => "read the journeys' report".to_owned(),
     })?;
     Ok(ended(playwright_summary(&serde_json::from_slice(&report)?), done.is_ok()))
+}
+
+/// What of the journeys is worth its minutes once more on a cluster: what sandboxes, terminals, previews and
+/// databases do. What pages look like and how bad input is answered is the same there.
+const ON_CLUSTER: [&str; 6] = ["a-first", "b-terminal", "c-preview", "d-life", "e-claude", "f-kill"];
+/// The namespace of the journeys, and how many kills they have there.
+const NAMESPACE: &str = "fsa-journeys";
+const KILLS: &str = "3";
+
+/// The journeys again, with sandboxes as pods; server and browser are in the cluster's network.
+fn cluster_journeys(run: &mut Run<'_>) -> Result<Count> {
+    if let Some(lack) = cluster::lack() {
+        say(format!("skipped: {lack}"));
+        return Ok(Count { skipped: 1, ..Count::default() });
+    }
+    setup::for_journeys()?;
+    let built = run.built()?;
+    with_cluster(|| journeys_inside(run, &built))
+}
+
+fn journeys_inside(run: &Run<'_>, built: &Built) -> Result<Count> {
+    cluster::namespace(NAMESPACE)?;
+    let wanted: Vec<String> = match run.args {
+        [] => ON_CLUSTER.iter().map(|name| (*name).to_owned()).collect(),
+        given => given.to_vec(),
+    };
+    let mut command = cluster::program(Path::new("npx")).args(PLAYWRIGHT).args(wanted);
+    for (name, value) in [
+        ("FSA_ORCHESTRATOR", "kubernetes"),
+        ("FSA_NAMESPACE", NAMESPACE),
+        ("FSA_NODE_ADDRESS", cluster::NODE),
+        ("FSA_IMAGE", "fsa.local/runtime:dev"),
+        ("FSA_DATABASE_PROVIDER", "statefulset"),
+        ("FSA_DATABASE_IMAGE", "fsa.local/postgres:dev"),
+    ] {
+        command = command.env(name, value);
+    }
+    command = command.env("FSA_KUBECONFIG", cluster::kubeconfig());
+    if !run.long {
+        command = command.env("FSA_KILLS", KILLS);
+    }
+    playwright(command, run, built, "journeys-cluster.json")
 }
 
 /// The crate `kubernetes` on a real cluster: ours, which is brought up and, unless it was up before, taken down
@@ -274,17 +324,23 @@ fn in_cluster(run: &Run<'_>) -> Result<Count> {
             })
         }
         Found::Ours => {
-            let was_up = cluster::is_up();
             // Before it runs: compiling leaves it no time.
             let programs = test_programs("kubernetes")?;
-            image::make(&[Image::Runtime, Image::Agent, Image::Postgres])?;
-            let done = cluster::up().and_then(|()| run_programs(&programs, run, cluster::program));
-            if !was_up {
-                cluster::down(false)?;
-            }
-            done
+            let start = |program: &Path| cluster::tell(cluster::program(program));
+            with_cluster(|| run_programs(&programs, run, start))
         }
     }
+}
+
+/// Does it while our cluster is up; it is down afterwards if it was before.
+fn with_cluster(work: impl FnOnce() -> Result<Count>) -> Result<Count> {
+    let was_up = cluster::is_up();
+    image::make(&[])?;
+    let done = cluster::up().and_then(|()| work());
+    if !was_up {
+        cluster::down(false)?;
+    }
+    done
 }
 
 /// A test program of a crate, and the folder that cargo would run it in.

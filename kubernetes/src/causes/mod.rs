@@ -69,7 +69,7 @@ pub fn cause(facts: &Facts<'_>) -> Option<Cause> {
     if facts.deployment.is_none() && facts.pods.is_empty() {
         return volume::cause(facts);
     }
-    let pod = facts.pods.iter().find(|pod| pod.metadata.deletion_timestamp.is_none() && !place::is_over(pod));
+    let pod = facts.pods.iter().find(|pod| !is_leaving(pod) && !place::is_over(pod));
     if let Some(pod) = pod.filter(|pod| is_ready(pod) && facts.node_ready != Some(false)) {
         return container::killed_lately(facts, pod).or_else(|| ingress_class(facts));
     }
@@ -77,6 +77,7 @@ pub fn cause(facts: &Facts<'_>) -> Option<Cause> {
         .or_else(|| refusal::of_deployment(facts))
         .or_else(|| pod.and_then(|pod| of_pod(facts, pod)))
         .or_else(|| place::over(facts))
+        .or_else(|| facts.pods.iter().filter(|pod| is_leaving(pod)).find_map(|pod| place::lost(facts, pod)))
         .or_else(|| ingress_class(facts))
 }
 
@@ -89,8 +90,13 @@ fn of_pod(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
         .or_else(|| container::silent(facts, pod))
 }
 
+/// Whether somebody has asked for the pod's end. On a lost node it stays until the node is back, or is deleted.
+fn is_leaving(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
 /// Whether the pod's own checks say that it serves.
-fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|(status, ..)| status == "True")
 }
 

@@ -1,6 +1,6 @@
 //! Where a pod runs: whether a node takes it, answers, and keeps it.
 
-use super::{Facts, between, condition, event, since};
+use super::{Facts, between, condition, event, is_ready, since};
 use k8s_openapi::api::core::v1::Pod;
 use model::{Cause, CauseCode};
 
@@ -121,21 +121,28 @@ fn requested(pod: &Pod, resource: &str) -> Option<String> {
     asked.next().is_none().then_some(first)
 }
 
-/// The pod has a node, and that node is gone or silent.
-fn lost(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
+/// The pod has a node, and that node is gone or silent: by what is known of the node, or by what its controller
+/// wrote on the pod.
+pub(super) fn lost(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
     let node = pod.spec.as_ref()?.node_name.as_deref()?;
-    let status = pod.status.as_ref();
-    let unknown = status.and_then(|status| status.reason.as_deref()) == Some("NodeLost");
-    if facts.node_ready != Some(false) && !unknown {
+    let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
+    let evicted = condition(pod, "DisruptionTarget").is_some_and(|(.., reason, _)| reason == "DeletionByTaintManager");
+    // Said once, when the node fell silent; a pod that is ready again was back since.
+    let told = !is_ready(pod)
+        && event(facts, pod, &["NodeNotReady", "Started", "Killing"])
+            .is_some_and(|event| event.reason.as_deref() == Some("NodeNotReady"));
+    if facts.node_ready != Some(false) && reason != Some("NodeLost") && !evicted && !told {
         return None;
     }
     Some(Cause::new(
         CauseCode::NodeLost,
         format!("The node `{node}`, on which the sandbox runs, does not answer the cluster."),
         &[
-            "Look at the node: `kubectl describe node NAME`.",
+            &format!("Look at the node: `kubectl describe node {node}`."),
             "The sandbox goes on where it is if the node comes back; else the cluster moves it after some minutes.",
-            "Where the node is gone for good, delete it (`kubectl delete node NAME`), so that its volume is let go of.",
+            &format!(
+                "Where the node is gone for good, delete it, so that its volume is let go of: `kubectl delete node {node}`."
+            ),
         ],
     ))
 }

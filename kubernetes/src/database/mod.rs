@@ -382,12 +382,6 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn settings() -> Settings {
-        let mut settings = Settings::new(InstallationId(uuid::Uuid::from_u128(1)), "fsa");
-        settings.control_plane_labels = BTreeMap::from([("app".to_owned(), "fullstack-agent".to_owned())]);
-        settings
-    }
-
     #[test]
     fn quantities_are_written_as_kubernetes_does() {
         let written = [0, 1, 1024, 1536, 102 << 20, 1 << 30, 3 << 30].map(|n| bytes(n).0);

@@ -12,6 +12,7 @@
 pub mod orphans;
 pub mod permissions;
 mod probes;
+pub mod project;
 
 use crate::{
     Cluster, Settings, causes,
@@ -137,6 +138,8 @@ pub struct Asked<'a> {
     /// The ids of all sandboxes and projects of this installation, where they are known: without them orphans
     /// cannot be told from what is needed.
     pub known: Option<&'a orphans::Known>,
+    /// A project's sandbox to look at as well.
+    pub sandbox: Option<&'a model::ResourceName>,
     /// Whether pods may be started to try the image, names and policies. Takes up to two minutes.
     pub probe: bool,
 }
@@ -181,6 +184,9 @@ pub async fn examine(asked: Asked<'_>) -> Report {
             &["Run the doctor where the server's data folder or FSA_DATABASE_URL is."],
         ),
     });
+    if let Some(name) = asked.sandbox {
+        findings.extend(project::check(cluster, settings, name).boxed().await);
+    }
     if asked.probe {
         findings.extend(probes::run(cluster, settings).boxed().await);
     }

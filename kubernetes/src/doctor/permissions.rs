@@ -52,23 +52,32 @@ const fn of(
 }
 
 const WATCH: &[&str] = &["get", "list", "watch"];
-const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete", "deletecollection"];
+/// With `update`, which puts a list right that somebody added to.
+const WHOLE: &[&str] = &["get", "list", "watch", "create", "patch", "update", "delete", "deletecollection"];
+const CLUSTERS: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// The table.
 pub const PERMISSIONS: &[Permission] = &[
-    of("apps", "deployments", OWN, Need::Always, "each sandbox is a Deployment"),
-    of("", "services", OWN, Need::Always, "each sandbox has a Service"),
+    of("apps", "deployments", WHOLE, Need::Always, "each sandbox is a Deployment"),
+    of("", "services", WHOLE, Need::Always, "each sandbox has a Service"),
     of("", "secrets", OWN, Need::Always, "each sandbox's environment and agent's token are Secrets"),
     of("", "persistentvolumeclaims", OWN, Need::Always, "each project's home folder is a volume"),
     of("", "serviceaccounts", OWN, Need::Always, "each sandbox runs as an account of its own, without a token"),
-    of("networking.k8s.io", "networkpolicies", OWN, Need::Always, "each sandbox is kept from the others"),
-    of("", "pods", &["get", "list", "watch", "delete"], Need::Always, "what runs, and why it does not, is seen on pods"),
+    of("networking.k8s.io", "networkpolicies", WHOLE, Need::Always, "each sandbox is kept from the others"),
+    of(
+        "",
+        "pods",
+        &["get", "list", "watch", "delete", "deletecollection"],
+        Need::Always,
+        "what runs, and why it does not, is seen on pods",
+    ),
     of("", "pods/log", &["get"], Need::Always, "logs are shown, and the last lines of a crash"),
     of("", "pods/portforward", &["get", "create"], Need::Always, "sandboxes are reached from outside the cluster"),
     of("", "events", WATCH, Need::Always, "causes are read from events"),
-    of("networking.k8s.io", "ingresses", OWN, Need::Ingress, "sandboxes have host names of their own"),
+    of("networking.k8s.io", "ingresses", WHOLE, Need::Ingress, "sandboxes have host names of their own"),
     of("apps", "statefulsets", OWN, Need::StatefulSet, "each project's database is a StatefulSet"),
-    of("apps.kubeblocks.io", "clusters", OWN, Need::KubeBlocks, "each project's database is a KubeBlocks Cluster"),
+    of("apps.kubeblocks.io", "clusters", CLUSTERS, Need::KubeBlocks, "each project's database is a KubeBlocks Cluster"),
     of(
         "apps.kubeblocks.io",
         "opsrequests",

@@ -21,18 +21,18 @@ use std::{cmp::Reverse, collections::HashSet, sync::Arc};
 const LINES: i64 = 5000;
 
 /// The log so far, and then what comes.
-pub async fn logs(
-    applier: &Applier,
-    id: SandboxId,
-    from: LogSource,
-) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
+pub async fn logs(applier: &Applier, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
     Ok(match from {
-        LogSource::Sandbox => newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(CONTAINER), false)),
+        LogSource::Sandbox => {
+            newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(CONTAINER), false))
+        }
         LogSource::Past => match newest(applier, id) {
             Some((pod, true)) => read(applier.api(), pod, Some(CONTAINER), true),
             _ => nothing(),
         },
-        LogSource::Install => newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(INSTALLER), false)),
+        LogSource::Install => {
+            newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(INSTALLER), false))
+        }
         LogSource::Events => happened(applier, id),
         LogSource::Database => of_database(applier, id).await?,
         LogSource::Keeper => nothing(),

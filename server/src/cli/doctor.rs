@@ -8,7 +8,7 @@ use kubernetes::{
     connection::connect,
     doctor::{Asked, Finding, Report, Verdict, examine, orphans},
 };
-use model::{InstallationId, ProjectId, SandboxId};
+use model::{InstallationId, ProjectId, ResourceName, SandboxId};
 use std::path::PathBuf;
 use uuid::Uuid;
 
@@ -18,6 +18,9 @@ pub struct DoctorArgs {
     /// Print all findings as JSON
     #[arg(long)]
     json: bool,
+    /// Look at one project too: its id, or its name in addresses
+    #[arg(long, value_name = "PROJECT")]
+    project: Option<String>,
     /// Start no pods: image, name lookup and network policies are not tried then
     #[arg(long)]
     no_probes: bool,
@@ -39,7 +42,10 @@ pub struct DoctorArgs {
 /// # Errors
 /// A check failed.
 pub async fn doctor(data: &DataArgs, args: &DoctorArgs) -> Result<()> {
-    let rows = rows(data).await;
+    let rows = rows(data, args.project.as_deref()).await;
+    if let (Some(project), Ok(Rows { sandbox: None, .. })) = (&args.project, &rows) {
+        bail!("There is no project {project}. Name it by its id, or as it is called in the names of its objects.");
+    }
     let report = look(data, args, rows.as_ref().ok()).await?;
     if args.json {
         say(&serde_json::to_string_pretty(&report).context("write the findings")?);
@@ -79,22 +85,33 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
         }
     }
     let known = rows.map(|rows| &rows.known);
-    Ok(examine(Asked { connected: &connected, settings: &settings, known, probe: !args.no_probes }).await)
+    let sandbox = rows.and_then(|rows| rows.sandbox.as_ref());
+    Ok(examine(Asked { connected: &connected, settings: &settings, known, sandbox, probe: !args.no_probes }).await)
 }
 
 /// What this installation knows of.
 struct Rows {
     installation: InstallationId,
     known: orphans::Known,
+    /// The sandbox of the project that was asked for.
+    sandbox: Option<ResourceName>,
 }
 
-async fn rows(data: &DataArgs) -> Result<Rows> {
+async fn rows(data: &DataArgs, project: Option<&str>) -> Result<Rows> {
     let pool = accounts_pool(data).await?;
     let read = "read the rows of this installation";
     let installation: Uuid = sqlx::query_scalar("SELECT id FROM installation").fetch_one(&pool).await.context(read)?;
     let sandboxes: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM sandboxes").fetch_all(&pool).await.context(read)?;
     let projects: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM projects").fetch_all(&pool).await.context(read)?;
+    let sandbox: Option<String> = sqlx::query_scalar(
+        "SELECT s.name FROM sandboxes s JOIN projects p ON p.id = s.project_id WHERE s.main AND (p.slug = $1 OR p.id::text = $1)",
+    )
+    .bind(project.unwrap_or_default())
+    .fetch_optional(&pool)
+    .await
+    .context(read)?;
     Ok(Rows {
+        sandbox: sandbox.and_then(|name| name.parse().ok()),
         installation: InstallationId(installation),
         known: orphans::Known {
             sandboxes: sandboxes.into_iter().map(SandboxId).collect(),

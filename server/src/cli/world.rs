@@ -2,7 +2,7 @@
 
 use super::connect_options;
 use crate::config::{Config, DataArgs};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use engine::{
     database::{
         Database,
@@ -77,7 +77,7 @@ impl World {
         let settings = args.settings(installation, &cluster.namespace, &config.addresses.public)?;
         let shown = installation_view(config, data, "kubernetes", Vec::new(), true);
         let reach = kubernetes::reach::Reach::choose(&cluster).await;
-        let database = kubernetes::database::provider(cluster.clone(), settings.clone(), reach.clone()).await?;
+        let database = kubernetes::database::provider(cluster.clone(), &settings, reach).await?;
         let orchestrator = kubernetes::orchestrator::KubernetesOrchestrator::new(cluster, settings, reach)?;
         Ok(Self { orchestrator, database, shown, local: None })
     }

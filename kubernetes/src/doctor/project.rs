@@ -1,0 +1,290 @@
+//! One project: its sandbox, terminal and database, and whether the address that it was given still leads there.
+
+use super::{Finding, Verdict};
+use crate::{Cluster, Settings, causes, names, reach::Reach, settings::Runtime};
+use engine::orchestrator::BoxedIo;
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Event, PersistentVolumeClaim, Pod, Secret, Service},
+};
+use kube::{
+    Api,
+    api::{ListParams, LogParams},
+};
+use model::{Cause, ResourceName};
+use sqlx::postgres::PgConnectOptions;
+use std::{cmp::Reverse, str::FromStr as _, sync::Arc, time::Duration};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// How long something inside may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Looks at the objects of one name, as they are now.
+pub async fn check(cluster: &Cluster, settings: &Settings, name: &ResourceName) -> Vec<Finding> {
+    let look = Look { cluster, settings, name, reach: Reach::choose(cluster).await };
+    let why = "The project's terminal, files and application are in it.";
+    let found = match look.found().await {
+        Ok(found) => found,
+        Err(cause) => return vec![Finding::of_cause("sandbox", Verdict::Fail, &cause, why)],
+    };
+    let mut findings = vec![look.sandbox(&found, why)];
+    if let Some(pod) = found.pods.first().filter(|pod| causes::is_ready(pod)) {
+        findings.push(look.terminal(pod).await);
+    }
+    findings.extend(look.database(&found).await);
+    findings
+}
+
+struct Look<'a> {
+    cluster: &'a Cluster,
+    settings: &'a Settings,
+    name: &'a ResourceName,
+    reach: Reach,
+}
+
+struct Found {
+    deployment: Option<Deployment>,
+    pods: Vec<Arc<Pod>>,
+    volume: Option<PersistentVolumeClaim>,
+    events: Vec<Arc<Event>>,
+    log: Option<String>,
+}
+
+impl Look<'_> {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace)
+    }
+
+    async fn found(&self) -> Result<Found, Cause> {
+        let wrong = |error: kube::Error| causes::of_error(&error, "look at the sandbox");
+        let deployment = self.api::<Deployment>().get_opt(self.name.as_str()).await.map_err(wrong)?;
+        let of = ListParams::default().labels(&format!("app={}", self.name));
+        let mut pods = self.api::<Pod>().list(&of).await.map_err(wrong)?.items;
+        pods.sort_by_key(|pod| Reverse(pod.metadata.creation_timestamp.clone()));
+        let claim = deployment
+            .as_ref()
+            .and_then(|deployment| deployment.spec.as_ref()?.template.spec.as_ref()?.volumes.as_ref())
+            .and_then(|volumes| {
+                volumes.iter().find_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone()))
+            });
+        let volume = match claim {
+            Some(claim) => self.api::<PersistentVolumeClaim>().get_opt(&claim).await.map_err(wrong)?,
+            None => None,
+        };
+        let mut events = self.api::<Event>().list(&ListParams::default()).await.map_err(wrong)?.items;
+        let about = |event: &Event| {
+            let object = event.involved_object.name.as_deref().unwrap_or_default();
+            object.starts_with(self.name.as_str())
+                || Some(object) == volume.as_ref().and_then(|volume| volume.metadata.name.as_deref())
+        };
+        events.retain(about);
+        events.sort_by_key(|event| Reverse(causes::at(event)));
+        let log = match pods.first().and_then(|pod| pod.metadata.name.as_deref()) {
+            Some(pod) => self
+                .api::<Pod>()
+                .logs(pod, &LogParams { previous: true, tail_lines: Some(20), ..LogParams::default() })
+                .await
+                .ok(),
+            None => None,
+        };
+        Ok(Found {
+            deployment,
+            pods: pods.into_iter().map(Arc::new).collect(),
+            volume,
+            events: events.into_iter().map(Arc::new).collect(),
+            log,
+        })
+    }
+
+    fn cause(&self, found: &Found, pods: &[Arc<Pod>]) -> Option<Cause> {
+        causes::cause(&causes::Facts {
+            name: self.name,
+            deployment: found.deployment.as_ref(),
+            pods,
+            volume: found.volume.as_ref(),
+            ingresses: &[],
+            events: &found.events,
+            node_ready: None,
+            ingress_class_present: None,
+            log_tail: found.log.as_deref(),
+            now: Timestamp::now(),
+        })
+    }
+
+    fn sandbox(&self, found: &Found, why: &str) -> Finding {
+        let (check, name) = ("sandbox", self.name);
+        let Some(deployment) = &found.deployment else {
+            return Finding::new(
+                check,
+                Verdict::Warn,
+                format!("There is no Deployment `{name}` in the cluster."),
+                why,
+                &["Start the sandbox, if it should run."],
+            );
+        };
+        if !crate::labels::is_ours(&deployment.metadata, self.settings.installation) {
+            return Finding::of_cause(
+                check,
+                Verdict::Fail,
+                &causes::name_taken("Deployment", name.as_str(), &self.cluster.namespace),
+                why,
+            );
+        }
+        if deployment.spec.as_ref().and_then(|spec| spec.replicas) == Some(0) {
+            return Finding::ok(check, format!("`{name}` is stopped; its files are kept."), why);
+        }
+        let ready = found.pods.first().is_some_and(|pod| causes::is_ready(pod));
+        match self.cause(found, &found.pods) {
+            Some(cause) => Finding::of_cause(check, if ready { Verdict::Warn } else { Verdict::Fail }, &cause, why),
+            None if ready => Finding::ok(check, format!("`{name}` runs."), why),
+            None => Finding::new(
+                check,
+                Verdict::Warn,
+                format!("`{name}` is not ready yet, and nothing says why."),
+                why,
+                &[
+                    "Wait a moment and look again.",
+                    &format!("Look at it: `kubectl -n {} describe pods -l app={name}`.", self.cluster.namespace),
+                ],
+            ),
+        }
+    }
+
+    /// The agent answers, by the way that a terminal goes.
+    async fn terminal(&self, pod: &Pod) -> Finding {
+        let why = "Terminal, files and previews go this way.";
+        let (port, path) =
+            if self.settings.runtime == Runtime::Ttyd { (names::TERMINAL_PORT, "/") } else { (names::AGENT_PORT, "/healthz") };
+        let asked = async {
+            let mut io = self.reach.dial(self.cluster, pod, port).await.map_err(|error| causes::chain(&error))?;
+            let ask = format!("GET {path} HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n");
+            let answer = talk(&mut io, ask.as_bytes(), 12).await.map_err(|error| causes::chain(&error))?;
+            if answer.starts_with(b"HTTP/1.1 ") { Ok(()) } else { Err("what answers does not speak HTTP".to_owned()) }
+        };
+        match tokio::time::timeout(ANSWER, asked).await.unwrap_or_else(|_| Err("it did not answer in time".to_owned())) {
+            Ok(()) => Finding::ok("terminal", format!("`{}` answers on port {port}.", self.name), why),
+            Err(detail) => Finding {
+                detail: Some(detail),
+                ..Finding::new(
+                    "terminal",
+                    Verdict::Fail,
+                    format!("`{}` does not answer on port {port}.", self.name),
+                    why,
+                    &[
+                        "Restart the sandbox.",
+                        "Look for a NetworkPolicy that keeps this server from it: the port is open to the pods that --control-plane-label names.",
+                    ],
+                )
+            },
+        }
+    }
+
+    async fn database(&self, found: &Found) -> Vec<Finding> {
+        let why = "The project's own data is in it.";
+        let check = "database";
+        let pod = format!("{}-0", names::postgres(self.name));
+        let pod = match self.api::<Pod>().get_opt(&pod).await {
+            Ok(Some(pod)) => Arc::new(pod),
+            Ok(None) => {
+                let address = self.address(found).await;
+                let mut findings: Vec<Finding> = address.into_iter().collect();
+                if findings.iter().any(|finding| finding.verdict == Verdict::Fail) {
+                    findings.push(Finding::new(
+                        check,
+                        Verdict::Fail,
+                        format!("There is no pod `{pod}`."),
+                        why,
+                        &["Start the sandbox: its database is made anew then, and is empty if its volume is lost."],
+                    ));
+                }
+                return findings;
+            }
+            Err(error) => {
+                return vec![Finding::of_cause(check, Verdict::Fail, &causes::of_error(&error, "look at the database"), why)];
+            }
+        };
+        let mut findings = vec![if causes::is_ready(&pod) {
+            // PostgreSQL's own question whether it speaks TLS: it answers with one letter, before any sign-in.
+            const TLS: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+            let asked = async {
+                let mut io =
+                    self.reach.dial(self.cluster, &pod, names::POSTGRES_PORT).await.map_err(|error| causes::chain(&error))?;
+                let answer = talk(&mut io, &TLS, 1).await.map_err(|error| causes::chain(&error))?;
+                if matches!(answer.as_slice(), b"S" | b"N") { Ok(()) } else { Err("what answers is no PostgreSQL".to_owned()) }
+            };
+            match tokio::time::timeout(ANSWER, asked).await.unwrap_or_else(|_| Err("it did not answer in time".to_owned())) {
+                Ok(()) => Finding::ok(check, "PostgreSQL answers.", why),
+                Err(detail) => Finding {
+                    detail: Some(detail),
+                    ..Finding::new(
+                        check,
+                        Verdict::Fail,
+                        "PostgreSQL's pod is ready and does not answer.",
+                        why,
+                        &["Look at its log, which the sandbox's log page shows."],
+                    )
+                },
+            }
+        } else {
+            match self.cause(
+                &Found { deployment: None, volume: None, pods: Vec::new(), events: found.events.clone(), log: None },
+                &[pod],
+            ) {
+                Some(cause) => Finding::of_cause(check, Verdict::Fail, &cause, why),
+                None => Finding::new(
+                    check,
+                    Verdict::Warn,
+                    "PostgreSQL's pod is not ready yet, and nothing says why.",
+                    why,
+                    &["Wait a moment and look again."],
+                ),
+            }
+        }];
+        findings.extend(self.address(found).await);
+        findings
+    }
+
+    /// Whether the `DATABASE_URL` that the sandbox has leads to a Service that is there.
+    async fn address(&self, found: &Found) -> Option<Finding> {
+        let (check, why) = ("database address", "The application connects by it.");
+        let spec = found.deployment.as_ref()?.spec.as_ref()?.template.spec.as_ref()?;
+        let secrets = spec.containers.iter().flat_map(|container| container.env_from.iter().flatten());
+        for secret in secrets.filter_map(|from| from.secret_ref.as_ref()) {
+            let Ok(Some(secret)) = self.api::<Secret>().get_opt(&secret.name).await else { continue };
+            let Some(url) = secret.data.as_ref().and_then(|data| data.get("DATABASE_URL")) else { continue };
+            // The address only: whatever else is in there is a secret.
+            let url = std::str::from_utf8(&url.0).ok().and_then(|url| PgConnectOptions::from_str(url).ok())?;
+            let host = url.get_host().to_owned();
+            let service = host.split('.').next().unwrap_or_default();
+            // A server outside the cluster is not ours to look up.
+            if !service.starts_with(self.name.as_str()) {
+                return None;
+            }
+            return Some(match self.api::<Service>().get_opt(service).await {
+                Ok(Some(_)) => Finding::ok(check, format!("DATABASE_URL leads to `{host}`, which is there."), why),
+                Ok(None) => Finding::new(
+                    check,
+                    Verdict::Fail,
+                    format!("DATABASE_URL leads to `{host}`, and there is no such Service any more."),
+                    why,
+                    &["Restart the sandbox: it gets the address that is right now."],
+                ),
+                Err(error) => {
+                    Finding::of_cause(check, Verdict::Warn, &causes::of_error(&error, "look for the database's Service"), why)
+                }
+            });
+        }
+        None
+    }
+}
+
+async fn talk(io: &mut BoxedIo, ask: &[u8], length: usize) -> std::io::Result<Vec<u8>> {
+    io.write_all(ask).await?;
+    let mut answer = vec![0; length];
+    io.read_exact(&mut answer).await?;
+    Ok(answer)
+}
