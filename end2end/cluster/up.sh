@@ -55,11 +55,11 @@ if [ ! -f "$P/ca.crt" ]; then
   quiet() { "$@" 2> openssl.log || { cat openssl.log >&2; return 1; }; }
   quiet openssl genrsa -out sa.key 2048
   quiet openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out new-ca.crt -subj "/CN=$NS" -days 365
-  # certificate NAME SUBJECT [ADDRESSES]
+  # certificate NAME SUBJECT [ADDRESSES]. Without an extension it would be of X.509's version 1, which rustls refuses.
   certificate() {
     quiet openssl req -newkey rsa:2048 -nodes -keyout "$1.key" -out "$1.csr" -subj "$2"
     quiet openssl x509 -req -in "$1.csr" -CA new-ca.crt -CAkey ca.key -CAcreateserial -days 365 -out "$1.crt" \
-      ${3:+-extfile <(echo "subjectAltName=$3")}
+      -extfile <(echo "basicConstraints=CA:FALSE"; echo "extendedKeyUsage=clientAuth,serverAuth"; echo "${3:+subjectAltName=$3}")
   }
   certificate apiserver /CN=kube-apiserver "IP:$IP,IP:10.43.0.1,IP:127.0.0.1,DNS:kubernetes.default.svc"
   certificate apiserver-to-kubelet /O=system:masters/CN=apiserver-to-kubelet

@@ -90,7 +90,9 @@ pub fn for_journeys() -> Result<()> {
 pub fn for_images() -> Result<()> {
     for_native()?;
     node()?;
-    apt(&missing(&[("debootstrap", "debootstrap"), ("unshare", "util-linux")]))
+    // Debian has its own keys; Ubuntu not.
+    let keys = ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring");
+    apt(&missing(&[("debootstrap", "debootstrap"), ("unshare", "util-linux"), keys]))
 }
 
 /// What a cluster runs on, beside what Go builds.
