@@ -324,3 +324,6 @@ impl State {
         spec.template.metadata.as_ref().and_then(|meta| run::number(meta, labels::RESTART_COUNT))
     }
 }
+
+#[cfg(test)]
+mod tests;
