@@ -3,6 +3,7 @@
 use super::apply::Applier;
 use crate::{
     index::{events, run},
+    labels::{self, Component},
     manifests::{CONTAINER, INSTALLER},
 };
 use engine::orchestrator::{LogLine, LogSource, OrchestratorError};
@@ -21,7 +22,7 @@ pub async fn logs(applier: &Applier, id: SandboxId, from: LogSource) -> Result<B
         LogSource::Sandbox => Ok(of_newest(applier, id, CONTAINER)),
         LogSource::Install => Ok(of_newest(applier, id, INSTALLER)),
         LogSource::Keeper => Ok(happened(applier, id)),
-        LogSource::Database => Ok(stream::empty().boxed()),
+        LogSource::Database => Ok(of_database(applier, id)),
     }
 }
 
@@ -33,17 +34,35 @@ fn of_newest(applier: &Applier, id: SandboxId, container: &'static str) -> BoxSt
     let api: Api<Pod> = applier.api();
     let name = pod.metadata.name.clone().unwrap_or_default();
     let before = if restarted && container == CONTAINER {
-        read(api.clone(), name.clone(), container, true)
+        read(api.clone(), name.clone(), container.to_owned(), true)
     } else {
         stream::empty().boxed()
     };
-    before.chain(read(api, name, container, false)).boxed()
+    before.chain(read(api, name, container.to_owned(), false)).boxed()
+}
+
+/// Of the PostgreSQL that we made for its project. One that an operator made has pods without our labels.
+fn of_database(applier: &Applier, id: SandboxId) -> BoxStream<'static, LogLine> {
+    let pod = {
+        let state = applier.index.read();
+        let project = state.services.of(id).first().and_then(|service| labels::project(&service.metadata));
+        let is = |pod: &&Arc<Pod>| {
+            labels::component(&pod.metadata) == Some(Component::Database) && labels::project(&pod.metadata) == project
+        };
+        project.and_then(|_| state.pods.all().find(is).cloned())
+    };
+    let name = pod.as_ref().and_then(|pod| pod.metadata.name.clone());
+    let container = pod.as_ref().and_then(|pod| pod.spec.as_ref()?.containers.first().map(|container| container.name.clone()));
+    match (name, container) {
+        (Some(name), Some(container)) => read(applier.api(), name, container, false),
+        _ => stream::empty().boxed(),
+    }
 }
 
 /// One container's log. One that cannot be read is a line that says so.
-fn read(api: Api<Pod>, pod: String, container: &'static str, previous: bool) -> BoxStream<'static, LogLine> {
+fn read(api: Api<Pod>, pod: String, container: String, previous: bool) -> BoxStream<'static, LogLine> {
     let params = LogParams {
-        container: Some(container.to_owned()),
+        container: Some(container.clone()),
         follow: !previous,
         previous,
         timestamps: true,
