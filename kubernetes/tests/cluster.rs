@@ -424,7 +424,9 @@ async fn an_apiserver_in_trouble_is_told_of_and_asked_again() {
     or_skip!(skip());
     let world = World::new().await;
     let spec = world.spec();
-    for (code, reason) in [(429, "TooManyRequests"), (500, "InternalError"), (503, "ServiceUnavailable"), (409, "Conflict"), (403, "Forbidden")] {
+    for (code, reason) in
+        [(429, "TooManyRequests"), (500, "InternalError"), (503, "ServiceUnavailable"), (409, "Conflict"), (403, "Forbidden")]
+    {
         world.asked.refuse_the_next_write(code, reason);
         let refused = world.orchestrator.ensure(&spec).await.unwrap_err();
         let engine::orchestrator::OrchestratorError::Caused(cause) = refused else { panic!("{code}: {refused}") };

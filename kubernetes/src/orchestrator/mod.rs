@@ -191,7 +191,7 @@ impl Inner {
         let other_run = count(&live) != count(wanted);
         let resized = !drift::holds(&resources(&live), &resources(wanted));
         // What the operator's settings or a newer program would make otherwise waits for the next restart.
-        let edited = mark(&live) == mark(wanted) && !drift::holds(live.as_ref(), wanted);
+        let edited = mark(&live) == mark(wanted) && !drift::holds(&scaled(&live, 1), wanted);
         if other_run {
             self.index().forget_ends(spec.id);
         }
@@ -398,6 +398,15 @@ impl Orchestrator for KubernetesOrchestrator {
         self.inner.known().await?;
         Ok(seen::list(&self.inner.index().read()))
     }
+}
+
+/// The same with so many replicas.
+fn scaled(deployment: &Deployment, replicas: i32) -> Deployment {
+    let mut scaled = deployment.clone();
+    if let Some(spec) = &mut scaled.spec {
+        spec.replicas = Some(replicas);
+    }
+    scaled
 }
 
 fn replicas(deployment: &Deployment) -> i32 {
