@@ -132,10 +132,10 @@ pub fn component(meta: &ObjectMeta) -> Option<Component> {
     [Component::Sandbox, Component::Volume, Component::Database].into_iter().find(|component| component.as_str() == value)
 }
 
-/// The sandbox that an object says it belongs to.
+/// The sandbox that an object says it belongs to; a database is nobody's but its project's.
 #[must_use]
 pub fn sandbox(meta: &ObjectMeta) -> Option<SandboxId> {
-    id(meta, SANDBOX).map(SandboxId)
+    id(meta, SANDBOX).filter(|_| component(meta) != Some(Component::Database)).map(SandboxId)
 }
 
 /// The project that an object says it belongs to.

@@ -151,9 +151,11 @@ impl Index {
         if !labels::is_ours(object.meta(), self.installation) {
             return;
         }
+        // Another replica's write is none of somebody else.
+        let theirs = from == From::Watch && !written_by_us(object.meta());
         object.trim();
         let object = Arc::new(object);
-        let (told, probe) = self.read().put(&object, from);
+        let (told, probe) = self.read().put(&object, from, theirs);
         if let Some(probe) = probe {
             // Nobody asks agents in a test of the index alone.
             let _ = self.probes.send(probe);
@@ -268,7 +270,7 @@ impl State {
         meta.as_ref().and_then(labels::sandbox)
     }
 
-    fn put<K: Indexed>(&mut self, object: &Arc<K>, from: From) -> (BTreeSet<SandboxId>, Option<Probe>) {
+    fn put<K: Indexed>(&mut self, object: &Arc<K>, from: From, theirs: bool) -> (BTreeSet<SandboxId>, Option<Probe>) {
         let uid = object.meta().uid.clone().unwrap_or_default();
         if self.gone.contains_key(&uid) {
             return Default::default();
@@ -287,7 +289,7 @@ impl State {
                     probe = Some(Probe { sandbox, pod: Arc::new(pod.clone()), ask });
                 }
             }
-            if from == From::Watch && old.is_some_and(|old| old.differs(object)) {
+            if theirs && old.is_some_and(|old| old.differs(object)) {
                 self.runs.entry(sandbox).or_default().edited = true;
             }
         }
@@ -324,3 +326,14 @@ impl State {
         spec.template.metadata.as_ref().and_then(|meta| run::number(meta, labels::RESTART_COUNT))
     }
 }
+
+/// Whether the last write, but for those to its status, was by a control plane.
+fn written_by_us(meta: &ObjectMeta) -> bool {
+    let writes = meta.managed_fields.iter().flatten().filter(|write| write.subresource.is_none());
+    let last = writes.clone().filter_map(|write| write.time.as_ref()).map(|time| time.0).max();
+    let mut latest = writes.filter(|write| write.time.as_ref().map(|time| time.0) == last);
+    latest.any(|write| write.manager.as_deref() == Some(crate::FIELD_MANAGER))
+}
+
+#[cfg(test)]
+mod tests;

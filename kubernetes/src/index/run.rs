@@ -259,3 +259,114 @@ fn finished_at(status: &ContainerStatus) -> Option<Timestamp> {
     };
     finished(status.state.as_ref()).or_else(|| finished(status.last_state.as_ref()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const NOW: &str = "2026-01-01T00:10:00Z";
+
+    fn now() -> Timestamp {
+        NOW.parse().unwrap()
+    }
+
+    /// A pod of ask 1 whose container is in `state`.
+    fn pod(uid: &str, restarts: i32, state: &Value, last: &Value, ready: bool) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": uid, "uid": uid, "creationTimestamp": "2026-01-01T00:09:00Z",
+                "annotations": { "fullstackagent.io/restart-count": "1", "fullstackagent.io/env-revision": "4" },
+            },
+            "status": {
+                "phase": "Running",
+                "conditions": [{ "type": "Ready", "status": if ready { "True" } else { "False" } }],
+                "containerStatuses": [{
+                    "name": "sandbox", "image": "", "imageID": "", "ready": ready, "started": true,
+                    "restartCount": restarts, "state": state, "lastState": last,
+                }],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn running() -> Value {
+        json!({ "running": { "startedAt": "2026-01-01T00:09:10Z" } })
+    }
+
+    fn ended() -> Value {
+        json!({ "terminated": { "exitCode": 1, "finishedAt": "2026-01-01T00:09:30Z" } })
+    }
+
+    fn ask(run: &str) -> Option<Ask> {
+        Some(Ask::Agent { run: run.to_owned() })
+    }
+
+    #[test]
+    fn a_container_that_is_started_again_is_another_run_and_its_end_is_counted_once() {
+        let mut runs = Runs::default();
+        let none = json!({});
+        assert_eq!(runs.saw(&pod("a", 0, &running(), &none, false), Some(1), now()), ask("a"));
+        assert_eq!(runs.saw(&pod("a", 0, &ended(), &none, false), Some(1), now()), Some(Ask::Log { previous: false }));
+        assert_eq!(runs.ended_by_itself(now()).0, 1);
+        // Waiting for its turn, then running again.
+        let waiting = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+        assert_eq!(runs.saw(&pod("a", 0, &waiting, &ended(), false), Some(1), now()), None);
+        let again = pod("a", 1, &running(), &ended(), false);
+        assert_eq!(runs.saw(&again, Some(1), now()), ask("a/1"));
+        assert_eq!(runs.ended_by_itself(now()), (1, Some("2026-01-01T00:09:30Z".parse().unwrap())));
+        assert_eq!(instance(&again).unwrap().id, "a/1");
+        // Two that ended between two looks are two.
+        runs.saw(&pod("a", 3, &running(), &ended(), false), Some(1), now());
+        assert_eq!(runs.ended_by_itself(now()).0, 3);
+        let later = now().checked_add(SignedDuration::from_mins(11)).unwrap();
+        assert_eq!(runs.ended_by_itself(later), (0, None), "what is long ago is forgotten");
+    }
+
+    #[test]
+    fn a_pod_that_goes_unasked_ended_by_itself_and_one_that_was_asked_to_did_not() {
+        let mut evicted = pod("a", 0, &running(), &json!({}), true);
+        let mut runs = Runs::default();
+        runs.saw(&evicted, Some(1), now());
+        evicted.status.as_mut().unwrap().phase = Some("Failed".to_owned());
+        runs.saw(&evicted, Some(1), now());
+        runs.lost(&evicted, Some(1), now());
+        assert_eq!(runs.ended_by_itself(now()).0, 1);
+
+        let asked = pod("b", 0, &running(), &json!({}), true);
+        for (wanted, ask) in [(Some(1), true), (Some(2), false), (None, false)] {
+            let mut runs = Runs::default();
+            runs.saw(&asked, Some(1), now());
+            if ask {
+                runs.asked(&asked);
+            }
+            runs.lost(&asked, wanted, now());
+            assert_eq!(runs.ended_by_itself(now()).0, 0, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn the_agents_own_answer_counts_at_a_start_and_the_kubelets_word_afterwards() {
+        let mut runs = Runs::default();
+        let at = |ready| pod("a", 0, &running(), &json!({}), ready);
+        assert_eq!(runs.saw(&at(false), Some(1), now()), ask("a"));
+        assert_eq!(runs.answered("a", AgentSeen::ShellStarted), (true, true));
+        assert_eq!(runs.saw(&at(false), Some(1), now()), None, "the kubelet is late, and it is asked by nobody");
+        assert_eq!(runs.agent("a"), AgentSeen::ShellStarted);
+        assert_eq!(runs.saw(&at(true), Some(1), now()), None);
+        assert_eq!(runs.saw(&at(false), Some(1), now()), ask("a"), "it was ready and is not: ask it");
+        assert_eq!(runs.agent("a"), AgentSeen::Silent);
+        assert_eq!(runs.saw(&at(true), Some(1), now()), None, "somebody is asking already");
+        assert_eq!(runs.saw(&at(false), Some(1), now()), None);
+        assert_eq!(runs.answered("a", AgentSeen::Silent), (true, false));
+        assert_eq!(runs.answered("b", AgentSeen::ShellStarted), (false, false), "another run");
+        assert_eq!(runs.agent("b"), AgentSeen::Silent);
+    }
+
+    #[test]
+    fn a_pod_that_is_asked_to_end_is_no_run() {
+        let mut going = pod("a", 0, &running(), &json!({}), true);
+        going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
+        assert_eq!(instance(&going), None);
+    }
+}

@@ -163,7 +163,9 @@ impl Applier {
             let mut whole = wanted.clone();
             whole.meta_mut().resource_version.clone_from(&now.meta().resource_version);
             let by = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
-            now = answered(self.api::<K>().replace(name, &by, &whole)).await.map_err(|error| refused::<K>(&error, "replace", name))?;
+            now = answered(self.api::<K>().replace(name, &by, &whole))
+                .await
+                .map_err(|error| refused::<K>(&error, "replace", name))?;
         }
         self.index.put(now.kept(), From::Write);
         Ok(())

@@ -2,7 +2,6 @@
 
 use super::apply::Applier;
 use crate::{
-    causes,
     index::{events, run},
     labels::{self, Component},
     manifests::{CONTAINER, INSTALLER},
@@ -10,10 +9,7 @@ use crate::{
 use engine::orchestrator::{LogLine, LogSource, OrchestratorError};
 use futures::{AsyncBufReadExt as _, StreamExt as _, future, stream, stream::BoxStream};
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::{
-    Api,
-    api::{ListParams, LogParams},
-};
+use kube::{Api, api::LogParams};
 use model::SandboxId;
 use std::{cmp::Reverse, collections::HashSet, sync::Arc};
 
@@ -22,59 +18,51 @@ const LINES: i64 = 5000;
 
 /// The log so far, and then what comes.
 pub async fn logs(applier: &Applier, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
-    Ok(match from {
-        LogSource::Sandbox => {
-            newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(CONTAINER), false))
-        }
-        LogSource::Past => match newest(applier, id) {
-            Some((pod, true)) => read(applier.api(), pod, Some(CONTAINER), true),
-            _ => nothing(),
-        },
-        LogSource::Install => {
-            newest(applier, id).map_or_else(nothing, |(pod, _)| read(applier.api(), pod, Some(INSTALLER), false))
-        }
-        LogSource::Events => happened(applier, id),
-        LogSource::Database => of_database(applier, id).await?,
-        LogSource::Keeper => nothing(),
-    })
+    match from {
+        LogSource::Sandbox => Ok(of_newest(applier, id, CONTAINER)),
+        LogSource::Install => Ok(of_newest(applier, id, INSTALLER)),
+        LogSource::Keeper => Ok(happened(applier, id)),
+        LogSource::Database => Ok(of_database(applier, id)),
+    }
 }
 
-fn nothing() -> BoxStream<'static, LogLine> {
-    stream::empty().boxed()
-}
-
-/// Its newest pod, and whether the container of that ran before.
-fn newest(applier: &Applier, id: SandboxId) -> Option<(String, bool)> {
+fn of_newest(applier: &Applier, id: SandboxId, container: &'static str) -> BoxStream<'static, LogLine> {
     let mut pods = applier.index.read().pods.of(id);
     pods.sort_by_key(|pod| Reverse(pod.metadata.creation_timestamp.as_ref().map(|at| at.0)));
-    let pod = pods.into_iter().next()?;
+    let Some(pod) = pods.into_iter().next() else { return stream::empty().boxed() };
     let restarted = run::container(&pod).is_some_and(|status| status.restart_count > 0);
-    Some((pod.metadata.name.clone()?, restarted))
+    let api: Api<Pod> = applier.api();
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let before = if restarted && container == CONTAINER {
+        read(api.clone(), name.clone(), container.to_owned(), true)
+    } else {
+        stream::empty().boxed()
+    };
+    before.chain(read(api, name, container.to_owned(), false)).boxed()
 }
 
-/// Of the pods of the database that goes with it: ours, or KubeBlocks'.
-async fn of_database(applier: &Applier, id: SandboxId) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
-    let name = applier.index.read().deployments.of(id).first().and_then(|live| live.metadata.name.clone());
-    let Some(name) = name else { return Ok(nothing()) };
-    let selectors = [
-        format!("{}={name},{}={}", labels::MANAGER, labels::COMPONENT, Component::Database.as_str()),
-        format!("app.kubernetes.io/instance={name},app.kubernetes.io/managed-by=kubeblocks"),
-    ];
-    for selector in selectors {
-        let found = applier.api::<Pod>().list_metadata(&ListParams::default().labels(&selector)).await;
-        let found = found.map_err(|error| OrchestratorError::Caused(causes::of_error(&error, "look for the database's pods")))?;
-        let pods: Vec<String> = found.items.into_iter().filter_map(|pod| pod.metadata.name).collect();
-        if !pods.is_empty() {
-            return Ok(stream::select_all(pods.into_iter().map(|pod| read(applier.api(), pod, None, false))).boxed());
-        }
+/// Of the PostgreSQL that we made for its project. One that an operator made has pods without our labels.
+fn of_database(applier: &Applier, id: SandboxId) -> BoxStream<'static, LogLine> {
+    let pod = {
+        let state = applier.index.read();
+        let project = state.services.of(id).first().and_then(|service| labels::project(&service.metadata));
+        let is = |pod: &&Arc<Pod>| {
+            labels::component(&pod.metadata) == Some(Component::Database) && labels::project(&pod.metadata) == project
+        };
+        project.and_then(|_| state.pods.all().find(is).cloned())
+    };
+    let name = pod.as_ref().and_then(|pod| pod.metadata.name.clone());
+    let container = pod.as_ref().and_then(|pod| pod.spec.as_ref()?.containers.first().map(|container| container.name.clone()));
+    match (name, container) {
+        (Some(name), Some(container)) => read(applier.api(), name, container, false),
+        _ => stream::empty().boxed(),
     }
-    Ok(nothing())
 }
 
 /// One container's log. One that cannot be read is a line that says so.
-fn read(api: Api<Pod>, pod: String, container: Option<&'static str>, previous: bool) -> BoxStream<'static, LogLine> {
+fn read(api: Api<Pod>, pod: String, container: String, previous: bool) -> BoxStream<'static, LogLine> {
     let params = LogParams {
-        container: container.map(str::to_owned),
+        container: Some(container.clone()),
         follow: !previous,
         previous,
         timestamps: true,
@@ -86,7 +74,7 @@ fn read(api: Api<Pod>, pod: String, container: Option<&'static str>, previous: b
             Ok(reader) => reader.lines().map(|line| line.map(|line| dated(&line))).boxed(),
             Err(kube::Error::Api(status)) if previous || status.code == 404 => stream::empty().boxed(),
             Err(error) => {
-                let text = format!("The log of `{pod}` cannot be read: {error}");
+                let text = format!("The log of `{container}` cannot be read: {error}");
                 stream::once(future::ready(Ok(LogLine { at: None, text }))).boxed()
             }
         }

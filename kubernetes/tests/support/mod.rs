@@ -201,13 +201,35 @@ impl World {
         Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace)
     }
 
+    /// Ensures until the sandbox is wholly down.
+    pub async fn down(&self, spec: &SandboxSpec) {
+        let start = Instant::now();
+        let mut watch = self.orchestrator.watch();
+        loop {
+            self.orchestrator.ensure(&stopped(spec)).await.unwrap();
+            let seen = self.orchestrator.observe(spec.id).await.unwrap();
+            if !seen.present {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "not down: {seen:?}");
+            let _ = tokio::time::timeout(Duration::from_millis(500), futures::StreamExt::next(&mut watch)).await;
+        }
+    }
+
     /// Ensures until the sandbox is wholly up.
     pub async fn up(&self, spec: &SandboxSpec) -> Seen {
         let start = Instant::now();
         let mut watch = self.orchestrator.watch();
+        let mut before = String::new();
         loop {
             self.orchestrator.ensure(spec).await.unwrap();
             let seen = self.orchestrator.observe(spec.id).await.unwrap();
+            let run = seen.instance.as_ref().map(|run| run.restart_count);
+            let now = format!("run of ask {run:?}, agent {:?}", seen.agent);
+            if now != before {
+                println!("  {:>6} ms: {now}", start.elapsed().as_millis());
+                before = now;
+            }
             let right = seen.instance.as_ref().is_some_and(|run| run.restart_count == spec.restart_count);
             if right && seen.network && seen.agent == AgentSeen::ShellStarted {
                 return seen;

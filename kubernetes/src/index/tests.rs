@@ -1,0 +1,94 @@
+use super::*;
+use serde_json::json;
+
+const INSTALLATION: InstallationId = InstallationId(uuid::Uuid::from_u128(1));
+const SANDBOX: SandboxId = SandboxId(uuid::Uuid::from_u128(2));
+
+fn index() -> Arc<Index> {
+    Index::new(INSTALLATION).0
+}
+
+fn service(name: &str, uid: &str, version: u64, port: u16) -> Service {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": name, "uid": uid, "resourceVersion": version.to_string(), "labels": {
+                "fullstackagent.io/installation": INSTALLATION.to_string(),
+                "fullstackagent.io/sandbox": SANDBOX.to_string(),
+                "app.kubernetes.io/component": "sandbox",
+            },
+        },
+        "spec": { "ports": [{ "port": port }] },
+    }))
+    .unwrap()
+}
+
+fn versions(index: &Index) -> Vec<String> {
+    let services = index.read().services.of(SANDBOX);
+    let mut versions: Vec<_> = services.iter().filter_map(|service| service.metadata.resource_version.clone()).collect();
+    versions.sort();
+    versions
+}
+
+#[test]
+fn the_newer_one_stays_whichever_comes_first() {
+    let index = index();
+    index.put(service("a", "u", 10, 1), From::Write);
+    index.put(service("a", "u", 9, 1), From::Watch);
+    assert_eq!(versions(&index), ["10"]);
+    index.put(service("a", "u", 11, 1), From::Watch);
+    assert_eq!(versions(&index), ["11"]);
+    // Another object of the same name is another object, whatever its number.
+    index.put(service("a", "v", 3, 1), From::Watch);
+    assert_eq!(versions(&index), ["3"]);
+}
+
+#[test]
+fn what_is_gone_stays_gone_whatever_is_still_under_way() {
+    let index = index();
+    let there = service("a", "u", 10, 1);
+    index.put(there.clone(), From::Watch);
+    index.take::<Service>(&there.metadata);
+    for from in [From::Watch, From::List, From::Write] {
+        index.put(service("a", "u", 12, 1), from);
+        assert!(versions(&index).is_empty(), "{from:?}");
+    }
+    assert!(index.read().owned(SANDBOX).is_empty());
+    // A late word of an earlier one does not take its successor away.
+    index.put(service("a", "v", 13, 1), From::Write);
+    index.take::<Service>(&there.metadata);
+    assert_eq!(versions(&index), ["13"]);
+}
+
+#[test]
+fn what_a_new_listing_lacks_is_gone_but_not_what_was_made_meanwhile() {
+    let index = index();
+    index.put(service("a", "u", 1, 1), From::Watch);
+    index.put(service("b", "v", 2, 1), From::Watch);
+    let mut told = index.subscribe();
+    index.begin::<Service>();
+    index.put(service("b", "v", 2, 1), From::List);
+    index.put(service("c", "w", 9, 1), From::Write);
+    index.listed::<Service>();
+    assert_eq!(versions(&index), ["2", "9"]);
+    assert_eq!(told.try_recv(), Ok(SANDBOX));
+}
+
+#[test]
+fn a_change_by_somebody_else_is_noticed_and_our_own_is_not() {
+    let index = index();
+    index.put(service("a", "u", 1, 80), From::List);
+    index.put(service("a", "u", 2, 81), From::Write);
+    index.put(service("a", "u", 2, 81), From::Watch);
+    assert!(!index.read().edited(SANDBOX));
+    index.put(service("a", "u", 3, 82), From::Watch);
+    assert!(index.read().edited(SANDBOX));
+    index.read().compared(SANDBOX);
+    assert!(!index.read().edited(SANDBOX));
+}
+
+#[test]
+fn nothing_foreign_is_kept() {
+    let (index, _probes) = Index::new(InstallationId(uuid::Uuid::from_u128(7)));
+    index.put(service("a", "u", 1, 80), From::List);
+    assert_eq!(index.read().services.all().count(), 0);
+}
