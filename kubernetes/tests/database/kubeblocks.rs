@@ -193,8 +193,3 @@ async fn without_kubeblocks_it_is_said() {
         Ok(_) => panic!("made by what is not there"),
     }
 }
-
-#[tokio::test]
-async fn zz_the_cluster_is_left_as_it_was() {
-    support::forget().await;
-}
