@@ -184,7 +184,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let (kubeconfig, namespace, operator) = (self.kubeconfig.clone(), self.cluster.namespace.clone(), self.operator.take());
         let last = self.pass.leave();
-        let end = async move {
+        let end = move || async move {
             let client = client(&kubeconfig, &Asked::default()).await;
             if let Some(operator) = &operator {
                 let clusters: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource(operator.version));
@@ -201,8 +201,9 @@ impl Drop for World {
                 serve(&client, Served::Nothing).await;
             }
         };
-        let _ = std::thread::spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(end))
-            .join();
+        let _ =
+            std::thread::spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(end()))
+                .join();
     }
 }
 
