@@ -237,7 +237,7 @@ impl Work {
             }
             None => {}
         }
-        services.patch(&service["metadata"]["name"].as_str().unwrap().to_owned(), &apply, &Patch::Apply(&service)).await?;
+        services.patch(service["metadata"]["name"].as_str().unwrap(), &apply, &Patch::Apply(&service)).await?;
         sets.patch(&format!("{name}-postgresql"), &apply, &Patch::Apply(self.set(cluster))).await.map(|_| ())
     }
 
