@@ -591,8 +591,23 @@ impl Servers for KubeBlocks {
         Ok(Removed::Gone)
     }
 
+    async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        let runs = self.found(spec).filter(|cluster| !Said::of(cluster).stopped());
+        if self.version == Version::V1alpha1 || runs.is_none() {
+            return Ok(());
+        }
+        let name = spec.name.as_str();
+        let done = json_patch(&self.cluster, self.version, name, &stop_patch(true)).await;
+        done.map_err(|error| objects::refused(&error, &format!("stop the Cluster `{name}`")))
+    }
+
     fn holds(&self, spec: &DatabaseSpec) -> bool {
         self.found(spec).is_some()
+    }
+
+    fn objects(&self, name: &ResourceName) -> Vec<String> {
+        let pod = format!("{}-0", names::postgres(name));
+        vec![name.to_string(), format!("data-{pod}"), pod]
     }
 
     fn service(&self, name: &ResourceName) -> String {

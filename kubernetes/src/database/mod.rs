@@ -85,10 +85,14 @@ pub(crate) trait Servers: Send + Sync + 'static {
     /// Removes it with its data.
     /// Unlike the `first` call, others ask the cluster only for what is not under way yet.
     async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError>;
+    /// Ends what runs of it, and keeps its data, where it can be: [`Servers::make`] starts it again.
+    async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError>;
     /// Whether something of it is there.
     fn holds(&self, spec: &DatabaseSpec) -> bool;
     /// Its name in the namespace's DNS.
     fn service(&self, name: &ResourceName) -> String;
+    /// What its objects are called whose events tell why it is not there.
+    fn objects(&self, name: &ResourceName) -> Vec<String>;
     /// Whose servers of this installation are there.
     fn projects(&self) -> Vec<ProjectId>;
 }
@@ -147,6 +151,19 @@ impl ClusterDatabase {
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// Ends what runs of a project's server and keeps its data, if it is there: [`Database::ensure`] starts it
+    /// again. (A Cluster of KubeBlocks `v1alpha1` runs on: it is stopped by operations alone.)
+    ///
+    /// # Errors
+    /// With a cause: what the cluster answers.
+    pub async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        self.doors.shut(&spec.name);
+        match self.of(spec) {
+            Some(servers) => servers.stop(spec).await,
+            None => Ok(()),
+        }
     }
 
     /// Told of each change of what the cluster has of databases.
@@ -216,7 +233,11 @@ impl Database for ClusterDatabase {
             };
             if Instant::now() >= until {
                 // Without a cause it is only slow, and is asked about again.
-                return known.map_or(Ok(()), |cause| Err(DatabaseError::Caused(cause)));
+                let Some(mut cause) = known else { return Ok(()) };
+                if cause.detail.as_ref().is_none_or(String::is_empty) {
+                    cause.detail = objects::warnings(&self.cluster, &servers.objects(&spec.name)).await;
+                }
+                return Err(DatabaseError::Caused(cause));
             }
             if !made {
                 again = Instant::now() + PAUSE;

@@ -1,13 +1,13 @@
 //! Making and removing single objects without ever taking one that is somebody else's.
 
 use crate::{
-    FIELD_MANAGER,
+    Cluster, FIELD_MANAGER,
     causes::{name_taken, of_error},
     labels,
 };
 use engine::database::{DatabaseError, DatabaseSpec};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::core::v1::Event, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Resource, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
@@ -162,6 +162,24 @@ where
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
         Err(error) => Err(refused(&error, &format!("remove the {kind} `{name}`"))),
     }
+}
+
+/// What the cluster warned of lately about objects of these names, the newest of each, on one line.
+pub async fn warnings(cluster: &Cluster, names: &[String]) -> Option<String> {
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let of = |name: &String| ListParams::default().fields(&format!("type=Warning,involvedObject.name={name}")).limit(100);
+    let all = futures::future::join_all(names.iter().map(|name| {
+        let (events, these) = (&events, of(name));
+        async move { events.list(&these).await }
+    }))
+    .await;
+    let newest = all.into_iter().flatten().filter_map(|list| {
+        let event = list.items.into_iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
+        let object = format!("{} {}", event.involved_object.kind?, event.involved_object.name?);
+        Some(format!("{object}: {}: {}", event.reason.unwrap_or_default(), event.message.unwrap_or_default()))
+    });
+    let text = newest.collect::<Vec<_>>().join("; ");
+    (!text.is_empty()).then_some(text)
 }
 
 /// How long something may be on its way out before it is called wedged.

@@ -439,8 +439,19 @@ impl Servers for StatefulSets {
         Ok(if sets || pods || claims { Removed::Going } else { Removed::Gone })
     }
 
+    async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        match self.set(spec).filter(|set| replicas(set) > 0) {
+            Some(set) => self.scale(&set.name_any(), 0).await,
+            None => Ok(()),
+        }
+    }
+
     fn holds(&self, spec: &DatabaseSpec) -> bool {
         self.any(spec)
+    }
+
+    fn objects(&self, name: &ResourceName) -> Vec<String> {
+        vec![names::postgres(name), format!("{}-0", names::postgres(name)), volume_claim(name)]
     }
 
     fn service(&self, name: &ResourceName) -> String {
@@ -458,14 +469,16 @@ impl Servers for StatefulSets {
 impl StatefulSets {
     /// One that was stopped is started.
     async fn start(&self, set: &StatefulSet) -> Result<bool, DatabaseError> {
-        if set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1) >= 1 {
-            return Ok(true);
+        if replicas(set) == 0 {
+            self.scale(&set.name_any(), 1).await?;
         }
-        let name = set.name_any();
-        let one = serde_json::json!({"spec": {"replicas": 1}});
-        let done = self.sets.patch(&name, &PatchParams::default(), &Patch::Merge(&one)).await;
-        done.map_err(|error| objects::refused(&error, &format!("start the StatefulSet `{name}`")))?;
         Ok(true)
+    }
+
+    async fn scale(&self, name: &str, replicas: i32) -> Result<(), DatabaseError> {
+        let change = serde_json::json!({"spec": {"replicas": replicas}});
+        let done = self.sets.patch(name, &PatchParams::default(), &Patch::Merge(&change)).await;
+        done.map(|_| ()).map_err(|error| objects::refused(&error, &format!("scale the StatefulSet `{name}`")))
     }
 
     /// What holds a removal up, once it has taken too long.
@@ -491,6 +504,10 @@ impl StatefulSets {
             .with_detail(format!("PersistentVolumeClaim {}, finalizers: {held}", claim.name_any())),
         )
     }
+}
+
+fn replicas(set: &StatefulSet) -> i32 {
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
 fn newest(mut pods: Vec<Arc<Pod>>) -> Option<Arc<Pod>> {

@@ -96,7 +96,10 @@ async fn one_that_was_stopped_is_started_with_its_data() {
         database.ensure(&spec).await.unwrap();
         let clusters = clusters(&world, version);
         let before = clusters.get(spec.name.as_str()).await.unwrap();
-        json_patch(&world.cluster, version, spec.name.as_str(), &stop_patch(true)).await.unwrap();
+        match version {
+            Version::V1 => database.stop(&spec).await.unwrap(),
+            Version::V1alpha1 => json_patch(&world.cluster, version, spec.name.as_str(), &stop_patch(true)).await.unwrap(),
+        }
         until("it is stopped", async || clusters.get(spec.name.as_str()).await.unwrap().data["status"]["phase"] == "Stopped")
             .await;
         until("that is seen", async || !database.observe(&spec).await.unwrap().ready).await;
@@ -189,9 +192,4 @@ async fn without_kubeblocks_it_is_said() {
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("made by what is not there"),
     }
-}
-
-#[tokio::test]
-async fn zz_the_cluster_is_left_as_it_was() {
-    support::forget().await;
 }

@@ -88,10 +88,10 @@ async fn data_and_password_outlive_the_stateful_set_and_its_pod() {
     database.ensure(&spec).await.unwrap();
     inside("INSERT INTO kept VALUES (1)").await;
 
-    // Stopped by hand, it is started.
-    let scale = json!({"spec": {"replicas": 0}});
-    sets.patch(&name, &PatchParams::default(), &Patch::Merge(scale)).await.unwrap();
-    until("it is stopped", async || !database.observe(&spec).await.unwrap().ready).await;
+    // Stopped, it is started.
+    database.stop(&spec).await.unwrap();
+    until("it is stopped", async || pods.get_opt(&format!("{name}-0")).await.unwrap().is_none()).await;
+    until("that is seen", async || !database.observe(&spec).await.unwrap().ready).await;
     database.ensure(&spec).await.unwrap();
     inside("INSERT INTO kept VALUES (2)").await;
 
@@ -144,7 +144,7 @@ async fn a_missing_image_and_a_missing_class_are_said() {
         }
     })
     .await;
-    assert!(said.1.contains("`nobodys`"), "{said:?}");
+    assert!(said.1.contains("`nobodys`") && said.1.contains("\"nobodys\" not found"), "{said:?}");
     // And they are removed all the same.
     until("it is removed", async || database.remove(&without_class).await.unwrap() == Removed::Gone).await;
 }

@@ -32,7 +32,7 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use std::{
     pin::Pin,
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
     task::{Context, Poll},
     time::Duration,
 };
@@ -54,26 +54,58 @@ fn skipped(reason: &str) {
     println!("skipped: {reason}");
 }
 
-/// One cluster has one definition of KubeBlocks at a time: tests of another one wait.
-static GATE: (Mutex<(Served, usize)>, Condvar) = (Mutex::new((Served::Nothing, 0)), Condvar::new());
+/// One cluster has one definition of KubeBlocks at a time: tests of another one wait. The first of a definition
+/// installs it, and the last takes it away.
+static GATE: (Mutex<Gate>, Condvar) =
+    (Mutex::new(Gate { served: Served::Nothing, inside: 0, ready: false, leaving: false }), Condvar::new());
+
+struct Gate {
+    served: Served,
+    inside: usize,
+    /// The cluster serves it.
+    ready: bool,
+    /// The last one is about to go.
+    leaving: bool,
+}
 
 struct Pass;
 
 impl Pass {
+    /// And whether it is the first.
     fn enter(served: Served) -> (Self, bool) {
-        let mut held = GATE.0.lock().unwrap_or_else(|held| held.into_inner());
-        while held.1 > 0 && held.0 != served {
-            held = GATE.1.wait(held).unwrap_or_else(|held| held.into_inner());
+        let mut gate = Self::gate();
+        while gate.inside > 0 && (gate.served != served || gate.leaving || !gate.ready) {
+            gate = GATE.1.wait(gate).unwrap_or_else(|held| held.into_inner());
         }
-        let first = held.1 == 0;
-        *held = (served, held.1 + 1);
+        let first = gate.inside == 0;
+        (gate.served, gate.inside) = (served, gate.inside + 1);
         (Self, first)
+    }
+
+    fn gate() -> MutexGuard<'static, Gate> {
+        GATE.0.lock().unwrap_or_else(|held| held.into_inner())
+    }
+
+    fn ready(&self) {
+        Self::gate().ready = true;
+        GATE.1.notify_all();
+    }
+
+    /// Whether it is the last: then nobody comes in until it is out.
+    fn leave(&self) -> bool {
+        let mut gate = Self::gate();
+        gate.leaving = gate.inside == 1;
+        gate.leaving
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        GATE.0.lock().unwrap_or_else(|held| held.into_inner()).1 -= 1;
+        let mut gate = Self::gate();
+        gate.inside -= 1;
+        if gate.inside == 0 {
+            (gate.ready, gate.leaving) = (false, false);
+        }
         GATE.1.notify_all();
     }
 }
@@ -84,7 +116,7 @@ pub struct World {
     pub operator: Option<Operator>,
     pub asked: Asked,
     kubeconfig: Kubeconfig,
-    _pass: Pass,
+    pass: Pass,
 }
 
 /// What was asked of the apiserver: method and path.
@@ -112,9 +144,8 @@ impl World {
         let client = client(&kubeconfig, &asked).await;
         if first {
             serve(&client, served).await;
-        } else {
-            until("the definition is served", async || is_served(&client, served).await).await;
         }
+        pass.ready();
         let id = Uuid::new_v4().simple().to_string();
         let name = format!("fsa-db-{}", &id[..8]);
         let namespace = json!({"metadata": {"name": name, "labels": {
@@ -129,7 +160,7 @@ impl World {
             Served::V1 => Some(Operator::start(&cluster, Version::V1)),
             Served::V1alpha1 => Some(Operator::start(&cluster, Version::V1alpha1)),
         };
-        Some(Self { cluster, operator, asked, kubeconfig, _pass: pass })
+        Some(Self { cluster, operator, asked, kubeconfig, pass })
     }
 
     pub fn settings(&self, provider: DatabaseProvider) -> Settings {
@@ -152,7 +183,8 @@ impl Drop for World {
     /// The Clusters first, with their finalizers, or their namespace would never end.
     fn drop(&mut self) {
         let (kubeconfig, namespace, operator) = (self.kubeconfig.clone(), self.cluster.namespace.clone(), self.operator.take());
-        let end = async move {
+        let last = self.pass.leave();
+        let end = move || async move {
             let client = client(&kubeconfig, &Asked::default()).await;
             if let Some(operator) = &operator {
                 let clusters: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource(operator.version));
@@ -162,12 +194,16 @@ impl Drop for World {
                 }
             }
             let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-            let namespaces: Api<Namespace> = Api::all(client);
+            let namespaces: Api<Namespace> = Api::all(client.clone());
             let _ = namespaces.delete(&namespace, &DeleteParams::default()).await;
             let _ = pods.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await;
+            if last {
+                serve(&client, Served::Nothing).await;
+            }
         };
-        let _ = std::thread::spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(end))
-            .join();
+        let _ =
+            std::thread::spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(end()))
+                .join();
     }
 }
 
@@ -202,13 +238,6 @@ async fn serve(client: &Client, served: Served) {
         definitions.patch(definitions::NAME, &apply, &Patch::Apply(definition)).await.unwrap();
     }
     until("the definition is served", async || is_served(client, served).await).await;
-}
-
-/// The last test of a definition leaves it: this takes it away, by name last of all tests.
-pub async fn forget() {
-    if let Some(world) = World::start(Served::Nothing).await {
-        assert!(is_served(&world.cluster.client, Served::Nothing).await);
-    }
 }
 
 pub async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
