@@ -80,7 +80,7 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
     if args.remove_orphans {
         let before =
             rows.context("What is left over cannot be told from what is needed: the control plane's database is not here")?;
-        let find = async |known| {
+        let find = async |known: &orphans::Known| {
             orphans::find(&connected.cluster, &settings, known).await.map_err(|cause| anyhow::anyhow!(cause.message))
         };
         let found = find(&before.known).await?;
