@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use k8s_openapi::api::{
+    apps::v1::Deployment,
     core::v1::{Namespace, Secret, ServiceAccount},
     rbac::v1::{PolicyRule, Role, RoleBinding},
 };
@@ -15,10 +16,10 @@ use kube::{
 use kubernetes::{
     Cluster, Settings,
     connection::{Connected, ConnectionSettings, connect},
-    doctor::{Asked, Databases, Finding, Report, Verdict, examine, orphans, permissions},
+    doctor::{Asked, Databases, Finding, Report, Verdict, examine, orphans, permissions, project},
     labels,
 };
-use model::{InstallationId, ProjectId, SandboxId};
+use model::{InstallationId, ProjectId, ResourceName, SandboxId};
 use serde_json::json;
 use std::path::PathBuf;
 use uuid::Uuid;
@@ -116,14 +117,11 @@ async fn what_is_wrong_is_named_with_its_mend() {
     let Some(mut world) = World::new().await else { return };
     world.settings.storage_class = Some("fast-ssd".to_owned());
     world.settings.image = "Not An/Image".to_owned();
-    world.settings.database.provider = kubernetes::settings::DatabaseProvider::KubeBlocks;
     let report = world.examine(true).await;
     assert!(report.failed());
-    for (check, what, mend) in [
-        ("storage class", "`fast-ssd` does not exist", "--storage-class"),
-        ("KubeBlocks", "not served", "--database-provider statefulset"),
-        ("image", "no name of an image", "--image"),
-    ] {
+    for (check, what, mend) in
+        [("storage class", "`fast-ssd` does not exist", "--storage-class"), ("image", "no name of an image", "--image")]
+    {
         let finding = found(&report, check);
         assert!(
             finding.verdict == Verdict::Fail
@@ -223,5 +221,61 @@ async fn orphans_are_what_has_our_id_and_no_row() {
     make("left", own, gone).await;
     orphans::remove(&world.connected.cluster, &found[0]).await.unwrap();
     assert!(secrets.get_opt("left").await.unwrap().is_some());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn one_project_is_looked_at_as_it_is_now() {
+    let Some(world) = World::new().await else { return };
+    let client = world.connected.cluster.client.clone();
+    let name: ResourceName = "shop-agentruntime-abc123".parse().unwrap();
+    let check = async || project::check(&world.connected.cluster, &world.settings, &name).await;
+    let none = check().await;
+    assert!(none[0].verdict == Verdict::Warn && none[0].what.contains("no Deployment"), "{none:?}");
+
+    let secret: Secret = serde_json::from_value(json!({"metadata": {"name": "env"}, "stringData": {
+        "DATABASE_URL": format!("postgresql://u:very-secret@{name}-postgresql.{}.svc:5432/d", world.namespace), "FSA_AGENT_TOKEN": "0123456789abcdef0123456789abcdef"}}))
+    .unwrap();
+    Api::namespaced(client.clone(), &world.namespace).create(&PostParams::default(), &secret).await.unwrap();
+    let deployment = |installation: Uuid, image: &str| -> Deployment {
+        serde_json::from_value(json!({"metadata": {"name": name, "labels": {labels::INSTALLATION: installation.to_string()}}, "spec": {
+            "replicas": 1, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}}, "spec": {
+                "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+                "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{"name": "sandbox", "image": image, "imagePullPolicy": "Never", "envFrom": [{"secretRef": {"name": "env"}}],
+                    "readinessProbe": {"tcpSocket": {"port": 7682}, "periodSeconds": 1},
+                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}]}}}}))
+        .unwrap()
+    };
+    let deployments: Api<Deployment> = Api::namespaced(client, &world.namespace);
+    let own = world.settings.installation.0;
+    deployments.create(&PostParams::default(), &deployment(own, &world.settings.image)).await.unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let up = loop {
+        let findings = check().await;
+        if findings[0].verdict == Verdict::Ok || std::time::Instant::now() > deadline {
+            break findings;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    };
+    let verdict =
+        |findings: &[Finding], check: &str| findings.iter().find(|finding| finding.check == check).map(|finding| finding.verdict);
+    assert_eq!(verdict(&up, "sandbox"), Some(Verdict::Ok), "{up:#?}");
+    assert_eq!(verdict(&up, "terminal"), Some(Verdict::Ok), "{up:#?}");
+    assert_eq!(verdict(&up, "database address"), Some(Verdict::Fail), "no such Service: {up:#?}");
+    assert!(!format!("{up:?}").contains("very-secret"));
+
+    deployments.replace(name.as_str(), &PostParams::default(), &deployment(own, "team/nowhere:1")).await.unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let broken = loop {
+        let findings = check().await;
+        if findings[0].verdict == Verdict::Fail || std::time::Instant::now() > deadline {
+            break findings;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    };
+    assert!(broken[0].what.contains("`team/nowhere:1` is not on the node"), "{broken:#?}");
+    deployments.replace(name.as_str(), &PostParams::default(), &deployment(Uuid::new_v4(), "x")).await.unwrap();
+    assert!(check().await[0].what.contains("not this installation's"));
     world.end().await;
 }

@@ -161,7 +161,7 @@ pub async fn examine(asked: Asked<'_>) -> Report {
             return Report { findings };
         }
     };
-    findings.extend(answered(connected, &reached));
+    findings.extend(answered(&connected.place(), &reached));
     let (namespace, served) = join!(namespace(cluster), kubeblocks_served(cluster));
     findings.push(namespace);
     let databases = Databases::of(settings.database.provider, served.as_deref().unwrap_or_default());
@@ -207,19 +207,19 @@ const OLDEST_MINOR: u32 = 28;
 /// How far clocks may be apart before tokens and certificates, and the times that are shown, suffer.
 const CLOCK_SECS: (i64, i64) = (5, 120);
 
-fn answered(connected: &Connected, reached: &Reached) -> Vec<Finding> {
+fn answered(place: &str, reached: &Reached) -> Vec<Finding> {
     let millis = reached.took.as_millis();
     let why = "Every step of a sandbox's life asks it something.";
     let mut findings = vec![if reached.took > SLOW {
         Finding::new(
             "reachability",
             Verdict::Warn,
-            format!("{} answered, and took {millis} ms.", connected.place()),
+            format!("{place} answered, and took {millis} ms."),
             why,
             &["Run the server nearer to the cluster, or in it.", "Look at the load of the apiserver and of its etcd."],
         )
     } else {
-        Finding::ok("reachability", format!("{} answered in {millis} ms.", connected.place()), why)
+        Finding::ok("reachability", format!("{place} answered in {millis} ms."), why)
     }];
     let why = "Older versions lack what keeps sandboxes apart.";
     findings.push(match reached.minor {
@@ -407,5 +407,86 @@ fn class(
                 Finding::new(check, Verdict::Fail, format!("None is set and the cluster has no default; {there}."), why, mend)
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn settings(provider: DatabaseProvider) -> Settings {
+        let mut settings = Settings::new(model::InstallationId(uuid::Uuid::nil()), "team");
+        settings.database.provider = provider;
+        settings
+    }
+
+    #[test]
+    fn what_makes_databases_is_told_from_the_setting_and_what_is_served() {
+        use DatabaseProvider::{Auto, KubeBlocks, StatefulSet};
+        for (provider, served, databases, verdict) in [
+            (Auto, &[][..], Databases::StatefulSet, Verdict::Ok),
+            (Auto, &["v1", "v1alpha1"], Databases::KubeBlocks, Verdict::Ok),
+            (Auto, &["v1alpha1"], Databases::KubeBlocksAlpha, Verdict::Ok),
+            (StatefulSet, &["v1"], Databases::StatefulSet, Verdict::Ok),
+            (KubeBlocks, &["v1"], Databases::KubeBlocks, Verdict::Ok),
+            (KubeBlocks, &[], Databases::KubeBlocksAlpha, Verdict::Fail),
+            (KubeBlocks, &["v9"], Databases::KubeBlocksAlpha, Verdict::Fail),
+        ] {
+            let served: Vec<String> = served.iter().map(|version| (*version).to_owned()).collect();
+            let made = Databases::of(provider, &served);
+            assert_eq!(made, databases, "{provider:?} {served:?}");
+            let finding = kubeblocks(&settings(provider), Ok(served), made);
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
+            assert_eq!(finding.mend.is_empty(), verdict == Verdict::Ok, "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn a_class_is_the_one_that_is_set_or_the_default() {
+        let meta = |name: &str, default: bool| ObjectMeta {
+            name: Some(name.to_owned()),
+            annotations: default.then(|| [(DEFAULT_CLASS.to_owned(), "true".to_owned())].into()),
+            ..ObjectMeta::default()
+        };
+        let look = |metas: Vec<ObjectMeta>, set| class("storage class", &Ok(metas), set, DEFAULT_CLASS, "Why.", &["Mend."]);
+        let two = || vec![meta("slow", true), meta("fast", false)];
+        assert_eq!(look(two(), None).what, "The cluster's default is `slow`.");
+        assert_eq!(look(two(), Some("fast")).verdict, Verdict::Ok);
+        assert_eq!(look(two(), Some("gone")).what, "`gone` does not exist; there are slow, fast.");
+        assert_eq!(look(vec![meta("fast", false)], None).verdict, Verdict::Fail);
+        assert_eq!(look(Vec::new(), None).what, "None is set and the cluster has no default; there is none in the cluster.");
+    }
+
+    #[test]
+    fn age_slowness_and_clocks_are_told() {
+        let look = |minor, millis, ahead| {
+            let reached = Reached {
+                version: format!("v1.{minor}.0"),
+                minor: Some(minor),
+                took: Duration::from_millis(millis),
+                clock_ahead_secs: ahead,
+            };
+            answered("The cluster https://x", &reached).into_iter().map(|finding| finding.verdict).collect::<Vec<_>>()
+        };
+        assert_eq!(look(34, 10, Some(1)), [Verdict::Ok; 3]);
+        assert_eq!(look(27, 2500, Some(-30)), [Verdict::Warn; 3]);
+        assert_eq!(look(28, 10, Some(3600)), [Verdict::Ok, Verdict::Ok, Verdict::Fail]);
+        assert_eq!(look(28, 10, None), [Verdict::Ok, Verdict::Ok, Verdict::Warn]);
+    }
+
+    #[test]
+    fn a_report_fails_with_one_finding_and_tells_its_mend() {
+        let mut report = Report { findings: vec![Finding::ok("version", "Kubernetes v1.34.1.", "Why.")] };
+        assert!(!report.failed());
+        report.findings.push(Finding::new("clock", Verdict::Warn, "It is late.", "Why.", &["Set it."]));
+        assert!(!report.failed());
+        report.findings.push(Finding::new("image", Verdict::Fail, "There is none.", "Why it matters.", &["Name one."]));
+        assert!(report.failed());
+        let text = report.text();
+        assert!(text.contains("FAIL  image: There is none.\n      Why it matters.\n      - Name one.\n"), "{text}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["findings"][2]["verdict"], "fail");
+        assert_eq!(json["findings"][0].get("mend"), None);
     }
 }

@@ -42,10 +42,13 @@ pub struct DoctorArgs {
 /// # Errors
 /// A check failed.
 pub async fn doctor(data: &DataArgs, args: &DoctorArgs) -> Result<()> {
-    let rows = rows(data, args.project.as_deref()).await;
-    if let (Some(project), Ok(Rows { sandbox: None, .. })) = (&args.project, &rows) {
-        bail!("There is no project {project}. Name it by its id, or as it is called in the names of its objects.");
-    }
+    let rows = match (rows(data, args.project.as_deref()).await, &args.project) {
+        (Ok(Rows { sandbox: None, .. }), Some(project)) => {
+            bail!("There is no project {project}. Name it by its id, or as it is called in the names of its objects.")
+        }
+        (Err(error), Some(project)) => return Err(error.context(format!("The project {project} cannot be looked up"))),
+        (rows, _) => rows,
+    };
     let report = look(data, args, rows.as_ref().ok()).await?;
     if args.json {
         say(&serde_json::to_string_pretty(&report).context("write the findings")?);
@@ -75,11 +78,16 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
     let settings =
         args.cluster.settings(installation, &connected.cluster.namespace, data.public_url.as_deref().unwrap_or_default())?;
     if args.remove_orphans {
-        let rows =
+        let before =
             rows.context("What is left over cannot be told from what is needed: the control plane's database is not here")?;
-        let found =
-            orphans::find(&connected.cluster, &settings, &rows.known).await.map_err(|cause| anyhow::anyhow!(cause.message))?;
-        for orphan in found.iter().filter(|orphan| args.with_data || !orphan.holds_data) {
+        let find = async |known: &orphans::Known| {
+            orphans::find(&connected.cluster, &settings, known).await.map_err(|cause| anyhow::anyhow!(cause.message))
+        };
+        let found = find(&before.known).await?;
+        // What was made meanwhile has a row by now: a row is there before its objects are.
+        let now = self::rows(data, None).await?;
+        let still = find(&now.known).await?;
+        for orphan in found.iter().filter(|orphan| still.contains(orphan) && (args.with_data || !orphan.holds_data)) {
             orphans::remove(&connected.cluster, orphan).await.map_err(|cause| anyhow::anyhow!(cause.message))?;
             tracing::info!(orphan.kind, orphan.name, "removed");
         }
