@@ -330,9 +330,10 @@ impl State {
 /// Whether the last write, but for those to its status, was by a control plane.
 fn written_by_us(meta: &ObjectMeta) -> bool {
     let writes = meta.managed_fields.iter().flatten().filter(|write| write.subresource.is_none());
-    let last = writes.clone().filter_map(|write| write.time.as_ref()).map(|time| time.0).max();
-    let mut latest = writes.filter(|write| write.time.as_ref().map(|time| time.0) == last);
-    latest.any(|write| write.manager.as_deref() == Some(crate::FIELD_MANAGER))
+    let Some(last) = writes.clone().filter_map(|write| write.time.as_ref()).map(|time| time.0).max() else { return false };
+    // Times are whole seconds: of two writers within one, it may have been the other.
+    let mut latest = writes.filter(|write| write.time.as_ref().is_some_and(|time| time.0 == last));
+    latest.all(|write| write.manager.as_deref() == Some(crate::FIELD_MANAGER))
 }
 
 #[cfg(test)]
