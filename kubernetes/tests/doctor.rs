@@ -24,11 +24,11 @@ use serde_json::json;
 use std::path::PathBuf;
 use uuid::Uuid;
 
-/// The cluster's kubeconfig, or nothing where there is none (a failure under `FSA_REQUIRE=1`).
+/// The cluster's kubeconfig, or nothing where there is none (a failure under `FSA_REQUIRE_CLUSTER=1`).
 fn kubeconfig() -> Option<PathBuf> {
     let given = std::env::var_os("FSA_TEST_KUBECONFIG").map(PathBuf::from);
     if given.is_none() {
-        assert!(std::env::var("FSA_REQUIRE").as_deref() != Ok("1"), "FSA_REQUIRE=1, and FSA_TEST_KUBECONFIG names no cluster");
+        assert!(std::env::var("FSA_REQUIRE_CLUSTER").as_deref() != Ok("1"), "FSA_REQUIRE_CLUSTER=1, and FSA_TEST_KUBECONFIG names no cluster");
         println!("skipped: FSA_TEST_KUBECONFIG names no cluster");
     }
     given

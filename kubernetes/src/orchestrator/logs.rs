@@ -21,7 +21,9 @@ pub async fn logs(applier: &Applier, id: SandboxId, from: LogSource) -> Result<B
     match from {
         LogSource::Sandbox => Ok(of_newest(applier, id, CONTAINER)),
         LogSource::Install => Ok(of_newest(applier, id, INSTALLER)),
-        LogSource::Keeper => Ok(happened(applier, id)),
+        LogSource::Past => Ok(of_past(applier, id)),
+        // Nothing else keeps a sandbox here than the cluster.
+        LogSource::Events | LogSource::Keeper => Ok(happened(applier, id)),
         LogSource::Database => Ok(of_database(applier, id)),
     }
 }
@@ -39,6 +41,14 @@ fn of_newest(applier: &Applier, id: SandboxId, container: &'static str) -> BoxSt
         stream::empty().boxed()
     };
     before.chain(read(api, name, container.to_owned(), false)).boxed()
+}
+
+/// Of the container's run before this one, where the kubelet has it still.
+fn of_past(applier: &Applier, id: SandboxId) -> BoxStream<'static, LogLine> {
+    let pods = applier.index.read().pods.of(id);
+    let restarted = |pod: &&Arc<Pod>| run::container(pod).is_some_and(|status| status.restart_count > 0);
+    let pod = pods.iter().find(restarted).and_then(|pod| pod.metadata.name.clone());
+    pod.map_or_else(|| stream::empty().boxed(), |pod| read(applier.api(), pod, CONTAINER.to_owned(), true))
 }
 
 /// Of the PostgreSQL that we made for its project. One that an operator made has pods without our labels.
@@ -73,6 +83,8 @@ fn read(api: Api<Pod>, pod: String, container: String, previous: bool) -> BoxStr
         match api.log_stream(&pod, &params).await {
             Ok(reader) => reader.lines().map(|line| line.map(|line| dated(&line))).boxed(),
             Err(kube::Error::Api(status)) if previous || status.code == 404 => stream::empty().boxed(),
+            // A pod that needs no preparation has no such container.
+            Err(kube::Error::Api(status)) if status.message.contains("is not valid for pod") => stream::empty().boxed(),
             Err(error) => {
                 let text = format!("The log of `{container}` cannot be read: {error}");
                 stream::once(future::ready(Ok(LogLine { at: None, text }))).boxed()

@@ -35,7 +35,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Secret},
 };
-use model::{Desired, SandboxId};
+use model::{Cause, Desired, SandboxId};
 use sandbox_agent::client::{ForwardError, forward};
 use secrecy::SecretString;
 use std::{
@@ -53,6 +53,8 @@ const FIRST_LISTING: Duration = Duration::from_secs(5);
 /// Makes sandboxes exist in one namespace of a cluster.
 pub struct KubernetesOrchestrator {
     inner: Arc<Inner>,
+    /// Why the cluster cannot be seen or changed, while it cannot.
+    away: watch::Receiver<Option<Cause>>,
     /// Ends the watches.
     _stop: DropGuard,
 }
@@ -86,7 +88,8 @@ impl KubernetesOrchestrator {
         probe::run(index.clone(), cluster.clone(), reach, settings.runtime.clone(), probes, stop.clone());
         let applier = Applier { cluster, index };
         let inner = Inner { settings, reach, applier, turns: Mutex::default(), tokens: Mutex::default() };
-        Ok(Arc::new(Self { inner: Arc::new(inner), _stop: stop.drop_guard() }))
+        let away = away(inner.index().health(), &stop);
+        Ok(Arc::new(Self { inner: Arc::new(inner), away, _stop: stop.drop_guard() }))
     }
 
     /// Whether what is known is up to date, and if not, since when and why.
@@ -394,6 +397,10 @@ impl Orchestrator for KubernetesOrchestrator {
         logs::logs(&self.inner.applier, id, from).await
     }
 
+    fn health(&self) -> watch::Receiver<Option<Cause>> {
+        self.away.clone()
+    }
+
     async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError> {
         self.inner.known().await?;
         Ok(seen::list(&self.inner.index().read()))
@@ -407,6 +414,25 @@ fn scaled(deployment: &Deployment, replicas: i32) -> Deployment {
         spec.replicas = Some(replicas);
     }
     scaled
+}
+
+/// Health in the words of the trait, until `stop`.
+fn away(mut health: watch::Receiver<Health>, stop: &CancellationToken) -> watch::Receiver<Option<Cause>> {
+    let cause = |health: &Health| match health {
+        Health::Fresh => None,
+        Health::Stale { cause, .. } => Some(cause.clone()),
+    };
+    let (send, away) = watch::channel(cause(&health.borrow_and_update()));
+    let stop = stop.clone();
+    tokio::spawn(stop.run_until_cancelled_owned(async move {
+        while health.changed().await.is_ok() {
+            send.send_if_modified(|said| {
+                let now = cause(&health.borrow_and_update());
+                std::mem::replace(said, now.clone()) != now
+            });
+        }
+    }));
+    away
 }
 
 fn replicas(deployment: &Deployment) -> i32 {
