@@ -28,7 +28,10 @@ use uuid::Uuid;
 fn kubeconfig() -> Option<PathBuf> {
     let given = std::env::var_os("FSA_TEST_KUBECONFIG").map(PathBuf::from);
     if given.is_none() {
-        assert!(std::env::var("FSA_REQUIRE_CLUSTER").as_deref() != Ok("1"), "FSA_REQUIRE_CLUSTER=1, and FSA_TEST_KUBECONFIG names no cluster");
+        assert!(
+            std::env::var("FSA_REQUIRE_CLUSTER").as_deref() != Ok("1"),
+            "FSA_REQUIRE_CLUSTER=1, and FSA_TEST_KUBECONFIG names no cluster"
+        );
         println!("skipped: FSA_TEST_KUBECONFIG names no cluster");
     }
     given

@@ -51,7 +51,10 @@ macro_rules! or_skip {
 
 /// A test cannot run here. Under `FSA_REQUIRE_CLUSTER=1` that is a failure; else it says so and counts as passed.
 pub fn skipped(reason: &str) {
-    assert!(std::env::var("FSA_REQUIRE_CLUSTER").as_deref() != Ok("1"), "FSA_REQUIRE_CLUSTER=1, and this test cannot run: {reason}");
+    assert!(
+        std::env::var("FSA_REQUIRE_CLUSTER").as_deref() != Ok("1"),
+        "FSA_REQUIRE_CLUSTER=1, and this test cannot run: {reason}"
+    );
     println!("skipped: {reason}");
 }
 
