@@ -15,6 +15,7 @@
 mod cause;
 pub mod inside;
 pub mod kubeblocks;
+pub mod later;
 mod objects;
 pub mod statefulset;
 mod watched;

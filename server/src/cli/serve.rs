@@ -30,6 +30,7 @@ use engine::{
         postgres::{self, PgStore},
     },
 };
+use futures::future::BoxFuture;
 use local::{LocalOrchestrator, datafolder::DataFolder, postgres::EmbeddedPostgres};
 use model::view::Installation;
 use secrecy::ExposeSecret as _;
@@ -102,6 +103,8 @@ struct Started {
     accounts: Accounts,
     /// Where sandboxes are processes of this machine.
     local: Option<Arc<LocalOrchestrator>>,
+    /// Reconciling waits for it.
+    ready: BoxFuture<'static, ()>,
     reconciler: Arc<Reconciler>,
     plane: Plane,
 }
@@ -160,7 +163,7 @@ async fn make(
         OrchestratorKind::Local => World::local(config, data, folder, installation, &options, embedded.as_ref()).await?,
         OrchestratorKind::Kubernetes => World::kubernetes(config, data, installation).await?,
     };
-    let World { orchestrator, database, shown, local } = world;
+    let World { orchestrator, database, shown, local, ready } = world;
 
     let settings = reconcile::Settings {
         limits: config.limits,
@@ -188,7 +191,7 @@ async fn make(
         site,
         stop: stop.clone(),
     });
-    Ok(Started { embedded, pool, accounts, local, reconciler, plane })
+    Ok(Started { embedded, pool, accounts, local, ready, reconciler, plane })
 }
 
 async fn run(
@@ -199,7 +202,7 @@ async fn run(
     stop: CancellationToken,
     ended: impl Future<Output = Ended>,
 ) -> Result<()> {
-    let Started { embedded, pool, accounts, local, reconciler, plane } = started;
+    let Started { embedded, pool, accounts, local, ready, reconciler, plane } = started;
     let mut tasks = JoinSet::new();
     if let Some(postgres) = embedded.clone() {
         tasks.spawn(postgres.keep_running(stop.clone()));
@@ -207,7 +210,14 @@ async fn run(
     let router = http::router(&plane);
     // Streams and terminals end at once; reconciling ends after them.
     let reconciling = CancellationToken::new();
-    let loops = tokio::spawn(reconciler.run(reconciling.clone()));
+    let loops = tokio::spawn({
+        let reconciling = reconciling.clone();
+        async move {
+            if reconciling.run_until_cancelled(ready).await.is_some() {
+                reconciler.run(reconciling).await;
+            }
+        }
+    });
     tasks.spawn(plane.live.clone().run());
     tasks.spawn(plane.watch.clone().run(stop.clone()));
     tasks.spawn(sweep(accounts.clone(), stop.clone()));

@@ -10,6 +10,7 @@ use engine::{
     },
     orchestrator::{DatabaseEndpoint, Orchestrator},
 };
+use futures::future::BoxFuture;
 use local::{LocalOrchestrator, LocalSettings, datafolder::DataFolder, postgres::EmbeddedPostgres, preflight};
 use model::{InstallationId, view::Installation};
 use secrecy::ExposeSecret as _;
@@ -27,6 +28,8 @@ pub struct World {
     pub shown: Installation,
     /// The orchestrator again, where sandboxes are processes of this machine and end with a Ctrl-C.
     pub local: Option<Arc<LocalOrchestrator>>,
+    /// Reconciling waits for it.
+    pub ready: BoxFuture<'static, ()>,
 }
 
 impl World {
@@ -62,7 +65,7 @@ impl World {
         let shown = installation_view(config, data, "local", notices, local.claude_dir.is_some());
         let database = Arc::new(ServerDatabase::new(administrator(options, embedded)?, installation, reach(options, embedded)));
         let orchestrator = Arc::new(LocalOrchestrator::new(local).await?);
-        Ok(Self { orchestrator: orchestrator.clone(), database, shown, local: Some(orchestrator) })
+        Ok(Self { orchestrator: orchestrator.clone(), database, shown, local: Some(orchestrator), ready: Box::pin(async {}) })
     }
 
     /// A cluster. One that does not answer is no error: pages say so, and it is tried again by itself.
@@ -77,9 +80,11 @@ impl World {
         let settings = args.settings(installation, &cluster.namespace, &config.addresses.public)?;
         let shown = installation_view(config, data, "kubernetes", Vec::new(), true);
         let reach = kubernetes::reach::Reach::choose(&cluster).await;
-        let database = kubernetes::database::provider(cluster.clone(), &settings, reach).await?;
+        let database = kubernetes::database::later::Later::new(cluster.clone(), settings.clone(), reach);
         let orchestrator = kubernetes::orchestrator::KubernetesOrchestrator::new(cluster, settings, reach)?;
-        Ok(Self { orchestrator, database, shown, local: None })
+        let decided = database.clone();
+        let ready = Box::pin(async move { decided.decided().await });
+        Ok(Self { orchestrator, database, shown, local: None, ready })
     }
 }
 
