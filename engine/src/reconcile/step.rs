@@ -167,7 +167,12 @@ impl Reconciler {
         io.write_all(ask).await.map_err(|e| silent(chain(&e)))?;
         let mut head = [0; 12];
         io.read_exact(&mut head).await.map_err(|e| silent(chain(&e)))?;
-        if &head == b"HTTP/1.1 200" { Ok(()) } else { Err(silent(String::from_utf8_lossy(&head).into_owned())) }
+        // 404 is stock ttyd's answer, which has no such path.
+        if matches!(&head, b"HTTP/1.1 200" | b"HTTP/1.1 404") {
+            Ok(())
+        } else {
+            Err(silent(String::from_utf8_lossy(&head).into_owned()))
+        }
     }
 
     /// Toward Stopped or Terminated.
