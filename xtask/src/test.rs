@@ -62,7 +62,10 @@ pub fn run(only: &[Part], args: &[String]) -> Result<bool> {
 
 /// The long runs: what a test does under `FSA_LONG`, with ten thousand schedules and many kills.
 pub fn prove() -> Result<bool> {
-    run_parts([Part::Unit, Part::Journeys].into_iter(), &mut Run { long: true, ..Run::default() })
+    run_parts(
+        [Part::Unit, Part::Journeys, Part::Cluster, Part::ClusterJourneys].into_iter(),
+        &mut Run { long: true, ..Run::default() },
+    )
 }
 
 fn run_parts(parts: impl Iterator<Item = Part>, run: &mut Run<'_>) -> Result<bool> {
@@ -269,6 +272,9 @@ fn playwright(command: Cmd, run: &Run<'_>, built: &Built, report: &str) -> Resul
 /// What of the journeys is worth its minutes once more on a cluster: what sandboxes, terminals, previews and
 /// databases do. What pages look like and how bad input is answered is the same there.
 const ON_CLUSTER: [&str; 6] = ["a-first", "b-terminal", "c-preview", "d-life", "e-claude", "f-kill"];
+/// Of these, what runs where it is not the long run: one of each kind.
+const SHORT: &str = "six times seven|psql, without any|closing the tab and|web server on 3000|stop and start|restart applies|terminate keeps|\
+                     delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random";
 /// The namespace of the journeys, and how many kills they have there.
 const NAMESPACE: &str = "fsa-journeys";
 const KILLS: &str = "3";
@@ -286,10 +292,13 @@ fn cluster_journeys(run: &mut Run<'_>) -> Result<Count> {
 
 fn journeys_inside(run: &Run<'_>, built: &Built) -> Result<Count> {
     cluster::namespace(NAMESPACE)?;
-    let wanted: Vec<String> = match run.args {
-        [] => ON_CLUSTER.iter().map(|name| (*name).to_owned()).collect(),
-        given => given.to_vec(),
-    };
+    let mut wanted = run.args.to_vec();
+    if wanted.is_empty() {
+        wanted.extend(ON_CLUSTER.map(str::to_owned));
+        if !run.long {
+            wanted.extend(["-g", SHORT].map(str::to_owned));
+        }
+    }
     let mut command = cluster::program(Path::new("npx")).args(PLAYWRIGHT).args(wanted);
     for (name, value) in [
         ("FSA_ORCHESTRATOR", "kubernetes"),

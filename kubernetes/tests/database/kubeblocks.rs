@@ -27,6 +27,9 @@ mod v1 {
     use engine::database::contract::Subject;
 
     async fn subject() -> Option<Subject> {
+        if !super::support::long() {
+            return None;
+        }
         support::subject(Served::V1, DatabaseProvider::Auto).await
     }
 
@@ -38,6 +41,9 @@ mod v1alpha1 {
     use engine::database::contract::Subject;
 
     async fn subject() -> Option<Subject> {
+        if !super::support::long() {
+            return None;
+        }
         support::subject(Served::V1alpha1, DatabaseProvider::Auto).await
     }
 

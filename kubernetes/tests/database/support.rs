@@ -54,6 +54,15 @@ fn skipped(reason: &str) {
     println!("skipped: {reason}");
 }
 
+/// Whether this is a long run: each contract takes minutes, and that of StatefulSets runs always.
+pub fn long() -> bool {
+    let long = std::env::var_os("FSA_LONG").is_some();
+    if !long {
+        println!("left to the long runs: FSA_LONG is not set");
+    }
+    long
+}
+
 /// One cluster has one definition of KubeBlocks at a time: tests of another one wait. The first of a definition
 /// installs it, and the last takes it away.
 static GATE: (Mutex<Gate>, Condvar) =
