@@ -1,6 +1,6 @@
 // One worker, one browser, no second try: a journey that passes only sometimes is a failure.
 import { defineConfig } from '@playwright/test';
-import { ONE_MACHINE, onCluster } from './support/cluster.ts';
+import { CLUSTER, ONE_MACHINE, onCluster } from './support/cluster.ts';
 
 export default defineConfig({
   testDir: 'journeys',
@@ -9,7 +9,7 @@ export default defineConfig({
   fullyParallel: false,
   retries: 0,
   forbidOnly: true,
-  ...(onCluster ? { grepInvert: new RegExp(ONE_MACHINE.tag) } : {}),
+  grepInvert: new RegExp(onCluster ? ONE_MACHINE.tag : CLUSTER.tag),
   timeout: 90_000,
   expect: { timeout: 15_000 },
   reporter: [['list'], ['json', { outputFile: process.env['FSA_JOURNEYS_REPORT'] ?? 'test-results/report.json' }]],

@@ -8,6 +8,9 @@ export const onCluster = process.env['FSA_ORCHESTRATOR'] === 'kubernetes';
 /** Journeys with this tag look at processes, folders or limits of one machine; on a cluster they are left out. */
 export const ONE_MACHINE = { tag: '@one-machine' };
 
+/** Journeys with this tag are about a cluster, and are left out on one machine. */
+export const CLUSTER = { tag: '@cluster' };
+
 /** An address of this machine that pods reach. */
 export const nodeAddress = () => process.env['FSA_NODE_ADDRESS'] ?? '127.0.0.1';
 

@@ -271,10 +271,10 @@ fn playwright(command: Cmd, run: &Run<'_>, built: &Built, report: &str) -> Resul
 
 /// What of the journeys is worth its minutes once more on a cluster: what sandboxes, terminals, previews and
 /// databases do. What pages look like and how bad input is answered is the same there.
-const ON_CLUSTER: [&str; 6] = ["a-first", "b-terminal", "c-preview", "d-life", "e-claude", "f-kill"];
+const ON_CLUSTER: [&str; 7] = ["a-first", "b-terminal", "c-preview", "d-life", "e-claude", "f-kill", "n-cluster"];
 /// Of these, what runs where it is not the long run: one of each kind.
 const SHORT: &str = "six times seven|psql, without any|closing the tab and|web server on 3000|stop and start|restart applies|terminate keeps|\
-                     delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random";
+                     delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random|its cluster|by hand";
 /// The namespace of the journeys, and how many kills they have there.
 const NAMESPACE: &str = "fsa-journeys";
 const KILLS: &str = "3";
