@@ -256,7 +256,7 @@ async fn place(plane: &Plane, request: Request, next: Next) -> Response {
 
 fn is_page(request: &Request) -> bool {
     let path = request.uri().path();
-    let ours = ["/api/", "/pkg/", "/healthz", "/readyz"].iter().any(|start| path.starts_with(start));
+    let ours = ["/api/", "/pkg/", "/healthz", "/readyz", "/ingress/auth"].iter().any(|start| path.starts_with(start));
     matches!(*request.method(), Method::GET | Method::HEAD) && !ours
 }
 
