@@ -132,7 +132,14 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-const QUIET: [&str; 4] = ["tower_sessions=error", "tower_sessions_core=error", "axum_login=error", "sqlx::postgres::notice=warn"];
+const QUIET: [&str; 5] = [
+    "tower_sessions=error",
+    "tower_sessions_core=error",
+    "axum_login=error",
+    "sqlx::postgres::notice=warn",
+    // Each request that fails while a cluster is away, which is said once.
+    "kube_client::client::builder=off",
+];
 
 /// To standard error: standard output is for what was asked for.
 fn log(data: &DataArgs) -> Result<()> {
