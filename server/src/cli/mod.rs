@@ -138,7 +138,7 @@ const QUIET: [&str; 5] = [
     "axum_login=error",
     "sqlx::postgres::notice=warn",
     // Each request that fails while a cluster is away, which is said once.
-    "kube_client::client::builder=off",
+    "kube_client::client=off",
 ];
 
 /// To standard error: standard output is for what was asked for.
