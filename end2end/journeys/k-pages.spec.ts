@@ -149,3 +149,10 @@ test('a link that is no code at all is refused in words', async ({ visitor }) =>
   await new SignInPage(page).says('forged');
   expect(page.url()).not.toContain('#');
 });
+
+test('a log is chosen, read and followed', async ({ project, visitor }) => {
+  const page = await (await visitor()).newPage();
+  await page.goto(`/projects/${project.id}/logs`);
+  await page.getByLabel('Which log').selectOption('keeper');
+  await expect(page.locator('.log-lines')).toContainText(/keeping/i);
+});
