@@ -77,6 +77,11 @@ impl Target {
 /// and its headers come along. 200 lets it pass, with `Authorization` for the terminal; 401 sends it to
 /// sign in; 403 is for a page of somebody else's.
 pub async fn auth(State(plane): State<Plane>, request: Request) -> Response {
+    // The ingress controller comes by the Service's name: what comes by the app's is a browser's, or somebody's
+    // who would have the agent's token.
+    if super::security::host_of(&request).is_none_or(|host| plane.origins.is_public_name(&host)) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     let headers = request.headers();
     let original = headers.get("x-original-url").and_then(|url| url.to_str().ok()).and_then(|url| url.parse::<Uri>().ok());
     let target = original.as_ref().and_then(|url| Target::of(plane.addresses.ingress.as_ref()?, url.authority()?.as_str()));

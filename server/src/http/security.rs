@@ -148,6 +148,12 @@ impl Origins {
         own(&self.authority) || (self.place(host) == Place::App && own(host))
     }
 
+    /// Whether a host is the name by which browsers reach the app.
+    #[must_use]
+    pub fn is_public_name(&self, host: &str) -> bool {
+        self.place(host) == Place::App
+    }
+
     fn place(&self, host: &str) -> Place {
         let name = name_of(host).trim_end_matches('.').to_ascii_lowercase();
         if name == self.host {

@@ -58,6 +58,10 @@ async fn a_browser_is_let_in_by_a_code_that_works_once() {
     assert_eq!(asks(&app, &application, Some(&cookie), &[]).await.status, 200);
     assert_eq!(asks(&app, &terminal, Some(&cookie), &[]).await.status, 401, "it opens that host alone");
 
+    // By the app's own name nobody gets an answer, whatever the cookie: the agent's token is no browser's.
+    let outside = app.anonymous().with("x-original-url", &application).with("cookie", &cookie).get("/ingress/auth").await;
+    assert_eq!(outside.status, 403);
+
     let back = way_back(&owner, &terminal).await;
     let first = asks(&app, &back, None, &[]).await;
     assert_eq!(first.status, 200);
