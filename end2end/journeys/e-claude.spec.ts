@@ -80,9 +80,11 @@ test('Claude Code survives a kill of the server in the middle of its answer', as
     await terminal.sees(INPUT_LINE, 30_000);
     await terminal.type('say hi before');
     await terminal.sees(/say hi before/);
+    const goOn = messages.hold();
     await workspace.page.keyboard.press('Enter');
+    await until('the answer to begin', () => messages.prompts.some((prompt) => prompt.includes('say hi before')));
     await server.kill9();
-    await until('the answer to be asked for while the server is away', () => messages.prompts.some((prompt) => prompt.includes('say hi before')));
+    goOn();
     await server.restart();
     await terminal.live(30_000);
     await terminal.sees(/Hi from the stand-in/, 30_000);

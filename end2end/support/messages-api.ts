@@ -22,6 +22,9 @@ export class MessagesApi {
   /** What is answered to a prompt. */
   answer = (prompt: string): string => (/say hi/i.test(prompt) ? 'Hi from the stand-in.' : 'Understood by the stand-in.');
 
+  /** What the rest of every answer waits for, once its first word is sent. */
+  #rest: Promise<void> = Promise.resolve();
+
   private constructor() {
     this.#server = http.createServer((request, response) => {
       const chunks: Buffer[] = [];
@@ -45,6 +48,13 @@ export class MessagesApi {
     return this.asked.filter(({ path }) => path.startsWith('/v1/messages') && !path.includes('count_tokens')).map(({ prompt }) => prompt);
   }
 
+  /** Answers stop after their first word, until the function that this gives is called. */
+  hold(): () => void {
+    let goOn = () => {};
+    this.#rest = new Promise((resolve) => (goOn = resolve));
+    return goOn;
+  }
+
   async stop(): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -61,12 +71,12 @@ export class MessagesApi {
     const prompt = lastPrompt(body);
     this.asked.push({ method: request.method ?? '', path, headers: request.headers, body, prompt });
     if (request.method === 'POST' && path.startsWith('/v1/messages/count_tokens')) return json(response, 200, { input_tokens: 12 });
-    if (request.method === 'POST' && path.startsWith('/v1/messages')) return this.#message(response, body, prompt);
+    if (request.method === 'POST' && path.startsWith('/v1/messages')) return void this.#message(response, body, prompt);
     if (request.method === 'HEAD' || path.startsWith('/api/hello')) return json(response, 200, { message: 'hello' });
     return json(response, 404, { type: 'error', error: { type: 'not_found_error', message: `no ${path} here` } });
   }
 
-  #message(response: http.ServerResponse, body: any, prompt: string): void {
+  async #message(response: http.ServerResponse, body: any, prompt: string): Promise<void> {
     const model = body?.model ?? 'claude';
     const text = this.answer(prompt);
     const message = { id: `msg_${this.asked.length}`, type: 'message', role: 'assistant', model, stop_sequence: null };
@@ -78,7 +88,10 @@ export class MessagesApi {
     const send = (type: string, more: object) => response.write(`event: ${type}\ndata: ${JSON.stringify({ type, ...more })}\n\n`);
     send('message_start', { message: { ...message, content: [], stop_reason: null, usage: { ...usage, output_tokens: 1 } } });
     send('content_block_start', { index: 0, content_block: { type: 'text', text: '' } });
-    for (const part of text.split(/(?<= )/)) send('content_block_delta', { index: 0, delta: { type: 'text_delta', text: part } });
+    for (const part of text.split(/(?<= )/)) {
+      send('content_block_delta', { index: 0, delta: { type: 'text_delta', text: part } });
+      await this.#rest;
+    }
     send('content_block_stop', { index: 0 });
     send('message_delta', { delta: { stop_reason: 'end_turn', stop_sequence: null }, usage });
     send('message_stop', {});

@@ -210,6 +210,35 @@ impl Reconciler {
         }
     }
 
+    /// Records of every sandbox that is said to run and does not that it runs no longer, and does nothing
+    /// about it yet: so the first answer after a start is true, whatever happened while nobody looked.
+    ///
+    /// Best effort, and no longer than one look at each: what cannot be asked or written stays as it was,
+    /// for [`Self::run`] to find.
+    pub async fn look(&self) {
+        let rows = match self.store.all().await {
+            Ok(rows) => rows,
+            Err(error) => return debug!("cannot read all rows: {error:#}"),
+        };
+        for row in rows {
+            let id = row.sandbox.id;
+            let Ok(seen) = self.orchestrator.observe(id).await else { continue };
+            if !step::ended(&row, &seen) {
+                continue;
+            }
+            let now = self.clock.now();
+            let Ok(Some(leased)) = self.store.lease(id, &self.holder, now, self.settings.hold).await else { continue };
+            if step::ended(&leased.row, &seen) {
+                let pass = self.taken_back(&leased.row, &seen);
+                if let Err(error) = self.store.record(id, &self.holder, leased.row.sandbox.version, &pass, now).await {
+                    debug!(sandbox.id = %id, "what was seen at the start could not be recorded: {error:#}");
+                }
+            }
+            let _ = self.store.release(id, &self.holder).await;
+            self.nudge(id);
+        }
+    }
+
     async fn work_leased(&self, leased: Leased) {
         let id = leased.row.sandbox.id;
         tokio::select! {

@@ -692,6 +692,31 @@ fn a_holder_that_wakes_up_late_stores_nothing_stale() {
     }
 }
 
+/// A machine that was switched off: nothing runs, and the rows say that everything does. The first look
+/// of the next process takes that back, before it does anything about it.
+#[test]
+fn the_first_look_takes_back_what_ended_meanwhile() {
+    let (mut simulation, _, sandbox) = scene(Some(&SCENES[0]));
+    simulation.converge();
+    let row = |simulation: &Simulation| simulation.now(simulation.store.all()).unwrap()[0].clone();
+    assert_eq!(simulation.phase(&row(&simulation)), Phase::Running);
+    let writes = simulation.store.writes();
+    simulation.another_process();
+    let first = simulation.reconciler.clone();
+    simulation.now(first.look());
+    assert_eq!(simulation.store.writes(), writes, "of what still runs, nothing is written");
+
+    assert!(simulation.world.crash(sandbox));
+    simulation.another_process();
+    let first = simulation.reconciler.clone();
+    simulation.now(first.look());
+    assert_eq!(simulation.phase(&row(&simulation)), Phase::Starting);
+    assert!(simulation.world.truth(sandbox).instance.is_none(), "a look starts nothing");
+    simulation.converge();
+    assert_eq!(simulation.phase(&row(&simulation)), Phase::Running);
+    simulation.check_at_rest();
+}
+
 /// A whole process: [`Reconciler::run`] on a runtime of its own. Not run, it is paused; dropped, it is
 /// dead.
 struct Process {

@@ -51,7 +51,16 @@ impl Reconciler {
                 }
             },
         }
-        self.conclude(row, desired, work)
+        let (pass, again) = self.conclude(row, desired, work);
+        Found::Pass { pass: Box::new(pass), again }
+    }
+
+    /// What is recorded of a run that [`ended`], with nothing done about it.
+    pub(super) fn taken_back(&self, row: &ProjectAndSandbox, seen: &Seen) -> Pass {
+        let mut work = Work { observed: toward(&row.sandbox), cause: seen.cause.clone(), error: None, moved: false, not_before: None };
+        work.settle(&row.sandbox, seen);
+        work.observed.present = seen.present;
+        self.conclude(row, Desired::Running, work).0
     }
 
     /// Toward Running.
@@ -233,8 +242,8 @@ impl Reconciler {
         gone
     }
 
-    /// From what a pass did to what is recorded of it.
-    fn conclude(&self, row: &ProjectAndSandbox, desired: Desired, work: Work) -> Found {
+    /// From what a pass did to what is recorded of it, and whether another has something to do at once.
+    fn conclude(&self, row: &ProjectAndSandbox, desired: Desired, work: Work) -> (Pass, bool) {
         let (sandbox, now) = (&row.sandbox, self.clock.now());
         let Work { observed, mut cause, error, moved, not_before } = work;
         let settled = match desired {
@@ -257,7 +266,7 @@ impl Reconciler {
         };
         let wake_at = retry.into_iter().chain(deadline).min();
         let again = progress && !settled && failures == 0 && not_before.is_none() && observed != sandbox.observed;
-        Found::Pass { pass: Box::new(Pass { observed, cause, last_error: error, failures, wake_at }), again }
+        (Pass { observed, cause, last_error: error, failures, wake_at }, again)
     }
 
     /// A verb of the world, ended by [`super::Settings::verb`]: a hung world must not hold a worker.
@@ -288,6 +297,15 @@ pub(super) fn differs(row: &SandboxRow, seen: &Seen) -> bool {
         || (row.desired == Desired::Running
             && row.observed.ready(row.generation)
             && (recorded != seen.instance.as_ref().map(|run| &run.id) || !seen.network || seen.agent != AgentSeen::ShellStarted))
+}
+
+/// Whether a run that is recorded as reachable is no longer there.
+pub(super) fn ended(row: &ProjectAndSandbox, seen: &Seen) -> bool {
+    let sandbox = &row.sandbox;
+    row.project.deleting_since.is_none()
+        && sandbox.desired == Desired::Running
+        && sandbox.observed.ready(sandbox.generation)
+        && sandbox.observed.instance.as_ref().map(|run| &run.id) != seen.instance.as_ref().map(|run| &run.id)
 }
 
 /// A pass under way.

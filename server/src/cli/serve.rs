@@ -30,7 +30,7 @@ use engine::{
         postgres::{self, PgStore},
     },
 };
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use local::{LocalOrchestrator, datafolder::DataFolder, postgres::EmbeddedPostgres};
 use model::view::Installation;
 use secrecy::ExposeSecret as _;
@@ -52,6 +52,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How long the start of PostgreSQL may go on after a signal: the first one, with initdb, on a slow
 /// machine. A second signal ends it at once.
 const HALF_WAY: Duration = Duration::from_secs(30);
+/// How long the first answer waits for a look at every sandbox.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// How often what is over is removed from the tables of accounts.
 const SWEEP: Duration = Duration::from_secs(600);
 
@@ -206,6 +208,15 @@ async fn run(
     let mut tasks = JoinSet::new();
     if let Some(postgres) = embedded.clone() {
         tasks.spawn(postgres.keep_running(stop.clone()));
+    }
+    // What ended while nobody looked is known before the first answer; a cluster that is slow is not waited for.
+    let ready = ready.shared();
+    let first_look = async {
+        ready.clone().await;
+        reconciler.look().await;
+    };
+    if tokio::time::timeout(FIRST_LOOK, first_look).await.is_err() {
+        info!("serving before every sandbox was looked at");
     }
     let router = http::router(&plane);
     // Streams and terminals end at once; reconciling ends after them.
