@@ -1,9 +1,9 @@
 //! Pages and server functions under load (docs/architecture.md, "Leptos on the server"): nobody ever sees
 //! what is another's, and a client that goes away breaks nothing and costs nothing.
 //!
-//! A program of its own, since it measures the memory of all of it, and one test after the other. With
-//! `FSA_LONG` each load goes on for a minute, and is put to the pages without their guard as well: there
-//! it must find what the guard is for, or it would prove nothing here.
+//! A program of its own, since it measures the memory of all of it, and one test after the other. Each load
+//! is put to the pages without their guard as well, and again until it finds there what the guard is for:
+//! else it would prove nothing here. With `FSA_LONG` each load goes on for a minute.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step is a failed test")]
 
@@ -92,7 +92,17 @@ struct Seen {
     contexts: u64,
 }
 
+/// How often a load is put to the pages without their guard, at most.
+fn tries() -> u32 {
+    if is_long() { 1 } else { 12 }
+}
+
 async fn mixed(app: &TestApp) -> Seen {
+    mixed_up_to(app, 1).await
+}
+
+/// The load, again until a foreign context was seen, at most so often.
+async fn mixed_up_to(app: &TestApp, tries: u32) -> Seen {
     leptos::server_fn::axum::register_explicit::<WhoseContext>();
     let (one, two) = (app.signed_in().await, app.somebody_else().await);
     one.post("/api/projects", &json!({ "name": "Alpha-of-one", "database": false })).await;
@@ -102,6 +112,20 @@ async fn mixed(app: &TestApp) -> Seen {
     let opening = call(&two, "load", r#"{"what":"Opening"}"#).await;
     assert!(opening.contains("Beta-of-two"), "the server function answers at all: {opening}");
 
+    let mut sum = Seen::default();
+    for _ in 0..tries {
+        let seen = mix(&one, &two, &nobody).await;
+        sum.answers += seen.answers;
+        sum.wrong.extend(seen.wrong);
+        sum.contexts += seen.contexts;
+        if sum.contexts > 0 {
+            break;
+        }
+    }
+    sum
+}
+
+async fn mix(one: &Client, two: &Client, nobody: &Client) -> Seen {
     let end = Instant::now() + load();
     let seen = Arc::new(Mutex::new(Seen::default()));
     let clients = (0..CLIENTS).map(|n| {
@@ -151,10 +175,8 @@ fn mixed_load_of_pages_and_server_functions_shows_everybody_their_own() {
 #[test]
 fn without_the_guard_the_mixed_load_finds_the_context_of_another() {
     let _alone = alone();
-    if !is_long() {
-        return;
-    }
-    let Some(seen) = on_threads(http::leptos::unguarded, mixed) else { return };
+    let load = async |app: &TestApp| mixed_up_to(app, tries()).await;
+    let Some(seen) = on_threads(http::leptos::unguarded, load) else { return };
     println!("without the guard: {} answers, {} wrong, {} with another's context", seen.answers, seen.wrong.len(), seen.contexts);
     assert!(seen.contexts > 0, "this load would not notice if the guard were gone");
 }
@@ -171,7 +193,18 @@ struct Aborted {
     serves_on: bool,
 }
 
+impl Aborted {
+    fn is_harmless(&self) -> bool {
+        self.panics == 0 && self.serves_on && self.bytes_each < FLAT_BYTES
+    }
+}
+
 async fn aborts(app: &TestApp) -> Aborted {
+    aborts_up_to(app, 1).await
+}
+
+/// The load, again until it did harm, at most so often.
+async fn aborts_up_to(app: &TestApp, tries: u32) -> Aborted {
     // Who leaves while their session is read costs a connection, and the next one waits for another: slow,
     // and no fault.
     app.log.allow("time to acquire exceeded slow threshold");
@@ -203,6 +236,20 @@ async fn aborts(app: &TestApp) -> Aborted {
             })
         })
         .collect();
+    let mut aborted = measure(app, &owner, &count).await;
+    for _ in 1..tries {
+        if !aborted.is_harmless() {
+            break;
+        }
+        aborted = measure(app, &owner, &count).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    aborted
+}
+
+/// What one load did while clients come and go.
+async fn measure(app: &TestApp, owner: &Client, count: &AtomicU64) -> Aborted {
     // The first half warms up: what is kept for good is kept then.
     let windows = 10;
     let window = load() / windows;
@@ -213,8 +260,6 @@ async fn aborts(app: &TestApp) -> Aborted {
             points.push((count.load(Ordering::Relaxed) as f64, resident() as f64));
         }
     }
-    done.store(true, Ordering::Relaxed);
-    clients.into_iter().for_each(|client| client.join().unwrap());
     let answer = owner.get("/").await;
     let serves_on = answer.status == 200 && answer.text().contains("Aborted");
     let (first, last) = (points[0].0, points[points.len() - 1].0);
@@ -242,21 +287,15 @@ fn clients_that_close_half_way_break_nothing_and_leave_nothing() {
     let _alone = alone();
     let Some(aborted) = on_threads(http::leptos::routes, aborts) else { return };
     println!("{aborted:?}");
-    assert!(aborted.panics == 0 && aborted.serves_on, "{aborted:?}");
     assert!(aborted.count > 200, "{aborted:?}");
-    assert!(aborted.bytes_each < FLAT_BYTES, "memory grows with every page that is aborted: {aborted:?}");
+    assert!(aborted.is_harmless(), "it broke, or memory grows with every page that is aborted: {aborted:?}");
 }
 
 #[test]
 fn without_the_guard_clients_that_close_half_way_leave_memory_behind() {
     let _alone = alone();
-    if !is_long() {
-        return;
-    }
-    let Some(aborted) = on_threads(http::leptos::unguarded, aborts) else { return };
+    let load = async |app: &TestApp| aborts_up_to(app, tries()).await;
+    let Some(aborted) = on_threads(http::leptos::unguarded, load) else { return };
     println!("without the guard: {aborted:?}");
-    assert!(
-        aborted.bytes_each >= FLAT_BYTES || aborted.panics > 0 || !aborted.serves_on,
-        "this load would not notice if the guard were gone: {aborted:?}"
-    );
+    assert!(!aborted.is_harmless(), "this load would not notice if the guard were gone: {aborted:?}");
 }
