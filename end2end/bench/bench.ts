@@ -11,9 +11,11 @@ import zlib from 'node:zlib';
 import { setTimeout } from 'node:timers/promises';
 import type { Api } from '../support/api.ts';
 import { cpuSeconds, peakBytes, processesOf, residentBytes } from '../support/processes.ts';
+import { onCluster } from '../support/cluster.ts';
 import { Server, binary } from '../support/server.ts';
 import { Terminal } from '../support/terminal.ts';
 import { nextLook, until } from '../support/until.ts';
+import { ON_CLUSTER } from './cluster.ts';
 import { type Row, generatorShare, machine, megabytes, ms, percentile, seconds, table } from './table.ts';
 
 type Bench = (server: Server, api: Api) => Promise<Row[]>;
@@ -33,9 +35,10 @@ const BENCHES: Record<string, Bench> = {
 
 /** Runs all, or those whose name has `filter` in it. Answers the exit code. */
 export async function main(filter: string | undefined): Promise<number> {
-  const chosen = Object.entries(BENCHES).filter(([name]) => filter === undefined || name.includes(filter));
+  const benches = onCluster ? ON_CLUSTER : BENCHES;
+  const chosen = Object.entries(benches).filter(([name]) => filter === undefined || name.includes(filter));
   if (chosen.length === 0) {
-    console.error(`no benchmark has "${filter}" in its name; there are ${Object.keys(BENCHES).join(', ')}`);
+    console.error(`no benchmark has "${filter}" in its name; there are ${Object.keys(benches).join(', ')}`);
     return 2;
   }
   const about = machine();

@@ -116,6 +116,9 @@ fn main() -> ExitCode {
 }
 
 fn bench(args: &[String]) -> Result<()> {
+    if args.first().is_some_and(|name| name.starts_with("cluster")) {
+        return test::bench_on_cluster(args);
+    }
     setup::for_journeys()?;
     let built = build::release()?;
     let driver = shell::Cmd::new("node").args(["bench/run.mjs"]).args(args);

@@ -291,10 +291,11 @@ fn playwright(command: Cmd, run: &Run<'_>, built: &Built, report: &str) -> Resul
 
 /// What of the journeys is worth its minutes once more on a cluster: what sandboxes, terminals, previews and
 /// databases do. What pages look like and how bad input is answered is the same there.
-const ON_CLUSTER: [&str; 8] = ["a-first", "b-terminal", "c-preview", "d-life", "e-claude", "f-kill", "n-cluster", "o-ingress"];
+const ON_CLUSTER: [&str; 9] =
+    ["a-first", "b-terminal", "c-preview", "d-life", "e-claude", "f-kill", "n-cluster", "o-ingress", "p-replicas"];
 /// Of these, what runs where it is not the long run: one of each kind.
 const SHORT: &str = "six times seven|psql, without any|closing the tab and|web server on 3000|stop and start|restart applies|terminate keeps|\
-                     delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random|its cluster|by hand|an Ingress host";
+                     delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random|its cluster|by hand|an Ingress host|two replicas";
 /// The namespace of the journeys, and how many kills they have there.
 const NAMESPACE: &str = "fsa-journeys";
 const KILLS: &str = "3";
@@ -321,7 +322,16 @@ fn journeys_inside(run: &Run<'_>, built: &Built) -> Result<Count> {
             wanted.extend(["-g", SHORT].map(str::to_owned));
         }
     }
-    let mut command = cluster::program(Path::new("npx")).args(PLAYWRIGHT).args(wanted);
+    let command = cluster::program(Path::new("npx")).args(PLAYWRIGHT).args(wanted);
+    let mut command = on_cluster(cluster::tell(command));
+    if !run.long {
+        command = command.env("FSA_KILLS", KILLS);
+    }
+    playwright(command, run, built, "journeys-cluster.json")
+}
+
+/// Tells journeys that sandboxes are pods of our cluster.
+fn on_cluster(mut command: Cmd) -> Cmd {
     for (name, value) in [
         ("FSA_ORCHESTRATOR", "kubernetes"),
         ("FSA_NAMESPACE", NAMESPACE),
@@ -332,11 +342,24 @@ fn journeys_inside(run: &Run<'_>, built: &Built) -> Result<Count> {
     ] {
         command = command.env(name, value);
     }
-    command = command.env("FSA_KUBECONFIG", cluster::kubeconfig());
-    if !run.long {
-        command = command.env("FSA_KILLS", KILLS);
+    command.env("FSA_KUBECONFIG", cluster::kubeconfig())
+}
+
+/// The benchmarks on our cluster, which is down afterwards if it was before.
+pub fn bench_on_cluster(args: &[String]) -> Result<()> {
+    if let Some(lack) = cluster::lack() {
+        bail!("{lack}");
     }
-    playwright(command, run, built, "journeys-cluster.json")
+    setup::for_journeys()?;
+    let mut run = Run::default();
+    let built = run.built()?;
+    let done = run.cluster().and_then(|()| {
+        cluster::namespace(NAMESPACE)?;
+        let driver = cluster::program(Path::new("node")).args(["bench/run.mjs"]).args(args);
+        journey_environment(on_cluster(driver), &built).run()
+    });
+    run.leave_cluster();
+    done
 }
 
 /// The crate `kubernetes` on a real cluster: ours, which is brought up and, unless it was up before, taken down
