@@ -3,13 +3,12 @@
 import { spawn } from 'node:child_process';
 import http from 'node:http';
 import type { Api } from '../support/api.ts';
-import { objectsOf } from '../support/cluster.ts';
 import { residentBytes } from '../support/processes.ts';
 import type { Server } from '../support/server.ts';
 import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
-import { installationOf } from '../support/world.ts';
-import { type Row, generatorShare, megabytes, ms, percentile, seconds } from './table.ts';
+import { installationOf, runsOf } from '../support/world.ts';
+import { type Row, generatorShare, latency, megabytes, ms, repeat, seconds } from './table.ts';
 
 type Bench = (server: Server, api: Api) => Promise<Row[]>;
 
@@ -20,19 +19,6 @@ export const ON_CLUSTER: Record<string, Bench> = {
   'cluster-status': status,
   'cluster-many': many,
 };
-
-function latency(what: string, samples: number[], generator: string, limits: { p50?: number; p99?: number }, show: (value: number) => string): Row {
-  const [p50, p99] = [percentile(samples, 50), percentile(samples, 99)];
-  const target = Object.entries(limits).map(([name, limit]) => `${name} ≤ ${show(limit)}`).join(', ');
-  const met = target === '' ? undefined : p50 <= (limits.p50 ?? Infinity) && p99 <= (limits.p99 ?? Infinity);
-  return { what: `${what} (n=${samples.length})`, p50: show(p50), p99: show(p99), generator, target, met };
-}
-
-async function repeat<T>(times: number, work: (n: number) => Promise<T>): Promise<T[]> {
-  const done: T[] = [];
-  for (let n = 1; n <= times; n++) done.push(await work(n));
-  return done;
-}
 
 /** Tries as a page does, until there is a prompt. */
 async function promptOf(api: Api, id: string): Promise<void> {
@@ -75,13 +61,12 @@ async function restart(_: Server, api: Api): Promise<Row[]> {
 }
 
 async function terminate(server: Server, api: Api): Promise<Row[]> {
-  const installation = installationOf(server);
   const { id } = await api.running('Terminate');
   const one = async (): Promise<number> => {
     await api.reaches(id, 'Running', 60_000);
     const start = performance.now();
     await api.terminate(id);
-    await until('no pod to be left', () => objectsOf(installation, 'pods').length === 0, 60_000);
+    await until('no pod to be left', () => runsOf(server).length === 0, 60_000);
     const took = performance.now() - start;
     await api.reaches(id, 'Terminated', 60_000);
     await api.act(id, 'start');
