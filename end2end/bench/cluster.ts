@@ -118,6 +118,8 @@ async function status(server: Server, api: Api): Promise<Row[]> {
     await api.exec(id, 'kill -TERM 1').catch(() => undefined);
     const told = await until('the event', () => events.find(({ phase }) => phase !== 'Running'), 30_000);
     const seen = await until('the watch', () => ends[0], 30_000);
+    // Another pod: the kubelet waits longer and longer with one that ends.
+    await api.act(id, 'restart');
     return Math.max(0, told.at - seen);
   };
   try {

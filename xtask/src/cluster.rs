@@ -93,7 +93,9 @@ pub fn lack() -> Option<String> {
 
 /// Whether Go has been there before.
 fn is_built() -> bool {
-    ["kubelet", "coredns", "local-path-provisioner", "kwok", "helm", "cyclonus"].iter().all(|program| place().join("bin").join(program).is_file())
+    ["kubelet", "coredns", "local-path-provisioner", "kwok", "helm", "cyclonus"]
+        .iter()
+        .all(|program| place().join("bin").join(program).is_file())
 }
 
 /// Where the tests find a cluster.

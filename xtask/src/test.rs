@@ -431,7 +431,9 @@ const LONGEST: [&str; 5] = ["database", "cluster", "chart", "contract", "causes"
 fn run_programs(programs: &[TestProgram], run: &Run<'_>, start: impl Fn(&Path) -> Cmd + Sync) -> Result<Count> {
     let mut waiting: Vec<&TestProgram> = programs.iter().collect();
     // The last is taken first.
-    waiting.sort_by_key(|program| std::cmp::Reverse(LONGEST.iter().position(|name| *name == program.name()).unwrap_or(LONGEST.len())));
+    waiting.sort_by_key(|program| {
+        std::cmp::Reverse(LONGEST.iter().position(|name| *name == program.name()).unwrap_or(LONGEST.len()))
+    });
     let waiting = Mutex::new(waiting);
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let (long, args) = (run.long, run.args);
