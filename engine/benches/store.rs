@@ -137,6 +137,7 @@ async fn main() {
         let (slug, object) = engine::database::contract::names(id);
         let spec = DatabaseSpec {
             project: ProjectId(id),
+            sandbox: SandboxId(id),
             slug,
             name: object,
             installation,

@@ -117,6 +117,12 @@ impl CauseCode {
         serde_json::to_value(self).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
     }
 
+    /// Whether it is told of beside a sandbox that runs: something is wrong, and terminal and files work.
+    #[must_use]
+    pub fn goes_with_running(self) -> bool {
+        matches!(self, Self::IngressClassMissing | Self::OutOfMemory | Self::NodeLost)
+    }
+
     /// Whether waiting alone does not mend it, so that the phase is Error at once and not only when
     /// a deadline has passed.
     ///

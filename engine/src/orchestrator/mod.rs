@@ -235,6 +235,11 @@ pub trait Orchestrator: Send + Sync + 'static {
     fn health(&self) -> watch::Receiver<Option<Cause>> {
         watch::channel(None).1
     }
+    /// Whether its sandboxes have our agent. Those without speak stock ttyd's protocol at [`AgentOrPort::Agent`], and
+    /// nothing else.
+    fn has_agents(&self) -> bool {
+        true
+    }
     /// Everything of this installation, for the orphan sweep and the doctor.
     async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError>;
 }

@@ -120,7 +120,7 @@ impl Reconciler {
     /// Works until `stop`, and then until the passes under way are over. What they leave half done is
     /// found by the next process.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut watch = self.orchestrator.watch();
+        let mut watch = futures::stream::select(self.orchestrator.watch(), self.database.watch());
         let mut changes = self.store.changes();
         let mut workers = Workers::default();
         let mut orphans = orphans::Sweep::default();
@@ -305,7 +305,7 @@ impl Reconciler {
         };
         for row in &rows {
             if let Ok(seen) = self.orchestrator.observe(row.sandbox.id).await
-                && step::differs(&row.sandbox, &seen)
+                && step::differs(row, &seen, self.glance(row).as_ref())
             {
                 self.nudge(row.sandbox.id);
             }
