@@ -265,7 +265,7 @@ impl FeedWork {
 
     fn until_next_change(&self) -> Duration {
         let now = self.live.clock.now();
-        let next = self.rows.values().filter_map(|row| views::next_change(row, now)).min();
+        let next = self.rows.values().filter_map(|row| views::next_change(row, &self.live.facts(row.sandbox.id), now)).min();
         next.and_then(|at| Duration::try_from(at.duration_since(now)).ok()).unwrap_or(Duration::from_secs(3600))
     }
 
@@ -334,7 +334,9 @@ impl Followers {
 
     fn look_at(&mut self, row: &ProjectAndSandbox) {
         let id = row.sandbox.id;
-        let Some(run) = running(row, self.live.clock.now()) else { return self.leave(id) };
+        // Without an agent nobody tells anything.
+        let run = running(row, self.live.clock.now()).filter(|_| self.live.orchestrator.has_agents());
+        let Some(run) = run else { return self.leave(id) };
         if self.by_sandbox.get(&id).is_some_and(|(followed, _)| *followed == run) {
             return;
         }
@@ -404,6 +406,7 @@ fn apply(live: &Live, id: SandboxId, event: AgentEvent) {
             live.say(id, |facts| facts.ports = open);
         }
         AgentEvent::Usage(usage) => {
+            let killed = usage.oom_killed_at.and_then(|at| Timestamp::from_millisecond(i64::try_from(at).ok()?).ok());
             let usage = Usage {
                 #[expect(clippy::cast_possible_truncation, reason = "percent, for display")]
                 cpu_percent: usage.cpu_percent as f32,
@@ -411,7 +414,7 @@ fn apply(live: &Live, id: SandboxId, event: AgentEvent) {
                 disk_bytes: usage.disk_bytes.unwrap_or_default(),
                 processes: usage.processes,
             };
-            live.say(id, |facts| facts.usage = Some(usage));
+            live.say(id, |facts| (facts.usage, facts.oom_killed_at) = (Some(usage), killed));
         }
         AgentEvent::Disk { over } => live.say(id, |facts| facts.disk_over = over),
         _ => {}

@@ -174,6 +174,10 @@ pub struct Usage {
     pub disk_bytes: Option<u64>,
     pub disk_limit_bytes: Option<u64>,
     pub processes: u32,
+    /// When the kernel last killed a process for want of memory, in milliseconds since 1970; absent where that never
+    /// happened or cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_killed_at: Option<u64>,
 }
 
 /// Body of `POST /v1/shutdown`.

@@ -23,6 +23,7 @@ mod forward;
 mod listen;
 mod listening;
 mod measure;
+mod oom;
 mod ports;
 mod procfs;
 mod query;
