@@ -447,6 +447,7 @@ class Viewer implements Handle {
       this.#makeRoom();
       if (hello.newSession) this.#writer.say(words.aside(words.newShell(discarded, this.#connection.protocol !== 'tty')));
     }
+    if (first && this.#connection.protocol === 'tty') this.#writer.say(words.aside(words.plainTerminal()));
     // A replay that broke off begins again where it began: its gap is still to be told.
     const untold = this.#gap?.start === hello.start ? this.#gap.skipped : 0;
     this.#gap = undefined;

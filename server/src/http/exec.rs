@@ -13,7 +13,7 @@ use super::{
     routes::Me,
     state::Plane,
 };
-use crate::agent::{refused, unreachable};
+use crate::agent::{refused, unreachable, without_agent};
 use app::error::{ControlError, ErrorKind};
 use axum::{
     Extension,
@@ -88,6 +88,9 @@ pub async fn exec(
     let row = plane.controller.row(&viewer, id).await?;
     let agent = plane.agent(&row.sandbox);
     let ask = request(ask)?;
+    if !agent.is_there() {
+        return Err(without_agent().into());
+    }
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
     let over = over(visit.credential.map(|credential| plane.watch.hold(credential)), plane.stop.clone());
     let streams = headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("ndjson"));

@@ -4,6 +4,9 @@
 //!   browser ◀── axum ── bridge ── tungstenite ──▶ Orchestrator::connect ──▶ agent /ws
 //! ```
 //!
+//! An image of stock ttyd is at the other end in the agent's place, and the only subprotocol is then ttyd's: no resume, no
+//! list of sessions, a shell for each viewer.
+//!
 //! Frames pass as they are, both ways, and each end waits for the other: what one does not read, the
 //! other does not send. The agent's close codes pass too. Our own: `4401` signed out or revoked, `4403`
 //! read only, `4404` no such project, `4408` no first frame, `4503` the sandbox does not run or its agent
@@ -96,20 +99,25 @@ pub async fn open(State(plane): State<Plane>, Extension(visit): Extension<Visit>
         let refusal = Refusal::new(ErrorKind::Malformed, "websocket-wanted", message, "Connect to it as a WebSocket.");
         refusal.with_status(rejection.status()).with_header(header::UPGRADE, "websocket")
     })?;
+    // An image of stock ttyd speaks its own protocol alone, and whoever knows that one as well is told so by the choice.
+    let spoken: &[&str] =
+        if plane.orchestrator.has_agents() { &[FSA_SUBPROTOCOL, TTYD_SUBPROTOCOL] } else { &[TTYD_SUBPROTOCOL] };
     let upgrade = upgrade
-        .protocols([FSA_SUBPROTOCOL, TTYD_SUBPROTOCOL])
+        .protocols(spoken.iter().copied())
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
         .read_buffer_size(32 * 1024)
         .write_buffer_size(64 * 1024);
     let Some(protocol) = upgrade.selected_protocol().and_then(|protocol| protocol.to_str().ok()).map(str::to_owned) else {
-        let message = format!("A terminal speaks the subprotocols {FSA_SUBPROTOCOL} and {TTYD_SUBPROTOCOL}.");
+        let message = format!("A terminal of this server speaks the subprotocol {}.", spoken.join(" or "));
         return Err(Refusal::new(ErrorKind::Malformed, "no-subprotocol", message, "Ask for one of them."));
     };
     let project = Project::from_request_parts(&mut parts, &plane).await;
     match admit(&plane, &visit, project, query.as_deref()).await {
         Ok(row) => {
             let held = visit.credential.map(|credential| plane.watch.hold(credential));
+            // ttyd hands the query to the program that it starts, where it is told to.
+            let query = query.filter(|_| plane.orchestrator.has_agents());
             let path = query.map_or_else(|| "/ws".to_owned(), |query| format!("/ws?{query}"));
             Ok(upgrade.on_upgrade(move |socket| bridge(plane, row, path, protocol, held, socket)))
         }
@@ -333,6 +341,10 @@ async fn say_goodbye(socket: &mut WebSocket, code: u16, reason: &str) {
 pub async fn list(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Json<Vec<SessionInfo>>, Refusal> {
     let row = plane.controller.row(&viewer, id).await?;
     let agent = plane.agent(&row.sandbox);
+    if !agent.is_there() {
+        // Each viewer of a stock ttyd has a shell of its own, which ends with it.
+        return Ok(Json(Vec::new()));
+    }
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
     Ok(Json(client::sessions(io, agent.token()).await.map_err(|error| refused(&error))?))
 }
@@ -350,6 +362,9 @@ pub async fn end(
     let session: SessionName = session.parse().map_err(|_| bad_name())?;
     let row = plane.controller.row(&viewer, id).await?;
     let agent = plane.agent(&row.sandbox);
+    if !agent.is_there() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
     client::delete_session(io, agent.token(), &session).await.map_err(|error| refused(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())

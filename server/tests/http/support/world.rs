@@ -1,5 +1,6 @@
 //! The in-memory orchestrator, with something behind its connections: a small agent, and an app a port.
 
+use super::ttyd;
 use axum::{
     Router,
     body::Body,
@@ -26,7 +27,10 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::sync::watch;
 
@@ -37,6 +41,8 @@ pub struct World {
     apps: Mutex<BTreeMap<u16, Router>>,
     /// The ports that agents tell of.
     ports: watch::Sender<Vec<u16>>,
+    /// In the place of every agent, once it is set: a server of stock ttyd's protocol.
+    ttyd: AtomicBool,
 }
 
 impl World {
@@ -46,7 +52,13 @@ impl World {
             tokens: Mutex::default(),
             apps: Mutex::default(),
             ports: watch::channel(Vec::new()).0,
+            ttyd: AtomicBool::new(false),
         }
+    }
+
+    /// From now on images have stock ttyd in the place of the agent.
+    pub fn run_ttyd(&self) {
+        self.ttyd.store(true, Ordering::Relaxed);
     }
 
     /// An app that listens on a port of every sandbox.
@@ -196,11 +208,15 @@ impl Orchestrator for World {
     fn watch(&self) -> BoxStream<'static, SandboxId> {
         self.memory.watch()
     }
+    fn has_agents(&self) -> bool {
+        !self.ttyd.load(Ordering::Relaxed)
+    }
     async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError> {
         if self.memory.observe(id).await.is_ok_and(|seen| seen.instance.is_none()) {
             return Err(ConnectError::NotRunning);
         }
         match to {
+            AgentOrPort::Agent if !self.has_agents() => Ok(serve(ttyd::server())),
             AgentOrPort::Agent => {
                 let token = self.tokens.lock().unwrap().get(&id).cloned().ok_or(ConnectError::NotRunning)?;
                 Ok(serve(self.agent(token)))
