@@ -5,6 +5,7 @@
 pub mod client;
 pub mod gate;
 pub mod log;
+pub mod ttyd;
 pub mod world;
 
 pub use client::{Answer, Client};
