@@ -243,6 +243,9 @@ impl Config {
         let ingress = self.addresses.ingress.take();
         self.addresses = addresses(self.public_given.as_deref(), self.args.preview_domain.as_deref(), port)?;
         self.addresses.ingress = ingress;
+        for address in self.listen.iter_mut().take(1).flat_map(|place| &mut place.addresses) {
+            address.set_port(port);
+        }
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use super::{connect_options, say, sign_in_link::note_address, world::World};
 use crate::{
     config::{Config, DataArgs, Listen, ServeArgs, kubernetes::OrchestratorKind},
     control::{Controller, ControllerParts},
+    doctor::Doctor,
     http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
     live::Live,
 };
@@ -165,7 +166,7 @@ async fn make(
         OrchestratorKind::Local => World::local(config, data, folder, installation, &options, embedded.as_ref()).await?,
         OrchestratorKind::Kubernetes => World::kubernetes(config, data, installation).await?,
     };
-    let World { orchestrator, database, shown, local, ready } = world;
+    let World { orchestrator, database, shown, local, ready, place } = world;
 
     let settings = reconcile::Settings {
         limits: config.limits,
@@ -181,7 +182,9 @@ async fn make(
         Arc::new(SystemRandom),
         settings.clone(),
     );
+    let doctor = Arc::new(Doctor::new(place, store.clone(), installation));
     let plane = assemble(Parts {
+        doctor,
         store: PatientStore::around(store),
         accounts: accounts.clone(),
         orchestrator,
@@ -274,6 +277,7 @@ async fn run(
 }
 
 struct Parts<'a> {
+    doctor: Arc<Doctor>,
     store: Arc<dyn Store>,
     accounts: Accounts,
     orchestrator: Arc<dyn Orchestrator>,
@@ -287,7 +291,7 @@ struct Parts<'a> {
 }
 
 fn assemble(parts: Parts<'_>) -> Plane {
-    let Parts { store, accounts, orchestrator, database, reconciler, settings, installation, config, site, stop } = parts;
+    let Parts { doctor, store, accounts, orchestrator, database, reconciler, settings, installation, config, site, stop } = parts;
     let addresses = config.addresses.clone();
     let watch = CredentialWatch::new(accounts.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -310,6 +314,7 @@ fn assemble(parts: Parts<'_>) -> Plane {
     }));
     let origins = Origins::new(&addresses, config.args.trusted_proxies.clone());
     Plane::new(PlaneParts {
+        doctor,
         store,
         accounts,
         orchestrator,

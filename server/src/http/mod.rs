@@ -12,6 +12,7 @@ pub mod assets;
 pub mod auth;
 pub mod body;
 mod dev;
+pub mod doctor;
 pub mod errors;
 pub mod events;
 pub mod exec;

@@ -3,7 +3,7 @@
 use super::{
     assets,
     auth::{Backend, session_store::Sessions, visit},
-    dev, errors, health, ingress, leptos, open, routes, security,
+    dev, doctor, errors, health, ingress, leptos, open, routes, security,
     state::Plane,
 };
 use axum::{Router, middleware, routing::get};
@@ -39,6 +39,7 @@ pub fn router_with(plane: &Plane, pages: Router<Plane>) -> Router {
     let auth = AuthManagerLayerBuilder::new(Backend::new(plane.accounts.clone()), sessions).build();
     let with_visit = routes::table(plane)
         .route("/open/{target}/{port}", get(open::page))
+        .route("/doctor", get(doctor::page))
         .route("/ingress/sign-in", get(ingress::page).post(ingress::enter))
         .merge(pages)
         .layer(middleware::from_fn_with_state(plane.clone(), visit::read))

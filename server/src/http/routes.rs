@@ -3,6 +3,7 @@
 
 use super::{
     auth::{sign_in, visit::Visit},
+    doctor,
     errors::{About, Refusal},
     events, exec, logs,
     rest::{env, projects, sandbox, tokens},
@@ -66,6 +67,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/api/tokens", Access::Write, "create token", || post(tokens::create)),
     route(Method::DELETE, "/api/tokens/{token}", Access::Write, "revoke token", || delete(tokens::revoke)),
     route(Method::GET, "/api/events", Access::Read, "follow events", || get(events::events)),
+    route(Method::GET, "/api/doctor", Access::Read, "look at the installation", || get(doctor::look)),
     route(Method::GET, "/api/projects", Access::Read, "list projects", || get(projects::list)),
     route(Method::POST, "/api/projects", Access::Write, "create project", || post(projects::create)),
     route(Method::GET, "/api/projects/{project}", Access::Read, "get project", || get(projects::get)),

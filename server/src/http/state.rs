@@ -1,7 +1,7 @@
 //! What every handler has at hand.
 
 use super::{assets::Site, auth::watch::CredentialWatch, leptos::Renderer, limits::Limit, security::Origins};
-use crate::{agent::Agent, control::Controller, live::Live, views::Addresses};
+use crate::{agent::Agent, control::Controller, doctor::Doctor, live::Live, views::Addresses};
 use app::control::Control;
 use engine::{
     clock::{Clock as _, SystemClock},
@@ -42,6 +42,8 @@ pub struct PlaneParts {
     pub addresses: Addresses,
     /// Which hosts and origins are ours.
     pub origins: Origins,
+    /// Says what is right and wrong with the installation.
+    pub doctor: Arc<Doctor>,
     /// This build's assets.
     pub site: Site,
     /// The command that prints a new sign-in link.

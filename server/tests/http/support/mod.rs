@@ -28,6 +28,7 @@ use model::{
 use secrecy::ExposeSecret as _;
 use server::{
     control::{Controller, ControllerParts},
+    doctor::{Doctor, Place},
     http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
     live::Live,
     views::{Addresses, IngressDomain, PreviewDomain},
@@ -148,7 +149,11 @@ impl TestApp {
             watch: watch.clone(),
             projects_per_user: 50,
         }));
+        let local = local::LocalSettings::new(std::env::temp_dir(), installation, std::env::current_exe().unwrap());
+        let listen = vec![SocketAddr::from(([127, 0, 0, 1], port))];
+        let place = Place::Machine { settings: Box::new(local), listen };
         let plane = Plane::new(PlaneParts {
+            doctor: Arc::new(Doctor::new(place, store.clone(), installation)),
             store: patient,
             accounts: accounts.clone(),
             orchestrator,
