@@ -53,8 +53,11 @@ impl ClientError {
     }
 
     fn refused(status: StatusCode, body: &[u8]) -> Self {
-        let body = serde_json::from_slice(body)
-            .unwrap_or_else(|_| ErrorBody { error: String::from_utf8_lossy(body).into_owned(), code: "unknown".into() });
+        let body = serde_json::from_slice(body).unwrap_or_else(|_| ErrorBody {
+            error: String::from_utf8_lossy(body).into_owned(),
+            code: "unknown".into(),
+            versions: None,
+        });
         Self::Refused { status, body }
     }
 
