@@ -14,6 +14,7 @@
 
 pub mod cause;
 pub mod connection;
+pub mod dotenv;
 pub mod env;
 pub mod ids;
 pub mod name;

@@ -21,11 +21,10 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_navigate;
 use model::{
     DisplayName, Slug,
-    env::{self, EnvKey},
+    dotenv::{self, Dotenv},
     resources::Preset,
     view,
 };
-use std::collections::BTreeMap;
 
 /// The page.
 #[component]
@@ -82,7 +81,7 @@ fn Form() -> impl IntoView {
         refused.get().or_else(|| parsed.get().err().filter(|_| touched.get()).map(|error| error.to_string()))
     });
     let slug = move || parsed.get().ok().map(|name| Slug::derive(&name, 0).to_string());
-    let variables = Derived::new(move || pasted.with(|text| read_env(text)));
+    let variables = Derived::new(move || pasted.with(|text| dotenv::read(text)));
     let off = move || live.offline().is_some() || busy.get();
 
     let submit = move || {
@@ -246,56 +245,8 @@ fn focus(id: &str) {
     }
 }
 
-/// What was read of a pasted `.env`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReadEnv {
-    /// Variables, later lines win.
-    pub set: BTreeMap<String, String>,
-    /// Lines that are skipped, by number from 1, and why.
-    pub skipped: Vec<(usize, String)>,
-}
-
-/// Reads `NAME=value` lines: comments, `export`, and quotes around values as dotenv files have them.
-#[must_use]
-pub fn read_env(text: &str) -> ReadEnv {
-    let mut read = ReadEnv::default();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let Some((key, value)) = line.split_once('=') else {
-            read.skipped.push((at + 1, "there is no `=` in it.".to_owned()));
-            continue;
-        };
-        let (key, value) = (key.trim(), unquoted(value.trim()));
-        match key.parse::<EnvKey>() {
-            Ok(_) if value.len() > env::MAX_VALUE_BYTES => {
-                read.skipped.push((at + 1, format!("the value of `{key}` is over {} bytes.", env::MAX_VALUE_BYTES)));
-            }
-            Ok(_) => {
-                read.set.insert(key.to_owned(), value);
-            }
-            Err(error) => read.skipped.push((at + 1, error.to_string())),
-        }
-    }
-    read
-}
-
-fn unquoted(value: &str) -> String {
-    let inside = |quote: char| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
-    if let Some(plain) = inside('\'') {
-        return plain.to_owned();
-    }
-    match inside('"') {
-        Some(escaped) => escaped.replace("\\n", "\n").replace("\\\"", "\"").replace("\\\\", "\\"),
-        None => value.split(" #").next().unwrap_or(value).trim_end().to_owned(),
-    }
-}
-
 /// What was read, in words.
-pub fn read_view(read: &ReadEnv) -> AnyView {
+pub fn read_view(read: &Dotenv) -> AnyView {
     let skipped = read
         .skipped
         .iter()
@@ -312,20 +263,4 @@ pub fn read_view(read: &ReadEnv) -> AnyView {
         html! { <p class="field-hint">{icon("check")} {words::count(read.set.len(), "variable read", "variables read")}</p> }
     });
     html! { {count} {skipped} }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pasted_env_is_read_as_dotenv_does() {
-        let read = read_env(
-            "# comment\nexport A=1\n B = two words # note\nC=\"x\\ny\"\nD='a \"b\" #c'\nE=a=b\n\nLOG LEVEL=debug\nnothing\nPATH=/bin\nA=last",
-        );
-        let expected = [("A", "last"), ("B", "two words"), ("C", "x\ny"), ("D", "a \"b\" #c"), ("E", "a=b")];
-        assert_eq!(read.set, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
-        assert_eq!(read.skipped.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [8, 9, 10]);
-        assert!(read.skipped[2].1.contains("set by FullStack Agent itself"), "{:?}", read.skipped);
-    }
 }
