@@ -5,6 +5,7 @@ pub mod kubernetes;
 
 use self::kubernetes::{KubernetesArgs, OrchestratorKind};
 use crate::{
+    dist::Unpacked,
     http::security::Network,
     views::{Addresses, PreviewDomain},
 };
@@ -98,10 +99,10 @@ pub struct ServeArgs {
     /// The folder that holds node_modules/@anthropic-ai/claude-code
     #[arg(long, env = "FSA_CLAUDE_DIR", value_name = "FOLDER")]
     pub claude_dir: Option<PathBuf>,
-    /// The sandbox agent's program [default: agent/sandbox-agent beside this program]
+    /// The sandbox agent's program [default: the one in this program's file, else agent/sandbox-agent beside it]
     #[arg(long, env = "FSA_AGENT", value_name = "FILE")]
     pub agent: Option<PathBuf>,
-    /// The folder of the pages' assets [default: site beside this program]
+    /// The folder of the pages' assets [default: those in this program's file, else site beside it]
     #[arg(long, env = "FSA_SITE_DIR", value_name = "FOLDER")]
     pub site_dir: Option<PathBuf>,
     /// The cluster, where sandboxes are made on one.
@@ -233,6 +234,17 @@ impl Config {
             listen,
             args,
         })
+    }
+
+    /// Takes what the program's own file carries, where nothing else was given.
+    pub fn carried(&mut self, carried: Option<Unpacked>) {
+        let Some(Unpacked { site, agent }) = carried else { return };
+        if self.args.site_dir.is_none() {
+            self.site_dir = site;
+        }
+        if self.args.agent.is_none() {
+            self.agent = agent;
+        }
     }
 
     /// Browsers come by the port that was got where any was asked for (`--listen localhost:0`).

@@ -18,6 +18,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod dist;
 pub mod http;
 pub mod live;
 pub mod views;

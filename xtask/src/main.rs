@@ -41,6 +41,8 @@ enum Command {
     Setup,
     /// Build the release; prints the path of the binary last.
     Build,
+    /// Build the release as one file that runs alone; prints its path last.
+    Dist,
     /// Build the release and serve on localhost:4000. Arguments go to the server:
     /// `cargo xtask run --listen localhost:5000`.
     Run {
@@ -93,6 +95,10 @@ fn main() -> ExitCode {
         Command::Setup => setup::everything().map(|()| true),
         Command::Build => build::release().map(|built| {
             println!("{}", built.server.display());
+            true
+        }),
+        Command::Dist => build::dist().map(|file| {
+            println!("{}", file.display());
             true
         }),
         Command::Run { args } => dev::run(&args).map(|()| true),

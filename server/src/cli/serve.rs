@@ -12,6 +12,7 @@ use super::{connect_options, say, sign_in_link::note_address, world::World};
 use crate::{
     config::{Config, DataArgs, Listen, ServeArgs, kubernetes::OrchestratorKind},
     control::{Controller, ControllerParts},
+    dist,
     http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
     live::Live,
 };
@@ -38,6 +39,7 @@ use sqlx::ConnectOptions as _;
 use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -72,7 +74,10 @@ enum Ended {
 /// Whatever keeps it from starting, in a sentence that says what to do.
 pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     let mut config = Config::read(data, args)?;
-    let site = Site::read(&config.site_dir).map_err(|why| anyhow!(why))?;
+    // One file with everything has the site in itself, for want of another; it needs the data folder to put it.
+    let carried = (config.args.site_dir.is_none() || config.args.agent.is_none()) && dist::carries()?;
+    let read = |folder: &Path| Site::read(folder).map_err(|why| anyhow!(why));
+    let beside = if carried { None } else { Some(read(&config.site_dir)?) };
     // Before anything is made: a port that is taken is the likeliest mistake.
     let listeners = listen(&config.listen, async |address| TcpListener::bind(address).await).await?;
     if let Some(first) = listeners.first() {
@@ -80,6 +85,13 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     }
     let signals = signals()?;
     let folder = DataFolder::open(&config.data_dir)?;
+    let site = match beside {
+        Some(site) => site,
+        None => {
+            config.carried(dist::unpacked(&config.data_dir)?);
+            read(&config.site_dir)?
+        }
+    };
     let stop = CancellationToken::new();
     let mut waiting = Box::pin(signals.wait());
     let mut starting = Box::pin(start(&config, site, data, &folder, &stop));
