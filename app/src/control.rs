@@ -100,6 +100,8 @@ pub struct Assets {
     pub terminal_css: String,
     /// What follows logs.
     pub log_js: String,
+    /// Elements that fill a part of a page by themselves.
+    pub elements_js: String,
     /// `/pkg/icons.HASH.svg`
     pub icons_svg: String,
 }

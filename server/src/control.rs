@@ -4,6 +4,8 @@
 //! Authorising is in the query: a row that is not the viewer's is not found. What only looks needs a
 //! viewer; what changes needs [`Scope::Write`] as well.
 
+pub mod shares;
+
 use crate::{
     http::{
         auth::{
@@ -378,25 +380,20 @@ impl Control for Controller {
     async fn preview_code(&self, viewer: &Viewer, id: ProjectId, port: u16) -> Result<PreviewCode, ControlError> {
         may_change(viewer)?;
         let port: PreviewPort = port.to_string().parse().map_err(|error| port_error(&error))?;
-        let row = self.row(viewer, id).await?;
-        let Some(domain) = &self.parts.addresses.preview else {
-            let message = "This installation has no addresses for previews.";
-            return Err(ControlError::new(
-                ErrorKind::Conflict,
-                "no-preview-domain",
-                message,
-                "Start it with `--preview-domain`.",
-            ));
+        let (sandbox, name) = match self.parts.store.project(viewer.user, id).await.map_err(store_error)? {
+            Some(row) => (row.sandbox.id, row.sandbox.name),
+            None => self.shared_with_users(id, port.get()).await?,
         };
+        let domain = self.preview_domain()?;
         let opener = match visit::credential() {
             Some(Credential::Session(id)) => Opener::Session(id),
             Some(Credential::Token(id)) => Opener::Token(id),
-            Some(Credential::Preview { .. }) | None => return Err(ControlError::signed_out()),
+            Some(Credential::Preview { .. } | Credential::Link { .. }) | None => return Err(ControlError::signed_out()),
         };
-        let made = self.parts.accounts.make_preview_code(viewer.user, opener, row.sandbox.id, port.get(), self.now());
+        let made = self.parts.accounts.make_preview_code(viewer.user, opener, sandbox, port.get(), self.now());
         let made = patient(made).await;
         let code = made.map_err(store_error)?.ok_or_else(ControlError::signed_out)?;
-        let url = format!("{}/", domain.origin(&format!("{}--{}", port.get(), row.sandbox.name)));
+        let url = format!("{}/", domain.origin(&format!("{}--{name}", port.get())));
         Ok(PreviewCode { action: format!("{url}.fsa/enter"), code: code.expose_secret().to_owned(), url })
     }
 

@@ -2,9 +2,9 @@
 
 pub mod database;
 pub mod environment;
-pub mod logs;
 pub mod new_project;
 pub mod not_found;
+pub mod part;
 pub mod project_settings;
 pub mod projects;
 pub mod settings;

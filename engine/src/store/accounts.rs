@@ -10,6 +10,8 @@
 //!                    API token ┘       once             one port of one sandbox
 //! ```
 
+pub mod shares;
+
 use super::{
     StoreError,
     postgres::error::{OnConstraint as _, unreadable, while_doing},
@@ -292,12 +294,14 @@ impl Accounts {
     pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         let doing = while_doing("sweep what is over");
         let forgotten = now.checked_sub(CODE_MEMORY).unwrap_or(Timestamp::MIN);
+        let withdrawn = now.checked_sub(shares::SHARE_MEMORY).unwrap_or(Timestamp::MIN);
         for (statement, before) in [
             ("DELETE FROM sessions WHERE expires_at <= $1", now),
             ("DELETE FROM preview_codes WHERE expires_at <= $1", now),
             ("DELETE FROM preview_sessions WHERE expires_at <= $1", now),
             ("DELETE FROM sign_in_codes WHERE expires_at <= $1", forgotten),
             ("DELETE FROM api_tokens WHERE revoked_at <= $1", forgotten),
+            ("DELETE FROM preview_shares WHERE revoked_at <= $1 OR expires_at <= $1", withdrawn),
         ] {
             sqlx::query(statement).bind(Time(before)).execute(&self.pool).await.map_err(&doing)?;
         }
@@ -431,7 +435,8 @@ impl Accounts {
         Ok(done.rows_affected() == 1)
     }
 
-    /// A way into one port of one of the user's sandboxes: works once, within [`PREVIEW_CODE_LIFE`], and
+    /// A way into one port of one of the user's sandboxes, or of one whose owner shares that port with everybody who
+    /// is signed in: works once, within [`PREVIEW_CODE_LIFE`], and
     /// as long as the session or token lasts that it came from. `None` if the user has no such sandbox,
     /// or that session or token.
     ///
@@ -452,15 +457,18 @@ impl Accounts {
         };
         let made = sqlx::query!(
             "INSERT INTO preview_codes (hash, sandbox_id, port, user_id, session, token_id, expires_at)
-            SELECT $1, s.id, $4, p.owner_id, $5, $6, $7 FROM sandboxes s JOIN projects p ON p.id = s.project_id
-            WHERE s.id = $3 AND p.owner_id = $2",
+            SELECT $1, s.id, $4, $2, $5, $6, $7 FROM sandboxes s JOIN projects p ON p.id = s.project_id
+            WHERE s.id = $3 AND (p.owner_id = $2 OR EXISTS (
+                SELECT FROM preview_shares h WHERE h.project_id = p.id AND h.port = $4 AND h.audience = 'users'
+                    AND h.revoked_at IS NULL AND (h.expires_at IS NULL OR h.expires_at > $8)))",
             &hash(code.expose_secret())[..],
             user.0,
             sandbox.0,
             i32::from(port),
             session.as_ref().map(|hash| &hash[..]),
             token,
-            Time(after(now, PREVIEW_CODE_LIFE)) as _
+            Time(after(now, PREVIEW_CODE_LIFE)) as _,
+            Time(now) as _
         )
         .execute(&self.pool)
         .await
@@ -510,7 +518,7 @@ impl Accounts {
     }
 
     /// Who comes with a preview's cookie; `None` if it opens not this preview, or no longer: it is over,
-    /// or the session or token that it came from is.
+    /// or the session or token that it came from is, or the share by which somebody else came in.
     ///
     /// # Errors
     /// The database is away.
@@ -525,7 +533,10 @@ impl Accounts {
             "SELECT v.user_id, v.sandbox_id
             FROM preview_sessions v JOIN sandboxes s ON s.id = v.sandbox_id JOIN projects p ON p.id = s.project_id
                 LEFT JOIN sessions x ON x.hash = v.session LEFT JOIN api_tokens t ON t.id = v.token_id
-            WHERE v.hash = $1 AND s.name = $2 AND v.port = $3 AND v.expires_at > $4 AND p.owner_id = v.user_id
+            WHERE v.hash = $1 AND s.name = $2 AND v.port = $3 AND v.expires_at > $4
+                AND (p.owner_id = v.user_id OR EXISTS (
+                    SELECT FROM preview_shares h WHERE h.project_id = p.id AND h.port = v.port AND h.audience = 'users'
+                        AND h.revoked_at IS NULL AND (h.expires_at IS NULL OR h.expires_at > $4)))
                 AND (x.expires_at > $4 OR (t.revoked_at IS NULL AND t.id IS NOT NULL AND (t.expires_at IS NULL OR t.expires_at > $4)))",
             &hash(cookie)[..],
             sandbox.as_str(),

@@ -106,6 +106,7 @@ pub async fn exec(
             let body = serde_json::from_slice(&body).unwrap_or_else(|_| sandbox_agent::protocol::http::ErrorBody {
                 error: "The command was refused.".to_owned(),
                 code: "refused".to_owned(),
+                versions: None,
             });
             return Err(refused(&client::ClientError::Refused { status, body }).into());
         }

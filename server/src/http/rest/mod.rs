@@ -4,4 +4,5 @@
 pub mod env;
 pub mod projects;
 pub mod sandbox;
+pub mod shares;
 pub mod tokens;

@@ -1,5 +1,6 @@
 //! The in-memory orchestrator, with something behind its connections: a small agent, and an app a port.
 
+use super::agent::RealAgent;
 use axum::{
     Router,
     body::Body,
@@ -9,7 +10,7 @@ use axum::{
     },
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use engine::{
     clock::Clock,
@@ -35,6 +36,8 @@ pub struct World {
     memory: MemoryOrchestrator,
     tokens: Mutex<HashMap<SandboxId, String>>,
     apps: Mutex<BTreeMap<u16, Router>>,
+    /// Whose home folder agents show.
+    files: Mutex<Option<Arc<RealAgent>>>,
     /// The ports that agents tell of.
     ports: watch::Sender<Vec<u16>>,
 }
@@ -45,6 +48,7 @@ impl World {
             memory: MemoryOrchestrator::new(clock, Arc::new(SystemRandom)),
             tokens: Mutex::default(),
             apps: Mutex::default(),
+            files: Mutex::default(),
             ports: watch::channel(Vec::new()).0,
         }
     }
@@ -61,6 +65,11 @@ impl World {
         self.tell();
     }
 
+    /// From now on every sandbox has the home folder of a real agent.
+    pub fn files_of(&self, agent: Arc<RealAgent>) {
+        *self.files.lock().unwrap() = Some(agent);
+    }
+
     /// What agents say: also ports that are nobody's business.
     fn tell(&self) {
         let mut ports: Vec<u16> = self.apps.lock().unwrap().keys().copied().collect();
@@ -73,11 +82,19 @@ impl World {
             let admitted = request.headers().get("authorization").is_some_and(|value| value == &format!("Bearer {token}"));
             async move { if admitted { next.run(request).await } else { http::StatusCode::UNAUTHORIZED.into_response() } }
         };
+        let real = self.files.lock().unwrap().clone();
+        let files = move |request: Request| async move {
+            let Some(real) = real else { return http::StatusCode::NOT_FOUND.into_response() };
+            let token = super::agent::TOKEN.to_owned().into();
+            sandbox_agent::client::request(real.io().await, &token, request).await.unwrap().map(Body::new)
+        };
         Router::new()
             .route("/v1/events", get(events))
             .route("/v1/exec", post(exec))
             .route("/ws", get(terminal))
             .with_state(self.ports.subscribe())
+            .route("/v1/files/{*path}", any(files.clone()))
+            .route("/v1/files/", any(files))
             .layer(middleware::from_fn(admit))
             .route(
                 "/healthz",
