@@ -2,6 +2,7 @@
 // address; how it is shared is read each time that the popover opens.
 
 import { button, icon, make, refusal } from './dom.ts';
+import { portOf } from './port.ts';
 
 type Audience = 'private' | 'users' | 'link';
 
@@ -22,11 +23,6 @@ const HOURS: [string, string][] = [
   ['168', '7 days'],
   ['720', '30 days'],
 ];
-
-/** The port in a preview's address; undefined where there is none. */
-export function portOf(address: string): string | undefined {
-  return /^https?:\/\/(\d+)--/.exec(address)?.[1];
-}
 
 export class Share extends HTMLElement {
   readonly #opener = button('share', '', () => this.#toggle(), 'Share preview');
