@@ -46,7 +46,7 @@ impl RealAgent {
         command.env("FSA_AGENT_TOKEN", TOKEN).stdin(Stdio::from(OwnedFd::from(listener))).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        lines.find(|line| line.as_ref().unwrap().starts_with("listening on ")).expect("the agent listens");
+        lines.find(|line| line.as_ref().unwrap().starts_with("listening on ")).expect("the agent listens").unwrap();
         std::thread::spawn(move || lines.for_each(|line| eprintln!("agent: {}", line.unwrap_or_default())));
         Self { process, folder, home }
     }
