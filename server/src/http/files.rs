@@ -16,7 +16,6 @@ use super::{
         visit::Visit,
         watch::{Over, over},
     },
-    body::Project,
     errors::{self, Refusal},
     routes::Me,
     state::Plane,
@@ -35,7 +34,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use model::view::Viewer;
+use model::{ProjectId, view::Viewer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use sandbox_agent::{
     client,
@@ -105,11 +104,10 @@ pub async fn get(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Extension(visit): Extension<Visit>,
-    Project(id): Project,
     request: Request,
 ) -> Result<Response, Refusal> {
     let name = name_of(request.uri().path());
-    let answer = Ask { plane: &plane, viewer: &viewer, visit: &visit, project: id }.pass(request).await?;
+    let answer = Ask { plane: &plane, viewer: &viewer, visit: &visit }.pass(request).await?;
     if answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json") {
         return listing(answer).await;
     }
@@ -150,10 +148,9 @@ pub async fn put(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Extension(visit): Extension<Visit>,
-    Project(id): Project,
     request: Request,
 ) -> Result<Response, Refusal> {
-    change(&plane, &viewer, &visit, id, request).await
+    change(&plane, &viewer, &visit, request).await
 }
 
 /// `POST ?to=PATH`: renames, in a folder that is there. `204 No Content`.
@@ -164,10 +161,9 @@ pub async fn rename(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Extension(visit): Extension<Visit>,
-    Project(id): Project,
     request: Request,
 ) -> Result<Response, Refusal> {
-    change(&plane, &viewer, &visit, id, request).await
+    change(&plane, &viewer, &visit, request).await
 }
 
 /// `DELETE`: `204 No Content`.
@@ -178,20 +174,13 @@ pub async fn delete(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Extension(visit): Extension<Visit>,
-    Project(id): Project,
     request: Request,
 ) -> Result<Response, Refusal> {
-    change(&plane, &viewer, &visit, id, request).await
+    change(&plane, &viewer, &visit, request).await
 }
 
-async fn change(
-    plane: &Plane,
-    viewer: &Viewer,
-    visit: &Visit,
-    project: model::ProjectId,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let answer = Ask { plane, viewer, visit, project }.pass(request).await?;
+async fn change(plane: &Plane, viewer: &Viewer, visit: &Visit, request: Request) -> Result<Response, Refusal> {
+    let answer = Ask { plane, viewer, visit }.pass(request).await?;
     let mut response = answer.status().into_response();
     if let Some(version) = answer.headers().get(header::ETAG) {
         response.headers_mut().insert(header::ETAG, version.clone());
@@ -204,13 +193,13 @@ struct Ask<'a> {
     plane: &'a Plane,
     viewer: &'a Viewer,
     visit: &'a Visit,
-    project: model::ProjectId,
 }
 
 impl Ask<'_> {
     /// The agent's answer, if it is no refusal.
     async fn pass(&self, request: Request) -> Result<http::Response<Incoming>, Refusal> {
-        let row = self.plane.controller.row(self.viewer, self.project).await?;
+        let project = project_of(request.uri().path()).ok_or_else(ControlError::not_found)?;
+        let row = self.plane.controller.row(self.viewer, project).await?;
         let agent = self.plane.agent(&row.sandbox);
         let path = address(&request)?;
         let io = agent.connect().await.map_err(|error| unreachable(&error))?;
@@ -290,6 +279,11 @@ fn address(request: &Request) -> Result<String, Refusal> {
         query.push(pair);
     }
     Ok(format!("/v1/files{path}?{}", query.join("&")))
+}
+
+/// The project in a path. Not by axum, which reads all of the path as UTF-8, and names are bytes.
+fn project_of(path: &str) -> Option<ProjectId> {
+    path.split('/').nth(3).and_then(|id| id.parse().ok())
 }
 
 /// `/a/b` of `/api/sandbox/ID/files/a/b`.

@@ -86,7 +86,9 @@ impl World {
         let files = move |request: Request| async move {
             let Some(real) = real else { return http::StatusCode::NOT_FOUND.into_response() };
             let token = super::agent::TOKEN.to_owned().into();
-            sandbox_agent::client::request(real.io().await, &token, request).await.unwrap().map(Body::new)
+            // A client that went away: nobody reads the answer.
+            let answer = sandbox_agent::client::request(real.io().await, &token, request).await;
+            answer.map_or_else(|_| http::StatusCode::BAD_GATEWAY.into_response(), |answer| answer.map(Body::new))
         };
         Router::new()
             .route("/v1/events", get(events))
