@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use events::events;
 pub use exec::{ExecEvent, Finished, exec, exec_to_end};
 pub use forward::{ForwardError, Forwarded, forward};
-pub use plain::{call, delete_session, health, request, sessions, shutdown};
+pub use plain::{answer_credentials, call, delete_session, health, request, sessions, shutdown};
 pub use websocket::websocket;
 
 use crate::protocol::http::ErrorBody;

@@ -157,6 +157,15 @@ pub enum AgentEvent {
     Disk {
         over: bool,
     },
+    /// git asks for credentials, and waits for `POST /v1/credentials`.
+    Credentials {
+        ask: u64,
+        protocol: String,
+        host: String,
+        /// Of the repository, without a slash before it.
+        #[serde(default)]
+        path: Option<String>,
+    },
     /// Nothing new; the line shows that the agent is there.
     Keepalive,
     /// A kind this version does not know.
@@ -174,6 +183,17 @@ pub struct Usage {
     pub disk_bytes: Option<u64>,
     pub disk_limit_bytes: Option<u64>,
     pub processes: u32,
+}
+
+/// Body of `POST /v1/credentials`: the answer to one ask; none, where there is no name and password in it. Has no `Debug`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialAnswer {
+    pub ask: u64,
+    #[serde(default)]
+    pub username: Option<String>,
+    #[serde(default)]
+    pub password: Option<String>,
 }
 
 /// Body of `POST /v1/shutdown`.

@@ -56,7 +56,7 @@ impl Hub {
         self.wake.notify_one();
     }
 
-    fn tell(&self, event: &AgentEvent) {
+    pub fn tell(&self, event: &AgentEvent) {
         let text = line(event);
         self.listeners.borrow_mut().retain(|listener| listener.try_send(Ok(text.clone())).is_ok());
         self.said.set(self.said.get() + 1);

@@ -54,6 +54,11 @@ async fn all(agent: &Rc<Agent>, request: Request<Incoming>) -> Result<Answer, Er
             exec::run(agent, read_json(request.into_body()).await?)
         }
         "/v1/events" => allow(&method, &[Method::GET], &path).map(|()| events::subscribe(agent)),
+        "/v1/credentials" => {
+            allow(&method, &[Method::POST], &path)?;
+            let answered = agent.credentials.answer(read_json(request.into_body()).await?);
+            if answered { Ok(empty(StatusCode::NO_CONTENT)) } else { Err(Error::not_found("Nobody waits for this answer.")) }
+        }
         "/v1/forward" => forward::open(request).await,
         "/v1/shutdown" => {
             allow(&method, &[Method::POST], &path)?;
