@@ -18,6 +18,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub trait Control: Send + Sync + 'static {
     /// The installation. Never fails.
     fn installation(&self) -> Installation;
+    /// Whether the sign-in page offers GitHub.
+    fn github_signs_in(&self) -> bool;
     /// The viewer's projects, newest first, with their main sandboxes.
     async fn projects(&self, viewer: &Viewer) -> Result<Vec<ProjectView>, ControlError>;
     /// One of them.
@@ -100,6 +102,8 @@ pub struct Assets {
     pub terminal_css: String,
     /// What follows logs.
     pub log_js: String,
+    /// What connects GitHub and chooses repositories.
+    pub github_js: String,
     /// `/pkg/icons.HASH.svg`
     pub icons_svg: String,
 }

@@ -106,6 +106,16 @@ pub enum CauseCode {
     DatabaseFailed,
     /// The database is still being made.
     DatabaseSlow,
+    /// There is no such repository, or it is private and not shown to us.
+    RepositoryNotFound,
+    /// The repository's host refuses who asks.
+    RepositoryRefused,
+    /// The repository's host does not answer.
+    RepositoryUnreachable,
+    /// The repository has no such branch.
+    BranchMissing,
+    /// The repository could not be cloned, for another reason.
+    CloneFailed,
     /// Anything else, with its text.
     Unexpected,
 }

@@ -20,6 +20,7 @@ pub mod name;
 pub mod observed;
 pub mod phase;
 pub mod port;
+pub mod repository;
 pub mod resources;
 pub mod stage;
 pub mod time;

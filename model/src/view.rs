@@ -5,6 +5,7 @@ use crate::{
     ids::{ProjectId, SandboxId, TokenId, UserId},
     phase::{Desired, Phase},
     port::OpenPort,
+    repository::NewRepository,
     resources::{Preset, Resources},
     stage::StageView,
 };
@@ -172,13 +173,17 @@ pub struct NewProject {
     /// Its variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// What is cloned into it.
+    #[serde(default)]
+    pub repository: Option<NewRepository>,
 }
 
 impl fmt::Debug for NewProject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, database, preset, env } = self;
+        let Self { name, database, preset, env, repository } = self;
         let mut debug = f.debug_struct("NewProject");
-        debug.field("name", name).field("database", database).field("preset", preset).field("env", &env.keys()).finish()
+        debug.field("name", name).field("database", database).field("preset", preset);
+        debug.field("env", &env.keys()).field("repository", repository).finish()
     }
 }
 
@@ -450,7 +455,8 @@ mod tests {
     #[test]
     fn no_debug_shows_a_secret() {
         let env = BTreeMap::from([("KEY".to_owned(), SECRET.to_owned())]);
-        let new = NewProject { name: "Boats".into(), database: true, preset: Preset::default(), env: env.clone() };
+        let new =
+            NewProject { name: "Boats".into(), database: true, preset: Preset::default(), env: env.clone(), repository: None };
         let change = EnvChange { set: env, remove: vec!["OLD".into()] };
         let token = TokenView {
             id: TokenId(uuid::Uuid::nil()),

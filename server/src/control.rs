@@ -5,6 +5,7 @@
 //! viewer; what changes needs [`Scope::Write`] as well.
 
 use crate::{
+    clone::{self, Cloner},
     http::{
         auth::{
             visit,
@@ -15,7 +16,7 @@ use crate::{
         patience::patient,
     },
     live::Live,
-    views::{self, Addresses},
+    views::{self, Addresses, CloneFact},
 };
 use app::{
     control::Control,
@@ -37,6 +38,7 @@ use model::{
     Desired, DisplayName, ProjectId, ResourceName, SandboxId, Slug, Stage, TokenId, UserId,
     env::{self, EnvKey},
     port::{PortError, PreviewPort},
+    repository::{CloneState, NewRepository, Repository, RepositoryView},
     view::{
         ChangeKind, DatabaseView, EnvChange, EnvSource, EnvVariable, EnvView, Installation, NewProject, NewToken, PendingChange,
         PreviewCode, ProjectPatch, ProjectView, Scope, TokenView, Viewer,
@@ -75,6 +77,10 @@ pub struct ControllerParts {
     pub addresses: Addresses,
     /// What ends streams whose token was revoked.
     pub watch: Arc<CredentialWatch>,
+    /// What clones repositories into new sandboxes.
+    pub cloner: Arc<Cloner>,
+    /// Whether the sign-in page offers GitHub.
+    pub github_signs_in: bool,
     /// How many projects a user may have.
     pub projects_per_user: usize,
 }
@@ -124,6 +130,63 @@ impl Controller {
             Asked::Same(row) => Ok(self.view(&row)),
             Asked::Refused(why) => Err(conflict(why)),
         }
+    }
+
+    fn checked_repository(&self, new: &NewRepository) -> Result<Repository, ControlError> {
+        new.check(self.parts.cloner.plain_http()).map_err(|error| {
+            let (code, field) = error.code();
+            let next = "Give an address such as https://github.com/owner/name.";
+            ControlError::new(ErrorKind::Invalid, code, error.to_string(), next).at(field)
+        })
+    }
+
+    /// A clone that failed is tried again with the next run.
+    async fn clone_again(&self, viewer: &Viewer, id: ProjectId) -> Result<(), ControlError> {
+        let row = self.row(viewer, id).await?;
+        if matches!(self.parts.live.facts(row.sandbox.id).clone, CloneFact::Failed(_)) {
+            // Somebody else may have decided in the meantime.
+            return match self.decide(&row, CloneState::Waiting).await {
+                Err(error) if error.kind != ErrorKind::Conflict => Err(error),
+                _ => Ok(()),
+            };
+        }
+        Ok(())
+    }
+
+    async fn decide(&self, row: &ProjectAndSandbox, to: CloneState) -> Result<RepositoryView, ControlError> {
+        let (repositories, project) = (self.parts.cloner.repositories(), row.project.id);
+        let decided = patient(repositories.decide(project, to, self.now())).await.map_err(store_error)?;
+        let of = patient(repositories.of(project)).await.map_err(store_error)?.ok_or_else(no_repository)?;
+        if !decided {
+            let message = match of.state {
+                CloneState::Done => "The repository is cloned already.",
+                CloneState::Skipped => "The project goes on without the repository already.",
+                _ => "The clone is under way.",
+            };
+            return Err(ControlError::new(ErrorKind::Conflict, "clone-not-failed", message, "Look at how far it is."));
+        }
+        self.parts.live.cloning(row.sandbox.id, clone::fact(&of));
+        self.parts.cloner.look();
+        Ok(of)
+    }
+
+    /// A project's repository, and how far its clone is.
+    ///
+    /// # Errors
+    /// `404 Not Found`, also where it was made without one.
+    pub async fn repository(&self, viewer: &Viewer, id: ProjectId) -> Result<RepositoryView, ControlError> {
+        let row = self.row(viewer, id).await?;
+        patient(self.parts.cloner.repositories().of(row.project.id)).await.map_err(store_error)?.ok_or_else(no_repository)
+    }
+
+    /// Tries a clone that failed again, or goes on without.
+    ///
+    /// # Errors
+    /// `404 Not Found`; `409 Conflict` where there is nothing to decide.
+    pub async fn decide_clone(&self, viewer: &Viewer, id: ProjectId, again: bool) -> Result<RepositoryView, ControlError> {
+        may_change(viewer)?;
+        let row = self.row(viewer, id).await?;
+        self.decide(&row, if again { CloneState::Waiting } else { CloneState::Skipped }).await
     }
 
     /// Six random bytes, for names.
@@ -218,6 +281,10 @@ impl Control for Controller {
         installation
     }
 
+    fn github_signs_in(&self) -> bool {
+        self.parts.github_signs_in
+    }
+
     async fn projects(&self, viewer: &Viewer) -> Result<Vec<ProjectView>, ControlError> {
         let rows = self.parts.store.projects(viewer.user).await.map_err(store_error)?;
         Ok(rows.iter().map(|row| self.view(row)).collect())
@@ -231,6 +298,7 @@ impl Control for Controller {
         may_change(viewer)?;
         let name = display_name(&new.name)?;
         let env = checked_env(&new.env, "env")?;
+        let repository = new.repository.as_ref().map(|repository| self.checked_repository(repository)).transpose()?;
         // What was made by this key is answered whatever the limits say by now.
         if let Some(key) = &key
             && let Some(row) = self.parts.store.created(viewer.user, key, self.now()).await.map_err(store_error)?
@@ -255,7 +323,23 @@ impl Control for Controller {
             most: self.parts.projects_per_user,
             now: self.now(),
         };
-        let (row, new) = self.parts.store.create(row).await.map_err(store_error)?;
+        let (id, sandbox) = (row.id, row.sandbox);
+        if let Some(repository) = &repository {
+            // Before the project: none is made without what it was asked for with.
+            patient(self.parts.cloner.repositories().add(id, repository, self.now())).await.map_err(store_error)?;
+            self.parts.live.cloning(sandbox, CloneFact::UnderWay);
+        }
+        let made = self.parts.store.create(row).await;
+        if repository.is_some() {
+            if made.as_ref().is_ok_and(|(_, new)| *new) {
+                self.parts.cloner.look();
+            } else {
+                self.parts.live.cloning(sandbox, CloneFact::Settled);
+                // It is swept later where this fails.
+                let _ = patient(self.parts.cloner.repositories().remove(id)).await;
+            }
+        }
+        let (row, new) = made.map_err(store_error)?;
         if new {
             info!(project.id = %row.project.id, sandbox.name = %row.sandbox.name, "a project was made");
             self.parts.reconciler.nudge(row.sandbox.id);
@@ -288,6 +372,8 @@ impl Control for Controller {
     }
 
     async fn start(&self, viewer: &Viewer, id: ProjectId, key: Option<String>) -> Result<ProjectView, ControlError> {
+        may_change(viewer)?;
+        self.clone_again(viewer, id).await?;
         self.ask(viewer, id, Ask::Start, key).await
     }
 
@@ -296,6 +382,8 @@ impl Control for Controller {
     }
 
     async fn restart(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError> {
+        may_change(viewer)?;
+        self.clone_again(viewer, id).await?;
         self.ask(viewer, id, Ask::Restart(BTreeMap::new()), None).await
     }
 
@@ -316,6 +404,7 @@ impl Control for Controller {
             whole.extend(env_vars);
             checked_env(&whole, "envVars")?;
         }
+        self.clone_again(viewer, id).await?;
         self.ask(viewer, id, Ask::Restart(request), key).await
     }
 
@@ -444,6 +533,11 @@ fn may_change(viewer: &Viewer) -> Result<(), ControlError> {
 pub fn read_only() -> ControlError {
     let message = "This token may look and not change anything: its scope is `read`.";
     ControlError::new(ErrorKind::Forbidden, "read-only", message, "Use a token of scope `write`.")
+}
+
+fn no_repository() -> ControlError {
+    let message = "The project was made without a repository.";
+    ControlError::new(ErrorKind::NotFound, "no-repository", message, "Clone one in its terminal.")
 }
 
 /// The store's errors, as asks show them. What is not expected is logged here, once.

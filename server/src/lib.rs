@@ -16,8 +16,10 @@
 
 pub mod agent;
 pub mod cli;
+pub mod clone;
 pub mod config;
 pub mod control;
+pub mod github;
 pub mod http;
 pub mod live;
 pub mod views;

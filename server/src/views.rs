@@ -3,7 +3,7 @@
 use engine::store::ProjectAndSandbox;
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Cause, CauseCode, Desired, Observed, Phase, ProjectId,
+    Cause, CauseCode, Desired, Observed, Phase, ProjectId, StageState,
     phase::{next_deadline, phase, stages},
     port::{APPLICATION, OpenPort},
     view::{ProjectView, SandboxView, Urls, Usage},
@@ -18,6 +18,20 @@ pub struct AgentFacts {
     pub usage: Option<Usage>,
     /// Whether it is over its disk limit, so that everything in it but the agent waits.
     pub disk_over: bool,
+    /// What is cloned into it. Not the agent's to say.
+    pub clone: CloneFact,
+}
+
+/// What is shown of a clone into a new sandbox, as the last of its start.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum CloneFact {
+    /// There is none, or it is over.
+    #[default]
+    Settled,
+    /// It waits for the sandbox, or is under way.
+    UnderWay,
+    /// It failed.
+    Failed(Cause),
 }
 
 /// Where browsers reach the app and the previews.
@@ -101,7 +115,18 @@ fn disk_over(limit_bytes: u64, project: ProjectId) -> Cause {
 pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresses, now: Timestamp) -> SandboxView {
     let sandbox = &row.sandbox;
     let (desired, generation, observed, cause) = (sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref());
-    let phase = phase(desired, generation, observed, cause, now);
+    let mut phase = phase(desired, generation, observed, cause, now);
+    let mut stages = stages(desired, generation, observed, cause, now);
+    // The sandbox is up, and what its owner wants in it is not there yet: to them, it still starts.
+    let cloning = if phase == Phase::Running { facts.clone.clone() } else { CloneFact::Settled };
+    if cloning != CloneFact::Settled
+        && let Some(last) = stages.last_mut()
+    {
+        let failed = matches!(cloning, CloneFact::Failed(_));
+        phase = if failed { Phase::Error } else { Phase::Starting };
+        last.state = if failed { StageState::Failed } else { StageState::Running };
+        (last.ended_at, last.deadline_at) = (None, None);
+    }
     // In Error with this intent, it is still on its way down.
     let leaving = desired != Desired::Running && !matches!(phase, Phase::Stopped | Phase::Terminated);
     let leaving = leaving.then_some(observed).filter(|observed| observed.generation == generation);
@@ -114,10 +139,14 @@ pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
         desired,
         generation,
         observed_generation: observed.generation,
-        stages: stages(desired, generation, observed, cause, now),
+        stages,
         cause: sandbox
             .cause
             .clone()
+            .or(match cloning {
+                CloneFact::Failed(cause) => Some(cause),
+                CloneFact::Settled | CloneFact::UnderWay => None,
+            })
             .or_else(|| facts.disk_over.then(|| disk_over(sandbox.preset.resources().disk_bytes, row.project.id))),
         urls: urls(row, addresses),
         ports: facts.ports,

@@ -22,6 +22,7 @@ use leptos_router::hooks::use_navigate;
 use model::{
     DisplayName, Slug,
     env::{self, EnvKey},
+    repository::NewRepository,
     resources::Preset,
     view,
 };
@@ -100,6 +101,7 @@ fn Form() -> impl IntoView {
             database: database.get_untracked(),
             preset: preset.get_untracked(),
             env: read.set,
+            repository: chosen_repository(),
         };
         busy.set(true);
         failed.set(None);
@@ -186,6 +188,10 @@ fn Form() -> impl IntoView {
                         {field_message("name-wrong", move || wrong.get())}
                     </div>
                 </section>
+                <section class="form-section" aria-labelledby="s-repository">
+                    <header><h2 id="s-repository">"Repository"</h2><p>"Cloned when the sandbox is up. Without one, it starts empty."</p></header>
+                    <fsa-repository class="stack"></fsa-repository>
+                </section>
                 <section class="form-section" aria-labelledby="s-size">
                     <header><h2 id="s-size">"Size"</h2><p>{move || size::purpose(preset.get())}</p></header>
                     <fieldset>
@@ -238,6 +244,13 @@ fn Form() -> impl IntoView {
             </aside>
         </form>
     }
+}
+
+/// What the element `fsa-repository` holds.
+fn chosen_repository() -> Option<NewRepository> {
+    let element = document().query_selector("fsa-repository").ok()??;
+    let get = |name: &str| element.get_attribute(name);
+    Some(NewRepository { url: get("url")?, branch: get("branch"), depth: get("depth").and_then(|depth| depth.parse().ok()) })
 }
 
 fn focus(id: &str) {

@@ -59,6 +59,7 @@ fn Page(tokens: Load) -> impl IntoView {
                             }
                         })}
                     </Suspense>
+                    <fsa-github class="panel" id="github"></fsa-github>
                     <Appearance/>
                     <section class="panel" id="session" aria-labelledby="session-title">
                         <div class="panel-head"><h2 id="session-title">"Session"</h2></div>

@@ -297,6 +297,7 @@ impl Accounts {
             ("DELETE FROM preview_codes WHERE expires_at <= $1", now),
             ("DELETE FROM preview_sessions WHERE expires_at <= $1", now),
             ("DELETE FROM sign_in_codes WHERE expires_at <= $1", forgotten),
+            ("DELETE FROM oauth_states WHERE expires_at <= $1", forgotten),
             ("DELETE FROM api_tokens WHERE revoked_at <= $1", forgotten),
         ] {
             sqlx::query(statement).bind(Time(before)).execute(&self.pool).await.map_err(&doing)?;
@@ -540,12 +541,12 @@ impl Accounts {
 }
 
 /// 32 random bytes, in base64url after the prefix.
-fn random_secret(prefix: &str) -> SecretString {
+pub(super) fn random_secret(prefix: &str) -> SecretString {
     let bytes: [u8; 32] = rand::random();
     SecretString::from(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-fn hash(secret: &str) -> [u8; 32] {
+pub(super) fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 

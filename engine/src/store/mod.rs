@@ -2,13 +2,15 @@
 //!
 //! [`Store`] is what `reconcile` and `Control` need of them; [`postgres::PgStore`] keeps them in
 //! PostgreSQL, [`memory::MemoryStore`] in memory for the simulator. Both pass [`contract`]. Accounts,
-//! sessions and tokens are PostgreSQL's alone ([`accounts`]).
+//! sessions and tokens are PostgreSQL's alone ([`accounts`], [`linked`]).
 
 pub mod accounts;
 pub mod contract;
 pub mod intent;
+pub mod linked;
 pub mod memory;
 pub mod postgres;
+pub mod repositories;
 pub(crate) mod time;
 
 use futures::stream::BoxStream;

@@ -10,8 +10,10 @@
 
 use super::{connect_options, say, sign_in_link::note_address, world::World};
 use crate::{
+    clone::Cloner,
     config::{Config, DataArgs, Listen, ServeArgs, kubernetes::OrchestratorKind},
     control::{Controller, ControllerParts},
+    github::GitHub,
     http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
     live::Live,
 };
@@ -27,7 +29,9 @@ use engine::{
     store::{
         Store,
         accounts::Accounts,
+        linked::LinkedAccounts,
         postgres::{self, PgStore},
+        repositories::Repositories,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -158,6 +162,13 @@ async fn make(
         None => Vault::from_file(&folder.path().join("encryption.key"))?,
     });
     let installation = postgres::installation::open(&pool, &vault, SystemClock.now()).await?;
+    let github = match &config.github {
+        Some(settings) => {
+            let linked = LinkedAccounts::new(pool.clone(), vault.clone(), &settings.host);
+            Some(Arc::new(GitHub::new(settings.clone(), linked, &config.addresses.public)?))
+        }
+        None => None,
+    };
     let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
     let accounts = Accounts::new(pool.clone());
 
@@ -192,6 +203,8 @@ async fn make(
         config,
         site,
         stop: stop.clone(),
+        github,
+        repositories: Repositories::new(pool.clone()),
     });
     Ok(Started { embedded, pool, accounts, local, ready, reconciler, plane })
 }
@@ -230,8 +243,9 @@ async fn run(
         }
     });
     tasks.spawn(plane.live.clone().run());
+    tasks.spawn(plane.cloner.clone().run());
     tasks.spawn(plane.watch.clone().run(stop.clone()));
-    tasks.spawn(sweep(accounts.clone(), stop.clone()));
+    tasks.spawn(sweep(accounts.clone(), Repositories::new(pool.clone()), stop.clone()));
 
     let mut serving = JoinSet::new();
     for listener in listeners {
@@ -284,16 +298,33 @@ struct Parts<'a> {
     config: &'a Config,
     site: Site,
     stop: CancellationToken,
+    github: Option<Arc<GitHub>>,
+    repositories: Repositories,
 }
 
 fn assemble(parts: Parts<'_>) -> Plane {
-    let Parts { store, accounts, orchestrator, database, reconciler, settings, installation, config, site, stop } = parts;
+    let Parts {
+        store,
+        accounts,
+        orchestrator,
+        database,
+        reconciler,
+        settings,
+        installation,
+        config,
+        site,
+        stop,
+        github,
+        repositories,
+    } = parts;
     let addresses = config.addresses.clone();
     let watch = CredentialWatch::new(accounts.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let notices = installation.notices.clone();
     let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), notices, stop.clone());
     let sign_in_command = installation.sign_in_command.clone();
+    let cloner = Cloner::new(repositories, store.clone(), orchestrator.clone(), live.clone(), github.clone(), stop.clone());
+    live.answer_git_by(&cloner);
     let controller = Arc::new(Controller::new(ControllerParts {
         store: store.clone(),
         accounts: accounts.clone(),
@@ -306,6 +337,8 @@ fn assemble(parts: Parts<'_>) -> Plane {
         installation,
         addresses: addresses.clone(),
         watch: watch.clone(),
+        cloner: cloner.clone(),
+        github_signs_in: github.as_ref().is_some_and(|github| github.signs_in()),
         projects_per_user: config.args.projects_per_user,
     }));
     let origins = Origins::new(&addresses, config.args.trusted_proxies.clone());
@@ -322,6 +355,8 @@ fn assemble(parts: Parts<'_>) -> Plane {
         sign_in_command,
         stop,
         dev: config.dev,
+        github,
+        cloner,
     })
 }
 
@@ -426,7 +461,7 @@ impl Signals {
     }
 }
 
-async fn sweep(accounts: Accounts, stop: CancellationToken) {
+async fn sweep(accounts: Accounts, repositories: Repositories, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -434,6 +469,9 @@ async fn sweep(accounts: Accounts, stop: CancellationToken) {
         }
         if let Err(error) = accounts.sweep(SystemClock.now()).await {
             warn!("failed to sweep the accounts: {error:#}");
+        }
+        if let Err(error) = repositories.sweep(SystemClock.now()).await {
+            warn!("failed to sweep the repositories: {error:#}");
         }
     }
 }

@@ -50,6 +50,12 @@ impl Refusal {
         self
     }
 
+    /// A header of its own.
+    #[must_use]
+    pub fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.0.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value)
+    }
+
     /// Which status it has.
     #[must_use]
     pub fn status(&self) -> StatusCode {

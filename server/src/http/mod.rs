@@ -15,6 +15,7 @@ mod dev;
 pub mod errors;
 pub mod events;
 pub mod exec;
+pub mod github;
 pub mod health;
 pub mod ingress;
 pub mod leptos;

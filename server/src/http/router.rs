@@ -3,7 +3,7 @@
 use super::{
     assets,
     auth::{Backend, session_store::Sessions, visit},
-    dev, errors, health, ingress, leptos, open, routes, security,
+    dev, errors, github, health, ingress, leptos, open, routes, security,
     state::Plane,
 };
 use axum::{Router, middleware, routing::get};
@@ -40,6 +40,7 @@ pub fn router_with(plane: &Plane, pages: Router<Plane>) -> Router {
     let with_visit = routes::table(plane)
         .route("/open/{target}/{port}", get(open::page))
         .route("/ingress/sign-in", get(ingress::page).post(ingress::enter))
+        .route(crate::github::CALLBACK, get(github::callback))
         .merge(pages)
         .layer(middleware::from_fn_with_state(plane.clone(), visit::read))
         .layer(auth)

@@ -4,7 +4,7 @@
 use super::{
     auth::{sign_in, visit::Visit},
     errors::{About, Refusal},
-    events, exec, logs,
+    events, exec, github, logs,
     rest::{env, projects, sandbox, tokens},
     security::is_websocket,
     state::Plane,
@@ -61,6 +61,11 @@ const fn route(
 pub static ROUTES: &[Route] = &[
     route(Method::POST, "/api/sign-in", Access::Public, "sign in", || post(sign_in::sign_in)),
     route(Method::POST, "/api/sign-out", Access::Public, "sign out", || post(sign_in::sign_out)),
+    route(Method::POST, "/api/github/sign-in", Access::Public, "sign in by GitHub", || post(github::sign_in)),
+    route(Method::POST, "/api/github/connect", Access::Write, "connect GitHub", || post(github::connect)),
+    route(Method::GET, "/api/github", Access::Read, "say what is connected", || get(github::get)),
+    route(Method::DELETE, "/api/github", Access::Write, "disconnect GitHub", || delete(github::disconnect)),
+    route(Method::GET, "/api/github/repositories", Access::Read, "list repositories", || get(github::list)),
     route(Method::GET, "/api/me", Access::Read, "say who is signed in", || get(tokens::me)),
     route(Method::GET, "/api/tokens", Access::Read, "list tokens", || get(tokens::list)),
     route(Method::POST, "/api/tokens", Access::Write, "create token", || post(tokens::create)),
@@ -74,6 +79,10 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/api/projects/{project}/env", Access::Read, "get variables", || get(env::get)),
     route(Method::PUT, "/api/projects/{project}/env", Access::Write, "change variables", || put(env::put)),
     route(Method::GET, "/api/projects/{project}/database", Access::Read, "get database", || get(projects::database)),
+    route(Method::GET, "/api/projects/{project}/repository", Access::Read, "get repository", || get(projects::repository)),
+    route(Method::POST, "/api/projects/{project}/repository", Access::Write, "decide on a clone", || {
+        post(projects::decide_clone)
+    }),
     route(Method::POST, "/api/projects/{project}/preview", Access::Write, "open preview", || post(projects::preview)),
     route(Method::GET, "/api/sandbox/{project}", Access::Read, "get sandbox", || get(sandbox::get)),
     route(Method::POST, "/api/sandbox/{project}", Access::Write, "create sandbox", || post(sandbox::create)),

@@ -1,7 +1,7 @@
 //! What every handler has at hand.
 
 use super::{assets::Site, auth::watch::CredentialWatch, leptos::Renderer, limits::Limit, security::Origins};
-use crate::{agent::Agent, control::Controller, live::Live, views::Addresses};
+use crate::{agent::Agent, clone::Cloner, control::Controller, github::GitHub, live::Live, views::Addresses};
 use app::control::Control;
 use engine::{
     clock::{Clock as _, SystemClock},
@@ -50,6 +50,10 @@ pub struct PlaneParts {
     pub stop: CancellationToken,
     /// Whether pages load themselves again when another build serves them.
     pub dev: bool,
+    /// GitHub, where this installation is set up for it.
+    pub github: Option<Arc<GitHub>>,
+    /// What clones repositories into new sandboxes.
+    pub cloner: Arc<Cloner>,
 }
 
 /// What [`Plane`] gives access to.
@@ -59,6 +63,8 @@ pub struct Inner {
     pub renderer: Renderer,
     /// Sign-ins that did not work, by neighbourhood: twenty at once, then one every six seconds.
     pub failed_sign_ins: Limit<IpAddr>,
+    /// Sign-ins that were begun, by neighbourhood, since each is a row: thirty at once, then one every six seconds.
+    pub begun_sign_ins: Limit<IpAddr>,
     /// The beginning of every id of a request of this process.
     boot: String,
     requests: AtomicU64,
@@ -86,6 +92,7 @@ impl Plane {
             parts,
             renderer: Renderer::default(),
             failed_sign_ins: Limit::new(20, Duration::from_secs(6)),
+            begun_sign_ins: Limit::new(30, Duration::from_secs(6)),
             boot: hex::encode(rand::random::<[u8; 4]>()),
             requests: AtomicU64::new(0),
         }))

@@ -10,7 +10,9 @@ mod support;
 
 mod auth;
 mod bad_input;
+mod clone;
 mod events;
+mod github;
 mod hosts;
 mod ingress;
 mod matrix;

@@ -53,6 +53,7 @@ async fn ask(client: &Client, route: &Route, path: &str) -> StatusCode {
         (_, "/api/tokens") => r#"{"name": "x", "scope": "read"}"#,
         ("POST", "/api/projects") => r#"{"name": "Made", "database": false}"#,
         (_, path) if path.ends_with("/exec") => r#"{"command": ["true"]}"#,
+        (_, path) if path.ends_with("/repository") => r#"{"action": "skip"}"#,
         (_, path) if path.ends_with("/preview") => r#"{"port": 3000}"#,
         _ => "{}",
     };

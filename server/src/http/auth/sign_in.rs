@@ -84,8 +84,11 @@ pub async fn sign_in(
     Ok(axum::Json(SignedInAs { name, next }).into_response())
 }
 
-/// axum-login gives a new id only where nobody was signed in: so first the old session goes, and then its id.
-async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str) -> Result<(), Refusal> {
+/// Begins a session: axum-login gives a new id only where nobody was signed in, so first the old session goes, and then its id.
+///
+/// # Errors
+/// `503 Service Unavailable`.
+pub async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str) -> Result<(), Refusal> {
     let failed = |error: String| {
         if error.contains(super::session_store::AWAY) {
             return Refusal::from(errors::unavailable());

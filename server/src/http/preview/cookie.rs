@@ -39,6 +39,11 @@ pub fn all(headers: &HeaderMap, secure: bool) -> Vec<String> {
     pairs(headers).filter(|(name, _)| wanted.contains(name)).map(|(_, value)| value.to_owned()).take(4).collect()
 }
 
+/// The values of a cookie.
+pub fn named<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pairs(headers).filter(move |(own, _)| *own == name).map(|(_, value)| value)
+}
+
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let values = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='))

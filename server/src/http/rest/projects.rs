@@ -18,6 +18,7 @@ use axum::{
 use http::{HeaderMap, StatusCode, header};
 use model::{
     port::PortError,
+    repository::RepositoryView,
     view::{DatabaseView, NewProject, PreviewCode, ProjectPatch, ProjectView},
 };
 use serde::Deserialize;
@@ -122,4 +123,46 @@ pub async fn preview(
 ) -> Result<Answer<PreviewCode>, Refusal> {
     let port = u16::try_from(port).map_err(|_| port_error(&PortError::NotAPort(port.to_string())))?;
     Ok(Answer(plane.control().preview_code(&viewer, id, port).await?))
+}
+
+/// `GET /api/projects/{project}/repository`: what is cloned into it, and how far that is.
+///
+/// # Errors
+/// `404 Not Found`, also for a project that was made without one.
+pub async fn repository(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+) -> Result<Answer<RepositoryView>, Refusal> {
+    Ok(Answer(plane.controller.repository(&viewer, id).await?))
+}
+
+/// `POST /api/projects/{project}/repository`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Decide {
+    action: Action,
+}
+
+/// What is to become of a clone that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    /// It is tried again.
+    Retry,
+    /// The project goes on without; also one that is under way.
+    Skip,
+}
+
+/// `POST /api/projects/{project}/repository`: tries a clone that failed again, or goes on without.
+///
+/// # Errors
+/// `404 Not Found`, `409 Conflict` where there is nothing to decide, `422 Unprocessable Content`.
+pub async fn decide_clone(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+    Json(Decide { action }): Json<Decide>,
+) -> Result<Answer<RepositoryView>, Refusal> {
+    Ok(Answer(plane.controller.decide_clone(&viewer, id, action == Action::Retry).await?))
 }

@@ -37,6 +37,8 @@ pub struct World {
     apps: Mutex<BTreeMap<u16, Router>>,
     /// The ports that agents tell of.
     ports: watch::Sender<Vec<u16>>,
+    /// Of every sandbox: where `sh` really runs.
+    pub home: Arc<tempfile::TempDir>,
 }
 
 impl World {
@@ -46,6 +48,7 @@ impl World {
             tokens: Mutex::default(),
             apps: Mutex::default(),
             ports: watch::channel(Vec::new()).0,
+            home: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
 
@@ -73,9 +76,10 @@ impl World {
             let admitted = request.headers().get("authorization").is_some_and(|value| value == &format!("Bearer {token}"));
             async move { if admitted { next.run(request).await } else { http::StatusCode::UNAUTHORIZED.into_response() } }
         };
+        let home = self.home.clone();
         Router::new()
             .route("/v1/events", get(events))
-            .route("/v1/exec", post(exec))
+            .route("/v1/exec", post(move |body: bytes::Bytes| exec(home, body)))
             .route("/ws", get(terminal))
             .with_state(self.ports.subscribe())
             .layer(middleware::from_fn(admit))
@@ -124,9 +128,41 @@ fn async_stream<F: Future<Output = ()> + Send + 'static>(
     futures::stream::unfold(receiver, |mut receiver| async { Some((Ok(receiver.recv().await?), receiver)) })
 }
 
+/// Runs `sh` in the home folder, with its own environment alone, as an agent does.
+fn run(home: Arc<tempfile::TempDir>, ask: Value) -> Response {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    Body::from_stream(async_stream(move |sender| async move {
+        let words: Vec<&str> = ask["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        let mut command = tokio::process::Command::new(words[0]);
+        command.args(&words[1..]).env_clear().env("HOME", home.path()).env("PATH", std::env::var("PATH").unwrap());
+        for (name, value) in ask["env"].as_object().into_iter().flatten() {
+            command.env(name, value.as_str().unwrap());
+        }
+        let pipe = std::process::Stdio::piped;
+        command.stdin(pipe()).stdout(std::process::Stdio::null()).stderr(pipe()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let _ = stdin.write_all(ask["stdin"].as_str().unwrap_or_default().as_bytes()).await;
+        drop(stdin);
+        let (mut stderr, mut bytes) = (child.stderr.take().unwrap(), [0; 4096]);
+        while let Ok(read @ 1..) = stderr.read(&mut bytes).await {
+            let data = String::from_utf8_lossy(&bytes[..read]);
+            if sender.send(format!("{}\n", json!({ "stream": "stderr", "data": data }))).await.is_err() {
+                return;
+            }
+        }
+        let code = child.wait().await.unwrap().code().unwrap_or(255);
+        let _ = sender.send(format!("{}\n", json!({ "exit": { "code": code } }))).await;
+    }))
+    .into_response()
+}
+
 /// Says what it was asked, or waits for ever.
-async fn exec(body: bytes::Bytes) -> Response {
+async fn exec(home: Arc<tempfile::TempDir>, body: bytes::Bytes) -> Response {
     let ask: Value = serde_json::from_slice(&body).unwrap();
+    if ask["command"][0] == "sh" {
+        return run(home, ask);
+    }
     if ask["command"][0] == "wait" {
         let first = format!("{}\n", json!({ "stream": "stdout", "data": "waiting\n" }));
         return Body::from_stream(async_stream(move |sender| async move {
