@@ -330,10 +330,11 @@ async fn user(State(it): State<StandIn>, headers: HeaderMap) -> Result<Json<Valu
 async fn repositories(
     State(it): State<StandIn>,
     headers: HeaderMap,
-    Query(query): Query<HashMap<String, usize>>,
+    Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, Response> {
     let all = who(&it, &headers)?.repositories;
-    let (page, size) = (query.get("page").copied().unwrap_or(1), query.get("per_page").copied().unwrap_or(30).min(100));
+    let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
+    let (page, size) = (number("page").unwrap_or(1), number("per_page").unwrap_or(30).min(100));
     let shown: Vec<&Value> = all.iter().skip((page - 1) * size).take(size).collect();
     let next = format!("<{}/api/v3/user/repos?page={}>; rel=\"next\", <x>; rel=\"last\"", it.url, page + 1);
     let answer = Json(json!(shown));
