@@ -89,7 +89,7 @@ export class RepositoryChoice extends HTMLElement {
     search.placeholder = 'Search';
     const label = make('label', 'field-label', `Or one of those that ${github.account.login} sees at GitHub`);
     label.htmlFor = search.id;
-    const list = make('ul', 'menu-list');
+    const list = make('ul', 'repository-list');
     list.setAttribute('aria-label', 'Repositories');
     const state = make('p', 'field-hint');
     state.setAttribute('role', 'status');
