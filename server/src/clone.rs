@@ -168,13 +168,15 @@ impl Cloner {
         };
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = pending.iter().copied().collect();
         if pending.is_empty() {
-            return;
+            return self.live.cloning_only(&HashSet::new());
         }
         let rows = match self.store.all().await {
             Ok(rows) => rows,
             Err(error) => return debug!("cannot read all sandboxes: {error:#}"),
         };
-        for row in rows.iter().filter(|row| pending.contains(&row.project.id)) {
+        let rows: Vec<&ProjectAndSandbox> = rows.iter().filter(|row| pending.contains(&row.project.id)).collect();
+        self.live.cloning_only(&rows.iter().map(|row| row.sandbox.id).collect());
+        for row in rows {
             self.look_at_row(row).await;
         }
     }

@@ -34,7 +34,7 @@ use sandbox_agent::{
 };
 use secrecy::ExposeSecret as _;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     pin::pin,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
@@ -154,6 +154,18 @@ impl Live {
     /// Who answers git inside; said once, at start.
     pub fn answer_git_by(&self, keyring: &Arc<Cloner>) {
         let _ = self.keyring.set(Arc::downgrade(keyring));
+    }
+
+    /// Nothing is cloned but into these: what another process cloned is over.
+    pub fn cloning_only(&self, ids: &HashSet<SandboxId>) {
+        let over: Vec<SandboxId> = {
+            let mut all = self.clones.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extract_if(|id, _| !ids.contains(id)).map(|(id, _)| id).collect()
+        };
+        for id in over {
+            // Nobody listening is no error.
+            let _ = self.told.send(id);
+        }
     }
 
     /// How far a clone into a sandbox is.

@@ -64,6 +64,36 @@ async fn a_private_repository_is_cloned_by_its_owners_token_which_stays_nowhere(
 }
 
 #[tokio::test]
+async fn git_inside_has_the_owners_token_for_the_projects_repository_alone() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let url = github.serve("octocat/Secrets", true, &["main"]);
+    let user = session(&app, &sign_in(&app).await);
+    let id = create(&user, json!({ "url": url })).await;
+    reaches(&user, &id, "done").await;
+    let host = github.url.strip_prefix("http://").unwrap();
+    let own = app.world.git_asks(1, "http", host, "octocat/secrets.git").await;
+    let token = github.tokens().remove(0);
+    assert_eq!((own["username"].as_str(), own["password"].as_str()), (Some("x-access-token"), Some(token.as_str())));
+    for (ask, protocol, host, path) in [
+        (2, "http", host, "octocat/other.git"),
+        (3, "http", host, ""),
+        (4, "https", host, "octocat/Secrets"),
+        (5, "http", "git.example", "octocat/Secrets"),
+        (6, "http", format!("{host}.evil.example").as_str(), "octocat/Secrets"),
+        (7, "http", format!("{host}.evil.example").as_str(), "octocat/Secrets"),
+    ] {
+        let answer = app.world.git_asks(ask, protocol, host, path).await;
+        assert!(answer["password"].is_null() && answer["username"].is_null(), "{protocol} {host} {path}: {answer}");
+    }
+    github.revoke_all();
+    assert_eq!(user.get("/api/github").await.json()["account"]["state"], "revoked");
+    assert!(
+        app.world.git_asks(8, "http", host, "octocat/Secrets").await["password"].is_null(),
+        "what is revoked is not handed on"
+    );
+}
+
+#[tokio::test]
 async fn a_clone_that_failed_has_a_cause_and_ways_on_and_the_project_is_kept() {
     let Some((app, github)) = with(everybody()).await else { return };
     let owner = app.signed_in().await;

@@ -28,7 +28,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
 };
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 /// Sandboxes of this process.
 pub struct World {
@@ -37,6 +37,10 @@ pub struct World {
     apps: Mutex<BTreeMap<u16, Router>>,
     /// The ports that agents tell of.
     ports: watch::Sender<Vec<u16>>,
+    /// Lines that agents tell beside ports.
+    lines: broadcast::Sender<String>,
+    /// What git was answered.
+    answers: Arc<Mutex<Vec<Value>>>,
     /// Of every sandbox: where `sh` really runs.
     pub home: Arc<tempfile::TempDir>,
 }
@@ -48,6 +52,8 @@ impl World {
             tokens: Mutex::default(),
             apps: Mutex::default(),
             ports: watch::channel(Vec::new()).0,
+            lines: broadcast::channel(16).0,
+            answers: Arc::default(),
             home: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
@@ -64,6 +70,24 @@ impl World {
         self.tell();
     }
 
+    /// git inside asks for the credentials of a repository: what it is answered.
+    pub async fn git_asks(&self, ask: u64, protocol: &str, host: &str, path: &str) -> Value {
+        let event = json!({ "type": "credentials", "ask": ask, "protocol": protocol, "host": host, "path": path });
+        let answered = || self.answers.lock().unwrap().iter().find(|answer| answer["ask"] == ask).cloned();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            if let Some(answer) = answered() {
+                return answer;
+            }
+            assert!(std::time::Instant::now() < deadline, "git was not answered");
+            // Until the agent is followed, nobody hears it.
+            if self.lines.receiver_count() > 0 {
+                let _ = self.lines.send(event.to_string());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+
     /// What agents say: also ports that are nobody's business.
     fn tell(&self) {
         let mut ports: Vec<u16> = self.apps.lock().unwrap().keys().copied().collect();
@@ -76,9 +100,16 @@ impl World {
             let admitted = request.headers().get("authorization").is_some_and(|value| value == &format!("Bearer {token}"));
             async move { if admitted { next.run(request).await } else { http::StatusCode::UNAUTHORIZED.into_response() } }
         };
-        let home = self.home.clone();
+        let (home, answers, lines) = (self.home.clone(), self.answers.clone(), self.lines.clone());
         Router::new()
-            .route("/v1/events", get(events))
+            .route("/v1/events", get(move |ports: State<watch::Receiver<Vec<u16>>>| events(ports, lines)))
+            .route(
+                "/v1/credentials",
+                post(move |answer: bytes::Bytes| async move {
+                    answers.lock().unwrap().push(serde_json::from_slice(&answer).unwrap());
+                    http::StatusCode::NO_CONTENT
+                }),
+            )
             .route("/v1/exec", post(move |body: bytes::Bytes| exec(home, body)))
             .route("/ws", get(terminal))
             .with_state(self.ports.subscribe())
@@ -102,7 +133,8 @@ fn serve(app: Router) -> BoxedIo {
     Box::new(ours)
 }
 
-async fn events(State(mut ports): State<watch::Receiver<Vec<u16>>>) -> Response {
+async fn events(State(mut ports): State<watch::Receiver<Vec<u16>>>, lines: broadcast::Sender<String>) -> Response {
+    let mut lines = lines.subscribe();
     let stream = async_stream(move |sender| async move {
         loop {
             let open: Vec<Value> = ports
@@ -110,10 +142,19 @@ async fn events(State(mut ports): State<watch::Receiver<Vec<u16>>>) -> Response 
                 .iter()
                 .map(|port| json!({ "port": port, "addresses": ["127.0.0.1"], "process": "node" }))
                 .collect();
-            if sender.send(format!("{}\n", json!({ "type": "ports", "ports": open }))).await.is_err()
-                || ports.changed().await.is_err()
-            {
-                return;
+            let mut next = format!("{}\n", json!({ "type": "ports", "ports": open }));
+            loop {
+                if sender.send(next).await.is_err() {
+                    return;
+                }
+                tokio::select! {
+                    changed = ports.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    Ok(line) = lines.recv() => next = format!("{line}\n"),
+                    else => return,
+                }
             }
         }
     });
