@@ -93,6 +93,7 @@ async fn main() {
             last_error: None,
             failures: 0,
             wake_at: None,
+            told: Vec::new(),
         };
         let mut changes = other.changes();
         lap = Instant::now();

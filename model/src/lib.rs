@@ -9,9 +9,10 @@
 //!                 \    |    /
 //!   observed --> phase, stage, cause                 what is really there, and what that means
 //!                      |
-//!                    view                            what the browser and the REST API are shown
+//!               view, activity                       what the browser and the REST API are shown
 //! ```
 
+pub mod activity;
 pub mod cause;
 pub mod connection;
 pub mod env;

@@ -24,11 +24,11 @@ use crate::{
     database::Database,
     orchestrator::Orchestrator,
     random::Random,
-    store::{Leased, Store, StoreError},
+    store::{Leased, Store, StoreError, activity},
 };
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use model::{InstallationId, SandboxId, StageLimits, stage::after};
+use model::{Desired, InstallationId, SandboxId, StageLimits, stage::after};
 use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -125,12 +125,13 @@ impl Reconciler {
         let mut workers = Workers::default();
         let mut orphans = orphans::Sweep::default();
         let mut resync_at = self.clock.now();
+        let mut began = false;
         loop {
             self.spawn_due(&mut workers).await;
             let now = self.clock.now();
             if now >= resync_at {
                 resync_at = after(now, RESYNC);
-                self.resync(&mut orphans).await;
+                began |= self.resync(&mut orphans, !began).await;
             }
             let timer = self.next_timer().await.min(until(self.clock.now(), resync_at));
             tokio::select! {
@@ -297,20 +298,30 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Compares what is stored with what is there, and nudges where they differ. Writes nothing.
-    async fn resync(&self, orphans: &mut orphans::Sweep) {
+    /// Compares what is stored with what is there, and nudges where they differ. Writes nothing, but that the
+    /// `first` one tells which runs were found again. `false` where the store did not answer.
+    async fn resync(&self, orphans: &mut orphans::Sweep, first: bool) -> bool {
         let rows = match self.store.all().await {
             Ok(rows) => rows,
-            Err(error) => return debug!("cannot read all rows: {error:#}"),
+            Err(error) => {
+                debug!("cannot read all rows: {error:#}");
+                return false;
+            }
         };
         for row in &rows {
-            if let Ok(seen) = self.orchestrator.observe(row.sandbox.id).await
-                && step::differs(&row.sandbox, &seen)
-            {
+            let Ok(seen) = self.orchestrator.observe(row.sandbox.id).await else { continue };
+            if step::differs(&row.sandbox, &seen) {
                 self.nudge(row.sandbox.id);
+            } else if first
+                && row.sandbox.desired == Desired::Running
+                && let Some(entry) = activity::adopted(row, self.clock.now())
+                && let Err(error) = self.store.tell(row.sandbox.id, entry, self.clock.now()).await
+            {
+                debug!(sandbox.id = %row.sandbox.id, "cannot tell that it was found again: {error:#}");
             }
         }
         orphans.sweep(self.orchestrator.as_ref(), self.database.as_ref(), &rows, self.clock.now()).await;
+        true
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Reconciler, spec};
 use crate::{
     database::DatabaseError,
     orchestrator::{AgentOrPort, AgentSeen, OrchestratorError, Removed, Seen},
-    store::{Pass, ProjectAndSandbox, SandboxRow},
+    store::{Pass, ProjectAndSandbox, SandboxRow, activity},
 };
 use jiff::Timestamp;
 use model::{Cause, CauseCode, Desired, Observed, Stage, StageFact, phase::next_deadline, phase::overdue_stage, stage};
@@ -266,7 +266,9 @@ impl Reconciler {
         };
         let wake_at = retry.into_iter().chain(deadline).min();
         let again = progress && !settled && failures == 0 && not_before.is_none() && observed != sandbox.observed;
-        (Pass { observed, cause, last_error: error, failures, wake_at }, again)
+        let mut pass = Pass { observed, cause, last_error: error, failures, wake_at, told: Vec::new() };
+        pass.told = activity::pass(row, &pass, now);
+        (pass, again)
     }
 
     /// A verb of the world, ended by [`super::Settings::verb`]: a hung world must not hold a worker.

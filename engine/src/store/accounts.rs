@@ -82,10 +82,12 @@ impl std::fmt::Debug for SessionRow {
 }
 
 /// Who came with an API token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenHolder {
     /// Which token.
     pub token: TokenId,
+    /// As its owner called it.
+    pub name: String,
     /// Whose.
     pub user: UserId,
     /// What it may do.
@@ -346,7 +348,7 @@ impl Accounts {
         }
         let doing = while_doing("read a token");
         let row = sqlx::query!(
-            r#"SELECT id, user_id, scope, last_used_at IS NULL OR last_used_at < date_trunc('minute', $2::timestamptz) AS "note!"
+            r#"SELECT id, user_id, name, scope, last_used_at IS NULL OR last_used_at < date_trunc('minute', $2::timestamptz) AS "note!"
             FROM api_tokens WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)"#,
             &hash(secret)[..],
             Time(now) as _
@@ -366,7 +368,7 @@ impl Accounts {
             .map_err(&doing)?;
         }
         let scope = row.scope.parse().map_err(unreadable("read a token's scope"))?;
-        Ok(Some(TokenHolder { token: TokenId(row.id), user: UserId(row.user_id), scope }))
+        Ok(Some(TokenHolder { token: TokenId(row.id), name: row.name, user: UserId(row.user_id), scope }))
     }
 
     /// Whether a token still works: for what outlives the request that it came with.
