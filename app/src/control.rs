@@ -100,6 +100,8 @@ pub struct Assets {
     pub terminal_css: String,
     /// What follows logs.
     pub log_js: String,
+    /// What shows activity.
+    pub activity_js: String,
     /// `/pkg/icons.HASH.svg`
     pub icons_svg: String,
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What sort of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ActivityKind {
     /// Somebody asked for it.
     Ask,
@@ -51,6 +52,7 @@ impl std::str::FromStr for ActivityKind {
 /// From where something was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Via {
     /// Somebody who is signed in.
     Browser,
@@ -83,6 +85,7 @@ impl std::str::FromStr for Via {
 /// Who, and from where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Actor {
     /// As pages name them; `system` where nobody asked.
     pub name: String,
@@ -104,6 +107,7 @@ impl Actor {
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActivityView {
     /// Goes up with each; a cursor.
     pub id: i64,
@@ -134,6 +138,7 @@ pub struct ActivityView {
 /// A page of them, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActivityPage {
     /// At most as many as were asked for.
     pub activity: Vec<ActivityView>,

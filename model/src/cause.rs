@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The closed list. `kebab-case` on the wire and in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum CauseCode {
     /// A stage took longer than its limit, and nothing else is known.
     StageOverdue,
@@ -166,6 +167,7 @@ impl CauseCode {
 /// What happened and what to do, for a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Cause {
     /// Which of the list.
     pub code: CauseCode,

@@ -95,6 +95,12 @@ pub struct ServeArgs {
     /// How many projects one user may have
     #[arg(long, env = "FSA_PROJECTS_PER_USER", value_name = "N", default_value_t = 200)]
     pub projects_per_user: usize,
+    /// How many requests a second a session or token may make to the API, with four seconds' worth at once; 0: no limit
+    #[arg(long, env = "FSA_REQUESTS_PER_SECOND", value_name = "N", default_value_t = 500)]
+    pub requests_per_second: u32,
+    /// For how many days what happened to projects is kept
+    #[arg(long, env = "FSA_ACTIVITY_DAYS", value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub activity_days: u32,
     /// The folder that holds node_modules/@anthropic-ai/claude-code
     #[arg(long, env = "FSA_CLAUDE_DIR", value_name = "FOLDER")]
     pub claude_dir: Option<PathBuf>,
@@ -167,6 +173,8 @@ pub struct Config {
     pub database_url: Option<SecretString>,
     /// The keys of secrets at rest, where they are not in the data folder.
     pub encryption_key: Option<SecretString>,
+    /// What lets a program elsewhere read metrics.
+    pub metrics_token: Option<SecretString>,
     /// The rest, as it was given.
     pub args: ServeArgs,
 }
@@ -230,6 +238,7 @@ impl Config {
             site_dir: args.site_dir.clone().unwrap_or_else(|| beside.join("site")),
             database_url: secret("FSA_DATABASE_URL"),
             encryption_key: secret("FSA_ENCRYPTION_KEY"),
+            metrics_token: secret("FSA_METRICS_TOKEN"),
             listen,
             args,
         })

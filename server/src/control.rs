@@ -12,6 +12,7 @@ use crate::{
         },
         errors,
         limits::Limit,
+        metrics::Metrics,
         patience::patient,
     },
     live::Live,
@@ -29,12 +30,13 @@ use engine::{
     store::{
         Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, StoreError,
         accounts::{Accounts, Opener},
-        intent,
+        activity, intent,
     },
 };
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Desired, DisplayName, ProjectId, ResourceName, SandboxId, Slug, Stage, TokenId, UserId,
+    activity::{ActivityPage, ActivityView},
     env::{self, EnvKey},
     port::{PortError, PreviewPort},
     view::{
@@ -77,6 +79,10 @@ pub struct ControllerParts {
     pub watch: Arc<CredentialWatch>,
     /// How many projects a user may have.
     pub projects_per_user: usize,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// For how many days activity is kept.
+    pub activity_days: u32,
 }
 
 /// The server's side of the door.
@@ -111,12 +117,37 @@ impl Controller {
         row.ok_or_else(ControlError::not_found)
     }
 
+    /// A page of what happened to the viewer's projects. Whether a project is theirs is the filter's matter:
+    /// of another's there is nothing.
+    ///
+    /// # Errors
+    /// `503 Service Unavailable`.
+    pub async fn activity(&self, viewer: &Viewer, filter: activity::Filter) -> Result<ActivityPage, ControlError> {
+        let limit = filter.limit;
+        let mut rows = self.activity_rows(viewer, &activity::Filter { limit: limit + 1, ..filter }).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().map(|last| last.id).filter(|_| more);
+        Ok(ActivityPage { activity: rows, next, kept_days: self.parts.activity_days })
+    }
+
+    /// The same without the page around it.
+    ///
+    /// # Errors
+    /// `503 Service Unavailable`.
+    pub async fn activity_rows(&self, viewer: &Viewer, filter: &activity::Filter) -> Result<Vec<ActivityView>, ControlError> {
+        self.parts.store.activity(viewer.user, filter).await.map_err(store_error)
+    }
+
     async fn ask(&self, viewer: &Viewer, id: ProjectId, ask: Ask, key: Option<String>) -> Result<ProjectView, ControlError> {
         may_change(viewer)?;
         let what = ask.verb();
-        let asked = self.parts.store.ask(viewer.user, id, ask, key, self.now()).await.map_err(store_error)?;
+        let asked = activity::by(visit::actor(viewer), self.parts.store.ask(viewer.user, id, ask, key, self.now()))
+            .await
+            .map_err(store_error)?;
         match asked.ok_or_else(ControlError::not_found)? {
             Asked::Changed(row) => {
+                self.parts.metrics.asked(what);
                 info!(project.id = %id, sandbox.name = %row.sandbox.name, generation = row.sandbox.generation, "asked to {what}");
                 self.parts.reconciler.nudge(row.sandbox.id);
                 Ok(self.view(&row))
@@ -255,8 +286,9 @@ impl Control for Controller {
             most: self.parts.projects_per_user,
             now: self.now(),
         };
-        let (row, new) = self.parts.store.create(row).await.map_err(store_error)?;
+        let (row, new) = activity::by(visit::actor(viewer), self.parts.store.create(row)).await.map_err(store_error)?;
         if new {
+            self.parts.metrics.asked("create");
             info!(project.id = %row.project.id, sandbox.name = %row.sandbox.name, "a project was made");
             self.parts.reconciler.nudge(row.sandbox.id);
         }
@@ -266,7 +298,8 @@ impl Control for Controller {
     async fn update_project(&self, viewer: &Viewer, id: ProjectId, patch: ProjectPatch) -> Result<ProjectView, ControlError> {
         may_change(viewer)?;
         let name = patch.name.as_deref().map(display_name).transpose()?;
-        let row = self.parts.store.update(viewer.user, id, name, patch.preset, self.now()).await.map_err(store_error)?;
+        let update = self.parts.store.update(viewer.user, id, name, patch.preset, self.now());
+        let row = activity::by(visit::actor(viewer), update).await.map_err(store_error)?;
         Ok(self.view(&row.ok_or_else(ControlError::not_found)?))
     }
 
@@ -280,8 +313,10 @@ impl Control for Controller {
                 return Err(ControlError::new(ErrorKind::Invalid, "name-differs", message, &next).at("name"));
             }
         }
-        let row = self.parts.store.delete(viewer.user, id, self.now()).await.map_err(store_error)?;
+        let delete = self.parts.store.delete(viewer.user, id, self.now());
+        let row = activity::by(visit::actor(viewer), delete).await.map_err(store_error)?;
         let row = row.ok_or_else(ControlError::not_found)?;
+        self.parts.metrics.asked("delete");
         info!(project.id = %id, sandbox.name = %row.sandbox.name, "asked to delete the project");
         self.parts.reconciler.nudge(row.sandbox.id);
         Ok(())
@@ -339,7 +374,8 @@ impl Control for Controller {
             return Err(ControlError::new(ErrorKind::Invalid, "set-and-removed", message, "Name it once.").at("remove"));
         }
         let set = set.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
-        let changed = self.parts.store.change_env(viewer.user, id, set, change.remove, self.now()).await.map_err(store_error)?;
+        let change = self.parts.store.change_env(viewer.user, id, set, change.remove, self.now());
+        let changed = activity::by(visit::actor(viewer), change).await.map_err(store_error)?;
         let row = changed.ok_or_else(ControlError::not_found)?.map_err(|error| env_error(&error, "set"))?;
         let env = self.parts.store.env(viewer.user, id).await.map_err(store_error)?;
         Ok(self.env_view(&row, &env.ok_or_else(ControlError::not_found)?))
@@ -348,7 +384,8 @@ impl Control for Controller {
     async fn replace_env(&self, viewer: &Viewer, id: ProjectId, all: BTreeMap<String, String>) -> Result<EnvView, ControlError> {
         may_change(viewer)?;
         let all = checked_env(&all, "envVars")?.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
-        let changed = self.parts.store.replace_env(viewer.user, id, all, self.now()).await.map_err(store_error)?;
+        let replace = self.parts.store.replace_env(viewer.user, id, all, self.now());
+        let changed = activity::by(visit::actor(viewer), replace).await.map_err(store_error)?;
         let row = changed.ok_or_else(ControlError::not_found)?.map_err(|error| env_error(&error, "envVars"))?;
         let env = self.parts.store.env(viewer.user, id).await.map_err(store_error)?;
         Ok(self.env_view(&row, &env.ok_or_else(ControlError::not_found)?))

@@ -20,4 +20,5 @@ pub mod config;
 pub mod control;
 pub mod http;
 pub mod live;
+pub mod refusals;
 pub mod views;

@@ -32,7 +32,9 @@ pub enum Tab {
     Database,
     /// Variables.
     Environment,
-    /// What was written and what happened.
+    /// What happened.
+    Activity,
+    /// What was written.
     Logs,
     /// Name, size, danger zone.
     Settings,
@@ -46,6 +48,7 @@ impl Tab {
             Self::Workspace => "Terminal",
             Self::Database => "Database",
             Self::Environment => "Environment",
+            Self::Activity => "Activity",
             Self::Logs => "Logs",
             Self::Settings => "Settings",
         }
@@ -170,7 +173,8 @@ fn SideNav(project: Project, tab: Tab) -> impl IntoView {
             {link("#preview", Tab::Workspace, "preview", "Preview")}
             {link("database", Tab::Database, "database", "Database")}
             {link("environment", Tab::Environment, "environment", "Environment")}
-            {link("logs", Tab::Logs, "activity", "Logs")}
+            {link("activity", Tab::Activity, "activity", "Activity")}
+            {link("logs", Tab::Logs, "files", "Logs")}
             {link("settings", Tab::Settings, "settings", "Settings")}
         </nav>
     }

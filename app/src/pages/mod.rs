@@ -1,5 +1,6 @@
 //! Pages, one file each.
 
+pub mod activity;
 pub mod database;
 pub mod environment;
 pub mod logs;

@@ -22,6 +22,7 @@ mod step;
 use crate::{
     clock::Clock,
     database::Database,
+    measure::Measures,
     orchestrator::Orchestrator,
     random::Random,
     store::{Leased, Store, StoreError, activity},
@@ -33,7 +34,7 @@ use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::Notify,
@@ -58,6 +59,8 @@ pub struct Settings {
     pub verb: Duration,
     /// How many sandboxes are worked on side by side.
     pub workers: usize,
+    /// What is counted.
+    pub measures: Measures,
 }
 
 impl Settings {
@@ -71,6 +74,7 @@ impl Settings {
             hold: Duration::from_secs(6),
             verb: Duration::from_secs(30),
             workers: 16,
+            measures: Measures::default(),
         }
     }
 }
@@ -269,7 +273,10 @@ impl Reconciler {
         for _ in 0..MAX_PASSES {
             let sandbox = &leased.row.sandbox;
             let (id, version) = (sandbox.id, sandbox.version);
+            let began = Instant::now();
             let found = self.step(&leased.row).await;
+            let failed = matches!(&found, step::Found::Pass { pass, .. } if pass.last_error.is_some());
+            self.settings.measures.made(began.elapsed(), failed);
             let now = self.clock.now();
             match found {
                 step::Found::Bury => {
@@ -282,6 +289,9 @@ impl Reconciler {
                         warn!(sandbox.id = %id, sandbox.name = %sandbox.name, "a pass failed: {error}");
                     }
                     let recorded = self.store.record(id, &self.holder, version, &pass, now).await?;
+                    if recorded.is_some() {
+                        self.settings.measures.recorded(&leased.row, &pass);
+                    }
                     if recorded.is_some() && !again {
                         return Ok(());
                     }

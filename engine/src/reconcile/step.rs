@@ -57,7 +57,8 @@ impl Reconciler {
 
     /// What is recorded of a run that [`ended`], with nothing done about it.
     pub(super) fn taken_back(&self, row: &ProjectAndSandbox, seen: &Seen) -> Pass {
-        let mut work = Work { observed: toward(&row.sandbox), cause: seen.cause.clone(), error: None, moved: false, not_before: None };
+        let mut work =
+            Work { observed: toward(&row.sandbox), cause: seen.cause.clone(), error: None, moved: false, not_before: None };
         work.settle(&row.sandbox, seen);
         work.observed.present = seen.present;
         self.conclude(row, Desired::Running, work).0

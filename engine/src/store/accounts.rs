@@ -125,6 +125,13 @@ impl Accounts {
         Self { pool }
     }
 
+    /// Connections to the database: all, those that nobody uses, and how many there may be.
+    #[must_use]
+    pub fn connections(&self) -> (u32, u32, u32) {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        (self.pool.size(), idle, self.pool.options().get_max_connections())
+    }
+
     /// The one owner of a single machine; a first call makes them.
     ///
     /// # Errors

@@ -144,10 +144,9 @@ pub(super) fn updated(before: &ProjectAndSandbox, name: &DisplayName, preset: Pr
 
 /// A project's variables were changed. Names alone: values are nobody's to read.
 pub(super) fn env_changed(row: &ProjectAndSandbox, current: &super::intent::Env, delta: &EnvDelta) -> Entry {
-    let of = |keys: Vec<&EnvKey>| keys.into_iter().map(EnvKey::as_str).collect::<Vec<_>>();
-    let changed = of(delta.set.keys().filter(|key| current.contains_key(*key)).collect());
-    let added = of(delta.set.keys().filter(|key| !current.contains_key(*key)).collect());
-    let removed = of(delta.removed.iter().collect());
+    let changed = texts(delta.set.keys().filter(|key| current.contains_key(*key)));
+    let added = texts(delta.set.keys().filter(|key| !current.contains_key(*key)));
+    let removed = texts(delta.removed.iter());
     let parts = [("changed", &changed), ("added", &added), ("removed", &removed)];
     let parts: Vec<_> =
         parts.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(verb, keys)| format!("{verb} {}", names(keys))).collect();
@@ -289,6 +288,10 @@ fn size(preset: Preset) -> String {
         first.make_ascii_uppercase();
     }
     name
+}
+
+fn texts<'a>(keys: impl Iterator<Item = &'a EnvKey>) -> Vec<&'a str> {
+    keys.map(EnvKey::as_str).collect()
 }
 
 fn names(keys: &[&str]) -> String {
@@ -434,7 +437,7 @@ mod tests {
         let current: intent::Env = env(&[("A", "1"), ("B", "2")]).into_iter().map(|(k, v)| (k, (v, at(0)))).collect();
         let delta = intent::change_env(&current, env(&[("A", "hunter2"), ("C", "hunter3")]), &["B".to_owned()]).unwrap();
         let entry = env_changed(&row(), &current, &delta);
-        assert_eq!(words(&[entry.clone()]), [("Changed A, added C, removed B", "Waits for a restart")]);
+        assert_eq!(words(std::slice::from_ref(&entry)), [("Changed A, added C, removed B", "Waits for a restart")]);
         assert!(!format!("{entry:?}").contains("hunter"));
         let many = (0..12).map(|n| format!("K{n:02}")).collect::<Vec<_>>();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();

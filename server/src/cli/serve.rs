@@ -12,8 +12,12 @@ use super::{connect_options, say, sign_in_link::note_address, world::World};
 use crate::{
     config::{Config, DataArgs, Listen, ServeArgs, kubernetes::OrchestratorKind},
     control::{Controller, ControllerParts},
-    http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
+    http::{
+        self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, metrics::Metrics, patience::PatientStore,
+        security::Origins,
+    },
     live::Live,
+    refusals,
 };
 use anyhow::{Context as _, Result, anyhow, bail};
 use axum::serve::ListenerExt as _;
@@ -31,6 +35,7 @@ use engine::{
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
+use jiff::{SignedDuration, Timestamp};
 use local::{LocalOrchestrator, datafolder::DataFolder, postgres::EmbeddedPostgres};
 use model::view::Installation;
 use secrecy::ExposeSecret as _;
@@ -54,7 +59,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const HALF_WAY: Duration = Duration::from_secs(30);
 /// How long the first answer waits for a look at every sandbox.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
-/// How often what is over is removed from the tables of accounts.
+/// How often what is over is removed from the tables of accounts, and what happened long ago from activity.
 const SWEEP: Duration = Duration::from_secs(600);
 
 /// How it was ended.
@@ -231,7 +236,8 @@ async fn run(
     });
     tasks.spawn(plane.live.clone().run());
     tasks.spawn(plane.watch.clone().run(stop.clone()));
-    tasks.spawn(sweep(accounts.clone(), stop.clone()));
+    tasks.spawn(sweep(accounts.clone(), plane.store.clone(), config.args.activity_days, stop.clone()));
+    tasks.spawn(refusals::tell(plane.store.clone(), plane.orchestrator.clone(), stop.clone()));
 
     let mut serving = JoinSet::new();
     for listener in listeners {
@@ -293,6 +299,7 @@ fn assemble(parts: Parts<'_>) -> Plane {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let notices = installation.notices.clone();
     let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), notices, stop.clone());
+    let metrics = Arc::new(Metrics::new(&settings.measures));
     let sign_in_command = installation.sign_in_command.clone();
     let controller = Arc::new(Controller::new(ControllerParts {
         store: store.clone(),
@@ -307,6 +314,8 @@ fn assemble(parts: Parts<'_>) -> Plane {
         addresses: addresses.clone(),
         watch: watch.clone(),
         projects_per_user: config.args.projects_per_user,
+        metrics: metrics.clone(),
+        activity_days: config.args.activity_days,
     }));
     let origins = Origins::new(&addresses, config.args.trusted_proxies.clone());
     Plane::new(PlaneParts {
@@ -320,6 +329,9 @@ fn assemble(parts: Parts<'_>) -> Plane {
         origins,
         site,
         sign_in_command,
+        requests_per_second: config.args.requests_per_second,
+        metrics,
+        metrics_token: config.metrics_token.clone(),
         stop,
         dev: config.dev,
     })
@@ -426,7 +438,7 @@ impl Signals {
     }
 }
 
-async fn sweep(accounts: Accounts, stop: CancellationToken) {
+async fn sweep(accounts: Accounts, store: Arc<dyn Store>, activity_days: u32, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -434,6 +446,13 @@ async fn sweep(accounts: Accounts, stop: CancellationToken) {
         }
         if let Err(error) = accounts.sweep(SystemClock.now()).await {
             warn!("failed to sweep the accounts: {error:#}");
+        }
+        let kept = SignedDuration::from_hours(24 * i64::from(activity_days));
+        let before = SystemClock.now().checked_sub(kept).unwrap_or(Timestamp::MIN);
+        match store.forget_activity(before).await {
+            Ok(0) => {}
+            Ok(forgotten) => info!(forgotten, "forgot what happened more than {activity_days} days ago"),
+            Err(error) => warn!("failed to forget old activity: {error:#}"),
         }
     }
 }

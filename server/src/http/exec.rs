@@ -11,6 +11,7 @@ use super::{
     body::{Json, Project},
     errors::Refusal,
     routes::Me,
+    security::request_id,
     state::Plane,
 };
 use crate::agent::{refused, unreachable};
@@ -22,7 +23,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::StreamExt as _;
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt as _, Full};
 use sandbox_agent::{
     client,
@@ -37,6 +38,7 @@ const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// What to run.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
 pub struct Exec {
     command: Command,
     #[serde(default)]
@@ -52,7 +54,8 @@ pub struct Exec {
 /// A program with its arguments, or a line for a shell.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "a text, or an array of texts")]
-enum Command {
+#[derive(utoipa::ToSchema)]
+pub enum Command {
     Line(String),
     Words(Vec<String>),
 }
@@ -60,7 +63,9 @@ enum Command {
 /// How it went.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Done {
+#[derive(utoipa::ToSchema)]
+#[schema(as = ExecDone)]
+pub struct Done {
     /// 128 plus the signal where one ended it, 124 where its time was over.
     exit_code: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +102,7 @@ pub async fn exec(
             .method(Method::POST)
             .uri("/v1/exec")
             .header(header::CONTENT_TYPE, "application/json")
+            .header("x-request-id", request_id().unwrap_or(HeaderValue::from_static("none")))
             .body(Full::new(bytes::Bytes::from(body)))
             .map_err(|_| super::errors::internal())?;
         let answer = client::request(io, agent.token(), request).await.map_err(|error| refused(&error))?;

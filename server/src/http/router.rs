@@ -3,7 +3,7 @@
 use super::{
     assets,
     auth::{Backend, session_store::Sessions, visit},
-    dev, errors, health, ingress, leptos, open, routes, security,
+    dev, errors, health, ingress, leptos, metrics, open, openapi, routes, security,
     state::Plane,
 };
 use axum::{Router, middleware, routing::get};
@@ -47,7 +47,9 @@ pub fn router_with(plane: &Plane, pages: Router<Plane>) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::show))
         .route("/ingress/auth", get(ingress::auth))
+        .route("/docs/api", get(openapi::page::show))
         .route("/pkg/{file}", get(assets::serve))
         .merge(with_visit)
         .merge(dev::routes(plane))

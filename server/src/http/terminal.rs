@@ -37,6 +37,7 @@ use futures::{
 };
 use http::{StatusCode, header};
 use model::ProjectId;
+use prometheus_client::metrics::counter::Counter;
 use sandbox_agent::{
     client::{self, ClientError},
     protocol::{FSA_SUBPROTOCOL, TTYD_SUBPROTOCOL, close, http::SessionInfo, name::SessionName},
@@ -187,12 +188,13 @@ async fn bridge(
         Ok(opened) => opened,
         Err((code, reason)) => return say_goodbye(&mut socket, code, &reason).await,
     };
+    let _open = plane.metrics.terminal();
     let end = tokio::select! {
         over = over(held, plane.stop.clone()) => match over {
             Over::SignedOut => End::Say(code::SIGNED_OUT, "Signed out.".to_owned()),
             Over::Stopping => End::Say(code::RESTARTING, "The server restarts.".to_owned()),
         },
-        end = converse(&mut socket, &mut agent_socket) => end,
+        end = converse(&mut socket, &mut agent_socket, plane.metrics.terminal_bytes()) => end,
     };
     let _ = timeout(FAREWELL, agent_socket.close(None)).await;
     if let End::Say(code, reason) = end {
@@ -200,7 +202,7 @@ async fn bridge(
     }
 }
 
-async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket) -> End {
+async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket, [bytes_in, bytes_out]: [Counter; 2]) -> End {
     let (mut to_viewer, mut from_viewer) = viewer.split();
     let (mut to_agent, mut from_agent) = agent.split();
     let (begin, heard) = (Instant::now(), AtomicU64::new(0));
@@ -211,7 +213,7 @@ async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket) -> End {
         loop {
             tokio::select! {
                 message = from_agent.next() => {
-                    let passed = timeout(SILENCE, pass_on(message, &mut from_agent, &mut to_viewer)).await;
+                    let passed = timeout(SILENCE, pass_on(message, &mut from_agent, &mut to_viewer, &bytes_out)).await;
                     // A viewer that takes nothing for so long is gone, whatever its TCP says.
                     if let Err(end) = passed.unwrap_or(Err(End::Left)) {
                         return end;
@@ -234,6 +236,7 @@ async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket) -> End {
         };
         let Some(first) = first else { return End::Left };
         hear();
+        bytes_in.inc_by(first.len() as u64);
         if to_agent.send(first).await.is_err() {
             return agent_left();
         }
@@ -241,6 +244,7 @@ async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket) -> End {
             hear();
             match to_agent_message(message) {
                 Some(message) => {
+                    bytes_in.inc_by(message.len() as u64);
                     if to_agent.send(message).await.is_err() {
                         // The agent's own farewell, with its code, comes the other way.
                         return std::future::pending().await;
@@ -262,11 +266,15 @@ async fn pass_on(
     message: Option<Result<tungstenite::Message, tungstenite::Error>>,
     from_agent: &mut SplitStream<&mut AgentSocket>,
     to_viewer: &mut SplitSink<&mut WebSocket, Message>,
+    bytes_out: &Counter,
 ) -> Result<(), End> {
     let mut next = Some(message);
     while let Some(message) = next {
         match to_viewer_message(message) {
-            Ok(Some(message)) => to_viewer.feed(message).await.map_err(|_| End::Left)?,
+            Ok(Some(message)) => {
+                bytes_out.inc_by(bytes_of(&message));
+                to_viewer.feed(message).await.map_err(|_| End::Left)?;
+            }
             Ok(None) => {}
             Err(end) => {
                 let _ = to_viewer.flush().await;
@@ -302,6 +310,10 @@ fn to_viewer_message(message: Option<Result<tungstenite::Message, tungstenite::E
         Some(Ok(_)) => return Ok(None),
         Some(Err(_)) | None => return Err(agent_left()),
     }))
+}
+
+fn bytes_of(message: &Message) -> u64 {
+    if let Message::Binary(bytes) = message { bytes.len() as u64 } else { 0 }
 }
 
 /// A message of the viewer for the agent; `None` for what is between us and the viewer.

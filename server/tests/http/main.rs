@@ -8,12 +8,15 @@
 mod postgres;
 mod support;
 
+mod activity;
+mod api;
 mod auth;
 mod bad_input;
 mod events;
 mod hosts;
 mod ingress;
 mod matrix;
+mod metrics;
 mod preview;
 mod projects;
 mod store_away;

@@ -29,6 +29,7 @@ use tracing::{error, info, warn};
 /// `POST /api/sign-in`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
 pub struct SignIn {
     /// What stands after `#` in the link.
     code: String,
@@ -40,7 +41,8 @@ pub struct SignIn {
 /// Its answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SignedInAs {
+#[derive(utoipa::ToSchema)]
+pub struct SignedInAs {
     name: String,
     next: String,
 }
@@ -48,6 +50,7 @@ struct SignedInAs {
 /// `POST /api/sign-out`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
 pub struct SignOut {
     /// All of the user's sessions, on every machine.
     #[serde(default)]

@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 /// `PUT`: either what changes (`set`, `remove`), or all of it (`envVars`). Has no `Debug`: values are secret.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
+#[schema(as = EnvPut)]
 pub struct Put {
     #[serde(default)]
     set: BTreeMap<String, String>,

@@ -80,6 +80,8 @@ pub struct Setup {
     pub dev: bool,
     /// Other pages.
     pub pages: Option<Pages>,
+    /// How many requests a second a session or token may make; 0: as many as it likes.
+    pub requests_per_second: u32,
     /// The domain of Ingresses.
     pub ingress: Option<&'static str>,
     /// A log that has begun.
@@ -119,6 +121,7 @@ impl TestApp {
             Arc::new(SystemRandom),
             settings.clone(),
         );
+        let metrics = Arc::new(http::metrics::Metrics::new(&settings.measures));
         let stop = CancellationToken::new();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -146,6 +149,8 @@ impl TestApp {
             addresses: addresses.clone(),
             watch: watch.clone(),
             projects_per_user: 50,
+            metrics: metrics.clone(),
+            activity_days: 90,
         }));
         let plane = Plane::new(PlaneParts {
             store: patient,
@@ -158,6 +163,9 @@ impl TestApp {
             addresses,
             site: Site::default(),
             sign_in_command: "fullstack-agent sign-in-link".into(),
+            requests_per_second: setup.requests_per_second,
+            metrics,
+            metrics_token: Some("a metrics token".into()),
             stop: stop.clone(),
             dev: setup.dev,
         });
