@@ -72,6 +72,12 @@ pub fn for_run() -> Result<()> {
     Ok(())
 }
 
+/// What tests use beside it: the example of docs/api.md.
+pub fn for_unit() -> Result<()> {
+    for_run()?;
+    apt(&missing(&[("curl", "curl"), ("jq", "jq")]))
+}
+
 /// A browser and the journeys' packages.
 pub fn for_journeys() -> Result<()> {
     for_run()?;

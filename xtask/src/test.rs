@@ -224,7 +224,7 @@ fn terminal(run: &Run<'_>) -> Result<Count> {
 /// Unit and integration tests, with a real PostgreSQL. A test that lacks something here fails, and does
 /// not pass over it: set-up has installed what they need.
 fn unit(run: &mut Run<'_>) -> Result<Count> {
-    setup::for_run()?;
+    setup::for_unit()?;
     // Most tests need no build: they run whatever became of it.
     let earlier = run.built;
     let mut count = match run.built() {

@@ -386,7 +386,7 @@ mod tests {
     fn a_step_on_the_way_is_not_told() {
         let row = row();
         let mut observed = ready(&row);
-        (observed.stages[4].ended_at, observed.ready_at) = (None, None);
+        (observed.stages[4].ended_at, observed.ready_at, observed.first_ready_at) = (None, None, None);
         assert_eq!(pass(&row, &found(observed, None), at(1_800)), []);
         assert_eq!(pass(&row, &found(row.sandbox.observed.clone(), None), at(1_800)), []);
     }

@@ -101,12 +101,7 @@ impl Operation {
         self.answer(status, about, vec![form("application/json", schema, example)])
     }
 
-    fn answer(
-        mut self,
-        status: u16,
-        about: &'static str,
-        content: Vec<Content>,
-    ) -> Self {
+    fn answer(mut self, status: u16, about: &'static str, content: Vec<Content>) -> Self {
         self.answers.push(Answer { status, about, content });
         self
     }
