@@ -61,10 +61,10 @@ pub fn long() -> Histogram {
 impl Measures {
     /// Makes them readable.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("fsa_reconcile_passes", "Passes of the reconciler, by outcome: ok, failed.", self.passes.clone());
-        registry.register("fsa_reconcile_pass_seconds", "How long a pass takes.", self.pass_seconds.clone());
-        registry.register("fsa_stage_seconds", "How long the stages of a start take, by stage.", self.stage_seconds.clone());
-        registry.register("fsa_causes", "Causes as they appear, by code.", self.causes.clone());
+        registry.register("fsa_reconcile_passes", "Passes of the reconciler, by outcome: ok, failed", self.passes.clone());
+        registry.register("fsa_reconcile_pass_seconds", "How long a pass takes", self.pass_seconds.clone());
+        registry.register("fsa_stage_seconds", "How long the stages of a start take, by stage", self.stage_seconds.clone());
+        registry.register("fsa_causes", "Causes as they appear, by code", self.causes.clone());
     }
 
     /// A pass was made.

@@ -79,25 +79,21 @@ impl Metrics {
             }
         }
         let to = &mut metrics.registry;
-        to.register("fsa_build", "This build.", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        to.register("fsa_asks", "Asks that changed what is intended, by verb.", metrics.asks.clone());
-        to.register("fsa_sandboxes", "Sandboxes of the installation, by phase.", metrics.sandboxes.clone());
-        to.register("fsa_events_clients", "Open streams of events.", metrics.events_clients.clone());
-        to.register("fsa_terminals", "Open terminals.", metrics.terminals.clone());
-        to.register("fsa_terminal_bytes", "Bytes of terminals, by direction: in, out.", metrics.terminal_bytes.clone());
-        to.register("fsa_http_bytes", "Bytes of bodies, by place (app, preview) and direction.", metrics.http_bytes.clone());
-        to.register("fsa_http_requests", "Requests that were answered, by route, method and status.", metrics.requests.clone());
-        to.register(
-            "fsa_http_request_seconds",
-            "Time to an answer's head, by route and method.",
-            metrics.request_seconds.clone(),
-        );
+        to.register("fsa_build", "This build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        to.register("fsa_asks", "Asks that changed what is intended, by verb", metrics.asks.clone());
+        to.register("fsa_sandboxes", "Sandboxes of the installation, by phase", metrics.sandboxes.clone());
+        to.register("fsa_events_clients", "Open streams of events", metrics.events_clients.clone());
+        to.register("fsa_terminals", "Open terminals", metrics.terminals.clone());
+        to.register("fsa_terminal_bytes", "Bytes of terminals, by direction: in, out", metrics.terminal_bytes.clone());
+        to.register("fsa_http_bytes", "Bytes of bodies, by place (app, preview) and direction", metrics.http_bytes.clone());
+        to.register("fsa_http_requests", "Requests that were answered, by route, method and status", metrics.requests.clone());
+        to.register("fsa_http_request_seconds", "Time to an answer's head, by route and method", metrics.request_seconds.clone());
         to.register(
             "fsa_database_connections",
-            "Connections to the control plane's database, by state: used, idle, most.",
+            "Connections to the control plane's database, by state: used, idle, most",
             metrics.connections.clone(),
         );
-        to.register("fsa_store_up", "Whether the control plane's database answered.", metrics.store_up.clone());
+        to.register("fsa_store_up", "Whether the control plane's database answered", metrics.store_up.clone());
         metrics
     }
 

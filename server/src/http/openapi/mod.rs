@@ -106,10 +106,25 @@ fn document(operations: &[Operation]) -> Value {
 
 fn add(schemas: &mut Map<String, Value>, parts: Vec<(String, RefOr<Schema>)>) {
     for (name, schema) in parts {
-        if let Ok(schema) = serde_json::to_value(schema) {
-            schemas.insert(name, schema);
+        let Ok(mut schema) = serde_json::to_value(schema) else { continue };
+        if let Some(about) = schema["description"].as_str() {
+            schema["description"] = for_readers(about).into();
         }
+        for field in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+            let untyped = !["type", "$ref", "oneOf", "anyOf", "allOf"].iter().any(|key| field.get(key).is_some());
+            // What may hold anything is an object wherever we have it.
+            if let Some(field) = field.as_object_mut().filter(|_| untyped) {
+                field.insert("type".to_owned(), "object".into());
+            }
+        }
+        schemas.insert(name, schema);
     }
+}
+
+/// A type's description without what it says to those who write Rust.
+fn for_readers(about: &str) -> String {
+    let sentences = about.split_inclusive(". ").filter(|sentence| !sentence.contains("`Debug`"));
+    sentences.collect::<String>().trim().to_owned()
 }
 
 fn describe(operation: &Operation, schemas: &mut Map<String, Value>) -> Value {
