@@ -1,5 +1,5 @@
 //! `sandbox-agent`: reads its arguments and runs [`sandbox_agent::server`], or [installs](sandbox_agent::install)
-//! itself.
+//! itself, or [asks for git](sandbox_agent::server::credentials).
 
 use std::{path::Path, process::ExitCode};
 
@@ -18,6 +18,10 @@ fn main() -> ExitCode {
         Some("--version" | "-V") => {
             println!("sandbox-agent {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
+        }
+        Some("git-credential") => {
+            let operation = arguments.get(1).map(String::as_str).unwrap_or_default();
+            return ended(server::credentials::helper(operation).map_err(Into::into));
         }
         Some("install") => {
             let [_, folder] = arguments.as_slice() else {

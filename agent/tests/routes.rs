@@ -12,7 +12,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use sandbox_agent::{
     client::{self, ClientError, ForwardError},
-    protocol::http::{AgentEvent, EntryKind, ExecExit, ExecRequest, Health, Listing},
+    protocol::http::{AgentEvent, CredentialAnswer, EntryKind, ExecExit, ExecRequest, Health, Listing},
 };
 use support::{Agent, DEADLINE, eventually};
 use tokio::{
@@ -117,6 +117,132 @@ async fn files_are_written_whole_listed_and_deleted() {
     assert_eq!(agent.exec("mkfifo pipe").await.exit, ExecExit::Code(0));
     assert_eq!(ask(&agent, Method::GET, "/v1/files/pipe", b"").await.0, 409);
     assert_eq!(ask(&agent, Method::DELETE, "/v1/files/pipe", b"").await.0, 204);
+}
+
+async fn told(
+    agent: &Agent,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &'static [u8],
+) -> (StatusCode, http::HeaderMap, Bytes) {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(Bytes::from_static(body))).unwrap();
+    let answer = client::request(agent.io().await, &agent.token, request).await.unwrap();
+    let (parts, body) = answer.into_parts();
+    (parts.status, parts.headers, body.collect().await.unwrap().to_bytes())
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_the_one_that_was_meant_stays() {
+    let agent = Agent::start();
+    let put = async |body, name: &'static str, value: &str| {
+        let (status, headers, body) = told(&agent, Method::PUT, "/v1/files/a", &[(name, value)], body).await;
+        let version = headers.get("etag").map(|tag| tag.to_str().unwrap().to_owned());
+        (status.as_u16(), version, serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default())
+    };
+    let (status, first, _) = put(b"one", "if-none-match", "*").await;
+    let first = first.unwrap();
+    assert_eq!(status, 201);
+    let (status, _, said) = put(b"two", "if-none-match", "*").await;
+    assert_eq!((status, &said["code"], &said["versions"]["current"]), (409, &"changed".into(), &first.clone().into()));
+    let (status, second, _) = put(b"two", "if-match", &first).await;
+    let second = second.unwrap();
+    assert!(status == 204 && second != first);
+    let (status, _, said) = put(b"late", "if-match", &first).await;
+    assert_eq!(status, 409);
+    assert_eq!(said["versions"], serde_json::json!({ "expected": first, "current": second }));
+    // A write inside counts as well.
+    assert_eq!(agent.exec("echo more >> a").await.exit, ExecExit::Code(0));
+    assert_eq!(put(b"late", "if-match", &second).await.0, 409);
+    assert_eq!(std::fs::read(agent.home.join("a")).unwrap(), b"twomore\n");
+    assert_eq!(agent.exec("rm a").await.exit, ExecExit::Code(0));
+    let (status, _, said) = put(b"late", "if-match", &second).await;
+    assert_eq!((status, &said["versions"]["current"]), (409, &serde_json::Value::Null));
+    assert_eq!(put(b"x", "if-match", "no tag").await.0, 400);
+    assert_eq!(std::fs::read_dir(&agent.home).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() != ".fsa").count(), 1);
+}
+
+#[tokio::test]
+async fn of_two_uploads_at_once_one_is_told_that_it_came_second() {
+    let agent = Agent::start();
+    let (_, headers, _) = told(&agent, Method::PUT, "/v1/files/a", &[], b"start").await;
+    let version = headers["etag"].to_str().unwrap();
+    for _ in 0..20 {
+        let headers = [("if-match", version)];
+        let all =
+            futures_util::future::join_all((0..8).map(|_| told(&agent, Method::PUT, "/v1/files/a", &headers, b"new"))).await;
+        let won = all.iter().filter(|(status, ..)| status.is_success()).count();
+        assert!(won <= 1 && all.iter().all(|(status, ..)| matches!(status.as_u16(), 204 | 409)), "{won} won");
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_is_read_and_a_known_version_is_not() {
+    let agent = Agent::start();
+    std::fs::write(agent.home.join("digits"), "0123456789").unwrap();
+    let get = async |headers: &[(&str, &str)]| told(&agent, Method::GET, "/v1/files/digits", headers, b"").await;
+    let (status, headers, body) = get(&[("range", "bytes=2-4")]).await;
+    assert_eq!((status.as_u16(), &body[..]), (206, &b"234"[..]));
+    assert_eq!(
+        (&headers["content-range"], &headers["content-length"]),
+        (&"bytes 2-4/10".parse().unwrap(), &"3".parse().unwrap())
+    );
+    let version = headers["etag"].to_str().unwrap().to_owned();
+    assert_eq!(get(&[("range", "bytes=10-")]).await.0, 416);
+    assert_eq!(get(&[("range", "bytes=-2"), ("if-range", "\"old\"")]).await.2, Bytes::from_static(b"0123456789"));
+    let (status, _, body) = get(&[("if-none-match", &version)]).await;
+    assert_eq!((status.as_u16(), body.len()), (304, 0));
+    let (status, headers, body) = told(&agent, Method::HEAD, "/v1/files/digits", &[], b"").await;
+    assert_eq!((status.as_u16(), headers["content-length"].to_str().unwrap(), body.len()), (200, "10", 0));
+}
+
+#[tokio::test]
+async fn a_name_may_be_any_bytes() {
+    let agent = Agent::start();
+    for name in ["two%0alines", "%ff%fe", "%20", "-rf", "a%5cb", "%25", "%e2%80%ae"] {
+        let path = format!("/v1/files/odd/{name}");
+        assert_eq!(ask(&agent, Method::PUT, &path, b"x").await.0, 201, "{name}");
+        assert_eq!(ask(&agent, Method::GET, &path, b"").await.1, Bytes::from_static(b"x"), "{name}");
+    }
+    let listing: Listing = serde_json::from_slice(&ask(&agent, Method::GET, "/v1/files/odd", b"").await.1).unwrap();
+    let odd: Vec<_> = listing.entries.iter().filter_map(|entry| Some((entry.name.as_str(), entry.raw.as_deref()?))).collect();
+    assert_eq!(odd, [("\u{FFFD}\u{FFFD}", "%FF%FE")]);
+    assert!(listing.entries.iter().any(|entry| entry.name == "two\nlines") && listing.entries.len() == 7);
+    assert_eq!(ask(&agent, Method::DELETE, "/v1/files/odd?recursive=1", b"").await.0, 204);
+    assert_eq!(ask(&agent, Method::PUT, &format!("/v1/files/{}", "n".repeat(300)), b"x").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_new_name_is_one_that_nothing_has() {
+    let agent = Agent::start();
+    for path in ["a", "b", "folder/inner"] {
+        ask(&agent, Method::PUT, &format!("/v1/files/{path}"), b"x").await;
+    }
+    let outside = agent.folder.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::os::unix::fs::symlink(&outside, agent.home.join("link")).unwrap();
+    for (from, to, status) in [
+        ("a", "b", 409),
+        ("a", "folder", 409),
+        ("a", "../x", 400),
+        ("a", "link/x", 400),
+        ("link/x", "x", 400),
+        ("a", "none/x", 404),
+        ("none", "x", 404),
+        ("folder", "folder/itself", 400),
+        ("", "x", 400),
+        ("a", "folder/%ff%0a", 204),
+        ("folder", "moved", 204),
+    ] {
+        assert_eq!(ask(&agent, Method::POST, &format!("/v1/files/{from}?to={to}"), b"").await.0, status, "{from} to {to}");
+    }
+    assert_eq!(ask(&agent, Method::POST, "/v1/files/b", b"").await.0, 400);
+    assert_eq!(ask(&agent, Method::GET, "/v1/files/moved/%ff%0a", b"").await.1, Bytes::from_static(b"x"));
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -400,4 +526,40 @@ async fn as_pid_1_it_reaps_and_ends() {
         .await;
     client::shutdown(io().await, &token, Duration::from_secs(1)).await.unwrap();
     assert!(process.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn git_is_given_what_the_control_plane_answers_and_nothing_else() {
+    let agent = Agent::start();
+    let fill =
+        "printf 'protocol=https\\nhost=git.example\\npath=acme/boats.git\\n\\n' | GIT_TERMINAL_PROMPT=0 git credential fill";
+    let nobody = agent.exec(fill).await;
+    assert_ne!(nobody.exit, ExecExit::Code(0), "nobody follows the events, so nobody is asked");
+
+    let mut events = std::pin::pin!(client::events(agent.io().await, &agent.token).await.unwrap());
+    // How things stand comes first: from then on somebody listens.
+    timeout(DEADLINE, events.next()).await.unwrap().unwrap().unwrap();
+    for password in [Some("a secret"), None] {
+        let answer = async {
+            loop {
+                let event = timeout(DEADLINE, events.next()).await.unwrap().unwrap().unwrap();
+                if let AgentEvent::Credentials { ask, protocol, host, path } = event {
+                    assert_eq!(
+                        (protocol.as_str(), host.as_str(), path.as_deref()),
+                        ("https", "git.example", Some("acme/boats.git"))
+                    );
+                    let username = password.map(|_| "x".to_owned());
+                    let answer = CredentialAnswer { ask, username, password: password.map(str::to_owned) };
+                    client::answer_credentials(agent.io().await, &agent.token, &answer).await.unwrap();
+                    return client::answer_credentials(agent.io().await, &agent.token, &answer).await.unwrap();
+                }
+            }
+        };
+        let (done, ()) = tokio::join!(agent.exec(fill), answer);
+        let text = String::from_utf8(done.stdout).unwrap();
+        assert_eq!(text.contains("username=x\npassword=a secret\n"), password.is_some(), "{text}");
+    }
+    let found = agent.exec("git config --list --show-origin; env; grep -r 'a secret' \"$HOME\"").await;
+    let text = String::from_utf8(found.stdout).unwrap();
+    assert!(text.contains("git-credential") && !text.contains("a secret"), "{text}");
 }

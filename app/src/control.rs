@@ -18,6 +18,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub trait Control: Send + Sync + 'static {
     /// The installation. Never fails.
     fn installation(&self) -> Installation;
+    /// Whether the sign-in page offers GitHub.
+    fn github_signs_in(&self) -> bool;
     /// The viewer's projects, newest first, with their main sandboxes.
     async fn projects(&self, viewer: &Viewer) -> Result<Vec<ProjectView>, ControlError>;
     /// One of them.
@@ -100,6 +102,14 @@ pub struct Assets {
     pub terminal_css: String,
     /// What follows logs.
     pub log_js: String,
+    /// What shows the doctor's findings.
+    pub doctor_js: String,
+    /// Elements that fill a part of a page by themselves.
+    pub elements_js: String,
+    /// What connects GitHub and chooses repositories.
+    pub github_js: String,
+    /// What shows activity.
+    pub activity_js: String,
     /// `/pkg/icons.HASH.svg`
     pub icons_svg: String,
 }

@@ -55,8 +55,9 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/projects/:id") view=pages::workspace::Workspace ssr=SsrMode::Async/>
                 <Route path=path!("/projects/:id/database") view=pages::database::Database ssr=SsrMode::Async/>
                 <Route path=path!("/projects/:id/environment") view=pages::environment::Environment ssr=SsrMode::Async/>
-                <Route path=path!("/projects/:id/logs") view=pages::logs::Logs ssr=SsrMode::Async/>
+                <Route path=path!("/projects/:id/activity") view=pages::activity::Activity ssr=SsrMode::Async/>
                 <Route path=path!("/projects/:id/settings") view=pages::project_settings::ProjectSettings ssr=SsrMode::Async/>
+                <Route path=path!("/projects/:id/:part") view=pages::part::Part ssr=SsrMode::Async/>
                 <Route path=path!("/settings") view=pages::settings::Settings ssr=SsrMode::Async/>
             </FlatRoutes>
         </Router>

@@ -29,8 +29,8 @@ pub fn shell(context: &RequestContext) -> AnyView {
     let first = if signing_in { THEME.to_owned() } else { format!("{THEME};{EARLY}") };
     let alive = (!signing_in).then(|| {
         let start = format!(
-            "import('{}').then(m=>m.default({{module_or_path:'{}'}}).then(()=>m.hydrate())).catch(e=>{{console.error(e);fsaDead()}});window.fsaTerminal=()=>import('{}');import('{}').then(m=>customElements.define('fsa-log',m.Log))",
-            assets.frontend_js, assets.frontend_wasm, assets.terminal_js, assets.log_js
+            "import('{}').then(m=>m.default({{module_or_path:'{}'}}).then(()=>m.hydrate())).catch(e=>{{console.error(e);fsaDead()}});window.fsaTerminal=()=>import('{}');import('{}').then(m=>customElements.define('fsa-log',m.Log));import('{}');import('{}').then(m=>m.define());import('{}').then(m=>customElements.define('fsa-activity',m.Activity))",
+            assets.frontend_js, assets.frontend_wasm, assets.terminal_js, assets.log_js, assets.elements_js, assets.github_js, assets.activity_js
         );
         html! {
             <link rel="modulepreload" href=assets.frontend_js.clone()/>

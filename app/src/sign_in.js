@@ -48,6 +48,24 @@
     const code = typed.slice(typed.indexOf('#') + 1);
     if (code !== '') void signIn(code);
   });
+  document.getElementById('github')?.addEventListener('click', async () => {
+    show('working');
+    try {
+      const answer = await fetch('/api/github/sign-in', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', accept: 'application/json' },
+        body: JSON.stringify({ next }),
+      });
+      const body = await answer.json().catch(() => ({}));
+      if (answer.ok) return location.assign(body.url);
+      document.getElementById('sign-in-why').textContent = body.details?.message ?? '';
+      show(answer.status === 429 ? 'many' : 'github');
+    } catch {
+      show('away');
+    }
+  });
+  // Back from GitHub by the browser's button, the page is as it was left.
+  addEventListener('pageshow', (event) => event.persisted && delete page.dataset.signIn);
   addEventListener('hashchange', fromAddress);
   fromAddress();
 })();

@@ -11,10 +11,12 @@ import zlib from 'node:zlib';
 import { setTimeout } from 'node:timers/promises';
 import type { Api } from '../support/api.ts';
 import { cpuSeconds, peakBytes, processesOf, residentBytes } from '../support/processes.ts';
+import { onCluster } from '../support/cluster.ts';
 import { Server, binary } from '../support/server.ts';
 import { Terminal } from '../support/terminal.ts';
 import { nextLook, until } from '../support/until.ts';
-import { type Row, generatorShare, machine, megabytes, ms, percentile, seconds, table } from './table.ts';
+import { ON_CLUSTER } from './cluster.ts';
+import { type Row, generatorShare, latency, machine, megabytes, repeat, seconds, table } from './table.ts';
 
 type Bench = (server: Server, api: Api) => Promise<Row[]>;
 
@@ -33,9 +35,10 @@ const BENCHES: Record<string, Bench> = {
 
 /** Runs all, or those whose name has `filter` in it. Answers the exit code. */
 export async function main(filter: string | undefined): Promise<number> {
-  const chosen = Object.entries(BENCHES).filter(([name]) => filter === undefined || name.includes(filter));
+  const benches = onCluster ? ON_CLUSTER : BENCHES;
+  const chosen = Object.entries(benches).filter(([name]) => filter === undefined || name.includes(filter));
   if (chosen.length === 0) {
-    console.error(`no benchmark has "${filter}" in its name; there are ${Object.keys(BENCHES).join(', ')}`);
+    console.error(`no benchmark has "${filter}" in its name; there are ${Object.keys(benches).join(', ')}`);
     return 2;
   }
   const about = machine();
@@ -59,14 +62,6 @@ export async function main(filter: string | undefined): Promise<number> {
   const missed = rows.filter(({ met }) => met === false).length;
   console.log(`\n${rows.length - missed} of ${rows.length} within their targets${missed > 0 ? `, ${missed} MISSED` : ''}`);
   return broken > 0 ? 1 : 0;
-}
-
-/** A row of latencies. */
-function latency(what: string, samples: number[], generator: string, limits: { p50?: number; p99?: number }, show = ms): Row {
-  const [p50, p99] = [percentile(samples, 50), percentile(samples, 99)];
-  const parts = [limits.p50 === undefined ? '' : `p50 ≤ ${show(limits.p50)}`, limits.p99 === undefined ? '' : `p99 ≤ ${show(limits.p99)}`];
-  const met = p50 <= (limits.p50 ?? Infinity) && p99 <= (limits.p99 ?? Infinity);
-  return { what: `${what} (n=${samples.length})`, p50: show(p50), p99: show(p99), generator, target: parts.filter(Boolean).join(', '), met };
 }
 
 /** A row of one number. */
@@ -398,12 +393,6 @@ async function idle(server: Server, api: Api): Promise<Row[]> {
 }
 
 // ---- parts
-
-async function repeat(times: number, one: (n: number) => Promise<number>): Promise<number[]> {
-  const samples: number[] = [];
-  for (let n = 0; n < times; n++) samples.push(await one(n));
-  return samples;
-}
 
 async function inBrowser<T>(server: Server, work: (page: import('@playwright/test').Page) => Promise<T>): Promise<T> {
   const browser = await chromium.launch({

@@ -21,6 +21,21 @@ export const ms = (value: number): string => (value < 10 ? `${value.toFixed(2)} 
 export const seconds = (value: number): string => `${(value / 1000).toFixed(2)} s`;
 export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
 
+/** A row of latencies; met or missed where there is a limit. */
+export function latency(what: string, samples: number[], generator: string, limits: { p50?: number; p99?: number }, show = ms): Row {
+  const [p50, p99] = [percentile(samples, 50), percentile(samples, 99)];
+  const target = Object.entries(limits).map(([name, limit]) => `${name} ≤ ${show(limit)}`).join(', ');
+  const met = target === '' ? undefined : p50 <= (limits.p50 ?? Infinity) && p99 <= (limits.p99 ?? Infinity);
+  return { what: `${what} (n=${samples.length})`, p50: show(p50), p99: show(p99), generator, target, met };
+}
+
+/** What some work gives, one time after the other. */
+export async function repeat(times: number, one: (n: number) => Promise<number>): Promise<number[]> {
+  const samples: number[] = [];
+  for (let n = 0; n < times; n++) samples.push(await one(n));
+  return samples;
+}
+
 /** The share of one core that this process used while `work` ran. */
 export async function generatorShare<T>(work: () => Promise<T>): Promise<{ value: T; share: string }> {
   const cpu = process.cpuUsage();

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds Kubernetes, CoreDNS, local-path-provisioner and kwok from Go modules, and the image of the pause
+# Builds Kubernetes, CoreDNS, local-path-provisioner, kwok, Helm and cyclonus from Go modules, and the image of the pause
 # container's program. Some ten minutes on two cores from nothing; then nothing, until a version here changes.
 #
 # go.mod and go.sum of each lie in go/: what is built is what was tried. To change a version, edit go.mod
@@ -43,4 +43,5 @@ tool() { # NAME PACKAGE
 tool local-path-provisioner github.com/rancher/local-path-provisioner
 tool coredns .
 tool kwok sigs.k8s.io/kwok/cmd/kwok
+tool cyclonus github.com/mattfenwick/cyclonus/cmd/cyclonus
 if [ -d "$HERE/go/helm" ]; then tool helm helm.sh/helm/v4/cmd/helm; fi

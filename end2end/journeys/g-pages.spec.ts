@@ -105,7 +105,7 @@ test('workspace: running, with its menus and dialogs, and stopped', async ({ api
 test('the other pages of a project', async ({ api, project, visitor }) => {
   await api.must('PUT', `/api/projects/${project.id}/env`, { body: { set: { LOG_LEVEL: 'debug', lower_case: 'x', SESSION_SECRET: 'y'.repeat(500) } } });
   const page = await (await visitor()).newPage();
-  for (const name of ['environment', 'database', 'logs', 'settings']) {
+  for (const name of ['environment', 'database', 'activity', 'logs', 'settings']) {
     await page.goto(`/projects/${project.id}/${name}`);
     await expect(page.getByRole('heading', { level: 1 }).first()).toBeVisible();
     await hydrated(page);
@@ -144,7 +144,7 @@ test('a start that takes its time shows each step, its time so far and its limit
 test('nothing moves while a page comes alive', async ({ project, visitor }) => {
   const page = await (await visitor()).newPage();
   const at = `/projects/${project.id}`;
-  for (const path of ['/sign-in', '/', '/projects/new', at, `${at}/environment`, `${at}/database`, `${at}/logs`, `${at}/settings`, '/settings']) {
+  for (const path of ['/sign-in', '/', '/projects/new', at, `${at}/environment`, `${at}/database`, `${at}/activity`, `${at}/logs`, `${at}/settings`, '/settings']) {
     await page.goto(path);
     if (path !== '/sign-in') await hydrated(page);
     if (path === at) await new Workspace(page).terminal().prompt();

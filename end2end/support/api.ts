@@ -15,7 +15,7 @@ export interface Ask {
   /** Sent as it is, instead of `body`. */
   raw?: string | Buffer;
   headers?: Record<string, string | undefined>;
-  /** 127.0.0.1 unless said; `Host` stays the public one. */
+  /** Its own address unless said; `Host` stays the public one. */
   host?: string;
 }
 
@@ -62,11 +62,14 @@ export class Api {
   readonly origin: string;
   readonly token: string;
   readonly port: number;
+  /** Where it connects to; `Host` stays the public one. */
+  readonly address: string;
 
-  constructor(origin: string, token: string, port: number) {
+  constructor(origin: string, token: string, port: number, address = '127.0.0.1') {
     this.origin = origin;
     this.token = token;
     this.port = port;
+    this.address = address;
   }
 
   /** Any request; never throws for a status. */
@@ -83,7 +86,7 @@ export class Api {
     if (payload !== undefined) headers['content-length'] = String(Buffer.byteLength(payload));
     return await new Promise((resolve, reject) => {
       const request = http.request(
-        { host: ask.host ?? '127.0.0.1', port: this.port, method, path, headers, agent: false, timeout: 30_000 },
+        { host: ask.host ?? this.address, port: this.port, method, path, headers, agent: false, timeout: 30_000 },
         (response) => {
           const chunks: Buffer[] = [];
           response.on('data', (chunk: Buffer) => chunks.push(chunk));

@@ -1,5 +1,5 @@
 // Where the journeys run against a Kubernetes cluster: FSA_ORCHESTRATOR says so, FSA_KUBECONFIG which, and
-// FSA_NAMESPACE in which namespace. `cargo xtask test --only cluster` sets them.
+// FSA_NAMESPACE in which namespace. `cargo xtask test --only cluster-journeys` sets them.
 import { execFileSync } from 'node:child_process';
 
 /** Whether sandboxes are pods. */

@@ -24,6 +24,8 @@ export interface ServerOptions {
   claudeDir?: string | undefined;
   /** Another data folder than a fresh one; it is not removed. */
   dataDir?: string;
+  /** Where it listens, for who has to know before; else any free one. */
+  port?: number;
 }
 
 export interface Exit {
@@ -81,7 +83,7 @@ export class Server {
       const lines = Object.entries(options.secret).map(([key, value]) => `${key}=${value}\n`);
       fs.writeFileSync(path.join(root, '.secret', '.env'), lines.join(''), { mode: 0o600 });
     }
-    return new Server(root, await freePort(), options);
+    return new Server(root, options.port ?? (await freePort()), options);
   }
 
   get origin(): string {

@@ -90,7 +90,7 @@ export class Terminal {
     this.hello = undefined;
     this.closed = undefined;
     this.repaint = undefined;
-    const socket = new WebSocket(`ws://127.0.0.1:${this.#api.port}${this.#path}?${query}`, ['fsa-tty.v1'], {
+    const socket = new WebSocket(`ws://${this.#api.address}:${this.#api.port}${this.#path}?${query}`, ['fsa-tty.v1'], {
       headers: { authorization: `Bearer ${this.#api.token}`, host: new URL(this.#api.origin).host },
       perMessageDeflate: false,
       maxPayload: 16 << 20,

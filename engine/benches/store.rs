@@ -93,6 +93,7 @@ async fn main() {
             last_error: None,
             failures: 0,
             wake_at: None,
+            told: Vec::new(),
         };
         let mut changes = other.changes();
         lap = Instant::now();
@@ -137,6 +138,7 @@ async fn main() {
         let (slug, object) = engine::database::contract::names(id);
         let spec = DatabaseSpec {
             project: ProjectId(id),
+            sandbox: SandboxId(id),
             slug,
             name: object,
             installation,

@@ -12,6 +12,7 @@
 
 pub mod clock;
 pub mod database;
+pub mod measure;
 pub mod orchestrator;
 pub mod random;
 pub mod reconcile;

@@ -14,7 +14,7 @@ use engine::{
     orchestrator::{DatabaseEndpoint, Removed},
 };
 use futures::{FutureExt as _, future::BoxFuture};
-use model::{CauseCode, InstallationId, ProjectId, connection::Connection};
+use model::{CauseCode, InstallationId, ProjectId, SandboxId, connection::Connection};
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use std::{path::PathBuf, sync::Arc};
@@ -96,6 +96,7 @@ fn spec(installation: InstallationId) -> DatabaseSpec {
     let (slug, name) = engine::database::contract::names(id);
     DatabaseSpec {
         project: ProjectId(id),
+        sandbox: SandboxId(id),
         slug,
         name,
         installation,

@@ -1,4 +1,4 @@
-// Bundles the terminal: `node build.mjs OUTDIR` writes terminal.js, terminal.css, log.js and what they load
+// Bundles the terminal: `node build.mjs OUTDIR` writes terminal.js, terminal.css, log.js, doctor.js, elements.js, github.js, activity.js and what they load
 // later, as ES modules without source maps. `--measure` prints what each weighs, compressed.
 
 import { readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { build } from 'esbuild';
 const outdir = process.argv.slice(2).find((argument) => !argument.startsWith('--')) ?? 'dist';
 const { metafile } = await build({
   absWorkingDir: fileURLToPath(new URL('.', import.meta.url)),
-  entryPoints: ['terminal.ts', 'terminal.css', 'log.ts'],
+  entryPoints: ['terminal.ts', 'terminal.css', 'log.ts', 'doctor.ts', 'elements.ts', 'github.ts', 'activity.ts'],
   outdir,
   bundle: true,
   splitting: true,

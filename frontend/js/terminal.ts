@@ -14,6 +14,7 @@ import { Unicode11Addon } from '@xterm/addon-unicode11';
 import { WebLinksAddon } from '@xterm/addon-web-links';
 import { Terminal } from '@xterm/xterm';
 import { running } from './sessions.ts';
+import { takeFiles } from './drop.ts';
 import { Connection, endedMessage, type Socket, type StateChange } from './connection.ts';
 import { keyOwner, keySequence, withCtrl } from './keys.ts';
 import type { Hello } from './protocol.ts';
@@ -410,6 +411,14 @@ class Viewer implements Handle {
     resized.observe(this.#screen);
     this.#cleanup.push(() => resized.disconnect());
     this.#cleanup.push(
+      takeFiles(this.#host, {
+        projectId: this.#options.projectId,
+        session: this.#options.session,
+        say: (text) => this.#say(text),
+        paste: (text) => this.paste(text),
+      }),
+    );
+    this.#cleanup.push(
       onLookChange(() => {
         Object.assign(terminal.options, look(this.#host));
         this.#applySize();
@@ -447,6 +456,7 @@ class Viewer implements Handle {
       this.#makeRoom();
       if (hello.newSession) this.#writer.say(words.aside(words.newShell(discarded, this.#connection.protocol !== 'tty')));
     }
+    if (first && this.#connection.protocol === 'tty') this.#writer.say(words.aside(words.plainTerminal()));
     // A replay that broke off begins again where it began: its gap is still to be told.
     const untold = this.#gap?.start === hello.start ? this.#gap.skipped : 0;
     this.#gap = undefined;

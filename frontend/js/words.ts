@@ -45,6 +45,11 @@ export function refused(bytes: number): string {
   return `Not sent: ${size(bytes)}. The terminal is not connected, and too much is held to keep more.`;
 }
 
+/** For sandboxes whose image has a terminal and nothing else. */
+export function plainTerminal(): string {
+  return 'This image serves a plain terminal (ttyd): no uploads, no open ports, and a shell that ends when this page leaves.';
+}
+
 /** For servers that cannot hold: nothing is kept while away. */
 export function notSent(): string {
   return 'Not connected. What you type now is not sent.';

@@ -13,6 +13,8 @@ pub const AGENT_PORT: u16 = 7682;
 pub const SERVICE_PORTS: [u16; 5] = [APPLICATION_PORT, 5000, TERMINAL_PORT, AGENT_PORT, 8080];
 /// Port of PostgreSQL.
 pub const POSTGRES_PORT: u16 = 5432;
+/// The container of PostgreSQL in its pod, whoever makes that.
+pub const POSTGRES_CONTAINER: &str = "postgresql";
 
 /// The immutable Secret of one revision of the environment.
 #[must_use]

@@ -455,7 +455,7 @@ fn the_role_permits_what_is_needed_and_nothing_else() {
     ]
     .concat();
     let classes = ["storageclasses.storage.k8s.io", "ingressclasses.networking.k8s.io"];
-    let reading = [each(&["get", "list"], &classes), each(&look, &["nodes"])].concat();
+    let reading = [each(&["get", "list"], &classes[..1]), each(&look, &["nodes", classes[1]])].concat();
     all_are(false, &here, &[accounts.clone(), never.clone()].concat());
     all_are(false, "", &reading);
 

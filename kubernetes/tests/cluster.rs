@@ -8,15 +8,23 @@ use engine::orchestrator::{AgentOrPort, AgentSeen, ConnectError, LogSource, Orch
 use futures::StreamExt as _;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
-    networking::v1::{Ingress, NetworkPolicy},
+    core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+    networking::v1::{Ingress, IngressClass, NetworkPolicy},
+    rbac::v1::{Role, RoleBinding},
 };
 use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use kubernetes::{index::health::Health, names, reach::Reach, settings::IngressSettings};
+use kubernetes::{
+    Cluster, Settings, doctor::permissions, index::health::Health, names, orchestrator::KubernetesOrchestrator, reach::Reach,
+    settings::IngressSettings,
+};
 use model::{CauseCode, InstallationId};
+use sandbox_agent::{
+    client::exec_to_end,
+    protocol::http::{AgentEvent, ExecRequest},
+};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use support::*;
@@ -69,6 +77,158 @@ async fn a_create_asks_little_and_an_unchanged_pass_nothing() {
     }
     println!("terminate to nothing left: {:?}, {} requests", began.elapsed(), world.asked.take_calls().len());
     world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingress_class_that_is_missing_is_told_of_beside_a_sandbox_that_runs() {
+    or_skip!(skip());
+    let class = format!("fsa-test-{}", Uuid::new_v4().simple());
+    let world = World::with(|settings| {
+        settings.ingress = Some(IngressSettings {
+            domain: "sandboxes.example.com".to_owned(),
+            tls_secret: None,
+            class: Some(class.clone()),
+            annotations: None,
+            auth_url: None,
+            sign_in_url: None,
+        });
+    })
+    .await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    let missing = |seen: &engine::orchestrator::Seen| {
+        seen.cause.as_ref().is_some_and(|cause| cause.code == CauseCode::IngressClassMissing && cause.message.contains(&class))
+    };
+    let seen = world.until(&spec, "the cause", missing).await;
+    assert_eq!(seen.agent, AgentSeen::ShellStarted, "it runs all the same");
+    // Once it is there, nothing is missing; and it is told of again when it goes.
+    let classes: Api<IngressClass> = Api::all(world.cluster.client.clone());
+    let made = json!({"metadata": {"name": class}, "spec": {"controller": "example.com/nobody"}});
+    classes.create(&PostParams::default(), &serde_json::from_value(made).unwrap()).await.unwrap();
+    let told = world.until(&spec, "no cause", |seen| seen.cause.is_none()).await;
+    assert_eq!(told.agent, AgentSeen::ShellStarted);
+    classes.delete(&class, &DeleteParams::default()).await.unwrap();
+    world.until(&spec, "the cause again", missing).await;
+    world.asked.take();
+    world.orchestrator.observe(spec.id).await.unwrap();
+    assert_eq!(world.asked.take_calls(), [], "it is watched, not asked for");
+    world.remove(&spec).await;
+}
+
+/// A node that nobody is behind, gone with its test.
+struct FakeNode {
+    nodes: Api<Node>,
+    name: String,
+}
+
+impl FakeNode {
+    async fn new(world: &World) -> Self {
+        let (nodes, name) = (Api::all(world.cluster.client.clone()), format!("fsa-test-{}", Uuid::new_v4().simple()));
+        // Nobody else's pods come to it.
+        let taint = json!([{"key": "fsa-test", "effect": "NoSchedule"}]);
+        let node = json!({"metadata": {"name": name}, "spec": {"taints": taint}});
+        nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+        let this = Self { nodes, name };
+        this.ready("True").await;
+        this
+    }
+
+    async fn ready(&self, status: &str) {
+        let ready = json!({"type": "Ready", "status": status, "reason": "Test", "message": "as the test says"});
+        let patch = json!({"status": {"conditions": [ready]}});
+        self.nodes.patch_status(&self.name, &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+    }
+}
+
+impl Drop for FakeNode {
+    fn drop(&mut self) {
+        let (nodes, name) = (self.nodes.clone(), self.name.clone());
+        let gone = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move { nodes.delete(&name, &DeleteParams::default()).await }).map(|_| ())
+        };
+        // The test's own runtime ends with it, and would leave the node behind.
+        let _ = std::thread::spawn(gone).join();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_lost_is_told_of_at_once() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let node = FakeNode::new(&world).await;
+    let mut spec = world.spec();
+    // More than any node has, so that the scheduler leaves the pod to us.
+    spec.resources.request_cpu_millis = 1_000_000;
+    spec.resources.limit_cpu_millis = 1_000_000;
+    world.orchestrator.ensure(&spec).await.unwrap();
+    world
+        .until(&spec, "a pod that nobody takes", |seen| {
+            seen.cause.as_ref().is_some_and(|cause| cause.code == CauseCode::Unschedulable)
+        })
+        .await;
+    let pods: Api<Pod> = world.api();
+    let mine = pods.list(&ListParams::default().labels(&format!("app={}", spec.name))).await.unwrap();
+    let pod = mine.items[0].metadata.name.clone().unwrap();
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node.name}});
+    let bound: Result<kube::core::Status, _> = pods.create_subresource("binding", &pod, &PostParams::default(), &binding).await;
+    bound.unwrap();
+    world.until(&spec, "a pod on its node", |seen| seen.cause.is_none()).await;
+    let began = Instant::now();
+    node.ready("Unknown").await;
+    let lost = |seen: &engine::orchestrator::Seen| seen.cause.as_ref().is_some_and(|cause| cause.code == CauseCode::NodeLost);
+    world.until(&spec, "the lost node", lost).await;
+    println!("told after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    node.ready("True").await;
+    world.until(&spec, "the node that is back", |seen| !lost(seen)).await;
+    pods.delete(&pod, &DeleteParams::default().grace_period(0)).await.unwrap();
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_of_one_namespace_is_told_nothing_of_nodes_and_classes_and_works() {
+    or_skip!(skip());
+    let (admin, _) = client(config().await);
+    let cluster = Cluster { client: admin.clone(), namespace: namespace() };
+    World::new().await;
+    let name = format!("fsa-small-{}", Uuid::new_v4().simple());
+    let mut settings = Settings::new(InstallationId(Uuid::new_v4()), &cluster.namespace);
+    settings.ingress = Some(IngressSettings {
+        domain: "sandboxes.example.com".to_owned(),
+        tls_secret: None,
+        class: None,
+        annotations: None,
+        auth_url: None,
+        sign_in_url: None,
+    });
+    let rules = permissions::rules(&settings, permissions::Databases::StatefulSet);
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), &cluster.namespace);
+    let roles: Api<Role> = Api::namespaced(admin.clone(), &cluster.namespace);
+    let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), &cluster.namespace);
+    let post = PostParams::default();
+    let meta = json!({"name": name});
+    accounts.create(&post, &serde_json::from_value(json!({"metadata": meta})).unwrap()).await.unwrap();
+    roles.create(&post, &serde_json::from_value(json!({"metadata": meta, "rules": rules})).unwrap()).await.unwrap();
+    let binding = json!({"metadata": meta, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": cluster.namespace}]});
+    bindings.create(&post, &serde_json::from_value(binding).unwrap()).await.unwrap();
+    let token = accounts.create_token_request(&name, &post, &Default::default()).await.unwrap().status.unwrap().token;
+    let mut small = config().await;
+    small.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..Default::default() };
+    let (client, _) = client(small);
+    let cluster = Cluster { client, namespace: cluster.namespace };
+    let orchestrator = KubernetesOrchestrator::new(cluster, settings, Reach::Outside).unwrap();
+    assert!(orchestrator.index().synced(PATIENCE).await, "{:?}", *orchestrator.health().borrow());
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(orchestrator.health().borrow().is_fresh(), "what may not be seen is no fault: {:?}", *orchestrator.health().borrow());
+    let pod: Pod = serde_json::from_value(json!({"spec": {"nodeName": "any", "containers": []}})).unwrap();
+    assert_eq!(orchestrator.index().read().node_ready(&pod), None);
+    assert_eq!(orchestrator.index().read().ingress_class_present(&Ingress::default()), None);
+    bindings.delete(&name, &DeleteParams::default()).await.unwrap();
+    roles.delete(&name, &DeleteParams::default()).await.unwrap();
+    accounts.delete(&name, &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,6 +381,57 @@ async fn an_image_without_the_agent_gets_it() {
     let mut lines = world.orchestrator.logs(spec.id, LogSource::Install).await.unwrap();
     let line = tokio::time::timeout(PATIENCE, lines.next()).await.unwrap().unwrap();
     assert!(line.text.contains("sandbox-agent"), "{line:?}");
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_for_want_of_memory_is_told_of_while_the_sandbox_runs() {
+    or_skip!(skip());
+    let world = World::with(|settings| {
+        let image = std::env::var("FSA_TEST_AGENT_IMAGE").unwrap_or_else(|_| "fsa.local/agent:dev".to_owned());
+        settings.runtime = kubernetes::settings::Runtime::Injected { image };
+    })
+    .await;
+    let spec = world.spec();
+    let run = world.up(&spec).await.instance.unwrap();
+    let io = world.orchestrator.connect(spec.id, AgentOrPort::Agent).await.unwrap();
+    let mut events = std::pin::pin!(sandbox_agent::client::events(io, &spec.agent_token).await.unwrap());
+    let began = Instant::now();
+    let script = "python3 -c 'x = bytearray(600 << 20)'; echo ended by $?";
+    let orchestrator = world.orchestrator.clone();
+    let (id, token) = (spec.id, spec.agent_token.clone());
+    let eaten = tokio::spawn(async move {
+        let io = orchestrator.connect(id, AgentOrPort::Agent).await.unwrap();
+        let ask = ExecRequest { command: vec!["sh".into(), "-c".into(), script.into()], ..ExecRequest::default() };
+        exec_to_end(io, &token, &ask, 1 << 16).await
+    });
+    let told = async {
+        while let Some(Ok(event)) = events.next().await {
+            if let AgentEvent::Usage(usage) = event
+                && usage.oom_killed_at.is_some()
+            {
+                return true;
+            }
+        }
+        false
+    };
+    let told = tokio::time::timeout(PATIENCE, told).await.unwrap_or(false);
+    if told {
+        // The process alone: the agent tells, and the sandbox goes on.
+        println!("told after {:?}", began.elapsed());
+        let said = String::from_utf8(eaten.await.unwrap().unwrap().stdout).unwrap();
+        assert!(said.contains("ended by 137"), "{said}");
+        assert_eq!(sh(world.orchestrator.as_ref(), &spec, "echo on").await, "on\n");
+        let seen = world.orchestrator.observe(spec.id).await.unwrap();
+        assert_eq!(seen.instance.unwrap().id, run.id, "the same run");
+    } else {
+        // Where the node has the kernel kill the whole group, the cluster tells.
+        println!("the whole sandbox was killed");
+        let killed = |seen: &engine::orchestrator::Seen| {
+            seen.cause.as_ref().is_some_and(|cause| cause.code == CauseCode::OutOfMemory && cause.message.contains("256 MiB"))
+        };
+        world.until(&spec, "the cause", killed).await;
+    }
     world.remove(&spec).await;
 }
 

@@ -67,7 +67,11 @@ impl World {
 
     async fn examine(&self, probe: bool) -> Report {
         let known = orphans::Known::default();
-        examine(Asked { connected: &self.connected, settings: &self.settings, known: Some(&known), sandbox: None, probe }).await
+        examine(
+            Asked { connected: &self.connected, settings: &self.settings, known: Some(&known), sandbox: None, probe },
+            Report::default(),
+        )
+        .await
     }
 
     async fn end(&self) {
@@ -137,7 +141,11 @@ async fn what_is_wrong_is_named_with_its_mend() {
         cluster: Cluster { namespace: "fsa-causes-nowhere".to_owned(), ..world.connected.cluster.clone() },
         ..world.connected.clone()
     };
-    let report = examine(Asked { connected: &gone, settings: &world.settings, known: None, sandbox: None, probe: false }).await;
+    let report = examine(
+        Asked { connected: &gone, settings: &world.settings, known: None, sandbox: None, probe: false },
+        Report::default(),
+    )
+    .await;
     assert!(found(&report, "namespace").what.contains("`fsa-causes-nowhere` does not exist"), "{}", report.text());
     world.end().await;
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The closed list. `kebab-case` on the wire and in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum CauseCode {
     /// A stage took longer than its limit, and nothing else is known.
     StageOverdue,
@@ -106,6 +107,16 @@ pub enum CauseCode {
     DatabaseFailed,
     /// The database is still being made.
     DatabaseSlow,
+    /// There is no such repository, or it is private and not shown to us.
+    RepositoryNotFound,
+    /// The repository's host refuses who asks.
+    RepositoryRefused,
+    /// The repository's host does not answer.
+    RepositoryUnreachable,
+    /// The repository has no such branch.
+    BranchMissing,
+    /// The repository could not be cloned, for another reason.
+    CloneFailed,
     /// Anything else, with its text.
     Unexpected,
 }
@@ -115,6 +126,12 @@ impl CauseCode {
     #[must_use]
     pub fn as_str(self) -> String {
         serde_json::to_value(self).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// Whether it is told of beside a sandbox that runs: something is wrong, and terminal and files work.
+    #[must_use]
+    pub fn goes_with_running(self) -> bool {
+        matches!(self, Self::IngressClassMissing | Self::OutOfMemory | Self::NodeLost)
     }
 
     /// Whether waiting alone does not mend it, so that the phase is Error at once and not only when
@@ -166,6 +183,7 @@ impl CauseCode {
 /// What happened and what to do, for a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Cause {
     /// Which of the list.
     pub code: CauseCode,

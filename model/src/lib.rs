@@ -9,17 +9,20 @@
 //!                 \    |    /
 //!   observed --> phase, stage, cause                 what is really there, and what that means
 //!                      |
-//!                    view                            what the browser and the REST API are shown
+//!               view, activity                       what the browser and the REST API are shown
 //! ```
 
+pub mod activity;
 pub mod cause;
 pub mod connection;
+pub mod dotenv;
 pub mod env;
 pub mod ids;
 pub mod name;
 pub mod observed;
 pub mod phase;
 pub mod port;
+pub mod repository;
 pub mod resources;
 pub mod stage;
 pub mod time;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Desired {
     /// Up.
     Running,
@@ -45,6 +46,7 @@ impl std::str::FromStr for Desired {
 /// Where a sandbox is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Phase {
     /// On its way up for the first time.
     Creating,
@@ -68,6 +70,19 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Creating,
+        Self::Starting,
+        Self::Running,
+        Self::Updating,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Terminating,
+        Self::Terminated,
+        Self::Error,
+    ];
+
     /// Lower case, as pages put it in `data-phase`.
     #[must_use]
     pub fn key(self) -> &'static str {

@@ -51,6 +51,7 @@ impl FromStr for PreviewPort {
 /// A port that something in the sandbox listens on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenPort {
     /// Its number.
     pub port: u16,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A named size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Preset {
     /// The first system's: some 50 fit on a node of 2 CPU and 4 GB. Too small for Claude Code.
     Small,
@@ -61,6 +62,7 @@ impl std::str::FromStr for Preset {
 /// Requests and limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Resources {
     /// Reserved CPU, in thousandths of a core.
     pub request_cpu_millis: u32,

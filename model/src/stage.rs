@@ -8,6 +8,7 @@ use std::time::Duration;
 /// side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Stage {
     /// PostgreSQL provisioned, or verified where it was before; skipped where the project has none.
     DatabaseCreation,
@@ -97,6 +98,7 @@ pub fn after(start: Timestamp, limit: Duration) -> Timestamp {
 /// How far a stage is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum StageState {
     /// Not begun.
     Waiting,
@@ -115,6 +117,7 @@ pub enum StageState {
 /// A stage as the API and the pages show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StageView {
     /// Which.
     pub stage: Stage,

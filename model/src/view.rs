@@ -5,6 +5,7 @@ use crate::{
     ids::{ProjectId, SandboxId, TokenId, UserId},
     phase::{Desired, Phase},
     port::OpenPort,
+    repository::NewRepository,
     resources::{Preset, Resources},
     stage::StageView,
 };
@@ -15,6 +16,7 @@ use std::{collections::BTreeMap, fmt};
 /// Who is signed in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Viewer {
     /// Whose projects.
     pub user: UserId,
@@ -27,6 +29,7 @@ pub struct Viewer {
 /// What a sign-in or token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Scope {
     /// Look.
     Read,
@@ -59,6 +62,7 @@ impl Scope {
 /// A project with its main sandbox: what lists and pages show, and what an event carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProjectView {
     /// Its id.
     pub id: ProjectId,
@@ -85,6 +89,7 @@ pub struct ProjectView {
 /// A sandbox as `GET /api/sandbox/{projectId}` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SandboxView {
     /// Its id.
     pub id: SandboxId,
@@ -132,6 +137,7 @@ pub struct SandboxView {
 /// Addresses for a browser.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Urls {
     /// The preview of port 3000.
     pub application: Option<String>,
@@ -144,6 +150,7 @@ pub struct Urls {
 /// Measured use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// Of one core, in percent.
     pub cpu_percent: f32,
@@ -160,6 +167,7 @@ impl Eq for Usage {}
 /// What a new project is asked for with. `Debug` shows no variable's value.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewProject {
     /// Any text.
     pub name: String,
@@ -172,13 +180,17 @@ pub struct NewProject {
     /// Its variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// What is cloned into it.
+    #[serde(default)]
+    pub repository: Option<NewRepository>,
 }
 
 impl fmt::Debug for NewProject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, database, preset, env } = self;
+        let Self { name, database, preset, env, repository } = self;
         let mut debug = f.debug_struct("NewProject");
-        debug.field("name", name).field("database", database).field("preset", preset).field("env", &env.keys()).finish()
+        debug.field("name", name).field("database", database).field("preset", preset);
+        debug.field("env", &env.keys()).field("repository", repository).finish()
     }
 }
 
@@ -189,6 +201,7 @@ fn yes() -> bool {
 /// What may be changed of a project.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProjectPatch {
     /// A new display name; slug and addresses stay.
     #[serde(default)]
@@ -201,6 +214,7 @@ pub struct ProjectPatch {
 /// One variable, without its value: secrets are write-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnvVariable {
     /// Its name.
     pub key: String,
@@ -218,6 +232,7 @@ pub struct EnvVariable {
 /// Who set a variable; later wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum EnvSource {
     /// The operator's Claude credentials.
     Operator,
@@ -232,6 +247,7 @@ pub enum EnvSource {
 /// `GET /api/projects/{id}/env`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnvView {
     /// By key.
     pub variables: Vec<EnvVariable>,
@@ -248,6 +264,7 @@ pub struct EnvView {
 /// One variable that a restart would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PendingChange {
     /// Its name.
     pub key: String,
@@ -258,6 +275,7 @@ pub struct PendingChange {
 /// How a restart would change a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ChangeKind {
     /// The sandbox has none of that name.
     Added,
@@ -271,6 +289,7 @@ pub enum ChangeKind {
 /// value.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnvChange {
     /// Set or replaced.
     #[serde(default)]
@@ -289,6 +308,7 @@ impl fmt::Debug for EnvChange {
 /// Where the project's PostgreSQL is, as seen from inside its sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DatabaseView {
     /// A line to copy: `psql postgresql://…`; works inside the sandbox.
     pub psql: String,
@@ -307,6 +327,7 @@ pub struct DatabaseView {
 /// An API token, without the secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenView {
     /// Its id.
     pub id: TokenId,
@@ -349,6 +370,7 @@ pub struct Installation {
 /// A way into one preview. `Debug` shows no code.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PreviewCode {
     /// Where the page posts `code` (form field of that name): on the preview's host.
     pub action: String,
@@ -367,6 +389,7 @@ impl fmt::Debug for PreviewCode {
 /// A new token with its secret, which `Debug` does not show.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewToken {
     /// `fsa_…`.
     pub secret: String,
@@ -383,6 +406,7 @@ impl fmt::Debug for NewToken {
 /// One server-sent event of `GET /api/events`: a whole state, never a difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "type")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Event {
     /// Everything that the viewer may see; the first event of a stream, and after a gap.
     Snapshot {
@@ -410,6 +434,7 @@ pub enum Event {
 /// The one shape of every error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorBody {
     /// What failed, in a few words: "Failed to create project".
     pub error: String,
@@ -426,6 +451,7 @@ pub struct ErrorBody {
 /// What is behind an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorDetails {
     /// The kind of error: "ValidationError".
     pub name: String,
@@ -450,7 +476,8 @@ mod tests {
     #[test]
     fn no_debug_shows_a_secret() {
         let env = BTreeMap::from([("KEY".to_owned(), SECRET.to_owned())]);
-        let new = NewProject { name: "Boats".into(), database: true, preset: Preset::default(), env: env.clone() };
+        let new =
+            NewProject { name: "Boats".into(), database: true, preset: Preset::default(), env: env.clone(), repository: None };
         let change = EnvChange { set: env, remove: vec!["OLD".into()] };
         let token = TokenView {
             id: TokenId(uuid::Uuid::nil()),

@@ -29,6 +29,12 @@ impl Agent {
         Self { orchestrator, id: row.id, token: row.agent_token.clone() }
     }
 
+    /// Whether there is one: an image of stock ttyd has none.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.orchestrator.has_agents()
+    }
+
     /// What its requests carry.
     #[must_use]
     pub fn token(&self) -> &SecretString {
@@ -45,6 +51,17 @@ impl Agent {
             .await
             .unwrap_or_else(|_| Err(silent()))
     }
+}
+
+/// The sandbox's image has no agent to ask.
+#[must_use]
+pub fn without_agent() -> ControlError {
+    ControlError::new(
+        ErrorKind::Conflict,
+        "no-agent",
+        "The sandbox's image serves a terminal by stock ttyd alone: it has no agent that runs commands or handles files.",
+        "Use the terminal, or let the operator choose an image with the agent: --runtime agent or --runtime injected.",
+    )
 }
 
 /// A connection that could not be made, in words.

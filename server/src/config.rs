@@ -1,10 +1,15 @@
 //! What the operator decides: flags, variables of the same names, `.secret/.env`. Read once, at start;
 //! what is wrong stops it with what would be right.
 
+pub mod github;
 pub mod kubernetes;
 
-use self::kubernetes::{KubernetesArgs, OrchestratorKind};
+use self::{
+    github::{CLIENT_SECRET, GitHubArgs, GitHubSettings},
+    kubernetes::{KubernetesArgs, OrchestratorKind},
+};
 use crate::{
+    dist::Unpacked,
     http::security::Network,
     views::{Addresses, PreviewDomain},
 };
@@ -21,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-/// What is read of `.secret/.env`, and nothing else of it.
+/// What is read of `.secret/.env` for sandboxes. Beside it there is [`CLIENT_SECRET`], and nothing else of it.
 pub const CREDENTIALS: [&str; 5] =
     ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL"];
 
@@ -95,15 +100,24 @@ pub struct ServeArgs {
     /// How many projects one user may have
     #[arg(long, env = "FSA_PROJECTS_PER_USER", value_name = "N", default_value_t = 200)]
     pub projects_per_user: usize,
+    /// How many requests a second a session or token may make to the API, with four seconds' worth at once; 0: no limit
+    #[arg(long, env = "FSA_REQUESTS_PER_SECOND", value_name = "N", default_value_t = 500)]
+    pub requests_per_second: u32,
+    /// For how many days what happened to projects is kept
+    #[arg(long, env = "FSA_ACTIVITY_DAYS", value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub activity_days: u32,
     /// The folder that holds node_modules/@anthropic-ai/claude-code
     #[arg(long, env = "FSA_CLAUDE_DIR", value_name = "FOLDER")]
     pub claude_dir: Option<PathBuf>,
-    /// The sandbox agent's program [default: agent/sandbox-agent beside this program]
+    /// The sandbox agent's program [default: the one in this program's file, else agent/sandbox-agent beside it]
     #[arg(long, env = "FSA_AGENT", value_name = "FILE")]
     pub agent: Option<PathBuf>,
-    /// The folder of the pages' assets [default: site beside this program]
+    /// The folder of the pages' assets [default: those in this program's file, else site beside it]
     #[arg(long, env = "FSA_SITE_DIR", value_name = "FOLDER")]
     pub site_dir: Option<PathBuf>,
+    /// GitHub, where it is used.
+    #[command(flatten)]
+    pub github: GitHubArgs,
     /// The cluster, where sandboxes are made on one.
     #[command(flatten)]
     pub kubernetes: KubernetesArgs,
@@ -167,6 +181,10 @@ pub struct Config {
     pub database_url: Option<SecretString>,
     /// The keys of secrets at rest, where they are not in the data folder.
     pub encryption_key: Option<SecretString>,
+    /// GitHub, where it is used.
+    pub github: Option<GitHubSettings>,
+    /// What lets a program elsewhere read metrics.
+    pub metrics_token: Option<SecretString>,
     /// The rest, as it was given.
     pub args: ServeArgs,
 }
@@ -208,7 +226,10 @@ impl Config {
         addresses.ingress = args.kubernetes.ingress();
         let beside = beside();
         let credentials_file = args.secret_dir.join(".env");
-        let credentials = credentials(&credentials_file)?;
+        let mut credentials = credentials(&credentials_file)?;
+        // For this server alone: no sandbox gets it.
+        let github_secret = credentials.remove(CLIENT_SECRET).map(SecretString::from);
+        let github = args.github.read(secret(CLIENT_SECRET).or(github_secret))?;
         // On a cluster there is no filter that would map a loopback address to this machine.
         let (operator_env, mut egress) = match args.kubernetes.orchestrator {
             OrchestratorKind::Local => local::operator::map_env(credentials),
@@ -230,9 +251,22 @@ impl Config {
             site_dir: args.site_dir.clone().unwrap_or_else(|| beside.join("site")),
             database_url: secret("FSA_DATABASE_URL"),
             encryption_key: secret("FSA_ENCRYPTION_KEY"),
+            github,
+            metrics_token: secret("FSA_METRICS_TOKEN"),
             listen,
             args,
         })
+    }
+
+    /// Takes what the program's own file carries, where nothing else was given.
+    pub fn carried(&mut self, carried: Option<Unpacked>) {
+        let Some(Unpacked { site, agent }) = carried else { return };
+        if self.args.site_dir.is_none() {
+            self.site_dir = site;
+        }
+        if self.args.agent.is_none() {
+            self.agent = agent;
+        }
     }
 
     /// Browsers come by the port that was got where any was asked for (`--listen localhost:0`).
@@ -243,6 +277,9 @@ impl Config {
         let ingress = self.addresses.ingress.take();
         self.addresses = addresses(self.public_given.as_deref(), self.args.preview_domain.as_deref(), port)?;
         self.addresses.ingress = ingress;
+        for address in self.listen.iter_mut().take(1).flat_map(|place| &mut place.addresses) {
+            address.set_port(port);
+        }
         Ok(())
     }
 }
@@ -368,7 +405,7 @@ fn parse_env(text: &str) -> Result<BTreeMap<String, String>, usize> {
             Some(quote @ ('"' | '\'')) => value[1..].split_once(quote).ok_or(number + 1)?.0,
             _ => value.split(" #").next().unwrap_or_default().trim_end(),
         };
-        if CREDENTIALS.contains(&key) && !value.is_empty() {
+        if (CREDENTIALS.contains(&key) || key == CLIENT_SECRET) && !value.is_empty() {
             found.insert(key.to_owned(), value.to_owned());
         }
     }
@@ -430,13 +467,19 @@ mod tests {
             serve: ServeArgs,
         }
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(".env"), "ANTHROPIC_API_KEY=sk-ant-hidden\nANTHROPIC_MODEL=hidden-too\n").unwrap();
+        std::fs::write(
+            folder.path().join(".env"),
+            "ANTHROPIC_API_KEY=sk-ant-hidden\nANTHROPIC_MODEL=hidden-too\nFSA_GITHUB_CLIENT_SECRET=hidden-as-well\n",
+        )
+        .unwrap();
         let secret_dir = folder.path().to_str().unwrap();
-        let line = Line::parse_from(["x", "--secret-dir", secret_dir, "--listen", "localhost:4000"]);
+        let line = Line::parse_from(["x", "--secret-dir", secret_dir, "--listen", "localhost:4000", "--github-client-id", "Iv1"]);
         let mut config = Config::read(&line.data, line.serve).unwrap();
         config.encryption_key = Some(SecretString::from("hidden-key"));
         config.database_url = Some(SecretString::from("postgresql://x:hidden@y/z"));
         assert!(config.operator_env.contains_key("ANTHROPIC_API_KEY"));
+        assert_eq!(config.operator_env.len(), 2, "the client secret is no sandbox's");
+        assert!(config.github.is_some());
         let printed = format!("{config:?}{config:#?}");
         assert!(!printed.contains("hidden"), "{printed}");
     }

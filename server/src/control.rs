@@ -4,7 +4,10 @@
 //! Authorising is in the query: a row that is not the viewer's is not found. What only looks needs a
 //! viewer; what changes needs [`Scope::Write`] as well.
 
+pub mod shares;
+
 use crate::{
+    clone::{self, Cloner},
     http::{
         auth::{
             visit,
@@ -12,10 +15,11 @@ use crate::{
         },
         errors,
         limits::Limit,
+        metrics::Metrics,
         patience::patient,
     },
     live::Live,
-    views::{self, Addresses},
+    views::{self, Addresses, CloneFact},
 };
 use app::{
     control::Control,
@@ -29,14 +33,16 @@ use engine::{
     store::{
         Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, StoreError,
         accounts::{Accounts, Opener},
-        intent,
+        activity, intent,
     },
 };
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Desired, DisplayName, ProjectId, ResourceName, SandboxId, Slug, Stage, TokenId, UserId,
+    activity::{ActivityPage, ActivityView},
     env::{self, EnvKey},
     port::{PortError, PreviewPort},
+    repository::{CloneState, NewRepository, Repository, RepositoryView},
     view::{
         ChangeKind, DatabaseView, EnvChange, EnvSource, EnvVariable, EnvView, Installation, NewProject, NewToken, PendingChange,
         PreviewCode, ProjectPatch, ProjectView, Scope, TokenView, Viewer,
@@ -75,8 +81,16 @@ pub struct ControllerParts {
     pub addresses: Addresses,
     /// What ends streams whose token was revoked.
     pub watch: Arc<CredentialWatch>,
+    /// What clones repositories into new sandboxes.
+    pub cloner: Arc<Cloner>,
+    /// Whether the sign-in page offers GitHub.
+    pub github_signs_in: bool,
     /// How many projects a user may have.
     pub projects_per_user: usize,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// For how many days activity is kept.
+    pub activity_days: u32,
 }
 
 /// The server's side of the door.
@@ -111,12 +125,37 @@ impl Controller {
         row.ok_or_else(ControlError::not_found)
     }
 
+    /// A page of what happened to the viewer's projects. Whether a project is theirs is the filter's matter:
+    /// of another's there is nothing.
+    ///
+    /// # Errors
+    /// `503 Service Unavailable`.
+    pub async fn activity(&self, viewer: &Viewer, filter: activity::Filter) -> Result<ActivityPage, ControlError> {
+        let limit = filter.limit;
+        let mut rows = self.activity_rows(viewer, &activity::Filter { limit: limit + 1, ..filter }).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().map(|last| last.id).filter(|_| more);
+        Ok(ActivityPage { activity: rows, next, kept_days: self.parts.activity_days })
+    }
+
+    /// The same without the page around it.
+    ///
+    /// # Errors
+    /// `503 Service Unavailable`.
+    pub async fn activity_rows(&self, viewer: &Viewer, filter: &activity::Filter) -> Result<Vec<ActivityView>, ControlError> {
+        self.parts.store.activity(viewer.user, filter).await.map_err(store_error)
+    }
+
     async fn ask(&self, viewer: &Viewer, id: ProjectId, ask: Ask, key: Option<String>) -> Result<ProjectView, ControlError> {
         may_change(viewer)?;
         let what = ask.verb();
-        let asked = self.parts.store.ask(viewer.user, id, ask, key, self.now()).await.map_err(store_error)?;
+        let asked = activity::by(visit::actor(viewer), self.parts.store.ask(viewer.user, id, ask, key, self.now()))
+            .await
+            .map_err(store_error)?;
         match asked.ok_or_else(ControlError::not_found)? {
             Asked::Changed(row) => {
+                self.parts.metrics.asked(what);
                 info!(project.id = %id, sandbox.name = %row.sandbox.name, generation = row.sandbox.generation, "asked to {what}");
                 self.parts.reconciler.nudge(row.sandbox.id);
                 Ok(self.view(&row))
@@ -124,6 +163,63 @@ impl Controller {
             Asked::Same(row) => Ok(self.view(&row)),
             Asked::Refused(why) => Err(conflict(why)),
         }
+    }
+
+    fn checked_repository(&self, new: &NewRepository) -> Result<Repository, ControlError> {
+        new.check(self.parts.cloner.plain_http()).map_err(|error| {
+            let (code, field) = error.code();
+            let next = "Give an address such as https://github.com/owner/name.";
+            ControlError::new(ErrorKind::Invalid, code, error.to_string(), next).at(field)
+        })
+    }
+
+    /// A clone that failed is tried again with the next run.
+    async fn clone_again(&self, viewer: &Viewer, id: ProjectId) -> Result<(), ControlError> {
+        let row = self.row(viewer, id).await?;
+        if matches!(self.parts.live.facts(row.sandbox.id).clone, CloneFact::Failed(_)) {
+            // Somebody else may have decided in the meantime.
+            return match self.decide(&row, CloneState::Waiting).await {
+                Err(error) if error.kind != ErrorKind::Conflict => Err(error),
+                _ => Ok(()),
+            };
+        }
+        Ok(())
+    }
+
+    async fn decide(&self, row: &ProjectAndSandbox, to: CloneState) -> Result<RepositoryView, ControlError> {
+        let (repositories, project) = (self.parts.cloner.repositories(), row.project.id);
+        let decided = patient(repositories.decide(project, to, self.now())).await.map_err(store_error)?;
+        let of = patient(repositories.of(project)).await.map_err(store_error)?.ok_or_else(no_repository)?;
+        if !decided {
+            let message = match of.state {
+                CloneState::Done => "The repository is cloned already.",
+                CloneState::Skipped => "The project goes on without the repository already.",
+                _ => "The clone is under way.",
+            };
+            return Err(ControlError::new(ErrorKind::Conflict, "clone-not-failed", message, "Look at how far it is."));
+        }
+        self.parts.live.cloning(row.sandbox.id, clone::fact(&of));
+        self.parts.cloner.look();
+        Ok(of)
+    }
+
+    /// A project's repository, and how far its clone is.
+    ///
+    /// # Errors
+    /// `404 Not Found`, also where it was made without one.
+    pub async fn repository(&self, viewer: &Viewer, id: ProjectId) -> Result<RepositoryView, ControlError> {
+        let row = self.row(viewer, id).await?;
+        patient(self.parts.cloner.repositories().of(row.project.id)).await.map_err(store_error)?.ok_or_else(no_repository)
+    }
+
+    /// Tries a clone that failed again, or goes on without.
+    ///
+    /// # Errors
+    /// `404 Not Found`; `409 Conflict` where there is nothing to decide.
+    pub async fn decide_clone(&self, viewer: &Viewer, id: ProjectId, again: bool) -> Result<RepositoryView, ControlError> {
+        may_change(viewer)?;
+        let row = self.row(viewer, id).await?;
+        self.decide(&row, if again { CloneState::Waiting } else { CloneState::Skipped }).await
     }
 
     /// Six random bytes, for names.
@@ -218,6 +314,10 @@ impl Control for Controller {
         installation
     }
 
+    fn github_signs_in(&self) -> bool {
+        self.parts.github_signs_in
+    }
+
     async fn projects(&self, viewer: &Viewer) -> Result<Vec<ProjectView>, ControlError> {
         let rows = self.parts.store.projects(viewer.user).await.map_err(store_error)?;
         Ok(rows.iter().map(|row| self.view(row)).collect())
@@ -231,6 +331,7 @@ impl Control for Controller {
         may_change(viewer)?;
         let name = display_name(&new.name)?;
         let env = checked_env(&new.env, "env")?;
+        let repository = new.repository.as_ref().map(|repository| self.checked_repository(repository)).transpose()?;
         // What was made by this key is answered whatever the limits say by now.
         if let Some(key) = &key
             && let Some(row) = self.parts.store.created(viewer.user, key, self.now()).await.map_err(store_error)?
@@ -255,8 +356,25 @@ impl Control for Controller {
             most: self.parts.projects_per_user,
             now: self.now(),
         };
-        let (row, new) = self.parts.store.create(row).await.map_err(store_error)?;
+        let (id, sandbox) = (row.id, row.sandbox);
+        if let Some(repository) = &repository {
+            // Before the project: none is made without what it was asked for with.
+            patient(self.parts.cloner.repositories().add(id, repository, self.now())).await.map_err(store_error)?;
+            self.parts.live.cloning(sandbox, CloneFact::UnderWay);
+        }
+        let made = activity::by(visit::actor(viewer), self.parts.store.create(row)).await;
+        if repository.is_some() {
+            if made.as_ref().is_ok_and(|(_, new)| *new) {
+                self.parts.cloner.look();
+            } else {
+                self.parts.live.cloning(sandbox, CloneFact::Settled);
+                // It is swept later where this fails.
+                let _ = patient(self.parts.cloner.repositories().remove(id)).await;
+            }
+        }
+        let (row, new) = made.map_err(store_error)?;
         if new {
+            self.parts.metrics.asked("create");
             info!(project.id = %row.project.id, sandbox.name = %row.sandbox.name, "a project was made");
             self.parts.reconciler.nudge(row.sandbox.id);
         }
@@ -266,7 +384,8 @@ impl Control for Controller {
     async fn update_project(&self, viewer: &Viewer, id: ProjectId, patch: ProjectPatch) -> Result<ProjectView, ControlError> {
         may_change(viewer)?;
         let name = patch.name.as_deref().map(display_name).transpose()?;
-        let row = self.parts.store.update(viewer.user, id, name, patch.preset, self.now()).await.map_err(store_error)?;
+        let update = self.parts.store.update(viewer.user, id, name, patch.preset, self.now());
+        let row = activity::by(visit::actor(viewer), update).await.map_err(store_error)?;
         Ok(self.view(&row.ok_or_else(ControlError::not_found)?))
     }
 
@@ -280,14 +399,18 @@ impl Control for Controller {
                 return Err(ControlError::new(ErrorKind::Invalid, "name-differs", message, &next).at("name"));
             }
         }
-        let row = self.parts.store.delete(viewer.user, id, self.now()).await.map_err(store_error)?;
+        let delete = self.parts.store.delete(viewer.user, id, self.now());
+        let row = activity::by(visit::actor(viewer), delete).await.map_err(store_error)?;
         let row = row.ok_or_else(ControlError::not_found)?;
+        self.parts.metrics.asked("delete");
         info!(project.id = %id, sandbox.name = %row.sandbox.name, "asked to delete the project");
         self.parts.reconciler.nudge(row.sandbox.id);
         Ok(())
     }
 
     async fn start(&self, viewer: &Viewer, id: ProjectId, key: Option<String>) -> Result<ProjectView, ControlError> {
+        may_change(viewer)?;
+        self.clone_again(viewer, id).await?;
         self.ask(viewer, id, Ask::Start, key).await
     }
 
@@ -296,6 +419,8 @@ impl Control for Controller {
     }
 
     async fn restart(&self, viewer: &Viewer, id: ProjectId) -> Result<ProjectView, ControlError> {
+        may_change(viewer)?;
+        self.clone_again(viewer, id).await?;
         self.ask(viewer, id, Ask::Restart(BTreeMap::new()), None).await
     }
 
@@ -316,6 +441,7 @@ impl Control for Controller {
             whole.extend(env_vars);
             checked_env(&whole, "envVars")?;
         }
+        self.clone_again(viewer, id).await?;
         self.ask(viewer, id, Ask::Restart(request), key).await
     }
 
@@ -339,7 +465,8 @@ impl Control for Controller {
             return Err(ControlError::new(ErrorKind::Invalid, "set-and-removed", message, "Name it once.").at("remove"));
         }
         let set = set.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
-        let changed = self.parts.store.change_env(viewer.user, id, set, change.remove, self.now()).await.map_err(store_error)?;
+        let change = self.parts.store.change_env(viewer.user, id, set, change.remove, self.now());
+        let changed = activity::by(visit::actor(viewer), change).await.map_err(store_error)?;
         let row = changed.ok_or_else(ControlError::not_found)?.map_err(|error| env_error(&error, "set"))?;
         let env = self.parts.store.env(viewer.user, id).await.map_err(store_error)?;
         Ok(self.env_view(&row, &env.ok_or_else(ControlError::not_found)?))
@@ -348,7 +475,8 @@ impl Control for Controller {
     async fn replace_env(&self, viewer: &Viewer, id: ProjectId, all: BTreeMap<String, String>) -> Result<EnvView, ControlError> {
         may_change(viewer)?;
         let all = checked_env(&all, "envVars")?.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
-        let changed = self.parts.store.replace_env(viewer.user, id, all, self.now()).await.map_err(store_error)?;
+        let replace = self.parts.store.replace_env(viewer.user, id, all, self.now());
+        let changed = activity::by(visit::actor(viewer), replace).await.map_err(store_error)?;
         let row = changed.ok_or_else(ControlError::not_found)?.map_err(|error| env_error(&error, "envVars"))?;
         let env = self.parts.store.env(viewer.user, id).await.map_err(store_error)?;
         Ok(self.env_view(&row, &env.ok_or_else(ControlError::not_found)?))
@@ -378,25 +506,20 @@ impl Control for Controller {
     async fn preview_code(&self, viewer: &Viewer, id: ProjectId, port: u16) -> Result<PreviewCode, ControlError> {
         may_change(viewer)?;
         let port: PreviewPort = port.to_string().parse().map_err(|error| port_error(&error))?;
-        let row = self.row(viewer, id).await?;
-        let Some(domain) = &self.parts.addresses.preview else {
-            let message = "This installation has no addresses for previews.";
-            return Err(ControlError::new(
-                ErrorKind::Conflict,
-                "no-preview-domain",
-                message,
-                "Start it with `--preview-domain`.",
-            ));
+        let (sandbox, name) = match self.parts.store.project(viewer.user, id).await.map_err(store_error)? {
+            Some(row) => (row.sandbox.id, row.sandbox.name),
+            None => self.shared_with_users(id, port.get()).await?,
         };
+        let domain = self.preview_domain()?;
         let opener = match visit::credential() {
             Some(Credential::Session(id)) => Opener::Session(id),
             Some(Credential::Token(id)) => Opener::Token(id),
-            Some(Credential::Preview { .. }) | None => return Err(ControlError::signed_out()),
+            Some(Credential::Preview { .. } | Credential::Link { .. }) | None => return Err(ControlError::signed_out()),
         };
-        let made = self.parts.accounts.make_preview_code(viewer.user, opener, row.sandbox.id, port.get(), self.now());
+        let made = self.parts.accounts.make_preview_code(viewer.user, opener, sandbox, port.get(), self.now());
         let made = patient(made).await;
         let code = made.map_err(store_error)?.ok_or_else(ControlError::signed_out)?;
-        let url = format!("{}/", domain.origin(&format!("{}--{}", port.get(), row.sandbox.name)));
+        let url = format!("{}/", domain.origin(&format!("{}--{name}", port.get())));
         Ok(PreviewCode { action: format!("{url}.fsa/enter"), code: code.expose_secret().to_owned(), url })
     }
 
@@ -444,6 +567,11 @@ fn may_change(viewer: &Viewer) -> Result<(), ControlError> {
 pub fn read_only() -> ControlError {
     let message = "This token may look and not change anything: its scope is `read`.";
     ControlError::new(ErrorKind::Forbidden, "read-only", message, "Use a token of scope `write`.")
+}
+
+fn no_repository() -> ControlError {
+    let message = "The project was made without a repository.";
+    ControlError::new(ErrorKind::NotFound, "no-repository", message, "Clone one in its terminal.")
 }
 
 /// The store's errors, as asks show them. What is not expected is logged here, once.

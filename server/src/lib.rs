@@ -16,8 +16,13 @@
 
 pub mod agent;
 pub mod cli;
+pub mod clone;
 pub mod config;
 pub mod control;
+pub mod dist;
+pub mod doctor;
+pub mod github;
 pub mod http;
 pub mod live;
+pub mod refusals;
 pub mod views;

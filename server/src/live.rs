@@ -13,7 +13,8 @@
 
 use crate::{
     agent::Agent,
-    views::{self, Addresses, AgentFacts},
+    clone::Cloner,
+    views::{self, Addresses, AgentFacts, CloneFact},
 };
 use engine::{
     clock::Clock,
@@ -27,11 +28,15 @@ use model::{
     port::{OpenPort, RESERVED},
     view::{ProjectView, Usage},
 };
-use sandbox_agent::{client, protocol::http::AgentEvent};
+use sandbox_agent::{
+    client,
+    protocol::http::{AgentEvent, CredentialAnswer},
+};
+use secrecy::ExposeSecret as _;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     pin::pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 use tokio::sync::{broadcast, watch};
@@ -65,7 +70,11 @@ pub struct Live {
     health: watch::Receiver<Option<Cause>>,
     feeds: Mutex<HashMap<UserId, Weak<Feed>>>,
     facts: Mutex<HashMap<SandboxId, AgentFacts>>,
+    /// What is cloned where; without what is over.
+    clones: Mutex<HashMap<SandboxId, CloneFact>>,
     told: broadcast::Sender<SandboxId>,
+    /// What answers git inside.
+    keyring: OnceLock<Weak<Cloner>>,
     stop: CancellationToken,
 }
 
@@ -100,7 +109,7 @@ impl Live {
         notices: Vec<String>,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let (feeds, facts) = (Mutex::default(), Mutex::default());
+        let (feeds, facts, clones) = (Mutex::default(), Mutex::default(), Mutex::default());
         let health = orchestrator.health();
         Arc::new(Self {
             store,
@@ -111,7 +120,9 @@ impl Live {
             health,
             feeds,
             facts,
+            clones,
             told: broadcast::channel(1024).0,
+            keyring: OnceLock::new(),
             stop,
         })
     }
@@ -135,7 +146,38 @@ impl Live {
     /// What a sandbox's agent said last.
     #[must_use]
     pub fn facts(&self, id: SandboxId) -> AgentFacts {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default()
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default();
+        let clone = self.clones.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default();
+        AgentFacts { clone, ..facts }
+    }
+
+    /// Who answers git inside; said once, at start.
+    pub fn answer_git_by(&self, keyring: &Arc<Cloner>) {
+        let _ = self.keyring.set(Arc::downgrade(keyring));
+    }
+
+    /// Nothing is cloned but into these: what another process cloned is over.
+    pub fn cloning_only(&self, ids: &HashSet<SandboxId>) {
+        let over: Vec<SandboxId> = {
+            let mut all = self.clones.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extract_if(|id, _| !ids.contains(id)).map(|(id, _)| id).collect()
+        };
+        for id in over {
+            // Nobody listening is no error.
+            let _ = self.told.send(id);
+        }
+    }
+
+    /// How far a clone into a sandbox is.
+    pub fn cloning(&self, id: SandboxId, fact: CloneFact) {
+        let before = {
+            let mut all = self.clones.lock().unwrap_or_else(PoisonError::into_inner);
+            if fact == CloneFact::Settled { all.remove(&id) } else { all.insert(id, fact.clone()) }
+        };
+        if before.unwrap_or_default() != fact {
+            // Nobody listening is no error.
+            let _ = self.told.send(id);
+        }
     }
 
     /// A user's feed; the first call starts it.
@@ -265,7 +307,7 @@ impl FeedWork {
 
     fn until_next_change(&self) -> Duration {
         let now = self.live.clock.now();
-        let next = self.rows.values().filter_map(|row| views::next_change(row, now)).min();
+        let next = self.rows.values().filter_map(|row| views::next_change(row, &self.live.facts(row.sandbox.id), now)).min();
         next.and_then(|at| Duration::try_from(at.duration_since(now)).ok()).unwrap_or(Duration::from_secs(3600))
     }
 
@@ -334,7 +376,9 @@ impl Followers {
 
     fn look_at(&mut self, row: &ProjectAndSandbox) {
         let id = row.sandbox.id;
-        let Some(run) = running(row, self.live.clock.now()) else { return self.leave(id) };
+        // Without an agent nobody tells anything.
+        let run = running(row, self.live.clock.now()).filter(|_| self.live.orchestrator.has_agents());
+        let Some(run) = run else { return self.leave(id) };
         if self.by_sandbox.get(&id).is_some_and(|(followed, _)| *followed == run) {
             return;
         }
@@ -342,10 +386,11 @@ impl Followers {
         let stop = self.live.stop.child_token();
         self.by_sandbox.insert(id, (run, stop.clone()));
         let (live, agent) = (self.live.clone(), Agent::of(self.live.orchestrator.clone(), &row.sandbox));
+        let of = (row.project.owner, row.project.id);
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = follow(&live, id, &agent) => {}
+                () = follow(&live, id, of, &agent) => {}
             }
         });
     }
@@ -367,7 +412,7 @@ fn running(row: &ProjectAndSandbox, now: Timestamp) -> Option<String> {
 }
 
 /// Reads an agent's events for ever, connecting again when they end.
-async fn follow(live: &Live, id: SandboxId, agent: &Agent) {
+async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), agent: &Agent) {
     let mut pause = Duration::from_millis(50);
     loop {
         match agent.connect().await {
@@ -376,7 +421,13 @@ async fn follow(live: &Live, id: SandboxId, agent: &Agent) {
                     pause = Duration::from_millis(50);
                     let mut events = pin!(events);
                     while let Ok(Some(Ok(event))) = tokio::time::timeout(AGENT_SILENCE, events.next()).await {
-                        apply(live, id, event);
+                        match event {
+                            AgentEvent::Credentials { ask, protocol, host, path } => {
+                                let url = format!("{protocol}://{host}/{}", path.unwrap_or_default());
+                                answer_git(live, of, agent.clone(), ask, url);
+                            }
+                            event => apply(live, id, event),
+                        }
                     }
                 }
                 Err(error) => debug!(sandbox.id = %id, "cannot follow the agent: {error:#}"),
@@ -389,6 +440,24 @@ async fn follow(live: &Live, id: SandboxId, agent: &Agent) {
             warn!(sandbox.id = %id, "the agent of a running sandbox does not answer; trying on");
         }
     }
+}
+
+/// Answers git, with nothing where it is none of ours: aside, so that events go on.
+fn answer_git(live: &Live, (owner, project): (UserId, ProjectId), agent: Agent, ask: u64, url: String) {
+    let Some(keyring) = live.keyring.get().and_then(Weak::upgrade) else { return };
+    tokio::spawn(async move {
+        let answer = match keyring.credentials_of(owner, project, &url).await {
+            Some((username, password)) => {
+                let password = Some(password.expose_secret().to_owned());
+                CredentialAnswer { ask, username: Some(username), password }
+            }
+            None => CredentialAnswer { ask, ..CredentialAnswer::default() },
+        };
+        let Ok(io) = agent.connect().await else { return };
+        if let Err(error) = client::answer_credentials(io, agent.token(), &answer).await {
+            debug!(project.id = %project, "cannot answer git: {error:#}");
+        }
+    });
 }
 
 fn apply(live: &Live, id: SandboxId, event: AgentEvent) {
@@ -404,6 +473,7 @@ fn apply(live: &Live, id: SandboxId, event: AgentEvent) {
             live.say(id, |facts| facts.ports = open);
         }
         AgentEvent::Usage(usage) => {
+            let killed = usage.oom_killed_at.and_then(|at| Timestamp::from_millisecond(i64::try_from(at).ok()?).ok());
             let usage = Usage {
                 #[expect(clippy::cast_possible_truncation, reason = "percent, for display")]
                 cpu_percent: usage.cpu_percent as f32,
@@ -411,7 +481,7 @@ fn apply(live: &Live, id: SandboxId, event: AgentEvent) {
                 disk_bytes: usage.disk_bytes.unwrap_or_default(),
                 processes: usage.processes,
             };
-            live.say(id, |facts| facts.usage = Some(usage));
+            live.say(id, |facts| (facts.usage, facts.oom_killed_at) = (Some(usage), killed));
         }
         AgentEvent::Disk { over } => live.say(id, |facts| facts.disk_over = over),
         _ => {}

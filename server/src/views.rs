@@ -3,7 +3,7 @@
 use engine::store::ProjectAndSandbox;
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Cause, CauseCode, Desired, Observed, Phase, ProjectId,
+    Cause, CauseCode, Desired, Observed, Phase, ProjectId, StageState,
     phase::{next_deadline, phase, stages},
     port::{APPLICATION, OpenPort},
     view::{ProjectView, SandboxView, Urls, Usage},
@@ -18,6 +18,32 @@ pub struct AgentFacts {
     pub usage: Option<Usage>,
     /// Whether it is over its disk limit, so that everything in it but the agent waits.
     pub disk_over: bool,
+    /// When the kernel last killed a process in it for want of memory.
+    pub oom_killed_at: Option<Timestamp>,
+    /// What is cloned into it. Not the agent's to say.
+    pub clone: CloneFact,
+}
+
+/// How long it is told that a process was killed.
+const KILLED_LATELY: SignedDuration = SignedDuration::from_mins(10);
+
+impl AgentFacts {
+    /// Until when it is told that a process was killed for want of memory.
+    fn killed_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.oom_killed_at?.checked_add(KILLED_LATELY).ok().filter(|until| now < *until)
+    }
+}
+
+/// What is shown of a clone into a new sandbox, as the last of its start.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum CloneFact {
+    /// There is none, or it is over.
+    #[default]
+    Settled,
+    /// It waits for the sandbox, or is under way.
+    UnderWay,
+    /// It failed.
+    Failed(Cause),
 }
 
 /// Where browsers reach the app and the previews.
@@ -96,12 +122,28 @@ fn disk_over(limit_bytes: u64, project: ProjectId) -> Cause {
     )
 }
 
+/// A process was killed, and the sandbox runs on.
+fn process_killed(limit_bytes: u64) -> Cause {
+    kubernetes::causes::out_of_memory(Some(&limit_bytes.to_string()), false)
+}
+
 /// Its main sandbox.
 #[must_use]
 pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresses, now: Timestamp) -> SandboxView {
     let sandbox = &row.sandbox;
     let (desired, generation, observed, cause) = (sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref());
-    let phase = phase(desired, generation, observed, cause, now);
+    let mut phase = phase(desired, generation, observed, cause, now);
+    let mut stages = stages(desired, generation, observed, cause, now);
+    // The sandbox is up, and what its owner wants in it is not there yet: to them, it still starts.
+    let cloning = if phase == Phase::Running { facts.clone.clone() } else { CloneFact::Settled };
+    if cloning != CloneFact::Settled
+        && let Some(last) = stages.last_mut()
+    {
+        let failed = matches!(cloning, CloneFact::Failed(_));
+        phase = if failed { Phase::Error } else { Phase::Starting };
+        last.state = if failed { StageState::Failed } else { StageState::Running };
+        (last.ended_at, last.deadline_at) = (None, None);
+    }
     // In Error with this intent, it is still on its way down.
     let leaving = desired != Desired::Running && !matches!(phase, Phase::Stopped | Phase::Terminated);
     let leaving = leaving.then_some(observed).filter(|observed| observed.generation == generation);
@@ -114,11 +156,16 @@ pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
         desired,
         generation,
         observed_generation: observed.generation,
-        stages: stages(desired, generation, observed, cause, now),
+        stages,
         cause: sandbox
             .cause
             .clone()
-            .or_else(|| facts.disk_over.then(|| disk_over(sandbox.preset.resources().disk_bytes, row.project.id))),
+            .or(match cloning {
+                CloneFact::Failed(cause) => Some(cause),
+                CloneFact::Settled | CloneFact::UnderWay => None,
+            })
+            .or_else(|| facts.disk_over.then(|| disk_over(sandbox.preset.resources().disk_bytes, row.project.id)))
+            .or_else(|| facts.killed_until(now).map(|_| process_killed(sandbox.preset.resources().limit_memory_bytes))),
         urls: urls(row, addresses),
         ports: facts.ports,
         usage: facts.usage,
@@ -158,11 +205,13 @@ fn urls(row: &ProjectAndSandbox, addresses: &Addresses) -> Urls {
     }
 }
 
-/// When the view changes by time alone: a deadline, or the moment from which a stage is late.
+/// When the view changes by time alone: a deadline, the moment from which a stage is late, or from which a process that
+/// was killed is history.
 #[must_use]
-pub fn next_change(row: &ProjectAndSandbox, now: Timestamp) -> Option<Timestamp> {
+pub fn next_change(row: &ProjectAndSandbox, facts: &AgentFacts, now: Timestamp) -> Option<Timestamp> {
     let (desired, observed) = (row.sandbox.desired, &row.sandbox.observed);
-    next_deadline(desired, observed, now).into_iter().chain(next_late(desired, observed, now)).min()
+    let deadline = next_deadline(desired, observed, now);
+    deadline.into_iter().chain(next_late(desired, observed, now)).chain(facts.killed_until(now)).min()
 }
 
 /// A stage is late past 60 % of its limit ([`model::StageState::Late`]).
@@ -226,5 +275,18 @@ mod tests {
         (row.sandbox.observed.erasing_since, row.sandbox.observed.leave_deadline_at) = (Some(at(62)), Some(at(122)));
         assert_eq!(shown(&row, 63), (Phase::Terminating, Some(at(62)), Some(at(122))));
         assert_eq!(shown(&row, 122).0, Phase::Error);
+    }
+
+    #[test]
+    fn a_process_that_was_killed_is_told_for_ten_minutes_beside_a_sandbox_that_runs() {
+        let facts = AgentFacts { oom_killed_at: Some(at(100)), ..AgentFacts::default() };
+        assert_eq!(facts.killed_until(at(100)), Some(at(700)));
+        assert_eq!(facts.killed_until(at(700)), None);
+        let cause = process_killed(2 << 30);
+        assert_eq!(cause.code, CauseCode::OutOfMemory);
+        assert!(
+            cause.message.starts_with("A process in the sandbox was ended") && cause.message.contains("2048 MiB"),
+            "{cause:?}"
+        );
     }
 }

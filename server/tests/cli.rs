@@ -214,3 +214,66 @@ fn ctrl_c_while_postgresql_starts_leaves_nothing_behind() {
 fn serve_beside(folder: &Path, words: &[&str]) -> Output {
     program().args(words).arg("--data-dir").arg(folder.join("data")).output().unwrap()
 }
+
+/// One request to a server of the test's own.
+fn ask(port: u16, request: &str) -> String {
+    use std::io::Write as _;
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(request.replace("HEAD", &format!("host: localhost:{port}\r\nconnection: close")).as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    text(&answer)
+}
+
+#[test]
+fn one_file_alone_in_an_empty_folder_serves_and_signs_in() {
+    if postgres::server().is_none() {
+        return;
+    }
+    let made = folder();
+    let style = "body{}/* of the one file */";
+    std::fs::write(made.path().join("site/pkg/main.0123.css"), style).unwrap();
+    std::fs::write(made.path().join("site/manifest.json"), r#"{"main.css": "main.0123.css"}"#).unwrap();
+    let agent = std::env::var_os("FSA_AGENT").unwrap_or_else(|| "/bin/true".into());
+    let alone = tempfile::Builder::new().prefix("fsa-alone-").tempdir_in("/tmp").unwrap();
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(alone.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let file = alone.path().join("fullstack-agent");
+    let packed =
+        program().args(["pack", "--site"]).arg(made.path().join("site")).arg("--sandbox-agent").arg(&agent).arg(&file).output();
+    let packed = packed.unwrap();
+    assert!(packed.status.success(), "{}", text(&packed.stderr));
+    drop(made);
+    assert_eq!(std::fs::read_dir(alone.path()).unwrap().count(), 1);
+
+    let start = || {
+        let mut command = Command::new(&file);
+        let kept = ["PATH", "HOME", "TMPDIR"].map(|name| (name, std::env::var_os(name).unwrap_or_default()));
+        command.env_clear().envs(kept).current_dir(alone.path());
+        command.arg("--data-dir").arg(alone.path().join("data")).args(["--listen", "localhost:0"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Server::start(command)
+    };
+    let mut server = start();
+    let link = server.line().unwrap_or_else(|| panic!("{}", server.ended(Duration::from_secs(1)).1));
+    let (address, code) = link.strip_prefix("Sign in: ").unwrap().split_once('#').unwrap();
+    let port: u16 = address.split("localhost:").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+    let body = format!(r#"{{"code": "{code}"}}"#);
+    let post = format!(
+        "POST /api/sign-in HTTP/1.1\r\nHEAD\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = ask(port, &post);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap().split(';').next().unwrap();
+    let page = ask(port, &format!("GET / HTTP/1.1\r\nHEAD\r\ncookie: {cookie}\r\n\r\n"));
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("/pkg/main.0123.css"), "{page}");
+    assert!(ask(port, "GET /pkg/main.0123.css HTTP/1.1\r\nHEAD\r\n\r\n").ends_with(style));
+    let unpacked = std::fs::read_dir(alone.path().join("data/dist")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(std::fs::read(unpacked.join("agent/sandbox-agent")).unwrap(), std::fs::read(&agent).unwrap());
+    server.signal("-INT");
+    let (status, log) = server.ended(Duration::from_secs(60));
+    assert!(status.success() && !log.contains("ERROR"), "{status} {log}");
+}

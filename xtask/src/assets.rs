@@ -118,7 +118,7 @@ const WASM_OPT: [&str; 13] = [
     "-o",
 ];
 
-/// `terminal.js`, `terminal.css`, `log.js` and the chunks that it loads when they are wanted.
+/// `terminal.js`, `terminal.css`, `log.js`, `doctor.js`, `elements.js`, `github.js`, `activity.js` and the chunks that they load when they are wanted.
 fn terminal(work: &Path, files: &mut Files) -> Result<()> {
     let out = work.join("js");
     let _ = fs::remove_dir_all(&out);
@@ -126,7 +126,10 @@ fn terminal(work: &Path, files: &mut Files) -> Result<()> {
     for entry in fs::read_dir(&out)? {
         let path = entry?.path();
         let name = file_name(&path);
-        let entry_point = matches!(name.as_str(), "terminal.js" | "terminal.css" | "log.js");
+        let entry_point = matches!(
+            name.as_str(),
+            "terminal.js" | "terminal.css" | "log.js" | "doctor.js" | "elements.js" | "github.js" | "activity.js"
+        );
         files.insert(name, Asset { keeps_its_name: !entry_point, ..read(&path)? });
     }
     Ok(())

@@ -57,6 +57,18 @@ pub fn release() -> Result<Built> {
     Ok(built)
 }
 
+/// Sets up and builds all of it as one file, `dist/fullstack-agent` beside the release; where it is.
+pub fn dist() -> Result<PathBuf> {
+    let built = release()?;
+    let file = shell::target().join("dist/fullstack-agent");
+    fs::create_dir_all(shell::target().join("dist"))?;
+    say("Putting everything into one file");
+    let pack =
+        Cmd::new(&built.server).args(["pack", "--site"]).args([&built.site]).args(["--sandbox-agent"]).args([&built.agent]);
+    pack.args([&file]).run()?;
+    Ok(file)
+}
+
 /// Sets up and builds the static agent; where it is.
 pub fn agent_alone() -> Result<PathBuf> {
     setup::for_native()?;

@@ -93,7 +93,9 @@ pub fn lack() -> Option<String> {
 
 /// Whether Go has been there before.
 fn is_built() -> bool {
-    ["kubelet", "coredns", "local-path-provisioner"].iter().all(|program| place().join("bin").join(program).is_file())
+    ["kubelet", "coredns", "local-path-provisioner", "kwok", "helm", "cyclonus"]
+        .iter()
+        .all(|program| place().join("bin").join(program).is_file())
 }
 
 /// Where the tests find a cluster.
@@ -148,7 +150,7 @@ pub fn program(program: &Path) -> Cmd {
     script("in.sh").args([program])
 }
 
-/// Tells a test which images our cluster has, and where Helm is.
+/// Tells a test which images our cluster has, and where Helm and cyclonus are.
 pub fn tell(command: Cmd) -> Cmd {
     let images = [
         ("FSA_TEST_IMAGE", "runtime"),
@@ -157,7 +159,7 @@ pub fn tell(command: Cmd) -> Cmd {
         ("FSA_TEST_CONTROL_PLANE_IMAGE", "control-plane"),
     ];
     let command = images.into_iter().fold(command, |command, (key, name)| command.env(key, format!("fsa.local/{name}:dev")));
-    command.env("FSA_HELM", place().join("bin/helm"))
+    command.env("FSA_HELM", place().join("bin/helm")).env("FSA_CYCLONUS", place().join("bin/cyclonus"))
 }
 
 fn status() -> Result<bool> {

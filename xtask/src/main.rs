@@ -41,6 +41,8 @@ enum Command {
     Setup,
     /// Build the release; prints the path of the binary last.
     Build,
+    /// Build the release as one file that runs alone; prints its path last.
+    Dist,
     /// Build the release and serve on localhost:4000. Arguments go to the server:
     /// `cargo xtask run --listen localhost:5000`.
     Run {
@@ -95,6 +97,10 @@ fn main() -> ExitCode {
             println!("{}", built.server.display());
             true
         }),
+        Command::Dist => build::dist().map(|file| {
+            println!("{}", file.display());
+            true
+        }),
         Command::Run { args } => dev::run(&args).map(|()| true),
         Command::Dev { args } => dev::watch(&args).map(|()| true),
         Command::Test { only, args } => test::run(&only, &args),
@@ -116,6 +122,9 @@ fn main() -> ExitCode {
 }
 
 fn bench(args: &[String]) -> Result<()> {
+    if args.first().is_some_and(|name| name.starts_with("cluster")) {
+        return test::bench_on_cluster(args);
+    }
     setup::for_journeys()?;
     let built = build::release()?;
     let driver = shell::Cmd::new("node").args(["bench/run.mjs"]).args(args);

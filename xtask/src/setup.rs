@@ -72,6 +72,12 @@ pub fn for_run() -> Result<()> {
     Ok(())
 }
 
+/// What tests use beside it: the example of docs/api.md.
+pub fn for_unit() -> Result<()> {
+    for_run()?;
+    apt(&missing(&[("curl", "curl"), ("jq", "jq")]))
+}
+
 /// A browser and the journeys' packages.
 pub fn for_journeys() -> Result<()> {
     for_run()?;
@@ -103,6 +109,12 @@ pub fn for_cluster() -> Result<()> {
 /// Whether [`for_cluster`] has something to install.
 pub fn lacks_for_cluster() -> bool {
     !missing(FOR_CLUSTER).is_empty()
+}
+
+/// What journeys on a cluster have as an Ingress controller.
+pub fn for_ingress() -> Result<()> {
+    const SET_MISC: &str = "/usr/lib/nginx/modules/ngx_http_set_misc_module.so";
+    apt(&missing(&[("/usr/sbin/nginx", "nginx-light"), (SET_MISC, "libnginx-mod-http-set-misc")]))
 }
 
 /// A program, or a file by its path, and the package that has it.
@@ -365,7 +377,8 @@ fn as_root(program: &str, dir: &Path) -> Result<Cmd> {
     } else {
         bail!("`{program}` has to be run by root; run this command by sudo");
     };
-    Ok(command.args(["DEBIAN_FRONTEND=noninteractive", program]).dir(dir))
+    // In runlevel 1 Debian starts no service that a package brings; where systemd does it, it asks nobody.
+    Ok(command.args(["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", program]).dir(dir))
 }
 
 #[cfg(test)]

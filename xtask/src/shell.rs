@@ -142,6 +142,13 @@ impl Cmd {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
+    /// What it prints, standard error last, and how it ended.
+    pub fn whole(mut self) -> Result<(ExitStatus, String)> {
+        let out = self.command.output().with_context(|| format!("start `{}`", self.shown))?;
+        let printed = [out.stdout, out.stderr].concat();
+        Ok((out.status, String::from_utf8_lossy(&printed).into_owned()))
+    }
+
     /// Whether it ends well; prints nothing.
     pub fn quiet(mut self) -> bool {
         self.command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())

@@ -16,6 +16,7 @@ use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
@@ -82,9 +83,10 @@ fn run_parts(parts: impl Iterator<Item = Part>, run: &mut Run<'_>) -> Result<boo
         total.add(count);
         let Count { passed, failed, skipped } = count;
         let seconds = start.elapsed().as_secs_f64();
-        lines.push(format!("{name:>10}  {passed:>5} passed {failed:>4} failed {skipped:>4} skipped  {seconds:>7.1} s"));
+        lines.push(format!("{name:>16}  {passed:>5} passed {failed:>4} failed {skipped:>4} skipped  {seconds:>7.1} s"));
     }
-    eprintln!("\n{}\n{:>52.1} s", lines.join("\n"), begun.elapsed().as_secs_f64());
+    run.leave_cluster();
+    eprintln!("\n{}\n{:>58.1} s", lines.join("\n"), begun.elapsed().as_secs_f64());
     println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
     Ok(total.failed == 0)
 }
@@ -150,6 +152,8 @@ impl Part {
 struct Run<'a> {
     /// The build was tried: it is there, or has been said to have failed.
     built: Option<bool>,
+    /// Our cluster was brought up: whether it had been up before.
+    cluster_was_up: Option<bool>,
     long: bool,
     args: &'a [String],
 }
@@ -169,6 +173,27 @@ impl Run<'_> {
                 self.built = Some(built.is_ok());
                 built.context("build the release")
             }
+        }
+    }
+
+    /// Makes the images and brings our cluster up, once for all parts.
+    fn cluster(&mut self) -> Result<()> {
+        if self.cluster_was_up.is_some() {
+            return Ok(());
+        }
+        let was_up = cluster::is_up();
+        image::make(&[])?;
+        // Also when it does not come up as a whole: what has started is taken down.
+        self.cluster_was_up = Some(was_up);
+        cluster::up()
+    }
+
+    /// Our cluster is down afterwards if it was before.
+    fn leave_cluster(&mut self) {
+        if self.cluster_was_up.take() == Some(false)
+            && let Err(error) = cluster::down(false)
+        {
+            say(format!("the cluster does not go down: {error:#}"));
         }
     }
 }
@@ -224,7 +249,7 @@ fn terminal(run: &Run<'_>) -> Result<Count> {
 /// Unit and integration tests, with a real PostgreSQL. A test that lacks something here fails, and does
 /// not pass over it: set-up has installed what they need.
 fn unit(run: &mut Run<'_>) -> Result<Count> {
-    setup::for_run()?;
+    setup::for_unit()?;
     // Most tests need no build: they run whatever became of it.
     let earlier = run.built;
     let mut count = match run.built() {
@@ -271,10 +296,11 @@ fn playwright(command: Cmd, run: &Run<'_>, built: &Built, report: &str) -> Resul
 
 /// What of the journeys is worth its minutes once more on a cluster: what sandboxes, terminals, previews and
 /// databases do. What pages look like and how bad input is answered is the same there.
-const ON_CLUSTER: [&str; 7] = ["a-first", "b-terminal", "c-preview", "d-life", "e-claude", "f-kill", "n-cluster"];
+const ON_CLUSTER: [&str; 9] =
+    ["a-first", "b-terminal", "c-preview", "d-life", "e-claude", "f-kill", "n-cluster", "o-ingress", "p-replicas"];
 /// Of these, what runs where it is not the long run: one of each kind.
 const SHORT: &str = "six times seven|psql, without any|closing the tab and|web server on 3000|stop and start|restart applies|terminate keeps|\
-                     delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random|its cluster|by hand";
+                     delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random|its cluster|by hand|an Ingress host|two replicas";
 /// The namespace of the journeys, and how many kills they have there.
 const NAMESPACE: &str = "fsa-journeys";
 const KILLS: &str = "3";
@@ -286,8 +312,10 @@ fn cluster_journeys(run: &mut Run<'_>) -> Result<Count> {
         return Ok(Count { skipped: 1, ..Count::default() });
     }
     setup::for_journeys()?;
+    setup::for_ingress()?;
     let built = run.built()?;
-    with_cluster(|| journeys_inside(run, &built))
+    run.cluster()?;
+    journeys_inside(run, &built)
 }
 
 fn journeys_inside(run: &Run<'_>, built: &Built) -> Result<Count> {
@@ -299,7 +327,16 @@ fn journeys_inside(run: &Run<'_>, built: &Built) -> Result<Count> {
             wanted.extend(["-g", SHORT].map(str::to_owned));
         }
     }
-    let mut command = cluster::program(Path::new("npx")).args(PLAYWRIGHT).args(wanted);
+    let command = cluster::program(Path::new("npx")).args(PLAYWRIGHT).args(wanted);
+    let mut command = on_cluster(cluster::tell(command));
+    if !run.long {
+        command = command.env("FSA_KILLS", KILLS);
+    }
+    playwright(command, run, built, "journeys-cluster.json")
+}
+
+/// Tells journeys that sandboxes are pods of our cluster.
+fn on_cluster(mut command: Cmd) -> Cmd {
     for (name, value) in [
         ("FSA_ORCHESTRATOR", "kubernetes"),
         ("FSA_NAMESPACE", NAMESPACE),
@@ -310,16 +347,29 @@ fn journeys_inside(run: &Run<'_>, built: &Built) -> Result<Count> {
     ] {
         command = command.env(name, value);
     }
-    command = command.env("FSA_KUBECONFIG", cluster::kubeconfig());
-    if !run.long {
-        command = command.env("FSA_KILLS", KILLS);
+    command.env("FSA_KUBECONFIG", cluster::kubeconfig())
+}
+
+/// The benchmarks on our cluster, which is down afterwards if it was before.
+pub fn bench_on_cluster(args: &[String]) -> Result<()> {
+    if let Some(lack) = cluster::lack() {
+        bail!("{lack}");
     }
-    playwright(command, run, built, "journeys-cluster.json")
+    setup::for_journeys()?;
+    let mut run = Run::default();
+    let built = run.built()?;
+    let done = run.cluster().and_then(|()| {
+        cluster::namespace(NAMESPACE)?;
+        let driver = cluster::program(Path::new("node")).args(["bench/run.mjs"]).args(args);
+        journey_environment(on_cluster(driver), &built).run()
+    });
+    run.leave_cluster();
+    done
 }
 
 /// The crate `kubernetes` on a real cluster: ours, which is brought up and, unless it was up before, taken down
 /// again; or the one that `KUBECONFIG` names. Where there is neither, one is skipped, with the reason.
-fn in_cluster(run: &Run<'_>) -> Result<Count> {
+fn in_cluster(run: &mut Run<'_>) -> Result<Count> {
     match cluster::find() {
         Found::None(reason) => {
             say(format!("skipped: {reason}"));
@@ -335,27 +385,24 @@ fn in_cluster(run: &Run<'_>) -> Result<Count> {
         Found::Ours => {
             // Before it runs: compiling leaves it no time.
             let programs = test_programs("kubernetes")?;
-            let start = |program: &Path| cluster::tell(cluster::program(program));
-            with_cluster(|| run_programs(&programs, run, start))
+            run.cluster()?;
+            run_programs(&programs, run, |program| cluster::tell(cluster::program(program)))
         }
     }
-}
-
-/// Does it while our cluster is up; it is down afterwards if it was before.
-fn with_cluster(work: impl FnOnce() -> Result<Count>) -> Result<Count> {
-    let was_up = cluster::is_up();
-    image::make(&[])?;
-    let done = cluster::up().and_then(|()| work());
-    if !was_up {
-        cluster::down(false)?;
-    }
-    done
 }
 
 /// A test program of a crate, and the folder that cargo would run it in.
 struct TestProgram {
     program: PathBuf,
     folder: PathBuf,
+}
+
+impl TestProgram {
+    /// `chart` of `…/deps/chart-d6b9a1222ebd3bd6`.
+    fn name(&self) -> &str {
+        let file = self.program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        file.rsplit_once('-').map_or(file, |(name, _)| name)
+    }
 }
 
 /// Builds the tests of a crate as the part `unit` does, so that nothing is compiled twice.
@@ -380,18 +427,49 @@ fn test_program(message: &str, folder: &Path) -> Option<TestProgram> {
     Some(TestProgram { program: program.into(), folder: folder.to_owned() })
 }
 
-fn run_programs(programs: &[TestProgram], run: &Run<'_>, start: impl Fn(&Path) -> Cmd) -> Result<Count> {
-    let mut count = Count::default();
-    for TestProgram { program, folder } in programs {
-        say(program.file_name().unwrap_or_default().to_string_lossy());
-        let mut command = start(program).args(run.args).dir(folder).env("CARGO_MANIFEST_DIR", folder);
+/// How many test programs run at a time: they wait for pods most of the time.
+const SIDE_BY_SIDE: usize = 4;
+/// What takes longest begins first.
+const LONGEST: [&str; 5] = ["database", "cluster", "chart", "contract", "causes"];
+
+/// Runs them side by side; what one prints is shown as a whole, when it has ended.
+fn run_programs(programs: &[TestProgram], run: &Run<'_>, start: impl Fn(&Path) -> Cmd + Sync) -> Result<Count> {
+    let mut waiting: Vec<&TestProgram> = programs.iter().collect();
+    // The last is taken first.
+    waiting.sort_by_key(|program| {
+        std::cmp::Reverse(LONGEST.iter().position(|name| *name == program.name()).unwrap_or(LONGEST.len()))
+    });
+    let waiting = Mutex::new(waiting);
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let (long, args) = (run.long, run.args);
+    let one = |TestProgram { program, folder }: &TestProgram| -> Result<(Count, String)> {
+        let mut command = start(program).args(args).dir(folder).env("CARGO_MANIFEST_DIR", folder);
         command = command.env("FSA_REQUIRE", "1").env("FSA_REQUIRE_CLUSTER", "1");
-        if run.long {
+        if long {
             command = command.env("FSA_LONG", "1");
         }
-        let mut own = Count::default();
-        let status = command.watch(|line| own.add(cargo_summary(line).unwrap_or_default()))?;
-        count.add(ended(own, status.success()));
+        let (status, printed) = command.whole()?;
+        let mut count = Count::default();
+        printed.lines().for_each(|line| count.add(cargo_summary(line).unwrap_or_default()));
+        Ok((ended(count, status.success()), printed))
+    };
+    let worker = || -> Result<Count> {
+        let mut count = Count::default();
+        while let Some(program) = next() {
+            let begun = Instant::now();
+            let (own, printed) = one(program)?;
+            say(format!("{}, {:.1} s\n{}", program.name(), begun.elapsed().as_secs_f64(), printed.trim_end()));
+            count.add(own);
+        }
+        Ok(count)
+    };
+    let counts: Vec<Result<Count>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..SIDE_BY_SIDE).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| bail!("what runs the tests has panicked"))).collect()
+    });
+    let mut count = Count::default();
+    for own in counts {
+        count.add(own?);
     }
     Ok(count)
 }

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use events::events;
 pub use exec::{ExecEvent, Finished, exec, exec_to_end};
 pub use forward::{ForwardError, Forwarded, forward};
-pub use plain::{call, delete_session, health, request, sessions, shutdown};
+pub use plain::{answer_credentials, call, delete_session, health, request, sessions, shutdown};
 pub use websocket::websocket;
 
 use crate::protocol::http::ErrorBody;
@@ -53,8 +53,11 @@ impl ClientError {
     }
 
     fn refused(status: StatusCode, body: &[u8]) -> Self {
-        let body = serde_json::from_slice(body)
-            .unwrap_or_else(|_| ErrorBody { error: String::from_utf8_lossy(body).into_owned(), code: "unknown".into() });
+        let body = serde_json::from_slice(body).unwrap_or_else(|_| ErrorBody {
+            error: String::from_utf8_lossy(body).into_owned(),
+            code: "unknown".into(),
+            versions: None,
+        });
         Self::Refused { status, body }
     }
 

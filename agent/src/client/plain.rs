@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{ClientError, Io};
 use crate::protocol::{
-    http::{Health, SessionInfo, ShutdownRequest},
+    http::{CredentialAnswer, Health, SessionInfo, ShutdownRequest},
     name::SessionName,
 };
 
@@ -68,6 +68,17 @@ pub async fn sessions(io: impl Io, token: &SecretString) -> Result<Vec<SessionIn
 /// See [`ClientError`].
 pub async fn delete_session(io: impl Io, token: &SecretString, name: &SessionName) -> Result<(), ClientError> {
     match call(io, token, Method::DELETE, &format!("/v1/sessions/{name}"), None::<&()>).await {
+        Err(ClientError::Refused { status, .. }) if status == http::StatusCode::NOT_FOUND => Ok(()),
+        done => done,
+    }
+}
+
+/// `POST /v1/credentials`. One that nobody waits for any more is fine.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn answer_credentials(io: impl Io, token: &SecretString, answer: &CredentialAnswer) -> Result<(), ClientError> {
+    match call(io, token, Method::POST, "/v1/credentials", Some(answer)).await {
         Err(ClientError::Refused { status, .. }) if status == http::StatusCode::NOT_FOUND => Ok(()),
         done => done,
     }

@@ -19,12 +19,24 @@ pub struct Health {
 }
 
 /// Every error of every route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// A sentence for a person.
     pub error: String,
     /// For programs, kebab-case.
     pub code: String,
+    /// Of a file that is not the one that was meant (`changed`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<Versions>,
+}
+
+/// Two versions of a file, by their ETags.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// What the request said; `*` for "any", and for "none" of an `If-None-Match`.
+    pub expected: String,
+    /// What is there. None: no such file.
+    pub current: Option<String>,
 }
 
 /// One terminal session.
@@ -113,7 +125,11 @@ pub enum EntryKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
+    /// What is not UTF-8 in it is shown as U+FFFD; then `raw` names it.
     pub name: String,
+    /// The name as it stands in an address, percent-encoded; only where it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
     pub kind: EntryKind,
     pub size: u64,
     pub modified_at: u64,
@@ -125,6 +141,9 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Listing {
     pub path: String,
+    /// The home folder, as programs inside name it.
+    #[serde(default)]
+    pub home: String,
     pub entries: Vec<Entry>,
 }
 
@@ -157,6 +176,15 @@ pub enum AgentEvent {
     Disk {
         over: bool,
     },
+    /// git asks for credentials, and waits for `POST /v1/credentials`.
+    Credentials {
+        ask: u64,
+        protocol: String,
+        host: String,
+        /// Of the repository, without a slash before it.
+        #[serde(default)]
+        path: Option<String>,
+    },
     /// Nothing new; the line shows that the agent is there.
     Keepalive,
     /// A kind this version does not know.
@@ -174,6 +202,21 @@ pub struct Usage {
     pub disk_bytes: Option<u64>,
     pub disk_limit_bytes: Option<u64>,
     pub processes: u32,
+    /// When the kernel last killed a process for want of memory, in milliseconds since 1970; absent where that never
+    /// happened or cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_killed_at: Option<u64>,
+}
+
+/// Body of `POST /v1/credentials`: the answer to one ask; none, where there is no name and password in it. Has no `Debug`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialAnswer {
+    pub ask: u64,
+    #[serde(default)]
+    pub username: Option<String>,
+    #[serde(default)]
+    pub password: Option<String>,
 }
 
 /// Body of `POST /v1/shutdown`.

@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     Agent,
     body::{Answer, line, lines},
+    oom::Kills,
     ports::Ports,
     usage::Meter,
 };
@@ -56,7 +57,7 @@ impl Hub {
         self.wake.notify_one();
     }
 
-    fn tell(&self, event: &AgentEvent) {
+    pub fn tell(&self, event: &AgentEvent) {
         let text = line(event);
         self.listeners.borrow_mut().retain(|listener| listener.try_send(Ok(text.clone())).is_ok());
         self.said.set(self.said.get() + 1);
@@ -85,6 +86,7 @@ pub async fn watch(agent: Rc<Agent>) {
     let hub = &agent.events;
     let mut ports = Ports::default();
     let mut meter = Meter::default();
+    let mut kills = Kills::new();
     let mut told = Told::default();
     let (mut sessions_at, mut usage_at, mut activity_at, mut keepalive_at) =
         (Instant::now(), Instant::now(), Instant::now(), Instant::now());
@@ -123,7 +125,8 @@ pub async fn watch(agent: Rc<Agent>) {
         }
         if now >= usage_at || !hub.fresh.borrow().is_empty() {
             let limit = agent.config.disk_limit_bytes;
-            let usage = Usage { disk_bytes: agent.disk.used(), disk_limit_bytes: limit, ..meter.look() };
+            let usage =
+                Usage { disk_bytes: agent.disk.used(), disk_limit_bytes: limit, oom_killed_at: kills.look(), ..meter.look() };
             hub.last_usage.replace(usage.clone());
             usage_at = now + USAGE_EVERY;
             hub.tell(&AgentEvent::Usage(usage));

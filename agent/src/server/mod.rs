@@ -14,6 +14,7 @@ mod body;
 mod children;
 mod clock;
 pub mod config;
+pub mod credentials;
 mod disk;
 mod error;
 mod events;
@@ -23,6 +24,7 @@ mod forward;
 mod listen;
 mod listening;
 mod measure;
+mod oom;
 mod ports;
 mod procfs;
 mod query;
@@ -60,6 +62,7 @@ pub(crate) struct Agent {
     children: Children,
     sessions: Sessions,
     events: Hub,
+    credentials: credentials::Credentials,
     started_at: u64,
     shell_started: Cell<bool>,
     last_activity: Cell<u64>,
@@ -111,6 +114,7 @@ async fn serve(config: Config, token: secrecy::SecretString) -> anyhow::Result<(
         sessions: Sessions::restore(config.clone(), children.clone()),
         token: Token::new(token),
         events: Hub::default(),
+        credentials: credentials::Credentials::default(),
         started_at: now_ms(),
         shell_started: Cell::new(false),
         last_activity: Cell::new(now_ms()),
@@ -124,6 +128,9 @@ async fn serve(config: Config, token: secrecy::SecretString) -> anyhow::Result<(
         Err(error) => eprintln!("{error}"),
     }
     listeners.serve(&agent);
+    if let Err(error) = credentials::serve(&agent) {
+        eprintln!("git cannot ask for credentials: {error}");
+    }
     let for_sessions = agent.clone();
     spawn_local(async move { for_sessions.sessions.keep_saving().await });
     spawn_local(disk::watch(agent.clone()));

@@ -54,6 +54,11 @@ async fn all(agent: &Rc<Agent>, request: Request<Incoming>) -> Result<Answer, Er
             exec::run(agent, read_json(request.into_body()).await?)
         }
         "/v1/events" => allow(&method, &[Method::GET], &path).map(|()| events::subscribe(agent)),
+        "/v1/credentials" => {
+            allow(&method, &[Method::POST], &path)?;
+            let answered = agent.credentials.answer(read_json(request.into_body()).await?);
+            if answered { Ok(empty(StatusCode::NO_CONTENT)) } else { Err(Error::not_found("Nobody waits for this answer.")) }
+        }
         "/v1/forward" => forward::open(request).await,
         "/v1/shutdown" => {
             allow(&method, &[Method::POST], &path)?;
@@ -73,7 +78,9 @@ async fn tty(agent: &Rc<Agent>, request: Request<Incoming>) -> Result<Answer, Er
         "/ws" => terminal::open(agent, Door::Tty, admitted, request),
         "/token" => {
             admit(agent, request.headers())?;
-            Ok(json(StatusCode::OK, &serde_json::json!({ "token": agent.token.expose() })))
+            // An ingress controller shows the token on behalf of a browser, which must never have it. `/ws` takes
+            // the same header, so that nothing else is needed in the first frame: ttyd's own answer without a password.
+            Ok(json(StatusCode::OK, &serde_json::json!({ "token": "" })))
         }
         "/" => {
             let page = "This port speaks the ttyd protocol: open a WebSocket at /ws with the subprotocol tty.\n";

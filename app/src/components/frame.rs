@@ -15,6 +15,7 @@ use crate::{
     erased::{Words, effect, on},
     error::{ControlError, ErrorKind},
     live::Live,
+    pages::part::{FILES, LOGS},
     state::{Derived, State},
     words::{self, Verb},
 };
@@ -32,24 +33,12 @@ pub enum Tab {
     Database,
     /// Variables.
     Environment,
-    /// What was written and what happened.
-    Logs,
+    /// What happened.
+    Activity,
+    /// One that an element of its own fills, by its place among them.
+    Part(usize),
     /// Name, size, danger zone.
     Settings,
-}
-
-impl Tab {
-    /// As the page is headed.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Workspace => "Terminal",
-            Self::Database => "Database",
-            Self::Environment => "Environment",
-            Self::Logs => "Logs",
-            Self::Settings => "Settings",
-        }
-    }
 }
 
 /// The frame alone, while a page loads or cannot be shown.
@@ -170,7 +159,9 @@ fn SideNav(project: Project, tab: Tab) -> impl IntoView {
             {link("#preview", Tab::Workspace, "preview", "Preview")}
             {link("database", Tab::Database, "database", "Database")}
             {link("environment", Tab::Environment, "environment", "Environment")}
-            {link("logs", Tab::Logs, "activity", "Logs")}
+            {link("files", Tab::Part(FILES), "files", "Files")}
+            {link("activity", Tab::Activity, "activity", "Activity")}
+            {link("logs", Tab::Part(LOGS), "log", "Logs")}
             {link("settings", Tab::Settings, "settings", "Settings")}
         </nav>
     }

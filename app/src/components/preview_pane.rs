@@ -3,9 +3,9 @@
 
 use super::{dialog::Dialog, explanation::field_message, icon::icon, menu::Menu, project::Project, toast::Toasts};
 use crate::{
-    api, browser,
+    api,
     erased::{Item, Words, effect, later, list, on, typing},
-    error::{ControlError, ErrorKind},
+    error::ControlError,
     live::Live,
     state::{Derived, State},
 };
@@ -112,19 +112,6 @@ pub fn PreviewPane(
             .with(|urls| urls.preview.as_ref().map(|url| url.replace("{port}", &port.get().to_string())))
             .unwrap_or_default()
     });
-    let copy = move |_| {
-        spawn_local(async move {
-            if browser::copy(&address.get_untracked()).await {
-                toasts.done("Preview link copied", "Private: it opens only where you are signed in.");
-            } else {
-                let why = "The browser did not let this page copy.";
-                toasts.refused(
-                    "Not copied",
-                    &ControlError::new(ErrorKind::Forbidden, "clipboard", why, "Select the address and copy it."),
-                );
-            }
-        });
-    };
     let shows = move || running.get() && loaded.get() == Some(port.get());
     let choose = move |chosen: u16| {
         settled.set(true);
@@ -167,7 +154,6 @@ pub fn PreviewPane(
         }
     };
     let silent = Derived::new(move || !listening.get());
-    let nowhere = Derived::new(move || address.with(String::is_empty));
     html! {
         <section class="pane preview-pane" aria-label="Preview" id="preview">
             <div class="pane-bar">
@@ -192,7 +178,7 @@ pub fn PreviewPane(
                     </Menu>
                     <input aria-label="Preview address" readonly spellcheck="false" prop:value=move || address.get() value=address.get_untracked()/>
                 </div>
-                {tool("Copy preview link", "copy", Callback::new(move |()| copy(())), nowhere)}
+                <div class="menu-anchor" inner_html=format!("<fsa-share project=\"{}\"></fsa-share>", project.id)></div>
                 {tool("Open preview in a new tab", "external", Callback::new(move |()| in_tab(())), silent)}
             </div>
             <p class="visually-hidden" role="status">{move || announced.get()}</p>

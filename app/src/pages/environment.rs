@@ -1,6 +1,6 @@
 //! The project's variables. Values are write-only; a change waits for a restart.
 
-use super::new_project::{read_env, read_view};
+use super::new_project::read_view;
 use crate::{
     api, browser,
     clock::Clock,
@@ -24,7 +24,7 @@ use leptos::task::spawn_local;
 use leptos::{ev, prelude::*};
 use leptos_meta::Title;
 use model::{
-    Phase,
+    Phase, dotenv,
     env::EnvKey,
     view::{ChangeKind, EnvChange, EnvSource, EnvVariable, EnvView, PendingChange},
 };
@@ -197,7 +197,7 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
             })}
         </div>
         <EditDialog form change saving/>
-        <PasteDialog pasting change saving/>
+        <PasteDialog env pasting change saving/>
         <Confirm
             open=removing
             title="remove-title"
@@ -395,10 +395,10 @@ fn EditDialog(form: Form, change: Change, saving: State<bool>) -> impl IntoView 
 
 /// Takes a whole `.env`.
 #[component]
-fn PasteDialog(pasting: State<bool>, change: Change, saving: State<bool>) -> impl IntoView {
+fn PasteDialog(env: State<EnvView>, pasting: State<bool>, change: Change, saving: State<bool>) -> impl IntoView {
     let text = State::new(String::new());
     let wrong = State::new(None::<String>);
-    let read = Derived::new(move || text.with(|text| read_env(text)));
+    let read = Derived::new(move || text.with(|text| dotenv::read(text)));
     effect(move || {
         if pasting.get() {
             text.set(String::new());
@@ -406,6 +406,11 @@ fn PasteDialog(pasting: State<bool>, change: Change, saving: State<bool>) -> imp
         }
     });
     let none = move || read.with(|read| read.set.is_empty());
+    // Values cannot be read back: whether one stays the same is not known.
+    let differs = move || {
+        let own = |key: &str| env.with(|env| env.variables.iter().any(|v| v.key == key && v.source == EnvSource::Project));
+        read.with(|read| read.set.keys().map(|key| format!("{} {key}\n", if own(key) { '~' } else { '+' })).collect::<String>())
+    };
     let submit = move |event: ev::SubmitEvent| {
         event.prevent_default();
         let set = read.get_untracked().set;
@@ -422,6 +427,7 @@ fn PasteDialog(pasting: State<bool>, change: Change, saving: State<bool>) -> imp
                         <label class="field-label" for="paste-env">"Lines of NAME=value"</label>
                         <textarea class="input mono" id="paste-env" rows="8" spellcheck="false" autocomplete="off" autofocus prop:value=move || text.get() on:input=typing(text)></textarea>
                         <div class="stack stack-tight" role="status">{move || read.with(read_view)}</div>
+                        <pre class="code-block" role="group" tabindex="0" aria-label="What is saved: + new, ~ replaced" hidden=none>{differs}</pre>
                         {field_message("paste-wrong", move || wrong.get())}
                     </div>
                 </div>

@@ -1,10 +1,11 @@
 //! Pages, one file each.
 
+pub mod activity;
 pub mod database;
 pub mod environment;
-pub mod logs;
 pub mod new_project;
 pub mod not_found;
+pub mod part;
 pub mod project_settings;
 pub mod projects;
 pub mod settings;

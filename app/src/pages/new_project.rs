@@ -21,11 +21,11 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_navigate;
 use model::{
     DisplayName, Slug,
-    env::{self, EnvKey},
+    dotenv::{self, Dotenv},
+    repository::NewRepository,
     resources::Preset,
     view,
 };
-use std::collections::BTreeMap;
 
 /// The page.
 #[component]
@@ -82,7 +82,7 @@ fn Form() -> impl IntoView {
         refused.get().or_else(|| parsed.get().err().filter(|_| touched.get()).map(|error| error.to_string()))
     });
     let slug = move || parsed.get().ok().map(|name| Slug::derive(&name, 0).to_string());
-    let variables = Derived::new(move || pasted.with(|text| read_env(text)));
+    let variables = Derived::new(move || pasted.with(|text| dotenv::read(text)));
     let off = move || live.offline().is_some() || busy.get();
 
     let submit = move || {
@@ -100,6 +100,7 @@ fn Form() -> impl IntoView {
             database: database.get_untracked(),
             preset: preset.get_untracked(),
             env: read.set,
+            repository: chosen_repository(),
         };
         busy.set(true);
         failed.set(None);
@@ -186,6 +187,10 @@ fn Form() -> impl IntoView {
                         {field_message("name-wrong", move || wrong.get())}
                     </div>
                 </section>
+                <section class="form-section" aria-labelledby="s-repository">
+                    <header><h2 id="s-repository">"Repository"</h2><p>"Cloned when the sandbox is up. Without one, it starts empty."</p></header>
+                    <fsa-repository class="stack"></fsa-repository>
+                </section>
                 <section class="form-section" aria-labelledby="s-size">
                     <header><h2 id="s-size">"Size"</h2><p>{move || size::purpose(preset.get())}</p></header>
                     <fieldset>
@@ -240,62 +245,21 @@ fn Form() -> impl IntoView {
     }
 }
 
+/// What the element `fsa-repository` holds.
+fn chosen_repository() -> Option<NewRepository> {
+    let element = document().query_selector("fsa-repository").ok()??;
+    let get = |name: &str| element.get_attribute(name);
+    Some(NewRepository { url: get("url")?, branch: get("branch"), depth: get("depth").and_then(|depth| depth.parse().ok()) })
+}
+
 fn focus(id: &str) {
     if let Some(field) = document().get_element_by_id(id) {
         browser::call(&field, "focus", &[]);
     }
 }
 
-/// What was read of a pasted `.env`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReadEnv {
-    /// Variables, later lines win.
-    pub set: BTreeMap<String, String>,
-    /// Lines that are skipped, by number from 1, and why.
-    pub skipped: Vec<(usize, String)>,
-}
-
-/// Reads `NAME=value` lines: comments, `export`, and quotes around values as dotenv files have them.
-#[must_use]
-pub fn read_env(text: &str) -> ReadEnv {
-    let mut read = ReadEnv::default();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let Some((key, value)) = line.split_once('=') else {
-            read.skipped.push((at + 1, "there is no `=` in it.".to_owned()));
-            continue;
-        };
-        let (key, value) = (key.trim(), unquoted(value.trim()));
-        match key.parse::<EnvKey>() {
-            Ok(_) if value.len() > env::MAX_VALUE_BYTES => {
-                read.skipped.push((at + 1, format!("the value of `{key}` is over {} bytes.", env::MAX_VALUE_BYTES)));
-            }
-            Ok(_) => {
-                read.set.insert(key.to_owned(), value);
-            }
-            Err(error) => read.skipped.push((at + 1, error.to_string())),
-        }
-    }
-    read
-}
-
-fn unquoted(value: &str) -> String {
-    let inside = |quote: char| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
-    if let Some(plain) = inside('\'') {
-        return plain.to_owned();
-    }
-    match inside('"') {
-        Some(escaped) => escaped.replace("\\n", "\n").replace("\\\"", "\"").replace("\\\\", "\\"),
-        None => value.split(" #").next().unwrap_or(value).trim_end().to_owned(),
-    }
-}
-
 /// What was read, in words.
-pub fn read_view(read: &ReadEnv) -> AnyView {
+pub fn read_view(read: &Dotenv) -> AnyView {
     let skipped = read
         .skipped
         .iter()
@@ -312,20 +276,4 @@ pub fn read_view(read: &ReadEnv) -> AnyView {
         html! { <p class="field-hint">{icon("check")} {words::count(read.set.len(), "variable read", "variables read")}</p> }
     });
     html! { {count} {skipped} }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pasted_env_is_read_as_dotenv_does() {
-        let read = read_env(
-            "# comment\nexport A=1\n B = two words # note\nC=\"x\\ny\"\nD='a \"b\" #c'\nE=a=b\n\nLOG LEVEL=debug\nnothing\nPATH=/bin\nA=last",
-        );
-        let expected = [("A", "last"), ("B", "two words"), ("C", "x\ny"), ("D", "a \"b\" #c"), ("E", "a=b")];
-        assert_eq!(read.set, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
-        assert_eq!(read.skipped.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [8, 9, 10]);
-        assert!(read.skipped[2].1.contains("set by FullStack Agent itself"), "{:?}", read.skipped);
-    }
 }

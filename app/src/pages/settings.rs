@@ -42,6 +42,7 @@ fn Page(tokens: Load) -> impl IntoView {
             <div class="settings-page">
                 <nav class="settings-nav" aria-label="Settings">
                     <a href="#tokens">"API tokens"</a>
+                    <a href="/docs/api" rel="external">"API"</a>
                     <a href="#appearance">"Appearance"</a>
                     <a href="#session">"Session"</a>
                     <a href="#about">"About"</a>
@@ -59,6 +60,7 @@ fn Page(tokens: Load) -> impl IntoView {
                             }
                         })}
                     </Suspense>
+                    <fsa-github class="panel" id="github"></fsa-github>
                     <Appearance/>
                     <section class="panel" id="session" aria-labelledby="session-title">
                         <div class="panel-head"><h2 id="session-title">"Session"</h2></div>

@@ -88,13 +88,14 @@ fn Start(project: Project) -> impl IntoView {
             }
         })
     };
+    let source = format!("/api/projects/{}/repository", project.id);
     let (preset, resources, database) = project.view.with_untracked(|view| (view.preset, view.sandbox.resources, view.database));
     html! {
         <div class="scroll" tabindex="0" role="group" aria-label="Start">
             <div class="page page-narrow">
                 <div class="page-head"><div><h2 class="headline"><bdi>{headline}</bdi></h2><p>{lead}</p></div></div>
                 <div class="split-page narrow-aside">
-                    <div class="stack">{failed} <StageList project/></div>
+                    <div class="stack">{failed} <StageList project/> <fsa-clone class="panel" src=source></fsa-clone></div>
                     <aside class="panel" aria-label="About this start">
                         <div class="panel-head"><h2>"This start"</h2></div>
                         <div class="panel-body">

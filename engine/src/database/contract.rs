@@ -6,7 +6,7 @@
 use super::{Database, DatabaseError, DatabaseSpec};
 use crate::orchestrator::Removed;
 use futures::future::BoxFuture;
-use model::{CauseCode, InstallationId, ProjectId, ResourceName, Slug, connection::Connection};
+use model::{CauseCode, InstallationId, ProjectId, ResourceName, SandboxId, Slug, connection::Connection};
 use secrecy::SecretString;
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 use uuid::Uuid;
@@ -56,6 +56,7 @@ macro_rules! database_contract {
             making_it_again_keeps_the_data
             a_changed_password_is_mended
             what_is_lost_is_seen_and_made_again
+            a_stop_keeps_the_data_and_making_starts_it
             making_at_once_is_making
             a_making_that_broke_off_is_finished_by_the_next
             what_is_somebody_elses_is_neither_adopted_nor_removed
@@ -109,6 +110,7 @@ fn spec(subject: &Subject) -> DatabaseSpec {
     let (slug, name) = names(id);
     DatabaseSpec {
         project: ProjectId(id),
+        sandbox: SandboxId(id),
         slug,
         name,
         installation: subject.installation,
@@ -179,6 +181,31 @@ pub async fn what_is_lost_is_seen_and_made_again(subject: &Subject) {
     subject.database.ensure(&spec).await.unwrap();
     assert!(ready(subject, &spec).await);
     subject.behind.write(&connection, "new").await.unwrap();
+}
+
+pub async fn a_stop_keeps_the_data_and_making_starts_it(subject: &Subject) {
+    let never_made = spec(subject);
+    subject.database.stop(&never_made).await.unwrap();
+    assert!(!subject.database.observe(&never_made).await.unwrap().present, "stopping makes nothing");
+
+    let (spec, connection) = made(subject).await;
+    subject.behind.write(&connection, "kept").await.unwrap();
+    let glance = subject.database.glance(&spec);
+    assert!(glance.as_ref().is_none_or(|glance| glance.on), "{glance:?}");
+    subject.database.stop(&spec).await.unwrap();
+    subject.database.stop(&spec).await.unwrap();
+    if glance.is_some_and(|glance| glance.stops) {
+        let stopped = async {
+            while ready(subject, &spec).await || subject.database.glance(&spec).is_some_and(|glance| glance.on) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(90), stopped).await.unwrap_or_else(|_| panic!("it runs on"));
+        assert!(subject.behind.notes(&connection).await.is_err(), "nobody answers there");
+    }
+    subject.database.ensure(&spec).await.unwrap();
+    assert!(ready(subject, &spec).await && subject.database.glance(&spec).is_none_or(|glance| glance.on));
+    assert_eq!(subject.behind.notes(&connection).await.unwrap(), ["kept"]);
 }
 
 pub async fn making_at_once_is_making(subject: &Subject) {

@@ -4,7 +4,7 @@
 //! Role and database are two writes to the world, with yields around each, so that a simulator can
 //! end the caller between them.
 
-use super::{Database, DatabaseError, DatabaseSeen, DatabaseSpec};
+use super::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, Glance};
 use crate::{
     clock::Clock,
     orchestrator::{DatabaseEndpoint, Removed, memory::Nature},
@@ -13,7 +13,7 @@ use crate::{
 use model::{Cause, CauseCode, InstallationId, ProjectId, connection::Connection};
 use secrecy::ExposeSecret as _;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::task::yield_now;
@@ -31,6 +31,8 @@ struct State {
     away: bool,
     roles: BTreeMap<String, Role>,
     databases: BTreeMap<String, Content>,
+    /// Databases whose server does not run.
+    stopped: BTreeSet<String>,
 }
 
 struct Role {
@@ -70,7 +72,9 @@ impl MemoryDatabase {
 
     /// Removes a database behind the back of everyone. `false` if it is not there.
     pub fn lose(&self, database: &str) -> bool {
-        self.lock().databases.remove(database).is_some()
+        let mut state = self.lock();
+        state.stopped.remove(database);
+        state.databases.remove(database).is_some()
     }
 
     /// Makes a role that is nobody's, and, if `database` says so, a database of it.
@@ -96,6 +100,19 @@ impl MemoryDatabase {
     /// The connection would be refused, and why.
     pub fn notes(&self, connection: &Connection) -> Result<Vec<String>, String> {
         enter(&mut self.lock(), connection).map(|content| content.notes.clone())
+    }
+
+    /// The notes in a database, also while it does not run; `None` if it is not there.
+    #[must_use]
+    pub fn kept(&self, database: &str) -> Option<Vec<String>> {
+        self.lock().databases.get(database).map(|content| content.notes.clone())
+    }
+
+    /// Whether a database is there and runs.
+    #[must_use]
+    pub fn runs(&self, database: &str) -> bool {
+        let state = self.lock();
+        state.databases.contains_key(database) && !state.stopped.contains(database)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -134,6 +151,9 @@ fn enter<'a>(state: &'a mut State, connection: &Connection) -> Result<&'a mut Co
     }
     if state.roles.get(&connection.user).is_none_or(|role| role.password != connection.password) {
         return Err(format!("password authentication failed for user \"{}\"", connection.user));
+    }
+    if state.stopped.contains(&connection.database) {
+        return Err("connection refused".to_owned());
     }
     match state.databases.get_mut(&connection.database) {
         Some(content) if content.owner == connection.user => Ok(content),
@@ -178,7 +198,11 @@ impl Database for MemoryDatabase {
         self.act(|state| {
             let content = Content { owner: spec.role.clone(), notes: Vec::new() };
             let content = state.databases.entry(spec.database.clone()).or_insert(content);
-            if content.owner == spec.role { Ok(()) } else { Err(taken("database", &spec.database)) }
+            if content.owner != spec.role {
+                return Err(taken("database", &spec.database));
+            }
+            state.stopped.remove(&spec.database);
+            Ok(())
         })
         .await
     }
@@ -187,9 +211,26 @@ impl Database for MemoryDatabase {
         self.act(|state| {
             let ours = state.roles.get(&spec.role).is_some_and(|role| role.of == Some((spec.installation, spec.project)));
             let there = ours && state.databases.get(&spec.database).is_some_and(|content| content.owner == spec.role);
-            Ok(DatabaseSeen { ready: there, present: ours })
+            Ok(DatabaseSeen { ready: there && !state.stopped.contains(&spec.database), present: ours })
         })
         .await
+    }
+
+    async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        self.act(|state| {
+            if state.databases.get(&spec.database).is_some_and(|content| content.owner == spec.role) {
+                state.stopped.insert(spec.database.clone());
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    fn glance(&self, spec: &DatabaseSpec) -> Option<Glance> {
+        let state = self.lock();
+        let there = state.databases.get(&spec.database).is_some_and(|content| content.owner == spec.role);
+        let on = there && !state.stopped.contains(&spec.database);
+        Some(Glance { on, whole: on, stops: true, cause: None })
     }
 
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {
@@ -198,6 +239,7 @@ impl Database for MemoryDatabase {
                 let ours = state.roles.get(&spec.role).is_some_and(|role| role.of == Some((spec.installation, spec.project)));
                 if ours && state.databases.get(&spec.database).is_some_and(|content| content.owner == spec.role) {
                     state.databases.remove(&spec.database);
+                    state.stopped.remove(&spec.database);
                 }
                 Ok(ours)
             })

@@ -9,7 +9,8 @@ mod scram;
 pub mod server;
 
 use crate::orchestrator::{DatabaseEndpoint, Removed};
-use model::{Cause, InstallationId, ProjectId, ResourceName, Slug, connection::Connection};
+use futures::{StreamExt as _, stream, stream::BoxStream};
+use model::{Cause, InstallationId, ProjectId, ResourceName, SandboxId, Slug, connection::Connection};
 use secrecy::SecretString;
 
 /// A project's database: names and password are chosen and stored before anything is made.
@@ -17,6 +18,8 @@ use secrecy::SecretString;
 pub struct DatabaseSpec {
     /// Whose.
     pub project: ProjectId,
+    /// The sandbox that it starts and stops with, and that [`Database::watch`] tells of.
+    pub sandbox: SandboxId,
     /// What that project is called where names are plain.
     pub slug: Slug,
     /// The name of the objects that are made for it, where the provider makes any: that of the sandbox it
@@ -41,6 +44,19 @@ pub struct DatabaseSeen {
     pub present: bool,
 }
 
+/// What is known of a database without asking anybody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// Whether it should run: it was made, and neither stopped nor removed since, by whomever.
+    pub on: bool,
+    /// Whether it is on, and everything of it is as it was made: if not, [`Database::ensure`] mends it.
+    pub whole: bool,
+    /// Whether [`Database::stop`] ends what runs of it.
+    pub stops: bool,
+    /// Why it cannot be used although it is on, where that is known.
+    pub cause: Option<Cause>,
+}
+
 /// Why a verb failed. It may be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -61,6 +77,20 @@ pub trait Database: Send + Sync + 'static {
     async fn ensure(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError>;
     /// What is there, asked of the server itself.
     async fn observe(&self, spec: &DatabaseSpec) -> Result<DatabaseSeen, DatabaseError>;
+    /// Ends what runs for this database alone and keeps its data, if it is there and can be: [`Self::ensure`]
+    /// starts it again. Returns once that is under way. Nothing to do for one on a server of many.
+    async fn stop(&self, _spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        Ok(())
+    }
+    /// How it is, from what is known already; `None` where only asking tells.
+    fn glance(&self, _spec: &DatabaseSpec) -> Option<Glance> {
+        None
+    }
+    /// "Look again at this one's database", for as long as the stream is held. Of those that a verb or
+    /// [`Self::glance`] was about.
+    fn watch(&self) -> BoxStream<'static, SandboxId> {
+        stream::pending().boxed()
+    }
     /// Removes both with all data, ending open connections, if they exist and are ours.
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError>;
     /// How the sandbox reaches it.

@@ -393,6 +393,7 @@ mod tests {
         let (slug, object) = crate::database::contract::names(uuid::Uuid::nil());
         let spec = |name: &str| DatabaseSpec {
             project: ProjectId(uuid::Uuid::nil()),
+            sandbox: model::SandboxId(uuid::Uuid::nil()),
             slug: slug.clone(),
             name: object.clone(),
             installation: InstallationId(uuid::Uuid::nil()),

@@ -206,6 +206,19 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// A connection out of a sandbox that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Out of which.
+    pub sandbox: SandboxId,
+    /// When.
+    pub at: Timestamp,
+    /// `HOST:PORT`, as a program inside wrote it: nothing to trust.
+    pub to: String,
+    /// What that is: "a private address".
+    pub why: String,
+}
+
 /// Makes sandboxes exist.
 ///
 /// Every verb is idempotent and safe to repeat after a crash at any point, also while an earlier
@@ -230,10 +243,20 @@ pub trait Orchestrator: Send + Sync + 'static {
     async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError>;
     /// The log so far, and then what comes. One that this orchestrator does not have is empty, and over.
     async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError>;
+    /// Connections that were refused since this was last asked; a destination that is tried again and again
+    /// is told now and then. Of an orchestrator that does not know, none.
+    async fn refusals(&self) -> Vec<Refused> {
+        Vec::new()
+    }
     /// What stands in the way of seeing and changing the world as a whole, such as a cluster that does not
     /// answer; and when that changes. One that is always there says `None` for ever.
     fn health(&self) -> watch::Receiver<Option<Cause>> {
         watch::channel(None).1
+    }
+    /// Whether its sandboxes have our agent. Those without speak stock ttyd's protocol at [`AgentOrPort::Agent`], and
+    /// nothing else.
+    fn has_agents(&self) -> bool {
+        true
     }
     /// Everything of this installation, for the orphan sweep and the doctor.
     async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError>;

@@ -22,18 +22,19 @@ mod step;
 use crate::{
     clock::Clock,
     database::Database,
+    measure::Measures,
     orchestrator::Orchestrator,
     random::Random,
-    store::{Leased, Store, StoreError},
+    store::{Leased, Store, StoreError, activity},
 };
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use model::{InstallationId, SandboxId, StageLimits, stage::after};
+use model::{Desired, InstallationId, SandboxId, StageLimits, stage::after};
 use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::Notify,
@@ -58,6 +59,8 @@ pub struct Settings {
     pub verb: Duration,
     /// How many sandboxes are worked on side by side.
     pub workers: usize,
+    /// What is counted.
+    pub measures: Measures,
 }
 
 impl Settings {
@@ -71,6 +74,7 @@ impl Settings {
             hold: Duration::from_secs(6),
             verb: Duration::from_secs(30),
             workers: 16,
+            measures: Measures::default(),
         }
     }
 }
@@ -120,17 +124,18 @@ impl Reconciler {
     /// Works until `stop`, and then until the passes under way are over. What they leave half done is
     /// found by the next process.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut watch = self.orchestrator.watch();
+        let mut watch = futures::stream::select(self.orchestrator.watch(), self.database.watch());
         let mut changes = self.store.changes();
         let mut workers = Workers::default();
         let mut orphans = orphans::Sweep::default();
         let mut resync_at = self.clock.now();
+        let mut began = false;
         loop {
             self.spawn_due(&mut workers).await;
             let now = self.clock.now();
             if now >= resync_at {
                 resync_at = after(now, RESYNC);
-                self.resync(&mut orphans).await;
+                began |= self.resync(&mut orphans, !began).await;
             }
             let timer = self.next_timer().await.min(until(self.clock.now(), resync_at));
             tokio::select! {
@@ -268,7 +273,10 @@ impl Reconciler {
         for _ in 0..MAX_PASSES {
             let sandbox = &leased.row.sandbox;
             let (id, version) = (sandbox.id, sandbox.version);
+            let began = Instant::now();
             let found = self.step(&leased.row).await;
+            let failed = matches!(&found, step::Found::Pass { pass, .. } if pass.last_error.is_some());
+            self.settings.measures.made(began.elapsed(), failed);
             let now = self.clock.now();
             match found {
                 step::Found::Bury => {
@@ -281,6 +289,9 @@ impl Reconciler {
                         warn!(sandbox.id = %id, sandbox.name = %sandbox.name, "a pass failed: {error}");
                     }
                     let recorded = self.store.record(id, &self.holder, version, &pass, now).await?;
+                    if recorded.is_some() {
+                        self.settings.measures.recorded(&leased.row, &pass);
+                    }
                     if recorded.is_some() && !again {
                         return Ok(());
                     }
@@ -297,20 +308,30 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Compares what is stored with what is there, and nudges where they differ. Writes nothing.
-    async fn resync(&self, orphans: &mut orphans::Sweep) {
+    /// Compares what is stored with what is there, and nudges where they differ. Writes nothing, but that the
+    /// `first` one tells which runs were found again. `false` where the store did not answer.
+    async fn resync(&self, orphans: &mut orphans::Sweep, first: bool) -> bool {
         let rows = match self.store.all().await {
             Ok(rows) => rows,
-            Err(error) => return debug!("cannot read all rows: {error:#}"),
+            Err(error) => {
+                debug!("cannot read all rows: {error:#}");
+                return false;
+            }
         };
         for row in &rows {
-            if let Ok(seen) = self.orchestrator.observe(row.sandbox.id).await
-                && step::differs(&row.sandbox, &seen)
-            {
+            let Ok(seen) = self.orchestrator.observe(row.sandbox.id).await else { continue };
+            if step::differs(row, &seen, self.glance(row).as_ref()) {
                 self.nudge(row.sandbox.id);
+            } else if first
+                && row.sandbox.desired == Desired::Running
+                && let Some(entry) = activity::adopted(row, self.clock.now())
+                && let Err(error) = self.store.tell(row.sandbox.id, entry, self.clock.now()).await
+            {
+                debug!(sandbox.id = %row.sandbox.id, "cannot tell that it was found again: {error:#}");
             }
         }
         orphans.sweep(self.orchestrator.as_ref(), self.database.as_ref(), &rows, self.clock.now()).await;
+        true
     }
 }
 

@@ -186,6 +186,7 @@ mod tests {
             let name = format!("p_{}", spec.project.0.simple());
             let spec = DatabaseSpec {
                 project: spec.project,
+                sandbox: spec.id,
                 slug: spec.slug.clone(),
                 name: spec.name.clone(),
                 installation: InstallationId(Uuid::from_u128(1)),

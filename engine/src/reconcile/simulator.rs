@@ -286,14 +286,12 @@ impl Simulation {
             return;
         }
         let (project, sandbox) = ids[usize::try_from(self.random.below(ids.len() as u64)).unwrap()];
-        let rows = self.now(self.store.all()).unwrap();
         let known = self.projects.get_mut(&project).unwrap();
-        let down = |row: &ProjectAndSandbox| row.project.id == project && row.sandbox.desired != Desired::Running;
         match self.random.below(4) {
             0 => {
                 self.world.crash(sandbox);
             }
-            3 if rows.iter().any(down) => {
+            3 => {
                 if self.database.lose(&known.connection.database) {
                     known.noted = None;
                 }
@@ -322,7 +320,7 @@ impl Simulation {
                 assert_eq!(self.world.read(&spec::volume(*project), "file").as_ref(), Some(written), "files are kept");
             }
             if let Some(noted) = &known.noted {
-                let notes = self.database.notes(&known.connection).expect("the database is kept");
+                let notes = self.database.kept(&known.connection.database).expect("the database is kept");
                 assert_eq!(notes.last(), Some(noted), "its rows are kept");
             }
             let phase = self.phase(row);
@@ -350,7 +348,11 @@ impl Simulation {
                 let known = &self.projects[&row.project.id];
                 assert!(!known.has_database || self.database.notes(&known.connection).is_ok(), "Running is said with a database");
             }
-            Phase::Stopped | Phase::Terminated => assert!(!seen.present, "what is there is not said to be gone"),
+            Phase::Stopped | Phase::Terminated => {
+                assert!(!seen.present, "what is there is not said to be gone");
+                let known = &self.projects[&row.project.id];
+                assert!(!self.database.runs(&known.connection.database), "its database is stopped with it");
+            }
             _ => {}
         }
     }
@@ -367,7 +369,12 @@ impl Simulation {
     /// Whether nothing is left to do.
     fn rests(&self) -> bool {
         let rows = self.now(self.store.all()).unwrap();
-        rows.iter().all(|row| row.sandbox.wake_at.is_none() && !step::differs(&row.sandbox, &self.world.truth(row.sandbox.id)))
+        rows.iter().all(|row| row.sandbox.wake_at.is_none() && !self.differs(row))
+    }
+
+    /// Whether the world is not as it was recorded.
+    fn differs(&self, row: &ProjectAndSandbox) -> bool {
+        step::differs(row, &self.world.truth(row.sandbox.id), self.reconciler.glance(row).as_ref())
     }
 
     /// What is left of deleted projects: the runs are swept away, and what holds data is reported. Work
@@ -406,11 +413,11 @@ impl Simulation {
             let mut rest = true;
             for row in rows {
                 let due = row.sandbox.wake_at.is_some_and(|at| at <= self.clock.now());
-                let seen = self.world.truth(row.sandbox.id);
-                if due || step::differs(&row.sandbox, &seen) {
+                let differs = self.differs(&row);
+                if due || differs {
                     self.now(self.reconciler.work(row.sandbox.id));
                 }
-                rest &= row.sandbox.wake_at.is_none() && !step::differs(&row.sandbox, &seen) && !due;
+                rest &= row.sandbox.wake_at.is_none() && !differs && !due;
             }
             if rest {
                 return;
@@ -443,11 +450,9 @@ impl Simulation {
                 rows.iter().all(|row| row.project.id != *project),
                 "rows of what was asked for, and no others"
             );
-            if !known.deleted
-                && known.has_database
-                && rows.iter().any(|r| r.project.id == *project && r.sandbox.desired == Desired::Running)
-            {
-                assert!(self.database.notes(&known.connection).is_ok(), "a running project has its database");
+            if let Some(row) = rows.iter().find(|row| row.project.id == *project && known.has_database) {
+                let runs = self.database.notes(&known.connection).is_ok();
+                assert_eq!(runs, row.sandbox.desired == Desired::Running, "a database runs with its sandbox");
             }
         }
         self.sweep();

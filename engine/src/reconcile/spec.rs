@@ -54,6 +54,7 @@ pub fn database(row: &ProjectAndSandbox, settings: &Settings) -> Option<Database
     let database = row.project.database.as_ref()?;
     Some(DatabaseSpec {
         project: row.project.id,
+        sandbox: row.sandbox.id,
         slug: row.project.slug.clone(),
         name: row.sandbox.name.clone(),
         installation: settings.installation,

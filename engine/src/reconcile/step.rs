@@ -3,9 +3,9 @@
 
 use super::{Reconciler, spec};
 use crate::{
-    database::DatabaseError,
+    database::{DatabaseError, DatabaseSpec, Glance},
     orchestrator::{AgentOrPort, AgentSeen, OrchestratorError, Removed, Seen},
-    store::{Pass, ProjectAndSandbox, SandboxRow},
+    store::{Pass, ProjectAndSandbox, SandboxRow, activity},
 };
 use jiff::Timestamp;
 use model::{Cause, CauseCode, Desired, Observed, Stage, StageFact, phase::next_deadline, phase::overdue_stage, stage};
@@ -35,7 +35,8 @@ impl Reconciler {
     pub(super) async fn step(&self, row: &ProjectAndSandbox) -> Found {
         let deleting = row.project.deleting_since.is_some();
         let desired = if deleting { Desired::Terminated } else { row.sandbox.desired };
-        let mut work = Work { observed: toward(&row.sandbox), cause: None, error: None, moved: false, not_before: None };
+        let mut work =
+            Work { observed: toward(&row.sandbox), cause: None, notice: None, error: None, moved: false, not_before: None };
         match self.timed("observe the sandbox", self.orchestrator.observe(row.sandbox.id)).await {
             Err(error) => work.blame(error),
             Ok(seen) => match desired {
@@ -57,7 +58,8 @@ impl Reconciler {
 
     /// What is recorded of a run that [`ended`], with nothing done about it.
     pub(super) fn taken_back(&self, row: &ProjectAndSandbox, seen: &Seen) -> Pass {
-        let mut work = Work { observed: toward(&row.sandbox), cause: seen.cause.clone(), error: None, moved: false, not_before: None };
+        let cause = seen.cause.clone();
+        let mut work = Work { observed: toward(&row.sandbox), cause, notice: None, error: None, moved: false, not_before: None };
         work.settle(&row.sandbox, seen);
         work.observed.present = seen.present;
         self.conclude(row, Desired::Running, work).0
@@ -69,6 +71,27 @@ impl Reconciler {
         let (sandbox, limits) = (&row.sandbox, &self.settings.limits);
         work.cause.clone_from(&seen.cause);
         work.settle(sandbox, seen);
+        let glance = self.glance(row);
+        work.notice = notice(seen, glance.as_ref());
+        // Also before the rest of a start is over: what its first stage made may be gone by then.
+        let made = work.observed.stage(Stage::DatabaseCreation).ended_at.is_some();
+        let mended = glance.as_ref().filter(|glance| made && !glance.whole);
+        if mended.is_some_and(|glance| glance.on) {
+            // It runs, and something around it was changed: no reason to say that the sandbox does not.
+            if let Some(spec) = spec::database(row, &self.settings)
+                && let Err(failure) = self.timed("mend the database", self.database.ensure(&spec)).await
+            {
+                work.blame(failure);
+            }
+        } else if mended.is_some() {
+            // Somebody removed or stopped it: the sandbox runs, and is not as it was asked for.
+            work.cause = Some(database_gone());
+            work.observed.stages[Stage::DatabaseCreation.index()] = StageFact::default();
+            work.observed.stages[Stage::EnvironmentReady.index()] = StageFact::default();
+            work.observed.ready_at = None;
+            work.begin(Stage::DatabaseCreation, limits.deadline(Stage::DatabaseCreation, now), now);
+            return;
+        }
         let begins = work.observed.stage(Stage::ContainerProvisioning).started_at.is_none();
         // The database, the run and the network do not wait for each other.
         for stage in [Stage::DatabaseCreation, Stage::ContainerProvisioning, Stage::NetworkConfiguration] {
@@ -91,7 +114,12 @@ impl Reconciler {
         });
         match database {
             Ok(Some(fact)) => work.stage(Stage::DatabaseCreation, fact),
-            Ok(None) => work.moved = true,
+            Ok(None) => {
+                work.moved = true;
+                if mends_database(&work.observed) {
+                    work.cause.get_or_insert_with(database_gone);
+                }
+            }
             Err(failure) => work.blame(failure),
         }
         // What the start answered is seen at once, without waiting for an event.
@@ -159,6 +187,19 @@ impl Reconciler {
         Ok(Some(StageFact { ended_at: Some(self.clock.now()), ..fact }))
     }
 
+    /// What is known of the project's database, where it has one.
+    pub(super) fn glance(&self, row: &ProjectAndSandbox) -> Option<Glance> {
+        self.database.glance(&spec::database(row, &self.settings)?)
+    }
+
+    /// The database of a sandbox that should not run, unless it is known to be stopped. Where nothing is known
+    /// without asking, it is stopped once, before the sandbox is `settled`. One of a deleted project is removed.
+    fn database_to_stop(&self, row: &ProjectAndSandbox, settled: bool) -> Option<DatabaseSpec> {
+        let spec = spec::database(row, &self.settings).filter(|_| row.project.deleting_since.is_none())?;
+        let runs = self.database.glance(&spec).map_or(!settled, |glance| runs_on(&glance));
+        runs.then_some(spec)
+    }
+
     /// End to end: the agent answers a request that went the way that a terminal goes.
     async fn reach(&self, row: &ProjectAndSandbox) -> Result<(), Failure> {
         let silent = |detail: String| {
@@ -189,24 +230,42 @@ impl Reconciler {
         let now = self.clock.now();
         work.observed.present = seen.present;
         // What is not alive may have left something behind: only a removal that answered says that nothing is left.
-        if !seen.present && (desired == Desired::Stopped || work.observed.gone_at.is_some()) {
+        let gone = !seen.present && (desired == Desired::Stopped || work.observed.gone_at.is_some());
+        let database = self.database_to_stop(row, work.observed.gone_at.is_some());
+        if gone && database.is_none() {
             return work.gone(now);
         }
-        if work.observed.leaving_since.is_none() {
+        if work.observed.leaving_since.is_none() || work.observed.gone_at.is_some() {
             work.observed.leaving_since = Some(now);
             work.observed.leave_deadline_at = Some(stage::after(now, self.settings.limits.leave));
         }
         work.observed.gone_at = None;
         let id = row.sandbox.id;
-        let asked = if desired == Desired::Stopped {
-            let spec = spec::sandbox(row, self.database.as_ref(), &self.settings, Desired::Stopped);
-            self.timed("stop the sandbox", self.orchestrator.ensure(&spec)).await.map(|()| Removed::Gone)
-        } else {
-            self.timed("remove the sandbox", self.orchestrator.remove(id)).await
+        let sandbox = async {
+            if gone {
+                Ok(Removed::Gone)
+            } else if desired == Desired::Stopped {
+                let spec = spec::sandbox(row, self.database.as_ref(), &self.settings, Desired::Stopped);
+                self.timed("stop the sandbox", self.orchestrator.ensure(&spec)).await.map(|()| Removed::Gone)
+            } else {
+                self.timed("remove the sandbox", self.orchestrator.remove(id)).await
+            }
         };
+        let database = async {
+            match &database {
+                Some(spec) => self.timed("stop the database", self.database.stop(spec)).await,
+                None => Ok(()),
+            }
+        };
+        let (asked, stopped) = tokio::join!(sandbox, database);
+        let runs_on = stopped.is_err() || self.database_to_stop(row, true).is_some();
+        if let Err(failure) = stopped {
+            work.blame(failure);
+        }
         match asked {
             Err(failure) => work.blame(failure),
             Ok(Removed::Going) => {}
+            Ok(Removed::Gone) if runs_on => {}
             Ok(Removed::Gone) => match self.timed("observe the sandbox", self.orchestrator.observe(id)).await {
                 Ok(seen) if !seen.present => {
                     work.observed.present = false;
@@ -245,13 +304,13 @@ impl Reconciler {
     /// From what a pass did to what is recorded of it, and whether another has something to do at once.
     fn conclude(&self, row: &ProjectAndSandbox, desired: Desired, work: Work) -> (Pass, bool) {
         let (sandbox, now) = (&row.sandbox, self.clock.now());
-        let Work { observed, mut cause, error, moved, not_before } = work;
+        let Work { observed, mut cause, notice, error, moved, not_before } = work;
         let settled = match desired {
             Desired::Running => observed.ready(sandbox.generation),
             Desired::Stopped | Desired::Terminated => observed.gone_at.is_some() && row.project.deleting_since.is_none(),
         };
         if settled && error.is_none() {
-            cause = None;
+            cause = notice;
         } else if !cause.as_ref().is_some_and(|cause| cause.code.blocks()) {
             cause = overdue(row, desired, &observed, cause.as_ref(), now).or(cause);
         }
@@ -266,7 +325,9 @@ impl Reconciler {
         };
         let wake_at = retry.into_iter().chain(deadline).min();
         let again = progress && !settled && failures == 0 && not_before.is_none() && observed != sandbox.observed;
-        (Pass { observed, cause, last_error: error, failures, wake_at }, again)
+        let mut pass = Pass { observed, cause, last_error: error, failures, wake_at, told: Vec::new() };
+        pass.told = activity::pass(row, &pass, now);
+        (pass, again)
     }
 
     /// A verb of the world, ended by [`super::Settings::verb`]: a hung world must not hold a worker.
@@ -291,12 +352,53 @@ fn backoff(failures: u32, chance: f64) -> Duration {
 }
 
 /// Whether a row needs a pass although nobody said so: the world is not as it was recorded.
-pub(super) fn differs(row: &SandboxRow, seen: &Seen) -> bool {
-    let recorded = row.observed.instance.as_ref().map(|run| &run.id);
-    row.observed.present != seen.present
-        || (row.desired == Desired::Running
-            && row.observed.ready(row.generation)
-            && (recorded != seen.instance.as_ref().map(|run| &run.id) || !seen.network || seen.agent != AgentSeen::ShellStarted))
+/// `glance` is of its project's database.
+pub(super) fn differs(row: &ProjectAndSandbox, seen: &Seen, glance: Option<&Glance>) -> bool {
+    let (sandbox, deleting) = (&row.sandbox, row.project.deleting_since.is_some());
+    let observed = &sandbox.observed;
+    if observed.present != seen.present {
+        return true;
+    }
+    if sandbox.desired != Desired::Running {
+        return !deleting && observed.gone_at.is_some() && glance.is_some_and(runs_on);
+    }
+    let recorded = observed.instance.as_ref().map(|run| &run.id);
+    !deleting
+        && observed.ready(sandbox.generation)
+        && (recorded != seen.instance.as_ref().map(|run| &run.id)
+            || !seen.network
+            || seen.agent != AgentSeen::ShellStarted
+            || glance.is_some_and(|glance| !glance.whole)
+            || notice(seen, glance) != sandbox.cause)
+}
+
+/// What is told beside a sandbox that runs.
+fn notice(seen: &Seen, glance: Option<&Glance>) -> Option<Cause> {
+    let own = seen.cause.clone().filter(|cause| cause.code.goes_with_running());
+    own.or_else(|| glance?.cause.clone())
+}
+
+/// Whether something of a database runs that a stop would end.
+fn runs_on(glance: &Glance) -> bool {
+    glance.on && glance.stops
+}
+
+/// Whether the database is being mended under a sandbox that runs: the run is older than the stage.
+fn mends_database(observed: &Observed) -> bool {
+    let stage = observed.stage(Stage::DatabaseCreation);
+    let run = observed.instance.as_ref().map(|run| run.started_at);
+    run.is_some_and(|run| stage.started_at.is_some_and(|begun| run < begun))
+}
+
+fn database_gone() -> Cause {
+    Cause::new(
+        CauseCode::DatabaseFailed,
+        "The project's database was not there as it was made: somebody removed or stopped it. It is being made or started again.",
+        &[
+            "Wait: it goes on by itself. What is on its volume is kept; without that it is empty.",
+            "Look at who changed it: in the cluster's audit log, or that of whoever runs the server.",
+        ],
+    )
 }
 
 /// Whether a run that is recorded as reachable is no longer there.
@@ -312,6 +414,8 @@ pub(super) fn ended(row: &ProjectAndSandbox, seen: &Seen) -> bool {
 struct Work {
     observed: Observed,
     cause: Option<Cause>,
+    /// What is told if it is as it was asked for.
+    notice: Option<Cause>,
     error: Option<String>,
     moved: bool,
     /// Nothing is tried again before.

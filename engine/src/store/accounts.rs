@@ -10,6 +10,8 @@
 //!                    API token ┘       once             one port of one sandbox
 //! ```
 
+pub mod shares;
+
 use super::{
     StoreError,
     postgres::error::{OnConstraint as _, unreadable, while_doing},
@@ -82,10 +84,12 @@ impl std::fmt::Debug for SessionRow {
 }
 
 /// Who came with an API token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenHolder {
     /// Which token.
     pub token: TokenId,
+    /// As its owner called it.
+    pub name: String,
     /// Whose.
     pub user: UserId,
     /// What it may do.
@@ -121,6 +125,13 @@ impl Accounts {
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
+    }
+
+    /// Connections to the database: all, those that nobody uses, and how many there may be.
+    #[must_use]
+    pub fn connections(&self) -> (u32, u32, u32) {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        (self.pool.size(), idle, self.pool.options().get_max_connections())
     }
 
     /// The one owner of a single machine; a first call makes them.
@@ -292,12 +303,15 @@ impl Accounts {
     pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         let doing = while_doing("sweep what is over");
         let forgotten = now.checked_sub(CODE_MEMORY).unwrap_or(Timestamp::MIN);
+        let withdrawn = now.checked_sub(shares::SHARE_MEMORY).unwrap_or(Timestamp::MIN);
         for (statement, before) in [
             ("DELETE FROM sessions WHERE expires_at <= $1", now),
             ("DELETE FROM preview_codes WHERE expires_at <= $1", now),
             ("DELETE FROM preview_sessions WHERE expires_at <= $1", now),
             ("DELETE FROM sign_in_codes WHERE expires_at <= $1", forgotten),
+            ("DELETE FROM oauth_states WHERE expires_at <= $1", forgotten),
             ("DELETE FROM api_tokens WHERE revoked_at <= $1", forgotten),
+            ("DELETE FROM preview_shares WHERE revoked_at <= $1 OR expires_at <= $1", withdrawn),
         ] {
             sqlx::query(statement).bind(Time(before)).execute(&self.pool).await.map_err(&doing)?;
         }
@@ -346,7 +360,7 @@ impl Accounts {
         }
         let doing = while_doing("read a token");
         let row = sqlx::query!(
-            r#"SELECT id, user_id, scope, last_used_at IS NULL OR last_used_at < date_trunc('minute', $2::timestamptz) AS "note!"
+            r#"SELECT id, user_id, name, scope, last_used_at IS NULL OR last_used_at < date_trunc('minute', $2::timestamptz) AS "note!"
             FROM api_tokens WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)"#,
             &hash(secret)[..],
             Time(now) as _
@@ -366,7 +380,7 @@ impl Accounts {
             .map_err(&doing)?;
         }
         let scope = row.scope.parse().map_err(unreadable("read a token's scope"))?;
-        Ok(Some(TokenHolder { token: TokenId(row.id), user: UserId(row.user_id), scope }))
+        Ok(Some(TokenHolder { token: TokenId(row.id), name: row.name, user: UserId(row.user_id), scope }))
     }
 
     /// Whether a token still works: for what outlives the request that it came with.
@@ -431,7 +445,8 @@ impl Accounts {
         Ok(done.rows_affected() == 1)
     }
 
-    /// A way into one port of one of the user's sandboxes: works once, within [`PREVIEW_CODE_LIFE`], and
+    /// A way into one port of one of the user's sandboxes, or of one whose owner shares that port with everybody who
+    /// is signed in: works once, within [`PREVIEW_CODE_LIFE`], and
     /// as long as the session or token lasts that it came from. `None` if the user has no such sandbox,
     /// or that session or token.
     ///
@@ -452,15 +467,18 @@ impl Accounts {
         };
         let made = sqlx::query!(
             "INSERT INTO preview_codes (hash, sandbox_id, port, user_id, session, token_id, expires_at)
-            SELECT $1, s.id, $4, p.owner_id, $5, $6, $7 FROM sandboxes s JOIN projects p ON p.id = s.project_id
-            WHERE s.id = $3 AND p.owner_id = $2",
+            SELECT $1, s.id, $4, $2, $5, $6, $7 FROM sandboxes s JOIN projects p ON p.id = s.project_id
+            WHERE s.id = $3 AND (p.owner_id = $2 OR EXISTS (
+                SELECT FROM preview_shares h WHERE h.project_id = p.id AND h.port = $4 AND h.audience = 'users'
+                    AND h.revoked_at IS NULL AND (h.expires_at IS NULL OR h.expires_at > $8)))",
             &hash(code.expose_secret())[..],
             user.0,
             sandbox.0,
             i32::from(port),
             session.as_ref().map(|hash| &hash[..]),
             token,
-            Time(after(now, PREVIEW_CODE_LIFE)) as _
+            Time(after(now, PREVIEW_CODE_LIFE)) as _,
+            Time(now) as _
         )
         .execute(&self.pool)
         .await
@@ -510,7 +528,7 @@ impl Accounts {
     }
 
     /// Who comes with a preview's cookie; `None` if it opens not this preview, or no longer: it is over,
-    /// or the session or token that it came from is.
+    /// or the session or token that it came from is, or the share by which somebody else came in.
     ///
     /// # Errors
     /// The database is away.
@@ -525,7 +543,10 @@ impl Accounts {
             "SELECT v.user_id, v.sandbox_id
             FROM preview_sessions v JOIN sandboxes s ON s.id = v.sandbox_id JOIN projects p ON p.id = s.project_id
                 LEFT JOIN sessions x ON x.hash = v.session LEFT JOIN api_tokens t ON t.id = v.token_id
-            WHERE v.hash = $1 AND s.name = $2 AND v.port = $3 AND v.expires_at > $4 AND p.owner_id = v.user_id
+            WHERE v.hash = $1 AND s.name = $2 AND v.port = $3 AND v.expires_at > $4
+                AND (p.owner_id = v.user_id OR EXISTS (
+                    SELECT FROM preview_shares h WHERE h.project_id = p.id AND h.port = v.port AND h.audience = 'users'
+                        AND h.revoked_at IS NULL AND (h.expires_at IS NULL OR h.expires_at > $4)))
                 AND (x.expires_at > $4 OR (t.revoked_at IS NULL AND t.id IS NOT NULL AND (t.expires_at IS NULL OR t.expires_at > $4)))",
             &hash(cookie)[..],
             sandbox.as_str(),
@@ -540,12 +561,12 @@ impl Accounts {
 }
 
 /// 32 random bytes, in base64url after the prefix.
-fn random_secret(prefix: &str) -> SecretString {
+pub(super) fn random_secret(prefix: &str) -> SecretString {
     let bytes: [u8; 32] = rand::random();
     SecretString::from(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-fn hash(secret: &str) -> [u8; 32] {
+pub(super) fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 

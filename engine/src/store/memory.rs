@@ -7,12 +7,14 @@
 
 use super::{
     Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, ProjectRow, SandboxRow, Store, StoreError,
+    activity::{self, Entry, Filter},
     intent::{self, EnvEdit, Verdict},
 };
 use futures::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use model::{
     DisplayName, ProjectId, ResourceName, SandboxId, Slug, UserId,
+    activity::ActivityView,
     env::{EnvError, EnvKey},
     resources::Preset,
     stage::after,
@@ -44,8 +46,17 @@ struct State {
     /// By owner (of a create) or project (of an ask), and key.
     keys: BTreeMap<(Uuid, String), (ProjectId, Timestamp)>,
     tombstones: BTreeSet<SandboxId>,
+    told: Vec<Told>,
+    told_ever: i64,
     writes: u64,
     away: bool,
+}
+
+#[derive(Debug)]
+struct Told {
+    owner: UserId,
+    bucket: Option<String>,
+    view: ActivityView,
 }
 
 #[derive(Debug)]
@@ -116,18 +127,20 @@ impl MemoryStore {
                 Err(error) => return Ok(Some(Err(error))),
             };
             let changes = !delta.is_empty();
+            let current = project.env.clone();
             if changes {
                 for key in &delta.removed {
                     project.env.remove(key);
                 }
-                project.env.extend(delta.set.into_iter().map(|(key, value)| (key, (value, now))));
+                project.env.extend(delta.set.iter().map(|(key, value)| (key.clone(), (value.clone(), now))));
                 project.row.env_revision += 1;
                 project.row.updated_at = now;
                 state.writes += 1;
             }
             let row = state.of_project(id);
             if let Some(row) = row.as_ref().filter(|_| changes) {
-                self.tell(row);
+                state.told(row, activity::env_changed(row, &current, &delta), now);
+                self.changed(row);
             }
             Ok(row.map(Ok))
         })
@@ -135,7 +148,7 @@ impl MemoryStore {
     }
 
     /// Nobody listening is no error.
-    fn tell(&self, row: &ProjectAndSandbox) {
+    fn changed(&self, row: &ProjectAndSandbox) {
         let changed = Changed { owner: row.project.owner, project: row.project.id, sandbox: row.sandbox.id };
         let _ = self.changes.send(changed);
     }
@@ -163,6 +176,34 @@ impl State {
             sandbox.row = row.sandbox.clone();
         }
         self.writes += 1;
+    }
+
+    /// Keeps what is told; the same bucket of a project is the same row.
+    fn told(&mut self, row: &ProjectAndSandbox, entry: Entry, now: Timestamp) {
+        let Entry { kind, actor, title, detail, data, bucket } = entry;
+        let project = row.project.id;
+        let known = |told: &&mut Told| bucket.is_some() && told.bucket == bucket && told.view.project_id == project;
+        if let Some(told) = self.told.iter_mut().find(known) {
+            told.view.last_at = told.view.last_at.max(now);
+            told.view.times += 1;
+            return;
+        }
+        self.told_ever += 1;
+        let (id, name) = (self.told_ever, row.project.name.to_string());
+        let view = ActivityView {
+            id,
+            project_id: project,
+            project: name,
+            at: now,
+            last_at: now,
+            times: 1,
+            kind,
+            actor,
+            title,
+            detail,
+            data,
+        };
+        self.told.push(Told { owner: row.project.owner, bucket, view });
     }
 
     /// The project of a key that was seen within [`intent::KEY_LIFE`].
@@ -217,7 +258,8 @@ impl Store for MemoryStore {
                 state.keys.insert((new.owner.0, key.clone()), (new.id, new.now));
             }
             state.writes += 1;
-            self.tell(&row);
+            state.told(&row, activity::created(&row), new.now);
+            self.changed(&row);
             Ok((row, true))
         })
         .await
@@ -261,10 +303,14 @@ impl Store for MemoryStore {
             let Some(mut row) = state.owned(owner, id) else { return Ok(None) };
             let name = name.unwrap_or_else(|| row.project.name.clone());
             let preset = preset.unwrap_or(row.project.preset);
-            if name != row.project.name || preset != row.project.preset {
+            let told = activity::updated(&row, &name, preset);
+            if !told.is_empty() {
                 (row.project.name, row.project.preset, row.project.updated_at) = (name, preset, now);
                 state.put(&row);
-                self.tell(&row);
+                for entry in told {
+                    state.told(&row, entry, now);
+                }
+                self.changed(&row);
             }
             Ok(Some(row))
         })
@@ -293,7 +339,8 @@ impl Store for MemoryStore {
                     let env = state.projects.get(&id).map(|project| plain(&project.env)).unwrap_or_default();
                     intent::apply(&mut row, &ask, &env, now);
                     state.put(&row);
-                    self.tell(&row);
+                    state.told(&row, activity::asked(&row, &ask), now);
+                    self.changed(&row);
                     Asked::Changed(row)
                 }
             };
@@ -310,7 +357,8 @@ impl Store for MemoryStore {
             let Some(mut row) = state.owned(owner, id) else { return Ok(None) };
             if intent::delete(&mut row, now) {
                 state.put(&row);
-                self.tell(&row);
+                state.told(&row, activity::deleted(&row), now);
+                self.changed(&row);
             }
             Ok(Some(row))
         })
@@ -409,8 +457,13 @@ impl Store for MemoryStore {
             }
             let version = row.version;
             state.writes += 1;
-            if let Some(row) = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox)).filter(|_| seen) {
-                self.tell(&row);
+            if let Some(row) = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox)) {
+                for entry in &pass.told {
+                    state.told(&row, entry.clone(), now);
+                }
+                if seen {
+                    self.changed(&row);
+                }
             }
             Ok(Some(version))
         })
@@ -436,12 +489,13 @@ impl Store for MemoryStore {
             }
             let row = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox));
             let Some(row) = row.filter(|row| row.project.deleting_since.is_some()) else { return Ok(false) };
+            state.told(&row, activity::buried(row.project.deleting_since.unwrap_or(now), now), now);
             state.sandboxes.remove(&id);
             state.projects.remove(&row.project.id);
             state.keys.retain(|_, (project, _)| *project != row.project.id);
             state.tombstones.insert(id);
             state.writes += 1;
-            self.tell(&row);
+            self.changed(&row);
             Ok(true)
         })
         .await
@@ -462,6 +516,36 @@ impl Store for MemoryStore {
         self.act(|state| Ok(state.sandboxes.values().filter_map(|sandbox| state.pair(sandbox)).collect())).await
     }
 
+    async fn tell(&self, id: SandboxId, entry: Entry, now: Timestamp) -> Result<(), StoreError> {
+        self.act(|state| {
+            if let Some(row) = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox)) {
+                state.told(&row, entry, now);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn activity(&self, owner: UserId, filter: &Filter) -> Result<Vec<ActivityView>, StoreError> {
+        self.act(|state| {
+            let own = state.told.iter().filter(|told| told.owner == owner && matches(filter, &told.view));
+            let mut found: Vec<_> = own.map(|told| told.view.clone()).collect();
+            found.sort_by_key(|view| std::cmp::Reverse(view.id));
+            found.truncate(filter.limit);
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn forget_activity(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.act(|state| {
+            let all = state.told.len();
+            state.told.retain(|told| told.view.last_at >= before);
+            Ok((all - state.told.len()) as u64)
+        })
+        .await
+    }
+
     fn changes(&self) -> BoxStream<'static, Changed> {
         let changes = BroadcastStream::new(self.changes.subscribe());
         changes
@@ -469,6 +553,19 @@ impl Store for MemoryStore {
             .filter_map(|change| std::future::ready(change.ok()))
             .boxed()
     }
+}
+
+fn matches(filter: &Filter, view: &ActivityView) -> bool {
+    let Filter { project, kinds, actor, since, search, before, limit: _ } = filter;
+    let words = || format!("{} {}", view.title, view.detail.as_deref().unwrap_or_default()).to_lowercase();
+    project.is_none_or(|project| project == view.project_id)
+        && (kinds.is_empty() || kinds.contains(&view.kind))
+        && actor.as_ref().is_none_or(|actor| {
+            *actor == view.actor.name || actor == view.actor.via.as_str() || view.actor.token.as_ref() == Some(actor)
+        })
+        && since.is_none_or(|since| view.last_at >= since)
+        && search.as_ref().is_none_or(|search| words().contains(&search.to_lowercase()))
+        && before.is_none_or(|before| view.id < before)
 }
 
 fn plain(env: &intent::Env) -> BTreeMap<EnvKey, SecretString> {

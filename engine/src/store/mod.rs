@@ -2,19 +2,23 @@
 //!
 //! [`Store`] is what `reconcile` and `Control` need of them; [`postgres::PgStore`] keeps them in
 //! PostgreSQL, [`memory::MemoryStore`] in memory for the simulator. Both pass [`contract`]. Accounts,
-//! sessions and tokens are PostgreSQL's alone ([`accounts`]).
+//! sessions and tokens are PostgreSQL's alone ([`accounts`], [`linked`]).
 
 pub mod accounts;
+pub mod activity;
 pub mod contract;
 pub mod intent;
+pub mod linked;
 pub mod memory;
 pub mod postgres;
+pub mod repositories;
 pub(crate) mod time;
 
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use model::{
-    Cause, Desired, DisplayName, Observed, ProjectId, ResourceName, SandboxId, Slug, UserId, env::EnvKey, resources::Preset,
+    Cause, Desired, DisplayName, Observed, ProjectId, ResourceName, SandboxId, Slug, UserId, activity::ActivityView, env::EnvKey,
+    resources::Preset,
 };
 use secrecy::SecretString;
 use std::{collections::BTreeMap, time::Duration};
@@ -204,6 +208,8 @@ pub struct Pass {
     pub failures: u32,
     /// When to look again.
     pub wake_at: Option<Timestamp>,
+    /// What of it is told the owner ([`activity::pass`]); stored if and only if the pass is.
+    pub told: Vec<activity::Entry>,
 }
 
 /// Why the store could not answer.
@@ -320,6 +326,14 @@ pub trait Store: Send + Sync + 'static {
     async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError>;
     /// Every live sandbox with its project, for the orphan sweep and adoption.
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError>;
+    /// Tells something of a sandbox's project that no other verb tells. Every verb above that changes what
+    /// an owner asked for tells it by itself, in the same transaction, in the name of who asks
+    /// ([`activity::by`]). A sandbox without a row: nothing happens.
+    async fn tell(&self, id: SandboxId, entry: activity::Entry, now: Timestamp) -> Result<(), StoreError>;
+    /// What was told of the owner's projects, newest first, those that are gone included.
+    async fn activity(&self, owner: UserId, filter: &activity::Filter) -> Result<Vec<ActivityView>, StoreError>;
+    /// Forgets what last happened before; how much that was.
+    async fn forget_activity(&self, before: Timestamp) -> Result<u64, StoreError>;
     /// Changes as they come, from this process and from others. Lossy under load: a receiver that
     /// falls behind is told by the stream's end and reads everything again.
     fn changes(&self) -> BoxStream<'static, Changed>;

@@ -4,8 +4,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
 use model::{Cause, CauseCode, ResourceName};
 
-/// How long a server may take before it is called slow: a small image over a slow line, and then some.
-pub const SLOW_SECS: i64 = 60;
+/// How long a server may take before it is called slow.
+///
+/// A third of what its stage has by default: one whose image is present takes three seconds, and whoever waits for
+/// another should know for what, long before that is over.
+pub const SLOW_SECS: i64 = 20;
 
 /// How long a volume may be unbound and a pod unmade: a provisioner needs some seconds.
 const PENDING_SECS: i64 = 10;
@@ -40,13 +43,35 @@ pub fn cause(facts: &Facts<'_>) -> Option<Cause> {
                 ],
             ));
         }
-        (waited >= SLOW_SECS).then(|| {
-            slow(
-                format!("`{name}`'s PostgreSQL has been starting for {waited} s."),
-                &["Wait: it goes on by itself.", "Look at the log of its pod if it stays like this."],
-            )
-        })
+        (waited >= SLOW_SECS).then(|| slow_start(name, facts.pod, waited))
     })
+}
+
+/// What a start that takes long is waiting for.
+fn slow_start(name: &ResourceName, pod: Option<&Pod>, waited: i64) -> Cause {
+    let (over, status) = (over(waited), pod.and_then(|pod| pod.status.as_ref()));
+    let container = status.and_then(|status| status.container_statuses.as_ref()?.first());
+    let state = container.and_then(|container| container.state.as_ref());
+    let (waits, step) = if state.is_some_and(|state| state.running.is_some()) {
+        (
+            "it runs, and takes no connections yet: it is making its files, or recovers what is on its volume",
+            "Look at its log, which the sandbox's log page shows, if it stays like this.",
+        )
+    } else if pod.is_some_and(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())) {
+        (
+            "its node is fetching its image or mounting its volume",
+            "Look at the events of its pod, which the sandbox's log page shows, if it stays like this.",
+        )
+    } else {
+        ("no node has taken its pod yet", "Look at the events of its pod: the scheduler says why there.")
+    };
+    slow(format!("`{name}`'s PostgreSQL has been starting for over {over}: {waits}."), &["Wait: it goes on by itself.", step])
+}
+
+/// A time in steps, so that the same cause is not another one each second: `20 s`, `3 min`.
+#[must_use]
+pub fn over(secs: i64) -> String {
+    if secs < 60 { format!("{} s", (secs / 10 * 10).max(1)) } else { format!("{} min", secs / 60) }
 }
 
 fn of_volume(facts: &Facts<'_>, waited: i64) -> Option<Cause> {
@@ -65,7 +90,7 @@ fn of_volume(facts: &Facts<'_>, waited: i64) -> Option<Cause> {
                 .map_or_else(|| "of the default storage class".to_owned(), |class| format!("of the storage class `{class}`"));
             Some(Cause::new(
                 CauseCode::VolumePending,
-                format!("The volume of `{name}`'s PostgreSQL, {class}, has not been made for {waited} s."),
+                format!("The volume of `{name}`'s PostgreSQL, {class}, has not been made for over {}.", over(waited)),
                 &[
                     "Check that the storage class exists and its provisioner runs.",
                     "Look at the events of the PersistentVolumeClaim.",
@@ -78,6 +103,17 @@ fn of_volume(facts: &Facts<'_>, waited: i64) -> Option<Cause> {
 
 fn of_pod(name: &ResourceName, pod: &Pod) -> Option<Cause> {
     let status = pod.status.as_ref()?;
+    if status.phase.as_deref() == Some("Failed") {
+        let why = status.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let cause = failed(
+            format!("The pod of `{name}`'s PostgreSQL was ended{why}."),
+            &["It is made again by itself, and its data is kept.", "Look at its node if it happens again."],
+        );
+        return Some(match &status.message {
+            Some(message) => cause.with_detail(message),
+            None => cause,
+        });
+    }
     let unscheduled = status.conditions.iter().flatten().find(|condition| {
         condition.type_ == "PodScheduled" && condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable")
     });
@@ -126,7 +162,15 @@ fn of_pod(name: &ResourceName, pod: &Pod) -> Option<Cause> {
             },
         );
     }
-    None
+    let ended = container.state.as_ref().and_then(|state| state.terminated.as_ref())?;
+    let reason = ended.reason.as_deref().unwrap_or("Error");
+    Some(
+        failed(
+            format!("`{name}`'s PostgreSQL ended by itself, and is being started again."),
+            &["Look at its log, which the sandbox's log page shows, if it ends again."],
+        )
+        .with_detail(format!("{reason}, exit code {}", ended.exit_code)),
+    )
 }
 
 /// How its last run ended.
@@ -227,10 +271,32 @@ mod tests {
         let pod = json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]}});
         said(of(Some(pod), None, 5), "0/1 nodes");
         let volume = json!({"spec": {"storageClassName": "openebs-backup"}, "status": {"phase": "Pending"}});
-        said(of(None, Some(volume.clone()), 15), "`openebs-backup`, has not been made for 15 s");
+        said(of(None, Some(volume.clone()), 15), "`openebs-backup`, has not been made for over 10 s");
         assert_eq!(of(None, Some(volume), 5), None, "a provisioner needs some seconds");
         said(of(None, Some(json!({"status": {"phase": "Lost"}})), 1), "is lost");
         said(of(None, None, 15), "has not made the pod");
-        said(of(Some(json!({})), None, 70), "starting for 70 s");
+        let ended =
+            json!({"status": {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}});
+        said(of(Some(ended), None, 5), "(Evicted)");
+        let ended = json!({"status": {"containerStatuses": [{"name": "postgresql", "image": "", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"terminated": {"reason": "Error", "exitCode": 1}}}]}});
+        said(of(Some(ended), None, 5), "exit code 1");
+    }
+
+    #[test]
+    fn a_slow_start_says_what_it_waits_for_in_words_that_stay() {
+        let running = json!({"spec": {"nodeName": "n", "containers": []}, "status": {"containerStatuses": [{"name": "postgresql",
+            "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {}}}]}});
+        let placed = json!({"spec": {"nodeName": "n", "containers": []}});
+        for (pod, words) in
+            [(running, "takes no connections yet"), (placed, "fetching its image"), (json!({}), "no node has taken")]
+        {
+            assert_eq!(of(Some(pod.clone()), None, 15), None);
+            let (code, said) = of(Some(pod.clone()), None, 25).unwrap();
+            assert_eq!(code, CauseCode::DatabaseSlow);
+            assert!(said.contains(words) && said.contains("over 20 s"), "{said}");
+            assert_eq!(of(Some(pod.clone()), None, 29).unwrap().1, said);
+            assert!(of(Some(pod), None, 190).unwrap().1.contains("over 3 min"));
+        }
     }
 }

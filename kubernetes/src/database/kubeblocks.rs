@@ -90,7 +90,9 @@ impl Version {
         }
     }
 
-    fn resource(self) -> ApiResource {
+    /// The kind Cluster of it.
+    #[must_use]
+    pub fn resource(self) -> ApiResource {
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, self.as_str(), "Cluster"), "clusters")
     }
 }
@@ -165,6 +167,13 @@ fn labels_of(name: &ResourceName) -> BTreeMap<String, String> {
         (INSTANCE.to_owned(), name.to_string()),
         ("app.kubernetes.io/managed-by".to_owned(), "kubeblocks".to_owned()),
     ])
+}
+
+/// The selector of the pods of a Cluster of this name, which carry none of our labels.
+#[must_use]
+pub fn pods_of(name: &ResourceName) -> String {
+    let all: Vec<String> = labels_of(name).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    all.join(",")
 }
 
 /// PostgreSQL's ports from the project's sandboxes, the control plane and each other; the rest from each other
@@ -370,7 +379,12 @@ fn standing(name: &ResourceName, cluster: &DynamicObject, now: Timestamp) -> Sta
         )),
         phase if waited >= cause::SLOW_SECS => with(cause::slow(
             match phase {
-                Some(phase) => format!("`{name}`'s PostgreSQL is still {phase}, {waited} s after KubeBlocks was asked for it."),
+                Some(phase) => {
+                    format!(
+                        "`{name}`'s PostgreSQL is still {phase}, over {} after KubeBlocks was asked for it.",
+                        cause::over(waited)
+                    )
+                }
                 None => format!("KubeBlocks has not looked at `{name}`'s PostgreSQL since it was last changed."),
             },
             &["Wait: it goes on by itself.", "Check that KubeBlocks' operator runs, and look at its log."],
@@ -386,7 +400,7 @@ fn wedged(name: &ResourceName, cluster: &DynamicObject, now: Timestamp) -> Optio
     let words = Said::of(cluster).words().map(|words| format!("; {words}")).unwrap_or_default();
     Some(
         cause::wedged(
-            format!("KubeBlocks has not removed `{name}`'s PostgreSQL for {waited} s."),
+            format!("KubeBlocks has not removed `{name}`'s PostgreSQL for over {}.", cause::over(waited)),
             &[
                 "Check that KubeBlocks' operator runs, and look at its log.",
                 "If it is gone for good: remove the Cluster's volumes and pods by hand, and then its finalizers.",
@@ -484,9 +498,8 @@ impl KubeBlocks {
 
     /// The pod that takes writes.
     async fn primary(&self, spec: &DatabaseSpec) -> Result<Option<Arc<Pod>>, DatabaseError> {
-        let these: Vec<String> = labels_of(&spec.name).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
         let pods: Api<Pod> = self.api();
-        let pods = pods.list(&ListParams::default().labels(&these.join(","))).await;
+        let pods = pods.list(&ListParams::default().labels(&pods_of(&spec.name))).await;
         let pods = pods.map_err(|error| objects::refused(&error, &format!("list the pods of `{}`'s database", spec.name)))?;
         let mut pods: Vec<Pod> = pods.items.into_iter().filter(is_ready).collect();
         pods.sort_by_key(|pod| !leads(pod));
@@ -495,7 +508,7 @@ impl KubeBlocks {
 }
 
 /// Whether a pod says that it is the primary; a single one need not.
-fn leads(pod: &Pod) -> bool {
+pub(crate) fn leads(pod: &Pod) -> bool {
     pod.labels().get("kubeblocks.io/role").is_some_and(|role| matches!(role.as_str(), "primary" | "leader"))
 }
 
@@ -599,6 +612,19 @@ impl Servers for KubeBlocks {
         let name = spec.name.as_str();
         let done = json_patch(&self.cluster, self.version, name, &stop_patch(true)).await;
         done.map_err(|error| objects::refused(&error, &format!("stop the Cluster `{name}`")))
+    }
+
+    fn on(&self, spec: &DatabaseSpec) -> bool {
+        let cluster = self.found(spec).filter(|cluster| cluster.metadata.deletion_timestamp.is_none());
+        cluster.is_some_and(|cluster| !Said::of(&cluster).stopped())
+    }
+
+    fn whole(&self, spec: &DatabaseSpec) -> bool {
+        self.on(spec) && self.policy(spec)
+    }
+
+    fn stops(&self) -> bool {
+        self.version == Version::V1
     }
 
     fn holds(&self, spec: &DatabaseSpec) -> bool {

@@ -3,13 +3,14 @@
 use super::provider;
 use crate::{Cluster, Settings, names, reach::Reach};
 use engine::{
-    database::{Database, DatabaseError, DatabaseSeen, DatabaseSpec},
+    database::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, Glance},
     orchestrator::{DatabaseEndpoint, Removed},
 };
-use model::{ProjectId, connection::Connection};
+use futures::{StreamExt as _, future, stream, stream::BoxStream};
+use model::{ProjectId, SandboxId, connection::Connection};
 use secrecy::ExposeSecret as _;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 use tracing::{info, warn};
 
 /// How often a cluster that is away is asked again.
@@ -21,13 +22,15 @@ pub struct Later {
     settings: Settings,
     reach: Reach,
     found: OnceCell<Arc<dyn Database>>,
+    /// The same, told to those who wait for it.
+    told: watch::Sender<Option<Arc<dyn Database>>>,
 }
 
 impl Later {
     /// Nothing is asked yet.
     #[must_use]
     pub fn new(cluster: Cluster, settings: Settings, reach: Reach) -> Arc<Self> {
-        Arc::new(Self { cluster, settings, reach, found: OnceCell::new() })
+        Arc::new(Self { cluster, settings, reach, found: OnceCell::new(), told: watch::Sender::new(None) })
     }
 
     /// Returns once it is decided: before, nobody may start a sandbox, which would be told a host that may be
@@ -48,7 +51,12 @@ impl Later {
     }
 
     async fn get(&self) -> Result<&Arc<dyn Database>, DatabaseError> {
-        self.found.get_or_try_init(|| provider(self.cluster.clone(), &self.settings, self.reach)).await
+        let find = async || {
+            let found = provider(self.cluster.clone(), &self.settings, self.reach).await?;
+            self.told.send_replace(Some(found.clone()));
+            Ok(found)
+        };
+        self.found.get_or_try_init(find).await
     }
 }
 
@@ -60,6 +68,20 @@ impl Database for Later {
 
     async fn observe(&self, spec: &DatabaseSpec) -> Result<DatabaseSeen, DatabaseError> {
         self.get().await?.observe(spec).await
+    }
+
+    async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        self.get().await?.stop(spec).await
+    }
+
+    fn glance(&self, spec: &DatabaseSpec) -> Option<Glance> {
+        self.found.get()?.glance(spec)
+    }
+
+    fn watch(&self) -> BoxStream<'static, SandboxId> {
+        let mut decided = self.told.subscribe();
+        let found = async move { decided.wait_for(Option::is_some).await.ok().and_then(|found| found.clone()) };
+        stream::once(found).filter_map(future::ready).flat_map(|database| database.watch()).boxed()
     }
 
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {

@@ -22,16 +22,17 @@ mod watched;
 
 use crate::{Cluster, Settings, labels::Owner, names::POSTGRES_PORT, reach::Reach, settings::DatabaseProvider};
 use engine::{
-    database::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, server::Reach as Address},
+    database::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, Glance, server::Reach as Address},
     orchestrator::{DatabaseEndpoint, Removed},
 };
+use futures::{StreamExt as _, stream::BoxStream};
 use inside::{Door, Doors};
 use k8s_openapi::{
     api::{core::v1::Pod, networking::v1::NetworkPolicyPeer},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kubeblocks::KubeBlocks;
-use model::{Cause, CauseCode, InstallationId, ProjectId, ResourceName, connection::Connection};
+use model::{Cause, CauseCode, InstallationId, ProjectId, ResourceName, SandboxId, connection::Connection};
 use secrecy::{ExposeSecret as _, SecretString};
 use statefulset::StatefulSets;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -39,6 +40,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout_at},
 };
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tracing::{info, warn};
 use watched::Changed;
 
@@ -88,6 +90,12 @@ pub(crate) trait Servers: Send + Sync + 'static {
     async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError>;
     /// Ends what runs of it, and keeps its data, where it can be: [`Servers::make`] starts it again.
     async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError>;
+    /// Whether it should run: it is there, and neither stopped nor being removed.
+    fn on(&self, spec: &DatabaseSpec) -> bool;
+    /// Whether it is on, and its objects are as they were made.
+    fn whole(&self, spec: &DatabaseSpec) -> bool;
+    /// Whether [`Servers::stop`] ends it.
+    fn stops(&self) -> bool;
     /// Whether something of it is there.
     fn holds(&self, spec: &DatabaseSpec) -> bool;
     /// Its name in the namespace's DNS.
@@ -126,7 +134,7 @@ impl ClusterDatabase {
     /// # Errors
     /// As [`provider`].
     pub async fn new(cluster: Cluster, settings: &Settings, reach: Reach) -> Result<Self, DatabaseError> {
-        let changed = Arc::new(watch::Sender::new(()));
+        let changed = Changed::default();
         let served = kubeblocks::discover(&cluster).await?;
         let statefulsets: Box<dyn Servers> = Box::new(StatefulSets::new(&cluster, settings, &changed));
         let kubeblocks =
@@ -154,23 +162,10 @@ impl ClusterDatabase {
         self
     }
 
-    /// Ends what runs of a project's server and keeps its data, if it is there: [`Database::ensure`] starts it
-    /// again. (A Cluster of KubeBlocks `v1alpha1` runs on: it is stopped by operations alone.)
-    ///
-    /// # Errors
-    /// With a cause: what the cluster answers.
-    pub async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
-        self.doors.shut(&spec.name);
-        match self.of(spec) {
-            Some(servers) => servers.stop(spec).await,
-            None => Ok(()),
-        }
-    }
-
     /// Told of each change of what the cluster has of databases.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+        self.changed.bell()
     }
 
     /// Who has or makes a project's server.
@@ -206,7 +201,8 @@ impl Database for ClusterDatabase {
     async fn ensure(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
         let Some(servers) = self.of(spec) else { return Err(no_kubeblocks()) };
         let until = Instant::now() + self.patience;
-        let mut changed = self.changed.subscribe();
+        self.changed.know(spec.project, spec.sandbox);
+        let mut changed = self.changed.bell();
         let mut made = false;
         loop {
             changed.borrow_and_update();
@@ -235,6 +231,12 @@ impl Database for ClusterDatabase {
             if Instant::now() >= until {
                 // Without a cause it is only slow, and is asked about again.
                 let Some(mut cause) = known else { return Ok(()) };
+                if cause.code == CauseCode::DatabaseFailed
+                    && let Some(words) = objects::last_words(&self.cluster, &spec.name).await
+                {
+                    let said = cause.detail.take().filter(|said| !said.is_empty()).map(|said| format!("{said}\n"));
+                    cause.detail = Some(format!("{}{words}", said.unwrap_or_default()));
+                }
                 if cause.detail.as_ref().is_none_or(String::is_empty) {
                     cause.detail = objects::warnings(&self.cluster, &servers.objects(&spec.name)).await;
                 }
@@ -266,9 +268,33 @@ impl Database for ClusterDatabase {
         }
     }
 
+    /// (A Cluster of KubeBlocks `v1alpha1` runs on: it is stopped by operations alone.)
+    async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        self.doors.shut(&spec.name);
+        match self.of(spec) {
+            Some(servers) => servers.stop(spec).await,
+            None => Ok(()),
+        }
+    }
+
+    fn glance(&self, spec: &DatabaseSpec) -> Option<Glance> {
+        self.changed.know(spec.project, spec.sandbox);
+        let servers = self.of(spec)?;
+        let on = servers.on(spec);
+        let cause = match servers.standing(spec) {
+            Standing::Coming(cause) if on => cause,
+            _ => None,
+        };
+        Some(Glance { on, whole: servers.whole(spec), stops: servers.stops(), cause })
+    }
+
+    fn watch(&self) -> BoxStream<'static, SandboxId> {
+        UnboundedReceiverStream::new(self.changed.listen()).boxed()
+    }
+
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {
         let until = Instant::now() + self.patience;
-        let mut changed = self.changed.subscribe();
+        let mut changed = self.changed.bell();
         self.doors.shut(&spec.name);
         let mut first = true;
         loop {
@@ -279,6 +305,7 @@ impl Database for ClusterDatabase {
             }
             first = false;
             if gone {
+                self.changed.forget(spec.project);
                 info!(project.id = %spec.project, name = %spec.name, "removed the database's server");
                 return Ok(Removed::Gone);
             }
@@ -375,6 +402,7 @@ pub(crate) mod tests {
         let (slug, name) = engine::database::contract::names(id);
         DatabaseSpec {
             project: ProjectId(id),
+            sandbox: model::SandboxId(id),
             slug,
             name,
             installation: InstallationId(uuid::Uuid::from_u128(1)),

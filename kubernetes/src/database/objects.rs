@@ -3,15 +3,19 @@
 use crate::{
     Cluster, FIELD_MANAGER,
     causes::{name_taken, of_error},
-    labels,
+    labels, names,
 };
 use engine::database::{DatabaseError, DatabaseSpec};
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::Event, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::core::v1::{Event, Pod},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
     Api, Resource, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions},
 };
+use model::ResourceName;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 
@@ -180,6 +184,32 @@ pub async fn warnings(cluster: &Cluster, names: &[String]) -> Option<String> {
     });
     let text = newest.collect::<Vec<_>>().join("; ");
     (!text.is_empty()).then_some(text)
+}
+
+/// How much of a log is told with a cause.
+const TAIL_LINES: i64 = 20;
+const TAIL_BYTES: i64 = 8192;
+
+/// The last lines that a project's PostgreSQL wrote: those of the run before this one, where there was one. Every
+/// provider calls its first pod the same.
+pub async fn last_words(cluster: &Cluster, name: &ResourceName) -> Option<String> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let params = |previous| LogParams {
+        container: Some(names::POSTGRES_CONTAINER.to_owned()),
+        previous,
+        tail_lines: Some(TAIL_LINES),
+        limit_bytes: Some(TAIL_BYTES),
+        ..LogParams::default()
+    };
+    let pod = format!("{}-0", names::postgres(name));
+    for previous in [true, false] {
+        if let Ok(words) = pods.logs(&pod, &params(previous)).await
+            && !words.trim().is_empty()
+        {
+            return Some(words.trim().to_owned());
+        }
+    }
+    None
 }
 
 /// How long something may be on its way out before it is called wedged.

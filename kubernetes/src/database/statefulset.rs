@@ -58,7 +58,7 @@ const SUPERUSER: &str = "postgres";
 /// The key of its password in the Secret.
 const PASSWORD_KEY: &str = "password";
 /// The name of the container, the volume's claim template, the probe's port.
-const CONTAINER: &str = "postgresql";
+const CONTAINER: &str = names::POSTGRES_CONTAINER;
 const DATA: &str = "data";
 /// Where the volume is mounted. Not where the official image declares a volume of its own, which is
 /// elsewhere since 18 and makes it refuse to start beside one at the old place.
@@ -444,6 +444,18 @@ impl Servers for StatefulSets {
             Some(set) => self.scale(&set.name_any(), 0).await,
             None => Ok(()),
         }
+    }
+
+    fn on(&self, spec: &DatabaseSpec) -> bool {
+        self.set(spec).is_some_and(|set| set.metadata.deletion_timestamp.is_none() && replicas(&set) > 0)
+    }
+
+    fn whole(&self, spec: &DatabaseSpec) -> bool {
+        self.on(spec) && self.network(spec)
+    }
+
+    fn stops(&self) -> bool {
+        true
     }
 
     fn holds(&self, spec: &DatabaseSpec) -> bool {

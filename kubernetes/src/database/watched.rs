@@ -1,5 +1,6 @@
 //! What the cluster has of databases, kept up to date by one watch a kind: looking at it asks nobody.
 
+use crate::labels;
 use engine::database::DatabaseError;
 use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,23 +12,71 @@ use kube::{
         watcher,
     },
 };
-use model::{Cause, CauseCode};
+use model::{Cause, CauseCode, ProjectId, SandboxId};
 use serde::de::DeserializeOwned;
 use std::{
+    collections::HashMap,
     fmt::Debug,
     hash::Hash,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tracing::warn;
 
 /// How long the first list of a kind may take before a verb goes without it.
 const FIRST: Duration = Duration::from_secs(10);
 
 /// Something changed, of any kind.
-pub type Changed = Arc<watch::Sender<()>>;
+#[derive(Clone, Default)]
+pub struct Changed(Arc<Told>);
+
+#[derive(Default)]
+struct Told {
+    bell: watch::Sender<()>,
+    /// Whose sandboxes are told of, once anybody has asked about their databases.
+    sandboxes: Mutex<HashMap<ProjectId, SandboxId>>,
+    listeners: Mutex<Vec<mpsc::UnboundedSender<SandboxId>>>,
+}
+
+impl Changed {
+    /// Rings at each change.
+    #[must_use]
+    pub fn bell(&self) -> watch::Receiver<()> {
+        self.0.bell.subscribe()
+    }
+
+    /// Tells of the sandboxes whose databases changed.
+    #[must_use]
+    pub fn listen(&self) -> mpsc::UnboundedReceiver<SandboxId> {
+        let (send, receive) = mpsc::unbounded_channel();
+        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(send);
+        receive
+    }
+
+    /// From now on changes of this project's database are told as ones of this sandbox.
+    pub fn know(&self, project: ProjectId, sandbox: SandboxId) {
+        self.0.sandboxes.lock().unwrap_or_else(PoisonError::into_inner).insert(project, sandbox);
+    }
+
+    /// Nobody asks about this project's database any more.
+    pub fn forget(&self, project: ProjectId) {
+        self.0.sandboxes.lock().unwrap_or_else(PoisonError::into_inner).remove(&project);
+    }
+
+    fn tell(&self, project: Option<ProjectId>) {
+        self.0.bell.send_replace(());
+        let known = self.0.sandboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sandbox) = project.and_then(|project| known.get(&project)) {
+            let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.retain(|listener| listener.send(*sandbox).is_ok());
+        }
+    }
+}
 
 /// The objects of one kind that a selector names.
 pub struct Watched<K>
@@ -64,19 +113,28 @@ where
         let store = writer.as_reader();
         let trouble = Arc::new(Mutex::new(None));
         let stream = watcher(api, watcher::Config::default().labels(selector)).default_backoff().reflect(writer);
-        let (changed, telling) = (Arc::clone(changed), Arc::clone(&trouble));
+        let (changed, telling) = (changed.clone(), Arc::clone(&trouble));
         let task = tokio::spawn(async move {
             let mut stream = pin!(stream);
             while let Some(event) = stream.next().await {
+                let mut of = None;
                 let error = match event {
-                    Ok(_) => None,
+                    Ok(event) => {
+                        if let watcher::Event::Apply(object)
+                        | watcher::Event::InitApply(object)
+                        | watcher::Event::Delete(object) = &event
+                        {
+                            of = labels::project(object.meta());
+                        }
+                        None
+                    }
                     Err(error) => {
                         warn!(kind, "the watch of databases broke off, and is taken up again: {error}");
                         Some(error.to_string())
                     }
                 };
                 *telling.lock().unwrap_or_else(PoisonError::into_inner) = error;
-                changed.send_replace(());
+                changed.tell(of);
             }
         });
         Self { store, kind, trouble, task }

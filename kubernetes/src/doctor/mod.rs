@@ -28,6 +28,7 @@ use kube::{
 use model::Cause;
 pub use permissions::Databases;
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -89,14 +90,38 @@ impl Finding {
     }
 }
 
+/// Who is told of each finding as it is made.
+pub type Telling = Option<mpsc::UnboundedSender<Finding>>;
+
 /// All findings.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
     /// In the order in which they were made.
     pub findings: Vec<Finding>,
+    #[serde(skip)]
+    telling: Telling,
 }
 
 impl Report {
+    /// None yet; each is told as it is added.
+    #[must_use]
+    pub fn telling(telling: Telling) -> Self {
+        Self { findings: Vec::new(), telling }
+    }
+
+    /// One more.
+    pub fn add(&mut self, finding: Finding) {
+        if let Some(telling) = &self.telling {
+            // Who does not listen any more is no matter.
+            let _ = telling.send(finding.clone());
+        }
+        self.findings.push(finding);
+    }
+
+    fn add_all(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        findings.into_iter().for_each(|finding| self.add(finding));
+    }
+
     /// Whether anything does not work.
     #[must_use]
     pub fn failed(&self) -> bool {
@@ -144,37 +169,37 @@ pub struct Asked<'a> {
     pub probe: bool,
 }
 
-/// Looks at everything. Ends early where nothing more can be said: a cluster that does not answer.
-pub async fn examine(asked: Asked<'_>) -> Report {
+/// Looks at everything, and adds it to a report. Ends early where nothing more can be said: a cluster that does not answer.
+pub async fn examine(asked: Asked<'_>, mut report: Report) -> Report {
     let Asked { connected, settings, .. } = asked;
     let cluster = &connected.cluster;
-    let mut findings = vec![connection(connected)];
+    report.add(connection(connected));
     let reached = match connected.probe().await {
         Ok(reached) => reached,
         Err(cause) => {
-            findings.push(Finding::of_cause(
+            report.add(Finding::of_cause(
                 "reachability",
                 Verdict::Fail,
                 &cause,
                 "Without it no sandbox is made, changed or seen.",
             ));
-            return Report { findings };
+            return report;
         }
     };
-    findings.extend(answered(&connected.place(), &reached));
+    report.add_all(answered(&connected.place(), &reached));
     let (namespace, served) = join!(namespace(cluster), kubeblocks_served(cluster));
-    findings.push(namespace);
+    report.add(namespace);
     let databases = Databases::of(settings.database.provider, served.as_deref().unwrap_or_default());
     let (permissions, storage, ingress) = join!(
         permissions::check(cluster, settings, databases),
         storage_classes(cluster, settings),
         ingress_class(cluster, settings)
     );
-    findings.extend(permissions);
-    findings.push(kubeblocks(settings, served, databases));
-    findings.extend(storage);
-    findings.extend(ingress);
-    findings.push(match asked.known {
+    report.add_all(permissions);
+    report.add(kubeblocks(settings, served, databases));
+    report.add_all(storage);
+    report.add_all(ingress);
+    report.add(match asked.known {
         Some(known) => orphans::check(cluster, settings, known).await,
         None => Finding::new(
             "orphans",
@@ -185,12 +210,12 @@ pub async fn examine(asked: Asked<'_>) -> Report {
         ),
     });
     if let Some(name) = asked.sandbox {
-        findings.extend(project::check(cluster, settings, name).boxed().await);
+        report.add_all(project::check(cluster, settings, name).boxed().await);
     }
     if asked.probe {
-        findings.extend(probes::run(cluster, settings).boxed().await);
+        report.add_all(probes::run(cluster, settings).boxed().await);
     }
-    Report { findings }
+    report
 }
 
 fn connection(connected: &Connected) -> Finding {
@@ -477,7 +502,7 @@ mod tests {
 
     #[test]
     fn a_report_fails_with_one_finding_and_tells_its_mend() {
-        let mut report = Report { findings: vec![Finding::ok("version", "Kubernetes v1.34.1.", "Why.")] };
+        let mut report = Report { findings: vec![Finding::ok("version", "Kubernetes v1.34.1.", "Why.")], ..Report::default() };
         assert!(!report.failed());
         report.findings.push(Finding::new("clock", Verdict::Warn, "It is late.", "Why.", &["Set it."]));
         assert!(!report.failed());

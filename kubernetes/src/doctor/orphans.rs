@@ -1,7 +1,8 @@
 //! What carries this installation's id and belongs to no row of it.
 
 use super::{Finding, Verdict};
-use crate::{Cluster, Settings, causes, labels};
+use crate::{Cluster, Settings, causes, database::kubeblocks, labels};
+use engine::database::DatabaseError;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
@@ -10,7 +11,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Resource,
-    api::{DeleteParams, ListParams, ObjectMeta, PartialObjectMeta, Preconditions},
+    api::{DeleteParams, DynamicObject, ListParams, ObjectMeta, PartialObjectMeta, Preconditions},
 };
 use model::{Cause, ProjectId, SandboxId};
 use std::{collections::HashSet, fmt::Debug};
@@ -37,6 +38,8 @@ pub struct Orphan {
     pub holds_data: bool,
 }
 
+/// KubeBlocks' kind, in whichever version is served.
+const CLUSTER: &str = "Cluster";
 const KINDS: [&str; 8] =
     ["Deployment", "StatefulSet", "Service", "Ingress", "NetworkPolicy", "ServiceAccount", "Secret", "PersistentVolumeClaim"];
 
@@ -63,11 +66,35 @@ pub async fn find(cluster: &Cluster, settings: &Settings, known: &Known) -> Resu
         .collect()
         .await;
     let mut orphans = Vec::new();
+    let clusters = clusters(cluster, settings).await?;
+    orphans.extend(clusters.into_iter().filter(|meta| !has_row(meta, known)).map(|meta| orphan(CLUSTER, meta)));
     for listed in all {
         let (kind, metas) = listed?;
         orphans.extend(metas.into_iter().filter(|meta| !has_row(meta, known)).map(|meta| orphan(kind, meta)));
     }
     Ok(orphans)
+}
+
+/// The Clusters of KubeBlocks; none where it is not there.
+async fn clusters(cluster: &Cluster, settings: &Settings) -> Result<Vec<ObjectMeta>, Cause> {
+    let Some(api) = cluster_api(cluster).await? else { return Ok(Vec::new()) };
+    let ours = ListParams::default().labels(&labels::of_installation(settings.installation));
+    let listed = api.list_metadata(&ours).await;
+    let listed = listed.map_err(|error| causes::of_error(&error, "list each Cluster of this installation"))?;
+    Ok(listed.items.into_iter().map(|meta| meta.metadata).collect())
+}
+
+async fn cluster_api(cluster: &Cluster) -> Result<Option<Api<DynamicObject>>, Cause> {
+    let version = kubeblocks::discover(cluster).await.map_err(|error| match error {
+        DatabaseError::Caused(cause) => cause,
+        DatabaseError::Other(error) => {
+            Cause::new(model::CauseCode::Unexpected, "It could not be told whether KubeBlocks is there.", &["Look again."])
+                .with_detail(format!("{error:#}"))
+        }
+    })?;
+    let api =
+        |version: kubeblocks::Version| Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &version.resource());
+    Ok(version.map(api))
 }
 
 fn has_row(meta: &ObjectMeta, known: &Known) -> bool {
@@ -85,7 +112,7 @@ fn orphan(kind: &'static str, meta: ObjectMeta) -> Orphan {
     Orphan {
         kind,
         // A database's Secret is the key to what is on its volume.
-        holds_data: matches!(kind, "PersistentVolumeClaim" | "StatefulSet") || (kind == "Secret" && database),
+        holds_data: matches!(kind, "PersistentVolumeClaim" | "StatefulSet" | CLUSTER) || (kind == "Secret" && database),
         name: meta.name.unwrap_or_default(),
         uid: meta.uid.unwrap_or_default(),
     }
@@ -135,6 +162,10 @@ pub async fn check(cluster: &Cluster, settings: &Settings, known: &Known) -> Fin
 /// The cluster's.
 pub async fn remove(cluster: &Cluster, orphan: &Orphan) -> Result<(), Cause> {
     match orphan.kind {
+        CLUSTER => match cluster_api(cluster).await? {
+            Some(api) => delete_by(&api, orphan).await,
+            None => Ok(()),
+        },
         "Deployment" => delete::<Deployment>(cluster, orphan).await,
         "StatefulSet" => delete::<StatefulSet>(cluster, orphan).await,
         "Service" => delete::<Service>(cluster, orphan).await,
@@ -150,9 +181,16 @@ async fn delete<K>(cluster: &Cluster, orphan: &Orphan) -> Result<(), Cause>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + serde::de::DeserializeOwned,
 {
+    delete_by(&Api::<K>::namespaced(cluster.client.clone(), &cluster.namespace), orphan).await
+}
+
+async fn delete_by<K>(api: &Api<K>, orphan: &Orphan) -> Result<(), Cause>
+where
+    K: Clone + Debug + serde::de::DeserializeOwned,
+{
     let same = Preconditions { uid: Some(orphan.uid.clone()), resource_version: None };
     let how = DeleteParams { preconditions: Some(same), ..DeleteParams::background() };
-    match Api::<K>::namespaced(cluster.client.clone(), &cluster.namespace).delete(&orphan.name, &how).await {
+    match api.delete(&orphan.name, &how).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         Err(error) => Err(causes::of_error(&error, &format!("remove the {} `{}`", orphan.kind, orphan.name))),

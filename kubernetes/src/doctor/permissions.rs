@@ -105,10 +105,10 @@ pub const PERMISSIONS: &[Permission] = &[
     Permission {
         group: "networking.k8s.io",
         resource: "ingressclasses",
-        verbs: &["get", "list"],
+        verbs: WATCH,
         namespaced: false,
         need: Need::Helpful,
-        why: "the doctor looks for the Ingress class",
+        why: "an Ingress class that is missing is told of",
     },
     Permission {
         group: "",

@@ -76,6 +76,9 @@ impl Watches {
 
     /// A watch is well.
     pub(super) fn well(&self, kind: Kind, listed: bool) {
+        if !kind.is_needed() {
+            return;
+        }
         {
             let mut state = self.lock();
             state.ill.remove(&kind);
@@ -88,6 +91,9 @@ impl Watches {
 
     /// A watch failed. It tries again by itself.
     pub(super) fn ill(&self, kind: Kind, cause: Cause) {
+        if !kind.is_needed() {
+            return;
+        }
         {
             let mut state = self.lock();
             let ill = state.ill.entry(kind).or_insert_with(|| Ill {
@@ -103,7 +109,7 @@ impl Watches {
     /// Says what follows of what is known, where that is something new.
     pub(super) fn judge(&self) {
         let state = self.lock();
-        let synced = state.listed.len() == Kind::ALL.len();
+        let synced = state.listed.len() == Kind::NEEDED.len();
         let worst = state.ill.values().filter(|ill| !synced || ill.at.elapsed() >= TOLERATED).min_by_key(|ill| ill.at);
         let health = match worst {
             Some(ill) => Some(Health::Stale { since: ill.since, cause: ill.cause.clone() }),

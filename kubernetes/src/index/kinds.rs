@@ -25,11 +25,14 @@ pub enum Kind {
     Secret,
     ServiceAccount,
     Event,
+    Node,
+    IngressClass,
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
+    /// Those without which nothing can be told of sandboxes. The others are the whole cluster's, and an account of
+    /// one namespace may not see them.
+    pub const NEEDED: [Self; 9] = [
         Self::Deployment,
         Self::Pod,
         Self::PersistentVolumeClaim,
@@ -40,6 +43,12 @@ impl Kind {
         Self::ServiceAccount,
         Self::Event,
     ];
+
+    /// Whether it is one of [`Self::NEEDED`].
+    #[must_use]
+    pub fn is_needed(self) -> bool {
+        Self::NEEDED.contains(&self)
+    }
 }
 
 impl fmt::Display for Kind {

@@ -10,6 +10,8 @@
 //!                     └──────────────▶ "look again at this sandbox" ◀───────────────────────────┘
 //! ```
 //!
+//! Nodes and Ingress classes, which are the whole cluster's, are watched too where the account may ([`whole`]).
+//!
 //! Newer resource versions win, so that our own write's answer is not undone by an event that was under way
 //! before it; what was deleted with an answer stays deleted for the same reason.
 
@@ -19,9 +21,11 @@ mod kinds;
 pub mod run;
 mod shelf;
 mod watch;
+mod whole;
 
 pub use kinds::{Indexed, Kind};
 pub use watch::watch;
+pub use whole::{Flags, Whole};
 
 use crate::labels;
 use events::Events;
@@ -94,6 +98,10 @@ pub struct State {
     pub(crate) secrets: Shelf<PartialObjectMeta<Secret>>,
     pub(crate) accounts: Shelf<PartialObjectMeta<ServiceAccount>>,
     pub(crate) events: Events,
+    /// Whether each node is ready.
+    pub(crate) nodes: Flags,
+    /// Whether each Ingress class is the default.
+    pub(crate) ingress_classes: Flags,
     runs: HashMap<SandboxId, Runs>,
     /// Uids of what was deleted.
     gone: HashMap<String, Instant>,
@@ -194,6 +202,27 @@ impl Index {
         }
     }
 
+    /// Something is known, or is not any more, of these nodes.
+    pub(crate) fn nodes_changed(&self, names: &[String]) {
+        if names.is_empty() {
+            return;
+        }
+        let told: BTreeSet<SandboxId> = {
+            let state = self.read();
+            let on =
+                |pod: &&Arc<Pod>| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()).is_some_and(|on| names.contains(on));
+            state.pods.all().filter(on).filter_map(|pod| labels::sandbox(&pod.metadata)).collect()
+        };
+        told.into_iter().for_each(|sandbox| self.tell(sandbox));
+    }
+
+    /// Something is known, or is not any more, of the Ingress classes.
+    pub(crate) fn ingress_classes_changed(&self) {
+        let told: BTreeSet<SandboxId> =
+            self.read().ingresses.all().filter_map(|ingress| labels::sandbox(&ingress.metadata)).collect();
+        told.into_iter().for_each(|sandbox| self.tell(sandbox));
+    }
+
     /// We end the runs that there are: their end is no end by itself.
     pub fn asked_to_end(&self, sandbox: SandboxId) {
         let mut state = self.read();
@@ -232,6 +261,22 @@ impl State {
     #[must_use]
     pub fn runs(&self, sandbox: SandboxId) -> Option<&Runs> {
         self.runs.get(&sandbox)
+    }
+
+    /// Whether a pod's node is ready, where that is known. One that is gone is not.
+    #[must_use]
+    pub fn node_ready(&self, pod: &Pod) -> Option<bool> {
+        let node = pod.spec.as_ref()?.node_name.as_deref()?;
+        self.nodes.of(node).map(|ready| ready == Some(true))
+    }
+
+    /// Whether the class of an Ingress is there, where that is known.
+    #[must_use]
+    pub fn ingress_class_present(&self, ingress: &Ingress) -> Option<bool> {
+        match ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref()) {
+            Some(class) => self.ingress_classes.of(class).map(|there| there.is_some()),
+            None => self.ingress_classes.any(),
+        }
     }
 
     /// Whether somebody changed an object of it by hand since it was last compared.

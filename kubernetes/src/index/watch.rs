@@ -4,15 +4,15 @@
 //! `kube::runtime::watcher` does the same and says nothing when a watch that failed is back, nor when the
 //! request for one hangs: whether the index is fresh could not be told from it.
 
-use super::{From, Index, Indexed, Kind};
+use super::{Flags, From, Index, Indexed, Kind, State, Whole};
 use crate::{Cluster, causes, labels};
 use futures::{StreamExt as _, stream::BoxStream};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::Deployment,
-        core::v1::{Event as CoreEvent, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
-        networking::v1::{Ingress, NetworkPolicy},
+        core::v1::{Event as CoreEvent, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+        networking::v1::{Ingress, IngressClass, NetworkPolicy},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// How long a watch lives. The apiserver ends it then and it is begun again where it was; one that lives
-/// for [`MARGIN`] longer hangs. Shorter finds that sooner, and asks more often: nine kinds twice a minute
+/// for [`MARGIN`] longer hangs. Shorter finds that sooner, and asks more often: eleven kinds twice a minute
 /// are nothing.
 const LIFE_SECS: u32 = 30;
 const MARGIN: Duration = Duration::from_secs(5);
@@ -37,6 +37,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Between attempts: doubled with each failure in a row, and up to half of it more by chance.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(10);
+/// The same for what is not needed: an account that may not see it may be given the right at any time.
+const LAST_WAIT_UNNEEDED: Duration = Duration::from_secs(120);
 const PAGE: u32 = 500;
 
 /// Watches every kind until `stop`.
@@ -50,7 +52,20 @@ pub fn watch(index: &Arc<Index>, cluster: &Cluster, stop: &CancellationToken) {
     tasks.kind::<NetworkPolicy>();
     tasks.metadata::<Secret>();
     tasks.metadata::<ServiceAccount>();
-    tasks.spawn(Happened(index.clone()), Whole(tasks.api::<CoreEvent>()), Kind::Event, None);
+    tasks.spawn(Happened(index.clone()), Objects(tasks.api::<CoreEvent>()), Kind::Event, None);
+    let (client, all) = (&cluster.client, index);
+    let nodes = Flagged { index: all.clone(), flags: |state| &mut state.nodes, told: |index, names| index.nodes_changed(names) };
+    tasks.spawn(nodes, Objects(Api::<Node>::all(client.clone())), Kind::Node, None);
+    let classes = Flagged {
+        index: all.clone(),
+        flags: |state| &mut state.ingress_classes,
+        told: |index, names| {
+            if !names.is_empty() {
+                index.ingress_classes_changed();
+            }
+        },
+    };
+    tasks.spawn(classes, Objects(Api::<IngressClass>::all(client.clone())), Kind::IngressClass, None);
 }
 
 struct Tasks<'a> {
@@ -72,7 +87,7 @@ impl Tasks<'_> {
         K: Indexed + Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Debug,
     {
         let selector = labels::of_installation(self.index.installation());
-        self.spawn(Kept(self.index.clone(), PhantomData), Whole(self.api::<K>()), K::KIND, Some(selector));
+        self.spawn(Kept(self.index.clone(), PhantomData), Objects(self.api::<K>()), K::KIND, Some(selector));
     }
 
     fn metadata<K>(&self)
@@ -109,10 +124,10 @@ trait Source: Send + Sync + 'static {
     ) -> impl Future<Output = kube::Result<BoxStream<'static, kube::Result<WatchEvent<Self::Object>>>>> + Send;
 }
 
-struct Whole<K>(Api<K>);
+struct Objects<K>(Api<K>);
 struct Metadata<K>(Api<K>);
 
-impl<K> Source for Whole<K>
+impl<K> Source for Objects<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
@@ -154,6 +169,8 @@ trait Listener<K>: Send + Sync + 'static {
     fn put(&self, object: K, from: From);
     fn take(&self, object: K);
     fn listed(&self);
+    /// It cannot be seen now.
+    fn lost(&self) {}
 }
 
 struct Kept<K>(Arc<Index>, PhantomData<fn(K)>);
@@ -184,6 +201,43 @@ impl Listener<CoreEvent> for Happened {
         self.0.read().events.take(&event);
     }
     fn listed(&self) {}
+}
+
+/// Keeps a flag of each.
+struct Flagged {
+    index: Arc<Index>,
+    flags: fn(&mut State) -> &mut Flags,
+    told: fn(&Index, &[String]),
+}
+
+impl Flagged {
+    fn change(&self, change: impl FnOnce(&mut Flags) -> Vec<String>) {
+        let names = change((self.flags)(&mut self.index.read()));
+        (self.told)(&self.index, &names);
+    }
+}
+
+impl<K: Whole> Listener<K> for Flagged {
+    fn begin(&self) {
+        self.change(|flags| {
+            flags.begin();
+            Vec::new()
+        });
+    }
+    fn put(&self, object: K, from: From) {
+        let Some(name) = object.meta().name.clone() else { return };
+        self.change(|flags| if flags.put(name.clone(), object.flag(), from == From::List) { vec![name] } else { Vec::new() });
+    }
+    fn take(&self, object: K) {
+        let Some(name) = object.meta().name.clone() else { return };
+        self.change(|flags| if flags.take(&name) { vec![name] } else { Vec::new() });
+    }
+    fn listed(&self) {
+        self.change(Flags::listed);
+    }
+    fn lost(&self) {
+        self.change(Flags::lost);
+    }
 }
 
 struct Task<S, L> {
@@ -222,7 +276,8 @@ impl<S: Source, L: Listener<S::Object>> Task<S, L> {
                     self.ill(cause);
                 }
             }
-            tokio::time::sleep(wait(failures)).await;
+            let last = if self.kind.is_needed() { LAST_WAIT } else { LAST_WAIT_UNNEEDED };
+            tokio::time::sleep(wait(failures, last)).await;
             failures = (failures + 1).min(16);
         }
     }
@@ -306,6 +361,9 @@ impl<S: Source, L: Listener<S::Object>> Task<S, L> {
 
     fn ill(&self, cause: Cause) {
         tracing::debug!(watch.kind = %self.kind, "a watch failed: {} {}", cause.message, cause.detail.as_deref().unwrap_or_default());
+        if cause.code == CauseCode::PermissionMissing {
+            self.to.lost();
+        }
         self.index.watches().ill(self.kind, cause);
         let index = self.index.clone();
         tokio::spawn(async move {
@@ -315,7 +373,7 @@ impl<S: Source, L: Listener<S::Object>> Task<S, L> {
     }
 }
 
-fn wait(failures: u32) -> Duration {
-    let base = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures)).min(LAST_WAIT);
+fn wait(failures: u32, last: Duration) -> Duration {
+    let base = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures)).min(last);
     base.mul_f64(1.0 + rand::random::<f64>() / 2.0)
 }

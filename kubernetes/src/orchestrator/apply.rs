@@ -202,7 +202,7 @@ impl Applier {
             Kind::NetworkPolicy => self.delete_one::<NetworkPolicy>(meta).await,
             Kind::Secret => self.delete_one::<Secret>(meta).await,
             Kind::ServiceAccount => self.delete_one::<ServiceAccount>(meta).await,
-            Kind::Event => Ok(()),
+            Kind::Event | Kind::Node | Kind::IngressClass => Ok(()),
         }
     }
 

@@ -2,15 +2,20 @@
 
 use super::apply::Applier;
 use crate::{
+    database::kubeblocks,
     index::{events, run},
     labels::{self, Component},
     manifests::{CONTAINER, INSTALLER},
+    names::POSTGRES_CONTAINER,
 };
 use engine::orchestrator::{LogLine, LogSource, OrchestratorError};
 use futures::{AsyncBufReadExt as _, StreamExt as _, future, stream, stream::BoxStream};
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::{Api, api::LogParams};
-use model::SandboxId;
+use kube::{
+    Api,
+    api::{ListParams, LogParams},
+};
+use model::{ResourceName, SandboxId};
 use std::{cmp::Reverse, collections::HashSet, sync::Arc};
 
 /// How far back a container's log goes.
@@ -51,22 +56,40 @@ fn of_past(applier: &Applier, id: SandboxId) -> BoxStream<'static, LogLine> {
     pod.map_or_else(|| stream::empty().boxed(), |pod| read(applier.api(), pod, CONTAINER.to_owned(), true))
 }
 
-/// Of the PostgreSQL that we made for its project. One that an operator made has pods without our labels.
+/// Of its project's PostgreSQL: of the pod that we made, else of the primary of an operator's, whose pods carry none
+/// of our labels and are asked for by name.
 fn of_database(applier: &Applier, id: SandboxId) -> BoxStream<'static, LogLine> {
-    let pod = {
+    let (pod, name) = {
         let state = applier.index.read();
-        let project = state.services.of(id).first().and_then(|service| labels::project(&service.metadata));
+        let services = state.services.of(id);
+        let project = services.first().and_then(|service| labels::project(&service.metadata));
+        let name = services.first().and_then(|service| service.metadata.name.as_deref()?.parse::<ResourceName>().ok());
         let is = |pod: &&Arc<Pod>| {
             labels::component(&pod.metadata) == Some(Component::Database) && labels::project(&pod.metadata) == project
         };
-        project.and_then(|_| state.pods.all().find(is).cloned())
+        (project.and_then(|_| state.pods.all().find(is).cloned()), name)
     };
-    let name = pod.as_ref().and_then(|pod| pod.metadata.name.clone());
-    let container = pod.as_ref().and_then(|pod| pod.spec.as_ref()?.containers.first().map(|container| container.name.clone()));
-    match (name, container) {
-        (Some(name), Some(container)) => read(applier.api(), name, container, false),
-        _ => stream::empty().boxed(),
+    let api: Api<Pod> = applier.api();
+    if let Some(pod) = pod {
+        return of_postgres(api, &pod);
     }
+    let Some(name) = name else { return stream::empty().boxed() };
+    let found = async move {
+        let listed = api.list(&ListParams::default().labels(&kubeblocks::pods_of(&name))).await;
+        let mut pods = listed.map(|list| list.items).unwrap_or_default();
+        pods.sort_by_key(|pod| !kubeblocks::leads(pod));
+        pods.first().map_or_else(|| stream::empty().boxed(), |pod| of_postgres(api, pod))
+    };
+    stream::once(found).flatten().boxed()
+}
+
+/// Before its last restart first, where it restarted.
+fn of_postgres(api: Api<Pod>, pod: &Pod) -> BoxStream<'static, LogLine> {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let restarted = statuses.into_iter().flatten().any(|status| status.name == POSTGRES_CONTAINER && status.restart_count > 0);
+    let of = |previous| read(api.clone(), name.clone(), POSTGRES_CONTAINER.to_owned(), previous);
+    if restarted { of(true).chain(of(false)).boxed() } else { of(false) }
 }
 
 /// One container's log. One that cannot be read is a line that says so.

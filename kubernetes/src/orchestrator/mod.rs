@@ -401,6 +401,10 @@ impl Orchestrator for KubernetesOrchestrator {
         self.away.clone()
     }
 
+    fn has_agents(&self) -> bool {
+        self.inner.settings.runtime != Runtime::Ttyd
+    }
+
     async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError> {
         self.inner.known().await?;
         Ok(seen::list(&self.inner.index().read()))

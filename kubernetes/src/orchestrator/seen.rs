@@ -64,8 +64,8 @@ fn cause(state: &State, id: SandboxId, deployment: Option<&Deployment>, pods: &[
         volume: claim.and_then(|claim| state.volumes.get(claim)).map(AsRef::as_ref),
         ingresses: &ingresses,
         events: &events,
-        node_ready: None,
-        ingress_class_present: None,
+        node_ready: pods.first().and_then(|pod| state.node_ready(pod)),
+        ingress_class_present: ingresses.first().and_then(|ingress| state.ingress_class_present(ingress)),
         log_tail: state.runs(id).and_then(|runs| runs.log_tail()),
         now,
     })

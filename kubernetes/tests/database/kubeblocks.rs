@@ -6,15 +6,18 @@ use super::{
     support::{self, LONG, World, resource, spec, until},
 };
 use engine::{
-    database::{Database, DatabaseError},
-    orchestrator::Removed,
+    database::{Database, DatabaseError, DatabaseSpec},
+    orchestrator::{LogSource, Orchestrator as _, Removed},
 };
+use futures::StreamExt as _;
 use kube::{
     Api,
     api::{DynamicObject, Patch, PatchParams},
 };
 use kubernetes::{
     database::kubeblocks::{Version, discover, json_patch, stop_patch},
+    doctor::orphans,
+    orchestrator::KubernetesOrchestrator,
     reach::Reach,
     settings::DatabaseProvider,
 };
@@ -114,6 +117,38 @@ async fn one_that_was_stopped_is_started_with_its_data() {
         let after = clusters.get(spec.name.as_str()).await.unwrap();
         assert_eq!(before.data["spec"], after.data["spec"], "nothing but the one path was written");
     }
+}
+
+#[tokio::test]
+async fn its_log_is_shown_and_without_a_row_it_is_an_orphan() {
+    let Some(world) = World::start(Served::V1).await else { return };
+    let mut settings = world.settings(DatabaseProvider::KubeBlocks);
+    // The sandbox's own objects are all that is needed of it.
+    settings.image = "fsa.local/never-made:dev".to_owned();
+    settings.image_pull_policy = "Never".to_owned();
+    let database = world.database(&settings).await.with_patience(LONG);
+    let orchestrator = KubernetesOrchestrator::new(world.cluster.clone(), settings.clone(), Reach::Outside).unwrap();
+    let mut sandbox = engine::orchestrator::contract::spec();
+    sandbox.installation = settings.installation;
+    let spec =
+        DatabaseSpec { project: sandbox.project, sandbox: sandbox.id, name: sandbox.name.clone(), ..spec(settings.installation) };
+    orchestrator.ensure(&sandbox).await.unwrap();
+    database.ensure(&spec).await.unwrap();
+    let mut lines = orchestrator.logs(sandbox.id, LogSource::Database).await.unwrap();
+    let mut log = String::new();
+    while !log.contains("database system is ready to accept connections") {
+        let line = tokio::time::timeout(LONG, lines.next()).await.unwrap();
+        log.push_str(&line.unwrap_or_else(|| panic!("it ended: {log}")).text);
+    }
+
+    let find = async || orphans::find(&world.cluster, &settings, &orphans::Known::default()).await.unwrap();
+    let found = find().await;
+    let cluster = found.iter().find(|orphan| orphan.kind == "Cluster").unwrap();
+    assert_eq!((cluster.name.as_str(), cluster.holds_data), (spec.name.as_str(), true));
+    let known = orphans::Known { projects: [spec.project].into(), sandboxes: [sandbox.id].into() };
+    assert!(orphans::find(&world.cluster, &settings, &known).await.unwrap().is_empty(), "with rows nothing is");
+    orphans::remove(&world.cluster, cluster).await.unwrap();
+    until("the Cluster is gone", async || !find().await.iter().any(|orphan| orphan.kind == "Cluster")).await;
 }
 
 #[tokio::test]

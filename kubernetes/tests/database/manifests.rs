@@ -16,7 +16,7 @@ use kubernetes::{
         statefulset,
     },
 };
-use model::{InstallationId, ProjectId};
+use model::{InstallationId, ProjectId, SandboxId};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Debug};
@@ -27,6 +27,7 @@ fn spec() -> DatabaseSpec {
     let (slug, name) = engine::database::contract::names(id);
     DatabaseSpec {
         project: ProjectId(id),
+        sandbox: SandboxId(id),
         slug,
         name,
         installation: InstallationId(Uuid::from_u128(1)),

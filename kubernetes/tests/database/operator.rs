@@ -18,7 +18,7 @@ use kubernetes::{
     Cluster, Settings,
     database::{kubeblocks::Version, statefulset},
 };
-use model::{InstallationId, ProjectId};
+use model::{InstallationId, ProjectId, SandboxId};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -251,6 +251,7 @@ impl Work {
         settings.database.memory_bytes = (32 << 20, 512 << 20);
         let spec = DatabaseSpec {
             project: ProjectId(Uuid::nil()),
+            sandbox: SandboxId(Uuid::nil()),
             slug: model::Slug::stored("operator".to_owned()),
             name: serde_json::from_value(json!(name)).unwrap(),
             installation: InstallationId(Uuid::nil()),

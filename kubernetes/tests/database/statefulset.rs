@@ -5,9 +5,10 @@ use super::{
     support::{self, LONG, World, spec, until},
 };
 use engine::{
-    database::{Database, DatabaseError, contract::Subject},
+    database::{Database, DatabaseError, Glance, contract::Subject},
     orchestrator::Removed,
 };
+use futures::StreamExt as _;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
@@ -110,6 +111,75 @@ async fn data_and_password_outlive_the_stateful_set_and_its_pod() {
     assert!(secrets.get_opt(&name).await.unwrap().is_none());
     assert!(services.get_opt(&name).await.unwrap().is_none());
     assert!(claims.get_opt(&format!("data-{name}-0")).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn one_that_is_removed_by_hand_is_told_of_without_asking() {
+    let Some(world) = World::start(Served::Nothing).await else { return };
+    let settings = world.settings(DatabaseProvider::StatefulSet);
+    let database = world.database(&settings).await.with_patience(LONG);
+    let (spec, other) = (spec(settings.installation), spec(settings.installation));
+    database.ensure(&spec).await.unwrap();
+    let glance = || database.glance(&spec).unwrap();
+    assert_eq!(glance(), Glance { on: true, whole: true, stops: true, cause: None });
+    assert!(!database.glance(&other).unwrap().on, "one that was never made");
+    let mut told = database.watch();
+    let sets: Api<StatefulSet> = Api::namespaced(world.cluster.client.clone(), &world.cluster.namespace);
+    let services: Api<Service> = Api::namespaced(world.cluster.client.clone(), &world.cluster.namespace);
+    let name = format!("{}-postgresql", spec.name);
+
+    services.delete(&name, &DeleteParams::default()).await.unwrap();
+    until("its Service is missed", async || {
+        let sandbox = tokio::time::timeout(LONG, told.next()).await.unwrap().unwrap();
+        assert_eq!(sandbox, spec.sandbox);
+        !glance().whole
+    })
+    .await;
+    assert!(glance().on, "it runs, and nobody finds it");
+    database.ensure(&spec).await.unwrap();
+    assert!(glance().whole);
+
+    sets.delete(&name, &DeleteParams::foreground()).await.unwrap();
+    until("the set is missed", async || {
+        tokio::time::timeout(LONG, told.next()).await.unwrap().unwrap();
+        !glance().on
+    })
+    .await;
+    world.asked.lock().unwrap().clear();
+    assert!(!glance().whole);
+    assert!(world.asked.lock().unwrap().iter().all(|what| what.contains("watch=true")), "a glance asks nobody");
+    until("the set is gone", async || sets.get_opt(&name).await.unwrap().is_none()).await;
+    database.ensure(&spec).await.unwrap();
+    assert_eq!(glance(), Glance { on: true, whole: true, stops: true, cause: None });
+}
+
+#[tokio::test]
+async fn one_that_crashes_is_told_of_with_its_last_words() {
+    let Some(world) = World::start(Served::Nothing).await else { return };
+    let settings = world.settings(DatabaseProvider::StatefulSet);
+    let database = world.database(&settings).await.with_patience(LONG);
+    let spec = spec(settings.installation);
+    database.ensure(&spec).await.unwrap();
+    // Its files are no PostgreSQL's any more.
+    let name = format!("{}-postgresql", spec.name);
+    let sets: Api<StatefulSet> = Api::namespaced(world.cluster.client.clone(), &world.cluster.namespace);
+    let broken = json!({"spec": {"template": {"spec": {"containers": [{"name": "postgresql",
+        "env": [{"name": "PGDATA", "value": "/var/lib/postgresql-data/pgdata/base"}]}]}}}});
+    sets.patch(&name, &PatchParams::default(), &Patch::Strategic(broken)).await.unwrap();
+    let database = database.with_patience(Duration::from_secs(1));
+    let mut said = (CauseCode::Unexpected, String::new());
+    until("the crash is said", async || match database.ensure(&spec).await {
+        Ok(()) => false,
+        failed => {
+            said = code(failed);
+            said.0 == CauseCode::DatabaseFailed && said.1.contains("ends by itself")
+        }
+    })
+    .await;
+    println!("{said:?}");
+    assert!(said.1.contains("/var/lib/postgresql-data/pgdata/base"), "its own last words: {said:?}");
+    let notice = database.glance(&spec).unwrap().cause.unwrap();
+    assert_eq!(notice.code, CauseCode::DatabaseFailed, "and beside a sandbox that runs");
 }
 
 #[tokio::test]

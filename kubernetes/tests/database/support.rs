@@ -6,11 +6,11 @@ use super::{
 };
 use anyhow::Context as _;
 use engine::database::{
-    Database, DatabaseError, DatabaseSeen, DatabaseSpec,
+    Database, DatabaseError, DatabaseSeen, DatabaseSpec, Glance,
     contract::{Behind, Subject, names},
 };
 use engine::orchestrator::{DatabaseEndpoint, Removed};
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use k8s_openapi::{
     api::core::v1::{Namespace, Pod, Secret, ServiceAccount},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -27,7 +27,7 @@ use kubernetes::{
     reach::Reach,
     settings::DatabaseProvider,
 };
-use model::{InstallationId, ProjectId, ResourceName, connection::Connection};
+use model::{InstallationId, ProjectId, ResourceName, SandboxId, connection::Connection};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use std::{
@@ -262,6 +262,7 @@ pub fn spec(installation: InstallationId) -> DatabaseSpec {
     let (slug, name) = names(id);
     DatabaseSpec {
         project: ProjectId(id),
+        sandbox: SandboxId(id),
         slug,
         name,
         installation,
@@ -440,6 +441,18 @@ impl Database for Strided {
 
     async fn observe(&self, spec: &DatabaseSpec) -> Result<DatabaseSeen, DatabaseError> {
         self.0.observe(spec).await
+    }
+
+    async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        self.0.stop(spec).await
+    }
+
+    fn glance(&self, spec: &DatabaseSpec) -> Option<Glance> {
+        self.0.glance(spec)
+    }
+
+    fn watch(&self) -> BoxStream<'static, SandboxId> {
+        self.0.watch()
     }
 
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {

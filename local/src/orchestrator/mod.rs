@@ -13,6 +13,7 @@
 mod link;
 mod log;
 mod place;
+mod refusals;
 mod start;
 mod upgrade;
 
@@ -30,12 +31,13 @@ use crate::{
 };
 use anyhow::{Context as _, Result, anyhow};
 use engine::orchestrator::{
-    AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Removed, SandboxSpec,
-    Seen, VolumeName,
+    AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Refused, Removed,
+    SandboxSpec, Seen, VolumeName,
 };
 use futures::{StreamExt as _, stream::BoxStream};
 use model::{Desired, SandboxId};
 use place::Places;
+use refusals::Refusals;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -54,6 +56,7 @@ pub struct LocalOrchestrator {
     programs: Programs,
     volumes: Arc<Volumes>,
     places: Arc<Places>,
+    refusals: Refusals,
 }
 
 impl LocalOrchestrator {
@@ -78,7 +81,7 @@ impl LocalOrchestrator {
             off_the_runtime(move || Programs::install(&settings)).await?
         };
         let volumes = Arc::new(Volumes::new(&settings.data_dir, settings.installation, settings.uid_range.clone()));
-        let orchestrator = Self { settings, programs, volumes, places: Arc::default() };
+        let orchestrator = Self { settings, programs, volumes, places: Arc::default(), refusals: Refusals::default() };
         orchestrator.adopt().await.context("look for running sandboxes")?;
         orchestrator.empty_trash();
         Ok(orchestrator)
@@ -273,6 +276,12 @@ impl Orchestrator for LocalOrchestrator {
             }
         };
         Ok(log::follow(self.folder(id).join(name), dated).boxed())
+    }
+
+    async fn refusals(&self) -> Vec<Refused> {
+        let counts: Vec<(SandboxId, u64)> =
+            self.places.ids().into_iter().filter_map(|id| Some((id, self.places.status(id)?.refused))).collect();
+        self.refusals.look(&counts, |id| self.folder(id).join("keeper.log")).await
     }
 
     async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError> {

@@ -1,7 +1,7 @@
 //! What programs in a sandbox do where the machine has a way out, on a machine made for it: `world.sh` puts
 //! it into namespaces, with a git server of a public address and name on the other end of a cable.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -52,11 +52,20 @@ async fn git_clones_over_https() {
     let said = world.sh(&spec, clone).await.ok();
     assert!(said.contains("Cloning into 'project'"), "{said}");
     assert_eq!(world.sh(&spec, "cat ~/project/file").await.ok(), "came over https\n");
-    assert_eq!(world.sh(&spec, "cd ~/project && git fsck --strict 2>&1 && git log --format=%s").await.ok(), "Add two files\nBegin\n");
+    assert_eq!(
+        world.sh(&spec, "cd ~/project && git fsck --strict 2>&1 && git log --format=%s").await.ok(),
+        "Add two files\nBegin\n"
+    );
     for (program, script) in [
         ("curl", "curl -sS --max-time 20 --cacert ~/ca.pem https://git.example.com/"),
-        ("node", "NODE_EXTRA_CA_CERTS=~/ca.pem node -e \"fetch('https://git.example.com/').then(async r => process.stdout.write(await r.text()))\""),
-        ("python3", "SSL_CERT_FILE=~/ca.pem python3 -c \"import urllib.request as u; print(u.urlopen('https://git.example.com/').read().decode(), end='')\""),
+        (
+            "node",
+            "NODE_EXTRA_CA_CERTS=~/ca.pem node -e \"fetch('https://git.example.com/').then(async r => process.stdout.write(await r.text()))\"",
+        ),
+        (
+            "python3",
+            "SSL_CERT_FILE=~/ca.pem python3 -c \"import urllib.request as u; print(u.urlopen('https://git.example.com/').read().decode(), end='')\"",
+        ),
     ] {
         let said = world.sh(&spec, script).await;
         assert_eq!(said.out, "a git server\n", "{program}: {said:?}");

@@ -70,7 +70,9 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
         Ok(connected) => connected,
         Err(error) => {
             let why = "It says which cluster, as whom, and where.";
-            return Ok(Report { findings: vec![Finding::new("kubeconfig", Verdict::Fail, error.to_string(), why, &[])] });
+            let mut report = Report::default();
+            report.add(Finding::new("kubeconfig", Verdict::Fail, error.to_string(), why, &[]));
+            return Ok(report);
         }
     };
     // Without rows nothing of this installation can be told from anybody's.
@@ -94,7 +96,8 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
     }
     let known = rows.map(|rows| &rows.known);
     let sandbox = rows.and_then(|rows| rows.sandbox.as_ref());
-    Ok(examine(Asked { connected: &connected, settings: &settings, known, sandbox, probe: !args.no_probes }).await)
+    let asked = Asked { connected: &connected, settings: &settings, known, sandbox, probe: !args.no_probes };
+    Ok(examine(asked, Report::default()).await)
 }
 
 /// What this installation knows of.

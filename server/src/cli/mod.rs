@@ -7,7 +7,10 @@ mod sign_in_link;
 mod token;
 mod world;
 
-use crate::config::{DataArgs, LogFormat, ServeArgs, secret};
+use crate::{
+    config::{DataArgs, LogFormat, ServeArgs, secret},
+    dist,
+};
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use engine::store::accounts::Accounts;
@@ -17,6 +20,7 @@ use secrecy::ExposeSecret as _;
 use sqlx::postgres::PgConnectOptions;
 use std::{
     io::{IsTerminal as _, Write as _},
+    path::PathBuf,
     process::ExitCode,
     str::FromStr as _,
 };
@@ -52,8 +56,25 @@ enum Command {
     Token(Token),
     /// End everything of the data folder: sandboxes and PostgreSQL. Volumes, databases and projects stay
     Down,
+    /// Write this program with a site and an agent in it, as one file
+    #[command(hide = true)]
+    Pack(Pack),
     /// Look at the Kubernetes cluster: what is right, what is not, and what mends it. Exit code 1 if a check fails
     Doctor(Box<doctor::DoctorArgs>),
+}
+
+/// `pack`
+#[derive(Debug, Args)]
+pub struct Pack {
+    /// The folder of the pages' assets
+    #[arg(long, value_name = "FOLDER")]
+    site: PathBuf,
+    /// The sandbox agent's program
+    #[arg(long, value_name = "FILE")]
+    sandbox_agent: PathBuf,
+    /// Where to
+    #[arg(value_name = "FILE")]
+    to: PathBuf,
 }
 
 /// `token …`
@@ -107,6 +128,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Some(Command::Token(Token::List)) => token::list(&data).await,
             Some(Command::Token(Token::Revoke { id })) => token::revoke(&data, &id).await,
             Some(Command::Doctor(args)) => doctor::doctor(&data, &args).await,
+            Some(Command::Pack(Pack { site, sandbox_agent, to })) => dist::pack_own(&site, &sandbox_agent, &to),
             Some(Command::Down) => down::down(&data).await,
         }
     });

@@ -10,10 +10,18 @@
 
 use super::{connect_options, say, sign_in_link::note_address, world::World};
 use crate::{
+    clone::Cloner,
     config::{Config, DataArgs, Listen, ServeArgs, kubernetes::OrchestratorKind},
     control::{Controller, ControllerParts},
-    http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
+    dist,
+    doctor::Doctor,
+    github::GitHub,
+    http::{
+        self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, metrics::Metrics, patience::PatientStore,
+        security::Origins,
+    },
     live::Live,
+    refusals,
 };
 use anyhow::{Context as _, Result, anyhow, bail};
 use axum::serve::ListenerExt as _;
@@ -27,10 +35,13 @@ use engine::{
     store::{
         Store,
         accounts::Accounts,
+        linked::LinkedAccounts,
         postgres::{self, PgStore},
+        repositories::Repositories,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
+use jiff::{SignedDuration, Timestamp};
 use local::{LocalOrchestrator, datafolder::DataFolder, postgres::EmbeddedPostgres};
 use model::view::Installation;
 use secrecy::ExposeSecret as _;
@@ -38,6 +49,7 @@ use sqlx::ConnectOptions as _;
 use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -54,7 +66,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const HALF_WAY: Duration = Duration::from_secs(30);
 /// How long the first answer waits for a look at every sandbox.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
-/// How often what is over is removed from the tables of accounts.
+/// How often what is over is removed from the tables of accounts, and what happened long ago from activity.
 const SWEEP: Duration = Duration::from_secs(600);
 
 /// How it was ended.
@@ -72,7 +84,10 @@ enum Ended {
 /// Whatever keeps it from starting, in a sentence that says what to do.
 pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     let mut config = Config::read(data, args)?;
-    let site = Site::read(&config.site_dir).map_err(|why| anyhow!(why))?;
+    // One file with everything has the site in itself, for want of another; it needs the data folder to put it.
+    let carried = (config.args.site_dir.is_none() || config.args.agent.is_none()) && dist::carries()?;
+    let read = |folder: &Path| Site::read(folder).map_err(|why| anyhow!(why));
+    let beside = if carried { None } else { Some(read(&config.site_dir)?) };
     // Before anything is made: a port that is taken is the likeliest mistake.
     let listeners = listen(&config.listen, async |address| TcpListener::bind(address).await).await?;
     if let Some(first) = listeners.first() {
@@ -80,6 +95,13 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     }
     let signals = signals()?;
     let folder = DataFolder::open(&config.data_dir)?;
+    let site = match beside {
+        Some(site) => site,
+        None => {
+            config.carried(dist::unpacked(&config.data_dir)?);
+            read(&config.site_dir)?
+        }
+    };
     let stop = CancellationToken::new();
     let mut waiting = Box::pin(signals.wait());
     let mut starting = Box::pin(start(&config, site, data, &folder, &stop));
@@ -158,6 +180,13 @@ async fn make(
         None => Vault::from_file(&folder.path().join("encryption.key"))?,
     });
     let installation = postgres::installation::open(&pool, &vault, SystemClock.now()).await?;
+    let github = match &config.github {
+        Some(settings) => {
+            let linked = LinkedAccounts::new(pool.clone(), vault.clone(), &settings.host);
+            Some(Arc::new(GitHub::new(settings.clone(), linked, &config.addresses.public)?))
+        }
+        None => None,
+    };
     let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
     let accounts = Accounts::new(pool.clone());
 
@@ -165,7 +194,7 @@ async fn make(
         OrchestratorKind::Local => World::local(config, data, folder, installation, &options, embedded.as_ref()).await?,
         OrchestratorKind::Kubernetes => World::kubernetes(config, data, installation).await?,
     };
-    let World { orchestrator, database, shown, local, ready } = world;
+    let World { orchestrator, database, shown, local, ready, place } = world;
 
     let settings = reconcile::Settings {
         limits: config.limits,
@@ -181,7 +210,9 @@ async fn make(
         Arc::new(SystemRandom),
         settings.clone(),
     );
+    let doctor = Arc::new(Doctor::new(place, store.clone(), installation));
     let plane = assemble(Parts {
+        doctor,
         store: PatientStore::around(store),
         accounts: accounts.clone(),
         orchestrator,
@@ -192,6 +223,8 @@ async fn make(
         config,
         site,
         stop: stop.clone(),
+        github,
+        repositories: Repositories::new(pool.clone()),
     });
     Ok(Started { embedded, pool, accounts, local, ready, reconciler, plane })
 }
@@ -230,8 +263,11 @@ async fn run(
         }
     });
     tasks.spawn(plane.live.clone().run());
+    tasks.spawn(plane.cloner.clone().run());
     tasks.spawn(plane.watch.clone().run(stop.clone()));
-    tasks.spawn(sweep(accounts.clone(), stop.clone()));
+    let swept = Swept { accounts: accounts.clone(), repositories: Repositories::new(pool.clone()), store: plane.store.clone() };
+    tasks.spawn(sweep(swept, config.args.activity_days, stop.clone()));
+    tasks.spawn(refusals::tell(plane.store.clone(), plane.orchestrator.clone(), stop.clone()));
 
     let mut serving = JoinSet::new();
     for listener in listeners {
@@ -274,6 +310,7 @@ async fn run(
 }
 
 struct Parts<'a> {
+    doctor: Arc<Doctor>,
     store: Arc<dyn Store>,
     accounts: Accounts,
     orchestrator: Arc<dyn Orchestrator>,
@@ -284,16 +321,35 @@ struct Parts<'a> {
     config: &'a Config,
     site: Site,
     stop: CancellationToken,
+    github: Option<Arc<GitHub>>,
+    repositories: Repositories,
 }
 
 fn assemble(parts: Parts<'_>) -> Plane {
-    let Parts { store, accounts, orchestrator, database, reconciler, settings, installation, config, site, stop } = parts;
+    let Parts {
+        doctor,
+        store,
+        accounts,
+        orchestrator,
+        database,
+        reconciler,
+        settings,
+        installation,
+        config,
+        site,
+        stop,
+        github,
+        repositories,
+    } = parts;
     let addresses = config.addresses.clone();
     let watch = CredentialWatch::new(accounts.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let notices = installation.notices.clone();
     let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), notices, stop.clone());
+    let metrics = Arc::new(Metrics::new(&settings.measures));
     let sign_in_command = installation.sign_in_command.clone();
+    let cloner = Cloner::new(repositories, store.clone(), orchestrator.clone(), live.clone(), github.clone(), stop.clone());
+    live.answer_git_by(&cloner);
     let controller = Arc::new(Controller::new(ControllerParts {
         store: store.clone(),
         accounts: accounts.clone(),
@@ -306,10 +362,15 @@ fn assemble(parts: Parts<'_>) -> Plane {
         installation,
         addresses: addresses.clone(),
         watch: watch.clone(),
+        cloner: cloner.clone(),
+        github_signs_in: github.as_ref().is_some_and(|github| github.signs_in()),
         projects_per_user: config.args.projects_per_user,
+        metrics: metrics.clone(),
+        activity_days: config.args.activity_days,
     }));
     let origins = Origins::new(&addresses, config.args.trusted_proxies.clone());
     Plane::new(PlaneParts {
+        doctor,
         store,
         accounts,
         orchestrator,
@@ -320,8 +381,13 @@ fn assemble(parts: Parts<'_>) -> Plane {
         origins,
         site,
         sign_in_command,
+        requests_per_second: config.args.requests_per_second,
+        metrics,
+        metrics_token: config.metrics_token.clone(),
         stop,
         dev: config.dev,
+        github,
+        cloner,
     })
 }
 
@@ -426,7 +492,15 @@ impl Signals {
     }
 }
 
-async fn sweep(accounts: Accounts, stop: CancellationToken) {
+/// Where what is over is removed.
+struct Swept {
+    accounts: Accounts,
+    repositories: Repositories,
+    store: Arc<dyn Store>,
+}
+
+async fn sweep(of: Swept, activity_days: u32, stop: CancellationToken) {
+    let Swept { accounts, repositories, store } = of;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -434,6 +508,16 @@ async fn sweep(accounts: Accounts, stop: CancellationToken) {
         }
         if let Err(error) = accounts.sweep(SystemClock.now()).await {
             warn!("failed to sweep the accounts: {error:#}");
+        }
+        if let Err(error) = repositories.sweep(SystemClock.now()).await {
+            warn!("failed to sweep the repositories: {error:#}");
+        }
+        let kept = SignedDuration::from_hours(24 * i64::from(activity_days));
+        let before = SystemClock.now().checked_sub(kept).unwrap_or(Timestamp::MIN);
+        match store.forget_activity(before).await {
+            Ok(0) => {}
+            Ok(forgotten) => info!(forgotten, "forgot what happened more than {activity_days} days ago"),
+            Err(error) => warn!("failed to forget old activity: {error:#}"),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Where sandboxes and databases are: this machine, or a cluster.
 
 use super::connect_options;
-use crate::config::{Config, DataArgs};
+use crate::{
+    config::{Config, DataArgs},
+    doctor::Place,
+};
 use anyhow::Result;
 use engine::{
     database::{
@@ -30,6 +33,8 @@ pub struct World {
     pub local: Option<Arc<LocalOrchestrator>>,
     /// Reconciling waits for it.
     pub ready: BoxFuture<'static, ()>,
+    /// What the doctor looks at.
+    pub place: Place,
 }
 
 impl World {
@@ -64,8 +69,11 @@ impl World {
         notices.extend(findings.blocking.as_ref().map(|cause| format!("{} {}", cause.message, cause.next_steps.join(" "))));
         let shown = installation_view(config, data, "local", notices, local.claude_dir.is_some());
         let database = Arc::new(ServerDatabase::new(administrator(options, embedded)?, installation, reach(options, embedded)));
+        let listen = config.listen.iter().flat_map(|place| place.addresses.iter().copied()).collect();
+        let place = Place::Machine { settings: Box::new(local.clone()), listen };
         let orchestrator = Arc::new(LocalOrchestrator::new(local).await?);
-        Ok(Self { orchestrator: orchestrator.clone(), database, shown, local: Some(orchestrator), ready: Box::pin(async {}) })
+        let ready = Box::pin(async {});
+        Ok(Self { orchestrator: orchestrator.clone(), database, shown, local: Some(orchestrator), ready, place })
     }
 
     /// A cluster. One that does not answer is no error: pages say so, and it is tried again by itself.
@@ -84,7 +92,12 @@ impl World {
         let orchestrator = kubernetes::orchestrator::KubernetesOrchestrator::new(cluster, settings, reach)?;
         let decided = database.clone();
         let ready = Box::pin(async move { decided.decided().await });
-        Ok(Self { orchestrator, database, shown, local: None, ready })
+        let place = Place::Cluster {
+            args: Box::new(args.clone()),
+            secret_dir: config.args.secret_dir.clone(),
+            public: config.addresses.public.clone(),
+        };
+        Ok(Self { orchestrator, database, shown, local: None, ready, place })
     }
 }
 

@@ -52,6 +52,10 @@ impl Site {
             terminal_js: address("terminal.js"),
             terminal_css: address("terminal.css"),
             log_js: address("log.js"),
+            doctor_js: address("doctor.js"),
+            elements_js: address("elements.js"),
+            github_js: address("github.js"),
+            activity_js: address("activity.js"),
             icons_svg: address("icons.svg"),
         };
         let files = Arc::new(names.into_values().collect());

@@ -25,7 +25,12 @@ struct Parts {
     /// Another status than the kind's.
     status: Option<StatusCode>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    detail: Option<Detail>,
 }
+
+/// What stands in `details` of one error besides what all have.
+#[derive(Debug, Clone)]
+struct Detail(&'static str, serde_json::Value);
 
 impl Refusal {
     /// With its words.
@@ -50,6 +55,19 @@ impl Refusal {
         self
     }
 
+    /// With something of its own in `details`.
+    #[must_use]
+    pub fn with_detail(mut self, name: &'static str, value: serde_json::Value) -> Self {
+        self.0.detail = Some(Detail(name, value));
+        self
+    }
+
+    /// A header of its own.
+    #[must_use]
+    pub fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.0.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value)
+    }
+
     /// Which status it has.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -66,7 +84,7 @@ impl Refusal {
 
 impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
-        Self(Box::new(Parts { error, status: None, headers: Vec::new() }))
+        Self(Box::new(Parts { error, status: None, headers: Vec::new(), detail: None }))
     }
 }
 
@@ -86,6 +104,9 @@ impl IntoResponse for Refusal {
             _ => {}
         }
         response.extensions_mut().insert(self.0.error);
+        if let Some(detail) = self.0.detail {
+            response.extensions_mut().insert(detail);
+        }
         response
     }
 }
@@ -119,7 +140,11 @@ pub async fn shape(request: Request, next: Next) -> Response {
         (status, page(&error)).into_response()
     } else {
         let doing = if about.doing.is_empty() { "answer the request" } else { about.doing };
-        (status, axum::Json(body(doing, about.project, status, error))).into_response()
+        let body = body(doing, about.project, status, error);
+        match response.extensions_mut().remove::<Detail>() {
+            Some(detail) => (status, axum::Json(with_detail(&body, detail))).into_response(),
+            None => (status, axum::Json(body)).into_response(),
+        }
     };
     for (name, value) in response.headers() {
         if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
@@ -129,6 +154,14 @@ pub async fn shape(request: Request, next: Next) -> Response {
     shaped.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     *shaped.extensions_mut() = std::mem::take(response.extensions_mut());
     shaped
+}
+
+fn with_detail(body: &ErrorBody, Detail(name, value): Detail) -> serde_json::Value {
+    let mut body = serde_json::json!(body);
+    if let Some(details) = body.get_mut("details").and_then(serde_json::Value::as_object_mut) {
+        details.insert(name.to_owned(), value);
+    }
+    body
 }
 
 /// An error of a page, for a person.

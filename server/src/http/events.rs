@@ -45,6 +45,7 @@ pub async fn events(State(plane): State<Plane>, Me(viewer): Me, Extension(visit)
     }
     let held = visit.credential.map(|credential| plane.watch.hold(credential));
     let (sender, receiver) = mpsc::channel::<Bytes>(4);
+    let counted = plane.metrics.events_client();
     let live = plane.live.clone();
     let stop = plane.stop.clone();
     tokio::spawn(async move {
@@ -54,6 +55,7 @@ pub async fn events(State(plane): State<Plane>, Me(viewer): Me, Extension(visit)
             _ = write(board, &live, &sender) => {}
         }
         live.linger(feed);
+        drop(counted);
     });
     let stream = futures::stream::unfold(receiver, |mut receiver| async {
         let bytes = receiver.recv().await?;

@@ -11,9 +11,10 @@ use super::{
     body::{Json, Project},
     errors::Refusal,
     routes::Me,
+    security::request_id,
     state::Plane,
 };
-use crate::agent::{refused, unreachable};
+use crate::agent::{refused, unreachable, without_agent};
 use app::error::{ControlError, ErrorKind};
 use axum::{
     Extension,
@@ -22,7 +23,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::StreamExt as _;
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt as _, Full};
 use sandbox_agent::{
     client,
@@ -37,6 +38,7 @@ const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// What to run.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
 pub struct Exec {
     command: Command,
     #[serde(default)]
@@ -52,7 +54,8 @@ pub struct Exec {
 /// A program with its arguments, or a line for a shell.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "a text, or an array of texts")]
-enum Command {
+#[derive(utoipa::ToSchema)]
+pub enum Command {
     Line(String),
     Words(Vec<String>),
 }
@@ -60,7 +63,9 @@ enum Command {
 /// How it went.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Done {
+#[derive(utoipa::ToSchema)]
+#[schema(as = ExecDone)]
+pub struct Done {
     /// 128 plus the signal where one ended it, 124 where its time was over.
     exit_code: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +93,9 @@ pub async fn exec(
     let row = plane.controller.row(&viewer, id).await?;
     let agent = plane.agent(&row.sandbox);
     let ask = request(ask)?;
+    if !agent.is_there() {
+        return Err(without_agent().into());
+    }
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
     let over = over(visit.credential.map(|credential| plane.watch.hold(credential)), plane.stop.clone());
     let streams = headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("ndjson"));
@@ -97,6 +105,7 @@ pub async fn exec(
             .method(Method::POST)
             .uri("/v1/exec")
             .header(header::CONTENT_TYPE, "application/json")
+            .header("x-request-id", request_id().unwrap_or(HeaderValue::from_static("none")))
             .body(Full::new(bytes::Bytes::from(body)))
             .map_err(|_| super::errors::internal())?;
         let answer = client::request(io, agent.token(), request).await.map_err(|error| refused(&error))?;
@@ -106,6 +115,7 @@ pub async fn exec(
             let body = serde_json::from_slice(&body).unwrap_or_else(|_| sandbox_agent::protocol::http::ErrorBody {
                 error: "The command was refused.".to_owned(),
                 code: "refused".to_owned(),
+                versions: None,
             });
             return Err(refused(&client::ClientError::Refused { status, body }).into());
         }

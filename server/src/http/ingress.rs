@@ -202,7 +202,7 @@ pub async fn enter(
     let opener = match visit.credential {
         Some(Credential::Session(id)) => Opener::Session(id),
         Some(Credential::Token(id)) => Opener::Token(id),
-        Some(Credential::Preview { .. }) | None => return Err(ControlError::signed_out().into()),
+        Some(Credential::Preview { .. } | Credential::Link { .. }) | None => return Err(ControlError::signed_out().into()),
     };
     let made = plane.accounts.make_preview_code(viewer.user, opener, row.sandbox.id, target.port, plane.now()).await;
     let code = made.map_err(store_error)?.ok_or_else(ControlError::not_found)?;

@@ -8,6 +8,7 @@
 use super::{
     auth::visit::Visit,
     errors::Refusal,
+    patience::patient,
     preview::page::{escape, page_of},
     security::Nonce,
     state::Plane,
@@ -42,15 +43,25 @@ pub async fn page(
         );
         return Ok((StatusCode::UNAUTHORIZED, page_of("Sign in to open this preview", &body, None)).into_response());
     };
-    let row = match target.parse::<ProjectId>() {
-        Ok(id) => plane.controller.row(&viewer, id).await?,
-        Err(_) => {
-            let name = target.parse().map_err(|_| ControlError::not_found())?;
-            let row = plane.store.by_name(viewer.user, &name).await.map_err(store_error)?;
-            row.ok_or_else(ControlError::not_found)?
+    let port = port.get();
+    let (project, name) = match target.parse::<ProjectId>() {
+        Ok(id) => (Some(id), None),
+        Err(_) => (None, Some(target.parse().map_err(|_| ControlError::not_found())?)),
+    };
+    let own = match (project, &name) {
+        (Some(id), _) => plane.store.project(viewer.user, id).await,
+        (None, Some(name)) => plane.store.by_name(viewer.user, name).await,
+        (None, None) => Ok(None),
+    };
+    let (id, shown) = match own.map_err(store_error)? {
+        Some(row) => (row.project.id, row.project.name.to_string()),
+        // Somebody else's, who lets in whoever is signed in: its name is the host's.
+        None => {
+            let shared = plane.accounts.shared_with_users(project, name.as_ref(), port, plane.now());
+            let shared = patient(shared).await.map_err(store_error)?.ok_or_else(ControlError::not_found)?;
+            (shared.project, shared.name.to_string())
         }
     };
-    let (id, port) = (row.project.id, port.get());
     let script = format!(
         "fetch('/api/projects/{id}/preview',{{method:'POST',headers:{{'content-type':'application/json'}},body:'{{\"port\":{port}}}'}})\
          .then(async a=>{{const b=await a.json();if(!a.ok)throw new Error(b.details?.message??'');\
@@ -60,7 +71,7 @@ pub async fn page(
     );
     let body = format!(
         "<p id=\"said\" role=\"status\">Opening port {port} of {}.</p><noscript><p>This page needs JavaScript.</p></noscript>",
-        escape(row.project.name.as_str())
+        escape(&shown)
     );
     Ok((StatusCode::OK, page_of("Opening the preview", &body, Some((&nonce, &script)))).into_response())
 }

@@ -4,10 +4,13 @@
 //! Only calls of the store are timed: a body that is slow, a handler that is at work and a page that is
 //! being made have limits of their own, and none of those says that the database is away.
 
-use engine::store::{Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError};
+use engine::store::{
+    Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError,
+    activity::{Entry, Filter},
+};
 use futures::stream::BoxStream;
 use jiff::Timestamp;
-use model::{DisplayName, ProjectId, ResourceName, SandboxId, UserId, env::EnvKey, resources::Preset};
+use model::{DisplayName, ProjectId, ResourceName, SandboxId, UserId, activity::ActivityView, env::EnvKey, resources::Preset};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -128,6 +131,15 @@ impl Store for PatientStore {
     }
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError> {
         patient(self.0.all()).await
+    }
+    async fn tell(&self, id: SandboxId, entry: Entry, now: Timestamp) -> Result<(), StoreError> {
+        patient(self.0.tell(id, entry, now)).await
+    }
+    async fn activity(&self, owner: UserId, filter: &Filter) -> Result<Vec<ActivityView>, StoreError> {
+        patient(self.0.activity(owner, filter)).await
+    }
+    async fn forget_activity(&self, before: Timestamp) -> Result<u64, StoreError> {
+        patient(self.0.forget_activity(before)).await
     }
     fn changes(&self) -> BoxStream<'static, Changed> {
         self.0.changes()

@@ -3,7 +3,7 @@
 use super::{
     assets,
     auth::{Backend, session_store::Sessions, visit},
-    dev, errors, health, ingress, leptos, open, routes, security,
+    dev, doctor, errors, github, health, ingress, leptos, metrics, open, openapi, routes, security,
     state::Plane,
 };
 use axum::{Router, middleware, routing::get};
@@ -39,7 +39,9 @@ pub fn router_with(plane: &Plane, pages: Router<Plane>) -> Router {
     let auth = AuthManagerLayerBuilder::new(Backend::new(plane.accounts.clone()), sessions).build();
     let with_visit = routes::table(plane)
         .route("/open/{target}/{port}", get(open::page))
+        .route("/doctor", get(doctor::page))
         .route("/ingress/sign-in", get(ingress::page).post(ingress::enter))
+        .route(crate::github::CALLBACK, get(github::callback))
         .merge(pages)
         .layer(middleware::from_fn_with_state(plane.clone(), visit::read))
         .layer(auth)
@@ -47,7 +49,9 @@ pub fn router_with(plane: &Plane, pages: Router<Plane>) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::show))
         .route("/ingress/auth", get(ingress::auth))
+        .route("/docs/api", get(openapi::page::show))
         .route("/pkg/{file}", get(assets::serve))
         .merge(with_visit)
         .merge(dev::routes(plane))

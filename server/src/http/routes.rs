@@ -3,11 +3,16 @@
 
 use super::{
     auth::{sign_in, visit::Visit},
+    doctor,
     errors::{About, Refusal},
-    events, exec, logs,
-    rest::{env, projects, sandbox, tokens},
-    security::is_websocket,
-    state::Plane,
+    events, exec, files, github,
+    limits::{neighbourhood, too_many},
+    logs,
+    metrics::RouteName,
+    openapi,
+    rest::{activity, env, projects, sandbox, shares, tokens},
+    security::{ClientAddress, is_websocket},
+    state::{Caller, Plane},
     terminal,
 };
 use crate::control::read_only;
@@ -21,6 +26,7 @@ use axum::{
 };
 use http::{Method, header, request::Parts};
 use model::view::{Scope, Viewer};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Who may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +67,18 @@ const fn route(
 pub static ROUTES: &[Route] = &[
     route(Method::POST, "/api/sign-in", Access::Public, "sign in", || post(sign_in::sign_in)),
     route(Method::POST, "/api/sign-out", Access::Public, "sign out", || post(sign_in::sign_out)),
+    route(Method::POST, "/api/github/sign-in", Access::Public, "sign in by GitHub", || post(github::sign_in)),
+    route(Method::POST, "/api/github/connect", Access::Write, "connect GitHub", || post(github::connect)),
+    route(Method::GET, "/api/github", Access::Read, "say what is connected", || get(github::get)),
+    route(Method::DELETE, "/api/github", Access::Write, "disconnect GitHub", || delete(github::disconnect)),
+    route(Method::GET, "/api/github/repositories", Access::Read, "list repositories", || get(github::list)),
     route(Method::GET, "/api/me", Access::Read, "say who is signed in", || get(tokens::me)),
     route(Method::GET, "/api/tokens", Access::Read, "list tokens", || get(tokens::list)),
     route(Method::POST, "/api/tokens", Access::Write, "create token", || post(tokens::create)),
     route(Method::DELETE, "/api/tokens/{token}", Access::Write, "revoke token", || delete(tokens::revoke)),
+    route(Method::GET, "/api/openapi.json", Access::Public, "describe the API", || get(openapi::json)),
     route(Method::GET, "/api/events", Access::Read, "follow events", || get(events::events)),
+    route(Method::GET, "/api/doctor", Access::Read, "look at the installation", || get(doctor::look)),
     route(Method::GET, "/api/projects", Access::Read, "list projects", || get(projects::list)),
     route(Method::POST, "/api/projects", Access::Write, "create project", || post(projects::create)),
     route(Method::GET, "/api/projects/{project}", Access::Read, "get project", || get(projects::get)),
@@ -73,8 +86,17 @@ pub static ROUTES: &[Route] = &[
     route(Method::DELETE, "/api/projects/{project}", Access::Write, "delete project", || delete(projects::remove)),
     route(Method::GET, "/api/projects/{project}/env", Access::Read, "get variables", || get(env::get)),
     route(Method::PUT, "/api/projects/{project}/env", Access::Write, "change variables", || put(env::put)),
+    route(Method::GET, "/api/activity", Access::Read, "read activity", || get(activity::all)),
+    route(Method::GET, "/api/projects/{project}/activity", Access::Read, "read activity", || get(activity::of_project)),
     route(Method::GET, "/api/projects/{project}/database", Access::Read, "get database", || get(projects::database)),
+    route(Method::GET, "/api/projects/{project}/repository", Access::Read, "get repository", || get(projects::repository)),
+    route(Method::POST, "/api/projects/{project}/repository", Access::Write, "decide on a clone", || {
+        post(projects::decide_clone)
+    }),
     route(Method::POST, "/api/projects/{project}/preview", Access::Write, "open preview", || post(projects::preview)),
+    route(Method::GET, "/api/projects/{project}/ports/{port}/share", Access::Read, "get share", || get(shares::get)),
+    route(Method::PUT, "/api/projects/{project}/ports/{port}/share", Access::Write, "share preview", || put(shares::put)),
+    route(Method::DELETE, "/api/projects/{project}/ports/{port}/share", Access::Write, "end share", || delete(shares::delete)),
     route(Method::GET, "/api/sandbox/{project}", Access::Read, "get sandbox", || get(sandbox::get)),
     route(Method::POST, "/api/sandbox/{project}", Access::Write, "create sandbox", || post(sandbox::create)),
     route(Method::DELETE, "/api/sandbox/{project}", Access::Write, "terminate sandbox", || delete(sandbox::terminate)),
@@ -82,6 +104,11 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/api/sandbox/{project}/stop", Access::Write, "stop sandbox", || post(sandbox::stop)),
     route(Method::POST, "/api/sandbox/{project}/restart", Access::Write, "restart sandbox", || post(sandbox::restart)),
     route(Method::POST, "/api/sandbox/{project}/exec", Access::Write, "run command", || post(exec::exec)),
+    route(Method::GET, "/api/sandbox/{project}/files", Access::Read, "list files", || get(files::get)),
+    route(Method::GET, "/api/sandbox/{project}/files/{*path}", Access::Read, "read file", || get(files::get)),
+    route(Method::PUT, "/api/sandbox/{project}/files/{*path}", Access::Write, "write file", || put(files::put)),
+    route(Method::POST, "/api/sandbox/{project}/files/{*path}", Access::Write, "rename file", || post(files::rename)),
+    route(Method::DELETE, "/api/sandbox/{project}/files/{*path}", Access::Write, "delete file", || delete(files::delete)),
     route(Method::GET, "/api/sandbox/{project}/logs", Access::Read, "read log", || get(logs::logs)),
     route(Method::GET, "/api/sandbox/{project}/terminal", Access::Write, "open terminal", || get(terminal::open)),
     route(Method::GET, "/api/sandbox/{project}/terminals", Access::Read, "list terminals", || get(terminal::list)),
@@ -97,9 +124,16 @@ pub fn table(plane: &Plane) -> Router<Plane> {
 }
 
 /// Who may, checked before the handler sees anything, and what errors are about.
-async fn guard(State((_, route)): State<(Plane, &'static Route)>, request: Request, next: Next) -> Response {
+async fn guard(State((plane, route)): State<(Plane, &'static Route)>, request: Request, next: Next) -> Response {
     let about = About { doing: route.doing, project: project_of(route.path, request.uri().path()) };
-    let refused = refuse(route.access, request.extensions().get::<Visit>());
+    let visit = request.extensions().get::<Visit>();
+    if let Err(wait) = plane.admit(caller(visit, request.extensions().get::<ClientAddress>())) {
+        let mut response = too_many("requests", wait).into_response();
+        response.extensions_mut().insert(about);
+        response.extensions_mut().insert(RouteName(route.path));
+        return response;
+    }
+    let refused = refuse(route.access, visit);
     // A browser does not tell a page why a WebSocket was not opened: that handler opens it and says why
     // by the code that it closes with.
     let says_itself = is_websocket(request.headers()) && request.headers().contains_key(header::ORIGIN);
@@ -108,6 +142,7 @@ async fn guard(State((_, route)): State<(Plane, &'static Route)>, request: Reque
         _ => next.run(request).await,
     };
     response.extensions_mut().insert(about);
+    response.extensions_mut().insert(RouteName(route.path));
     response
 }
 
@@ -119,6 +154,13 @@ pub fn refuse(access: Access, visit: Option<&Visit>) -> Option<ControlError> {
         (Access::Public, _) | (Access::Read, Some(_)) | (Access::Write, Some(Scope::Write)) => None,
         (_, None) => Some(ControlError::signed_out()),
         (Access::Write, Some(Scope::Read)) => Some(read_only()),
+    }
+}
+
+fn caller(visit: Option<&Visit>, from: Option<&ClientAddress>) -> Caller {
+    match visit.and_then(|visit| visit.credential.clone()) {
+        Some(credential) => Caller::Known(credential),
+        None => Caller::Unknown(neighbourhood(from.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |from| from.0))),
     }
 }
 

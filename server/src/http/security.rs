@@ -8,6 +8,7 @@
 
 use super::{
     errors::{self, Refusal},
+    metrics::{RouteName, route_name},
     preview,
     state::Plane,
 };
@@ -24,8 +25,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     panic::AssertUnwindSafe,
+    time::Instant,
 };
 use tracing::{Instrument as _, debug, error, info_span};
+
+/// Leads from an answer to the log.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Where a request comes from, behind trusted proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +189,8 @@ impl Origins {
 }
 
 /// A host without its port.
-fn name_of(host: &str) -> &str {
+#[must_use]
+pub fn name_of(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) => name,
         _ => host,
@@ -211,14 +217,43 @@ pub fn is_websocket(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
+tokio::task_local! {
+    static REQUEST: String;
+}
+
+/// The id of the present request, to pass on with what is asked in its name.
+#[must_use]
+pub fn request_id() -> Option<HeaderValue> {
+    REQUEST.try_with(|id| HeaderValue::from_str(id).ok()).ok().flatten()
+}
+
+/// The id that a request brings, where it is one: up to 64 letters, digits, `.`, `_` and `-`, so that no log
+/// is written by whoever asks.
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    ((1..=64).contains(&id.len()) && id.bytes().all(fits)).then(|| id.to_owned())
+}
+
+/// Whether a proxy passed a request on.
+#[must_use]
+pub fn is_forwarded(headers: &HeaderMap) -> bool {
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
+}
+
 /// The outermost layer: everything passes here, and nothing that panics behind it ends more than its
 /// own request.
 pub async fn gate(State(plane): State<Plane>, mut request: Request, next: Next) -> Response {
-    let id = plane.request_id();
+    let began = Instant::now();
+    let id = given_id(request.headers()).unwrap_or_else(|| plane.request_id());
     let span = info_span!("request", id = %id, method = %request.method(), path = %request.uri().path());
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0.ip());
     let from = plane.origins.client(peer, request.headers());
     request.extensions_mut().insert(from);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let preview = host_of(&request).is_some_and(|host| matches!(plane.origins.place(&host), Place::Preview(_)));
+    let kind = if preview { "preview" } else { "app" };
+    let request = request.map(|body| plane.metrics.counted(body, kind, "in"));
     let answer = async {
         let response = AssertUnwindSafe(place(&plane, request, next)).catch_unwind().await.unwrap_or_else(|_| {
             error!("a request panicked");
@@ -227,9 +262,15 @@ pub async fn gate(State(plane): State<Plane>, mut request: Request, next: Next) 
         debug!(status = response.status().as_u16(), "answered");
         response
     };
-    let mut response = answer.instrument(span).await;
+    let response = REQUEST.scope(id.clone(), answer.instrument(span)).await;
+    let route = response
+        .extensions()
+        .get::<RouteName>()
+        .map_or_else(|| if preview { "preview" } else { route_name(&path) }, |route| route.0);
+    plane.metrics.answered(route, &method, response.status().as_u16(), began.elapsed());
+    let mut response = response.map(|body| plane.metrics.counted(body, kind, "out"));
     if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
+        response.headers_mut().insert(X_REQUEST_ID, id);
     }
     response
 }
@@ -238,7 +279,8 @@ async fn place(plane: &Plane, request: Request, next: Next) -> Response {
     let origins = &plane.origins;
     // Probes come by address, and learn nothing but that we are here; the ingress controller comes by the
     // Service's name.
-    let probe = matches!(request.uri().path(), "/healthz" | "/readyz" | "/ingress/auth");
+    let probe = matches!(request.uri().path(), "/healthz" | "/readyz" | "/ingress/auth")
+        || (request.uri().path() == "/metrics" && request.headers().contains_key(header::AUTHORIZATION));
     let host = host_of(&request).unwrap_or_default();
     match origins.place(&host) {
         Place::Preview(label) => preview::answer(plane, &label, &host, request).await,
@@ -262,7 +304,7 @@ async fn place(plane: &Plane, request: Request, next: Next) -> Response {
 
 fn is_page(request: &Request) -> bool {
     let path = request.uri().path();
-    let ours = ["/api/", "/pkg/", "/healthz", "/readyz", "/ingress/auth"].iter().any(|start| path.starts_with(start));
+    let ours = ["/api/", "/pkg/", "/healthz", "/readyz", "/metrics", "/ingress/auth"].iter().any(|start| path.starts_with(start));
     matches!(*request.method(), Method::GET | Method::HEAD) && !ours
 }
 

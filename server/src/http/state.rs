@@ -1,7 +1,14 @@
 //! What every handler has at hand.
 
-use super::{assets::Site, auth::watch::CredentialWatch, leptos::Renderer, limits::Limit, security::Origins};
-use crate::{agent::Agent, control::Controller, live::Live, views::Addresses};
+use super::{
+    assets::Site,
+    auth::watch::{Credential, CredentialWatch},
+    leptos::Renderer,
+    limits::Limit,
+    metrics::Metrics,
+    security::Origins,
+};
+use crate::{agent::Agent, clone::Cloner, control::Controller, doctor::Doctor, github::GitHub, live::Live, views::Addresses};
 use app::control::Control;
 use engine::{
     clock::{Clock as _, SystemClock},
@@ -9,6 +16,7 @@ use engine::{
     store::{SandboxRow, Store, accounts::Accounts},
 };
 use jiff::Timestamp;
+use secrecy::SecretString;
 use std::{
     net::IpAddr,
     ops::Deref,
@@ -42,14 +50,35 @@ pub struct PlaneParts {
     pub addresses: Addresses,
     /// Which hosts and origins are ours.
     pub origins: Origins,
+    /// Says what is right and wrong with the installation.
+    pub doctor: Arc<Doctor>,
     /// This build's assets.
     pub site: Site,
     /// The command that prints a new sign-in link.
     pub sign_in_command: String,
+    /// How many requests a second a session or token may make; 0: as many as it likes.
+    pub requests_per_second: u32,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What lets a program elsewhere read metrics.
+    pub metrics_token: Option<SecretString>,
     /// Ends every stream.
     pub stop: CancellationToken,
     /// Whether pages load themselves again when another build serves them.
     pub dev: bool,
+    /// GitHub, where this installation is set up for it.
+    pub github: Option<Arc<GitHub>>,
+    /// What clones repositories into new sandboxes.
+    pub cloner: Arc<Cloner>,
+}
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// A session or a token.
+    Known(Credential),
+    /// Anybody else, by neighbourhood.
+    Unknown(IpAddr),
 }
 
 /// What [`Plane`] gives access to.
@@ -59,6 +88,10 @@ pub struct Inner {
     pub renderer: Renderer,
     /// Sign-ins that did not work, by neighbourhood: twenty at once, then one every six seconds.
     pub failed_sign_ins: Limit<IpAddr>,
+    /// Sign-ins that were begun, by neighbourhood, since each is a row: thirty at once, then one every six seconds.
+    pub begun_sign_ins: Limit<IpAddr>,
+    /// Requests, by who makes them: at once as many as in four seconds.
+    requests_left: Option<Limit<Caller>>,
     /// The beginning of every id of a request of this process.
     boot: String,
     requests: AtomicU64,
@@ -82,10 +115,15 @@ impl Plane {
     /// A plane of its parts.
     #[must_use]
     pub fn new(parts: PlaneParts) -> Self {
+        let second = Duration::from_secs(1);
+        let rate = parts.requests_per_second;
+        let requests_left = (rate > 0).then(|| Limit::new(rate.saturating_mul(4), second / rate));
         Self(Arc::new(Inner {
             parts,
+            requests_left,
             renderer: Renderer::default(),
             failed_sign_ins: Limit::new(20, Duration::from_secs(6)),
+            begun_sign_ins: Limit::new(30, Duration::from_secs(6)),
             boot: hex::encode(rand::random::<[u8; 4]>()),
             requests: AtomicU64::new(0),
         }))
@@ -113,6 +151,14 @@ impl Plane {
     #[must_use]
     pub fn boot(&self) -> &str {
         &self.boot
+    }
+
+    /// Takes one request of a caller's.
+    ///
+    /// # Errors
+    /// How long to wait for the next.
+    pub fn admit(&self, caller: Caller) -> Result<(), Duration> {
+        self.requests_left.as_ref().map_or(Ok(()), |left| left.take(caller))
     }
 
     /// An id that no other request has.

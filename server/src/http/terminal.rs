@@ -4,6 +4,9 @@
 //!   browser ◀── axum ── bridge ── tungstenite ──▶ Orchestrator::connect ──▶ agent /ws
 //! ```
 //!
+//! An image of stock ttyd is at the other end in the agent's place, and the only subprotocol is then ttyd's: no resume, no
+//! list of sessions, a shell for each viewer.
+//!
 //! Frames pass as they are, both ways, and each end waits for the other: what one does not read, the
 //! other does not send. The agent's close codes pass too. Our own: `4401` signed out or revoked, `4403`
 //! read only, `4404` no such project, `4408` no first frame, `4503` the sandbox does not run or its agent
@@ -37,6 +40,7 @@ use futures::{
 };
 use http::{StatusCode, header};
 use model::ProjectId;
+use prometheus_client::metrics::counter::Counter;
 use sandbox_agent::{
     client::{self, ClientError},
     protocol::{FSA_SUBPROTOCOL, TTYD_SUBPROTOCOL, close, http::SessionInfo, name::SessionName},
@@ -96,20 +100,25 @@ pub async fn open(State(plane): State<Plane>, Extension(visit): Extension<Visit>
         let refusal = Refusal::new(ErrorKind::Malformed, "websocket-wanted", message, "Connect to it as a WebSocket.");
         refusal.with_status(rejection.status()).with_header(header::UPGRADE, "websocket")
     })?;
+    // An image of stock ttyd speaks its own protocol alone, and whoever knows that one as well is told so by the choice.
+    let spoken: &[&str] =
+        if plane.orchestrator.has_agents() { &[FSA_SUBPROTOCOL, TTYD_SUBPROTOCOL] } else { &[TTYD_SUBPROTOCOL] };
     let upgrade = upgrade
-        .protocols([FSA_SUBPROTOCOL, TTYD_SUBPROTOCOL])
+        .protocols(spoken.iter().copied())
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
         .read_buffer_size(32 * 1024)
         .write_buffer_size(64 * 1024);
     let Some(protocol) = upgrade.selected_protocol().and_then(|protocol| protocol.to_str().ok()).map(str::to_owned) else {
-        let message = format!("A terminal speaks the subprotocols {FSA_SUBPROTOCOL} and {TTYD_SUBPROTOCOL}.");
+        let message = format!("A terminal of this server speaks the subprotocol {}.", spoken.join(" or "));
         return Err(Refusal::new(ErrorKind::Malformed, "no-subprotocol", message, "Ask for one of them."));
     };
     let project = Project::from_request_parts(&mut parts, &plane).await;
     match admit(&plane, &visit, project, query.as_deref()).await {
         Ok(row) => {
             let held = visit.credential.map(|credential| plane.watch.hold(credential));
+            // ttyd hands the query to the program that it starts, where it is told to.
+            let query = query.filter(|_| plane.orchestrator.has_agents());
             let path = query.map_or_else(|| "/ws".to_owned(), |query| format!("/ws?{query}"));
             Ok(upgrade.on_upgrade(move |socket| bridge(plane, row, path, protocol, held, socket)))
         }
@@ -187,12 +196,13 @@ async fn bridge(
         Ok(opened) => opened,
         Err((code, reason)) => return say_goodbye(&mut socket, code, &reason).await,
     };
+    let _open = plane.metrics.terminal();
     let end = tokio::select! {
         over = over(held, plane.stop.clone()) => match over {
             Over::SignedOut => End::Say(code::SIGNED_OUT, "Signed out.".to_owned()),
             Over::Stopping => End::Say(code::RESTARTING, "The server restarts.".to_owned()),
         },
-        end = converse(&mut socket, &mut agent_socket) => end,
+        end = converse(&mut socket, &mut agent_socket, plane.metrics.terminal_bytes()) => end,
     };
     let _ = timeout(FAREWELL, agent_socket.close(None)).await;
     if let End::Say(code, reason) = end {
@@ -200,7 +210,7 @@ async fn bridge(
     }
 }
 
-async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket) -> End {
+async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket, [bytes_in, bytes_out]: [Counter; 2]) -> End {
     let (mut to_viewer, mut from_viewer) = viewer.split();
     let (mut to_agent, mut from_agent) = agent.split();
     let (begin, heard) = (Instant::now(), AtomicU64::new(0));
@@ -211,7 +221,7 @@ async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket) -> End {
         loop {
             tokio::select! {
                 message = from_agent.next() => {
-                    let passed = timeout(SILENCE, pass_on(message, &mut from_agent, &mut to_viewer)).await;
+                    let passed = timeout(SILENCE, pass_on(message, &mut from_agent, &mut to_viewer, &bytes_out)).await;
                     // A viewer that takes nothing for so long is gone, whatever its TCP says.
                     if let Err(end) = passed.unwrap_or(Err(End::Left)) {
                         return end;
@@ -234,6 +244,7 @@ async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket) -> End {
         };
         let Some(first) = first else { return End::Left };
         hear();
+        bytes_in.inc_by(first.len() as u64);
         if to_agent.send(first).await.is_err() {
             return agent_left();
         }
@@ -241,6 +252,7 @@ async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket) -> End {
             hear();
             match to_agent_message(message) {
                 Some(message) => {
+                    bytes_in.inc_by(message.len() as u64);
                     if to_agent.send(message).await.is_err() {
                         // The agent's own farewell, with its code, comes the other way.
                         return std::future::pending().await;
@@ -262,11 +274,15 @@ async fn pass_on(
     message: Option<Result<tungstenite::Message, tungstenite::Error>>,
     from_agent: &mut SplitStream<&mut AgentSocket>,
     to_viewer: &mut SplitSink<&mut WebSocket, Message>,
+    bytes_out: &Counter,
 ) -> Result<(), End> {
     let mut next = Some(message);
     while let Some(message) = next {
         match to_viewer_message(message) {
-            Ok(Some(message)) => to_viewer.feed(message).await.map_err(|_| End::Left)?,
+            Ok(Some(message)) => {
+                bytes_out.inc_by(bytes_of(&message));
+                to_viewer.feed(message).await.map_err(|_| End::Left)?;
+            }
             Ok(None) => {}
             Err(end) => {
                 let _ = to_viewer.flush().await;
@@ -304,6 +320,10 @@ fn to_viewer_message(message: Option<Result<tungstenite::Message, tungstenite::E
     }))
 }
 
+fn bytes_of(message: &Message) -> u64 {
+    if let Message::Binary(bytes) = message { bytes.len() as u64 } else { 0 }
+}
+
 /// A message of the viewer for the agent; `None` for what is between us and the viewer.
 fn to_agent_message(message: Message) -> Option<tungstenite::Message> {
     match message {
@@ -333,6 +353,10 @@ async fn say_goodbye(socket: &mut WebSocket, code: u16, reason: &str) {
 pub async fn list(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Json<Vec<SessionInfo>>, Refusal> {
     let row = plane.controller.row(&viewer, id).await?;
     let agent = plane.agent(&row.sandbox);
+    if !agent.is_there() {
+        // Each viewer of a stock ttyd has a shell of its own, which ends with it.
+        return Ok(Json(Vec::new()));
+    }
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
     Ok(Json(client::sessions(io, agent.token()).await.map_err(|error| refused(&error))?))
 }
@@ -350,6 +374,9 @@ pub async fn end(
     let session: SessionName = session.parse().map_err(|_| bad_name())?;
     let row = plane.controller.row(&viewer, id).await?;
     let agent = plane.agent(&row.sandbox);
+    if !agent.is_there() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
     client::delete_session(io, agent.token(), &session).await.map_err(|error| refused(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())

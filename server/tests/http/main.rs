@@ -8,13 +8,22 @@
 mod postgres;
 mod support;
 
+mod activity;
+mod api;
 mod auth;
 mod bad_input;
+mod clone;
+mod doctor;
 mod events;
+mod files;
+mod github;
 mod hosts;
 mod ingress;
 mod matrix;
+mod metrics;
 mod preview;
 mod projects;
+mod proxies;
+mod shares;
 mod store_away;
 mod terminal;

@@ -40,6 +40,8 @@ fn expected(route: &Route, who: Who) -> Outcome {
         (Who::ReadToken, Access::Write) => Outcome::Status(403),
         (Who::ReadToken, Access::Read) => Outcome::LetIn,
         (Who::SomebodyElse, _) if route.path.contains("{project}") || route.path.contains("{token}") => Outcome::Status(404),
+        // The operator's.
+        (Who::SomebodyElse, _) if route.path == "/api/doctor" => Outcome::Status(404),
         (Who::SomebodyElse, _) => Outcome::LetIn,
     }
 }
@@ -53,6 +55,8 @@ async fn ask(client: &Client, route: &Route, path: &str) -> StatusCode {
         (_, "/api/tokens") => r#"{"name": "x", "scope": "read"}"#,
         ("POST", "/api/projects") => r#"{"name": "Made", "database": false}"#,
         (_, path) if path.ends_with("/exec") => r#"{"command": ["true"]}"#,
+        ("PUT", path) if path.ends_with("/share") => r#"{"audience": "link"}"#,
+        (_, path) if path.ends_with("/repository") => r#"{"action": "skip"}"#,
         (_, path) if path.ends_with("/preview") => r#"{"port": 3000}"#,
         _ => "{}",
     };
@@ -82,7 +86,9 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
                 .path
                 .replace("{project}", &project.map(|id| id.to_string()).unwrap_or_default())
                 .replace("{token}", &token.token.id.to_string())
-                .replace("{session}", "main");
+                .replace("{session}", "main")
+                .replace("{*path}", "file")
+                .replace("{port}", "3000");
             let client = match who {
                 Who::Nobody => app.anonymous(),
                 Who::ReadToken => reader.clone(),
@@ -270,7 +276,11 @@ async fn no_get_changes_anything() {
     ];
     app.settled().await;
     for path in routes.chain(pages.map(str::to_owned)).chain(others) {
-        let path = path.replace("{project}", &project.to_string()).replace("{session}", "main");
+        let path = path
+            .replace("{project}", &project.to_string())
+            .replace("{session}", "main")
+            .replace("{*path}", "file")
+            .replace("{port}", "3000");
         for (who, client) in [("owner", &owner), ("program", &writer)] {
             for method in [Method::GET, Method::HEAD] {
                 if method == Method::HEAD && path.ends_with("/terminal") {

@@ -76,6 +76,32 @@ async fn changed_variables_wait_for_a_restart() {
 }
 
 #[tokio::test]
+async fn a_whole_env_file_is_taken_or_none_of_it() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Pasted").await;
+    let env = format!("/api/projects/{project}/env");
+    let file = "# of the app\nexport A=1\nKEY=\"-----BEGIN-----\nabc\n\"\nB='x # y' # note\nA=2";
+    let changed = owner.send(Method::PUT, &env, &json!({ "dotenv": file, "set": { "B": "wins" } })).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    let own = |answer: &crate::support::Answer| -> Vec<(String, u64)> {
+        let variables = answer.json()["variables"].as_array().unwrap().clone();
+        let own = variables.iter().filter(|v| v["source"] == "project");
+        own.map(|v| (v["key"].as_str().unwrap().to_owned(), v["bytes"].as_u64().unwrap())).collect()
+    };
+    let expected = [("A".to_owned(), 1), ("B".to_owned(), 4), ("KEY".to_owned(), 20)];
+    assert_eq!(own(&changed), expected);
+    for (file, line) in [("C=1\nno variable", 2), ("C=1\n\nPATH=/bin", 3), ("C=\"never closed\n", 1)] {
+        let refused = owner.send(Method::PUT, &env, &json!({ "dotenv": file })).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (422, "bad-dotenv"), "{file}");
+        assert!(refused.text().contains(&format!("Line {line} of")), "{}", refused.text());
+    }
+    assert_eq!(own(&owner.get(&env).await), expected);
+    let both = owner.send(Method::PUT, &env, &json!({ "dotenv": "C=1", "envVars": {} })).await;
+    assert_eq!(both.code(), "set-and-replace");
+}
+
+#[tokio::test]
 async fn deleting_asks_for_the_name_where_one_is_given_and_removes_everything() {
     let Some(app) = TestApp::start().await else { return };
     let owner = app.signed_in().await;

@@ -104,3 +104,48 @@ async fn the_server_says_goodbye() {
     app.stop();
     assert_eq!(hear(&mut terminal).await, Err(1012));
 }
+
+#[tokio::test]
+async fn an_image_of_stock_ttyd_has_a_terminal_and_nothing_else() {
+    let Some(app) = TestApp::start().await else { return };
+    app.world.run_ttyd();
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Plain").await;
+    let path = format!("/api/sandbox/{project}/terminal");
+    // As the page asks: it learns by the choice that there is nothing to resume.
+    let mut terminal = owner.socket(&format!("{path}?session=main&offset=0"), "fsa-tty.v1, tty").await.unwrap();
+    let heard = async |terminal: &mut crate::support::client::Socket, wanted: &str| {
+        let mut all = String::new();
+        while !all.contains(wanted) {
+            let frame = hear(terminal).await.unwrap();
+            match frame.split_at(1) {
+                ("0", output) => all.push_str(output),
+                ("1" | "2", _) => {}
+                other => panic!("{other:?} is no frame of ttyd"),
+            }
+        }
+    };
+    say(&mut terminal, "{\"AuthToken\":\"\",\"columns\":91,\"rows\":17}").await;
+    say(&mut terminal, "0echo it is $size\n").await;
+    heard(&mut terminal, "it is 91x17").await;
+    say(&mut terminal, "1{\"columns\":40,\"rows\":9}").await;
+    say(&mut terminal, "0echo now $size; here=1\n").await;
+    heard(&mut terminal, "now 40x9").await;
+    // Another viewer has a shell of its own, with stock clients' protocol.
+    let mut other = owner.socket(&path, "tty").await.unwrap();
+    say(&mut other, "{\"AuthToken\":\"\",\"columns\":80,\"rows\":24}").await;
+    say(&mut other, "0echo here is ${here:-nothing}\n").await;
+    heard(&mut other, "here is nothing").await;
+    say(&mut terminal, "0exit\n").await;
+    assert_eq!(hear(&mut terminal).await, Err(1000), "its end is the shell's end");
+
+    // What it does not have is said, and asked of nobody.
+    let only_ours = owner.socket(&path, "fsa-tty.v1").await.err().map(|status| status.as_u16());
+    assert_eq!(only_ours, Some(400));
+    let sessions = owner.get(&format!("{path}s")).await;
+    assert_eq!((sessions.status.as_u16(), sessions.json()), (200, json!([])));
+    let refused = owner.post(&format!("/api/sandbox/{project}/exec"), &json!({ "command": ["true"] })).await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (409, "no-agent"));
+    let view = owner.get(&format!("/api/sandbox/{project}")).await.json();
+    assert_eq!(view["phase"], "Running", "{view}");
+}

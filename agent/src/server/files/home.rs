@@ -1,17 +1,22 @@
 //! The home folder, one system call at a time. Blocks.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     fs::File,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rustix::{
-    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, openat, openat2, statat, unlinkat},
+    fs::{
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fstat, fsync, mkdirat, openat, openat2,
+        renameat, renameat_with, statat, unlinkat,
+    },
     io::{Errno, Result},
 };
 
+use super::version::Version;
 use crate::protocol::http::{Entry, EntryKind};
 
 /// Folders below each other that are still deleted with all they hold.
@@ -19,7 +24,7 @@ const DEEPEST: u32 = 200;
 
 /// What a path names.
 pub enum Found {
-    File { file: File, length: u64 },
+    File { file: File, length: u64, version: Version, modified_at: i64 },
     Folder(Vec<Entry>),
 }
 
@@ -34,14 +39,17 @@ impl Home {
 
     /// # Errors
     /// NXIO for what is neither a file nor a folder: reading a pipe could wait for ever.
-    pub fn open(&self, path: &str) -> Result<Found> {
+    pub fn open(&self, path: &[u8]) -> Result<Found> {
         // NONBLOCK: opening a pipe must not wait for a writer.
         let opened = self.beneath(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())?;
         let stat = fstat(&opened)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {
-                Ok(Found::File { length: u64::try_from(stat.st_size).unwrap_or(0), file: File::from(opened) })
-            }
+            FileType::RegularFile => Ok(Found::File {
+                length: u64::try_from(stat.st_size).unwrap_or(0),
+                version: Version::of(&stat),
+                modified_at: stat.st_mtime,
+                file: File::from(opened),
+            }),
             FileType::Directory => Ok(Found::Folder(listing(opened)?)),
             _ => Err(Errno::NXIO),
         }
@@ -51,50 +59,67 @@ impl Home {
     ///
     /// # Errors
     /// INVAL for the home folder itself.
-    pub fn parent(&self, path: &str) -> Result<(OwnedFd, CString)> {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        if name.is_empty() || name == "." {
-            return Err(Errno::INVAL);
-        }
+    pub fn parent(&self, path: &[u8]) -> Result<(OwnedFd, CString)> {
+        let (folder, name) = split(path)?;
         self.make_folder(folder)?;
-        Ok((self.folder(folder)?, CString::new(name).map_err(|_| Errno::INVAL)?))
+        Ok((self.folder(folder)?, name))
     }
 
     /// Makes a folder with all above it, where they are not there.
-    pub fn make_folder(&self, path: &str) -> Result<()> {
+    pub fn make_folder(&self, path: &[u8]) -> Result<()> {
         if self.folder(path).is_ok() {
             return Ok(());
         }
-        let mut made = String::new();
-        for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        let mut made: Vec<u8> = Vec::new();
+        for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
             let above = self.folder(&made)?;
             match mkdirat(&above, part, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(error),
             }
             if !made.is_empty() {
-                made.push('/');
+                made.push(b'/');
             }
-            made.push_str(part);
+            made.extend_from_slice(part);
         }
         self.folder(path).map(|_| ())
     }
 
-    pub fn delete(&self, path: &str, recursive: bool) -> Result<()> {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        if name.is_empty() || name == "." {
-            return Err(Errno::INVAL);
+    /// Gives a file or folder another name, in a folder that is there. What has that name already stays.
+    ///
+    /// # Errors
+    /// EXIST where the name is taken; INVAL for the home folder, and for a folder that is to go into itself.
+    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        let ((from_folder, from), (to_folder, to)) = (split(from)?, split(to)?);
+        let (from_folder, to_folder) = (self.folder(from_folder)?, self.folder(to_folder)?);
+        let (from, to) = (from.as_c_str(), to.as_c_str());
+        // As it is named: `renameat2` says INVAL both for a file system without it and for a folder into itself.
+        statat(&from_folder, from, AtFlags::SYMLINK_NOFOLLOW)?;
+        match renameat_with(&from_folder, from, &to_folder, to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS)
+                if statat(&to_folder, to, AtFlags::SYMLINK_NOFOLLOW).is_err_and(|error| error == Errno::NOENT) =>
+            {
+                renameat(&from_folder, from, &to_folder, to)?;
+            }
+            done => done?,
         }
-        delete(self.folder(folder)?, name, recursive, DEEPEST)
+        // The name is on disk only with its folder.
+        fsync(&from_folder)?;
+        fsync(&to_folder)
     }
 
-    fn folder(&self, path: &str) -> Result<OwnedFd> {
+    pub fn delete(&self, path: &[u8], recursive: bool) -> Result<()> {
+        let (folder, name) = split(path)?;
+        delete(self.folder(folder)?, &name, recursive, DEEPEST)
+    }
+
+    fn folder(&self, path: &[u8]) -> Result<OwnedFd> {
         self.beneath(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())
     }
 
-    fn beneath(&self, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+    fn beneath(&self, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd> {
         let home = openat(CWD, &self.0, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        let path = if path.is_empty() { "." } else { path };
+        let path = if path.is_empty() { b"." } else { path };
         loop {
             match openat2(&home, path, flags | OFlags::CLOEXEC, mode, ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS) {
                 // The kernel could not be sure because something was renamed meanwhile.
@@ -105,7 +130,17 @@ impl Home {
     }
 }
 
-fn delete(folder: impl AsFd, name: &str, recursive: bool, depth: u32) -> Result<()> {
+/// The folder of a path and the last part. A name is bytes: nothing says that it is UTF-8, or one line.
+fn split(path: &[u8]) -> Result<(&[u8], CString)> {
+    let at = path.iter().rposition(|byte| *byte == b'/');
+    let (folder, name) = at.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
+    if name.is_empty() || name == b"." || name == b".." {
+        return Err(Errno::INVAL);
+    }
+    Ok((folder, CString::new(name).map_err(|_| Errno::INVAL)?))
+}
+
+fn delete(folder: impl AsFd, name: &CStr, recursive: bool, depth: u32) -> Result<()> {
     match unlinkat(&folder, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => {}
         done => return done,
@@ -125,12 +160,13 @@ fn delete(folder: impl AsFd, name: &str, recursive: bool, depth: u32) -> Result<
     unlinkat(&folder, name, AtFlags::REMOVEDIR)
 }
 
-fn names(folder: &OwnedFd) -> Result<Vec<String>> {
+fn names(folder: &OwnedFd) -> Result<Vec<CString>> {
     let mut found = Vec::new();
     for entry in Dir::read_from(folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name != "." && name != ".." {
-            found.push(name);
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            found.push(name.to_owned());
         }
     }
     Ok(found)
@@ -139,15 +175,15 @@ fn names(folder: &OwnedFd) -> Result<Vec<String>> {
 fn listing(folder: OwnedFd) -> Result<Vec<Entry>> {
     let mut entries: Vec<Entry> = Vec::new();
     for name in names(&folder)? {
-        if let Ok(stat) = statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            entries.push(entry(name, &stat));
+        if let Ok(stat) = statat(&folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            entries.push(entry(&name, &stat));
         }
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
 }
 
-fn entry(name: String, stat: &Stat) -> Entry {
+fn entry(name: &CStr, stat: &Stat) -> Entry {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => EntryKind::File,
         FileType::Directory => EntryKind::Directory,
@@ -156,8 +192,13 @@ fn entry(name: String, stat: &Stat) -> Entry {
     };
     let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
     let millis = stat.st_mtime_nsec / 1_000_000;
+    let (name, raw) = match name.to_str() {
+        Ok(name) => (name.to_owned(), None),
+        Err(_) => (name.to_string_lossy().into_owned(), Some(percent_encode(name.to_bytes(), NON_ALPHANUMERIC).to_string())),
+    };
     Entry {
         name,
+        raw,
         kind,
         size: u64::try_from(stat.st_size).unwrap_or(0),
         modified_at: seconds * 1000 + millis,

@@ -5,17 +5,25 @@
 
 mod home;
 mod upload;
+mod version;
 
-use std::{fs::File, io::Read, rc::Rc};
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    rc::Rc,
+};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use rustix::io::Errno;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
-use self::home::{Found, Home};
+use self::{
+    home::{Found, Home},
+    version::{Condition, Part, part},
+};
 use super::{
     Agent,
     body::{Answer, Body, empty, json, with_type},
@@ -23,27 +31,43 @@ use super::{
     query::Query,
     router::allow,
 };
+use crate::protocol::http::Listing;
 
 /// Bytes of a file in one piece of an answer.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// `GET` and `HEAD` of a file (with `Range`, `If-Range` and `If-None-Match`) or a folder; `PUT` of a file (with `If-Match` and
+/// `If-None-Match`), or of a folder with `mkdir=1`; `POST` with `to=PATH` renames; `DELETE`, of a folder that is not empty with `recursive=1`.
+///
 /// # Errors
-/// `400 Bad Request`: no path of the home folder; `404 Not Found`; `409 Conflict`: a folder where a file should be, or the other way round;
-/// `507 Insufficient Storage`.
+/// `400 Bad Request`: no path of the home folder; `404 Not Found`; `409 Conflict`: a folder where a file should be, or the other way round,
+/// or the file is not the one that was meant; `416 Range Not Satisfiable`; `507 Insufficient Storage`.
 pub async fn route(agent: &Rc<Agent>, method: &Method, path: &str, request: Request<Incoming>) -> Result<Answer, Error> {
     let path = decoded(path)?;
     let query = Query::of(request.uri());
     let home = Home::new(&agent.config.home);
     match *method {
-        Method::GET | Method::HEAD => get(home, path, *method == Method::HEAD).await,
-        Method::PUT if agent.disk.over() => Err(Error::disk_full()),
+        Method::GET | Method::HEAD => get(agent, home, path, request.headers(), *method == Method::HEAD).await,
+        Method::PUT if agent.disk.over() => {
+            upload::drain(request.into_body()).await;
+            Err(Error::disk_full())
+        }
         Method::PUT if query.flag("mkdir") => {
             blocking(path, move |path| home.make_folder(path)).await?;
             Ok(empty(StatusCode::CREATED))
         }
         Method::PUT => {
-            let created = upload::put(home, path, request.into_body()).await?;
-            Ok(empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
+            let condition = Condition::of(request.headers())?;
+            let (created, version) = upload::put(agent, home, path, condition, request.into_body()).await?;
+            let mut answer = empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT });
+            put_version(answer.headers_mut(), version.as_str());
+            agent.disk.look_again();
+            Ok(answer)
+        }
+        Method::POST => {
+            let to = to(request.uri().query())?;
+            blocking(path, move |path| home.rename(path, &to)).await?;
+            Ok(empty(StatusCode::NO_CONTENT))
         }
         Method::DELETE => {
             let recursive = query.flag("recursive");
@@ -55,25 +79,61 @@ pub async fn route(agent: &Rc<Agent>, method: &Method, path: &str, request: Requ
     }
 }
 
-async fn get(home: Home, path: String, head: bool) -> Result<Answer, Error> {
-    let shown = path.clone();
+/// Where something is to be renamed to. Not by [`Query`]: a name is bytes.
+fn to(query: Option<&str>) -> Result<Vec<u8>, Error> {
+    let to = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("to="));
+    decoded(to.ok_or_else(|| Error::bad_request("no-target", "Say to where, as ?to=PATH."))?)
+}
+
+async fn get(agent: &Agent, home: Home, path: Vec<u8>, headers: &HeaderMap, head: bool) -> Result<Answer, Error> {
+    let shown = String::from_utf8_lossy(&path).into_owned();
+    let condition = Condition::of(headers)?;
     match blocking(path, move |path| home.open(path)).await? {
-        Found::Folder(entries) => Ok(json(StatusCode::OK, &crate::protocol::http::Listing { path: shown, entries })),
-        Found::File { file, length } => {
-            let body = if head { Body::empty() } else { stream(file, length) };
-            let mut answer = with_type(StatusCode::OK, "application/octet-stream", body);
-            answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        Found::Folder(entries) => {
+            let home = agent.config.home.display().to_string();
+            Ok(json(StatusCode::OK, &Listing { path: shown, home, entries }))
+        }
+        Found::File { version, .. } if condition.known(&version) => {
+            let mut answer = empty(StatusCode::NOT_MODIFIED);
+            put_version(answer.headers_mut(), version.as_str());
+            Ok(answer)
+        }
+        Found::File { file, length, version, modified_at } => {
+            let part = part(headers, length, &version)?;
+            let (status, sent) = match part {
+                Some(part) => (StatusCode::PARTIAL_CONTENT, part),
+                None => (StatusCode::OK, Part { start: 0, length }),
+            };
+            let body = if head { Body::empty() } else { stream(file, sent) };
+            let mut answer = with_type(status, "application/octet-stream", body);
+            let headers = answer.headers_mut();
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(sent.length));
+            headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+            headers.insert("x-modified-at", HeaderValue::from(modified_at));
+            if part.is_some() {
+                let range = format!("bytes {}-{}/{length}", sent.start, sent.start + sent.length - 1);
+                headers.extend(HeaderValue::from_str(&range).ok().map(|range| (header::CONTENT_RANGE, range)));
+            }
+            put_version(headers, version.as_str());
             Ok(answer)
         }
     }
 }
 
-/// Exactly `length` bytes, as was announced: a file that grows meanwhile is cut, one that shrinks cuts the answer off.
-fn stream(file: File, length: u64) -> Body {
+fn put_version(headers: &mut HeaderMap, version: &str) {
+    headers.extend(HeaderValue::from_str(version).ok().map(|version| (header::ETAG, version)));
+}
+
+/// Exactly the part that was announced: a file that grows meanwhile is cut, one that shrinks cuts the answer off.
+fn stream(mut file: File, part: Part) -> Body {
     let (sender, receiver) = mpsc::channel(2);
     spawn_blocking(move || {
-        let mut file = file.take(length);
-        let mut left = length;
+        if let Err(error) = file.seek(SeekFrom::Start(part.start)) {
+            let _ = sender.blocking_send(Err(error));
+            return;
+        }
+        let mut file = file.take(part.length);
+        let mut left = part.length;
         while left > 0 {
             let mut piece = vec![0; PIECE_BYTES];
             let read = match file.read(&mut piece) {
@@ -95,22 +155,31 @@ fn stream(file: File, length: u64) -> Body {
 }
 
 /// The path of a request without the slashes around it.
-fn decoded(path: &str) -> Result<String, Error> {
-    let path = percent_decode_str(path).decode_utf8().map_err(|_| Error::bad_request("bad-path", "The path is not UTF-8."))?;
-    let path = path.trim_matches('/');
-    if path.contains('\0') || path.split('/').any(|part| part == "..") {
+fn decoded(path: &str) -> Result<Vec<u8>, Error> {
+    let path: Vec<u8> = percent_decode_str(path).collect();
+    let start = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
+    let end = path.iter().rposition(|byte| *byte != b'/').map_or(start, |last| last + 1);
+    let path = &path[start..end];
+    if path.contains(&0) || path.split(|byte| *byte == b'/').any(|part| part == b"..") {
         return Err(outside());
     }
     Ok(path.to_owned())
 }
 
 async fn blocking<T: Send + 'static>(
-    path: String,
-    work: impl FnOnce(&str) -> Result<T, Errno> + Send + 'static,
+    path: Vec<u8>,
+    work: impl FnOnce(&[u8]) -> Result<T, Errno> + Send + 'static,
 ) -> Result<T, Error> {
-    let shown = path.clone();
+    let shown = shown(&path);
     let done = spawn_blocking(move || work(&path)).await.map_err(|_| Error::internal("The work on the file broke off."))?;
     done.map_err(|error| said(error, &shown))
+}
+
+/// A path in a sentence: on one line.
+fn shown(path: &[u8]) -> String {
+    let path = String::from_utf8_lossy(path);
+    let path: String = path.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect();
+    if path.is_empty() { "The home folder".to_owned() } else { path }
 }
 
 /// An error of the system in words.

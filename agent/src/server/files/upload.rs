@@ -11,70 +11,141 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, fchmod, fsync, openat, renameat, statat, unlinkat},
+    fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, fsync, openat, renameat, statat, unlinkat},
     io::Errno,
+};
+use std::{
+    rc::Rc,
+    sync::{Mutex, PoisonError},
 };
 use tokio::{sync::mpsc, task::spawn_blocking};
 
-use super::{Home, said};
-use crate::server::{error::Error, random};
+use super::{
+    Home, said, shown,
+    version::{Condition, Version},
+};
+use crate::{
+    protocol::http::Versions,
+    server::{Agent, error::Error, random},
+};
+
+/// How much of a body that is refused is read on: who still sends when the connection is closed may never see the answer.
+const DRAINED_BYTES: usize = 256 << 20;
+
+/// Of two uploads that both looked at the same version, one comes first: looking and coming into place are one.
+static PLACING: Mutex<()> = Mutex::new(());
+
+/// Why nothing was written.
+enum Failed {
+    System(Errno),
+    Changed(Versions),
+}
+
+impl From<Errno> for Failed {
+    fn from(error: Errno) -> Self {
+        Self::System(error)
+    }
+}
 
 /// Writes the body beside the file, and renames it into place once all of it is on disk. True where there was no such file. Its folders are
 /// made; permissions of a file that was there stay.
 ///
 /// # Errors
-/// As the route; a body that breaks off leaves what was there.
-pub async fn put(home: Home, path: String, mut body: Incoming) -> Result<bool, Error> {
+/// As the route; a body that breaks off leaves what was there, and so does a file that is another one than was meant.
+pub async fn put(
+    agent: &Rc<Agent>,
+    home: Home,
+    path: Vec<u8>,
+    condition: Condition,
+    mut body: Incoming,
+) -> Result<(bool, Version), Error> {
     let (sender, receiver) = mpsc::channel::<Option<Bytes>>(4);
-    let shown = path.clone();
-    let writing = spawn_blocking(move || write(&home, &path, receiver));
+    let shown = shown(&path);
+    let writing = spawn_blocking(move || write(&home, &path, &condition, receiver));
     let mut whole = true;
+    let mut full = false;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             whole = false;
             break;
         };
+        // Looked at while it comes: what is over the limit is not filled further.
+        full = agent.disk.over();
+        if full {
+            break;
+        }
         if let Ok(data) = frame.into_data()
             && sender.send(Some(data)).await.is_err()
         {
-            // The writer gave up; its error says why. The rest of the body is not read.
+            // The writer gave up; its error says why.
             break;
         }
     }
-    if whole {
+    if whole && !full {
         let _ = sender.send(None).await;
     }
     drop(sender);
     let written = writing.await.map_err(|_| Error::internal("The work on the file broke off."))?;
-    match written {
-        Ok(created) => Ok(created),
-        Err(_) if !whole => Err(Error::bad_request("bad-body", "The body broke off; nothing was changed.")),
-        Err(error) => Err(said(error, &shown)),
+    let error = match written {
+        Ok(done) => return Ok(done),
+        Err(_) if !whole => return Err(Error::bad_request("bad-body", "The body broke off; nothing was changed.")),
+        Err(_) if full => Error::disk_full(),
+        Err(Failed::System(error)) => said(error, &shown),
+        Err(Failed::Changed(versions)) => Error::changed(versions),
+    };
+    drain(body).await;
+    Err(error)
+}
+
+/// Reads the rest of a body, within reason.
+pub async fn drain(mut body: Incoming) {
+    let mut left = DRAINED_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+        left = rest;
     }
 }
 
 /// None in the channel is the end; a channel that closes without it is a body that broke off.
-fn write(home: &Home, path: &str, mut receiver: mpsc::Receiver<Option<Bytes>>) -> Result<bool, Errno> {
+fn write(
+    home: &Home,
+    path: &[u8],
+    condition: &Condition,
+    mut receiver: mpsc::Receiver<Option<Bytes>>,
+) -> Result<(bool, Version), Failed> {
     let (folder, name) = home.parent(path)?;
-    let before = statat(&folder, name.as_c_str(), AtFlags::empty()).ok();
-    if before.as_ref().is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
-        return Err(Errno::ISDIR);
-    }
+    // At once, so that nobody sends a gigabyte to hear it; and again before it comes into place.
+    let before = looked(&folder, &name, condition)?;
     let beside = Beside::create(folder)?;
     let mut file = File::from(beside.file.try_clone().map_err(errno)?);
     loop {
         match receiver.blocking_recv() {
             Some(Some(data)) => file.write_all(&data).map_err(errno)?,
             Some(None) => break,
-            None => return Err(Errno::PIPE),
+            None => return Err(Errno::PIPE.into()),
         }
     }
     if let Some(stat) = &before {
         let _ = fchmod(&beside.file, Mode::from_raw_mode(stat.st_mode & 0o777));
     }
     fsync(&beside.file)?;
-    beside.into_place(&name)?;
-    Ok(before.is_none())
+    let _one = PLACING.lock().unwrap_or_else(PoisonError::into_inner);
+    let created = looked(&beside.folder, &name, condition)?.is_none();
+    let file = beside.into_place(&name)?;
+    // After the renaming, which changes the time of the last change.
+    Ok((created, Version::of(&fstat(&file)?)))
+}
+
+/// What has the name now, where it is what was meant.
+fn looked(folder: &OwnedFd, name: &CString, condition: &Condition) -> Result<Option<rustix::fs::Stat>, Failed> {
+    let stat = statat(folder, name.as_c_str(), AtFlags::empty()).ok();
+    if stat.as_ref().is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
+        return Err(Errno::ISDIR.into());
+    }
+    match condition.broken(stat.as_ref().and_then(Version::of_file).as_ref()) {
+        Some(versions) => Err(Failed::Changed(versions)),
+        None => Ok(stat),
+    }
 }
 
 /// A new file with a name nobody knows, removed again unless it comes into place.
@@ -93,11 +164,13 @@ impl Beside {
         Ok(Self { folder, name, file, placed: false })
     }
 
-    fn into_place(mut self, name: &CString) -> Result<(), Errno> {
+    /// The file under its name.
+    fn into_place(mut self, name: &CString) -> Result<OwnedFd, Errno> {
         renameat(&self.folder, &self.name, &self.folder, name.as_c_str())?;
         self.placed = true;
         // The name is on disk only with its folder.
-        fsync(&self.folder)
+        fsync(&self.folder)?;
+        self.file.try_clone().map_err(errno)
     }
 }
 

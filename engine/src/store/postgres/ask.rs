@@ -1,7 +1,7 @@
 //! Asks: intent, by the rules of [`intent`].
 
-use super::{PgStore, error::while_doing, project::take_key, row::seal_env};
-use crate::store::{Ask, Asked, SandboxRow, StoreError, intent, intent::Verdict, time::Time};
+use super::{PgStore, activity::write, error::while_doing, project::take_key, row::seal_env};
+use crate::store::{Ask, Asked, SandboxRow, StoreError, activity, intent, intent::Verdict, time::Time};
 use jiff::Timestamp;
 use model::{Cause, ProjectId, UserId};
 use secrecy::SecretString;
@@ -42,6 +42,7 @@ impl PgStore {
                 let frozen = row.sandbox.restart_count != before;
                 let env = frozen.then(|| seal_env(&self.vault, &row.sandbox.id.to_string(), &row.sandbox.env)).transpose()?;
                 write_intent(&mut transaction, &row.sandbox, env).await?;
+                write(&mut transaction, row.sandbox.id, &[activity::asked(&row, &ask)], now).await?;
                 Asked::Changed(row)
             }
         };

@@ -1,12 +1,12 @@
 //! A project's variables, each value sealed by itself.
 
 use super::{
-    PgStore,
+    PgStore, activity,
     error::{Because as _, sealed, while_doing},
 };
 use crate::{
     secrets::Place,
-    store::{ProjectAndSandbox, StoreError, intent, time::Time},
+    store::{ProjectAndSandbox, StoreError, activity as told, intent, time::Time},
 };
 use jiff::Timestamp;
 use model::{
@@ -133,6 +133,8 @@ impl PgStore {
         .execute(&mut *transaction)
         .await
         .map_err(&doing)?;
+        let entry = told::env_changed(&row, &current, &delta);
+        activity::write(&mut transaction, row.sandbox.id, &[entry], now).await?;
         transaction.commit().await.map_err(&doing)?;
         Ok(Some(Ok(row)))
     }

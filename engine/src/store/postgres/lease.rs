@@ -6,14 +6,17 @@
 //! with them every lease before.
 
 use super::{
-    PgStore,
+    PgStore, activity,
     error::while_doing,
     row::{joined, read_all},
 };
 use crate::store::{Leased, Pass, StoreError, time::Time};
 use jiff::Timestamp;
 use model::{Cause, Observed, SandboxId, stage::after};
-use sqlx::types::{Json, Uuid};
+use sqlx::{
+    PgExecutor,
+    types::{Json, Uuid},
+};
 use std::time::Duration;
 
 impl PgStore {
@@ -92,35 +95,17 @@ impl PgStore {
         pass: &Pass,
         now: Timestamp,
     ) -> Result<Option<i64>, StoreError> {
-        // `held` locks nothing, so that a pass that changes nothing writes nothing, not even a lock;
-        // the UPDATE compares again.
-        let version = sqlx::query_scalar!(
-            r#"WITH held AS (
-                SELECT id, (observed, cause) IS DISTINCT FROM ($5::jsonb, $6::jsonb) AS seen,
-                    (last_error, failures, wake_at) IS DISTINCT FROM ($7::text, $8::integer, $9::timestamptz) AS unseen
-                FROM sandboxes WHERE id = $1 AND lease_holder = $2 AND version = $3 AND lease_until > $4
-            ), written AS (
-                UPDATE sandboxes s SET observed = $5, cause = $6, last_error = $7, failures = $8, wake_at = $9,
-                    version = s.version + 1, changed_at = CASE WHEN held.seen THEN $4 ELSE s.changed_at END
-                FROM held
-                WHERE s.id = held.id AND s.lease_holder = $2 AND s.version = $3 AND s.lease_until > $4 AND (held.seen OR held.unseen)
-                RETURNING s.version
-            )
-            SELECT CASE WHEN seen OR unseen THEN (SELECT version FROM written) ELSE $3 END AS version FROM held"#,
-            id.0,
-            holder,
-            version,
-            Time(now) as _,
-            Json(&pass.observed) as Json<&Observed>,
-            pass.cause.as_ref().map(Json) as Option<Json<&Cause>>,
-            pass.last_error,
-            i32::try_from(pass.failures).unwrap_or(i32::MAX),
-            pass.wake_at.map(Time) as _
-        )
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(while_doing("store what a pass found"))?;
-        Ok(version.flatten())
+        if pass.told.is_empty() {
+            return write_facts(&self.pool, id, holder, version, pass, now).await;
+        }
+        let doing = while_doing("store what a pass found, and tell it");
+        let mut transaction = self.pool.begin().await.map_err(&doing)?;
+        let written = write_facts(&mut *transaction, id, holder, version, pass, now).await?;
+        if written.is_some() {
+            activity::write(&mut transaction, id, &pass.told, now).await?;
+            transaction.commit().await.map_err(&doing)?;
+        }
+        Ok(written)
     }
 
     pub(super) async fn give_back(&self, id: SandboxId, holder: &str) -> Result<(), StoreError> {
@@ -146,4 +131,44 @@ impl PgStore {
         .map_err(while_doing("read when the next row is due"))?;
         Ok(next.map(|time| time.0))
     }
+}
+
+/// The facts of a pass, where its holder may still write them: the row's version then.
+async fn write_facts(
+    to: impl PgExecutor<'_>,
+    id: SandboxId,
+    holder: &str,
+    version: i64,
+    pass: &Pass,
+    now: Timestamp,
+) -> Result<Option<i64>, StoreError> {
+    // `held` locks nothing, so that a pass that changes nothing writes nothing, not even a lock;
+    // the UPDATE compares again.
+    let version = sqlx::query_scalar!(
+        r#"WITH held AS (
+            SELECT id, (observed, cause) IS DISTINCT FROM ($5::jsonb, $6::jsonb) AS seen,
+                (last_error, failures, wake_at) IS DISTINCT FROM ($7::text, $8::integer, $9::timestamptz) AS unseen
+            FROM sandboxes WHERE id = $1 AND lease_holder = $2 AND version = $3 AND lease_until > $4
+        ), written AS (
+            UPDATE sandboxes s SET observed = $5, cause = $6, last_error = $7, failures = $8, wake_at = $9,
+                version = s.version + 1, changed_at = CASE WHEN held.seen THEN $4 ELSE s.changed_at END
+            FROM held
+            WHERE s.id = held.id AND s.lease_holder = $2 AND s.version = $3 AND s.lease_until > $4 AND (held.seen OR held.unseen)
+            RETURNING s.version
+        )
+        SELECT CASE WHEN seen OR unseen THEN (SELECT version FROM written) ELSE $3 END AS version FROM held"#,
+        id.0,
+        holder,
+        version,
+        Time(now) as _,
+        Json(&pass.observed) as Json<&Observed>,
+        pass.cause.as_ref().map(Json) as Option<Json<&Cause>>,
+        pass.last_error,
+        i32::try_from(pass.failures).unwrap_or(i32::MAX),
+        pass.wake_at.map(Time) as _
+    )
+    .fetch_optional(to)
+    .await
+    .map_err(while_doing("store what a pass found"))?;
+    Ok(version.flatten())
 }

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   project  env  ask    Control's side: intent. Lock order: projects, then sandboxes
+//!   activity             what is told of either, in their transactions
 //!   lease                reconcile's side: leases and facts, sandboxes alone
 //!   row                  one join that everything is read by
 //!   change               LISTEN sandbox; triggers NOTIFY (migrations/0003)
 //!   migrate installation pool    at start
 //! ```
 
+mod activity;
 mod ask;
 mod change;
 mod env;
@@ -19,12 +21,17 @@ pub mod pool;
 mod project;
 mod row;
 
-use super::{Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError, intent::EnvEdit};
+use super::{
+    Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError,
+    activity::{Entry, Filter},
+    intent::EnvEdit,
+};
 use crate::secrets::Vault;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use model::{
     DisplayName, ProjectId, ResourceName, SandboxId, UserId,
+    activity::ActivityView,
     env::{EnvError, EnvKey},
     resources::Preset,
 };
@@ -164,6 +171,18 @@ impl Store for PgStore {
 
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError> {
         self.read_all().await
+    }
+
+    async fn tell(&self, id: SandboxId, entry: Entry, now: Timestamp) -> Result<(), StoreError> {
+        self.write_activity(id, &entry, now).await
+    }
+
+    async fn activity(&self, owner: UserId, filter: &Filter) -> Result<Vec<ActivityView>, StoreError> {
+        self.read_activity(owner, filter).await
+    }
+
+    async fn forget_activity(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.remove_activity(before).await
     }
 
     fn changes(&self) -> BoxStream<'static, Changed> {

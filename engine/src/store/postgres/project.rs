@@ -1,11 +1,13 @@
 //! Projects: made, read, renamed, marked for deletion.
 
 use super::{
-    PgStore, ask,
+    PgStore,
+    activity::write,
+    ask,
     error::{Because as _, sealed, while_doing},
     row::{joined, password_place, read_all, seal_env, token_place},
 };
-use crate::store::{DatabaseRow, NewProjectRow, ProjectAndSandbox, StoreError, intent, time::Time};
+use crate::store::{DatabaseRow, NewProjectRow, ProjectAndSandbox, StoreError, activity, intent, time::Time};
 use jiff::Timestamp;
 use model::{Cause, DisplayName, Observed, ProjectId, ResourceName, SandboxId, Slug, UserId, resources::Preset};
 use sqlx::{PgConnection, types::Json};
@@ -34,6 +36,7 @@ impl PgStore {
             }
             count(&mut transaction, new.owner, new.most).await?;
             let row = self.insert_project(&mut transaction, &new).await?;
+            write(&mut transaction, row.sandbox.id, &[activity::created(&row)], new.now).await?;
             transaction.commit().await.map_err(while_doing("store a project"))?;
             return Ok((row, true));
         }
@@ -189,20 +192,29 @@ impl PgStore {
         preset: Option<Preset>,
         now: Timestamp,
     ) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        let doing = while_doing("change a project");
+        let mut transaction = self.pool.begin().await.map_err(&doing)?;
+        let Some(mut row) = self.lock_project(&mut transaction, owner, id).await? else { return Ok(None) };
+        let name = name.unwrap_or_else(|| row.project.name.clone());
+        let preset = preset.unwrap_or(row.project.preset);
+        let told = activity::updated(&row, &name, preset);
+        if told.is_empty() {
+            return Ok(Some(row));
+        }
+        (row.project.name, row.project.preset, row.project.updated_at) = (name, preset, now);
         sqlx::query!(
-            "UPDATE projects SET name = COALESCE($3, name), preset = COALESCE($4, preset), updated_at = $5
-            WHERE owner_id = $1 AND id = $2
-                AND (name, preset) IS DISTINCT FROM (COALESCE($3, name), COALESCE($4, preset))",
-            owner.0,
+            "UPDATE projects SET name = $2, preset = $3, updated_at = $4 WHERE id = $1",
             id.0,
-            name.as_ref().map(DisplayName::as_str),
-            preset.map(Preset::as_str),
+            row.project.name.as_str(),
+            preset.as_str(),
             Time(now) as _,
         )
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
-        .map_err(while_doing("change a project"))?;
-        self.read_project(owner, id).await
+        .map_err(&doing)?;
+        write(&mut transaction, row.sandbox.id, &told, now).await?;
+        transaction.commit().await.map_err(&doing)?;
+        Ok(Some(row))
     }
 
     pub(super) async fn mark_for_deletion(
@@ -221,6 +233,7 @@ impl PgStore {
             .await
             .map_err(while_doing("mark a project for deletion"))?;
         ask::write_intent(&mut transaction, &row.sandbox, None).await?;
+        write(&mut transaction, row.sandbox.id, &[activity::deleted(&row)], now).await?;
         transaction.commit().await.map_err(while_doing("mark a project for deletion"))?;
         Ok(Some(row))
     }
@@ -235,15 +248,18 @@ impl PgStore {
     ) -> Result<bool, StoreError> {
         let doing = while_doing("remove the rows of a deleted project");
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
-        let project = sqlx::query_scalar!(
-            "SELECT id FROM projects WHERE id = (SELECT project_id FROM sandboxes WHERE id = $1) AND deleting_since IS NOT NULL
-            FOR UPDATE",
+        let project = sqlx::query!(
+            r#"SELECT id, deleting_since AS "since!: Time" FROM projects
+            WHERE id = (SELECT project_id FROM sandboxes WHERE id = $1) AND deleting_since IS NOT NULL FOR UPDATE"#,
             id.0
         )
         .fetch_optional(&mut *transaction)
         .await
         .map_err(&doing)?;
         let Some(project) = project else { return Ok(false) };
+        // While the rows are there; undone with everything else where the lease is not the holder's.
+        write(&mut transaction, id, &[activity::buried(project.since.0, now)], now).await?;
+        let project = project.id;
         let buried = sqlx::query!(
             "WITH gone AS (
                 DELETE FROM sandboxes WHERE id = $1 AND lease_holder = $2 AND version = $3 AND lease_until > $4

@@ -29,6 +29,7 @@ use tracing::{error, info, warn};
 /// `POST /api/sign-in`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
 pub struct SignIn {
     /// What stands after `#` in the link.
     code: String,
@@ -40,7 +41,8 @@ pub struct SignIn {
 /// Its answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SignedInAs {
+#[derive(utoipa::ToSchema)]
+pub struct SignedInAs {
     name: String,
     next: String,
 }
@@ -48,6 +50,7 @@ struct SignedInAs {
 /// `POST /api/sign-out`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
 pub struct SignOut {
     /// All of the user's sessions, on every machine.
     #[serde(default)]
@@ -84,8 +87,11 @@ pub async fn sign_in(
     Ok(axum::Json(SignedInAs { name, next }).into_response())
 }
 
-/// axum-login gives a new id only where nobody was signed in: so first the old session goes, and then its id.
-async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str) -> Result<(), Refusal> {
+/// Begins a session: axum-login gives a new id only where nobody was signed in, so first the old session goes, and then its id.
+///
+/// # Errors
+/// `503 Service Unavailable`.
+pub async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str) -> Result<(), Refusal> {
     let failed = |error: String| {
         if error.contains(super::session_store::AWAY) {
             return Refusal::from(errors::unavailable());

@@ -14,7 +14,10 @@ use axum::{
 use axum_login::AuthSession;
 use engine::store::accounts::TOKEN_PREFIX;
 use http::{HeaderMap, StatusCode, header};
-use model::view::{Scope, Viewer};
+use model::{
+    activity::{Actor, Via},
+    view::{Scope, Viewer},
+};
 use std::cell::{Cell, RefCell};
 
 /// Who asks, on every request behind [`read`].
@@ -24,6 +27,8 @@ pub struct Visit {
     pub viewer: Option<Viewer>,
     /// By what they are known.
     pub credential: Option<Credential>,
+    /// The name of the token that they are known by, if it is one.
+    pub token: Option<String>,
 }
 
 tokio::task_local! {
@@ -35,6 +40,8 @@ tokio::task_local! {
 #[derive(Default)]
 struct Current {
     credential: RefCell<Option<Credential>>,
+    /// The name of the token, where it is one.
+    token: RefCell<Option<String>>,
     away: Cell<bool>,
 }
 
@@ -44,6 +51,17 @@ pub fn credential() -> Option<Credential> {
     CURRENT.try_with(|current| current.credential.borrow().clone()).ok().flatten()
 }
 
+/// Who asks for something in the present request, as activity tells it.
+#[must_use]
+pub fn actor(viewer: &Viewer) -> Actor {
+    let via = match credential() {
+        Some(Credential::Token(_)) => Via::Token,
+        _ => Via::Browser,
+    };
+    let token = CURRENT.try_with(|current| current.token.borrow().clone()).ok().flatten();
+    Actor { name: viewer.name.clone(), via, token }
+}
+
 /// Notes that the store was away while the present request was answered.
 pub fn store_is_away() {
     let _ = CURRENT.try_with(|current| current.away.set(true));
@@ -51,7 +69,8 @@ pub fn store_is_away() {
 
 /// Runs a future, on another task, as part of the present request.
 pub fn carry<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let current = Current { credential: RefCell::new(credential()), ..Current::default() };
+    let token = CURRENT.try_with(|current| current.token.borrow().clone()).ok().flatten();
+    let current = Current { credential: RefCell::new(credential()), token: RefCell::new(token), ..Current::default() };
     CURRENT.scope(current, future)
 }
 
@@ -80,7 +99,10 @@ pub async fn read(State(plane): State<Plane>, mut request: Request, next: Next) 
         },
         None => request.extensions().get::<AuthSession<Backend>>().and_then(cookie).unwrap_or_default(),
     };
-    let _ = CURRENT.try_with(|current| current.credential.replace(visit.credential.clone()));
+    let _ = CURRENT.try_with(|current| {
+        current.credential.replace(visit.credential.clone());
+        current.token.replace(visit.token.clone());
+    });
     request.extensions_mut().insert(visit);
     next.run(request).await
 }
@@ -94,7 +116,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn cookie(auth: &AuthSession<Backend>) -> Option<Visit> {
     let (user, session) = (auth.user.as_ref()?, auth.session.id()?);
     let viewer = Viewer { user: user.id, name: user.name.clone(), scope: Scope::Write };
-    Some(Visit { viewer: Some(viewer), credential: Some(Credential::Session(session.0)) })
+    Some(Visit { viewer: Some(viewer), credential: Some(Credential::Session(session.0)), token: None })
 }
 
 async fn token(plane: &Plane, secret: &str) -> Result<Visit, Refusal> {
@@ -105,5 +127,5 @@ async fn token(plane: &Plane, secret: &str) -> Result<Visit, Refusal> {
     let holder = patient(plane.accounts.verify_token(secret, plane.now())).await.map_err(store_error)?.ok_or_else(unknown)?;
     let user = patient(plane.accounts.user(holder.user)).await.map_err(store_error)?.ok_or_else(unknown)?;
     let viewer = Viewer { user: user.id, name: user.name, scope: holder.scope };
-    Ok(Visit { viewer: Some(viewer), credential: Some(Credential::Token(holder.token)) })
+    Ok(Visit { viewer: Some(viewer), credential: Some(Credential::Token(holder.token)), token: Some(holder.name) })
 }

@@ -7,7 +7,10 @@
 use crate::http::patience::patient;
 use engine::{
     clock::{Clock as _, SystemClock},
-    store::{StoreError, accounts::Accounts},
+    store::{
+        StoreError,
+        accounts::{Accounts, shares::LinkUse},
+    },
 };
 use model::{ResourceName, TokenId};
 use std::{
@@ -38,6 +41,15 @@ pub enum Credential {
         /// Which port it opens.
         port: u16,
     },
+    /// A public link to a preview.
+    Link {
+        /// The link's secret.
+        secret: String,
+        /// Of which sandbox, by its name.
+        sandbox: ResourceName,
+        /// Which port it opens.
+        port: u16,
+    },
 }
 
 impl std::fmt::Debug for Credential {
@@ -48,6 +60,9 @@ impl std::fmt::Debug for Credential {
             Self::Token(id) => f.debug_tuple("Token").field(id).finish(),
             Self::Preview { sandbox, port, .. } => {
                 f.debug_struct("Preview").field("sandbox", sandbox).field("port", port).finish_non_exhaustive()
+            }
+            Self::Link { sandbox, port, .. } => {
+                f.debug_struct("Link").field("sandbox", sandbox).field("port", port).finish_non_exhaustive()
             }
         }
     }
@@ -163,6 +178,9 @@ impl CredentialWatch {
                 Credential::Token(id) => self.accounts.token_works(*id, now).await,
                 Credential::Preview { cookie, sandbox, port } => {
                     Ok(self.accounts.preview_visitor(cookie, sandbox, *port, now).await?.is_some())
+                }
+                Credential::Link { secret, sandbox, port } => {
+                    Ok(matches!(self.accounts.link(secret, sandbox, *port, now).await?, LinkUse::Open { .. }))
                 }
             }
         })

@@ -33,10 +33,30 @@ pub fn set(secret: &SecretString, secure: bool, framed: bool) -> String {
     format!("{name}={secret}; Path=/; HttpOnly; Max-Age={MAX_AGE_SECS}; {how}")
 }
 
+/// The header's value for who came by a public link, which is over in so many seconds.
+pub fn set_shared(secret: &str, secure: bool, max_age_secs: u64) -> String {
+    let how = if secure { "; Secure" } else { "" };
+    format!("{}={secret}; Path=/; HttpOnly; Max-Age={max_age_secs}; SameSite=Lax{how}", shared_name(secure))
+}
+
+/// The secret of the public link by which a request comes.
+pub fn shared(headers: &HeaderMap, secure: bool) -> Option<String> {
+    pairs(headers).find(|(name, _)| *name == shared_name(secure)).map(|(_, value)| value.to_owned())
+}
+
+fn shared_name(secure: bool) -> &'static str {
+    if secure { "__Host-fsa_shared" } else { "fsa_shared" }
+}
+
 /// The secrets that a request brings.
 pub fn all(headers: &HeaderMap, secure: bool) -> Vec<String> {
     let wanted = [name(secure, true), name(secure, false)];
     pairs(headers).filter(|(name, _)| wanted.contains(name)).map(|(_, value)| value.to_owned()).take(4).collect()
+}
+
+/// The values of a cookie.
+pub fn named<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pairs(headers).filter(move |(own, _)| *own == name).map(|(_, value)| value)
 }
 
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {

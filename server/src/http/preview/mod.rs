@@ -3,6 +3,8 @@
 //! ```text
 //!   PORT--NAME.localhost:4000
 //!     POST /.fsa/enter   code ─▶ this host's own cookie            (posted by a page of the app)
+//!     GET  /.fsa/share   the page of a public link, which posts what stands behind its `#`
+//!     POST /.fsa/share   secret ─▶ a cookie that is the link's      (from this very page)
 //!     GET  /.fsa/status  does anybody listen?                      (asked by our waiting pages)
 //!     everything else    ─ cookie? ─▶ Orchestrator::connect(port) ─▶ the app, HTTP/1.1 or WebSocket
 //! ```
@@ -28,7 +30,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse as _, Response},
 };
-use engine::orchestrator::ConnectError;
+use engine::{orchestrator::ConnectError, store::accounts::shares::LinkUse};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::{
     SandboxId,
@@ -73,6 +75,8 @@ pub async fn answer(plane: &Plane, label: &str, host: &str, request: Request) ->
     let visit = Visit { plane, label, host, nonce: security::nonce() };
     let response = match (request.method(), request.uri().path()) {
         (&Method::POST, "/.fsa/enter") => visit.enter(request).await,
+        (&Method::GET, "/.fsa/share") => Ok(visit.link()),
+        (&Method::POST, "/.fsa/share") => visit.enter_by_link(request).await,
         (&Method::GET, "/.fsa/status") => visit.status(request.headers()).await,
         (_, path) if path == "/.fsa" || path.starts_with("/.fsa/") => Err(Face::nothing_here()),
         _ => visit.pass(request).await,
@@ -115,6 +119,38 @@ impl Visit<'_> {
         Ok((StatusCode::SEE_OTHER, headers).into_response())
     }
 
+    /// `GET /.fsa/share`: what a public link leads to. Opening it changes nothing.
+    fn link(&self) -> Response {
+        let body = "<p id=\"said\" role=\"status\">One moment.</p><noscript><p>This page needs JavaScript.</p></noscript>";
+        let page = page_of("Opening the preview", body, Some((&self.nonce, &page::entering())));
+        ours(self.plane, page.into_response(), &self.nonce)
+    }
+
+    /// `POST /.fsa/share` with the link's secret: from this preview's own page alone.
+    async fn enter_by_link(&self, request: Request) -> Result<Response, Face> {
+        let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+        if origin.is_some_and(|origin| !origin.eq_ignore_ascii_case(&self.origin())) {
+            return Err(Face::foreign());
+        }
+        let secret = super::body::read(request).await.map_err(|_| Face::link_over(LinkUse::Unknown))?;
+        let secret = String::from_utf8_lossy(&secret).into_owned();
+        match self.opens(&secret).await? {
+            LinkUse::Open { expires_at, .. } => {
+                let left = u64::try_from(expires_at.duration_since(self.plane.now()).as_secs()).unwrap_or(0).max(1);
+                let cookie = cookie::set_shared(&secret, self.secure(), left);
+                Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie), (header::CACHE_CONTROL, "no-store".to_owned())])
+                    .into_response())
+            }
+            over => Err(Face::link_over(over)),
+        }
+    }
+
+    /// What a public link's secret opens of this preview.
+    async fn opens(&self, secret: &str) -> Result<LinkUse, Face> {
+        let link = self.plane.accounts.link(secret, &self.label.name, self.port(), self.plane.now());
+        patient(link).await.map_err(|error| Face::of(&store_error(error)))
+    }
+
     /// `GET /.fsa/status`: whether loading the page again will show something else.
     async fn status(&self, headers: &HeaderMap) -> Result<Response, Face> {
         let (sandbox, _) = self.admit(headers).await?;
@@ -125,7 +161,7 @@ impl Visit<'_> {
 
     /// Everything else goes to the app.
     async fn pass(&self, request: Request) -> Result<Response, Face> {
-        let (sandbox, cookie) = self.admit(request.headers()).await?;
+        let (sandbox, credential) = self.admit(request.headers()).await?;
         if is_websocket(request.headers()) {
             let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
             if origin.is_none_or(|origin| !origin.eq_ignore_ascii_case(&self.origin())) {
@@ -143,7 +179,8 @@ impl Visit<'_> {
         let from = request.extensions().get::<ClientAddress>().copied();
         let way =
             forward::Way { port: self.port(), host: self.host, origin: &self.origin(), app: &self.plane.origins.public(), from };
-        let held = self.plane.watch.hold(Credential::Preview { cookie, sandbox: self.label.name.clone(), port: self.port() });
+        let by_link = matches!(credential, Credential::Link { .. });
+        let held = self.plane.watch.hold(credential);
         let lease = forward::Lease { held, stop: self.plane.stop.clone() };
         forward::forward(io, request, &way, &lease).await.map_err(|broken| match broken {
             forward::Broken::App(error) => {
@@ -151,24 +188,39 @@ impl Visit<'_> {
                 Face::died(self.port())
             }
             forward::Broken::Over if self.plane.stop.is_cancelled() => Face::unreachable(),
+            forward::Broken::Over if by_link => Face::link_over(LinkUse::Revoked),
             forward::Broken::Over => self.signed_out(),
         })
     }
 
-    /// Whether the visitor may see this preview: the sandbox and the cookie that opens it, if so. Who may
-    /// not is not told whether it exists.
-    async fn admit(&self, headers: &HeaderMap) -> Result<(SandboxId, String), Face> {
+    /// Whether the visitor may see this preview: the sandbox and what opens it, if so. Who may not is not told
+    /// whether it exists, unless they have a link that did open it.
+    async fn admit(&self, headers: &HeaderMap) -> Result<(SandboxId, Credential), Face> {
+        let (sandbox, port) = (self.label.name.clone(), self.port());
         for secret in cookie::all(headers, self.secure()) {
-            if let Some(sandbox) = remembered(&secret, &self.label) {
-                return Ok((sandbox, secret));
-            }
-            let visitor = self.plane.accounts.preview_visitor(&secret, &self.label.name, self.port(), self.plane.now());
-            if let Some(visitor) = patient(visitor).await.map_err(|error| Face::of(&store_error(error)))? {
-                remember(&secret, &self.label, visitor.sandbox);
-                return Ok((visitor.sandbox, secret));
+            let found = match remembered(&secret, &self.label) {
+                Some(found) => Some(found),
+                None => {
+                    let visitor = self.plane.accounts.preview_visitor(&secret, &self.label.name, port, self.plane.now());
+                    patient(visitor).await.map_err(|error| Face::of(&store_error(error)))?.map(|visitor| visitor.sandbox)
+                }
+            };
+            if let Some(found) = found {
+                remember(&secret, &self.label, found);
+                return Ok((found, Credential::Preview { cookie: secret, sandbox, port }));
             }
         }
-        Err(self.signed_out())
+        let Some(secret) = cookie::shared(headers, self.secure()) else { return Err(self.signed_out()) };
+        let found = match remembered(&secret, &self.label) {
+            Some(found) => found,
+            None => match self.opens(&secret).await? {
+                LinkUse::Open { sandbox, .. } => sandbox,
+                LinkUse::Unknown => return Err(self.signed_out()),
+                over => return Err(Face::link_over(over)),
+            },
+        };
+        remember(&secret, &self.label, found);
+        Ok((found, Credential::Link { secret, sandbox, port }))
     }
 
     fn signed_out(&self) -> Face {
@@ -229,10 +281,11 @@ fn remembered(secret: &str, label: &PreviewLabel) -> Option<SandboxId> {
     all.get(&(secret.to_owned(), label.clone())).filter(|(_, at)| at.elapsed() < REMEMBER).map(|(sandbox, _)| *sandbox)
 }
 
+/// From its first look on: who is remembered is not so for longer by coming again.
 fn remember(secret: &str, label: &PreviewLabel, sandbox: SandboxId) {
     let mut all = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
     all.retain(|_, (_, at)| at.elapsed() < REMEMBER);
-    all.insert((secret.to_owned(), label.clone()), (sandbox, Instant::now()));
+    all.entry((secret.to_owned(), label.clone())).or_insert_with(|| (sandbox, Instant::now()));
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use app::error::{ControlError, ErrorKind};
 use axum::response::Html;
+use engine::store::accounts::shares::LinkUse;
 use http::StatusCode;
 
 /// What is shown instead of the app.
@@ -34,6 +35,18 @@ impl Face {
             "<p>A preview is private to the project's owner.</p><p><a href=\"{link}\" target=\"_top\">Open it through FullStack Agent</a></p>"
         );
         Self { status: StatusCode::UNAUTHORIZED, title: "Sign in to see this preview".into(), body, waits: false }
+    }
+
+    /// A public link that opens nothing any more, or never did.
+    pub fn link_over(what: LinkUse) -> Self {
+        let (title, says) = match what {
+            LinkUse::Expired => ("This link has expired", "It was made for a while, which is over."),
+            LinkUse::Revoked => {
+                ("This link was withdrawn", "The project's owner made this preview private again, or made a new link.")
+            }
+            LinkUse::Open { .. } | LinkUse::Unknown => ("This link opens nothing", "It may have been copied in part."),
+        };
+        Self::new(StatusCode::UNAUTHORIZED, title, &format!("{says} Ask whoever gave it to you for a new one."))
     }
 
     /// Nothing of ours has that address.
@@ -85,6 +98,14 @@ impl Face {
         let face = Self::new(status, "The preview cannot be shown now", &error.message);
         if error.kind == ErrorKind::Unavailable { face.waiting() } else { face }
     }
+}
+
+/// Posts what stands behind the `#` of a public link, which no log of a server sees, and goes on to the preview.
+pub fn entering() -> String {
+    "fetch('/.fsa/share',{method:'POST',body:location.hash.slice(1)}).then(async a=>{\
+     if(a.ok)location.replace('/');else document.documentElement.innerHTML=await a.text()})\
+     .catch(()=>{document.getElementById('said').textContent='The server does not answer. Load this page again in a moment.'})"
+        .to_owned()
 }
 
 /// Asks once a second whether somebody listens, and then loads the page again.

@@ -8,18 +8,26 @@ use crate::http::{
 };
 use app::error::{ControlError, ErrorKind};
 use axum::{Json as Answer, extract::State};
-use model::view::{EnvChange, EnvView};
+use model::{
+    dotenv,
+    view::{EnvChange, EnvView},
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// `PUT`: either what changes (`set`, `remove`), or all of it (`envVars`). Has no `Debug`: values are secret.
+/// `PUT`: either what changes (`set`, `remove`, and a whole `.env` in `dotenv`), or all of it (`envVars`). Has no
+/// `Debug`: values are secret.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
+#[schema(as = EnvPut)]
 pub struct Put {
     #[serde(default)]
     set: BTreeMap<String, String>,
     #[serde(default)]
     remove: Vec<String>,
+    #[serde(default)]
+    dotenv: Option<String>,
     #[serde(default)]
     env_vars: Option<BTreeMap<String, String>>,
 }
@@ -44,14 +52,27 @@ pub async fn put(
 ) -> Result<Answer<EnvView>, Refusal> {
     let control = plane.control();
     let change = match put {
-        Put { set, remove, env_vars: None } => EnvChange { set, remove },
-        Put { set, remove, env_vars: Some(all) } if set.is_empty() && remove.is_empty() => {
+        Put { set, remove, dotenv, env_vars: None } => {
+            // What is said on its own wins over the same name in the file.
+            let mut all = dotenv.as_deref().map(whole).transpose()?.unwrap_or_default();
+            all.extend(set);
+            EnvChange { set: all, remove }
+        }
+        Put { set, remove, dotenv: None, env_vars: Some(all) } if set.is_empty() && remove.is_empty() => {
             return Ok(Answer(control.replace_env(&viewer, id, all).await?));
         }
         Put { .. } => {
-            let message = "`envVars` replaces all variables, so `set` and `remove` cannot stand beside it.";
+            let message = "`envVars` replaces all variables, so `set`, `remove` and `dotenv` cannot stand beside it.";
             return Err(ControlError::new(ErrorKind::Invalid, "set-and-replace", message, "Send one or the other.").into());
         }
     };
     Ok(Answer(control.change_env(&viewer, id, change).await?))
+}
+
+/// All of a `.env`, or nothing of it: a program does not see what a page would show as skipped.
+fn whole(text: &str) -> Result<BTreeMap<String, String>, ControlError> {
+    let read = dotenv::read(text);
+    let Some((line, why)) = read.skipped.first() else { return Ok(read.set) };
+    let message = format!("Line {line} of `dotenv` cannot be read: {why}");
+    Err(ControlError::new(ErrorKind::Invalid, "bad-dotenv", message, "Mend that line. Nothing was changed.").at("dotenv"))
 }

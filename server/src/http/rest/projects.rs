@@ -5,6 +5,7 @@ use crate::{
     http::{
         body::{Json, Project, idempotency_key},
         errors::Refusal,
+        etag, paging,
         routes::Me,
         state::Plane,
     },
@@ -12,23 +13,88 @@ use crate::{
 use app::error::{ControlError, ErrorKind};
 use axum::{
     Json as Answer,
-    extract::State,
+    extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use model::{
+    Phase, ProjectId,
     port::PortError,
+    repository::RepositoryView,
     view::{DatabaseView, NewProject, PreviewCode, ProjectPatch, ProjectView},
 };
 use serde::Deserialize;
 use serde_json::json;
 
-/// `GET /api/projects`: an array, newest first.
+/// Which projects are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// How many at most.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// The last one of the page before.
+    #[serde(default)]
+    after: Option<ProjectId>,
+    /// In whose name or slug this stands, whatever its case.
+    #[serde(default)]
+    search: Option<String>,
+    /// Phases, split by commas, as pages write them in `data-phase`.
+    #[serde(default)]
+    phase: Option<String>,
+}
+
+/// `GET /api/projects`: an array, newest first. With `limit`, a page of it, and the header `Link` names the
+/// next one. With an `If-None-Match` that is still right, `304 Not Modified`.
 ///
 /// # Errors
-/// `503 Service Unavailable`.
-pub async fn list(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<Vec<ProjectView>>, Refusal> {
-    Ok(Answer(plane.control().projects(&viewer).await?))
+/// `400 Bad Request`: a filter is none; `503 Service Unavailable`.
+pub async fn list(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    uri: Uri,
+    headers: HeaderMap,
+    wish: Result<Query<Wish>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Query(wish) = wish.map_err(|_| {
+        let message = "Projects are asked for by `limit`, `after` (a project's id), `search` and `phase`.";
+        Refusal::new(ErrorKind::Malformed, "bad-query", message, "Ask for example for `?limit=20&phase=running`.")
+    })?;
+    let limit = wish.limit.map(|limit| paging::limit(Some(limit))).transpose()?;
+    let phases = wish.phase.as_deref().map(phases).transpose()?;
+    let mut projects = plane.control().projects(&viewer).await?;
+    if let Some(after) = wish.after {
+        // Ids go up with time: also of a project that is gone by now it is known what came after it.
+        match projects.iter().position(|project| project.id == after) {
+            Some(at) => drop(projects.drain(..=at)),
+            None => projects.retain(|project| project.id < after),
+        }
+    }
+    if let Some(search) = wish.search.as_deref().map(str::to_lowercase) {
+        projects.retain(|project| project.name.to_lowercase().contains(&search) || project.slug.contains(&search));
+    }
+    if let Some(phases) = phases {
+        projects.retain(|project| phases.contains(&project.sandbox.phase));
+    }
+    let more = limit.is_some_and(|limit| projects.len() > limit);
+    projects.truncate(limit.unwrap_or(usize::MAX));
+    let next = projects.last().filter(|_| more).and_then(|last| paging::next(&uri, "after", &last.id.to_string()));
+    let mut response = etag::json(&headers, &projects);
+    response.headers_mut().extend(next);
+    Ok(response)
+}
+
+fn phases(text: &str) -> Result<Vec<Phase>, Refusal> {
+    let known = |name: &str| Phase::ALL.into_iter().find(|phase| phase.key() == name.trim().to_ascii_lowercase());
+    text.split(',')
+        .map(|name| {
+            let shown: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
+            let message = format!("`{shown}` is no phase: there are {}.", Phase::ALL.map(Phase::key).join(", "));
+            let refused =
+                || Refusal::new(ErrorKind::Malformed, "bad-phase", message, "Give one of them, or several split by commas.");
+            known(name).ok_or_else(refused)
+        })
+        .collect()
 }
 
 /// `POST /api/projects`: `201 Created`, with the project. The same `Idempotency-Key` within a day: the
@@ -48,12 +114,17 @@ pub async fn create(
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Answer(project)).into_response())
 }
 
-/// `GET /api/projects/{project}`.
+/// `GET /api/projects/{project}`. With an `If-None-Match` that is still right, `304 Not Modified`.
 ///
 /// # Errors
 /// `404 Not Found`.
-pub async fn get(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Answer<ProjectView>, Refusal> {
-    Ok(Answer(plane.control().project(&viewer, id).await?))
+pub async fn get(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    Ok(etag::json(&headers, &plane.control().project(&viewer, id).await?))
 }
 
 /// `PATCH /api/projects/{project}`: `name`, `preset`.
@@ -72,6 +143,7 @@ pub async fn change(
 /// The body of a deletion, if there is one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
 pub struct Confirmation {
     /// The project's name, typed again.
     #[serde(default)]
@@ -106,6 +178,8 @@ pub async fn database(State(plane): State<Plane>, Me(viewer): Me, Project(id): P
 /// `POST /api/projects/{project}/preview`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
+#[schema(as = PreviewAsk)]
 pub struct Preview {
     port: u64,
 }
@@ -122,4 +196,48 @@ pub async fn preview(
 ) -> Result<Answer<PreviewCode>, Refusal> {
     let port = u16::try_from(port).map_err(|_| port_error(&PortError::NotAPort(port.to_string())))?;
     Ok(Answer(plane.control().preview_code(&viewer, id, port).await?))
+}
+
+/// `GET /api/projects/{project}/repository`: what is cloned into it, and how far that is.
+///
+/// # Errors
+/// `404 Not Found`, also for a project that was made without one.
+pub async fn repository(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+) -> Result<Answer<RepositoryView>, Refusal> {
+    Ok(Answer(plane.controller.repository(&viewer, id).await?))
+}
+
+/// `POST /api/projects/{project}/repository`.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = CloneDecision)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Decide {
+    action: Action,
+}
+
+/// What is to become of a clone that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[schema(as = CloneAction)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is tried again.
+    Retry,
+    /// The project goes on without; also one that is under way.
+    Skip,
+}
+
+/// `POST /api/projects/{project}/repository`: tries a clone that failed again, or goes on without.
+///
+/// # Errors
+/// `404 Not Found`, `409 Conflict` where there is nothing to decide, `422 Unprocessable Content`.
+pub async fn decide_clone(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+    Json(Decide { action }): Json<Decide>,
+) -> Result<Answer<RepositoryView>, Refusal> {
+    Ok(Answer(plane.controller.decide_clone(&viewer, id, action == Action::Retry).await?))
 }

@@ -4,6 +4,7 @@
 use crate::http::{
     body::{Json, Project, idempotency_key},
     errors::Refusal,
+    etag,
     routes::Me,
     state::Plane,
 };
@@ -14,13 +15,15 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, StatusCode};
-use model::view::{ProjectView, SandboxView};
+use model::view::ProjectView;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// `POST /api/sandbox/{project}`. Has no `Debug`: values are secret.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
+#[schema(as = SandboxCreate)]
 pub struct Create {
     /// On top of the project's variables, for this run.
     #[serde(default)]
@@ -30,18 +33,24 @@ pub struct Create {
 /// A body with nothing in it, or none.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
 pub struct Nothing {}
 
 fn asked(project: Result<ProjectView, ControlError>) -> Result<Response, Refusal> {
     Ok((StatusCode::ACCEPTED, Answer(project?.sandbox)).into_response())
 }
 
-/// `GET /api/sandbox/{project}`.
+/// `GET /api/sandbox/{project}`. With an `If-None-Match` that is still right, `304 Not Modified`.
 ///
 /// # Errors
 /// `404 Not Found`.
-pub async fn get(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Answer<SandboxView>, Refusal> {
-    Ok(Answer(plane.control().project(&viewer, id).await?.sandbox))
+pub async fn get(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    Ok(etag::json(&headers, &plane.control().project(&viewer, id).await?.sandbox))
 }
 
 /// `POST /api/sandbox/{project}`: creates it, or restarts it with other variables. While it is being

@@ -27,6 +27,8 @@ pub async fn list(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<V
 /// `POST /api/tokens`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(utoipa::ToSchema)]
+#[schema(as = TokenAsk)]
 pub struct New {
     name: String,
     scope: Scope,

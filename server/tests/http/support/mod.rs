@@ -2,9 +2,12 @@
 
 #![allow(dead_code, unused_imports, reason = "each test program uses its own part, and one of them all")]
 
+pub mod agent;
 pub mod client;
 pub mod gate;
+pub mod github;
 pub mod log;
+pub mod ttyd;
 pub mod world;
 
 pub use client::{Answer, Client};
@@ -17,7 +20,7 @@ use engine::{
     orchestrator::Orchestrator,
     random::SystemRandom,
     reconcile::{self, Reconciler},
-    store::{Store, accounts::Accounts, postgres::PgStore},
+    store::{Store, accounts::Accounts, linked::LinkedAccounts, postgres::PgStore, repositories::Repositories},
 };
 use jiff::Timestamp;
 use model::{
@@ -26,7 +29,11 @@ use model::{
 };
 use secrecy::ExposeSecret as _;
 use server::{
+    clone::Cloner,
+    config::github::GitHubSettings,
     control::{Controller, ControllerParts},
+    doctor::{Doctor, Place},
+    github::GitHub,
     http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
     live::Live,
     views::{Addresses, IngressDomain, PreviewDomain},
@@ -80,8 +87,12 @@ pub struct Setup {
     pub dev: bool,
     /// Other pages.
     pub pages: Option<Pages>,
+    /// How many requests a second a session or token may make; 0: as many as it likes.
+    pub requests_per_second: u32,
     /// The domain of Ingresses.
     pub ingress: Option<&'static str>,
+    /// GitHub.
+    pub github: Option<GitHubSettings>,
     /// A log that has begun.
     pub log: Option<log::Log>,
 }
@@ -102,7 +113,9 @@ impl TestApp {
         let aside = postgres::aside(&options).await;
         let vault = postgres::vault();
         let installation = engine::store::postgres::installation::open(&pool, &vault, Timestamp::now()).await.unwrap();
-        let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await.unwrap());
+        let linked = |host: &str| LinkedAccounts::new(pool.clone(), vault.clone(), host);
+        let github = setup.github.map(|settings| (linked(&settings.host), settings));
+        let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault.clone()).await.unwrap());
         let patient = PatientStore::around(store.clone());
         let accounts = Accounts::new(pool);
         let owner = accounts.ensure_owner(Timestamp::now()).await.unwrap().id;
@@ -119,6 +132,7 @@ impl TestApp {
             Arc::new(SystemRandom),
             settings.clone(),
         );
+        let metrics = Arc::new(http::metrics::Metrics::new(&settings.measures));
         let stop = CancellationToken::new();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -132,7 +146,11 @@ impl TestApp {
         let ingress = setup.ingress.map(|domain| IngressDomain { scheme: "http".into(), domain: domain.into() });
         let addresses = Addresses { public: public.clone(), preview: Some(preview), ingress };
         let watch = CredentialWatch::new(accounts.clone());
+        let github = github.map(|(linked, settings)| Arc::new(GitHub::new(settings, linked, &public).unwrap()));
         let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), Vec::new(), stop.clone());
+        let repositories = Repositories::new(aside.clone());
+        let cloner = Cloner::new(repositories, patient.clone(), orchestrator.clone(), live.clone(), github.clone(), stop.clone());
+        live.answer_git_by(&cloner);
         let controller = Arc::new(Controller::new(ControllerParts {
             store: patient.clone(),
             accounts: accounts.clone(),
@@ -145,9 +163,17 @@ impl TestApp {
             installation: Installation { version: "test".into(), orchestrator: "memory".into(), ..Installation::default() },
             addresses: addresses.clone(),
             watch: watch.clone(),
+            cloner: cloner.clone(),
+            github_signs_in: github.as_ref().is_some_and(|github| github.signs_in()),
             projects_per_user: 50,
+            metrics: metrics.clone(),
+            activity_days: 90,
         }));
+        let local = local::LocalSettings::new(std::env::temp_dir(), installation, std::env::current_exe().unwrap());
+        let listen = vec![SocketAddr::from(([127, 0, 0, 1], port))];
+        let place = Place::Machine { settings: Box::new(local), listen };
         let plane = Plane::new(PlaneParts {
+            doctor: Arc::new(Doctor::new(place, store.clone(), installation)),
             store: patient,
             accounts: accounts.clone(),
             orchestrator,
@@ -158,11 +184,17 @@ impl TestApp {
             addresses,
             site: Site::default(),
             sign_in_command: "fullstack-agent sign-in-link".into(),
+            requests_per_second: setup.requests_per_second,
+            metrics,
+            metrics_token: Some("a metrics token".into()),
             stop: stop.clone(),
             dev: setup.dev,
+            github,
+            cloner: cloner.clone(),
         });
         tokio::spawn(reconciler.run(stop.clone()));
         tokio::spawn(live.run());
+        tokio::spawn(cloner.run());
         tokio::spawn(watch.run(stop.clone()));
         let pages = setup.pages.unwrap_or(http::leptos::routes);
         let service = http::router_with(&plane, pages(&plane)).into_make_service_with_connect_info::<SocketAddr>();

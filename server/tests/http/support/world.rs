@@ -1,5 +1,7 @@
 //! The in-memory orchestrator, with something behind its connections: a small agent, and an app a port.
 
+use super::agent::RealAgent;
+use super::ttyd;
 use axum::{
     Router,
     body::Body,
@@ -9,7 +11,7 @@ use axum::{
     },
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use engine::{
     clock::Clock,
@@ -26,17 +28,30 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 /// Sandboxes of this process.
 pub struct World {
     memory: MemoryOrchestrator,
     tokens: Mutex<HashMap<SandboxId, String>>,
     apps: Mutex<BTreeMap<u16, Router>>,
+    /// Whose home folder agents show.
+    files: Mutex<Option<Arc<RealAgent>>>,
     /// The ports that agents tell of.
     ports: watch::Sender<Vec<u16>>,
+    /// In the place of every agent, once it is set: a server of stock ttyd's protocol.
+    ttyd: AtomicBool,
+    /// Lines that agents tell beside ports.
+    lines: broadcast::Sender<String>,
+    /// What git was answered.
+    answers: Arc<Mutex<Vec<Value>>>,
+    /// Of every sandbox: where `sh` really runs.
+    pub home: Arc<tempfile::TempDir>,
 }
 
 impl World {
@@ -45,8 +60,18 @@ impl World {
             memory: MemoryOrchestrator::new(clock, Arc::new(SystemRandom)),
             tokens: Mutex::default(),
             apps: Mutex::default(),
+            files: Mutex::default(),
             ports: watch::channel(Vec::new()).0,
+            ttyd: AtomicBool::new(false),
+            lines: broadcast::channel(16).0,
+            answers: Arc::default(),
+            home: Arc::new(tempfile::tempdir().unwrap()),
         }
+    }
+
+    /// From now on images have stock ttyd in the place of the agent.
+    pub fn run_ttyd(&self) {
+        self.ttyd.store(true, Ordering::Relaxed);
     }
 
     /// An app that listens on a port of every sandbox.
@@ -61,6 +86,29 @@ impl World {
         self.tell();
     }
 
+    /// From now on every sandbox has the home folder of a real agent.
+    pub fn files_of(&self, agent: Arc<RealAgent>) {
+        *self.files.lock().unwrap() = Some(agent);
+    }
+
+    /// git inside asks for the credentials of a repository: what it is answered.
+    pub async fn git_asks(&self, ask: u64, protocol: &str, host: &str, path: &str) -> Value {
+        let event = json!({ "type": "credentials", "ask": ask, "protocol": protocol, "host": host, "path": path });
+        let answered = || self.answers.lock().unwrap().iter().find(|answer| answer["ask"] == ask).cloned();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            if let Some(answer) = answered() {
+                return answer;
+            }
+            assert!(std::time::Instant::now() < deadline, "git was not answered");
+            // Until the agent is followed, nobody hears it.
+            if self.lines.receiver_count() > 0 {
+                let _ = self.lines.send(event.to_string());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+
     /// What agents say: also ports that are nobody's business.
     fn tell(&self) {
         let mut ports: Vec<u16> = self.apps.lock().unwrap().keys().copied().collect();
@@ -73,11 +121,29 @@ impl World {
             let admitted = request.headers().get("authorization").is_some_and(|value| value == &format!("Bearer {token}"));
             async move { if admitted { next.run(request).await } else { http::StatusCode::UNAUTHORIZED.into_response() } }
         };
+        let real = self.files.lock().unwrap().clone();
+        let files = move |request: Request| async move {
+            let Some(real) = real else { return http::StatusCode::NOT_FOUND.into_response() };
+            let token = super::agent::TOKEN.to_owned().into();
+            // A client that went away: nobody reads the answer.
+            let answer = sandbox_agent::client::request(real.io().await, &token, request).await;
+            answer.map_or_else(|_| http::StatusCode::BAD_GATEWAY.into_response(), |answer| answer.map(Body::new))
+        };
+        let (home, answers, lines) = (self.home.clone(), self.answers.clone(), self.lines.clone());
         Router::new()
-            .route("/v1/events", get(events))
-            .route("/v1/exec", post(exec))
+            .route("/v1/events", get(move |ports: State<watch::Receiver<Vec<u16>>>| events(ports, lines)))
+            .route(
+                "/v1/credentials",
+                post(move |answer: bytes::Bytes| async move {
+                    answers.lock().unwrap().push(serde_json::from_slice(&answer).unwrap());
+                    http::StatusCode::NO_CONTENT
+                }),
+            )
+            .route("/v1/exec", post(move |body: bytes::Bytes| exec(home, body)))
             .route("/ws", get(terminal))
             .with_state(self.ports.subscribe())
+            .route("/v1/files/{*path}", any(files.clone()))
+            .route("/v1/files/", any(files))
             .layer(middleware::from_fn(admit))
             .route(
                 "/healthz",
@@ -98,7 +164,8 @@ fn serve(app: Router) -> BoxedIo {
     Box::new(ours)
 }
 
-async fn events(State(mut ports): State<watch::Receiver<Vec<u16>>>) -> Response {
+async fn events(State(mut ports): State<watch::Receiver<Vec<u16>>>, lines: broadcast::Sender<String>) -> Response {
+    let mut lines = lines.subscribe();
     let stream = async_stream(move |sender| async move {
         loop {
             let open: Vec<Value> = ports
@@ -106,10 +173,19 @@ async fn events(State(mut ports): State<watch::Receiver<Vec<u16>>>) -> Response 
                 .iter()
                 .map(|port| json!({ "port": port, "addresses": ["127.0.0.1"], "process": "node" }))
                 .collect();
-            if sender.send(format!("{}\n", json!({ "type": "ports", "ports": open }))).await.is_err()
-                || ports.changed().await.is_err()
-            {
-                return;
+            let mut next = format!("{}\n", json!({ "type": "ports", "ports": open }));
+            loop {
+                if sender.send(next).await.is_err() {
+                    return;
+                }
+                tokio::select! {
+                    changed = ports.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    Ok(line) = lines.recv() => next = format!("{line}\n"),
+                    else => return,
+                }
             }
         }
     });
@@ -124,9 +200,41 @@ fn async_stream<F: Future<Output = ()> + Send + 'static>(
     futures::stream::unfold(receiver, |mut receiver| async { Some((Ok(receiver.recv().await?), receiver)) })
 }
 
+/// Runs `sh` in the home folder, with its own environment alone, as an agent does.
+fn run(home: Arc<tempfile::TempDir>, ask: Value) -> Response {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    Body::from_stream(async_stream(move |sender| async move {
+        let words: Vec<&str> = ask["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        let mut command = tokio::process::Command::new(words[0]);
+        command.args(&words[1..]).env_clear().env("HOME", home.path()).env("PATH", std::env::var("PATH").unwrap());
+        for (name, value) in ask["env"].as_object().into_iter().flatten() {
+            command.env(name, value.as_str().unwrap());
+        }
+        let pipe = std::process::Stdio::piped;
+        command.stdin(pipe()).stdout(std::process::Stdio::null()).stderr(pipe()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let _ = stdin.write_all(ask["stdin"].as_str().unwrap_or_default().as_bytes()).await;
+        drop(stdin);
+        let (mut stderr, mut bytes) = (child.stderr.take().unwrap(), [0; 4096]);
+        while let Ok(read @ 1..) = stderr.read(&mut bytes).await {
+            let data = String::from_utf8_lossy(&bytes[..read]);
+            if sender.send(format!("{}\n", json!({ "stream": "stderr", "data": data }))).await.is_err() {
+                return;
+            }
+        }
+        let code = child.wait().await.unwrap().code().unwrap_or(255);
+        let _ = sender.send(format!("{}\n", json!({ "exit": { "code": code } }))).await;
+    }))
+    .into_response()
+}
+
 /// Says what it was asked, or waits for ever.
-async fn exec(body: bytes::Bytes) -> Response {
+async fn exec(home: Arc<tempfile::TempDir>, body: bytes::Bytes) -> Response {
     let ask: Value = serde_json::from_slice(&body).unwrap();
+    if ask["command"][0] == "sh" {
+        return run(home, ask);
+    }
     if ask["command"][0] == "wait" {
         let first = format!("{}\n", json!({ "stream": "stdout", "data": "waiting\n" }));
         return Body::from_stream(async_stream(move |sender| async move {
@@ -196,11 +304,15 @@ impl Orchestrator for World {
     fn watch(&self) -> BoxStream<'static, SandboxId> {
         self.memory.watch()
     }
+    fn has_agents(&self) -> bool {
+        !self.ttyd.load(Ordering::Relaxed)
+    }
     async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError> {
         if self.memory.observe(id).await.is_ok_and(|seen| seen.instance.is_none()) {
             return Err(ConnectError::NotRunning);
         }
         match to {
+            AgentOrPort::Agent if !self.has_agents() => Ok(serve(ttyd::server())),
             AgentOrPort::Agent => {
                 let token = self.tokens.lock().unwrap().get(&id).cloned().ok_or(ConnectError::NotRunning)?;
                 Ok(serve(self.agent(token)))

@@ -1,0 +1,39 @@
+// What happened, as its owner reads it; and the page of the API.
+import { expect, test } from '../support/fixtures.ts';
+import { hydrated } from '../support/pages.ts';
+
+test('what happened is told as it happens, filtered and exported', async ({ api, project, visitor }) => {
+  const page = await (await visitor()).newPage();
+  await page.goto(`/projects/${project.id}/activity`);
+  await hydrated(page);
+  const events = page.locator('.event');
+  await expect(events.filter({ hasText: 'Made the project' })).toBeVisible();
+  await expect(events.filter({ hasText: 'became Running' })).toContainText(/stages in \d/);
+  // By another client, while the page is open.
+  await api.act(project.id, 'stop');
+  await expect(events.filter({ hasText: 'Stopped the sandbox' })).toBeVisible();
+  await expect(events.first()).toContainText('Stopping became Stopped');
+  await api.must('PUT', `/api/projects/${project.id}/env`, { body: { set: { SESSION_SECRET: 'hunter2' } } });
+  await expect(events.first()).toContainText('Added SESSION_SECRET');
+  await expect(page.locator('body')).not.toContainText('hunter2');
+
+  await page.getByRole('button', { name: 'Phases' }).click();
+  await expect(events.filter({ hasText: 'Made the project' })).toHaveCount(0);
+  await page.getByRole('button', { name: 'All', exact: true }).click();
+  await page.getByRole('searchbox', { name: 'Search activity' }).fill('session_secret');
+  await expect(events).toHaveCount(1);
+  await events.getByText('Raw event').click();
+  await expect(events.locator('pre')).toContainText('"added"');
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Export' }).click()]);
+  expect(download.suggestedFilename()).toBe('activity.jsonl');
+});
+
+test('the page of the API names what there is', async ({ visitor }) => {
+  const page = await (await visitor()).newPage();
+  await page.goto('/docs/api');
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('API');
+  const operation = page.locator('#createProject');
+  await operation.locator('summary').click();
+  await operation.getByRole('link', { name: 'NewProject' }).click();
+  await expect(page).toHaveURL(/#type-NewProject$/);
+});

@@ -1,0 +1,248 @@
+//! Previews that others than their owner may open: one share a port of a project, private where there is none.
+//!
+//! A link's secret is its visitors' cookie as well: it opens that port of that project and nothing else, and ends
+//! for all of them when the link does.
+
+use super::{Accounts, hash, random_secret};
+use crate::store::{
+    StoreError,
+    postgres::error::{OnConstraint as _, unreadable, while_doing},
+    time::Time,
+};
+use jiff::Timestamp;
+use model::{ProjectId, ResourceName, SandboxId, UserId};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long a share that is over is remembered, so that a link says what became of it.
+pub(super) const SHARE_MEMORY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// For whom a preview is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody who is signed in.
+    Users,
+    /// Whoever has the link.
+    Link,
+}
+
+impl Audience {
+    /// As it is stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Users => "users",
+            Self::Link => "link",
+        }
+    }
+}
+
+impl std::str::FromStr for Audience {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "users" => Ok(Self::Users),
+            "link" => Ok(Self::Link),
+            other => Err(format!("`{other}` is no audience")),
+        }
+    }
+}
+
+/// A share that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// For whom.
+    pub audience: Audience,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// Until when. A link always ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Where a share for everybody who is signed in leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedSandbox {
+    /// Of which project.
+    pub project: ProjectId,
+    /// Which.
+    pub sandbox: SandboxId,
+    /// As its preview's host names it.
+    pub name: ResourceName,
+}
+
+/// What a link's secret opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkUse {
+    /// This sandbox, until then.
+    Open {
+        /// Which.
+        sandbox: SandboxId,
+        /// When the link ends.
+        expires_at: Timestamp,
+    },
+    /// It was withdrawn.
+    Revoked,
+    /// Its time is over.
+    Expired,
+    /// No such link was made for this preview, or long ago.
+    Unknown,
+}
+
+impl Accounts {
+    /// The share of a port of the user's project; `None` where it is private, or not theirs.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn share(&self, owner: UserId, project: ProjectId, port: u16, now: Timestamp) -> Result<Option<Share>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT h.audience, h.created_at AS "created_at: Time", h.expires_at AS "expires_at: Time"
+            FROM preview_shares h JOIN projects p ON p.id = h.project_id
+            WHERE p.id = $1 AND p.owner_id = $2 AND h.port = $3 AND h.revoked_at IS NULL AND (h.expires_at IS NULL OR h.expires_at > $4)"#,
+            project.0,
+            owner.0,
+            i32::from(port),
+            Time(now) as _
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(while_doing("read a share"))?;
+        row.map(|row| {
+            Ok(Share {
+                audience: row.audience.parse().map_err(unreadable("read a share's audience"))?,
+                created_at: row.created_at.0,
+                expires_at: row.expires_at.map(|time| time.0),
+            })
+        })
+        .transpose()
+    }
+
+    /// Shares a port of the user's project, in place of what its share was: the secret of a link, else `None`. The
+    /// outer `None`: it is not theirs, or was shared otherwise at this very moment.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn make_share(
+        &self,
+        owner: UserId,
+        project: ProjectId,
+        port: u16,
+        audience: Audience,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Option<Option<SecretString>>, StoreError> {
+        let secret = (audience == Audience::Link).then(|| random_secret(""));
+        let secret_hash = secret.as_ref().map(|secret| hash(secret.expose_secret()));
+        let doing = while_doing("store a share");
+        let mut transaction = self.pool.begin().await.map_err(&doing)?;
+        revoke(&mut transaction, owner, project, port, now).await?;
+        let made = sqlx::query!(
+            "INSERT INTO preview_shares (id, project_id, port, audience, hash, created_at, expires_at)
+            SELECT $1, p.id, $4, $5, $6, $7, $8 FROM projects p WHERE p.id = $2 AND p.owner_id = $3",
+            Uuid::now_v7(),
+            project.0,
+            owner.0,
+            i32::from(port),
+            audience.as_str(),
+            secret_hash.as_ref().map(|hash| &hash[..]),
+            Time(now) as _,
+            expires_at.map(Time) as _
+        )
+        .execute(&mut *transaction)
+        .await
+        .map(|done| done.rows_affected() == 1)
+        .on_constraint("preview_shares_one_idx", || false)
+        .map_err(&doing)?;
+        if !made {
+            return Ok(None);
+        }
+        transaction.commit().await.map_err(&doing)?;
+        Ok(Some(secret))
+    }
+
+    /// Makes a port of the user's project private again. May be repeated.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn end_share(&self, owner: UserId, project: ProjectId, port: u16, now: Timestamp) -> Result<(), StoreError> {
+        let doing = while_doing("end a share");
+        let mut connection = self.pool.acquire().await.map_err(&doing)?;
+        revoke(&mut connection, owner, project, port, now).await
+    }
+
+    /// What a link's secret opens: of one preview, by its host.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn link(&self, secret: &str, sandbox: &ResourceName, port: u16, now: Timestamp) -> Result<LinkUse, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT s.id, h.expires_at AS "expires_at!: Time", h.revoked_at IS NOT NULL AS "revoked!"
+            FROM preview_shares h JOIN sandboxes s ON s.project_id = h.project_id
+            WHERE h.hash = $1 AND h.audience = 'link' AND s.name = $2 AND h.port = $3"#,
+            &hash(secret)[..],
+            sandbox.as_str(),
+            i32::from(port)
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(while_doing("read a link"))?;
+        Ok(match row {
+            None => LinkUse::Unknown,
+            Some(row) if row.revoked => LinkUse::Revoked,
+            Some(row) if row.expires_at.0 <= now => LinkUse::Expired,
+            Some(row) => LinkUse::Open { sandbox: SandboxId(row.id), expires_at: row.expires_at.0 },
+        })
+    }
+
+    /// The main sandboxes of a project that shares a port with everybody who is signed in, by its id or by the name
+    /// of a sandbox.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn shared_with_users(
+        &self,
+        project: Option<ProjectId>,
+        sandbox: Option<&ResourceName>,
+        port: u16,
+        now: Timestamp,
+    ) -> Result<Option<SharedSandbox>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT s.id, s.name, s.project_id FROM sandboxes s JOIN preview_shares h ON h.project_id = s.project_id
+            WHERE (s.project_id = $1 OR s.name = $2) AND h.port = $3 AND h.audience = 'users' AND h.revoked_at IS NULL
+                AND (h.expires_at IS NULL OR h.expires_at > $4) ORDER BY s.id LIMIT 1",
+            project.map(|id| id.0),
+            sandbox.map(ResourceName::as_str),
+            i32::from(port),
+            Time(now) as _
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(while_doing("read a share"))?;
+        row.map(|row| {
+            let name = row.name.parse().map_err(unreadable("read a sandbox's name"))?;
+            Ok(SharedSandbox { project: ProjectId(row.project_id), sandbox: SandboxId(row.id), name })
+        })
+        .transpose()
+    }
+}
+
+async fn revoke(
+    connection: &mut sqlx::PgConnection,
+    owner: UserId,
+    project: ProjectId,
+    port: u16,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE preview_shares h SET revoked_at = $4 FROM projects p
+        WHERE p.id = h.project_id AND p.id = $1 AND p.owner_id = $2 AND h.port = $3 AND h.revoked_at IS NULL",
+        project.0,
+        owner.0,
+        i32::from(port),
+        Time(now) as _
+    )
+    .execute(connection)
+    .await
+    .map_err(while_doing("end a share"))?;
+    Ok(())
+}

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { day, iconOf, type Activity } from './activity-words.ts';
+
+const item = (kind: Activity['kind'], data: Record<string, unknown>): Activity => ({
+  id: 1,
+  at: '2026-11-23T12:00:00Z',
+  lastAt: '2026-11-23T12:00:00Z',
+  times: 1,
+  kind,
+  actor: { name: 'Owner', via: 'browser' },
+  title: '',
+  detail: null,
+  data,
+});
+
+test('every day has its heading', () => {
+  const now = new Date(2026, 10, 23, 0, 5);
+  assert.equal(day(new Date(2026, 10, 23, 0, 1), now), 'Today, 23 November');
+  assert.equal(day(new Date(2026, 10, 22, 23, 59), now), 'Yesterday, 22 November');
+  assert.equal(day(new Date(2026, 10, 21, 23, 59), now), '21 November');
+  assert.equal(day(new Date(2025, 11, 31), now), '31 December 2025');
+});
+
+test('what failed looks it', () => {
+  assert.deepEqual(iconOf(item('phase', { to: 'Error' })), { name: 'phase-error', tone: 'bad' });
+  assert.deepEqual(iconOf(item('phase', { to: 'Running' })), { name: 'phase-running', tone: 'good' });
+  assert.deepEqual(iconOf(item('phase', { event: 'erased' })), { name: 'phase-terminated' });
+  assert.deepEqual(iconOf(item('run', { event: 'ended' })), { name: 'error', tone: 'bad' });
+  assert.deepEqual(iconOf(item('run', { event: 'adopted' })), { name: 'server' });
+  assert.deepEqual(iconOf(item('ask', { verb: 'restart' })), { name: 'reload' });
+  assert.deepEqual(iconOf(item('ask', { verb: 'later' })), { name: 'user' });
+});

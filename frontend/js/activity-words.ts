@@ -1,0 +1,68 @@
+// How activity is shown: pure functions, without a document.
+
+/** One thing that happened, as the API tells it. */
+export interface Activity {
+  id: number;
+  at: string;
+  lastAt: string;
+  times: number;
+  kind: 'ask' | 'phase' | 'cause' | 'run' | 'network';
+  actor: { name: string; via: 'browser' | 'token' | 'system'; token?: string };
+  title: string;
+  detail: string | null;
+  data: Record<string, unknown>;
+}
+
+/** A page of them, newest first. */
+export interface Page {
+  activity: Activity[];
+  next: number | null;
+  keptDays: number;
+}
+
+const VERBS: Record<string, string> = {
+  create: 'plus',
+  start: 'play',
+  restart: 'reload',
+  stop: 'stop',
+  terminate: 'box',
+  delete: 'trash',
+  rename: 'edit',
+  resize: 'cpu',
+  env: 'environment',
+};
+
+/** The symbol and the tone of one. */
+export function iconOf({ kind, data }: Activity): { name: string; tone?: 'good' | 'warn' | 'bad' } {
+  switch (kind) {
+    case 'ask':
+      return { name: VERBS[String(data['verb'])] ?? 'user' };
+    case 'phase': {
+      const to = typeof data['to'] === 'string' ? data['to'].toLowerCase() : 'terminated';
+      if (to === 'running') return { name: 'phase-running', tone: 'good' };
+      if (to === 'error') return { name: 'phase-error', tone: 'bad' };
+      return { name: `phase-${to}` };
+    }
+    case 'cause':
+      return { name: 'warning', tone: 'warn' };
+    case 'run':
+      return data['event'] === 'ended' ? { name: 'error', tone: 'bad' } : { name: 'server' };
+    case 'network':
+      return { name: 'lock', tone: 'warn' };
+  }
+}
+
+/** `12:04:03`, by the clock of who looks. */
+export function time(at: Date): string {
+  return at.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
+}
+
+/** `Today, 23 November`, `Yesterday, 22 November`, `21 November`, `31 December 2025`. */
+export function day(at: Date, now: Date): string {
+  const midnight = (of: Date): number => new Date(of.getFullYear(), of.getMonth(), of.getDate()).getTime();
+  const ago = Math.round((midnight(now) - midnight(at)) / 86_400_000);
+  const year = at.getFullYear() === now.getFullYear() ? {} : { year: 'numeric' as const };
+  const date = at.toLocaleDateString('en-GB', { day: 'numeric', month: 'long', ...year });
+  if (ago === 0) return `Today, ${date}`;
+  return ago === 1 ? `Yesterday, ${date}` : date;
+}

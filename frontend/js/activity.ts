@@ -1,0 +1,277 @@
+// `<fsa-activity>`: what happened to a project, newest first. The page makes the element, with its address
+// in `src`, and changes `data-state` whenever something may be new; this is all of what it does.
+
+import { day, iconOf, time, type Activity as Item, type Page } from './activity-words.ts';
+
+/** How many are asked for at once. */
+const AT_ONCE = 50;
+/** How often it looks by itself: refused connections change nothing else that the page hears of. */
+const LOOK_MS = 20_000;
+/** How far down the page somebody is reading, so that nothing may move. */
+const READING = 120;
+
+const KINDS: [string, string][] = [
+  ['', 'All'],
+  ['ask', 'People'],
+  ['phase,run', 'Phases'],
+  ['cause', 'Causes'],
+  ['network', 'Network'],
+];
+const SPANS: [string, number][] = [
+  ['Last 24 hours', 1],
+  ['Last 7 days', 7],
+  ['Last 90 days', 90],
+];
+
+export class Activity extends HTMLElement {
+  static readonly observedAttributes = ['data-state'];
+
+  #items = new Map<number, Item>();
+  #waiting: Page | undefined;
+  #next: number | null = null;
+  #kinds = '';
+  #days = 90;
+  #search = '';
+  #asked = 0;
+  #typing: number | undefined;
+  #timer: number | undefined;
+  #list = document.createElement('section');
+  #news = document.createElement('div');
+  #save = document.createElement('a');
+
+  connectedCallback(): void {
+    const toolbar = element('div', 'toolbar');
+    const group = element('div', 'input-group');
+    const search = element('input', 'input');
+    search.type = 'search';
+    search.placeholder = 'Search activity';
+    search.setAttribute('aria-label', 'Search activity');
+    search.addEventListener('input', () => {
+      clearTimeout(this.#typing);
+      this.#typing = window.setTimeout(() => {
+        this.#search = search.value.trim();
+        void this.#begin();
+      }, 200);
+    });
+    group.append(icon('search'), search);
+    const kinds = element('div', 'segmented');
+    kinds.setAttribute('role', 'group');
+    kinds.setAttribute('aria-label', 'Filter by kind');
+    for (const [value, text] of KINDS) {
+      const button = element('button', '', text);
+      button.type = 'button';
+      button.setAttribute('aria-pressed', String(value === this.#kinds));
+      button.addEventListener('click', () => {
+        this.#kinds = value;
+        for (const other of kinds.children) other.setAttribute('aria-pressed', String(other === button));
+        void this.#begin();
+      });
+      kinds.append(button);
+    }
+    const end = element('div', 'toolbar-end');
+    const select = element('span', 'select');
+    const span = element('select', 'input');
+    span.setAttribute('aria-label', 'Time span');
+    for (const [text, days] of SPANS) span.append(new Option(text, String(days), days === this.#days, days === this.#days));
+    span.addEventListener('change', () => {
+      this.#days = Number(span.value);
+      void this.#begin();
+    });
+    select.append(span, icon('down'));
+    this.#save.className = 'button';
+    this.#save.download = 'activity.jsonl';
+    this.#save.title = 'As filtered, as JSON lines';
+    this.#save.append(icon('download'), 'Export');
+    end.append(select, this.#save);
+    toolbar.append(group, kinds, end);
+    this.#news.className = 'row';
+    this.#news.setAttribute('role', 'status');
+    this.#list.className = 'panel timeline';
+    this.#list.setAttribute('aria-label', 'Timeline');
+    this.replaceChildren(toolbar, this.#news, this.#list);
+    this.#timer = window.setInterval(() => {
+      if (!document.hidden) void this.#look();
+    }, LOOK_MS);
+    void this.#begin();
+  }
+
+  disconnectedCallback(): void {
+    clearInterval(this.#timer);
+    clearTimeout(this.#typing);
+    this.#asked += 1;
+  }
+
+  attributeChangedCallback(_: string, before: string | null): void {
+    if (before !== null && this.isConnected) void this.#look();
+  }
+
+  #address(more: Record<string, string> = {}): string {
+    const query = new URLSearchParams(more);
+    if (this.#kinds) query.set('kind', this.#kinds);
+    if (this.#search) query.set('search', this.#search);
+    query.set('since', new Date(Date.now() - this.#days * 86_400_000).toISOString());
+    return `${this.getAttribute('src')}?${query}`;
+  }
+
+  /** Reads a page; `undefined` where meanwhile something else was asked for, or it failed, which is said. */
+  async #read(more: Record<string, string>): Promise<Page | undefined> {
+    const asked = (this.#asked += 1);
+    const answer = await fetch(this.#address({ limit: String(AT_ONCE), ...more })).catch(() => undefined);
+    const told = await answer?.json().catch(() => undefined);
+    if (asked !== this.#asked || !this.isConnected) return undefined;
+    if (answer?.ok && told) return told as Page;
+    this.#failed(told?.details?.message ?? 'The server cannot be reached.');
+    return undefined;
+  }
+
+  /** From the beginning, by the filters of now. */
+  async #begin(): Promise<void> {
+    this.#save.href = this.#address({ format: 'jsonl' });
+    const page = await this.#read({});
+    if (!page) return;
+    this.#items.clear();
+    this.#waiting = undefined;
+    this.#take(page);
+    this.#next = page.next;
+    this.#draw(page);
+  }
+
+  /** What is new. It waits while somebody reads further down, so that the list does not move. */
+  async #look(): Promise<void> {
+    const page = await this.#read({});
+    if (!page) return;
+    this.#waiting = page;
+    if (window.scrollY < READING) this.#show();
+    else this.#tellOfNews(page.activity.filter((item) => !this.#items.has(item.id)).length);
+  }
+
+  #show(): void {
+    const page = this.#waiting;
+    this.#waiting = undefined;
+    if (!page) return;
+    // More is new than one page holds: what lies between is not known, so it begins again.
+    const known = this.#items.size === 0 || page.activity.some((item) => this.#items.has(item.id));
+    if (!known) {
+      this.#items.clear();
+      this.#next = page.next;
+    }
+    this.#take(page);
+    this.#draw(page);
+  }
+
+  async #older(): Promise<void> {
+    const page = this.#next === null ? undefined : await this.#read({ before: String(this.#next) });
+    if (!page) return;
+    const first = page.activity[0];
+    this.#take(page);
+    this.#next = page.next;
+    this.#draw(page);
+    if (first) this.#list.querySelector<HTMLElement>(`[data-id="${first.id}"]`)?.focus();
+  }
+
+  #take(page: Page): void {
+    for (const item of page.activity) this.#items.set(item.id, item);
+  }
+
+  #tellOfNews(count: number): void {
+    this.#news.replaceChildren();
+    if (count === 0) return;
+    const button = element('button', 'button', `Show ${count} newer ${count === 1 ? 'event' : 'events'}`);
+    button.type = 'button';
+    button.dataset['size'] = 'small';
+    button.addEventListener('click', () => {
+      window.scrollTo({ top: 0 });
+      this.#show();
+    });
+    this.#news.append(button);
+  }
+
+  #failed(why: string): void {
+    this.#news.replaceChildren();
+    const again = element('button', 'button', 'Try again');
+    again.type = 'button';
+    again.dataset['size'] = 'small';
+    again.addEventListener('click', () => void this.#begin());
+    this.#news.append(element('span', 'small', why), again);
+  }
+
+  #draw(page: Page): void {
+    this.#news.replaceChildren();
+    const open = new Set([...this.#list.querySelectorAll<HTMLElement>('[data-id]:has(details[open])')].map((row) => row.dataset['id']));
+    const rows = [...this.#items.values()].sort((a, b) => b.id - a.id);
+    const parts: HTMLElement[] = [];
+    let list: HTMLElement | undefined;
+    let today = '';
+    for (const item of rows) {
+      const on = day(new Date(item.at), new Date());
+      if (on !== today || !list) {
+        today = on;
+        list = element('ol', '');
+        list.setAttribute('role', 'list');
+        parts.push(element('h2', 'timeline-day', on), list);
+      }
+      const row = drawn(item);
+      if (open.has(String(item.id))) row.querySelector('details')?.setAttribute('open', '');
+      list.append(row);
+    }
+    if (rows.length === 0) {
+      const empty = element('div', 'empty-state');
+      empty.append(element('h2', '', 'Nothing like that happened'), element('p', '', 'Choose another kind or a longer time.'));
+      parts.push(empty);
+    }
+    const foot = element('p', 'panel-foot');
+    if (this.#next !== null) {
+      const more = element('button', 'button', 'Older events');
+      more.type = 'button';
+      more.dataset['size'] = 'small';
+      more.addEventListener('click', () => void this.#older());
+      foot.append(more);
+    }
+    foot.append(element('span', '', `${rows.length} ${rows.length === 1 ? 'event' : 'events'}. Kept for ${page.keptDays} days.`));
+    this.#list.replaceChildren(...parts, foot);
+  }
+}
+
+function drawn(item: Item): HTMLElement {
+  const row = element('li', 'event');
+  row.dataset['id'] = String(item.id);
+  row.tabIndex = -1;
+  const { name, tone } = iconOf(item);
+  if (tone) row.dataset['tone'] = tone;
+  const at = element('time', '', time(new Date(item.at)));
+  at.dateTime = item.at;
+  at.title = item.at;
+  const mark = element('span', 'event-mark');
+  mark.append(icon(name));
+  const words = element('div', '');
+  words.append(element('p', '', item.title));
+  if (item.detail) words.append(element('p', '', item.detail));
+  if (item.times > 1) words.append(element('p', '', `Again and again, last at ${time(new Date(item.lastAt))}`));
+  const raw = element('details', '');
+  const code = element('pre', 'code-block');
+  code.append(element('code', '', JSON.stringify(item.data, null, 2)));
+  raw.append(element('summary', '', 'Raw event'), code);
+  words.append(raw);
+  const who = element('span', 'event-who');
+  who.append(item.actor.via === 'token' ? `${item.actor.name}, by the token “${item.actor.token ?? ''}”` : item.actor.name);
+  row.append(at, mark, words, who);
+  return row;
+}
+
+function element<K extends keyof HTMLElementTagNameMap>(name: K, classes: string, text?: string): HTMLElementTagNameMap[K] {
+  const made = document.createElement(name);
+  if (classes) made.className = classes;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+/** A symbol of the page's sprite. */
+function icon(name: string): SVGElement {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('class', 'icon');
+  svg.setAttribute('aria-hidden', 'true');
+  const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');
+  use.setAttribute('href', `${document.querySelector<HTMLMetaElement>('meta[name=fsa-icons]')?.content ?? ''}#${name}`);
+  svg.append(use);
+  return svg;
+}

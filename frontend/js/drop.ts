@@ -1,0 +1,111 @@
+// Files that are dropped or pasted into a terminal: they are uploaded to the shell's folder, or to `uploads` in the
+// home folder where the shell is elsewhere, and their paths are typed, as words of a shell.
+
+import { oneLine, quoted, shown } from './paths.ts';
+import { addressOf, dropped, sendBeside, type Chosen } from './uploads.ts';
+import { size } from './words.ts';
+
+export interface Target {
+  projectId: string;
+  session: string;
+  /** Says something over the terminal. */
+  say(text: string): void;
+  /** Types, as if it were pasted. */
+  paste(text: string): void;
+}
+
+/** Takes files from drops on `host` and from the clipboard. What it gives back ends that. */
+export function takeFiles(host: HTMLElement, target: Target): () => void {
+  const stop = new AbortController();
+  const { signal } = stop;
+  const over = (event: DragEvent): void => {
+    if (!event.dataTransfer?.types.includes('Files')) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = 'copy';
+    host.dataset['dropping'] = '';
+  };
+  host.addEventListener('dragenter', over, { signal });
+  host.addEventListener('dragover', over, { signal });
+  host.addEventListener(
+    'dragleave',
+    (event) => {
+      if (!host.contains(event.relatedTarget as Element | null)) delete host.dataset['dropping'];
+    },
+    { signal },
+  );
+  host.addEventListener(
+    'drop',
+    (event) => {
+      if (!event.dataTransfer?.types.includes('Files')) return;
+      event.preventDefault();
+      delete host.dataset['dropping'];
+      void dropped(event.dataTransfer).then((chosen) => upload(chosen, target, signal));
+    },
+    { signal },
+  );
+  // Before xterm.js, which would paste the text beside it.
+  host.addEventListener(
+    'paste',
+    (event) => {
+      const files = [...(event.clipboardData?.files ?? [])];
+      if (files.length === 0 || event.clipboardData?.types.includes('text/plain')) return;
+      event.preventDefault();
+      event.stopPropagation();
+      void upload(files.map((file) => ({ path: file.name || 'pasted', file })), target, signal);
+    },
+    { signal, capture: true },
+  );
+  return () => stop.abort();
+}
+
+/** Where files go: an address of the API, and the same folder as programs inside name it. */
+export interface Place {
+  address: string;
+  folder: string;
+}
+
+/** The shell's folder where it is in the home folder, else `uploads` there. */
+export function place(cwd: string | null | undefined, home: string): Place {
+  const inside = cwd === home || (cwd?.startsWith(`${home}/`) && !cwd.includes('\uFFFD'));
+  const below = inside && cwd ? cwd.slice(home.length + 1) : 'uploads';
+  const address = below === '' ? '' : addressOf('', below);
+  return { address, folder: below === '' ? home : `${home}/${below}` };
+}
+
+async function upload(chosen: readonly Chosen[], target: Target, signal: AbortSignal): Promise<void> {
+  if (chosen.length === 0) return;
+  const api = `/api/sandbox/${target.projectId}`;
+  const where = await look(api, target.session);
+  if (typeof where === 'string') return target.say(where);
+  const paths: string[] = [];
+  for (const { path, file } of chosen) {
+    const name = path.split('/').at(-1) ?? path;
+    const below = path.slice(0, Math.max(0, path.length - name.length - 1));
+    const folder = below === '' ? where.address : addressOf(where.address, below);
+    const progress = (share: number): void => target.say(`Uploading ${oneLine(name)}: ${Math.floor(share * 100)} % of ${size(file.size)}`);
+    progress(0);
+    const { outcome, name: kept } = await sendBeside(`${api}/files`, folder, name, file, progress, signal);
+    if (outcome.kind === 'cancelled') return;
+    if (outcome.kind !== 'done') {
+      target.say(`${oneLine(name)} was not uploaded. ${outcome.kind === 'failed' ? outcome.message : 'Its name is taken.'}`);
+      break;
+    }
+    paths.push(`${where.folder}/${below === '' ? '' : `${below}/`}${kept}`);
+  }
+  // Nothing presses Enter: a name with a line in it is not typed.
+  const typed = paths.filter((path) => !/[\p{Cc}]/u.test(path));
+  if (typed.length > 0) target.paste(`${typed.map(quoted).join(' ')} `);
+  if (paths.length === chosen.length) target.say(`Uploaded to ${shown(where.address) || 'the home folder'}`);
+}
+
+async function look(api: string, session: string): Promise<Place | string> {
+  try {
+    const [terminals, files] = await Promise.all([fetch(`${api}/terminals`), fetch(`${api}/files`)]);
+    if (!files.ok) return (await files.json()).details?.message ?? 'The files cannot be reached.';
+    const { home } = (await files.json()) as { home: string };
+    const all = terminals.ok ? ((await terminals.json()) as { name: string; cwd?: string | null }[]) : [];
+    return place(all.find(({ name }) => name === session)?.cwd, home);
+  } catch {
+    return 'Not uploaded: the server does not answer.';
+  }
+}

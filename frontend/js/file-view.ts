@@ -1,0 +1,235 @@
+// One file: shown, edited and saved. A save names the version that was read; where somebody wrote meanwhile, both
+// are shown and one is chosen.
+
+import { button, icon, make, refusal } from './dom.ts';
+import { MOST_SHOWN_BYTES, pictureType, read, shown, written } from './paths.ts';
+import { size } from './words.ts';
+
+/** What is shown of a file: `lead` is the line above it. */
+export class FileView {
+  readonly element = make('section', { class: 'file-view', 'aria-label': 'File' });
+  readonly #base: string;
+  readonly #back: () => void;
+  readonly #listed: (address: string, folder: unknown) => void;
+  #address: string | undefined;
+  #version: string | null = null;
+  #ends: '\n' | '\r\n' = '\n';
+  #saved = '';
+  #field: HTMLTextAreaElement | undefined;
+  #picture: string | undefined;
+  #stop: AbortController | undefined;
+
+  /** `listed` is called where what was opened is a folder: a link to one. */
+  constructor(base: string, back: () => void, listed: (address: string, folder: unknown) => void) {
+    this.#base = base;
+    this.#back = back;
+    this.#listed = listed;
+    this.clear();
+  }
+
+  get address(): string | undefined {
+    return this.#address;
+  }
+
+  /** Whether something was typed that is not saved. */
+  get dirty(): boolean {
+    return this.#field !== undefined && this.#field.value !== this.#saved;
+  }
+
+  clear(): void {
+    this.#stop?.abort();
+    this.#address = undefined;
+    this.#show(make('div', { class: 'empty-state fill' }, make('p', {}, 'Choose a file to see it, or drop files here to upload them.')));
+  }
+
+  /** The file has another name. */
+  renamed(address: string): void {
+    this.#address = address;
+    const title = this.element.querySelector('.file-title');
+    if (title) title.textContent = shown(address);
+    this.element.querySelector<HTMLAnchorElement>('a[download]')?.setAttribute('href', this.#base + address);
+  }
+
+  async open(address: string): Promise<void> {
+    this.#stop?.abort();
+    const stop = new AbortController();
+    this.#stop = stop;
+    this.#address = address;
+    this.#frame(address, 'Reading…');
+    try {
+      // The file's length comes first: what is too long is not fetched.
+      const answer = await fetch(this.#base + address, { signal: stop.signal, cache: 'no-cache' });
+      if (!answer.ok) {
+        const { message, next } = await refusal(answer);
+        this.#frame(address, '', note('warning', message, next));
+        return;
+      }
+      if (answer.headers.get('content-type')?.startsWith('application/json')) {
+        this.#listed(address, await answer.json());
+        return;
+      }
+      this.#version = answer.headers.get('etag');
+      const bytes = Number(answer.headers.get('content-length') ?? 0);
+      const picture = pictureType(address);
+      const limit = picture ? 16 * MOST_SHOWN_BYTES : MOST_SHOWN_BYTES;
+      if (bytes > limit) {
+        stop.abort();
+        this.#frame(address, size(bytes), note('info', `${size(bytes)} are too much to show here.`, 'Download it, or look at it in a terminal.'));
+        return;
+      }
+      const content = new Uint8Array(await answer.arrayBuffer());
+      if (!stop.signal.aborted) this.#content(address, content, picture);
+    } catch {
+      if (!stop.signal.aborted) this.#frame(address, '', note('warning', 'The server does not answer.', 'Try again in a moment.'));
+    }
+  }
+
+  #content(address: string, bytes: Uint8Array<ArrayBuffer>, picture: string | undefined): void {
+    const about = size(bytes.length);
+    if (picture) {
+      this.#picture = URL.createObjectURL(new Blob([bytes], { type: picture }));
+      const image = make('img', { src: this.#picture, alt: shown(address) });
+      image.addEventListener('error', () => image.replaceWith(note('info', 'This is no picture that the browser can show.', 'Download it.')));
+      const box = make('div', { class: 'file-picture', tabindex: '0', role: 'group', 'aria-label': 'Picture' }, image);
+      const edit = picture === 'image/svg+xml' && button('edit', 'Edit as text', () => this.#content(address, bytes, undefined));
+      this.#frame(address, about, box, edit ? [edit] : []);
+      return;
+    }
+    const content = read(bytes);
+    if (content === 'binary') {
+      this.#frame(address, about, note('info', 'This is not text: it is not shown here.', 'Download it, or look at it in a terminal.'));
+      return;
+    }
+    const field = make('textarea', {
+      class: 'file-text mono',
+      spellcheck: 'false',
+      autocapitalize: 'off',
+      autocomplete: 'off',
+      wrap: 'off',
+      'aria-label': `Content of ${shown(address)}`,
+      readonly: content.ends === 'mixed',
+    });
+    // A first line that is empty would be dropped from an element's text, and not from its value.
+    field.value = content.text;
+    if (content.ends === 'mixed') {
+      this.#frame(address, about, note('info', 'Its lines end in different ways, which an edit here would change.', 'Edit it in a terminal.'), [], field);
+      return;
+    }
+    this.#ends = content.ends;
+    const save = button('check', 'Save', () => void this.#save());
+    save.dataset['kind'] = 'primary';
+    save.setAttribute('aria-keyshortcuts', 'Control+S');
+    const changed = (): void => {
+      save.setAttribute('aria-disabled', String(!this.dirty));
+      this.#say(this.dirty ? 'Not saved yet' : about);
+    };
+    field.addEventListener('input', changed);
+    field.addEventListener('keydown', (event) => {
+      if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 's') {
+        event.preventDefault();
+        void this.#save();
+      }
+    });
+    this.#frame(address, about, field, [save]);
+    this.#field = field;
+    this.#saved = field.value;
+    changed();
+  }
+
+  async #save(over = this.#version): Promise<void> {
+    const field = this.#field;
+    const address = this.#address;
+    if (!field || address === undefined || (!this.dirty && over === this.#version)) return;
+    const text = field.value;
+    this.#say('Saving…');
+    const headers = { 'content-type': 'application/octet-stream', ...(over === null ? {} : { 'if-match': over }) };
+    const answer = await fetch(this.#base + address, { method: 'PUT', headers, body: written(text, this.#ends) }).catch(() => undefined);
+    if (this.#field !== field) return;
+    if (!answer) {
+      this.#say('Not saved: the server does not answer. Try again in a moment.');
+      return;
+    }
+    if (answer.ok) {
+      this.#version = answer.headers.get('etag');
+      this.#saved = text;
+      this.element.querySelector('.file-conflict')?.remove();
+      field.dispatchEvent(new Event('input'));
+      this.#say('Saved');
+      return;
+    }
+    const { message, next, code, versions } = await refusal(answer);
+    if (code === 'changed') await this.#conflict(field, versions?.current ?? null);
+    else this.#say(`Not saved: ${message} ${next}`);
+  }
+
+  /** Both versions, and which is to be kept. */
+  async #conflict(field: HTMLTextAreaElement, current: string | null): Promise<void> {
+    const address = this.#address ?? '';
+    const answer = current === null ? undefined : await fetch(this.#base + address, { cache: 'no-cache' }).catch(() => undefined);
+    const bytes = answer?.ok ? new Uint8Array(await answer.arrayBuffer()) : undefined;
+    const content = bytes && read(bytes);
+    const theirs = content === 'binary' ? 'It is not text any more.' : (content?.text ?? '');
+    const seen = answer?.headers.get('etag') ?? current;
+    if (this.#field !== field) return;
+    this.element.querySelector('.file-conflict')?.remove();
+    const mine = button('check', current === null ? 'Make it again' : 'Replace it with mine', () => {
+      this.#version = seen;
+      void this.#save(seen);
+    });
+    const take = button('reload', current === null ? 'Let it go' : 'Take the other', () => {
+      if (current === null) this.clear();
+      else void this.open(address);
+    });
+    const panel = make(
+      'div',
+      { class: 'file-conflict', 'data-tone': 'warn', role: 'alertdialog', 'aria-labelledby': 'conflict-title' },
+      make(
+        'h3',
+        { id: 'conflict-title' },
+        current === null ? 'The file was deleted since you read it.' : 'The file was changed since you read it.',
+      ),
+      make('p', {}, 'Nothing was saved. What you typed is in the field below.'),
+      current !== null && make('details', { open: true }, make('summary', {}, 'What is there now'), make('pre', { class: 'code-block mono', tabindex: '0' }, theirs)),
+      make('div', { class: 'row' }, take, mine),
+    );
+    field.before(panel);
+    this.#say('Not saved');
+    take.focus();
+  }
+
+  #say(text: string): void {
+    const state = this.element.querySelector('.file-state');
+    if (state) state.textContent = text;
+  }
+
+  #frame(address: string, state: string, body?: HTMLElement, tools: HTMLElement[] = [], more?: HTMLElement): void {
+    const back = button('back', '', this.#back, 'Back to the tree');
+    back.classList.add('file-back');
+    const download = make('a', { class: 'button', 'data-size': 'small', href: this.#base + address, download: true, 'aria-label': 'Download' });
+    download.append(icon('download'), 'Download');
+    this.#show(
+      make(
+        'div',
+        { class: 'file-bar' },
+        back,
+        make('h2', { class: 'file-title mono', title: shown(address) }, shown(address)),
+        make('span', { class: 'file-state state-note small', role: 'status' }, state),
+        ...tools,
+        download,
+      ),
+      ...(body ? [body] : []),
+      ...(more ? [more] : []),
+    );
+  }
+
+  #show(...children: HTMLElement[]): void {
+    this.#field = undefined;
+    if (this.#picture) URL.revokeObjectURL(this.#picture);
+    this.#picture = undefined;
+    this.element.replaceChildren(...children);
+  }
+}
+
+function note(glyph: string, what: string, next: string): HTMLElement {
+  return make('div', { class: 'empty-state' }, make('span', { class: 'empty-glyph' }, icon(glyph)), make('p', { role: 'status' }, what), next !== '' && make('p', {}, next));
+}

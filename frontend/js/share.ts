@@ -1,0 +1,149 @@
+// `<fsa-share project="ID">`: who may open the preview that its pane shows. The port is the one in the pane's
+// address; how it is shared is read each time that the popover opens.
+
+import { button, icon, make, refusal } from './dom.ts';
+import { portOf } from './port.ts';
+
+type Audience = 'private' | 'users' | 'link';
+
+interface View {
+  audience: Audience;
+  expiresAt?: string;
+  url?: string;
+}
+
+const WORDS: Record<Audience, [string, string]> = {
+  private: ['Private', 'You alone.'],
+  users: ['Signed-in users', 'Everybody who can sign in here.'],
+  link: ['Public link', 'Whoever has the link, until it expires.'],
+};
+const HOURS: [string, string][] = [
+  ['1', '1 hour'],
+  ['24', '1 day'],
+  ['168', '7 days'],
+  ['720', '30 days'],
+];
+
+export class Share extends HTMLElement {
+  readonly #opener = button('share', '', () => this.#toggle(), 'Share preview');
+  readonly #panel = make('div', { class: 'menu share-panel', role: 'dialog', 'aria-label': 'Share preview', hidden: true });
+  readonly #state = make('p', { class: 'small', role: 'status' });
+  #outside = (event: Event): void => {
+    if (!this.contains(event.target as HTMLElement)) this.#close(false);
+  };
+
+  connectedCallback(): void {
+    this.#opener.dataset['kind'] = 'quiet';
+    this.#opener.setAttribute('aria-haspopup', 'dialog');
+    this.#opener.setAttribute('aria-expanded', 'false');
+    this.replaceChildren(this.#opener, this.#panel);
+    this.addEventListener('keydown', (event) => {
+      if (event.key === 'Escape' && !this.#panel.hidden) {
+        event.stopPropagation();
+        this.#close(true);
+      }
+    });
+  }
+
+  disconnectedCallback(): void {
+    removeEventListener('pointerdown', this.#outside);
+  }
+
+  get #address(): string {
+    return this.closest('.preview-pane')?.querySelector<HTMLInputElement>('.address input')?.value ?? '';
+  }
+
+  #toggle(): void {
+    if (!this.#panel.hidden) return this.#close(true);
+    this.#panel.hidden = false;
+    this.#opener.setAttribute('aria-expanded', 'true');
+    addEventListener('pointerdown', this.#outside);
+    void this.#read();
+  }
+
+  #close(focus: boolean): void {
+    this.#panel.hidden = true;
+    this.#opener.setAttribute('aria-expanded', 'false');
+    removeEventListener('pointerdown', this.#outside);
+    if (focus) this.#opener.focus();
+  }
+
+  async #ask(port: string, method: string, body?: object): Promise<View | undefined> {
+    const headers = body ? { 'content-type': 'application/json' } : undefined;
+    const init = { method, headers, body: body && JSON.stringify(body) };
+    const answer = await fetch(`/api/projects/${this.getAttribute('project')}/ports/${port}/share`, init).catch(() => undefined);
+    if (answer?.ok) return answer.json();
+    const why = answer ? await refusal(answer) : { message: 'The server does not answer.', next: 'Try again in a moment.' };
+    this.#state.textContent = `${why.message} ${why.next}`;
+    return undefined;
+  }
+
+  async #read(): Promise<void> {
+    const port = portOf(this.#address);
+    if (!port) {
+      this.#panel.replaceChildren(make('p', { class: 'small' }, 'There is no address of a preview to share.'));
+      return;
+    }
+    this.#state.textContent = 'Reading…';
+    this.#panel.replaceChildren(this.#state);
+    const view = await this.#ask(port, 'GET');
+    if (view) this.#show(port, view);
+  }
+
+  #show(port: string, view: View): void {
+    this.#state.textContent = view.audience === 'link' && view.expiresAt ? `The link works until ${when(view.expiresAt)}.` : '';
+    const choices = (Object.keys(WORDS) as Audience[]).map((audience) => {
+      const [name, about] = WORDS[audience];
+      const input = make('input', { type: 'radio', name: 'share', value: audience, checked: audience === view.audience });
+      input.addEventListener('change', () => (hours.hidden = input.value !== 'link'));
+      return make('label', { class: 'choice' }, input, make('span', { class: 'choice-name' }, name), make('small', {}, about));
+    });
+    const select = make('select', { class: 'input', 'aria-label': 'The link works for' }, ...HOURS.map(([value, text]) => new Option(text, value, value === '24', value === '24')));
+    const hours = make('div', { hidden: view.audience !== 'link' }, select);
+    const set = button('check', view.audience === 'link' ? 'Set, or make a new link' : 'Set', () => void this.#set(port, select.value));
+    set.dataset['kind'] = 'primary';
+    const copy = button('copy', 'Copy address', () => void this.#copy(this.#address, 'Address copied.'));
+    const made = view.url !== undefined && this.#link(view.url);
+    this.#panel.replaceChildren(
+      make('p', { class: 'menu-title' }, `Who may open port ${port}`),
+      make('div', { role: 'radiogroup', 'aria-label': `Who may open port ${port}`, class: 'stack stack-tight' }, ...choices),
+      hours,
+      ...(made ? [made] : []),
+      this.#state,
+      make('div', { class: 'row' }, copy, set),
+    );
+    this.#panel.querySelector<HTMLElement>(made ? '.share-copy' : ':checked')?.focus();
+  }
+
+  /** A link is told once. */
+  #link(url: string): HTMLElement {
+    const copy = button('copy', 'Copy link', () => void this.#copy(url, 'Link copied.'));
+    copy.classList.add('share-copy');
+    return make(
+      'div',
+      { class: 'banner', 'data-tone': 'info' },
+      icon('link'),
+      make('div', {}, make('p', {}, 'Copy the link now: it is not shown again.'), make('input', { class: 'input mono', readonly: true, value: url, 'aria-label': 'Public link' })),
+      copy,
+    );
+  }
+
+  async #set(port: string, hours: string): Promise<void> {
+    const audience = this.#panel.querySelector<HTMLInputElement>('input[name=share]:checked')?.value ?? 'private';
+    this.#state.textContent = 'Saving…';
+    const body = audience === 'link' ? { audience, expiresInHours: Number(hours) } : { audience };
+    const view = await this.#ask(port, 'PUT', body);
+    if (!view) return;
+    this.#show(port, view);
+    if (view.audience !== 'link') this.#state.textContent = view.audience === 'users' ? 'Open to everybody who is signed in.' : 'Private.';
+  }
+
+  async #copy(text: string, done: string): Promise<void> {
+    const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+    this.#state.textContent = copied ? done : 'The browser did not let this page copy: select it and copy it.';
+  }
+}
+
+function when(at: string): string {
+  return new Date(at).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short', hour12: false });
+}

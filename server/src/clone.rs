@@ -1,0 +1,573 @@
+//! Cloning a project's repository into its new sandbox, as the last of its start.
+//!
+//! ```text
+//!   create: Repositories::add, Live::cloning ──▶ the sandbox comes up ──▶ claim ──▶ git clone, by the agent
+//!                                                                          └─▶ progress, done, or a cause
+//! ```
+//!
+//! git runs inside, behind the sandbox's own filter, into a folder beside the real one that takes its
+//! name at the end: a clone that was cut off leaves nothing that looks like one. Where the user's GitHub
+//! account can read more, git gets its token through a pipe and for that one repository: it is in no
+//! argument, no environment, no file. A control plane that is killed leaves a claim that ends by itself;
+//! the next one begins anew.
+
+use crate::{
+    agent::Agent,
+    github::{GitHub, GitHubError},
+    http::patience::patient,
+    live::Live,
+    views::CloneFact,
+};
+use engine::{
+    clock::{Clock as _, SystemClock},
+    orchestrator::Orchestrator,
+    store::{ProjectAndSandbox, Store, repositories::Repositories},
+};
+use futures::StreamExt as _;
+use model::{
+    Cause, CauseCode, Desired, Phase, ProjectId, UserId, phase,
+    repository::{CloneState, RepositoryView},
+};
+use sandbox_agent::{
+    client::{self, ExecEvent},
+    protocol::http::{ExecExit, ExecRequest},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::{
+    collections::HashSet,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// How long a claim holds without a word of its holder.
+const HOLD: Duration = Duration::from_secs(30);
+/// How often the holder says how far it is.
+const SAY: Duration = Duration::from_millis(500);
+/// How often it says that it is there, where git says nothing.
+const BEAT: Duration = Duration::from_secs(5);
+/// How long a clone may take: a repository of 10 GB over 100 Mbit/s takes a quarter of an hour.
+const LIMIT: Duration = Duration::from_secs(1800);
+/// How often what waits is looked at again: a claim that ended with its holder, a change that was missed.
+const LOOK: Duration = Duration::from_secs(15);
+/// How long after a clone was cut off it is tried again.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How much of git's words is kept for the cause.
+const SAID: usize = 4000;
+
+/// What runs inside. 73: the folder is taken. 74: git is missing.
+const SCRIPT: &str = r#"
+url=$1 folder=$HOME/$2 part=$HOME/.$2.cloning branch=$3 depth=$4
+command -v git >/dev/null || exit 74
+if [ -e "$folder" ] && [ -n "$(ls -A "$folder" 2>/dev/null)" ]; then exit 73; fi
+rm -rf "$part"
+set -- clone --progress
+[ -z "$branch" ] || set -- "$@" --branch "$branch"
+[ -z "$depth" ] || set -- "$@" --depth "$depth"
+exec 3<&0 </dev/null
+case $url in http://*) http=always ;; *) http=never ;; esac
+git -c credential.helper= -c "credential.$url.helper=!f() { test \"\$1\" = get && cat <&3; }; f" -c credential.useHttpPath=true \
+    -c protocol.allow=never -c protocol.https.allow=always -c protocol.http.allow=$http "$@" -- "$url" "$part" || { code=$?; rm -rf "$part"; exit $code; }
+exec 3<&-
+if [ -e "$part/.gitmodules" ]; then
+    git -C "$part" -c protocol.allow=never -c protocol.https.allow=always submodule update --init --recursive --progress ||
+        echo "Its submodules could not all be fetched. In $folder: git submodule update --init --recursive"
+fi
+rmdir "$folder" 2>/dev/null
+mv "$part" "$folder"
+"#;
+
+/// Clones.
+pub struct Cloner {
+    repositories: Repositories,
+    store: Arc<dyn Store>,
+    orchestrator: Arc<dyn Orchestrator>,
+    live: Arc<Live>,
+    github: Option<Arc<GitHub>>,
+    /// This process.
+    holder: String,
+    /// Projects with something to clone.
+    wanted: Mutex<HashSet<ProjectId>>,
+    look: Notify,
+    stop: CancellationToken,
+}
+
+impl Cloner {
+    /// Clones nothing before [`Self::run`].
+    #[must_use]
+    pub fn new(
+        repositories: Repositories,
+        store: Arc<dyn Store>,
+        orchestrator: Arc<dyn Orchestrator>,
+        live: Arc<Live>,
+        github: Option<Arc<GitHub>>,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let holder = hex::encode(rand::random::<[u8; 8]>());
+        let (wanted, look) = (Mutex::default(), Notify::new());
+        Arc::new(Self { repositories, store, orchestrator, live, github, holder, wanted, look, stop })
+    }
+
+    /// Below which address plain http will do: GitHub's, where the operator has it on this very machine.
+    #[must_use]
+    pub fn plain_http(&self) -> Option<&str> {
+        self.github.as_ref().map(|github| github.url())
+    }
+
+    /// The rows.
+    #[must_use]
+    pub fn repositories(&self) -> &Repositories {
+        &self.repositories
+    }
+
+    /// "Look again": a project was made with a repository, or somebody decided on one.
+    pub fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// Clones what comes, until the end.
+    pub async fn run(self: Arc<Self>) {
+        let stop = self.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.follow() => {}
+        }
+    }
+
+    async fn follow(self: &Arc<Self>) {
+        loop {
+            let mut changes = self.store.changes();
+            self.look_at_all().await;
+            let mut again = tokio::time::interval(LOOK);
+            again.tick().await;
+            loop {
+                tokio::select! {
+                    change = changes.next() => match change {
+                        Some(change) if self.wants(change.project) => self.look_at(change.project, change.owner).await,
+                        Some(_) => {}
+                        None => break,
+                    },
+                    _ = again.tick() => self.look_at_all().await,
+                    () = self.look.notified() => self.look_at_all().await,
+                }
+            }
+        }
+    }
+
+    fn wants(&self, project: ProjectId) -> bool {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).contains(&project)
+    }
+
+    async fn look_at_all(self: &Arc<Self>) {
+        let pending = match patient(self.repositories.pending()).await {
+            Ok(pending) => pending,
+            Err(error) => return debug!("cannot read what is to be cloned: {error:#}"),
+        };
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = pending.iter().copied().collect();
+        if pending.is_empty() {
+            return self.live.cloning_only(&HashSet::new());
+        }
+        let rows = match self.store.all().await {
+            Ok(rows) => rows,
+            Err(error) => return debug!("cannot read all sandboxes: {error:#}"),
+        };
+        let rows: Vec<&ProjectAndSandbox> = rows.iter().filter(|row| pending.contains(&row.project.id)).collect();
+        self.live.cloning_only(&rows.iter().map(|row| row.sandbox.id).collect());
+        for row in rows {
+            self.look_at_row(row).await;
+        }
+    }
+
+    async fn look_at(self: &Arc<Self>, project: ProjectId, owner: UserId) {
+        match self.store.project(owner, project).await {
+            Ok(Some(row)) => self.look_at_row(&row).await,
+            Ok(None) => {}
+            Err(error) => debug!("cannot read a project: {error:#}"),
+        }
+    }
+
+    async fn look_at_row(self: &Arc<Self>, row: &ProjectAndSandbox) {
+        let project = row.project.id;
+        let of = match patient(self.repositories.of(project)).await {
+            Ok(Some(of)) => of,
+            Ok(None) => return,
+            Err(error) => return debug!("cannot read a repository: {error:#}"),
+        };
+        self.live.cloning(row.sandbox.id, fact(&of));
+        let sandbox = &row.sandbox;
+        let phase = phase(sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref(), SystemClock.now());
+        let up = sandbox.desired == Desired::Running && phase == Phase::Running && row.project.deleting_since.is_none();
+        if !up || !matches!(of.state, CloneState::Waiting | CloneState::Cloning) {
+            return;
+        }
+        match patient(self.repositories.claim(project, &self.holder, HOLD, SystemClock.now())).await {
+            Ok(true) => {
+                let (this, row) = (self.clone(), row.clone());
+                tokio::spawn(async move {
+                    let stop = this.stop.clone();
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = this.work(&row, &of) => {}
+                    }
+                });
+            }
+            Ok(false) => {}
+            Err(error) => debug!("cannot begin a clone: {error:#}"),
+        }
+    }
+
+    async fn work(&self, row: &ProjectAndSandbox, of: &RepositoryView) {
+        let (project, sandbox) = (row.project.id, row.sandbox.id);
+        info!(project.id = %project, "cloning a repository");
+        let (state, cause) = match self.clone_into(row, of).await {
+            Outcome::Done => (CloneState::Done, None),
+            Outcome::Failed(cause) => (CloneState::Failed, Some(cause)),
+            // It goes on when the sandbox is up again.
+            Outcome::CutOff => {
+                tokio::time::sleep(PAUSE).await;
+                (CloneState::Waiting, None)
+            }
+            Outcome::NotOurs => return self.look(),
+        };
+        info!(project.id = %project, state = state.as_str(), "a clone has ended");
+        let mut tries = 0;
+        while let Err(error) =
+            patient(self.repositories.finish(project, &self.holder, state, cause.as_ref(), SystemClock.now())).await
+        {
+            tries += 1;
+            if tries > 20 {
+                // The claim ends by itself, and then it is cloned again.
+                return warn!(project.id = %project, "cannot note what became of a clone: {error:#}");
+            }
+            tokio::time::sleep(SAY).await;
+        }
+        if let Ok(Some(of)) = patient(self.repositories.of(project)).await {
+            self.live.cloning(sandbox, fact(&of));
+        }
+        self.look();
+    }
+
+    async fn clone_into(&self, row: &ProjectAndSandbox, of: &RepositoryView) -> Outcome {
+        let stdin = match self.credentials(row.project.owner, &of.url).await {
+            Ok(stdin) => stdin,
+            // A public one needs none; what GitHub then says is the cause.
+            Err(error) => {
+                debug!("no credentials for a clone: {error}");
+                None
+            }
+        };
+        let arguments = [
+            of.url.clone(),
+            of.folder.clone(),
+            of.branch.clone().unwrap_or_default(),
+            of.depth.map(|d| d.to_string()).unwrap_or_default(),
+        ];
+        let command = ["sh", "-c", SCRIPT, "sh"].map(str::to_owned).into_iter().chain(arguments).collect();
+        let variables = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", ""), ("LC_ALL", "C")];
+        let env = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let timeout_ms = u64::try_from(LIMIT.as_millis()).ok();
+        let ask = ExecRequest { command, cwd: None, env, stdin: Some(stdin.unwrap_or_default()), timeout_ms };
+        let agent = Agent::of(self.orchestrator.clone(), &row.sandbox);
+        let Ok(io) = agent.connect().await else { return Outcome::CutOff };
+        let events = match client::exec(io, agent.token(), &ask).await {
+            Ok(events) => events,
+            Err(client::ClientError::Refused { body, .. }) => return Outcome::Failed(other(of, &body.error)),
+            Err(_) => return Outcome::CutOff,
+        };
+        let mut events = pin!(events);
+        let (mut said, mut last) = (Said::default(), Instant::now());
+        loop {
+            let event = tokio::time::timeout(BEAT, events.next()).await;
+            match event {
+                Ok(Some(Ok(ExecEvent::Output(_, bytes)))) => said.hear(&bytes),
+                Ok(Some(Ok(ExecEvent::Exit(exit)))) => return ended(of, exit, &said),
+                Ok(Some(Err(_)) | None) => return Outcome::CutOff,
+                Err(_) => {}
+            }
+            if last.elapsed() >= SAY {
+                last = Instant::now();
+                let now = SystemClock.now();
+                match patient(self.repositories.progress(row.project.id, &self.holder, said.progress().as_deref(), HOLD, now))
+                    .await
+                {
+                    Ok(true) => {}
+                    // Somebody decided to go on without, or the project is gone: dropping the stream ends git.
+                    Ok(false) => return Outcome::NotOurs,
+                    Err(error) => debug!("cannot note a clone's progress: {error:#}"),
+                }
+            }
+        }
+    }
+
+    /// What git inside is told where it asks: name and password, for the project's own repository, over TLS, and
+    /// where its owner has connected an account. What is pushed to is what was cloned.
+    pub async fn credentials_of(&self, owner: UserId, project: ProjectId, url: &str) -> Option<(String, SecretString)> {
+        let own = patient(self.repositories.of(project)).await.ok()??;
+        let github = self.github.as_ref().filter(|github| github.holds(&own.url))?;
+        if !same_repository(&own.url, url) {
+            debug!(project.id = %project, "git asked for credentials of another repository");
+            return None;
+        }
+        let account = github.account(owner).await.inspect_err(|error| debug!("no credentials for git: {error}")).ok()?;
+        Some(("x-access-token".to_owned(), account.tokens.access))
+    }
+
+    /// What git is told where it asks, for this very repository: its owner's token, if it lies at GitHub.
+    async fn credentials(&self, owner: UserId, url: &str) -> Result<Option<String>, GitHubError> {
+        let Some(github) = self.github.as_ref().filter(|github| github.holds(url)) else { return Ok(None) };
+        let account = github.account(owner).await?;
+        Ok(Some(format!("username=x-access-token\npassword={}\n", account.tokens.access.expose_secret())))
+    }
+}
+
+/// Whether two addresses are of one repository: host and path without capital letters, as GitHub has them, and
+/// without the `.git` that may stand at the end.
+fn same_repository(a: &str, b: &str) -> bool {
+    let plain = |url: &str| {
+        let url = url.trim().trim_end_matches('/').to_ascii_lowercase();
+        url.strip_suffix(".git").map_or(url.clone(), str::to_owned)
+    };
+    plain(a) == plain(b)
+}
+
+/// How a clone ended.
+#[derive(Debug)]
+enum Outcome {
+    Done,
+    Failed(Cause),
+    /// The sandbox went away.
+    CutOff,
+    /// It is not this process's any more.
+    NotOurs,
+}
+
+/// What is shown of a clone beside its sandbox.
+#[must_use]
+pub fn fact(of: &RepositoryView) -> CloneFact {
+    match of.state {
+        CloneState::Waiting | CloneState::Cloning => CloneFact::UnderWay,
+        CloneState::Failed => of.cause.clone().map_or(CloneFact::Settled, CloneFact::Failed),
+        CloneState::Done | CloneState::Skipped => CloneFact::Settled,
+    }
+}
+
+/// What git has said so far: lines end in a carriage return where the next one takes their place.
+#[derive(Debug, Default)]
+struct Said {
+    lines: Vec<String>,
+    open: String,
+}
+
+impl Said {
+    fn hear(&mut self, bytes: &[u8]) {
+        for c in String::from_utf8_lossy(bytes).chars() {
+            match c {
+                '\n' | '\r' => self.lines.push(std::mem::take(&mut self.open)),
+                c if c.is_control() => {}
+                c if self.open.len() < 500 => self.open.push(c),
+                _ => {}
+            }
+        }
+        let (all, mut bytes) = (self.lines.len(), 0);
+        let kept = self
+            .lines
+            .iter()
+            .rev()
+            .take_while(|line| {
+                bytes += line.len() + 1;
+                bytes < SAID
+            })
+            .count();
+        self.lines.drain(..all - kept);
+    }
+
+    /// The last that was whole.
+    fn progress(&self) -> Option<String> {
+        let line = self.lines.iter().rev().find(|line| !line.trim().is_empty())?;
+        Some(line.trim_start_matches("remote: ").trim().chars().take(200).collect())
+    }
+
+    /// Without the steps of progress.
+    fn told(&self) -> String {
+        let lines = self.lines.iter().chain([&self.open]).map(|line| line.trim());
+        let whole = lines.filter(|line| !line.is_empty() && (!line.contains("% (") || line.ends_with("done.")));
+        whole.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn ended(of: &RepositoryView, exit: ExecExit, said: &Said) -> Outcome {
+    let told = said.told();
+    match exit {
+        ExecExit::Code(0) => Outcome::Done,
+        ExecExit::Code(73) => Outcome::Failed(Cause::new(
+            CauseCode::CloneFailed,
+            format!("The folder {} is there already and not empty, so nothing was cloned into it.", of.folder),
+            &[
+                "Go on without, and look at what is in it.",
+                "To have it cloned, move the folder away in the terminal, and try again.",
+            ],
+        )),
+        ExecExit::Code(74) => Outcome::Failed(Cause::new(
+            CauseCode::CloneFailed,
+            "There is no git in the sandbox's image.",
+            &["Go on without.", "Tell the operator: the image needs git for this."],
+        )),
+        ExecExit::Code(_) => Outcome::Failed(cause(of, &told)),
+        ExecExit::TimedOut(_) => Outcome::Failed(
+            Cause::new(
+                CauseCode::CloneFailed,
+                format!("{} was not cloned within {} minutes.", of.url, LIMIT.as_secs() / 60),
+                &[
+                    "Ask for fewer commits, such as a depth of 1, in a new project.",
+                    "Go on without, and clone it in the terminal.",
+                ],
+            )
+            .with_detail(told),
+        ),
+        // The sandbox ends, or its memory was too small.
+        ExecExit::Signal(_) => Outcome::Failed(other(of, &told)),
+    }
+}
+
+fn other(of: &RepositoryView, told: &str) -> Cause {
+    let message = format!("{} could not be cloned.", of.url);
+    let steps = ["Read what git says below, and try again.", "Go on without, and clone it in the terminal."];
+    Cause::new(CauseCode::CloneFailed, message, &steps).with_detail(told)
+}
+
+/// What git's words mean. They are English, by `LC_ALL=C`.
+fn cause(of: &RepositoryView, told: &str) -> Cause {
+    let has = |texts: &[&str]| texts.iter().any(|text| told.contains(text));
+    let url = &of.url;
+    let branch = of.branch.as_deref().unwrap_or_default();
+    let cause = if has(&["Remote branch"]) {
+        Cause::new(
+            CauseCode::BranchMissing,
+            format!("{url} has no branch or tag {branch}. An empty repository has none at all."),
+            &["Go on without, and clone another branch in the terminal.", "Make a new project with another branch."],
+        )
+    } else if has(&["could not read Username", "could not read Password", "Authentication failed", "error: 401", "error: 403"]) {
+        Cause::new(
+            CauseCode::RepositoryRefused,
+            format!("The host of {url} gives it to nobody without an account that may read it."),
+            &[
+                "If it is at GitHub, connect GitHub in the settings, with an account that may read it; then try again.",
+                "Go on without.",
+            ],
+        )
+    } else if has(&["not found", "error: 404"]) {
+        Cause::new(
+            CauseCode::RepositoryNotFound,
+            format!("There is no repository at {url}, or it is private and not shown to us."),
+            &[
+                "Check the address.",
+                "If it is private at GitHub, connect GitHub in the settings, and try again.",
+                "Go on without.",
+            ],
+        )
+    } else if has(&["No space left", "Disk quota", "disk I/O"]) {
+        Cause::new(
+            CauseCode::DiskFull,
+            format!("{url} is larger than the disk that the sandbox has."),
+            &["Ask for fewer commits, such as a depth of 1, or for a larger size, in a new project.", "Go on without."],
+        )
+    } else if has(&[
+        "Could not resolve",
+        "Failed to connect",
+        "Connection refused",
+        "Couldn't connect",
+        "timed out",
+        "SSL",
+        "Connection reset",
+        "unable to access",
+    ]) {
+        Cause::new(
+            CauseCode::RepositoryUnreachable,
+            format!("The host of {url} does not answer. Private networks cannot be reached from a sandbox."),
+            &["Check the address, and try again.", "Go on without."],
+        )
+    } else {
+        return other(of, told);
+    };
+    cause.with_detail(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of() -> RepositoryView {
+        RepositoryView {
+            url: "https://git.example/a/b".into(),
+            branch: Some("next".into()),
+            depth: None,
+            folder: "b".into(),
+            state: CloneState::Cloning,
+            progress: None,
+            cause: None,
+            updated_at: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn credentials_are_for_one_repository() {
+        let own = "https://github.com/Acme/boats.git";
+        for same in ["https://github.com/acme/boats", "https://GitHub.com/Acme/Boats.git", "https://github.com/acme/boats/"] {
+            assert!(same_repository(own, same), "{same}");
+        }
+        for other in [
+            "https://github.com/acme/boats2",
+            "https://github.com/acme/",
+            "https://github.com/",
+            "http://github.com/acme/boats",
+            "https://github.com.evil.example/acme/boats",
+            "https://evil.example/acme/boats",
+            "https://github.com/acme/boats.git.git",
+        ] {
+            assert!(!same_repository(own, other), "{other}");
+        }
+    }
+
+    #[test]
+    fn progress_is_the_last_whole_line() {
+        let mut said = Said::default();
+        said.hear(b"Cloning into '/home/agent/.b.cloning'...\nremote: Counting objects:  50% (1/2)\rremote: Counting obj");
+        assert_eq!(said.progress().as_deref(), Some("Counting objects:  50% (1/2)"));
+        said.hear(b"ects: 100% (2/2), done.\nReceiving objects:   3% (1/30)\r\x1b[K");
+        assert_eq!(said.progress().as_deref(), Some("Receiving objects:   3% (1/30)"));
+        for _ in 0..10_000 {
+            said.hear(b"Receiving objects:   4% (1/30)\r");
+        }
+        assert!(said.lines.len() < 200, "what is kept has an end");
+    }
+
+    #[test]
+    fn what_git_says_is_a_cause() {
+        for (told, code) in [
+            (
+                "remote: Repository not found.\nfatal: repository 'https://git.example/a/b/' not found",
+                CauseCode::RepositoryNotFound,
+            ),
+            ("fatal: could not read Username for 'https://git.example': terminal prompts disabled", CauseCode::RepositoryRefused),
+            ("fatal: Authentication failed for 'https://git.example/a/b/'", CauseCode::RepositoryRefused),
+            (
+                "warning: Could not find remote branch next to clone.\nfatal: Remote branch next not found in upstream origin",
+                CauseCode::BranchMissing,
+            ),
+            (
+                "fatal: unable to access 'https://git.example/a/b/': Could not resolve host: git.example",
+                CauseCode::RepositoryUnreachable,
+            ),
+            ("fatal: unable to access 'x': Failed to connect to git.example port 443", CauseCode::RepositoryUnreachable),
+            ("fatal: write error: No space left on device", CauseCode::DiskFull),
+            ("fatal: early EOF", CauseCode::CloneFailed),
+        ] {
+            let cause = cause(&of(), told);
+            assert_eq!(cause.code, code, "{told}");
+            assert!(!cause.next_steps.is_empty() && cause.detail.as_deref() == Some(told));
+        }
+    }
+}

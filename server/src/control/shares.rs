@@ -1,0 +1,97 @@
+//! Who besides its owner may open a preview. Authorises as the rest of [`Controller`] does.
+
+use super::{Controller, may_change, port_error, store_error};
+use crate::{http::patience::patient, views::PreviewDomain};
+use app::error::{ControlError, ErrorKind};
+use engine::store::accounts::shares::{Audience, Share, SharedSandbox};
+use jiff::SignedDuration;
+use model::{ProjectId, ResourceName, SandboxId, port::PreviewPort, view::Viewer};
+use secrecy::ExposeSecret as _;
+use tracing::info;
+
+/// How long a link lasts where nothing is said: a day, in which it is shown to somebody.
+const USUAL_HOURS: u32 = 24;
+/// How long one lasts at most. What is to be open for ever is no preview.
+const MOST_HOURS: u32 = 30 * 24;
+
+impl Controller {
+    /// The share of a port; `None` where it is private.
+    ///
+    /// # Errors
+    /// `400 Bad Request`, `403 Forbidden` for the port; `404 Not Found`.
+    pub async fn share(&self, viewer: &Viewer, id: ProjectId, port: &str) -> Result<Option<Share>, ControlError> {
+        let port: PreviewPort = port.parse().map_err(|error| port_error(&error))?;
+        self.row(viewer, id).await?;
+        patient(self.parts.accounts.share(viewer.user, id, port.get(), self.now())).await.map_err(store_error)
+    }
+
+    /// Opens a port to others, in place of how it was shared before; a link's address is in the answer and nowhere else.
+    /// A link lasts a day where nothing is said.
+    ///
+    /// # Errors
+    /// As [`Self::share`]; `403 Forbidden` for a token of scope `read`; `409 Conflict` without addresses for previews;
+    /// `422 Unprocessable Content` for how long.
+    pub async fn set_share(
+        &self,
+        viewer: &Viewer,
+        id: ProjectId,
+        port: &str,
+        audience: Audience,
+        hours: Option<u32>,
+    ) -> Result<(Share, Option<String>), ControlError> {
+        may_change(viewer)?;
+        let port: PreviewPort = port.parse().map_err(|error| port_error(&error))?;
+        let port = port.get();
+        let row = self.row(viewer, id).await?;
+        let domain = self.preview_domain()?;
+        let hours = hours.or((audience == Audience::Link).then_some(USUAL_HOURS));
+        if hours.is_some_and(|hours| !(1..=MOST_HOURS).contains(&hours)) {
+            let message = format!("A share lasts 1 to {MOST_HOURS} hours.");
+            let error = ControlError::new(ErrorKind::Invalid, "bad-expiry", message, "Give a number in that range.");
+            return Err(error.at("expiresInHours"));
+        }
+        let now = self.now();
+        let expires = hours.and_then(|hours| now.checked_add(SignedDuration::from_hours(i64::from(hours))).ok());
+        let made = patient(self.parts.accounts.make_share(viewer.user, id, port, audience, expires, now)).await;
+        let secret = made.map_err(store_error)?.ok_or_else(|| {
+            let message = "The port was shared otherwise at the same moment.";
+            ControlError::new(ErrorKind::Conflict, "shared-meanwhile", message, "Look how it is shared now.")
+        })?;
+        info!(project.id = %id, port, audience = audience.as_str(), "a preview was shared");
+        self.parts.watch.look();
+        // Behind the `#`: browsers send it to nobody.
+        let link = secret.map(|secret| {
+            let origin = domain.origin(&format!("{port}--{}", row.sandbox.name));
+            format!("{origin}/.fsa/share#{}", secret.expose_secret())
+        });
+        Ok((Share { audience, created_at: now, expires_at: expires }, link))
+    }
+
+    /// Makes a port private. May be repeated. Who came by the share is out within a second.
+    ///
+    /// # Errors
+    /// As [`Self::share`]; `403 Forbidden` for a token of scope `read`.
+    pub async fn end_share(&self, viewer: &Viewer, id: ProjectId, port: &str) -> Result<(), ControlError> {
+        may_change(viewer)?;
+        let port: PreviewPort = port.parse().map_err(|error| port_error(&error))?;
+        self.row(viewer, id).await?;
+        patient(self.parts.accounts.end_share(viewer.user, id, port.get(), self.now())).await.map_err(store_error)?;
+        info!(project.id = %id, port = port.get(), "a preview is private again");
+        self.parts.watch.look();
+        Ok(())
+    }
+
+    /// The sandbox of somebody else's project, where that port is open to everybody who is signed in.
+    pub(super) async fn shared_with_users(&self, id: ProjectId, port: u16) -> Result<(SandboxId, ResourceName), ControlError> {
+        let shared = patient(self.parts.accounts.shared_with_users(Some(id), None, port, self.now())).await;
+        let SharedSandbox { sandbox, name, .. } = shared.map_err(store_error)?.ok_or_else(ControlError::not_found)?;
+        Ok((sandbox, name))
+    }
+
+    pub(super) fn preview_domain(&self) -> Result<&PreviewDomain, ControlError> {
+        self.parts.addresses.preview.as_ref().ok_or_else(|| {
+            let message = "This installation has no addresses for previews.";
+            ControlError::new(ErrorKind::Conflict, "no-preview-domain", message, "Start it with `--preview-domain`.")
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! `GET /api/doctor`: what `fullstack-agent doctor` looks at, and `/doctor`, its page.
+//!
+//! They are the operator's: for anybody else they are not there. The answer is `{"findings": […]}`, or with
+//! `Accept: application/x-ndjson` each finding on a line of its own as it is made. With `probes=true` pods are started
+//! on the cluster, which takes up to two minutes and a token that may change things.
+
+use super::{
+    auth::visit::Visit,
+    errors::Refusal,
+    preview::page::escape,
+    routes::{Access, Me, refuse},
+    security::Nonce,
+    state::Plane,
+};
+use crate::{control::store_error, doctor::Look};
+use app::error::{ControlError, ErrorKind};
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Query, State},
+    response::{Html, IntoResponse as _, Redirect, Response},
+};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::{HeaderMap, header};
+use kubernetes::doctor::Finding;
+use model::view::Viewer;
+use serde::Deserialize;
+use std::convert::Infallible;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// A project's id.
+    #[serde(default)]
+    project: Option<String>,
+    #[serde(default)]
+    probes: bool,
+}
+
+/// `GET /api/doctor?project=ID&probes=false`.
+///
+/// # Errors
+/// `400 Bad Request`; `403 Forbidden`: probes, by a token of scope `read`; `404 Not Found` for anybody but the operator, and for
+/// a project that is not theirs; `429 Too Many Requests`: a look is under way.
+pub async fn look(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Extension(visit): Extension<Visit>,
+    headers: HeaderMap,
+    wish: Result<Query<Wish>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Refusal> {
+    operator(&plane, &viewer).await?;
+    let Query(wish) = wish.map_err(|_| {
+        let message = "The doctor is asked by `project` (an id) and `probes` (true or false).";
+        Refusal::new(ErrorKind::Malformed, "bad-query", message, "Ask for example for `?probes=true`.")
+    })?;
+    if wish.probes
+        && let Some(error) = refuse(Access::Write, Some(&visit))
+    {
+        return Err(error.into());
+    }
+    let sandbox = match wish.project {
+        Some(project) => {
+            let id = project.parse().map_err(|_| ControlError::not_found())?;
+            Some(plane.controller.row(&viewer, id).await?.sandbox.name)
+        }
+        None => None,
+    };
+    let look = Look { sandbox, probe: wish.probes };
+    let busy = || {
+        let message = "The doctor is looking already, and looks once at a time.";
+        ControlError::new(ErrorKind::TooMany, "doctor-busy", message, "Ask again in a moment.")
+    };
+    let lines = headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("ndjson"));
+    if !lines {
+        let report = plane.doctor.look(look, None).await.ok_or_else(busy)?;
+        return Ok(Json(report).into_response());
+    }
+    let (tell, told) = mpsc::unbounded_channel();
+    let doctor = plane.doctor.clone();
+    tokio::spawn(async move {
+        if doctor.look(look, Some(tell.clone())).await.is_none() {
+            let why = "One answer at a time is enough for a cluster.";
+            let _ = tell.send(Finding::new(
+                "doctor",
+                kubernetes::doctor::Verdict::Warn,
+                busy().message,
+                why,
+                &["Ask again in a moment."],
+            ));
+        }
+    });
+    let stop = plane.stop.clone();
+    let lines = UnboundedReceiverStream::new(told).take_until(stop.cancelled_owned()).map(|finding| {
+        let mut line = serde_json::to_vec(&finding).unwrap_or_default();
+        line.push(b'\n');
+        Ok::<_, Infallible>(Bytes::from(line))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+/// `GET /doctor`: the page. Its element does all of it, in TypeScript.
+///
+/// # Errors
+/// `404 Not Found` for anybody but the operator.
+pub async fn page(
+    State(plane): State<Plane>,
+    Extension(visit): Extension<Visit>,
+    Extension(Nonce(nonce)): Extension<Nonce>,
+) -> Result<Response, Refusal> {
+    let Some(viewer) = visit.viewer else { return Ok(Redirect::to("/sign-in?next=%2Fdoctor").into_response()) };
+    operator(&plane, &viewer).await?;
+    let assets = plane.site.assets();
+    let probes = if plane.doctor.probes() { " probes" } else { "" };
+    Ok(Html(format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Doctor</title>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
+         <link rel=\"stylesheet\" href=\"{css}\"></head><body><main class=\"page doctor\">\
+         <div class=\"page-head\"><div><h1>Doctor</h1><p>What is right and wrong with this installation, why it matters, and what mends it.</p></div>\
+         <a class=\"button\" href=\"/settings\">Settings</a></div>\
+         <fsa-doctor src=\"/api/doctor\"{probes}></fsa-doctor><noscript><p>This page needs JavaScript.</p></noscript></main>\
+         <script type=\"module\" nonce=\"{nonce}\">import('{js}').then(m=>customElements.define('fsa-doctor',m.Doctor))</script></body></html>",
+        css = escape(&assets.main_css),
+        js = escape(&assets.doctor_js),
+        nonce = escape(&nonce),
+    ))
+    .into_response())
+}
+
+/// Who runs this installation.
+async fn operator(plane: &Plane, viewer: &Viewer) -> Result<(), Refusal> {
+    let owner = plane.accounts.ensure_owner(plane.now()).await.map_err(store_error)?;
+    if owner.id == viewer.user { Ok(()) } else { Err(ControlError::not_found().into()) }
+}

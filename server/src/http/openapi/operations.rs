@@ -1,0 +1,582 @@
+//! What the document says by hand of each operation: its words, its parameters, its examples.
+
+use super::{Described, many, one, plain};
+use crate::{
+    github::repositories,
+    http::{
+        auth::sign_in::{SignIn, SignOut, SignedInAs},
+        exec, files as in_home, github as linked, rest,
+    },
+};
+use http::Method;
+use model::{
+    activity::ActivityPage,
+    repository::RepositoryView,
+    view::{
+        DatabaseView, EnvView, Event, NewProject, NewToken, PreviewCode, ProjectPatch, ProjectView, SandboxView, TokenView,
+        Viewer,
+    },
+};
+use serde_json::{Value, json};
+
+/// The parts of the API, in the order of the page.
+pub const TAGS: &[(&str, &str)] = &[
+    ("Projects", "A project is a sandbox, its files, its variables and, if it is wanted, its PostgreSQL."),
+    (
+        "Sandbox",
+        "A project's main sandbox. An ask answers `202 Accepted` as soon as it is stored, with the sandbox as it is; the world follows, \
+         and `GET` and events tell how far it is.",
+    ),
+    ("Environment", "A project's variables. Values are written and never read back."),
+    ("Inside", "Commands, terminals, logs and previews of what runs."),
+    ("Files", "The home folder of a sandbox that runs. No path leads out of it, by `..` or by a link."),
+    ("Activity", "What happened, in order."),
+    ("Account", "Who asks, and their tokens."),
+    ("GitHub", "The account that is connected, and what can be cloned."),
+    ("Service", "The server itself."),
+];
+
+/// One operation.
+pub struct Operation {
+    pub method: Method,
+    pub path: &'static str,
+    pub id: &'static str,
+    pub tag: &'static str,
+    pub summary: &'static str,
+    pub about: &'static str,
+    pub parameters: Vec<Value>,
+    pub body: fn() -> Option<Body>,
+    pub answers: Vec<Answer>,
+    /// Refusals of its own.
+    pub refusals: &'static [(&'static str, &'static str)],
+}
+
+/// What is sent.
+pub struct Body {
+    pub described: Described,
+    pub required: bool,
+    pub example: Value,
+}
+
+/// A form of it: its media type, its schema, an example.
+pub type Content = (&'static str, fn() -> Described, Option<Value>);
+
+fn form(kind: &'static str, schema: fn() -> Described, example: Option<Value>) -> Content {
+    (kind, schema, example)
+}
+
+/// What comes back.
+pub struct Answer {
+    pub status: u16,
+    pub about: &'static str,
+    pub content: Vec<Content>,
+}
+
+fn operation(method: Method, path: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Operation {
+    Operation {
+        method,
+        path,
+        id,
+        tag,
+        summary,
+        about: "",
+        parameters: Vec::new(),
+        body: || None,
+        answers: Vec::new(),
+        refusals: &[],
+    }
+}
+
+impl Operation {
+    fn about(mut self, about: &'static str) -> Self {
+        self.about = about;
+        self
+    }
+
+    fn parameters(mut self, parameters: impl IntoIterator<Item = Value>) -> Self {
+        self.parameters.extend(parameters);
+        self
+    }
+
+    fn body(mut self, body: fn() -> Option<Body>) -> Self {
+        self.body = body;
+        self
+    }
+
+    fn json(self, status: u16, about: &'static str, schema: fn() -> Described, example: Option<Value>) -> Self {
+        self.answer(status, about, vec![form("application/json", schema, example)])
+    }
+
+    fn answer(mut self, status: u16, about: &'static str, content: Vec<Content>) -> Self {
+        self.answers.push(Answer { status, about, content });
+        self
+    }
+
+    fn refusals(mut self, refusals: &'static [(&'static str, &'static str)]) -> Self {
+        self.refusals = refusals;
+        self
+    }
+}
+
+fn body(described: Described, required: bool, example: Value) -> Option<Body> {
+    Some(Body { described, required, example })
+}
+
+/// The parameter of that name in a path.
+pub fn in_path(name: &str) -> Value {
+    let (about, format) = match name {
+        "project" => ("The project's id.", Some("uuid")),
+        "token" => ("The token's id.", Some("uuid")),
+        "session" => ("The terminal's name, such as `main`.", None),
+        "port" => ("A port inside, such as 3000.", None),
+        "path" => ("From the home folder on; slashes are part of it, other bytes percent-encoded.", None),
+        _ => ("", None),
+    };
+    let mut schema = json!({ "type": "string" });
+    if let Some(format) = format {
+        schema["format"] = format.into();
+    }
+    json!({ "name": name, "in": "path", "required": true, "description": about, "schema": schema })
+}
+
+fn query(name: &str, about: &str, schema: Value) -> Value {
+    json!({ "name": name, "in": "query", "required": false, "description": about, "schema": schema })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn limit() -> Value {
+    query("limit", "How many at most.", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }))
+}
+
+fn key() -> Value {
+    json!({
+        "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
+        "description": "The same key within a day is the same ask: repeat it safely after a lost answer.",
+    })
+}
+
+fn etag() -> Value {
+    json!({
+        "name": "If-None-Match", "in": "header", "required": false, "schema": text(),
+        "description": "The `ETag` of an answer before: `304 Not Modified` where nothing has changed.",
+    })
+}
+
+fn activity_filters(format: bool) -> Vec<Value> {
+    let mut filters = vec![
+        query("kind", "Kinds, split by commas: `ask`, `phase`, `cause`, `run`, `network`.", text()),
+        query("actor", "The name of who asked, or of their token, or `browser`, `token`, `system`.", text()),
+        query("since", "What last happened then or later.", json!({ "type": "string", "format": "date-time" })),
+        query("search", "In whose words this stands, whatever its case.", text()),
+        query("before", "The `next` of the page before.", json!({ "type": "integer", "format": "int64" })),
+        limit(),
+    ];
+    if format {
+        filters.push(query(
+            "format",
+            "`jsonl`: all of it, one object a line; as with `Accept: application/jsonl`.",
+            json!({ "type": "string", "enum": ["json", "jsonl"] }),
+        ));
+    }
+    filters
+}
+
+const NOTHING: fn() -> Option<Body> = || body(one::<rest::sandbox::Nothing>(), false, json!({}));
+const ASKED: &str = "It is intended now; the sandbox as it is.";
+const CANNOT: &[(&str, &str)] = &[("409", "It cannot apply now: being deleted, or stopped or terminated already.")];
+const NOT_RUNNING: &[(&str, &str)] = &[("409", "The sandbox does not run.")];
+
+/// All of them, in the order of the page.
+pub fn all() -> Vec<Operation> {
+    [projects(), sandbox(), environment(), inside(), files(), activity(), account(), github(), service()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn projects() -> Vec<Operation> {
+    let phases = ["creating", "starting", "running", "updating", "stopping", "stopped", "terminating", "terminated", "error"];
+    vec![
+        operation(Method::GET, "/api/projects", "listProjects", "Projects", "List projects, newest first")
+            .about("Without parameters: all of them. With `limit`, the header `Link` names the next page.")
+            .parameters([
+                query("limit", "How many at most.", json!({ "type": "integer", "minimum": 1, "maximum": 200 })),
+                query("after", "The id of the last project of the page before.", json!({ "type": "string", "format": "uuid" })),
+                query("search", "In whose name or slug this stands, whatever its case.", text()),
+                query("phase", "Phases, split by commas.", json!({ "type": "string", "examples": phases })),
+                etag(),
+            ])
+            .json(200, "The projects.", many::<ProjectView>, None)
+            .answer(304, "Nothing has changed.", vec![]),
+        operation(Method::POST, "/api/projects", "createProject", "Projects", "Make a project, and start its sandbox")
+            .parameters([key()])
+            .body(|| body(one::<NewProject>(), true, json!({ "name": "Boats", "database": true, "preset": "medium", "env": { "GREETING": "hej" } })))
+            .json(201, "Made; `Location` is its address.", one::<ProjectView>, None)
+            .refusals(&[("409", "There are as many projects as one may have.")]),
+        operation(Method::GET, "/api/projects/{project}", "getProject", "Projects", "Get a project with its sandbox")
+            .parameters([etag()])
+            .json(200, "The project.", one::<ProjectView>, None)
+            .answer(304, "Nothing has changed.", vec![]),
+        operation(Method::PATCH, "/api/projects/{project}", "changeProject", "Projects", "Rename or resize a project")
+            .about("A new size waits for the next start. Slug and addresses stay.")
+            .body(|| body(one::<ProjectPatch>(), true, json!({ "name": "Ships" })))
+            .json(200, "The project as it is now.", one::<ProjectView>, None),
+        operation(Method::DELETE, "/api/projects/{project}", "deleteProject", "Projects", "Delete a project with all that is in it")
+            .body(|| body(one::<rest::projects::Confirmation>(), false, json!({ "name": "Boats" })))
+            .json(
+                202,
+                "Sandbox, files and database are being removed; the address answers 404 once they are gone.",
+                || plain(json!({ "type": "object", "properties": { "id": { "type": "string", "format": "uuid" }, "deleting": { "type": "boolean" } } })),
+                None,
+            ),
+        operation(Method::GET, "/api/projects/{project}/database", "getDatabase", "Projects", "Say where the project's PostgreSQL is")
+            .about("As seen from inside the sandbox. With a token of scope `read`, without the password.")
+            .json(200, "Where it is.", one::<DatabaseView>, None),
+        operation(Method::GET, "/api/projects/{project}/repository", "getRepository", "Projects", "Say how far the project's clone is")
+            .json(200, "The repository.", one::<RepositoryView>, None),
+        operation(Method::POST, "/api/projects/{project}/repository", "decideOnClone", "Projects", "Try a clone that failed again, or go on without")
+            .body(|| body(one::<rest::projects::Decide>(), true, json!({ "action": "retry" })))
+            .json(200, "The repository.", one::<RepositoryView>, None)
+            .refusals(&[("409", "There is nothing to decide.")]),
+    ]
+}
+
+fn sandbox() -> Vec<Operation> {
+    let asks = |path, id, summary| {
+        operation(Method::POST, path, id, "Sandbox", summary)
+            .parameters([key()])
+            .body(NOTHING)
+            .json(202, ASKED, one::<SandboxView>, None)
+            .refusals(CANNOT)
+    };
+    vec![
+        operation(Method::GET, "/api/sandbox/{project}", "getSandbox", "Sandbox", "Get a sandbox: phase, stages, cause, addresses")
+            .parameters([etag()])
+            .json(200, "The sandbox.", one::<SandboxView>, None)
+            .answer(304, "Nothing has changed.", vec![]),
+        operation(Method::POST, "/api/sandbox/{project}", "createSandbox", "Sandbox", "Create the sandbox, or restart it with other variables")
+            .about("While it is being created or started, the same ask, unless it brings variables that the start under way does not have.")
+            .parameters([key()])
+            .body(|| body(one::<rest::sandbox::Create>(), false, json!({ "envVars": { "DEBUG": "1" } })))
+            .json(202, ASKED, one::<SandboxView>, None)
+            .refusals(CANNOT),
+        operation(Method::DELETE, "/api/sandbox/{project}", "terminateSandbox", "Sandbox", "Terminate the sandbox; files and database stay")
+            .body(NOTHING)
+            .json(202, ASKED, one::<SandboxView>, None)
+            .refusals(CANNOT),
+        asks("/api/sandbox/{project}/start", "startSandbox", "Start the sandbox"),
+        asks("/api/sandbox/{project}/stop", "stopSandbox", "Stop the sandbox; its files stay"),
+        asks("/api/sandbox/{project}/restart", "restartSandbox", "Restart the sandbox, with the variables and size of now"),
+    ]
+}
+
+fn environment() -> Vec<Operation> {
+    vec![
+        operation(
+            Method::GET,
+            "/api/projects/{project}/env",
+            "getEnvironment",
+            "Environment",
+            "List variables, without their values",
+        )
+        .json(200, "The variables.", one::<EnvView>, None),
+        operation(Method::PUT, "/api/projects/{project}/env", "changeEnvironment", "Environment", "Change variables")
+            .about("Either what changes (`set`, `remove`), or all of it (`envVars`). It waits for a restart.")
+            .body(|| body(one::<rest::env::Put>(), true, json!({ "set": { "GREETING": "hej" }, "remove": ["OLD"] })))
+            .json(200, "The variables as they are now.", one::<EnvView>, None),
+    ]
+}
+
+fn sessions() -> Described {
+    plain(
+        json!({ "type": "array", "items": { "type": "object", "required": ["id", "name", "title", "columns", "rows"], "properties": {
+            "id": text(), "name": text(), "title": text(), "cwd": { "type": ["string", "null"] },
+            "columns": { "type": "integer" }, "rows": { "type": "integer" },
+            "bytes": { "type": "integer", "description": "All bytes ever written." },
+            "attached": { "type": "integer", "description": "Viewers now." },
+            "lastOutputAt": { "type": "integer", "description": "Milliseconds since 1970." },
+            "startedAt": { "type": "integer", "description": "Milliseconds since 1970." },
+            "exited": { "type": ["integer", "null"], "description": "Exit code of the shell; absent while it runs." },
+            "busy": { "type": "boolean" },
+        } } }),
+    )
+}
+
+fn inside() -> Vec<Operation> {
+    vec![
+        operation(Method::POST, "/api/sandbox/{project}/exec", "runCommand", "Inside", "Run a command to its end")
+            .about("With `Accept: application/x-ndjson`, the output comes in lines as it is written. It ends with the credential that asked.")
+            .body(|| body(one::<exec::Exec>(), true, json!({ "command": ["npm", "test"], "cwd": "app", "timeoutMs": 60_000 })))
+            .answer(
+                200,
+                "How it went.",
+                vec![
+                    form("application/json", one::<exec::Done>, Some(json!({ "exitCode": 0, "timedOut": false, "stdout": "ok\n", "stderr": "", "truncated": false }))),
+                    form("application/x-ndjson", || plain(text()), None),
+                ],
+            )
+            .refusals(NOT_RUNNING),
+        operation(Method::GET, "/api/sandbox/{project}/logs", "readLog", "Inside", "Read or follow a log")
+            .parameters([
+                query("source", "Which.", json!({ "type": "string", "enum": ["sandbox", "past", "keeper", "install", "database", "events"], "default": "sandbox" })),
+                query("follow", "Whether it goes on as lines come.", json!({ "type": "boolean", "default": false })),
+                query("tail", "How many lines of a log that is not followed.", json!({ "type": "integer", "minimum": 0, "maximum": 5000, "default": 1000 })),
+            ])
+            .answer(
+                200,
+                "Lines `{\"at\", \"text\"}`, or plain ones with `Accept: text/plain`.",
+                vec![form("application/x-ndjson", || plain(text()), None), form("text/plain", || plain(text()), None)],
+            ),
+        operation(Method::GET, "/api/sandbox/{project}/terminal", "openTerminal", "Inside", "Open a terminal")
+            .about("A WebSocket of the subprotocol `fsa-tty.v1`, or `tty`, which is ttyd's.")
+            .parameters([query("session", "The terminal's name; one that is not there is begun.", text())])
+            .answer(101, "The terminal.", vec![])
+            .refusals(&[("409", "The sandbox does not run."), ("426", "It takes a WebSocket.")]),
+        operation(Method::GET, "/api/sandbox/{project}/terminals", "listTerminals", "Inside", "List terminals")
+            .json(200, "Those that run.", sessions, None)
+            .refusals(NOT_RUNNING),
+        operation(Method::DELETE, "/api/sandbox/{project}/terminal/{session}", "endTerminal", "Inside", "End a terminal, and what runs in it")
+            .answer(204, "It is over.", vec![])
+            .refusals(NOT_RUNNING),
+        operation(Method::POST, "/api/projects/{project}/preview", "openPreview", "Inside", "Get a code that opens the preview of a port")
+            .about("Post it as the form field `code` to `action`: it opens that preview once, within a minute.")
+            .body(|| body(one::<rest::projects::Preview>(), true, json!({ "port": 3000 })))
+            .json(200, "The code.", one::<PreviewCode>, None)
+            .refusals(&[("409", "This installation has no addresses for previews.")]),
+    ]
+    .into_iter()
+    .chain(shares())
+    .collect()
+}
+
+fn matching() -> Vec<Value> {
+    let header = |name: &str, about: &str| json!({ "name": name, "in": "header", "required": false, "description": about, "schema": text() });
+    vec![
+        header("If-Match", "The `ETag` of what is to be changed: 409 where it is another by now."),
+        header("If-None-Match", "`*`: only where there is nothing yet."),
+    ]
+}
+
+const CHANGED: &[(&str, &str)] = &[(
+    "409",
+    "The sandbox does not run, its disk is full, or the file is another than `If-Match` says; the details have both versions.",
+)];
+
+fn files() -> Vec<Operation> {
+    const PATH: &str = "/api/sandbox/{project}/files/{path}";
+    let bytes: fn() -> Described = || plain(json!({ "type": "string", "contentMediaType": "application/octet-stream" }));
+    let changed = |operation: Operation| operation.refusals(CHANGED);
+    let put = operation(Method::PUT, PATH, "writeFile", "Files", "Write a file, whole or not at all")
+        .about("The body is its bytes, as long as they may be.")
+        .parameters([query(
+            "mkdir",
+            "Makes a folder instead, and those above it.",
+            json!({ "type": "boolean", "default": false }),
+        )])
+        .parameters(matching())
+        .answer(201, "It was made; `ETag` names this version.", vec![])
+        .answer(204, "It was replaced; `ETag` names this version.", vec![]);
+    vec![
+        operation(Method::GET, "/api/sandbox/{project}/files", "listHome", "Files", "List the home folder")
+            .json(200, "What is in it.", one::<in_home::Folder>, None)
+            .refusals(NOT_RUNNING),
+        operation(Method::GET, PATH, "readFile", "Files", "Read a file, or list a folder")
+            .parameters([json!({ "name": "Range", "in": "header", "required": false, "description": "A part of a file.", "schema": text() })])
+            .answer(
+                200,
+                "The bytes of a file, to be saved and never shown as a page; or what is in a folder.",
+                vec![form("application/octet-stream", bytes, None), form("application/json", one::<in_home::Folder>, None)],
+            )
+            .answer(206, "The part that was asked for.", vec![form("application/octet-stream", bytes, None)])
+            .refusals(&[("409", "The sandbox does not run."), ("416", "The file has no such part.")]),
+        changed(put),
+        changed(
+            operation(Method::POST, PATH, "renameFile", "Files", "Rename a file or folder")
+                .parameters([json!({ "name": "to", "in": "query", "required": true, "description": "The new path, from the home folder on.", "schema": text() })])
+                .parameters(matching())
+                .answer(204, "It has its new name.", vec![]),
+        ),
+        changed(
+            operation(Method::DELETE, PATH, "deleteFile", "Files", "Delete a file or folder")
+                .parameters([query("recursive", "With what is in it.", json!({ "type": "boolean", "default": false }))])
+                .parameters(matching())
+                .answer(204, "It is gone.", vec![]),
+        ),
+    ]
+}
+
+fn shares() -> Vec<Operation> {
+    const PATH: &str = "/api/projects/{project}/ports/{port}/share";
+    vec![
+        operation(Method::GET, PATH, "getShare", "Inside", "Say who may open the preview of a port").json(
+            200,
+            "For whom it is open.",
+            one::<rest::shares::View>,
+            None,
+        ),
+        operation(Method::PUT, PATH, "sharePreview", "Inside", "Open the preview of a port for others")
+            .body(|| body(one::<rest::shares::Put>(), true, json!({ "audience": "link", "expiresInHours": 24 })))
+            .json(200, "For whom it is open; a link is shown this once.", one::<rest::shares::View>, None),
+        operation(Method::DELETE, PATH, "endShare", "Inside", "Open it for its owner alone").answer(
+            204,
+            "Others are shut out.",
+            vec![],
+        ),
+    ]
+}
+
+fn github() -> Vec<Operation> {
+    const AWAY: &[(&str, &str)] = &[
+        ("409", "No account is connected, or its access was revoked."),
+        ("502", "GitHub answered with an error."),
+        ("504", "GitHub did not answer in time."),
+    ];
+    let begin: fn() -> Option<Body> = || body(one::<linked::Begin>(), true, json!({ "next": "/" }));
+    let address: fn() -> Described = || plain(json!({ "type": "object", "required": ["url"], "properties": { "url": text() } }));
+    let off: &'static [(&'static str, &'static str)] = &[("404", "This installation is not set up for it.")];
+    vec![
+        operation(Method::POST, "/api/github/sign-in", "beginGitHubSignIn", "GitHub", "Begin a sign-in by GitHub")
+            .about("The answer sets a cookie: only the browser that has it can come back.")
+            .body(begin)
+            .json(200, "The page of GitHub's to go to.", address, None)
+            .refusals(off),
+        operation(Method::POST, "/api/github/connect", "connectGitHub", "GitHub", "Begin to connect a GitHub account")
+            .body(begin)
+            .json(200, "The page of GitHub's to go to.", address, None)
+            .refusals(off),
+        operation(Method::GET, "/api/github", "getGitHub", "GitHub", "Say which account is connected").json(
+            200,
+            "What is known.",
+            one::<linked::GitHubView>,
+            None,
+        ),
+        operation(Method::DELETE, "/api/github", "disconnectGitHub", "GitHub", "Disconnect it, here and at GitHub")
+            .answer(204, "It is disconnected.", vec![])
+            .refusals(&[("404", "None is connected."), ("409", "It is the only way in.")]),
+        operation(
+            Method::GET,
+            "/api/github/repositories",
+            "listRepositories",
+            "GitHub",
+            "List the account's repositories, pushed to last first",
+        )
+        .parameters([
+            query("search", "Words of the name.", text()),
+            query("page", "From 1.", json!({ "type": "integer", "minimum": 1, "default": 1 })),
+        ])
+        .json(200, "A page of them.", one::<repositories::Page>, None)
+        .refusals(AWAY),
+    ]
+}
+
+fn activity() -> Vec<Operation> {
+    let lines: fn() -> Described = || plain(text());
+    let mut of_all =
+        vec![query("project", "Of one project; also of one that is gone.", json!({ "type": "string", "format": "uuid" }))];
+    of_all.extend(activity_filters(true));
+    vec![
+        operation(
+            Method::GET,
+            "/api/projects/{project}/activity",
+            "readActivity",
+            "Activity",
+            "Read what happened to a project, newest first",
+        )
+        .parameters(activity_filters(true))
+        .answer(
+            200,
+            "A page; `Link` names the next one.",
+            vec![form("application/json", one::<ActivityPage>, None), form("application/jsonl", lines, None)],
+        ),
+        operation(
+            Method::GET,
+            "/api/activity",
+            "readAllActivity",
+            "Activity",
+            "Read what happened to all projects, those that are gone included",
+        )
+        .parameters(of_all)
+        .answer(
+            200,
+            "A page; `Link` names the next one.",
+            vec![form("application/json", one::<ActivityPage>, None), form("application/jsonl", lines, None)],
+        ),
+        operation(Method::GET, "/api/events", "followEvents", "Activity", "Follow everything that the viewer may see")
+            .about("Server-sent events: first a snapshot, then one project's whole state each; a comment every 8 s.")
+            .answer(200, "The events.", vec![form("text/event-stream", one::<Event>, None)]),
+    ]
+}
+
+fn account() -> Vec<Operation> {
+    vec![
+        operation(Method::GET, "/api/me", "getMe", "Account", "Say who is signed in, and what they may").json(
+            200,
+            "Who.",
+            one::<Viewer>,
+            None,
+        ),
+        operation(Method::GET, "/api/tokens", "listTokens", "Account", "List API tokens").json(
+            200,
+            "The tokens, without their secrets.",
+            many::<TokenView>,
+            None,
+        ),
+        operation(Method::POST, "/api/tokens", "createToken", "Account", "Make an API token")
+            .body(|| body(one::<rest::tokens::New>(), true, json!({ "name": "ci", "scope": "write", "days": 90 })))
+            .json(201, "The token, with its secret: it is shown this once.", one::<NewToken>, None),
+        operation(Method::DELETE, "/api/tokens/{token}", "revokeToken", "Account", "Revoke an API token").answer(
+            204,
+            "What it opened ends within a second.",
+            vec![],
+        ),
+        operation(Method::POST, "/api/sign-in", "signIn", "Account", "Sign in by the code of a link")
+            .body(|| body(one::<SignIn>(), true, json!({ "code": "…" })))
+            .json(200, "Signed in: the cookie is set.", one::<SignedInAs>, None)
+            .refusals(&[("401", "The code was never made."), ("410", "The code was used, or is too old.")]),
+        operation(Method::POST, "/api/sign-out", "signOut", "Account", "Sign out")
+            .body(|| body(one::<SignOut>(), false, json!({ "everywhere": false })))
+            .answer(204, "The session is over everywhere.", vec![]),
+    ]
+}
+
+fn service() -> Vec<Operation> {
+    let status = || plain(json!({ "type": "object", "properties": { "status": text(), "version": text() } }));
+    let metrics = || plain(text());
+    vec![
+        operation(Method::GET, "/metrics", "getMetrics", "Service", "Read metrics, for Prometheus")
+            .about("From this very machine, or with the token of `FSA_METRICS_TOKEN`.")
+            .answer(200, "OpenMetrics text.", vec![form("application/openmetrics-text", metrics, None)])
+            .refusals(&[("403", "From elsewhere, without the token.")]),
+        operation(
+            Method::GET,
+            "/api/doctor",
+            "lookAtInstallation",
+            "Service",
+            "Look at the installation, as `fullstack-agent doctor` does",
+        )
+        .about("For who runs it. One finding a line, as it comes.")
+        .answer(200, "The findings.", vec![form("application/x-ndjson", || plain(text()), None)])
+        .refusals(&[("404", "It is not yours to run."), ("409", "Somebody looks at this very moment.")]),
+        operation(Method::GET, "/api/openapi.json", "getOpenApi", "Service", "Get this document").json(
+            200,
+            "The document.",
+            || plain(json!({ "type": "object" })),
+            None,
+        ),
+        operation(Method::GET, "/healthz", "getHealth", "Service", "Say that the process answers").json(
+            200,
+            "It does.",
+            status,
+            Some(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") })),
+        ),
+        operation(Method::GET, "/readyz", "getReadiness", "Service", "Say that its database answers too").json(
+            200,
+            "It does.",
+            status,
+            Some(json!({ "status": "ready" })),
+        ),
+    ]
+}

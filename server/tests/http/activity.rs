@@ -1,0 +1,148 @@
+//! What happened, by REST.
+
+use crate::support::{TestApp, until};
+use engine::store::activity;
+use http::Method;
+use model::view::Scope;
+use serde_json::{Value, json};
+
+fn titles(page: &Value) -> Vec<String> {
+    let all = page["activity"].as_array().unwrap_or_else(|| panic!("no page: {page}"));
+    all.iter().map(|one| one["title"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn asks_and_what_came_of_them_are_told_with_who_and_from_where() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Told").await;
+    let program = app.token(Scope::Write).await;
+    assert_eq!(program.post(&format!("/api/sandbox/{project}/stop"), &json!({})).await.status, 202);
+    app.reaches(&owner, project, "Stopped").await;
+    let env = format!("/api/projects/{project}/env");
+    assert_eq!(owner.send(Method::PUT, &env, &json!({ "set": { "GREETING": "hunter2" } })).await.status, 200);
+    let path = format!("/api/projects/{project}/activity");
+    let answer = owner.get(&path).await;
+    assert_eq!(answer.status, 200);
+    assert!(!answer.text().contains("hunter2"));
+    let page = answer.json();
+    assert_eq!(
+        titles(&page),
+        ["Added GREETING", "Stopping became Stopped", "Stopped the sandbox", "Creating became Running", "Made the project"]
+    );
+    assert_eq!((&page["next"], &page["keptDays"]), (&json!(null), &json!(90)));
+    let [env, stopped, stop, running, made] = page["activity"].as_array().unwrap().as_slice() else { panic!("{page}") };
+    assert_eq!((env["actor"]["via"].as_str(), env["detail"].as_str()), (Some("browser"), None), "it does not run");
+    assert_eq!(stop["actor"], json!({ "name": "Owner", "via": "token", "token": "test" }));
+    assert_eq!(made["actor"], json!({ "name": "Owner", "via": "browser" }));
+    assert_eq!(running["actor"]["via"], "system");
+    assert!(running["detail"].as_str().unwrap().contains(" stages in "), "{running}");
+    assert!(running["data"]["tookMs"].as_i64().is_some() && stopped["data"]["tookMs"].as_i64().is_some());
+    assert_eq!((made["projectId"].as_str(), made["project"].as_str()), (Some(project.to_string().as_str()), Some("Told")));
+    // What was refused, or intended already, is not told.
+    assert_eq!(owner.post(&format!("/api/sandbox/{project}/stop"), &json!({})).await.status, 409);
+    assert_eq!(owner.get(&path).await.json()["activity"].as_array().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_server_function_asks_in_the_name_of_who_is_signed_in() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "By the page").await;
+    let ask = json!({ "id": project, "verb": "restart" });
+    assert_eq!(owner.post("/api/fn/ask", &ask).await.status, 200);
+    let page = owner.get(&format!("/api/projects/{project}/activity?kind=ask")).await.json();
+    assert_eq!(page["activity"][0]["title"], "Restarted the sandbox");
+    assert_eq!(page["activity"][0]["actor"], json!({ "name": "Owner", "via": "browser" }));
+}
+
+#[tokio::test]
+async fn activity_comes_in_pages_and_filtered() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Pages").await;
+    let row = app.store.project(app.owner, project).await.unwrap().unwrap();
+    for n in 0..5 {
+        let now = jiff::Timestamp::now();
+        app.store
+            .tell(row.sandbox.id, activity::refused(&format!("10.0.0.{n}:80"), "a private address", now), now)
+            .await
+            .unwrap();
+    }
+    let path = format!("/api/projects/{project}/activity");
+    let mut next = format!("{path}?kind=network&limit=2");
+    let mut all = Vec::new();
+    while !next.is_empty() {
+        let answer = owner.get(&next).await;
+        all.extend(titles(&answer.json()));
+        let link = answer.header("link").to_owned();
+        assert_eq!(link.is_empty(), answer.json()["next"].is_null());
+        next = link.split_once('>').map(|(address, _)| address.trim_start_matches('<').to_owned()).unwrap_or_default();
+    }
+    assert_eq!(all, [4, 3, 2, 1, 0].map(|n| format!("Refused a connection to 10.0.0.{n}:80")));
+    let some = async |query: &str| titles(&owner.get(&format!("{path}?{query}")).await.json()).len();
+    assert_eq!(some("actor=browser").await, 1);
+    assert_eq!(some("search=10.0.0.3").await, 1);
+    assert_eq!(some("since=2999-01-01T00:00:00Z").await, 0);
+    assert_eq!(some("kind=phase,ask&since=2020-01-01T00:00:00Z").await, 2);
+    for (query, code) in [
+        ("kind=phases", "bad-kind"),
+        ("since=yesterday", "bad-since"),
+        ("limit=0", "bad-limit"),
+        ("limit=1000", "bad-limit"),
+        ("limit=x", "bad-query"),
+        ("format=csv", "bad-format"),
+        ("colour=red", "bad-query"),
+        ("project=00000000-0000-0000-0000-000000000000", "bad-project"),
+    ] {
+        let answer = owner.get(&format!("{path}?{query}")).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, code), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn activity_is_exported_as_lines_and_outlives_its_project() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Gone").await;
+    let path = format!("/api/projects/{project}/activity");
+    let by_header = owner.with("accept", "application/jsonl").get(&path).await;
+    let by_query = owner.get(&format!("{path}?format=jsonl")).await;
+    assert_eq!(by_header.text(), by_query.text());
+    assert_eq!(by_query.header("content-type"), "application/jsonl");
+    assert!(by_query.header("content-disposition").contains("activity.jsonl"));
+    let lines: Vec<Value> = by_query.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[1]["title"], "Made the project");
+    assert_eq!(owner.get(&format!("{path}?format=jsonl&limit=1")).await.text().lines().count(), 1);
+
+    assert_eq!(owner.ask(Method::DELETE, &format!("/api/projects/{project}"), None).await.status, 202);
+    until("the project to be gone", async || owner.get(&path).await.status == 404).await;
+    let told = owner.get(&format!("/api/activity?project={project}")).await.json();
+    assert_eq!(titles(&told)[0], "Everything of the project was removed");
+    assert_eq!(titles(&told).last().unwrap(), "Made the project");
+    let stranger = app.somebody_else().await;
+    assert_eq!(titles(&stranger.get(&format!("/api/activity?project={project}")).await.json()), [""; 0]);
+    assert_eq!(titles(&stranger.get("/api/activity").await.json()), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_export_is_longer_than_what_is_read_at_once() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Long").await;
+    sqlx::query(
+        "INSERT INTO activity (owner_id, project_id, project, at, last_at, kind, actor, via, title, data)
+        SELECT owner_id, project_id, project, at, at, 'run', 'system', 'system', 'n' || n, '{}'
+        FROM activity, generate_series(1, 1300) n WHERE title = 'Made the project'",
+    )
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    let lines = owner.get(&format!("/api/projects/{project}/activity?format=jsonl&kind=run")).await.text();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1300);
+    assert!(lines.windows(2).all(|two| two[0]["id"].as_i64() > two[1]["id"].as_i64()));
+    let some = owner.get(&format!("/api/projects/{project}/activity?format=jsonl&kind=run&limit=700")).await.text();
+    assert_eq!(some.lines().count(), 700);
+}

@@ -1,0 +1,205 @@
+//! The API as programs meet it: its document, pages of lists, tags, limits.
+
+use crate::support::{Setup, TestApp};
+use http::Method;
+use model::view::Scope;
+use serde_json::{Value, json};
+use server::http::routes::ROUTES;
+use std::collections::BTreeSet;
+
+#[tokio::test]
+async fn the_document_is_that_of_the_router() {
+    let Some(app) = TestApp::start().await else { return };
+    let answer = app.anonymous().get("/api/openapi.json").await;
+    assert_eq!(answer.status, 200);
+    let document: Value = answer.json();
+    let _: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).expect("an OpenAPI document");
+    assert_eq!(
+        (document["openapi"].as_str(), document["servers"][0]["url"].as_str()),
+        (Some("3.1.0"), Some(app.public.as_str()))
+    );
+    let described: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone())))
+        .collect();
+    let routed: BTreeSet<(String, String)> =
+        ROUTES.iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
+    let undescribed: Vec<_> = routed.difference(&described).collect();
+    assert!(undescribed.is_empty(), "routes that the document lacks: {undescribed:?}");
+    // The other way: every operation is answered, by something that knows its method.
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Described").await;
+    for (method, path) in &described {
+        if path == "/api/sign-out" {
+            continue;
+        }
+        let at =
+            path.replace("{project}", &project.to_string()).replace("{session}", "main").replace("{token}", &project.to_string());
+        let client = owner.with("content-type", "application/json");
+        if path == "/api/events" {
+            // It has no end.
+            assert_eq!(client.open(Method::GET, &at, None).await.status(), 200);
+            continue;
+        }
+        let answer = client.ask(method.parse().unwrap(), &at, Some("[]".into())).await;
+        assert_ne!(answer.status, 405, "{method} {path}");
+        // What is there may not know this token or terminal; what is not there says so in other words.
+        assert!(answer.status != 404 || answer.code() != "no-such-address", "{method} {path}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn every_reference_of_the_document_leads_somewhere_and_every_id_is_one_operations() {
+    let Some(app) = TestApp::start().await else { return };
+    let document: Value = app.anonymous().get("/api/openapi.json").await.json();
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(document.pointer(reference).is_some(), "{reference}");
+    }
+    let mut ids = BTreeSet::new();
+    for methods in document["paths"].as_object().unwrap().values() {
+        for operation in methods.as_object().unwrap().values() {
+            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{operation}");
+            assert!(operation["responses"]["default"]["content"]["application/json"]["schema"]["$ref"].is_string());
+        }
+    }
+    let page = app.anonymous().with("accept", "text/html").get("/docs/api").await;
+    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(ids.iter().all(|id| page.text().contains(&format!("id=\"{id}\""))));
+}
+
+/// What is answered has the fields that the document says, and no others.
+#[tokio::test]
+async fn answers_are_as_the_document_says() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let document: Value = owner.get("/api/openapi.json").await.json();
+    let (project, _) = app.running(&owner, "Answers").await;
+    for (path, name, pointer) in [
+        (format!("/api/projects/{project}"), "ProjectView", ""),
+        (format!("/api/sandbox/{project}"), "SandboxView", ""),
+        (format!("/api/projects/{project}/env"), "EnvView", ""),
+        (format!("/api/projects/{project}/database"), "DatabaseView", ""),
+        (format!("/api/projects/{project}/activity"), "ActivityPage", ""),
+        (format!("/api/projects/{project}/activity"), "ActivityView", "/activity/0"),
+        ("/api/me".to_owned(), "Viewer", ""),
+        ("/api/me/nothing".to_owned(), "ErrorBody", ""),
+    ] {
+        let answer: Value = owner.get(&path).await.json();
+        let answer = answer.pointer(pointer).unwrap().as_object().unwrap();
+        let schema = &document["components"]["schemas"][name];
+        let properties: BTreeSet<&String> = schema["properties"].as_object().unwrap().keys().collect();
+        let own: BTreeSet<&String> = answer.keys().collect();
+        assert!(own.is_subset(&properties), "{name}: {own:?} {properties:?}");
+        for required in schema["required"].as_array().into_iter().flatten() {
+            assert!(answer.contains_key(required.as_str().unwrap()), "{name} lacks {required}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn projects_come_in_pages_and_filtered() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let mut ids = Vec::new();
+    for name in ["One boat", "Two", "Three boats"] {
+        ids.insert(0, app.running(&owner, name).await.0.to_string());
+    }
+    let of = |answer: &crate::support::Answer| -> Vec<String> {
+        let all = answer.json();
+        all.as_array().unwrap_or_else(|| panic!("{all}")).iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = owner.get("/api/projects").await;
+    assert_eq!((of(&all), all.header("link")), (ids.clone(), ""));
+    let first = owner.get("/api/projects?limit=2").await;
+    assert_eq!(of(&first), ids[..2]);
+    assert_eq!(first.header("link"), format!("</api/projects?limit=2&after={}>; rel=\"next\"", ids[1]));
+    let second = owner.get(&format!("/api/projects?limit=2&after={}", ids[1])).await;
+    assert_eq!((of(&second), second.header("link")), (ids[2..].to_vec(), ""));
+    assert_eq!(of(&owner.get("/api/projects?search=BOAT").await), [ids[0].clone(), ids[2].clone()]);
+    assert_eq!(owner.post(&format!("/api/sandbox/{}/stop", ids[0]), &json!({})).await.status, 202);
+    app.reaches(&owner, ids[0].parse().unwrap(), "Stopped").await;
+    assert_eq!(of(&owner.get("/api/projects?phase=stopped,error").await), ids[..1]);
+    assert_eq!(of(&owner.get("/api/projects?phase=running&limit=1").await), ids[1..2]);
+    for (query, code) in [
+        ("limit=0", "bad-limit"),
+        ("limit=-1", "bad-query"),
+        ("phase=asleep", "bad-phase"),
+        ("after=x", "bad-query"),
+        ("x=1", "bad-query"),
+    ] {
+        let answer = owner.get(&format!("/api/projects?{query}")).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, code), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_not_changed_is_not_sent_again() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Tagged").await;
+    app.settled().await;
+    for path in ["/api/projects".to_owned(), format!("/api/projects/{project}"), format!("/api/sandbox/{project}")] {
+        let first = owner.get(&path).await;
+        let tag = first.header("etag").to_owned();
+        assert!(first.status == 200 && tag.starts_with('"'), "{path}");
+        assert_eq!(first.header("cache-control"), "private, no-cache");
+        let again = owner.with("if-none-match", &tag).get(&path).await;
+        assert_eq!((again.status.as_u16(), again.text().as_str(), again.header("etag")), (304, "", tag.as_str()), "{path}");
+        let renamed =
+            owner.send(Method::PATCH, &format!("/api/projects/{project}"), &json!({ "name": format!("For {path}") })).await;
+        assert_eq!(renamed.status, 200);
+        let restart = owner.post(&format!("/api/sandbox/{project}/restart"), &json!({})).await;
+        assert_eq!(restart.status, 202);
+        assert_eq!(owner.with("if-none-match", &tag).get(&path).await.status, 200, "{path}");
+        app.reaches(&owner, project, "Running").await;
+        app.settled().await;
+    }
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_ask_again_and_others_are_not() {
+    let Some(app) = TestApp::start_as(Setup { requests_per_second: 1, ..Setup::default() }).await else { return };
+    let (one, other) = (app.token(Scope::Read).await, app.token(Scope::Read).await);
+    let mut refused = None;
+    for _ in 0..12 {
+        let answer = one.get("/api/me").await;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+        assert_eq!(answer.status, 200);
+    }
+    let refused = refused.expect("four at once, and one a second");
+    assert_eq!(refused.code(), "too-many");
+    assert!((1..=2).contains(&refused.header("retry-after").parse::<u32>().unwrap()));
+    assert_eq!(other.get("/api/me").await.status, 200);
+}
+
+/// The example of docs/api.md, as it stands there.
+#[tokio::test]
+async fn the_worked_example_works() {
+    let Some(app) = TestApp::start().await else { return };
+    let page = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md")).unwrap();
+    let script = page.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+    for program in ["bash", "curl", "jq"] {
+        if tokio::process::Command::new(program).arg("--version").output().await.is_err() {
+            return crate::postgres::skipped(&format!("there is no {program}"));
+        }
+    }
+    let token = app.accounts.make_token(app.owner, "example", Scope::Write, None, jiff::Timestamp::now()).await.unwrap();
+    let mut bash = tokio::process::Command::new("bash");
+    bash.args(["-c", script])
+        .env("URL", &app.public)
+        .env("TOKEN", &token.secret)
+        .env_remove("http_proxy")
+        .env("NO_PROXY", "localhost");
+    let done = tokio::time::timeout(std::time::Duration::from_secs(60), bash.output()).await.expect("it ends").unwrap();
+    let (said, complained) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{said}\n{complained}");
+    for expected in ["changed GREETING", "Restarted the sandbox", "Owner: Made the project", "Boats", "stopped", "true"] {
+        assert!(said.contains(expected), "{expected} is not in\n{said}");
+    }
+}

@@ -1,0 +1,196 @@
+//! New projects from a repository: real git against `git http-backend`, run by the agent of the in-memory
+//! sandboxes.
+
+use crate::{
+    github::{session, sign_in, with},
+    support::{Client, TestApp, github::everybody, until},
+};
+use serde_json::{Value, json};
+
+async fn create(client: &Client, repository: Value) -> String {
+    let answer = client.post("/api/projects", &json!({ "name": "Cloned", "database": false, "repository": repository })).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+async fn reaches(client: &Client, id: &str, state: &str) -> Value {
+    let path = format!("/api/projects/{id}/repository");
+    until(&format!("the clone to be {state}"), async || client.get(&path).await.json()["state"] == state).await;
+    client.get(&path).await.json()
+}
+
+async fn sandbox(client: &Client, id: &str) -> Value {
+    client.get(&format!("/api/sandbox/{id}")).await.json()
+}
+
+fn readme(app: &TestApp, folder: &str) -> Option<String> {
+    std::fs::read_to_string(app.world.home.path().join(folder).join("README")).ok()
+}
+
+#[tokio::test]
+async fn a_project_starts_from_a_repository_a_branch_and_a_depth() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let url = github.serve("acme/Boats.io_x-1", false, &["main", "fix/totals"]);
+    let owner = app.signed_in().await;
+    let id = create(&owner, json!({ "url": format!("{url}.git"), "branch": "fix/totals", "depth": 1 })).await;
+    assert_ne!(sandbox(&owner, &id).await["phase"], "Running", "it starts until the clone is there");
+    let done = reaches(&owner, &id, "done").await;
+    assert_eq!(
+        (done["folder"].as_str(), done["branch"].as_str(), done["depth"].as_u64()),
+        (Some("Boats.io_x-1"), Some("fix/totals"), Some(1))
+    );
+    until("the sandbox to run", async || sandbox(&owner, &id).await["phase"] == "Running").await;
+    assert_eq!(readme(&app, "Boats.io_x-1").as_deref(), Some("fix/totals\n"));
+    let shallow = app.world.home.path().join("Boats.io_x-1/.git/shallow");
+    assert!(shallow.exists(), "one commit of two");
+    assert!(!app.world.home.path().join(".Boats.io_x-1.cloning").exists());
+    let other = app.somebody_else().await;
+    assert_eq!(other.get(&format!("/api/projects/{id}/repository")).await.status, 404);
+    let again = owner.post(&format!("/api/projects/{id}/repository"), &json!({ "action": "retry" })).await;
+    assert_eq!((again.status.as_u16(), again.code().as_str()), (409, "clone-not-failed"));
+}
+
+#[tokio::test]
+async fn a_private_repository_is_cloned_by_its_owners_token_which_stays_nowhere() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let url = github.serve("octocat/secrets", true, &["main"]);
+    let user = session(&app, &sign_in(&app).await);
+    let id = create(&user, json!({ "url": url })).await;
+    reaches(&user, &id, "done").await;
+    assert_eq!(readme(&app, "secrets").as_deref(), Some("main\n"));
+    let token = github.tokens().remove(0);
+    let found = std::process::Command::new("grep").arg("-r").arg(&token).arg(app.world.home.path()).output().unwrap();
+    assert_eq!(found.status.code(), Some(1), "the token is in a file: {}", String::from_utf8_lossy(&found.stdout));
+}
+
+#[tokio::test]
+async fn git_inside_has_the_owners_token_for_the_projects_repository_alone() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let url = github.serve("octocat/Secrets", true, &["main"]);
+    let user = session(&app, &sign_in(&app).await);
+    let id = create(&user, json!({ "url": url })).await;
+    reaches(&user, &id, "done").await;
+    let host = github.url.strip_prefix("http://").unwrap();
+    let own = app.world.git_asks(1, "http", host, "octocat/secrets.git").await;
+    let token = github.tokens().remove(0);
+    assert_eq!((own["username"].as_str(), own["password"].as_str()), (Some("x-access-token"), Some(token.as_str())));
+    for (ask, protocol, host, path) in [
+        (2, "http", host, "octocat/other.git"),
+        (3, "http", host, ""),
+        (4, "https", host, "octocat/Secrets"),
+        (5, "http", "git.example", "octocat/Secrets"),
+        (6, "http", format!("{host}.evil.example").as_str(), "octocat/Secrets"),
+        (7, "http", format!("{host}.evil.example").as_str(), "octocat/Secrets"),
+    ] {
+        let answer = app.world.git_asks(ask, protocol, host, path).await;
+        assert!(answer["password"].is_null() && answer["username"].is_null(), "{protocol} {host} {path}: {answer}");
+    }
+    github.revoke_all();
+    assert_eq!(user.get("/api/github").await.json()["account"]["state"], "revoked");
+    assert!(
+        app.world.git_asks(8, "http", host, "octocat/Secrets").await["password"].is_null(),
+        "what is revoked is not handed on"
+    );
+}
+
+#[tokio::test]
+async fn a_clone_that_failed_has_a_cause_and_ways_on_and_the_project_is_kept() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let owner = app.signed_in().await;
+    github.serve("octocat/private", true, &["main"]);
+    github.serve("octocat/empty", false, &[]);
+    github.serve("octocat/one", false, &["main"]);
+    for (name, branch, code) in [
+        ("octocat/private", None, "repository-refused"),
+        ("octocat/one", Some("nothing"), "branch-missing"),
+        ("octocat/empty", Some("main"), "branch-missing"),
+    ] {
+        let id = create(&owner, json!({ "url": format!("{}/{name}", github.url), "branch": branch })).await;
+        let failed = reaches(&owner, &id, "failed").await;
+        assert_eq!(failed["cause"]["code"], code, "{failed}");
+        assert!(!failed["cause"]["nextSteps"].as_array().unwrap().is_empty());
+        until("it to be said of the sandbox", async || sandbox(&owner, &id).await["phase"] == "Error").await;
+        let seen = sandbox(&owner, &id).await;
+        assert_eq!((seen["cause"]["code"].as_str(), seen["stages"][4]["state"].as_str()), (Some(code), Some("failed")));
+        let skipped = owner.post(&format!("/api/projects/{id}/repository"), &json!({ "action": "skip" })).await;
+        assert_eq!((skipped.status.as_u16(), skipped.json()["state"].as_str()), (200, Some("skipped")));
+        until("it to run without", async || sandbox(&owner, &id).await["phase"] == "Running").await;
+    }
+    let id = create(&owner, json!({ "url": format!("{}/octocat/empty", github.url) })).await;
+    reaches(&owner, &id, "done").await;
+
+    let id = create(&owner, json!({ "url": format!("{}/octocat/later", github.url) })).await;
+    reaches(&owner, &id, "failed").await;
+    github.serve("octocat/later", false, &["main"]);
+    assert_eq!(owner.post(&format!("/api/sandbox/{id}/restart"), &json!({})).await.status, 202, "a restart tries again");
+    reaches(&owner, &id, "done").await;
+    assert_eq!(readme(&app, "later").as_deref(), Some("main\n"));
+
+    // What is there already is not written over.
+    let id = create(&owner, json!({ "url": format!("{}/octocat/later", github.url) })).await;
+    let failed = reaches(&owner, &id, "failed").await;
+    assert!(failed["cause"]["message"].as_str().unwrap().contains("there already"), "{failed}");
+}
+
+#[tokio::test]
+async fn a_clone_whose_server_was_killed_is_begun_anew() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let owner = app.signed_in().await;
+    let id = create(&owner, json!({ "url": format!("{}/octocat/lost", github.url) })).await;
+    reaches(&owner, &id, "failed").await;
+    github.serve("octocat/lost", false, &["main"]);
+    std::fs::create_dir(app.world.home.path().join(".lost.cloning")).unwrap();
+    sqlx::query("UPDATE repositories SET state = 'cloning', holder = 'killed', held_until = now() - interval '1 s'")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    let other = owner
+        .post("/api/projects", &json!({ "name": "Wakes", "repository": { "url": format!("{}/octocat/x", github.url) } }))
+        .await;
+    assert_eq!(other.status, 201);
+    reaches(&owner, &id, "done").await;
+    assert_eq!(readme(&app, "lost").as_deref(), Some("main\n"));
+}
+
+#[tokio::test]
+async fn bad_repositories_are_refused_at_the_door_and_nothing_is_made() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let owner = app.signed_in().await;
+    let before = app.tables().await;
+    for (repository, code) in [
+        (json!({ "url": "git@github.com:a/b" }), "repository-scheme"),
+        (json!({ "url": "file:///etc/passwd" }), "repository-scheme"),
+        (json!({ "url": "http://github.com/a/b" }), "repository-scheme"),
+        (json!({ "url": "https://u:hunter2@github.com/a/b" }), "repository-credentials"),
+        (json!({ "url": "https://10.0.0.1/a/b" }), "repository-host"),
+        (json!({ "url": format!("{}/a/..", github.url) }), "repository-path"),
+        (json!({ "url": "https://github.com/a/b", "branch": "-x" }), "repository-branch"),
+        (json!({ "url": "https://github.com/a/b", "depth": 0 }), "repository-depth"),
+    ] {
+        let answer = owner.post("/api/projects", &json!({ "name": "Bad", "repository": repository })).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, code), "{repository}");
+        assert!(!answer.text().contains("hunter2"));
+    }
+    for repository in [
+        json!({ "url": 1 }),
+        json!({}),
+        json!({ "url": "https://a.b/c", "token": "x" }),
+        json!({ "url": "https://a.b/c", "depth": -1 }),
+    ] {
+        let answer = owner.post("/api/projects", &json!({ "name": "Bad", "repository": repository })).await;
+        assert_eq!(answer.status, 422, "{repository}");
+    }
+    assert_eq!(app.tables().await, before);
+}
+
+#[tokio::test]
+async fn the_same_create_again_is_the_same_project_with_one_repository() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let url = github.serve("octocat/once", false, &["main"]);
+    let owner = app.signed_in().await.with("idempotency-key", "k1");
+    let first = create(&owner, json!({ "url": url })).await;
+    assert_eq!(create(&owner, json!({ "url": url })).await, first);
+    reaches(&owner, &first, "done").await;
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM repositories").fetch_one(&app.pool).await.unwrap();
+    assert_eq!(rows, 1);
+}

@@ -1,0 +1,60 @@
+//! The doctor's page and its answers.
+
+use crate::support::TestApp;
+use model::view::Scope;
+use serde_json::Value;
+
+fn verdict(report: &Value, check: &str) -> String {
+    let findings = report["findings"].as_array().unwrap();
+    let found = findings.iter().find(|finding| finding["check"] == check).unwrap_or_else(|| panic!("no {check}: {report}"));
+    found["verdict"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_operator_is_told_what_is_right_and_wrong() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let answer = owner.get("/api/doctor").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let report = answer.json();
+    assert_eq!((verdict(&report, "PostgreSQL").as_str(), verdict(&report, "ports").as_str()), ("ok", "ok"));
+    assert_eq!(verdict(&report, "Claude Code"), "warn", "none is installed for it");
+    verdict(&report, "disk");
+    verdict(&report, "isolation");
+    for finding in report["findings"].as_array().unwrap() {
+        assert!(!finding["what"].as_str().unwrap().is_empty() && !finding["why"].as_str().unwrap().is_empty(), "{finding}");
+    }
+
+    let lines = owner.with("accept", "application/x-ndjson").get("/api/doctor").await;
+    assert_eq!(lines.header("content-type"), "application/x-ndjson");
+    let checks: Vec<Value> = lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(checks.len(), report["findings"].as_array().unwrap().len(), "the same, one a line");
+
+    let page = owner.get("/doctor").await;
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("<fsa-doctor"), "{}", page.text());
+}
+
+#[tokio::test]
+async fn what_is_down_is_found() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.gate.set_open(false);
+    // The session was read already where it is remembered; a store that is away refuses the rest.
+    let answer = owner.get("/api/doctor").await;
+    assert!(matches!(answer.status.as_u16(), 503) || verdict(&answer.json(), "PostgreSQL") == "fail", "{}", answer.text());
+}
+
+#[tokio::test]
+async fn it_is_nobody_elses() {
+    let Some(app) = TestApp::start().await else { return };
+    assert_eq!(app.somebody_else().await.get("/api/doctor").await.status, 404);
+    assert_eq!(app.somebody_else().await.get("/doctor").await.status, 404);
+    let sent = app.anonymous().get("/doctor").await;
+    assert_eq!((sent.status.as_u16(), sent.header("location")), (303, "/sign-in?next=%2Fdoctor"));
+    let reading = app.token(Scope::Read).await;
+    assert_eq!(reading.get("/api/doctor").await.status, 200);
+    assert_eq!(reading.get("/api/doctor?probes=true").await.status, 403, "pods are started by who may change things");
+    assert_eq!(reading.get("/api/doctor?nonsense=1").await.code(), "bad-query");
+    assert_eq!(reading.get("/api/doctor?project=none").await.status, 404);
+}

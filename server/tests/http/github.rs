@@ -1,0 +1,330 @@
+//! Signing in by GitHub and connecting it, against a stand-in that checks what GitHub checks.
+
+use crate::support::{
+    Answer, Client, Setup, TestApp,
+    github::{Fault, StandIn, everybody, nobody, these},
+};
+use http::Method;
+use model::view::Scope;
+use serde_json::json;
+use server::config::github::Allowed;
+
+pub async fn with(allowed: Allowed) -> Option<(TestApp, StandIn)> {
+    let github = StandIn::start().await;
+    let app = TestApp::start_as(Setup { github: Some(github.settings(allowed)), ..Setup::default() }).await?;
+    Some((app, github))
+}
+
+/// A browser that began: itself with the cookie, and GitHub's address.
+async fn begin(browser: &Client, what: &str) -> (Client, String) {
+    let answer = browser.post(&format!("/api/github/{what}"), &json!({ "next": "/projects/abc?tab=env" })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let cookie = answer.header("set-cookie").to_owned();
+    assert!(cookie.starts_with("fsa_oauth=") && cookie.contains("HttpOnly; SameSite=Lax; Max-Age=600"), "{cookie}");
+    let pair = cookie.split(';').next().unwrap();
+    let cookies = browser.headers().get("cookie").map(|own| format!("{}; ", own.to_str().unwrap())).unwrap_or_default();
+    (browser.with("cookie", &format!("{cookies}{pair}")), answer.json()["url"].as_str().unwrap().to_owned())
+}
+
+/// What GitHub's page answers: the address to come back to, as a path.
+async fn there(url: &str) -> String {
+    let (port, path) = url.strip_prefix("http://127.0.0.1:").unwrap().split_once('/').unwrap();
+    let answer = Client::new(port.parse().unwrap()).get(&format!("/{path}")).await;
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    let back = answer.header("location");
+    format!("/github/callback{}", back.split_once("/github/callback").expect("the registered callback").1)
+}
+
+/// From the sign-in page to GitHub and back.
+pub async fn sign_in(app: &TestApp) -> Answer {
+    let (browser, url) = begin(&app.anonymous(), "sign-in").await;
+    browser.get(&there(&url).await).await
+}
+
+pub fn session(app: &TestApp, answer: &Answer) -> Client {
+    let mut cookies = answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
+    let cookie = cookies.rfind(|cookie| cookie.starts_with("fsa_session=")).expect("a session");
+    app.anonymous().with("cookie", cookie.split(';').next().unwrap()).with("origin", &app.public)
+}
+
+/// A page for a person that says no, and by which words.
+#[track_caller]
+fn refused(answer: &Answer, status: u16, words: &str) {
+    let text = answer.text();
+    assert_eq!(answer.status, status, "{text}");
+    assert!(text.contains("You were not signed in") || text.contains("GitHub was not connected"), "{text}");
+    assert!(text.contains(words) && text.contains("Back to "), "{words} in {text}");
+    assert!(answer.headers.get("set-cookie").is_none(), "nobody is signed in");
+    assert!(!text.contains("secret") && !text.contains("code1"), "{text}");
+}
+
+#[tokio::test]
+async fn github_signs_in_by_the_accounts_number_whatever_it_is_called() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let answer = sign_in(&app).await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (303, "/projects/abc?tab=env"), "{}", answer.text());
+    let first = session(&app, &answer).get("/api/me").await.json();
+    assert_eq!((first["name"].as_str(), first["scope"].as_str()), (Some("octocat"), Some("write")));
+
+    github.account(1, "renamed");
+    github.account(2, "octocat");
+    let again = session(&app, &sign_in(&app).await).get("/api/me").await.json();
+    assert_eq!((again["user"].as_str(), again["name"].as_str()), (first["user"].as_str(), Some("renamed")));
+    github.browse(2);
+    let other = session(&app, &sign_in(&app).await).get("/api/me").await.json();
+    assert_ne!(other["user"], first["user"], "who took the old name is somebody else");
+}
+
+#[tokio::test]
+async fn tokens_are_sealed_and_in_no_answer() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    github.expires(Some(3600));
+    let user = session(&app, &sign_in(&app).await);
+    let shown = user.get("/api/github").await;
+    assert_eq!(shown.json()["account"]["state"], "working", "{}", shown.text());
+    let rows: Vec<String> =
+        sqlx::query_scalar("SELECT to_jsonb(a)::text FROM linked_accounts a").fetch_all(&app.pool).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    for text in [&rows[0], &shown.text()] {
+        assert!(!text.contains("gho_secret") && !text.contains("ghr_secret") && !text.contains(&hex::encode("gho_")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_state_works_once_in_the_browser_that_began() {
+    let Some((app, _github)) = with(everybody()).await else { return };
+    let (browser, url) = begin(&app.anonymous(), "sign-in").await;
+    let back = there(&url).await;
+    refused(&app.anonymous().get(&back).await, 400, "not begun in this browser");
+    let (other, _) = begin(&app.anonymous(), "sign-in").await;
+    refused(&other.get(&back).await, 400, "not begun in this browser");
+    refused(&browser.get(&format!("{back}x")).await, 400, "not begun in this browser");
+    for nothing in ["/github/callback", "/github/callback?code=x", "/github/callback?code=a&code=b&state=c"] {
+        refused(&browser.get(nothing).await, 400, "not begun in this browser");
+    }
+    assert_eq!(browser.get(&back).await.status, 303, "what others tried did not use it up");
+    refused(&browser.get(&back).await, 410, "used already");
+
+    let (late, url) = begin(&app.anonymous(), "sign-in").await;
+    let back = there(&url).await;
+    sqlx::query("UPDATE oauth_states SET expires_at = now() - interval '1 s'").execute(&app.pool).await.unwrap();
+    refused(&late.get(&back).await, 410, "more than ten minutes");
+}
+
+#[tokio::test]
+async fn two_tabs_of_one_browser_do_not_end_each_others_sign_in() {
+    let Some((app, _github)) = with(everybody()).await else { return };
+    let (browser, first) = begin(&app.anonymous(), "sign-in").await;
+    let (same, second) = begin(&browser, "sign-in").await;
+    assert_eq!(same.get(&there(&first).await).await.status, 303);
+    assert_eq!(same.get(&there(&second).await).await.status, 303);
+}
+
+#[tokio::test]
+async fn only_whom_the_operator_allows_signs_in() {
+    let Some((app, github)) = with(these(&["octocat"], &[7], &["acme", "closed"])).await else { return };
+    app.log.allow("may not sign in");
+    app.log.allow("does not say who is a member");
+    assert_eq!(sign_in(&app).await.status, 303, "by login");
+    github.account(7, "lucky");
+    github.browse(7);
+    assert_eq!(sign_in(&app).await.status, 303, "by number");
+    github.account(3, "member");
+    github.browse(3);
+    refused(&sign_in(&app).await, 403, "The GitHub account member may not sign in");
+    assert_eq!(github.tokens().len(), 2, "a token that is of no use is given back");
+    github.member(3, "acme", "pending");
+    refused(&sign_in(&app).await, 403, "may not sign in");
+    github.member(3, "acme", "active");
+    assert_eq!(sign_in(&app).await.status, 303, "by organization");
+    let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&app.pool).await.unwrap();
+    assert_eq!(users, 4, "the owner and those three: who may not sign in leaves no row");
+}
+
+#[tokio::test]
+async fn what_is_refused_at_github_is_said() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    github.declines(true);
+    refused(&sign_in(&app).await, 403, "access was not granted");
+    github.declines(false);
+    github.grants(Some("read:user,user:email"));
+    refused(&sign_in(&app).await, 403, "was not granted: repo");
+    github.grants(Some(""));
+    refused(&sign_in(&app).await, 403, "read:user, user:email, repo");
+    github.grants(Some("user,repo,gist"));
+    assert_eq!(sign_in(&app).await.status, 303, "one scope holds others");
+
+    github.grants(None);
+    let (browser, url) = begin(&app.anonymous(), "sign-in").await;
+    let back = there(&url).await;
+    refused(&browser.get(&back.replace("code=", "code=not-")).await, 410, "its own answer");
+}
+
+#[tokio::test]
+async fn a_github_that_fails_is_said_with_what_to_do() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    for (fault, status, words) in [
+        (Fault::Page(500), 502, "it answered 500"),
+        (Fault::Page(502), 502, "it answered 502"),
+        (Fault::Page(200), 502, "something that is not GitHub"),
+        (Fault::Nonsense, 502, "something that is not GitHub"),
+        (Fault::Silent, 504, "within ten seconds"),
+    ] {
+        github.fault(Some(fault));
+        let answer = sign_in(&app).await;
+        refused(&answer, status, words);
+        assert!(answer.text().contains("Try again in a minute"), "{}", answer.text());
+    }
+    github.fault(None);
+    assert_eq!(sign_in(&app).await.status, 303);
+}
+
+#[tokio::test]
+async fn the_owner_of_a_machine_connects_github_and_disconnects_it() {
+    let Some((app, github)) = with(nobody()).await else { return };
+    let owner = app.signed_in().await;
+    let before = owner.get("/api/github").await.json();
+    assert_eq!((before["configured"].as_bool(), before["account"].is_null()), (Some(true), true));
+    let off = app.anonymous().post("/api/github/sign-in", &json!({})).await;
+    assert_eq!((off.status.as_u16(), off.code().as_str()), (404, "github-sign-in-off"));
+    assert!(!app.anonymous().get("/sign-in").await.text().contains("Continue with GitHub"));
+
+    let (browser, url) = begin(&owner, "connect").await;
+    let back = there(&url).await;
+    // Somebody who lures the owner to their own answer connects nothing.
+    refused(
+        &app.anonymous()
+            .with("cookie", browser.headers().get("cookie").unwrap().to_str().unwrap().split("; ").nth(1).unwrap())
+            .get(&back)
+            .await,
+        403,
+        "no longer signed in",
+    );
+    let (browser, url) = begin(&owner, "connect").await;
+    let answer = browser.get(&there(&url).await).await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (303, "/projects/abc?tab=env"), "{}", answer.text());
+    let account = owner.get("/api/github").await.json()["account"].clone();
+    assert_eq!((account["login"].as_str(), account["state"].as_str()), (Some("octocat"), Some("working")));
+    assert_eq!(account["scopes"], json!(["read:user", "user:email", "repo"]));
+    assert_eq!(owner.get("/api/me").await.json()["name"], "Owner");
+
+    assert_eq!(github.tokens().len(), 1);
+    assert_eq!(owner.ask(Method::DELETE, "/api/github", None).await.status, 204);
+    assert_eq!(github.tokens().len(), 0, "GitHub ended it too");
+    assert!(owner.get("/api/github").await.json()["account"].is_null());
+    let again = owner.ask(Method::DELETE, "/api/github", None).await;
+    assert_eq!((again.status.as_u16(), again.code().as_str()), (404, "github-not-connected"));
+}
+
+#[tokio::test]
+async fn an_account_is_one_users_and_the_only_way_in_is_not_taken_away() {
+    let Some((app, _github)) = with(everybody()).await else { return };
+    let user = session(&app, &sign_in(&app).await);
+    let only = user.ask(Method::DELETE, "/api/github", None).await;
+    assert_eq!((only.status.as_u16(), only.code().as_str()), (409, "only-way-in"));
+    let owner = app.signed_in().await;
+    let (browser, url) = begin(&owner, "connect").await;
+    refused(&browser.get(&there(&url).await).await, 409, "connected to another user");
+    assert!(owner.get("/api/github").await.json()["account"].is_null());
+}
+
+#[tokio::test]
+async fn a_revocation_is_seen_and_said_and_signing_in_again_mends_it() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let user = session(&app, &sign_in(&app).await);
+    assert_eq!(user.get("/api/github/repositories").await.status, 200);
+    github.revoke_all();
+    let seen = user.get("/api/github").await.json();
+    assert_eq!(seen["account"]["state"], "revoked");
+    assert!(seen["account"]["message"].as_str().unwrap().contains("revoked"));
+    let before = github.asked("GET /api/v3/user");
+    assert_eq!(user.get("/api/github").await.json()["account"]["state"], "revoked");
+    assert_eq!(github.asked("GET /api/v3/user"), before, "GitHub is not asked again with what it does not take");
+    assert_eq!(user.get("/api/me").await.status, 200, "the session is ours, and goes on");
+    let user = session(&app, &sign_in(&app).await);
+    assert_eq!(user.get("/api/github").await.json()["account"]["state"], "working");
+}
+
+#[tokio::test]
+async fn tokens_that_end_are_refreshed_once() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    github.expires(Some(30));
+    let user = session(&app, &sign_in(&app).await);
+    github.end_access();
+    github.expires(Some(3600));
+    let asks = (0..5).map(|_| user.get("/api/github"));
+    for answer in futures::future::join_all(asks).await {
+        assert_eq!(answer.json()["account"]["state"], "working", "{}", answer.text());
+    }
+    assert_eq!(github.tokens().len(), 1, "five that came at once refreshed it once");
+    assert_eq!(github.asked("POST /login/oauth/access_token"), 2);
+
+    github.expires(Some(30));
+    let user = session(&app, &sign_in(&app).await);
+    github.revoke_all();
+    assert_eq!(user.get("/api/github").await.json()["account"]["state"], "revoked", "a refresh that is refused is a revocation");
+}
+
+#[tokio::test]
+async fn repositories_are_searched_and_come_in_pages() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    for number in 0..250 {
+        github.repository(1, &format!("acme/{}-{number:03}", if number % 2 == 0 { "Boat" } else { "kayak" }), number == 0);
+    }
+    let user = session(&app, &sign_in(&app).await);
+    let all = user.get("/api/github/repositories").await.json();
+    assert_eq!(
+        (all["total"].as_u64(), all["repositories"].as_array().unwrap().len(), all["nextPage"].as_u64()),
+        (Some(250), 30, Some(2))
+    );
+    let first = &all["repositories"][0];
+    assert_eq!((first["fullName"].as_str(), first["private"].as_bool()), (Some("acme/Boat-000"), Some(true)));
+    assert_eq!(first["cloneUrl"], format!("{}/acme/Boat-000.git", github.url));
+    let last = user.get("/api/github/repositories?page=9").await.json();
+    assert_eq!((last["repositories"].as_array().unwrap().len(), last["nextPage"].is_null()), (10, true));
+    let found = user.get("/api/github/repositories?search=ACME%20boat-24").await.json();
+    let names: Vec<&str> =
+        found["repositories"].as_array().unwrap().iter().map(|one| one["fullName"].as_str().unwrap()).collect();
+    assert_eq!(names, ["acme/Boat-240", "acme/Boat-242", "acme/Boat-244", "acme/Boat-246", "acme/Boat-248"]);
+    assert_eq!(user.get("/api/github/repositories?search=canoe").await.json()["total"], 0);
+    assert_eq!(github.asked("GET /api/v3/user/repos"), 3, "the list is read once");
+    for bad in ["page=0", "page=-1", "page=x", "other=1", &format!("search={}", "x".repeat(201))] {
+        let answer = user.get(&format!("/api/github/repositories?{bad}")).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "bad-query"), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn asking_for_repositories_says_what_is_wrong() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let owner = app.token(Scope::Read).await;
+    let none = owner.get("/api/github/repositories").await;
+    assert_eq!((none.status.as_u16(), none.code().as_str()), (409, "github-not-connected"));
+    let user = session(&app, &sign_in(&app).await);
+    for (fault, status, code) in [(Fault::Page(503), 502, "github-away"), (Fault::UsedUp, 503, "github-busy")] {
+        github.fault(Some(fault));
+        let answer = user.get("/api/github/repositories").await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code));
+        if fault == Fault::UsedUp {
+            assert_eq!(answer.header("retry-after"), "17");
+        }
+    }
+    assert_eq!(user.get("/api/github").await.json()["account"]["state"], "unknown", "not reachable is not revoked");
+    let Some(app) = TestApp::start().await else { return };
+    let without = app.signed_in().await;
+    assert_eq!(without.get("/api/github").await.json(), json!({ "configured": false, "account": null }));
+    let answer = without.get("/api/github/repositories").await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (404, "github-not-configured"));
+}
+
+#[tokio::test]
+async fn the_sign_in_page_offers_github_where_it_signs_in() {
+    let Some((app, _github)) = with(everybody()).await else { return };
+    let page = app.anonymous().get("/sign-in").await.text();
+    assert!(page.contains("Continue with GitHub") && page.contains("one-time link"), "{page}");
+    let mut last = 200;
+    for _ in 0..40 {
+        last = app.anonymous().post("/api/github/sign-in", &json!({})).await.status.as_u16();
+    }
+    assert_eq!(last, 429, "each is a row, so there is a limit");
+}

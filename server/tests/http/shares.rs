@@ -1,0 +1,203 @@
+//! Previews that others than their owner may open.
+
+use crate::support::{Answer, Client, TestApp, until};
+use axum::{Router, body::Body, routing::get};
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use model::{ProjectId, view::Scope};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn boats() -> Router {
+    let endless = || async {
+        Body::from_stream(futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Some((Ok::<_, std::io::Error>("more\n"), ()))
+        }))
+    };
+    let headers = |headers: http::HeaderMap| async move { format!("{headers:?}") };
+    Router::new().route("/", get(|| async { "Boats for hire" })).route("/endless", get(endless)).route("/headers", get(headers))
+}
+
+struct Shared {
+    app: TestApp,
+    owner: Client,
+    project: ProjectId,
+    name: String,
+}
+
+impl Shared {
+    async fn start() -> Option<Self> {
+        let app = TestApp::start().await?;
+        let owner = app.signed_in().await;
+        app.world.listen(3000, boats());
+        app.world.listen(5000, boats());
+        let (project, name) = app.running(&owner, "Boats").await;
+        Some(Self { app, owner, project, name })
+    }
+
+    fn path(&self, port: u16) -> String {
+        format!("/api/projects/{}/ports/{port}/share", self.project)
+    }
+
+    async fn share(&self, body: Value) -> Answer {
+        self.owner.send(Method::PUT, &self.path(3000), &body).await
+    }
+
+    /// The secret of a new link.
+    async fn link(&self) -> String {
+        let made = self.share(json!({ "audience": "link", "expiresInHours": 1 })).await;
+        assert_eq!(made.status, 200, "{}", made.text());
+        let url = made.json()["url"].as_str().unwrap().to_owned();
+        let (address, secret) = url.split_once('#').unwrap();
+        assert_eq!(address, format!("http://3000--{}.localhost:{}/.fsa/share", self.name, self.app.port));
+        assert!(secret.len() >= 43);
+        secret.to_owned()
+    }
+
+    fn at(&self, port: u16) -> Client {
+        self.app.anonymous().with("host", &format!("{port}--{}.localhost:{}", self.name, self.app.port))
+    }
+
+    /// Comes by a link.
+    async fn come(&self, secret: &str, port: u16) -> Answer {
+        let own = format!("http://{port}--{}.localhost:{}", self.name, self.app.port);
+        self.at(port).with("origin", &own).ask(Method::POST, "/.fsa/share", Some(secret.to_owned().into())).await
+    }
+
+    /// A browser with the cookie of a link.
+    async fn guest(&self, secret: &str) -> Client {
+        let come = self.come(secret, 3000).await;
+        assert_eq!(come.status, 204, "{}", come.text());
+        self.at(3000).with("cookie", come.header("set-cookie").split(';').next().unwrap())
+    }
+
+    async fn open_as(&self, client: &Client) -> Result<Client, StatusCode> {
+        let made = client.post(&format!("/api/projects/{}/preview", self.project), &json!({ "port": 3000 })).await;
+        if made.status != 200 {
+            return Err(made.status);
+        }
+        let code = made.json()["code"].as_str().unwrap().to_owned();
+        let answer = self
+            .at(3000)
+            .with("origin", &format!("http://localhost:{}", self.app.port))
+            .with("content-type", "application/x-www-form-urlencoded")
+            .ask(Method::POST, "/.fsa/enter", Some(format!("code={code}").into()))
+            .await;
+        assert_eq!(answer.status, 303, "{}", answer.text());
+        Ok(self.at(3000).with("cookie", answer.header("set-cookie").split(';').next().unwrap()))
+    }
+}
+
+#[tokio::test]
+async fn a_link_opens_one_port_to_whoever_has_it() {
+    let Some(shared) = Shared::start().await else { return };
+    assert_eq!(shared.owner.get(&shared.path(3000)).await.json(), json!({ "audience": "private" }));
+    assert_eq!(shared.at(3000).get("/").await.status, 401);
+    let secret = shared.link().await;
+    let told = shared.owner.get(&shared.path(3000)).await.json();
+    assert_eq!(told["audience"], "link");
+    assert!(told["expiresAt"].is_string() && told.get("url").is_none(), "the link is told once: {told}");
+
+    let page = shared.at(3000).get("/.fsa/share").await;
+    assert!(page.status == 200 && page.text().contains("location.hash") && !page.text().contains(&secret));
+    let come = shared.come(&secret, 3000).await;
+    let cookie = come.header("set-cookie");
+    assert!(cookie.starts_with("fsa_shared=") && cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    assert!(!cookie.contains("Domain"), "{cookie}");
+    let age: u64 = cookie.split("Max-Age=").nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
+    assert!((3590..=3600).contains(&age), "{cookie}");
+
+    let guest = shared.guest(&secret).await;
+    assert_eq!(guest.get("/").await.text(), "Boats for hire");
+    assert!(!guest.get("/headers").await.text().contains(&secret), "the app inside never sees the link");
+    let elsewhere = guest.with("host", &format!("5000--{}.localhost:{}", shared.name, shared.app.port));
+    assert_eq!(elsewhere.get("/").await.status, 401, "a link opens one port");
+    assert_eq!(shared.come(&secret, 5000).await.status, 401);
+    // It is no sign-in.
+    let host = format!("localhost:{}", shared.app.port);
+    assert_eq!(guest.with("host", &host).get("/api/me").await.status, 401);
+    assert_eq!(shared.at(3000).with("authorization", &format!("Bearer {secret}")).get("/").await.status, 401);
+    let foreign = shared.at(3000).with("origin", "http://evil.example");
+    assert_eq!(foreign.ask(Method::POST, "/.fsa/share", Some(secret.into())).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_link_that_is_over_says_why() {
+    let Some(shared) = Shared::start().await else { return };
+    let first = shared.link().await;
+    let guest = shared.guest(&first).await;
+    let mut stream = guest.open(Method::GET, "/endless", None).await.into_body();
+    assert!(stream.frame().await.unwrap().is_ok());
+    // Another link takes its place.
+    let second = shared.link().await;
+    let ended = async { while let Some(Ok(_)) = stream.frame().await {} };
+    tokio::time::timeout(Duration::from_secs(3), ended).await.expect("what streams ends with the link");
+    until("the first link to be over", async || guest.get("/").await.status == 401).await;
+    assert!(guest.get("/").await.text().contains("This link was withdrawn"));
+    assert!(shared.come(&first, 3000).await.text().contains("This link was withdrawn"));
+
+    let guest = shared.guest(&second).await;
+    assert_eq!(guest.get("/").await.status, 200);
+    let past = "UPDATE preview_shares SET expires_at = now() - interval '1 second' WHERE revoked_at IS NULL";
+    sqlx::query(past).execute(&shared.app.pool).await.unwrap();
+    until("the second link to be over", async || guest.get("/").await.status == 401).await;
+    assert!(guest.get("/").await.text().contains("This link has expired"));
+    assert_eq!(shared.owner.get(&shared.path(3000)).await.json(), json!({ "audience": "private" }));
+
+    let unknown = shared.come("nonsense", 3000).await;
+    assert!(unknown.status == 401 && unknown.text().contains("This link opens nothing"), "{}", unknown.text());
+    for _ in 0..2 {
+        assert_eq!(shared.owner.ask(Method::DELETE, &shared.path(3000), None).await.status, 204);
+    }
+}
+
+#[tokio::test]
+async fn who_is_signed_in_may_look_where_the_owner_says_so() {
+    let Some(shared) = Shared::start().await else { return };
+    let other = shared.app.somebody_else().await;
+    let way = format!("/open/{}/3000", shared.name);
+    assert_eq!(shared.open_as(&other).await.err(), Some(StatusCode::NOT_FOUND));
+    assert_eq!(other.get(&way).await.status, 404);
+    assert_eq!(shared.share(json!({ "audience": "users" })).await.json()["audience"], "users");
+    assert_eq!(other.get(&way).await.status, 200);
+    assert_eq!(shared.app.anonymous().get(&way).await.status, 401);
+    let visitor = shared.open_as(&other).await.unwrap();
+    assert_eq!(visitor.get("/").await.text(), "Boats for hire");
+    // Of the project itself there is nothing to see.
+    for path in ["", "/env", "/ports/3000/share"] {
+        assert_eq!(other.get(&format!("/api/projects/{}{path}", shared.project)).await.status, 404, "{path}");
+    }
+    let made = other.post(&format!("/api/projects/{}/preview", shared.project), &json!({ "port": 5000 })).await;
+    assert_eq!(made.status, 404, "another port is private");
+    let owner = shared.open_as(&shared.owner).await.unwrap();
+    assert_eq!(shared.share(json!({ "audience": "private" })).await.json(), json!({ "audience": "private" }));
+    until("the visitor to be out", async || visitor.get("/").await.status == 401).await;
+    assert_eq!(owner.get("/").await.status, 200, "the owner is not");
+    assert_eq!(shared.open_as(&other).await.err(), Some(StatusCode::NOT_FOUND));
+}
+
+#[tokio::test]
+async fn a_share_that_cannot_be_is_refused() {
+    let Some(shared) = Shared::start().await else { return };
+    for (port, body, status, code) in [
+        ("3000", json!({ "audience": "link", "expiresInHours": 0 }), 422, "bad-expiry"),
+        ("3000", json!({ "audience": "link", "expiresInHours": 721 }), 422, "bad-expiry"),
+        ("3000", json!({ "audience": "everybody" }), 422, "wrong-form"),
+        ("3000", json!({}), 422, "wrong-form"),
+        ("0", json!({ "audience": "link" }), 400, "not-a-port"),
+        ("65536", json!({ "audience": "link" }), 400, "not-a-port"),
+        ("x", json!({ "audience": "link" }), 400, "not-a-port"),
+        ("5432", json!({ "audience": "link" }), 403, "port-reserved"),
+        ("7681", json!({ "audience": "users" }), 403, "port-reserved"),
+    ] {
+        let path = shared.path(3000).replace("/3000/", &format!("/{port}/"));
+        let answer = shared.owner.send(Method::PUT, &path, &body).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{port} {body}");
+    }
+    let reader = shared.app.token(Scope::Read).await;
+    assert_eq!(reader.get(&shared.path(3000)).await.json(), json!({ "audience": "private" }));
+    assert_eq!(reader.send(Method::PUT, &shared.path(3000), &json!({ "audience": "users" })).await.code(), "read-only");
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM preview_shares").fetch_one(&shared.app.pool).await.unwrap();
+    assert_eq!(rows, 0);
+}
