@@ -173,12 +173,14 @@ export class CloneProgress extends HTMLElement {
   /** Whether there is more to see. */
   async #look(signal: AbortSignal): Promise<boolean> {
     try {
-      const clone = await ask<Clone>('GET', this.getAttribute('src') ?? '', undefined, signal);
+      const clone = await ask<Clone | null>('GET', this.getAttribute('src') ?? '', undefined, signal);
+      // The project was made without one.
+      if (!clone) return false;
       this.#show(clone);
       return clone.state !== 'done' && clone.state !== 'skipped';
     } catch (error) {
-      // A project that was made without one; else what is shown stays, until the server answers.
-      return !(error instanceof Refused && (error.code === 'no-repository' || error.code === 'not-found'));
+      // What is shown stays, until the server answers.
+      return !(error instanceof Refused && error.code === 'not-found');
     }
   }
 

@@ -203,13 +203,13 @@ impl Controller {
         Ok(of)
     }
 
-    /// A project's repository, and how far its clone is.
+    /// A project's repository, and how far its clone is. None where it was made without one.
     ///
     /// # Errors
-    /// `404 Not Found`, also where it was made without one.
-    pub async fn repository(&self, viewer: &Viewer, id: ProjectId) -> Result<RepositoryView, ControlError> {
+    /// `404 Not Found`.
+    pub async fn repository(&self, viewer: &Viewer, id: ProjectId) -> Result<Option<RepositoryView>, ControlError> {
         let row = self.row(viewer, id).await?;
-        patient(self.parts.cloner.repositories().of(row.project.id)).await.map_err(store_error)?.ok_or_else(no_repository)
+        patient(self.parts.cloner.repositories().of(row.project.id)).await.map_err(store_error)
     }
 
     /// Tries a clone that failed again, or goes on without.

@@ -52,6 +52,12 @@ fn one<T: ToSchema>() -> Described {
     Described { schema: json!({ "$ref": format!("#/components/schemas/{}", T::name()) }), parts }
 }
 
+/// One of them, or `null`.
+fn maybe<T: ToSchema>() -> Described {
+    let Described { schema, parts } = one::<T>();
+    Described { schema: json!({ "oneOf": [schema, { "type": "null" }] }), parts }
+}
+
 /// An array of them.
 fn many<T: ToSchema>() -> Described {
     let Described { schema, parts } = one::<T>();

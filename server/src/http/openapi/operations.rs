@@ -1,6 +1,6 @@
 //! What the document says by hand of each operation: its words, its parameters, its examples.
 
-use super::{Described, many, one, plain};
+use super::{Described, many, maybe, one, plain};
 use crate::{
     github::repositories,
     http::{
@@ -236,7 +236,7 @@ fn projects() -> Vec<Operation> {
             .about("As seen from inside the sandbox. With a token of scope `read`, without the password.")
             .json(200, "Where it is.", one::<DatabaseView>, None),
         operation(Method::GET, "/api/projects/{project}/repository", "getRepository", "Projects", "Say how far the project's clone is")
-            .json(200, "The repository.", one::<RepositoryView>, None),
+            .json(200, "The repository; `null` where the project was made without one.", maybe::<RepositoryView>, None),
         operation(Method::POST, "/api/projects/{project}/repository", "decideOnClone", "Projects", "Try a clone that failed again, or go on without")
             .body(|| body(one::<rest::projects::Decide>(), true, json!({ "action": "retry" })))
             .json(200, "The repository.", one::<RepositoryView>, None)

@@ -198,15 +198,16 @@ pub async fn preview(
     Ok(Answer(plane.control().preview_code(&viewer, id, port).await?))
 }
 
-/// `GET /api/projects/{project}/repository`: what is cloned into it, and how far that is.
+/// `GET /api/projects/{project}/repository`: what is cloned into it, and how far that is; `null` where it
+/// was made without one.
 ///
 /// # Errors
-/// `404 Not Found`, also for a project that was made without one.
+/// `404 Not Found`.
 pub async fn repository(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Project(id): Project,
-) -> Result<Answer<RepositoryView>, Refusal> {
+) -> Result<Answer<Option<RepositoryView>>, Refusal> {
     Ok(Answer(plane.controller.repository(&viewer, id).await?))
 }
 
