@@ -93,7 +93,7 @@ test('files: dropped, downloaded, and what cannot be shown says why', async ({ a
   await row(tree, 'binary').click();
   await expect(page.getByText('This is not text: it is not shown here.')).toBeVisible();
   const downloading = page.waitForEvent('download');
-  await page.getByRole('link', { name: 'Download' }).click();
+  await page.getByRole('link', { name: 'Download', exact: true }).click();
   expect((await downloading).suggestedFilename()).toBe('binary');
   await page.setViewportSize({ width: 320, height: 640 });
   await page.getByRole('button', { name: 'Back to the tree' }).click();

@@ -222,6 +222,8 @@ export class Files extends HTMLElement {
 
   #key(event: KeyboardEvent): void {
     const rows = this.#tree.rows();
+    // The row that has the focus, however it came there.
+    this.#here = this.#at(event.target) ?? this.#here;
     const at = rows.includes(this.#here) ? this.#here : rows[0];
     if (!at || event.ctrlKey || event.metaKey || event.altKey) return;
     const done = step(rows, at, event.key);

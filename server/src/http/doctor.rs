@@ -119,7 +119,7 @@ pub async fn page(
     Ok(Html(format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Doctor</title>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
-         <link rel=\"stylesheet\" href=\"{css}\"></head><body><main class=\"page doctor\">\
+         <link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"{css}\"></head><body><main class=\"page doctor\">\
          <div class=\"page-head\"><div><h1>Doctor</h1><p>What is right and wrong with this installation, why it matters, and what mends it.</p></div>\
          <a class=\"button\" href=\"/settings\">Settings</a></div>\
          <fsa-doctor src=\"/api/doctor\"{probes}></fsa-doctor><noscript><p>This page needs JavaScript.</p></noscript></main>\

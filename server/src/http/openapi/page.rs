@@ -18,7 +18,7 @@ pub async fn show(State(plane): State<Plane>) -> Response {
     let public = escape(&plane.origins.public());
     Html(format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>API · FullStack Agent</title><link rel=\"stylesheet\" href=\"{style}\"></head>\
+         <meta name=\"color-scheme\" content=\"light dark\"><title>API · FullStack Agent</title><link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"{style}\"></head>\
          <body><a class=\"skip-link button\" data-kind=\"primary\" href=\"#main\">Skip to content</a><div class=\"app\">\
          <header class=\"top-bar\"><a class=\"brand\" href=\"/\">FullStack Agent</a></header>\
          <main id=\"main\" tabindex=\"-1\" class=\"wide\"><div class=\"page page-narrow api-page\"><div class=\"page-head\"><div><h1>API</h1>\
