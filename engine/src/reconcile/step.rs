@@ -175,8 +175,11 @@ impl Reconciler {
             return Ok(Some(fact));
         }
         // An address in our own tables is no proof that the database exists: ask the server.
-        if !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
-            if row.sandbox.observed.first_ready_at.is_some() {
+        let seen = self.timed("look at the database", self.database.observe(&spec)).await?;
+        if !seen.ready {
+            // One that was stopped with its sandbox is there, and starts as it was.
+            let stopped = seen.present && self.database.glance(&spec).is_some_and(|glance| glance.stops && !glance.on);
+            if row.sandbox.observed.first_ready_at.is_some() && !stopped {
                 warn!(project.id = %row.project.id, database = spec.database, "the database was not as it was made; it is mended, and is empty if it was lost");
             }
             self.timed("make the database", self.database.ensure(&spec)).await?;
