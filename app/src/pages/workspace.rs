@@ -62,7 +62,7 @@ fn Start(project: Project) -> impl IntoView {
         project.view.with(|view| {
             let (at, of) = (words::stage_at(&view.sandbox), view.sandbox.stages.len());
             match view.sandbox.phase {
-                Phase::Error => format!("Stopped at stage {at} of {of}. It goes on by itself as soon as it can."),
+                Phase::Error => format!("Stopped at stage {at} of {of}."),
                 _ => {
                     let so_far = asked().map(|begun| format!("{} so far · ", time::elapsed(clock.fine() - time::millis(begun))));
                     format!("Stage {at} of {of} · {}usually ready in under a second", so_far.unwrap_or_default())
