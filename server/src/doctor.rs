@@ -139,7 +139,7 @@ impl Doctor {
     async fn postgres(&self) -> Finding {
         let why = "It holds every project, and the projects' own databases.";
         match timeout(ANSWER, self.store.all()).await {
-            Ok(Ok(rows)) => Finding::ok("PostgreSQL", format!("It answers; there are {} projects.", rows.len()), why),
+            Ok(Ok(rows)) => Finding::ok("PostgreSQL", format!("It answers. Projects in it: {}.", rows.len()), why),
             answer => {
                 let detail = match answer {
                     Ok(Err(error)) => format!("{error:#}"),
