@@ -1,12 +1,17 @@
-// One worker, one browser, no second try: a journey that passes only sometimes is a failure.
+// One worker unless FSA_WORKERS says more, each with a server and a browser of its own: most of a journey is waiting. What
+// measures has the machine to itself (support/alone.ts). No second try: a journey that passes only sometimes is a failure.
 import { defineConfig } from '@playwright/test';
 import { CLUSTER, ONE_MACHINE, onCluster } from './support/cluster.ts';
+
+const workers = Number(process.env['FSA_WORKERS'] || 1);
+if (!Number.isInteger(workers) || workers < 1) throw new Error(`FSA_WORKERS is ${process.env['FSA_WORKERS']}, not a number of workers: 1, 2, …`);
 
 export default defineConfig({
   testDir: 'journeys',
   outputDir: 'test-results/artifacts',
-  workers: 1,
-  fullyParallel: false,
+  workers,
+  // Tests of one file, too: none counts on what another has left.
+  fullyParallel: true,
   retries: 0,
   forbidOnly: true,
   grepInvert: new RegExp(onCluster ? ONE_MACHINE.tag : CLUSTER.tag),

@@ -12,7 +12,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use sandbox_agent::{
     client::{self, ClientError, ForwardError},
-    protocol::http::{AgentEvent, CredentialAnswer, EntryKind, ExecExit, ExecRequest, Health, Listing},
+    protocol::http::{AgentEvent, CredentialAnswer, EntryKind, ErrorBody, ExecExit, ExecRequest, Health, Listing},
 };
 use support::{Agent, DEADLINE, eventually};
 use tokio::{
@@ -246,6 +246,50 @@ async fn a_new_name_is_one_that_nothing_has() {
 }
 
 #[tokio::test]
+async fn what_is_not_moved_says_which_name_is_wrong() {
+    let agent = Agent::start();
+    for path in ["a", "b", "folder/inner/deep"] {
+        ask(&agent, Method::PUT, &format!("/v1/files/{path}"), b"x").await;
+    }
+    for (from, to, code, sentence) in [
+        ("a", "b", "exists", "b exists already."),
+        ("a", "folder/inner", "exists", "folder/inner exists already."),
+        ("a", "none/x", "not-found", "There is no none."),
+        ("none", "folder/x", "not-found", "There is no none."),
+        ("folder", "folder/x", "into-itself", "folder cannot be moved into itself."),
+        ("folder", "./folder//inner/x", "into-itself", "folder cannot be moved into itself."),
+        ("a", "folder/..%2fx", "outside-home", "The path leads out of the home folder."),
+    ] {
+        let body = ask(&agent, Method::POST, &format!("/v1/files/{from}?to={to}"), b"").await.1;
+        let body: ErrorBody = serde_json::from_slice(&body).unwrap();
+        assert_eq!((body.code.as_str(), body.error.as_str()), (code, sentence), "{from} to {to}");
+    }
+    // A name that only begins as the folder's does is another one.
+    assert_eq!(ask(&agent, Method::POST, "/v1/files/folder?to=folder2", b"").await.0, 204);
+    assert_eq!(ask(&agent, Method::GET, "/v1/files/folder2/inner/deep", b"").await.1, Bytes::from_static(b"x"));
+}
+
+#[tokio::test]
+async fn a_file_that_moves_is_the_one_that_was_meant_and_tells_its_version() {
+    let agent = Agent::start();
+    ask(&agent, Method::PUT, "/v1/files/folder/other", b"x").await;
+    let (_, headers, _) = told(&agent, Method::PUT, "/v1/files/a", &[], b"first").await;
+    let first = headers["etag"].to_str().unwrap().to_owned();
+    let (_, headers, _) = told(&agent, Method::PUT, "/v1/files/a", &[], b"second").await;
+    let second = headers["etag"].to_str().unwrap().to_owned();
+    let to = "/v1/files/a?to=folder/a";
+    let (status, _, body) = told(&agent, Method::POST, to, &[("if-match", &first)], b"").await;
+    let body: ErrorBody = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status.as_u16(), body.code.as_str()), (409, "changed"));
+    assert_eq!(body.versions.unwrap().current, Some(second.clone()));
+    let (status, headers, _) = told(&agent, Method::POST, to, &[("if-match", &second)], b"").await;
+    assert_eq!(status, 204);
+    let (_, read, _) = told(&agent, Method::GET, "/v1/files/folder/a", &[], b"").await;
+    assert_eq!(headers["etag"], read["etag"]);
+    assert!(!told(&agent, Method::POST, "/v1/files/folder?to=moved", &[], b"").await.1.contains_key("etag"));
+}
+
+#[tokio::test]
 async fn no_path_leads_out_of_the_home_folder() {
     let agent = Agent::start();
     let outside = agent.folder.path().join("outside");
@@ -455,6 +499,7 @@ async fn shutdown_ends_everything_and_then_the_agent() {
     assert!(agent.home.join(".fsa/sessions/main.log").exists());
 }
 
+/// A pod that ends and its successor have the same volume, and never both write.
 #[tokio::test]
 async fn a_second_agent_waits_for_the_first() {
     let first = Agent::start();
@@ -478,6 +523,42 @@ async fn a_second_agent_waits_for_the_first() {
     assert!(timeout(DEADLINE, asked).await.unwrap().unwrap().shell_started);
     second.kill().unwrap();
     second.wait().unwrap();
+}
+
+/// A database by a name, as on a cluster: its Service lets nobody through for a moment after its pod is ready.
+#[tokio::test]
+async fn a_shell_counts_as_started_once_the_database_can_be_reached() {
+    let home = tempfile::tempdir().unwrap();
+    let place = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let agent = |host: &str| {
+        let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_sandbox-agent"));
+        agent.args(["--listen", "127.0.0.1:0", "--home"]).arg(home.path()).env("FSA_AGENT_TOKEN", "t");
+        agent.env("PGHOST", host).env("PGPORT", place.port().to_string()).stderr(std::process::Stdio::piped());
+        let mut agent = agent.spawn().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(agent.stderr.take().unwrap()));
+        let address = lines.next().unwrap().unwrap().strip_prefix("listening on ").unwrap().to_owned();
+        (agent, address)
+    };
+    let started = async |address: &str| {
+        let io = tokio::net::TcpStream::connect(address).await.unwrap();
+        client::health(io).await.unwrap().shell_started
+    };
+    let (mut process, address) = agent("localhost");
+    for _ in 0..5 {
+        assert!(!started(&address).await, "nobody listens yet");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let database = std::net::TcpListener::bind(place).unwrap();
+    eventually("the shell counts", DEADLINE, async || started(&address).await).await;
+    drop(database);
+    process.kill().unwrap();
+    process.wait().unwrap();
+
+    // An address of one machine's own is forwarded, and takes connections from the beginning.
+    let (mut process, address) = agent("127.0.0.1");
+    assert!(started(&address).await);
+    process.kill().unwrap();
+    process.wait().unwrap();
 }
 
 #[tokio::test]

@@ -77,7 +77,6 @@ pub async fn load(what: What) -> Result<Loaded, ControlError> {
         What::Nothing => Ok(Loaded::Nothing),
         What::Opening => opening(&ask).await.map(Loaded::Opening),
         What::Env(id) => control.env(ask.viewer()?, id).await.map(Loaded::Env),
-        What::Database(id) => control.database(ask.viewer()?, id).await.map(Loaded::Database),
         What::Tokens => control.tokens(ask.viewer()?).await.map(Loaded::Tokens),
     })
 }
@@ -85,7 +84,7 @@ pub async fn load(what: What) -> Result<Loaded, ControlError> {
 #[cfg(feature = "ssr")]
 async fn opening(ask: &Request) -> Result<Opening, ControlError> {
     let now = Timestamp::now();
-    let installation = ask.control.installation();
+    let mut installation = ask.control.installation();
     match &ask.viewer {
         None => {
             let installation = Installation { sign_in_command: installation.sign_in_command, ..Installation::default() };
@@ -93,6 +92,7 @@ async fn opening(ask: &Request) -> Result<Opening, ControlError> {
         }
         Some(viewer) => {
             let projects = ask.control.projects(viewer).await?;
+            installation.claude_credentials = ask.control.has_claude_credentials(viewer).await?;
             Ok(Opening { now, viewer: Some(viewer.clone()), installation, projects })
         }
     }

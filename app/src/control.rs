@@ -18,8 +18,14 @@ use std::{collections::BTreeMap, sync::Arc};
 pub trait Control: Send + Sync + 'static {
     /// The installation. Never fails.
     fn installation(&self) -> Installation;
+    /// What every page says of the installation now; to strangers not what is said of its cluster.
+    fn notices(&self, viewer: Option<&Viewer>) -> Vec<String>;
     /// Whether the sign-in page offers GitHub.
     fn github_signs_in(&self) -> bool;
+    /// Whether the installation is set up for GitHub at all.
+    fn has_github(&self) -> bool;
+    /// Whether the viewer's sandboxes get Claude credentials: the operator's, or the viewer's own.
+    async fn has_claude_credentials(&self, viewer: &Viewer) -> Result<bool, ControlError>;
     /// The viewer's projects, newest first, with their main sandboxes.
     async fn projects(&self, viewer: &Viewer) -> Result<Vec<ProjectView>, ControlError>;
     /// One of them.
@@ -85,6 +91,8 @@ pub struct RequestContext {
     pub nonce: String,
     /// Where this build's assets are.
     pub assets: Arc<Assets>,
+    /// What the page's elements show first: HTML, by the address that each reads. An element that is not in it asks by itself.
+    pub first: Arc<BTreeMap<String, String>>,
 }
 
 /// Addresses of this build's assets, by content hash.

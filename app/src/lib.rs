@@ -27,6 +27,7 @@ pub mod components;
 pub mod control;
 mod erased;
 pub mod error;
+mod first;
 mod live;
 mod load;
 mod order;
@@ -34,11 +35,11 @@ pub mod pages;
 mod root;
 #[cfg(feature = "ssr")]
 mod shell;
-mod size;
+pub mod size;
 mod state;
 mod time;
 mod words;
 
 pub use root::App;
 #[cfg(feature = "ssr")]
-pub use shell::shell;
+pub use shell::{FAVICON, THEME, shell};

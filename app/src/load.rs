@@ -5,7 +5,7 @@ use codee::{Decoder, Encoder};
 use leptos::prelude::*;
 use model::{
     ProjectId, Timestamp,
-    view::{DatabaseView, EnvView, Installation, ProjectView, TokenView, Viewer},
+    view::{EnvView, Installation, ProjectView, TokenView, Viewer},
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +18,6 @@ pub enum What {
     Opening,
     /// A project's variables.
     Env(ProjectId),
-    /// A project's database.
-    Database(ProjectId),
     /// The viewer's API tokens.
     Tokens,
 }
@@ -33,8 +31,6 @@ pub enum Loaded {
     Opening(Opening),
     /// A project's variables.
     Env(EnvView),
-    /// A project's database, if it has one.
-    Database(Option<DatabaseView>),
     /// The viewer's API tokens.
     Tokens(Vec<TokenView>),
 }

@@ -137,6 +137,83 @@ pub fn tally<'a>(projects: impl IntoIterator<Item = &'a ProjectView>, filter: Fi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::tests::project;
+    use model::Timestamp;
+
+    /// A project by its number; it was made, and last changed, that many seconds after the epoch.
+    fn of(n: u128, name: &str, phase: Phase, (made, changed): (i64, i64)) -> ProjectView {
+        let mut view = project(n, name);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        (view.slug, view.sandbox.phase) = (format!("slug-{n}"), phase);
+        (view.created_at, view.updated_at) = (at(made), at(changed));
+        view
+    }
+
+    fn shown(projects: &[ProjectView], query: &str, filter: Filter, sort: Sort) -> Vec<u128> {
+        arrange(projects, query, filter, sort).into_iter().map(|id| id.0.as_u128()).collect()
+    }
+
+    #[test]
+    fn a_query_finds_names_and_slugs_without_regard_to_case() {
+        let projects = [
+            of(1, "Tidewater API", Phase::Running, (1, 1)),
+            of(2, "Ångström", Phase::Running, (2, 2)),
+            of(3, "tide tables", Phase::Stopped, (3, 3)),
+        ];
+        let found = |query| shown(&projects, query, Filter::All, Sort::Created);
+        assert_eq!(found(""), [3, 2, 1]);
+        assert_eq!(found("   "), [3, 2, 1], "spaces alone ask for nothing");
+        assert_eq!(found(" TIDE "), [3, 1]);
+        assert_eq!(found("ÅNG"), [2]);
+        assert_eq!(found("Slug-2"), [2], "by its slug");
+        assert_eq!(found("water a"), [1]);
+        assert!(found("tidewater  api").is_empty());
+        assert_eq!(shown(&projects, "tide", Filter::Stopped, Sort::Created), [3], "both narrow it down");
+    }
+
+    #[test]
+    fn every_phase_is_in_one_filter_and_in_all() {
+        let of_filter = |filter| match filter {
+            Filter::All => vec![0, 1, 2, 3, 4, 5, 6, 7, 8],
+            Filter::Running => vec![0, 1, 2, 3],
+            Filter::Stopped => vec![4, 5, 6, 7],
+            Filter::Attention => vec![8],
+        };
+        let phases = [
+            Phase::Creating,
+            Phase::Starting,
+            Phase::Running,
+            Phase::Updating,
+            Phase::Stopping,
+            Phase::Stopped,
+            Phase::Terminating,
+            Phase::Terminated,
+            Phase::Error,
+        ];
+        let projects: Vec<_> = (0..).zip(phases).map(|(n, phase)| of(n, "x", phase, (0, 0))).collect();
+        for filter in Filter::ALL {
+            assert_eq!(shown(&projects, "", filter, Sort::Created), of_filter(filter), "{filter:?}");
+            assert_eq!(tally(&projects, filter), of_filter(filter).len(), "{filter:?}");
+        }
+        assert_eq!(tally([], Filter::All), 0);
+    }
+
+    #[test]
+    fn each_order_is_its_own() {
+        let projects = [
+            of(1, "beta", Phase::Running, (10, 40)),
+            of(2, "Alpha", Phase::Error, (20, 10)),
+            of(3, "gamma", Phase::Error, (30, 20)),
+            of(4, "Beta", Phase::Stopped, (40, 30)),
+            // As the first in everything but its number.
+            of(5, "beta", Phase::Running, (10, 40)),
+        ];
+        let in_order = |sort| shown(&projects, "", Filter::All, sort);
+        assert_eq!(in_order(Sort::Attention), [3, 2, 1, 5, 4], "errors, then the last change");
+        assert_eq!(in_order(Sort::Changed), [1, 5, 4, 3, 2]);
+        assert_eq!(in_order(Sort::Name), [2, 1, 4, 5, 3], "capitals are no letters of their own");
+        assert_eq!(in_order(Sort::Created), [4, 3, 2, 1, 5]);
+    }
 
     #[test]
     fn a_kept_order_is_found_again() {

@@ -53,7 +53,6 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/") view=pages::projects::Projects ssr=SsrMode::Async/>
                 <Route path=path!("/projects/new") view=pages::new_project::NewProject ssr=SsrMode::Async/>
                 <Route path=path!("/projects/:id") view=pages::workspace::Workspace ssr=SsrMode::Async/>
-                <Route path=path!("/projects/:id/database") view=pages::database::Database ssr=SsrMode::Async/>
                 <Route path=path!("/projects/:id/environment") view=pages::environment::Environment ssr=SsrMode::Async/>
                 <Route path=path!("/projects/:id/activity") view=pages::activity::Activity ssr=SsrMode::Async/>
                 <Route path=path!("/projects/:id/settings") view=pages::project_settings::ProjectSettings ssr=SsrMode::Async/>

@@ -59,6 +59,14 @@ impl<T: Send + Sync + 'static> State<T> {
         self.with_untracked(T::clone)
     }
 
+    /// A copy of it, unless its page is gone; runs the caller again when it is set.
+    pub fn try_get(&self) -> Option<T>
+    where
+        T: Clone,
+    {
+        self.signal.try_read().map(|value| cast::<T>(&value).clone())
+    }
+
     /// A copy of it, unless its page is gone.
     pub fn try_get_untracked(&self) -> Option<T>
     where

@@ -16,9 +16,14 @@ import { Server, binary } from '../support/server.ts';
 import { Terminal } from '../support/terminal.ts';
 import { nextLook, until } from '../support/until.ts';
 import { ON_CLUSTER } from './cluster.ts';
+import { kwok } from './kwok.ts';
+import { listeners, preview, reads } from './traffic.ts';
 import { type Row, generatorShare, latency, machine, megabytes, repeat, seconds, table } from './table.ts';
 
 type Bench = (server: Server, api: Api) => Promise<Row[]>;
+
+/** What a server of one benchmark is told beside. */
+const ARGUMENTS: Record<string, string[]> = { reads: ['--projects-per-user', '3000'] };
 
 const BENCHES: Record<string, Bench> = {
   sizes,
@@ -31,11 +36,14 @@ const BENCHES: Record<string, Bench> = {
   output,
   paint,
   idle,
+  preview,
+  reads,
+  listeners,
 };
 
 /** Runs all, or those whose name has `filter` in it. Answers the exit code. */
 export async function main(filter: string | undefined): Promise<number> {
-  const benches = onCluster ? ON_CLUSTER : BENCHES;
+  const benches = onCluster && filter === 'cluster-kwok' ? { 'cluster-kwok': kwok } : onCluster ? ON_CLUSTER : BENCHES;
   const chosen = Object.entries(benches).filter(([name]) => filter === undefined || name.includes(filter));
   if (chosen.length === 0) {
     console.error(`no benchmark has "${filter}" in its name; there are ${Object.keys(benches).join(', ')}`);
@@ -46,7 +54,7 @@ export async function main(filter: string | undefined): Promise<number> {
   let broken = 0;
   for (const [name, bench] of chosen) {
     console.error(`measuring ${name}`);
-    const server = await Server.start();
+    const server = await Server.start({ args: ARGUMENTS[name] ?? [] });
     try {
       rows.push(...(await bench(server, await server.api())));
     } catch (error) {

@@ -1,4 +1,5 @@
 // What the sandbox serves, seen through the control plane by its owner and by nobody else.
+import { ALONE } from '../support/alone.ts';
 import { type Api, type Project } from '../support/api.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { Workspace } from '../support/pages.ts';
@@ -116,7 +117,7 @@ test('a server on ::1 and one on all addresses are found too', async ({ api, pro
   for (const own of [5432, 7681, 7682]) expect(ports).not.toContain(own);
 });
 
-test('a port that closes is gone, and one that opens is there within a second', async ({ api, project }) => {
+test('a port that closes is gone, and one that opens is there within a second', ALONE, async ({ api, project }) => {
   const terminal = await serve(api, project);
   terminal.type('\x03');
   await until('the port to be gone', async () => !(await api.sandbox(project.id)).ports.some(({ port }) => port === 3000), 5_000);

@@ -1,9 +1,12 @@
 // Stop, start, terminate, delete: what stays, what goes, and that all of it goes.
-import { ONE_MACHINE } from '../support/cluster.ts';
+import { execFileSync } from 'node:child_process';
+import { ONE_MACHINE, onCluster, podOf } from '../support/cluster.ts';
 import fs from 'node:fs';
+import path from 'node:path';
 import { expect, test } from '../support/fixtures.ts';
-import { Workspace } from '../support/pages.ts';
-import { Terminal } from '../support/terminal.ts';
+import { Workspace, hydrated } from '../support/pages.ts';
+import { type Server, binary } from '../support/server.ts';
+import { Terminal, plain } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
 import { databasesOf, nothingLeft, runsOf, volumesOf } from '../support/world.ts';
 
@@ -45,6 +48,44 @@ test('restart applies changed variables, and says before that they wait', async 
   });
   expect(await api.output(project.id, 'echo "[$GREETING][$lower_case]"')).toBe('[hej hej][ok]\n');
   await expect(workspace.phase).toHaveAttribute('data-phase', 'running');
+});
+
+test('a new size is a new run of what is up, and changed variables go on waiting', async ({ api, project, visitor }) => {
+  await api.output(project.id, 'echo kept > kept.txt');
+  await api.must('PUT', `/api/projects/${project.id}/env`, { body: { set: { GREETING: 'hej' } } });
+  const before = onCluster ? podOf(project.sandbox.name) : undefined;
+  const changed = await api.must('PATCH', `/api/projects/${project.id}`, { body: { preset: 'small' } });
+  expect(changed.sandbox).toMatchObject({ phase: 'Updating', restartPending: true });
+  await api.reaches(project.id, 'Running');
+  expect(await api.output(project.id, 'cat kept.txt; echo "[${GREETING-}]"')).toBe('kept\n[]\n');
+  if (before !== undefined) {
+    const after = podOf(project.sandbox.name);
+    expect([before.memory, after.memory], 'what the pod may have').toEqual(['2Gi', '256Mi']);
+    expect(after.uid, 'another pod').not.toBe(before.uid);
+  }
+
+  const page = await (await visitor()).newPage();
+  await page.goto(`/projects/${project.id}/settings`);
+  await hydrated(page);
+  const change = page.getByRole('button', { name: 'Change size and restart' });
+  await expect(change, 'it is of that size').toBeDisabled();
+  await page.getByRole('radio', { name: /^Medium/ }).check();
+  await change.click();
+  await expect(page.getByText('Size is Medium')).toBeVisible();
+  await expect(change).toBeDisabled();
+  await until('the new run', async () => {
+    const { generation, phase } = await api.sandbox(project.id);
+    return generation > changed.sandbox.generation && phase === 'Running';
+  });
+  const told = await api.must('GET', `/api/projects/${project.id}/activity`);
+  const titles = told.activity.map(({ title }: { title: string }) => title);
+  expect(titles).toContain('Changed the size from Small to Medium');
+  expect(titles).toContain('Updating became Running');
+
+  await api.act(project.id, 'stop');
+  await api.reaches(project.id, 'Stopped');
+  const stopped = await api.must('PATCH', `/api/projects/${project.id}`, { body: { preset: 'small' } });
+  expect(stopped.sandbox.phase, 'it waits for the next start').toBe('Stopped');
 });
 
 test('terminate keeps files and rows, and a new start finds them', async ({ api, project, server }) => {
@@ -122,4 +163,94 @@ test('Ctrl-C ends sandboxes and the next start resumes them; SIGTERM leaves them
   await api.reaches(project.id, 'Running');
   expect(await api.output(project.id, 'cat file')).toBe('kept\n');
   expect(fs.existsSync(server.dataDir)).toBe(true);
+});
+
+/** `systemctl stop fullstack-agent && fullstack-agent down`. */
+async function endAll(server: Server): Promise<void> {
+  expect(await server.stop()).toEqual({ code: 0, signal: null });
+  await server.down();
+  await until('nothing of the data folder to run', () => server.processes().length === 0);
+}
+
+test('a backup by docs/operations.md is restored: files, rows, variables, tokens, and what ran runs', ONE_MACHINE, async ({ ownServer }) => {
+  test.setTimeout(240_000);
+  const server = await ownServer();
+  const api = await server.api();
+  const project = await api.running('Kept', { database: true, env: { GREETING: 'hej hej' } });
+  await api.output(project.id, 'mkdir -p notes && echo kept > notes/one.txt');
+  await api.output(project.id, 'psql -q -c "create table boats (name text)" -c "insert into boats values (\'Vinga\')"');
+  const token = await server.token('read', 'before the backup');
+  const byToken = async () => (await api.ask('GET', `/api/projects/${project.id}`, { headers: { authorization: `Bearer ${token}` } })).status;
+  expect(await byToken()).toBe(200);
+
+  const [parent, name] = [path.dirname(server.dataDir), path.basename(server.dataDir)];
+  const backup = path.join(server.root, 'backup.tar.gz');
+  const tar = (what: string, ...names: string[]) => execFileSync('tar', [what, '--gzip', '--file', backup, '--numeric-owner', '--acls', '--xattrs', '-C', parent, ...names], { stdio: 'pipe' });
+  await endAll(server);
+  tar('--create', name);
+  await server.restart();
+  await api.reaches(project.id, 'Running', 60_000);
+  expect(await api.output(project.id, 'cat notes/one.txt'), 'what ran starts again').toBe('kept\n');
+
+  // What happens after a backup is not in it.
+  await api.output(project.id, 'echo later > later.txt && echo changed > notes/one.txt');
+  await api.output(project.id, 'psql -q -c "insert into boats values (\'Later\')"');
+  await api.must('PUT', `/api/projects/${project.id}/env`, { body: { set: { GREETING: 'later' } } });
+  await server.command('token', 'revoke', await server.tokenId('before the backup'));
+  expect(await byToken()).toBe(401);
+  await api.running('After the backup');
+
+  await endAll(server);
+  fs.renameSync(server.dataDir, `${server.dataDir}.old`);
+  tar('--extract');
+  await server.restart();
+  await api.reaches(project.id, 'Running', 60_000);
+  expect(await api.output(project.id, 'cat notes/one.txt; ls -A later.txt 2>/dev/null || echo none')).toBe('kept\nnone\n');
+  expect(await api.output(project.id, 'psql -At -c "select name from boats"')).toBe('Vinga\n');
+  expect(await api.output(project.id, 'printf %s "$GREETING"')).toBe('hej hej');
+  expect((await api.sandbox(project.id)).restartPending).toBe(false);
+  expect(await byToken(), 'the token is there as it was').toBe(200);
+  expect((await api.projects()).map(({ name }) => name)).toEqual(['Kept']);
+});
+
+test('an upgrade puts another file in place: sandboxes run on, and a terminal goes on from its byte', ONE_MACHINE, async ({ ownServer }) => {
+  test.setTimeout(120_000);
+  const server = await ownServer({ copied: true });
+  const api = await server.api();
+  const project = await api.running('Upgraded');
+  const terminal = await Terminal.open(api, project.id);
+  await terminal.prompt();
+  const { session } = terminal.hello!;
+  terminal.type('for i in $(seq 100000); do echo tick-$i; sleep 0.1; done\r');
+  await terminal.sees(/^tick-5\n/m);
+  const ticks = () => [...plain(terminal.text()).matchAll(/^tick-(\d+)\n/gm)].map(([, n]) => Number(n));
+  const file = () => fs.readlinkSync(`/proc/${server.pid}/exe`);
+  const program = fs.realpathSync(server.program);
+  expect(file()).toBe(program);
+
+  // As `install` does: another file of that name, while the old one runs.
+  fs.copyFileSync(binary(), `${server.program}.new`);
+  fs.renameSync(`${server.program}.new`, server.program);
+  expect(file(), 'what runs keeps its own').toBe(`${program} (deleted)`);
+  expect(await server.stop()).toEqual({ code: 0, signal: null });
+  expect(runsOf(server).length, 'the sandbox runs on').toBeGreaterThan(0);
+  await server.restart();
+  expect(file()).toBe(program);
+  await api.reaches(project.id, 'Running');
+  const before = ticks().at(-1)!;
+  await terminal.reconnect();
+  expect(terminal.hello!.session, 'the same shell').toBe(session);
+  await terminal.sees(new RegExp(`^tick-${before + 20}\\n`, 'm'));
+  expect(terminal.faults).toEqual([]);
+  expect(ticks(), 'every line once, in order').toEqual(ticks().map((_, at) => at + 1));
+  terminal.type('\x03');
+
+  // And what the new file starts, runs.
+  await api.act(project.id, 'restart');
+  await until('the new run', async () => {
+    const sandbox = await api.sandbox(project.id);
+    return sandbox.generation > project.sandbox.generation && sandbox.phase === 'Running';
+  });
+  expect(await api.output(project.id, 'echo here')).toBe('here\n');
+  terminal.close();
 });

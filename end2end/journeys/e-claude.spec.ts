@@ -3,8 +3,9 @@ import { ONE_MACHINE, onCluster } from '../support/cluster.ts';
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, test } from '../support/fixtures.ts';
+import { inspect } from '../support/inspect.ts';
 import { MessagesApi } from '../support/messages-api.ts';
-import { Workspace } from '../support/pages.ts';
+import { Workspace, hydrated } from '../support/pages.ts';
 import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
 
@@ -88,6 +89,93 @@ test('Claude Code survives a kill of the server in the middle of its answer', as
     await server.restart();
     await terminal.live(30_000);
     await terminal.sees(/Hi from the stand-in/, 30_000);
+  } finally {
+    await messages.stop();
+  }
+});
+
+/** The stand-in as a sandbox reaches it, where the operator has opened a way to it. */
+const fromInside = (messages: MessagesApi) => (onCluster ? messages.origin : `http://host.sandbox.internal:${new URL(messages.origin).port}`);
+
+test('without credentials of the operator, one sets their own in the settings, and Claude Code answers after "Restart now"', async ({ ownServer, visitor, allowConsole }) => {
+  test.setTimeout(180_000);
+  allowConsole(/status of 422/);
+  const messages = await MessagesApi.start();
+  const secret = 'sk-test-own-0123456789abcdefghij';
+  try {
+    const way = new URL(messages.origin).host;
+    const server = await ownServer({ args: onCluster ? [] : ['--egress-allow', way] });
+    const api = await server.api();
+    const project = await api.running('Own key');
+    const page = await (await visitor({ server })).newPage();
+    await page.goto('/settings#claude');
+    await hydrated(page);
+    const panel = page.getByRole('region', { name: 'Claude Code' });
+    await expect(panel.getByRole('heading', { name: 'No credentials' })).toBeVisible();
+    await expect(panel).toContainText('.secret/.env');
+
+    // What is wrong is said beside its field, which has the focus; what was typed stays.
+    await panel.getByRole('button', { name: 'Set your own' }).click();
+    const [key, url, save] = [panel.getByLabel('Key or token'), panel.getByLabel('Base URL'), panel.getByRole('button', { name: 'Save' })];
+    await expect(key).toBeFocused();
+    await save.click();
+    await expect(panel.getByText('There is no key or token in it.')).toBeVisible();
+    await expect(key).toBeFocused();
+    await key.fill(secret);
+    await url.fill('gateway.example');
+    await save.click();
+    await expect(panel.getByText('A base URL begins with https://')).toBeVisible();
+    await expect(url).toBeFocused();
+    await expect(key).toHaveValue(secret);
+    await expect(panel.getByText('There is no key or token in it.')).toBeHidden();
+    await inspect(page, 'settings-claude-refused');
+    await url.fill(fromInside(messages));
+    await url.press('Enter');
+
+    await expect(panel.getByRole('status')).toContainText('Saved.');
+    await expect(panel.getByRole('heading', { name: /^API key/ })).toBeVisible();
+    await expect(panel).toContainText('It ends in ghij.');
+    await expect(panel.getByRole('button', { name: 'Replace' })).toBeFocused();
+    expect(await page.content()).not.toContain(secret);
+    await inspect(page, 'settings-claude');
+
+    // What runs has none yet, and the panel leads to where it gets them.
+    expect(await api.output(project.id, 'echo "<$ANTHROPIC_API_KEY>"')).toBe('<>\n');
+    await panel.getByRole('link', { name: 'Own key' }).click();
+    await expect(page.getByRole('row').filter({ hasText: 'ANTHROPIC_API_KEY' })).toContainText('Account');
+    const generation = (await api.sandbox(project.id)).generation;
+    await page.getByRole('button', { name: 'Restart now' }).click();
+    await until('the restart', async () => (await api.sandbox(project.id)).generation > generation || undefined);
+    await api.reaches(project.id, 'Running');
+    const answer = await api.exec(project.id, 'claude -p "say hi" < /dev/null', { timeoutMs: 60_000 });
+    expect(answer, answer.stderr).toMatchObject({ code: 0 });
+    expect(answer.stdout).toContain('Hi from the stand-in.');
+    expect(messages.asked.find(({ prompt }) => prompt.includes('say hi'))!.headers['x-api-key']).toBe(secret);
+    expect(server.log, 'no secret in the log').not.toContain(secret);
+
+    // The terminal's note of missing credentials is not there any more.
+    await new Workspace(page).open(project.id);
+    await new Workspace(page).terminal().prompt();
+    await expect(page.getByText('Claude Code has no credentials yet.')).toHaveCount(0);
+
+    await page.goto('/settings');
+    await hydrated(page);
+    const remove = panel.getByRole('button', { name: 'Remove your Claude credentials' });
+    await remove.click();
+    await page.getByRole('alertdialog').getByRole('button', { name: 'Keep them' }).click();
+    await expect(remove).toBeFocused();
+    await remove.click();
+    await page.getByRole('alertdialog').getByRole('button', { name: 'Remove them' }).click();
+    await expect(panel.getByRole('heading', { name: 'No credentials' })).toBeVisible();
+    await expect(panel.getByRole('button', { name: 'Set your own' })).toBeFocused();
+    await expect(panel.getByRole('link', { name: 'Own key' }), 'it still runs with them').toBeVisible();
+    expect(await api.output(project.id, 'echo "$ANTHROPIC_API_KEY"')).toBe(`${secret}\n`);
+    await api.act(project.id, 'restart');
+    await api.reaches(project.id, 'Running');
+    expect(await api.output(project.id, 'echo "<$ANTHROPIC_API_KEY$ANTHROPIC_BASE_URL>"')).toBe('<>\n');
+    const told = await api.must('GET', '/api/activity?kind=account');
+    const titles = told.activity.map(({ title }: { title: string }) => title);
+    expect(titles).toEqual(expect.arrayContaining(['Set Claude credentials', 'Removed Claude credentials']));
   } finally {
     await messages.stop();
   }

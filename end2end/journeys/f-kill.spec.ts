@@ -1,11 +1,13 @@
 // kill -9 of the server: not one byte lost, nothing typed, nothing left over.
-import { ONE_MACHINE } from '../support/cluster.ts';
+import { ALONE } from '../support/alone.ts';
+import { ONE_MACHINE, onCluster } from '../support/cluster.ts';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Api, Project } from '../support/api.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { Workspace } from '../support/pages.ts';
+import type { Server } from '../support/server.ts';
 import { Terminal, plain } from '../support/terminal.ts';
 import { nextLook, until } from '../support/until.ts';
 import { nothingLeft, runsOf } from '../support/world.ts';
@@ -26,7 +28,7 @@ const tick = () => {
 };
 tick();`;
 
-test('kill -9 while 100 KB/s run, a transaction and a sleep are open: every byte once', async ({ ownServer, visitor, allowConsole }) => {
+test('kill -9 while 100 KB/s run, a transaction and a sleep are open: every byte once', ALONE, async ({ ownServer, visitor, allowConsole }) => {
   allowConsole(/ERR_|WebSocket|Failed to fetch|NetworkError|network error/);
   const server = await ownServer();
   const api = await server.api();
@@ -97,7 +99,7 @@ test('kill -9 while 100 KB/s run, a transaction and a sleep are open: every byte
   expect(junk(screenAfter), `nothing was typed by the page:\n${screenBefore}\n---\n${screenAfter}`).toBe(junk(screenBefore));
 });
 
-test('while 10 MB run by unseen, what was skipped is said and the screen is right', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
+test('while 10 MB run by unseen, what was skipped is said and the screen is right', { ...ONE_MACHINE, ...ALONE }, async ({ ownServer, visitor, allowConsole }) => {
   allowConsole(/ERR_|WebSocket|Failed to fetch|NetworkError|network error/);
   const server = await ownServer();
   const api = await server.api();
@@ -146,7 +148,7 @@ touch done
   await terminal.sees(/^alive-42/m);
 });
 
-test('the page says that it is away, holds what is typed, and sends it once', async ({ ownServer, visitor, allowConsole }) => {
+test('the page says that it is away, holds what is typed, and sends it once', ALONE, async ({ ownServer, visitor, allowConsole }) => {
   allowConsole(/ERR_|WebSocket|Failed to fetch|NetworkError|network error/);
   const server = await ownServer();
   const api = await server.api();
@@ -178,6 +180,7 @@ test(`${KILLS} kills at random moments of create, stop, start, restart and delet
   const api = await server.api();
   const pick = <T>(from: T[]): T => from[Math.floor(random() * from.length)]!;
   let made = 0;
+  const marks = new Map<string, number>();
   for (let kill = 0; kill < KILLS; kill++) {
     const there = await api.projects();
     const verb = there.length === 0 ? 'create' : pick(there.length > 3 ? ['delete'] : ['create', 'stop', 'start', 'restart', 'terminate', 'delete']);
@@ -204,6 +207,7 @@ test(`${KILLS} kills at random moments of create, stop, start, restart and delet
       if (verb === 'terminate') expect(left?.sandbox.desired, said).toBe('terminated');
     }
     await settled(api, said);
+    await whole(server, api, marks, said);
   }
   for (const project of await api.projects()) await api.remove(project.id);
   await nothingLeft(server, `seed ${seed}`);
@@ -238,6 +242,27 @@ async function settled(api: Api, said: string): Promise<void> {
   for (const { id, sandbox } of projects) {
     if (sandbox.phase === 'Running') expect(await api.output(id, 'psql -At -c "select 6*7"'), said).toBe('42\n');
   }
+}
+
+/** What runs has the file and the row that it got when it first ran, and runs once. */
+async function whole(server: Server, api: Api, marks: Map<string, number>, said: string): Promise<void> {
+  const projects = await api.projects();
+  for (const { id } of projects.filter(({ sandbox }) => sandbox.phase === 'Running')) {
+    const known = marks.get(id);
+    const mark = known ?? marks.size + 1;
+    if (known === undefined) {
+      await api.output(id, `echo ${mark} > mark && psql -v ON_ERROR_STOP=1 -qc 'create table mark as select ${mark} as n'`);
+      marks.set(id, mark);
+    }
+    expect(await api.output(id, 'cat mark; psql -Atc "select n from mark"'), `${said}: files and rows of ${id}`).toBe(`${mark}\n${mark}\n`);
+  }
+  if (!onCluster) return;
+  await until(`one pod at most of each (${said})`, () => {
+    const pods = runsOf(server);
+    const many = projects.filter(({ sandbox }) => pods.filter((pod) => pod.startsWith(`pod/${sandbox.name}-`)).length > 1);
+    if (many.length > 0) throw new Error(pods.join(', '));
+    return true;
+  });
 }
 
 /** A small generator whose seed is told, so that a run can be repeated. */

@@ -1,39 +1,14 @@
 // Every page in both themes: nothing that axe objects to, nothing wider than 320 pixels, a picture of each.
+import { ALONE } from '../support/alone.ts';
 import { ONE_MACHINE } from '../support/cluster.ts';
 import fs from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import AxeBuilder from '@axe-core/playwright';
-import type { Page } from '@playwright/test';
+import type { Request } from '@playwright/test';
 import { expect, test } from '../support/fixtures.ts';
+import { inspect } from '../support/inspect.ts';
 import { NewProjectPage, ProjectsPage, SignInPage, Workspace, hydrated, shifted } from '../support/pages.ts';
 import { Terminal } from '../support/terminal.ts';
-import { holdRoles } from '../support/world.ts';
-
-const PICTURES = path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), 'screenshots');
-const WIDTHS = [1440, 320];
-const THEMES = ['light', 'dark'] as const;
-
-/** Looks at what is open in each theme and width. */
-async function inspect(page: Page, name: string): Promise<void> {
-  fs.mkdirSync(PICTURES, { recursive: true });
-  for (const theme of THEMES) {
-    await page.emulateMedia({ colorScheme: theme, reducedMotion: 'reduce' });
-    for (const width of WIDTHS) {
-      await page.setViewportSize({ width, height: width === 320 ? 700 : 900 });
-      await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
-      await page.screenshot({ path: path.join(PICTURES, `${name}-${theme}-${width}.png`), animations: 'disabled' });
-      const sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-      expect.soft(sideways, `${name} at ${width} px scrolls sideways`).toBeLessThanOrEqual(0);
-      // The preview is the user's own page, and the terminal's rows are drawn by xterm.js.
-      const { violations } = await new AxeBuilder({ page }).exclude('iframe').exclude('.xterm-rows').analyze();
-      const told = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.slice(0, 3).map(({ html, failureSummary }) => `${html} (${failureSummary})`).join(' | ')}`);
-      expect.soft(told, `axe, ${name}, ${theme}, ${width} px`).toEqual([]);
-    }
-  }
-  await page.setViewportSize({ width: 1440, height: 900 });
-  await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
-}
+import { foldersOf, holdRoles } from '../support/world.ts';
 
 test.describe.configure({ timeout: 120_000 });
 
@@ -104,11 +79,13 @@ test('workspace: running, with its menus and dialogs, and stopped', async ({ api
 
 test('the other pages of a project', async ({ api, project, visitor }) => {
   await api.must('PUT', `/api/projects/${project.id}/env`, { body: { set: { LOG_LEVEL: 'debug', lower_case: 'x', SESSION_SECRET: 'y'.repeat(500) } } });
+  await api.output(project.id, 'mkdir -p src && echo "# Boats" > README.md');
   const page = await (await visitor()).newPage();
-  for (const name of ['environment', 'database', 'activity', 'logs', 'settings']) {
+  for (const name of ['environment', 'database', 'files', 'activity', 'logs', 'settings']) {
     await page.goto(`/projects/${project.id}/${name}`);
     await expect(page.getByRole('heading', { level: 1 }).first()).toBeVisible();
     await hydrated(page);
+    if (name === 'files') await expect(page.getByRole('treeitem').filter({ hasText: 'README.md' })).toBeVisible();
     await inspect(page, `project-${name}`);
   }
 });
@@ -141,15 +118,103 @@ test('a start that takes its time shows each step, its time so far and its limit
   }
 });
 
-test('nothing moves while a page comes alive', async ({ project, visitor }) => {
-  const page = await (await visitor()).newPage();
+test('nothing moves while a page comes alive', ALONE, async ({ ownServer, visitor }) => {
+  test.setTimeout(180_000);
+  // Of its own: what others have left (tokens, sessions) would be measured, too.
+  const server = await ownServer();
+  const api = await server.api();
+  const project = await api.running('Still waters', { database: true });
+  const page = await (await visitor({ server })).newPage();
   const at = `/projects/${project.id}`;
-  for (const path of ['/sign-in', '/', '/projects/new', at, `${at}/environment`, `${at}/database`, `${at}/activity`, `${at}/logs`, `${at}/settings`, '/settings']) {
+  // What comes late is waited for: it is what would move the rest.
+  const late: Record<string, () => Promise<unknown>> = {
+    [at]: () => new Workspace(page).terminal().prompt(),
+    [`${at}/files`]: async () => {
+      await expect(page.getByRole('treeitem').first()).toBeVisible();
+      await expect(page.getByRole('region', { name: 'Repository' }).getByRole('status')).toContainText('This project has no repository');
+    },
+    '/settings': () => expect(page.locator('.sessions > li').first()).toBeVisible(),
+    '/doctor': () => expect(page.getByRole('status')).not.toContainText('Looking', { timeout: 60_000 }),
+  };
+  const ofProject = ['', '/environment', '/database', '/files', '/activity', '/logs', '/settings'].map((path) => at + path);
+  await api.output(project.id, 'echo "# Boats" > README.md');
+  for (const path of ['/sign-in', '/', '/projects/new', ...ofProject, '/settings', '/doctor']) {
     await page.goto(path);
-    if (path !== '/sign-in') await hydrated(page);
-    if (path === at) await new Workspace(page).terminal().prompt();
+    if (!['/sign-in', '/doctor'].includes(path)) await hydrated(page);
+    await late[path]?.();
     expect.soft(await shifted(page), `what moved on ${path}`).toBeLessThan(0.005);
   }
+});
+
+test('a page without its scripts shows what there is, and they take it over where it stands', ONE_MACHINE, async ({ api, project, server, visitor, allowConsole }) => {
+  // Without scripts, what they would use is loaded in vain.
+  allowConsole(/preload/);
+  await api.output(project.id, 'mkdir -p src && echo "# Boats" > README.md && touch part9.txt part10.txt');
+  const at = `/projects/${project.id}`;
+  // What is read of each page, in the order in which it stands there; and where its element would ask for it.
+  const pages: [path: string, texts: string, says: RegExp, asks: string][] = [
+    [`${at}/activity`, '.timeline li p:first-child', /Made the project/, `/api/projects/${project.id}/activity`],
+    [`${at}/files`, '.file-tree .file-name', /README\.md/, `/api/sandbox/${project.id}/files`],
+    [`${at}/database`, 'section[aria-labelledby=parts] dd, section[aria-labelledby=connect] code', /postgresql:/, `/api/projects/${project.id}/database`],
+    ['/settings', 'fsa-claude h3, fsa-sessions h3', /this browser/, '/api/sessions'],
+  ];
+  const plain = await (await visitor({ scripts: false })).newPage();
+  const page = await (await visitor()).newPage();
+  for (const [path, texts, says, asks] of pages) {
+    // A page waits for what is in it for 300 ms, which a busy machine may need for other things.
+    await expect(async () => {
+      await plain.goto(path);
+      await expect(plain.locator(texts).filter({ hasText: says }).first(), path).toBeVisible({ timeout: 500 });
+    }).toPass();
+    const served = await plain.locator(texts).allInnerTexts();
+    const asked: string[] = [];
+    const note = (request: Request) => void (new URL(request.url()).pathname === asks && asked.push(request.url()));
+    page.on('request', note);
+    await page.goto(path);
+    await hydrated(page);
+    await expect(page.locator('script[data-first]'), `the scripts of ${path} took it over`).toHaveCount(0);
+    expect(await page.locator(texts).allInnerTexts(), `the same on ${path} as without scripts`).toEqual(served);
+    expect(asked, `what ${path} came with is not asked for`).toEqual([]);
+    expect.soft(await shifted(page), `what moved on ${path}`).toBeLessThan(0.005);
+    page.off('request', note);
+  }
+  await expect(async () => {
+    await plain.goto(`${at}/database`);
+    await expect(plain.locator('.figures')).toContainText(/Ready.*Size\s*[\d.]+ MB/s, { timeout: 500 });
+  }).toPass();
+
+  // What an agent seldom writes: more than fits, of which the end is seen.
+  const lines = Array.from({ length: 200 }, (_, at) => `line ${at} of the log\n`).join('');
+  const [sandbox, ...others] = foldersOf(server).sandboxes;
+  expect(others).toEqual([]);
+  fs.appendFileSync(path.join(server.dataDir, 'sandboxes', sandbox!, 'sandbox.log'), lines);
+  await expect(async () => {
+    await plain.goto(`${at}/logs`);
+    await expect(plain.getByText('line 199 of the log')).toBeInViewport({ timeout: 500 });
+  }).toPass();
+  await page.goto(`${at}/logs`);
+  await hydrated(page);
+  await expect(page.locator('script[data-first]')).toHaveCount(0);
+  await expect(page.getByText('line 199 of the log')).toBeInViewport();
+  await expect(page.getByText('line 0 of the log')).toHaveCount(1);
+  expect.soft(await shifted(page), 'what moved in the log').toBeLessThan(0.005);
+});
+
+test('a button that came with the page is pressed once its element is there', async ({ project, visitor }) => {
+  const page = await (await visitor()).newPage();
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route(/\/activity[^/]*\.js$/, async (route) => {
+    await held;
+    await route.continue();
+  });
+  await page.goto(`/projects/${project.id}/activity`, { waitUntil: 'domcontentloaded' });
+  await page.getByRole('button', { name: 'Phases' }).click();
+  await expect(page.locator('.event').filter({ hasText: 'Made the project' })).toBeVisible();
+  release();
+  await hydrated(page);
+  await expect(page.getByRole('button', { name: 'Phases' })).toHaveAttribute('aria-pressed', 'true');
+  await expect(page.locator('.event').filter({ hasText: 'Made the project' })).toHaveCount(0);
 });
 
 test('settings, and a page that is not there', async ({ signedIn, allowConsole }) => {

@@ -1,6 +1,7 @@
 // Bad input by REST: the right status, a sentence that says what and what to do, nothing half done.
 import { randomUUID } from 'node:crypto';
 import WebSocket from 'ws';
+import { ALONE } from '../support/alone.ts';
 import { type Answer, type Api, assertErrorShape } from '../support/api.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { Terminal } from '../support/terminal.ts';
@@ -133,7 +134,7 @@ test('without a token, with a wrong one, and with one that may only read', async
   expect(await handshake(api, project.id, { authorization })).toBe(403);
 });
 
-test('a revoked token ends its terminal and its event stream within a second', async ({ api, project, server }) => {
+test('a revoked token ends its terminal and its event stream within a second', ALONE, async ({ api, project, server }) => {
   const secret = await server.token('write', 'to-be-revoked');
   const mine = new (api.constructor as typeof Api)(api.origin, secret, api.port);
   const terminal = await Terminal.open(mine, project.id, { session: 'revoked' });

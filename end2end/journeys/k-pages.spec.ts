@@ -1,24 +1,12 @@
 // What the pages do between the great journeys: choosing ports, tabs of terminals, questions before what
 // cannot be taken back, and where the focus goes.
-import type { Api, Project } from '../support/api.ts';
+import { serve } from '../support/apps.ts';
+import { ONE_MACHINE } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
+import { inspect } from '../support/inspect.ts';
 import { NewProjectPage, ProjectsPage, SignInPage, Workspace, hydrated } from '../support/pages.ts';
 import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
-
-const SERVER =
-  "const [port, title] = process.argv.slice(2); require('http').createServer((q, r) => r.setHeader('content-type', 'text/html').end('<!doctype html><html lang=en><title>x</title><h1>' + title + '</h1>')).listen(Number(port), '127.0.0.1', () => console.log('serving'));\n";
-
-/** Serves one heading on a port, from a terminal of its own. */
-async function serve(api: Api, project: Project, port: number, title: string): Promise<void> {
-  await api.output(project.id, 'cat > serve.js', { stdin: SERVER });
-  const terminal = await Terminal.open(api, project.id, { session: `web-${port}` });
-  await terminal.prompt();
-  const from = terminal.end;
-  terminal.type(`node serve.js ${port} ${title}\r`);
-  await terminal.sees(/^serving/m, from);
-  await until(`port ${port} to be told`, async () => (await api.sandbox(project.id)).ports.some((open) => open.port === port), 5_000);
-}
 
 test('another open port is loaded when it is chosen, and a restart keeps the choice', async ({ api, project, visitor }) => {
   await serve(api, project, 3000, 'First');
@@ -30,6 +18,126 @@ test('another open port is loaded when it is chosen, and a restart keeps the cho
   await expect(workspace.preview.getByRole('heading', { name: 'Second' })).toBeVisible();
   await api.act(project.id, 'restart');
   await expect(workspace.previewPane).toContainText('Nothing listens on port 5000');
+});
+
+test('the preview as wide as a phone, for the session', async ({ api, project, visitor }) => {
+  await serve(api, project, 3000, 'First');
+  const context = await visitor();
+  const workspace = await new Workspace(await context.newPage()).open(project.id);
+  const { page, previewPane } = workspace;
+  await expect(workspace.preview.getByRole('heading', { name: 'First' })).toBeVisible();
+  const frame = previewPane.locator('iframe');
+  const phone = previewPane.getByRole('button', { name: 'Phone width' });
+  await expect(phone).toHaveAttribute('aria-pressed', 'false');
+  const pane = (await previewPane.boundingBox())!;
+  expect((await frame.boundingBox())!.width).toBeCloseTo(pane.width, 0);
+  const centred = async () => {
+    const box = (await frame.boundingBox())!;
+    expect(box.width).toBe(390);
+    expect(Math.abs(box.x + box.width / 2 - (pane.x + pane.width / 2))).toBeLessThan(1);
+  };
+  await phone.click();
+  await expect(phone).toHaveAttribute('aria-pressed', 'true');
+  await centred();
+  expect(await workspace.preview.locator('body').evaluate(() => innerWidth), 'as the app sees it').toBe(390);
+  await inspect(page, 'preview-phone');
+  await page.reload();
+  await hydrated(page);
+  await expect(phone).toHaveAttribute('aria-pressed', 'true');
+  await expect(workspace.preview.getByRole('heading', { name: 'First' })).toBeVisible();
+  await centred();
+  // A narrow screen is as wide as it is.
+  await page.setViewportSize({ width: 700, height: 800 });
+  await page.getByRole('group', { name: 'Pane' }).getByRole('button', { name: /Preview/ }).click();
+  await expect(frame).toBeVisible();
+  await expect(phone).toBeHidden();
+  expect((await frame.boundingBox())!.width).toBeCloseTo((await previewPane.boundingBox())!.width, 0);
+  await page.setViewportSize({ width: 1440, height: 900 });
+  await phone.click();
+  expect((await frame.boundingBox())!.width).toBeCloseTo(pane.width, 0);
+  // Another session begins without.
+  const other = await new Workspace(await context.newPage()).open(project.id);
+  await expect(other.previewPane.getByRole('button', { name: 'Phone width' })).toHaveAttribute('aria-pressed', 'false');
+});
+
+test('an address of the preview is typed and opened, and none of another host', async ({ api, project, visitor }) => {
+  await serve(api, project, 3000, 'First');
+  await serve(api, project, 5000, 'Second');
+  const { preview: template } = (await api.sandbox(project.id)).urls;
+  const origin = (port: number) => new URL(template!.replace('{port}', String(port))).origin;
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  const { page, preview, previewPane } = workspace;
+  const field = previewPane.getByRole('textbox', { name: 'Preview address' });
+  const at = async (path: string) => await expect(preview.getByText(`at ${path}`, { exact: true })).toBeVisible();
+  await at('/');
+  await expect(field).toHaveValue(`${origin(3000)}/`);
+  await field.fill('/boats?x=1');
+  await field.press('Enter');
+  await at('/boats?x=1');
+  await expect(field).toHaveValue(`${origin(3000)}/boats?x=1`);
+  await expect(field).toBeFocused();
+
+  // There again, in the frame and in a tab.
+  await preview.locator('body').evaluate((body) => body.setAttribute('data-before', ''));
+  await previewPane.getByRole('button', { name: 'Reload preview' }).click();
+  await expect(preview.locator('body:not([data-before])')).toBeVisible();
+  await at('/boats?x=1');
+  const opened = page.context().waitForEvent('page');
+  await previewPane.getByRole('button', { name: /new tab/i }).click();
+  const tab = await opened;
+  await expect(tab).toHaveURL(`${origin(3000)}/boats?x=1`);
+  await tab.close();
+
+  await field.fill('/nowhere');
+  await field.press('Escape');
+  await expect(field).toHaveValue(`${origin(3000)}/boats?x=1`);
+  for (const other of ['http://example.com/', '//example.com/', `${origin(5000)}/`, 'javascript:alert(1)']) {
+    await field.fill(other);
+    await expect(previewPane.getByRole('alert')).toHaveCount(0);
+    await field.press('Enter');
+    await expect(previewPane.getByRole('alert'), other).toContainText('This is no address of this preview.');
+    await expect(field).toHaveAttribute('aria-invalid', 'true');
+  }
+  await inspect(page, 'preview-address');
+  await at('/boats?x=1');
+  await field.fill(`${origin(3000)}/fleet`);
+  await field.press('Enter');
+  await at('/fleet');
+  await expect(previewPane.getByRole('alert')).toHaveCount(0);
+
+  // What is shared is the preview, not the page in it.
+  await page.evaluate(() => (navigator.clipboard.writeText = async (text) => void ((window as any).copied = text)));
+  await field.fill('/half');
+  await previewPane.getByRole('button', { name: 'Share preview' }).click();
+  await previewPane.getByRole('button', { name: 'Copy address' }).click();
+  await expect(previewPane.getByText('Address copied.')).toBeVisible();
+  expect(await page.evaluate(() => (window as any).copied)).toBe(`${origin(3000)}/`);
+  await page.keyboard.press('Escape');
+
+  // Another port begins at its beginning.
+  await previewPane.getByRole('button', { name: /choose another/ }).click();
+  await page.getByRole('menuitemradio', { name: /5000/ }).click();
+  await expect(preview.getByRole('heading', { name: 'Second' })).toBeVisible();
+  await at('/');
+  await expect(field).toHaveValue(`${origin(5000)}/`);
+});
+
+test('a preview that the browser does not find says which setting helps, and loads once it is found', async ({ api, project, visitor, allowConsole }) => {
+  // Of the browser's own page about it as well.
+  allowConsole(/ERR_/, /chrome-error/);
+  await serve(api, project, 3000, 'First');
+  const page = await (await visitor()).newPage();
+  const preview = ({ hostname }: URL) => hostname.startsWith('3000--');
+  await page.route(preview, (route) => route.abort('namenotresolved'));
+  const workspace = await new Workspace(page).open(project.id);
+  const note = workspace.previewPane.getByRole('alert');
+  await expect(note).toContainText(`does not get to 3000--${project.sandbox.name}.`);
+  await expect(note).toContainText('--preview-listen');
+  await expect(note.getByRole('link')).toHaveCount(0);
+  await inspect(page, 'preview-unfound');
+  await page.unroute(preview);
+  await expect(workspace.preview.getByRole('heading', { name: 'First' })).toBeVisible();
+  await expect(note).toHaveCount(0);
 });
 
 test('a terminal opened elsewhere has its tab here, and a new one is another', async ({ api, project, visitor }) => {
@@ -143,6 +251,64 @@ test('a chosen order of projects is the server’s as well', async ({ project, s
   expect(await answer.text()).toMatch(/<option[^>]* selected[^>]*>Name/);
 });
 
+test('projects are searched by keyboard and filtered by state, as it changes', async ({ ownServer, visitor }) => {
+  const server = await ownServer();
+  const api = await server.api();
+  const market = await api.running('Night market');
+  await api.running('Tidewater API');
+  await api.act(market.id, 'stop');
+  await api.reaches(market.id, 'Stopped');
+  const page = await (await visitor({ server })).newPage();
+  const list = await new ProjectsPage(page).open();
+  await expect(page.locator('.link-note')).toContainText('Live');
+  const names = page.locator('.project-name');
+  const search = page.getByRole('searchbox', { name: 'Search projects' });
+  const none = page.getByRole('heading', { name: 'No project matches' });
+  await expect(names).toHaveCount(2);
+
+  // The key leads into the field, and is a letter in it.
+  await page.keyboard.press('/');
+  await expect(search).toBeFocused();
+  await expect(search).toHaveValue('');
+  await page.keyboard.type('TIDE');
+  await expect(names).toHaveText(['Tidewater API']);
+  await search.fill('night-market');
+  await expect(names, 'by what it is called in addresses').toHaveText(['Night market']);
+  await page.keyboard.press('/');
+  await expect(search).toHaveValue('night-market/');
+  await expect(names).toHaveCount(0);
+  await expect(none).toBeVisible();
+  await inspect(page, 'projects-no-match');
+  await page.getByRole('button', { name: 'Show all' }).click();
+  await expect(names).toHaveCount(2);
+  await expect(none).toHaveCount(0);
+  await expect(search).toBeFocused();
+  await expect(search).toHaveValue('');
+
+  const filter = (name: RegExp) => page.getByRole('group', { name: 'Filter by state' }).getByRole('button', { name });
+  await expect(filter(/^All/)).toHaveAttribute('aria-pressed', 'true');
+  await filter(/^Stopped/).click();
+  await expect(filter(/^Stopped/)).toHaveAttribute('aria-pressed', 'true');
+  await expect(filter(/^All/)).toHaveAttribute('aria-pressed', 'false');
+  await expect(filter(/^Stopped/)).toHaveText('Stopped 1');
+  await expect(names).toHaveText(['Night market']);
+  await filter(/^Running/).click();
+  await expect(names).toHaveText(['Tidewater API']);
+  await api.act(market.id, 'start');
+  await expect(list.row('Night market'), 'nobody asked for the page again').toBeVisible();
+  await expect(filter(/^Running/)).toHaveText('Running 2');
+  await filter(/^Needs attention/).click();
+  await expect(none).toBeVisible();
+  await page.getByRole('button', { name: 'Show all' }).click();
+  await expect(filter(/^All/)).toHaveAttribute('aria-pressed', 'true');
+
+  const sort = page.getByLabel('Sort projects');
+  await sort.selectOption('Name');
+  await expect(names).toHaveText(['Night market', 'Tidewater API']);
+  await sort.selectOption('Created');
+  await expect(names).toHaveText(['Tidewater API', 'Night market']);
+});
+
 test('a link that is no code at all is refused in words', async ({ visitor }) => {
   const page = await (await visitor({ signedIn: false })).newPage();
   await page.goto('/sign-in#%zz');
@@ -150,7 +316,7 @@ test('a link that is no code at all is refused in words', async ({ visitor }) =>
   expect(page.url()).not.toContain('#');
 });
 
-test('a log is chosen, read and followed', async ({ project, visitor }) => {
+test('a log is chosen, read and followed', ONE_MACHINE, async ({ project, visitor }) => {
   const page = await (await visitor()).newPage();
   await page.goto(`/projects/${project.id}/logs`);
   await page.getByLabel('Which log').selectOption('keeper');

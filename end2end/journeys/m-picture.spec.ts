@@ -1,12 +1,15 @@
-// The picture of the README: Claude Code in the terminal, the app that it speaks of in the preview.
+// The picture of the README: Claude Code in the terminal, the app that it speaks of in the preview. It is docs/workspace.png
+// where `FSA_PICTURE` says so (docs/development.md).
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ONE_MACHINE } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { MessagesApi } from '../support/messages-api.ts';
 import { Workspace } from '../support/pages.ts';
 
-const PICTURES = path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), 'screenshots');
+const SCREENSHOTS = path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), 'screenshots');
+const PICTURE = process.env['FSA_PICTURE'] || path.join(SCREENSHOTS, 'readme.png');
 
 const APP = `const http = require('http');
 const page = \`<!doctype html><html lang="en"><title>Tidewater</title><style>
@@ -18,7 +21,7 @@ li{background:#fff;border:1px solid #d5e0e6;border-radius:10px;padding:14px 18px
 http.createServer((q, r) => r.setHeader('content-type', 'text/html').end(page)).listen(3000);
 `;
 
-test('Claude Code and the app that it speaks of are seen side by side', async ({ ownServer, visitor }) => {
+test('Claude Code and the app that it speaks of are seen side by side', ONE_MACHINE, async ({ ownServer, visitor }) => {
   const messages = await MessagesApi.start();
   messages.answer = () =>
     'The harbour has four boats in `boats`. I added a page that lists them, newest first, and it is served on port 3000: the preview beside this terminal shows it.';
@@ -39,8 +42,8 @@ test('Claude Code and the app that it speaks of are seen side by side', async ({
     await terminal.sees(/newest first/);
     await page.keyboard.press('Enter');
     await terminal.sees(/served on port 3000/, 30_000);
-    fs.mkdirSync(PICTURES, { recursive: true });
-    await page.screenshot({ path: path.join(PICTURES, 'readme.png'), animations: 'disabled' });
+    fs.mkdirSync(path.dirname(PICTURE), { recursive: true });
+    await page.screenshot({ path: PICTURE, animations: 'disabled' });
   } finally {
     await messages.stop();
   }

@@ -1,10 +1,13 @@
 // What only a cluster can do to a user: be away, be changed by hand under us.
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { CLUSTER, kubectl, objectsOf } from '../support/cluster.ts';
+import { ALONE } from '../support/alone.ts';
+import { CLUSTER, Narrow, apply, kubectl, kubectlArguments, objectsOf } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
-import { Workspace } from '../support/pages.ts';
+import { NewProjectPage, Workspace } from '../support/pages.ts';
 import { freePort } from '../support/server.ts';
 import { until } from '../support/until.ts';
 import { installationOf, nothingLeft } from '../support/world.ts';
@@ -71,6 +74,21 @@ test('without its cluster the server starts, says so on every page, and goes on 
     await page.goto('/');
     const away = page.getByRole('note').filter({ hasText: /cluster|apiserver/i });
     await expect(away, 'a page says that the cluster is away').toBeVisible({ timeout: 20_000 });
+    await expect(away, 'and which').toContainText(`https://127.0.0.1:${door.port}`, { timeout: 20_000 });
+    await expect(away, 'and where that is said').toContainText(file);
+    await expect(away, 'and since when').toContainText(/since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/);
+    const other = await page.context().newPage();
+    for (const at of ['/settings', '/doctor']) {
+      await other.goto(at);
+      await expect(other.getByRole('note').filter({ hasText: file }).first(), `and so does ${at}`).toBeVisible();
+    }
+    await other.close();
+    for (const at of ['/sign-in', '/docs/api']) {
+      const shown = await (await fetch(new URL(at, server.origin))).text();
+      expect(shown, `strangers are told that it is away by ${at}`).toContain('Sandboxes cannot be started or changed');
+      expect(shown, 'and not where it is').not.toContain(String(door.port));
+      expect(shown).not.toContain(file);
+    }
 
     const api = await server.api();
     const { id } = await api.create('Before the cluster', { database: false });
@@ -108,13 +126,259 @@ test('what is deleted by hand is made again, and what is left is left by no dele
   const { name } = project.sandbox;
   kubectl('delete', 'service', name, '--wait=true');
   await until('the Service to be there again', () => objectsOf(installationOf(server), 'services').includes(`service/${name}`), 20_000);
+  const told = (title: RegExp) =>
+    until(`the activity to say ${title}`, async () => {
+      const { activity } = await api.must('GET', `/api/projects/${project.id}/activity`);
+      return activity.some((entry: { title: string }) => title.test(entry.title));
+    }, 10_000);
+  await told(/^Something of the sandbox was deleted or changed from outside$/);
   kubectl('delete', 'deployment', name, '--wait=true');
   await until('another run of it', async () => {
     const { phase } = await api.sandbox(project.id);
     return phase === 'Running' && objectsOf(installationOf(server), 'deployments').length === 1;
   }, 40_000);
+  await told(/^The sandbox was deleted from outside after /);
   expect(await api.output(project.id, 'cat kept.txt')).toBe('kept\n');
   await api.remove(project.id);
   await nothingLeft(server);
   server.allow(/changed by somebody else|ended by itself|deleted/);
+});
+
+test('the doctor of the command line looks at a project, and removes what belongs to none', CLUSTER, async ({ ownServer }) => {
+  const server = await ownServer();
+  const api = await server.api();
+  const project = await api.running('Looked at');
+  const doctor = async (...more: string[]): Promise<any[]> => {
+    const { stdout } = await server.command('doctor', '--json', '--no-probes', ...more);
+    return JSON.parse(stdout).findings;
+  };
+  const of = (findings: any[], check: string) => findings.find((finding) => finding.check === check);
+  const well = await doctor('--project', project.slug);
+  for (const check of ['kubeconfig', 'reachability', 'namespace', 'sandbox', 'terminal', 'database address', 'orphans']) {
+    expect(of(well, check), check).toMatchObject({ verdict: 'ok' });
+  }
+
+  const labels = {
+    'fullstackagent.io/installation': installationOf(server),
+    'fullstackagent.io/project': randomUUID(),
+    'fullstackagent.io/sandbox': randomUUID(),
+  };
+  const [secret, volume] = ['left-secret', 'left-volume'].map((name) => `${name}-${server.port}`);
+  apply({ apiVersion: 'v1', kind: 'Secret', metadata: { name: secret, labels } });
+  const spec = { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Mi' } } };
+  apply({ apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name: volume, labels: { ...labels, 'app.kubernetes.io/component': 'volume' } }, spec });
+  const left = () => objectsOf(installationOf(server), 'secrets,persistentvolumeclaims').filter((name) => name.includes('/left-'));
+  const found = of(await doctor(), 'orphans');
+  expect(found.verdict).toBe('warn');
+  expect(found.what).toContain(secret);
+  expect(found.what).toContain(volume);
+  expect(left(), 'looking removes nothing').toHaveLength(2);
+  await doctor('--remove-orphans');
+  expect(left(), 'what holds data stays').toEqual([`persistentvolumeclaim/${volume}`]);
+  const clean = await doctor('--remove-orphans', '--with-data');
+  await until('the volume to be gone', () => left().length === 0);
+  expect(of(clean, 'orphans')).toBeDefined();
+  expect((await api.sandbox(project.id)).phase, 'what has a row stays').toBe('Running');
+  await api.remove(project.id);
+  await nothingLeft(server);
+});
+
+/** When the cluster first told of something, in a line that `kubectl get --watch` prints of it. */
+function told(pattern: RegExp, ...args: string[]): { at: Promise<number>; end: () => void } {
+  const watch = spawn('kubectl', kubectlArguments('get', ...args, '--watch'), { stdio: ['ignore', 'pipe', 'inherit'] });
+  const at = new Promise<number>((resolve, reject) => {
+    let text = '';
+    watch.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+      if (pattern.test(text)) resolve(performance.now());
+    });
+    watch.once('exit', () => reject(new Error(`kubectl told of nothing like ${pattern}:\n${text}`)));
+  });
+  // Nobody may be waiting any more when it is ended.
+  at.catch(() => undefined);
+  return { at, end: () => watch.kill() };
+}
+
+for (const { what, args, shows, tells } of [
+  {
+    what: 'an image that is nowhere',
+    args: ['--image', 'fsa.local/never-made:dev', '--image-pull-policy', 'Never'],
+    shows: 'The image `fsa.local/never-made:dev` is not on the node',
+    tells: { pattern: /ErrImageNeverPull/, args: ['pods', '-o', 'jsonpath={.status.containerStatuses[*].state.waiting.reason}{"\\n"}'] },
+  },
+  {
+    what: 'a storage class of nobody',
+    args: ['--storage-class', 'nobodys'],
+    shows: 'The storage class `nobodys` does not exist',
+    tells: { pattern: /"nobodys" not found/, args: ['events', '--watch-only', '-o', 'jsonpath={.message}{"\\n"}'] },
+  },
+]) {
+  test(`two seconds after the cluster tells of ${what}, the page does`, { ...CLUSTER, ...ALONE }, async ({ ownServer, visitor }) => {
+    const server = await ownServer({ args });
+    server.allow(/never-made|nobodys|image|storage class/i);
+    const page = await (await visitor({ server })).newPage();
+    // Listening by the time that the form is filled in.
+    const cluster = told(tells.pattern, ...tells.args);
+    try {
+      const form = await new NewProjectPage(page).open();
+      await form.name.fill('Told soon');
+      await form.database.uncheck();
+      await form.create.click();
+      // Looked for at every frame, so that the time is the page's and not the test's. Code is shown without its marks.
+      const shown = page.waitForFunction((text) => document.body.innerText.replaceAll('`', '').includes(text), shows.replaceAll('`', ''), { timeout: 60_000 });
+      const [toldAt, shownAt] = await Promise.all([cluster.at, shown.then(() => performance.now())]);
+      test.info().annotations.push({ type: 'later', description: `${Math.round(shownAt - toldAt)} ms` });
+      expect(shownAt - toldAt, 'milliseconds after the cluster told').toBeLessThanOrEqual(2_000);
+    } finally {
+      cluster.end();
+    }
+    const api = await server.api();
+    const [project] = await api.projects();
+    expect((await api.sandbox(project!.id)).cause?.message).toContain(shows);
+    await api.remove(project!.id);
+    await nothingLeft(server);
+    server.allow(/never-made|nobodys|image|storage class/i);
+  });
+}
+
+test('the logs of a sandbox on a cluster: by REST, and on the page as they are written', CLUSTER, async ({ api, project, visitor }) => {
+  const log = async (source: string) => {
+    const answer = await api.ask('GET', `/api/sandbox/${project.id}/logs?source=${source}`, { headers: { accept: 'text/plain' } });
+    expect(answer.status, source).toBe(200);
+    return answer.text;
+  };
+  expect(await log('sandbox')).toContain('listening on');
+  expect(await log('database')).toContain('database system is ready to accept connections');
+  expect(await log('events')).toContain(`Pod ${project.sandbox.name}`);
+
+  const page = await (await visitor()).newPage();
+  await page.goto(`/projects/${project.id}/logs`);
+  const lines = page.locator('.log-lines');
+  await expect(lines).toContainText('listening on');
+  await page.getByLabel('Which log').selectOption('database');
+  await expect(lines).toContainText('database system is ready to accept connections');
+  await expect(lines).not.toContainText('told_later');
+  await api.exec(project.id, 'psql -qc "select told_later"');
+  await expect(lines).toContainText('column "told_later" does not exist');
+});
+
+test('an image of ttyd: a plain terminal, said so, and a new shell for each who comes', CLUSTER, async ({ ownServer, visitor, allowConsole }) => {
+  allowConsole(/status of 409/);
+  const server = await ownServer({ args: ['--runtime', 'ttyd', '--image', process.env['FSA_TEST_TTYD_IMAGE'] ?? 'fsa.local/ttyd:dev'] });
+  const api = await server.api();
+  const project = await api.create('Plain', { database: false });
+  await api.reaches(project.id, 'Running', 60_000);
+  const workspace = await new Workspace(await (await visitor({ server })).newPage()).open(project.id);
+  let terminal = await workspace.terminal().prompt();
+  await terminal.enter('here=yes; echo it-is-$((6*7))');
+  await terminal.sees(/^it-is-42/m);
+  await expect(workspace.page.getByText('plain terminal (ttyd)').first()).toBeVisible();
+  const refused = await api.ask('POST', `/api/sandbox/${project.id}/exec`, { body: { command: ['true'] } });
+  expect([refused.status, refused.body.details.code]).toEqual([409, 'no-agent']);
+  await workspace.page.reload();
+  terminal = await workspace.terminal().prompt();
+  await terminal.enter('echo "[$here]"');
+  await terminal.sees(/^\[\]/m);
+  await api.remove(project.id);
+  await nothingLeft(server);
+});
+
+/** In the usual run one of each sort; a right that is missing is told by the same code whichever it is. */
+const long = process.env['FSA_LONG'] !== undefined;
+const SEEN = ['deployments', 'pods', 'persistentvolumeclaims', 'services', 'networkpolicies', 'secrets', 'serviceaccounts', 'events', 'statefulsets'];
+const MADE = ['deployments', 'services', 'secrets', 'persistentvolumeclaims', 'serviceaccounts', 'networkpolicies', 'statefulsets'];
+
+test('a right that is missing is named on every page, on the page of what it stops, and where a log would be', CLUSTER, async ({ ownServer, visitor, allowConsole }, info) => {
+  test.skip(!process.env['FSA_HELM'], 'FSA_HELM names what reads the chart');
+  test.setTimeout(long ? 600_000 : 180_000);
+  allowConsole(/./);
+  const narrow = await Narrow.make(info.outputDir);
+  try {
+    const server = await ownServer({ env: { FSA_KUBECONFIG: narrow.file } });
+    const page = await (await visitor({ server })).newPage();
+
+    for (const resource of long ? SEEN : ['secrets', 'statefulsets']) {
+      await server.stop();
+      await narrow.without(resource, 'list', 'watch');
+      await server.restart();
+      await page.goto('/');
+      await expect(page.getByRole('note').filter({ hasText: resource }), `the pages name ${resource}`).toBeVisible({ timeout: 30_000 });
+    }
+    await server.stop();
+    await narrow.whole();
+    await server.restart();
+    await page.goto('/');
+    await expect(page.getByRole('note').filter({ hasText: 'may not' }), 'with all rights there is no notice').toHaveCount(0, { timeout: 30_000 });
+
+    const api = await server.api();
+    for (const resource of long ? MADE : ['persistentvolumeclaims', 'statefulsets']) {
+      await narrow.without(resource, 'create');
+      const project = await api.create(`Without ${resource}`, { database: resource === 'statefulsets' });
+      await new Workspace(page).open(project.id);
+      await expect(page.getByText(new RegExp(`may not create ${resource}`)).first(), `the page says that ${resource} may not be made`).toBeVisible({ timeout: 30_000 });
+      const { cause } = await api.sandbox(project.id);
+      expect(cause, resource).toMatchObject({ code: 'permission-missing' });
+      await narrow.whole();
+      await api.reaches(project.id, 'Running', 90_000);
+      if (resource !== 'statefulsets') await api.remove(project.id);
+    }
+
+    await narrow.without('pods/log', 'get');
+    const [project] = await api.projects();
+    await page.goto(`/projects/${project!.id}/logs`);
+    await expect(page.locator('.log-lines')).toContainText(/cannot be read/);
+    await narrow.whole();
+    await api.remove(project!.id);
+    await nothingLeft(server);
+    server.allow(/may not|forbidden|permission|not known yet|cannot say yet what makes databases|watch|in the cluster/i);
+  } finally {
+    narrow.end();
+  }
+});
+
+test("the doctor's page looks at a project, and with pods at names and policies", CLUSTER, async ({ project, signedIn: page }) => {
+  test.setTimeout(240_000);
+  await page.goto(`/projects/${project.id}/settings`);
+  await page.getByRole('link', { name: 'Doctor' }).click();
+  await expect(page).toHaveURL(new RegExp(`/doctor\\?project=${project.id}$`));
+  const finding = (check: string) => page.locator('.finding').filter({ has: page.locator('strong', { hasText: new RegExp(`^${check}$`) }) });
+  const over = async () => {
+    await expect(page.getByRole('status')).toContainText(/checks/, { timeout: 150_000 });
+    await expect(page.getByRole('status')).not.toContainText('Looking');
+  };
+  await over();
+  await expect(finding('sandbox')).toContainText(project.sandbox.name);
+  await expect(finding('sandbox')).toHaveAttribute('data-verdict', 'ok');
+  await expect(finding('terminal')).toHaveAttribute('data-verdict', 'ok');
+  await expect(finding('name lookup')).toHaveCount(0);
+
+  await page.getByRole('checkbox', { name: /^Start pods/ }).check();
+  await page.getByRole('button', { name: 'Look again' }).click();
+  await expect(finding('name lookup')).toHaveAttribute('data-verdict', 'ok', { timeout: 150_000 });
+  await expect(finding('network policies')).toBeVisible({ timeout: 150_000 });
+  await over();
+  await expect(finding('sandbox')).toHaveAttribute('data-verdict', 'ok');
+});
+
+test('a namespace that is not there is said on every page, and all goes on once it is made', CLUSTER, async ({ ownServer, visitor }) => {
+  test.setTimeout(180_000);
+  const namespace = `${process.env['FSA_NAMESPACE'] ?? 'fsa'}-nowhere`;
+  const server = await ownServer({ env: { FSA_NAMESPACE: namespace } });
+  server.allow(/cannot say yet what makes databases/);
+  const page = await (await visitor({ server })).newPage();
+  await page.goto('/');
+  const missing = page.getByRole('note').filter({ hasText: `The namespace ${namespace} does not exist` });
+  await expect(missing, 'before anything is made').toBeVisible({ timeout: 20_000 });
+  const api = await server.api();
+  const { id } = await api.create('Before its namespace', { database: false });
+  expect((await api.sandbox(id)).phase).not.toBe('Running');
+  kubectl('create', 'namespace', namespace);
+  try {
+    await expect(missing, 'gone without a reload').toBeHidden({ timeout: 30_000 });
+    await api.reaches(id, 'Running', 60_000);
+    await api.remove(id);
+    server.allow(/cannot say yet what makes databases/);
+  } finally {
+    kubectl('delete', 'namespace', namespace, '--wait=false');
+  }
 });

@@ -2,7 +2,9 @@
 // owner shares.
 import AxeBuilder from '@axe-core/playwright';
 import type { Locator, Page } from '@playwright/test';
+import { serve } from '../support/apps.ts';
 import { expect, test } from '../support/fixtures.ts';
+import { inspect } from '../support/inspect.ts';
 import { Workspace, hydrated } from '../support/pages.ts';
 import { until } from '../support/until.ts';
 
@@ -15,6 +17,19 @@ async function files(page: Page, project: string): Promise<Locator> {
 }
 
 const row = (tree: Locator, name: string): Locator => tree.getByRole('treeitem').filter({ has: tree.page().getByText(name, { exact: true }) });
+
+/** Pastes a file, and the text beside it if there is some, as what the clipboard of a desktop holds. */
+async function paste(target: Locator, name: string, content: string, text = ''): Promise<void> {
+  await target.evaluate(
+    (element, [name, content, text]) => {
+      const clipboardData = new DataTransfer();
+      clipboardData.items.add(new File([content!], name!, { type: 'image/png' }));
+      if (text) clipboardData.setData('text/plain', text);
+      element.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+    },
+    [name, content, text],
+  );
+}
 
 /** Drops files made in the page, as a desktop would. */
 async function drop(target: Locator, name: string, content: string): Promise<void> {
@@ -50,17 +65,130 @@ test('files: made, edited, renamed, deleted, all by keyboard', async ({ api, pro
 
   await row(tree, 'main.rs').focus();
   await page.keyboard.press('F2');
-  await page.getByLabel('New name').fill('lib.rs');
+  const dialog = page.getByRole('dialog', { name: 'Move or rename main.rs' });
+  await expect(dialog.getByLabel('Name')).toBeFocused();
+  await inspect(page, 'files-rename');
+  await dialog.getByLabel('Name').fill('lib.rs');
   await page.keyboard.press('Enter');
   await expect(row(tree, 'lib.rs')).toBeFocused();
   await expect(page.getByRole('heading', { name: 'src/lib.rs' })).toBeVisible();
   await page.keyboard.press('Delete');
   await expect(page.getByRole('button', { name: 'Keep the file' })).toBeFocused();
+  await inspect(page, 'files-delete');
   await page.getByRole('button', { name: 'Delete the file' }).press('Enter');
   await expect(row(tree, 'lib.rs')).toHaveCount(0);
   expect((await api.output(project.id, 'ls src')).trim()).toBe('');
   const { violations } = await new AxeBuilder({ page }).analyze();
   expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).toEqual([]);
+});
+
+test('files: dragged onto a folder and home again, and never over what is there', async ({ api, project, signedIn: page, allowConsole }) => {
+  allowConsole(/409 \(Conflict\)/);
+  await api.output(project.id, 'mkdir -p docs src/inner && echo mine > notes.md && echo theirs > src/notes.md && echo "fn main() {}" > src/main.rs');
+  const tree = await files(page, project.id);
+  const home = page.locator('.file-home');
+  const drag = async (from: Locator, to: Locator): Promise<void> => {
+    await from.hover();
+    await page.mouse.down();
+    // The first move begins the drag; what it is over hears of it with the next.
+    await to.hover();
+    await to.hover();
+  };
+  await drag(row(tree, 'notes.md'), row(tree, 'docs'));
+  await expect(row(tree, 'docs')).toHaveAttribute('data-drop', '');
+  await page.mouse.up();
+  const notices = page.getByRole('status', { name: 'Notices' });
+  await expect(notices).toContainText('notes.md was moved');
+  await expect(row(tree, 'notes.md')).toHaveAttribute('aria-level', '2');
+  await expect(row(tree, 'notes.md')).toBeFocused();
+  await expect(tree.locator('[data-drop]')).toHaveCount(0);
+  expect(await api.output(project.id, 'cat docs/notes.md; ls notes.md 2>/dev/null || echo gone')).toBe('mine\ngone\n');
+  const undo = notices.getByRole('button', { name: 'Undo' });
+  // It stays while it has the focus.
+  await undo.focus();
+  await inspect(page, 'files-moved');
+  await undo.click();
+  await expect(row(tree, 'notes.md')).toHaveAttribute('aria-level', '1');
+  await expect(page.getByText('notes.md is back.')).toBeVisible();
+  await expect(notices).not.toContainText('notes.md');
+  expect(await api.output(project.id, 'cat notes.md; ls docs')).toBe('mine\n');
+
+  // What has the name stays, whatever is answered.
+  await drag(row(tree, 'notes.md'), row(tree, 'src'));
+  await page.mouse.up();
+  const taken = page.getByRole('alertdialog', { name: 'notes.md is taken' });
+  await expect(taken.getByRole('button', { name: 'Leave it where it was' })).toBeFocused();
+  await inspect(page, 'files-taken');
+  await taken.getByRole('button', { name: 'Keep both' }).click();
+  await expect(row(tree, 'notes (2).md')).toHaveAttribute('aria-level', '2');
+  expect(await api.output(project.id, "cat src/notes.md 'src/notes (2).md'")).toBe('theirs\nmine\n');
+
+  await drag(row(tree, 'src'), row(tree, 'inner'));
+  await expect(page.getByText('src cannot be moved into itself.')).toBeVisible();
+  await expect(tree.locator('[data-drop]')).toHaveCount(0);
+  await page.mouse.up();
+  expect(await api.output(project.id, 'ls -d src/inner')).toBe('src/inner\n');
+
+  // A file that is open goes along with what was typed, and is saved where it is.
+  await row(tree, 'main.rs').click();
+  await page.getByRole('textbox', { name: 'Content of src/main.rs' }).fill('fn main() { run() }');
+  await drag(row(tree, 'main.rs'), home);
+  await expect(home).toHaveAttribute('data-drop', '');
+  await page.mouse.up();
+  await expect(row(tree, 'main.rs')).toHaveAttribute('aria-level', '1');
+  await expect(page.getByRole('textbox', { name: 'Content of main.rs' })).toHaveValue('fn main() { run() }');
+  await page.getByRole('button', { name: 'Save' }).click();
+  await expect(page.getByText('Saved', { exact: true })).toBeVisible();
+  expect(await api.output(project.id, 'cat main.rs; ls src/main.rs 2>/dev/null || echo gone')).toBe('fn main() { run() }gone\n');
+});
+
+test('files: moved by keyboard, with a sentence where that cannot be', async ({ api, project, signedIn: page, allowConsole }) => {
+  allowConsole(/40[49] \(/);
+  await api.output(project.id, 'mkdir -p docs/old src/inner && echo mine > notes.md && echo theirs > docs/notes.md');
+  const tree = await files(page, project.id);
+  const move = async (name: string) => {
+    await row(tree, name).focus();
+    await page.keyboard.press('F2');
+    const dialog = page.getByRole('dialog', { name: `Move or rename ${name}` });
+    const send = dialog.getByRole('button', { name: 'Move or rename' });
+    return { dialog, name: dialog.getByLabel('Name'), folder: dialog.getByLabel('Folder'), send: () => send.press('Enter') };
+  };
+  const notes = await move('notes.md');
+  await expect(notes.name).toBeFocused();
+  await notes.folder.fill('docs');
+  await notes.send();
+  await expect(notes.dialog).toContainText('docs/notes.md exists already. Choose another name');
+  await expect(notes.name).toBeFocused();
+  await expect(notes.name).toHaveAttribute('aria-invalid', 'true');
+  await notes.folder.fill('nowhere');
+  await notes.send();
+  await expect(notes.dialog).toContainText('There is no nowhere.');
+  await expect(notes.folder).toBeFocused();
+  await expect(notes.name).not.toHaveAttribute('aria-invalid', 'true');
+  await notes.folder.fill('docs/..');
+  await notes.send();
+  await expect(notes.dialog).toContainText('Write the path from the home folder on: .. is not followed.');
+  await inspect(page, 'files-move');
+  expect(await api.output(project.id, 'cat notes.md docs/notes.md')).toBe('mine\ntheirs\n');
+  // A folder that was never opened.
+  await notes.folder.fill('~/docs/old/');
+  await notes.name.fill('my notes.md');
+  await notes.send();
+  await expect(notes.dialog).toHaveCount(0);
+  await expect(row(tree, 'my notes.md')).toBeFocused();
+  await expect(row(tree, 'my notes.md')).toHaveAttribute('aria-level', '3');
+  expect(await api.output(project.id, "cat 'docs/old/my notes.md'")).toBe('mine\n');
+  await page.keyboard.press('ControlOrMeta+z');
+  await expect(page.getByText('notes.md is back.')).toBeVisible();
+  expect(await api.output(project.id, 'cat notes.md docs/notes.md; ls docs/old')).toBe('mine\ntheirs\n');
+
+  const src = await move('src');
+  await src.folder.fill('src/inner');
+  await src.send();
+  await expect(src.dialog).toContainText('src cannot be moved into itself. Choose a folder that is not in it.');
+  await page.keyboard.press('Escape');
+  await expect(src.dialog).toHaveCount(0);
+  await expect(row(tree, 'src')).toBeFocused();
 });
 
 test('files: who saves second sees both versions', async ({ api, project, signedIn: page, allowConsole }) => {
@@ -77,17 +205,27 @@ test('files: who saves second sees both versions', async ({ api, project, signed
   await expect(conflict).toContainText('theirs');
   await expect(editor).toHaveValue('mine');
   expect(await api.output(project.id, 'cat notes.md')).toBe('theirs');
+  await inspect(page, 'files-conflict');
   await conflict.getByRole('button', { name: 'Replace it with mine' }).click();
   await expect(page.getByText('Saved', { exact: true })).toBeVisible();
   expect(await api.output(project.id, 'cat notes.md')).toBe('mine');
 });
 
-test('files: dropped, downloaded, and what cannot be shown says why', async ({ api, project, signedIn: page }) => {
+test('files: dropped, downloaded, and what cannot be shown says why', async ({ api, project, signedIn: page, allowConsole }) => {
+  allowConsole(/409 \(Conflict\)/);
   await api.output(project.id, "head -c 2000000 /dev/zero > big && printf '\\0\\1' > binary && mkdir up");
   const tree = await files(page, project.id);
   await drop(row(tree, 'up'), 'dropped ü.txt', 'from the desktop');
   await expect(page.getByText('dropped ü.txt was uploaded.')).toBeVisible();
   expect(await api.output(project.id, "cat 'up/dropped ü.txt'")).toBe('from the desktop');
+  // Again: what is there is not written over without a word.
+  await drop(row(tree, 'up'), 'dropped ü.txt', 'another one');
+  const taken = page.getByRole('alertdialog', { name: 'Replace dropped ü.txt?' });
+  await expect(taken.getByRole('button', { name: 'Keep it' })).toBeFocused();
+  await inspect(page, 'files-replace');
+  await taken.getByRole('button', { name: 'Keep both' }).click();
+  await expect(row(tree, 'dropped ü (2).txt')).toBeVisible();
+  expect(await api.output(project.id, "cat 'up/dropped ü.txt' 'up/dropped ü (2).txt'")).toBe('from the desktopanother one');
   await row(tree, 'big').click();
   await expect(page.getByText('2 MB are too much to show here.')).toBeVisible();
   await row(tree, 'binary').click();
@@ -111,21 +249,50 @@ test('a file dropped into a terminal is uploaded to its folder, and its path is 
   expect(await api.output(project.id, `cat "a b/it's.txt"`)).toBe('dropped');
 });
 
+test('a file pasted into a terminal is uploaded, and its path typed; with text beside it, the text is meant', async ({ api, project, visitor }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  const { page } = workspace;
+  const terminal = await workspace.terminal().prompt();
+  await terminal.enter('mkdir -p shots && cd shots && echo in""side');
+  await terminal.sees(/^inside$/m);
+  const field = page.locator('.fsa-terminal .xterm-helper-textarea').first();
+  await terminal.type('cat ');
+  await paste(field, 'clip.png', 'from the clipboard\n');
+  await terminal.sees(/cat \S*\/shots\/clip\.png/);
+  await page.keyboard.press('Enter');
+  await terminal.sees(/^from the clipboard$/m);
+  // As a spreadsheet copies a picture of its cells beside their text.
+  await paste(field, 'cells.png', 'never sent', 'echo text-$((40+2))');
+  await terminal.sees(/echo text-\$\(\(40\+2\)\)/);
+  await page.keyboard.press('Enter');
+  await terminal.sees(/^text-42$/m);
+  expect(await api.output(project.id, 'ls -A shots')).toBe('clip.png\n');
+  expect(await terminal.text()).not.toContain('cells.png');
+});
+
 test('a preview is shared by a link that a stranger can open, until it is withdrawn', async ({ api, project, visitor, allowConsole }) => {
+  test.setTimeout(120_000);
   allowConsole(/401 \(Unauthorized\)/);
   const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
   const { page } = workspace;
   await page.getByRole('button', { name: 'Share preview' }).click();
   const panel = page.getByRole('dialog', { name: 'Share preview' });
   await panel.getByRole('radio', { name: /Public link/ }).check();
+  // Narrow, there is the terminal alone.
+  await inspect(page, 'share', [1440]);
   await panel.getByRole('button', { name: 'Set' }).click();
   const url = await panel.getByRole('textbox', { name: 'Public link' }).inputValue();
   const stranger = await (await visitor({ signedIn: false })).newPage();
   await stranger.goto(url);
   await expect(stranger.getByRole('heading', { name: 'Nothing listens on port 3000' })).toBeVisible();
+  await inspect(stranger, 'preview-waiting');
+  // It loads by itself: nobody asks for the page again.
+  await serve(api, project, 3000, 'Boats for hire');
+  await expect(stranger.getByRole('heading', { name: 'Boats for hire' })).toBeVisible();
   await panel.getByRole('radio', { name: /Private/ }).check();
   await panel.getByRole('button', { name: 'Set' }).click();
   await expect(panel.getByText('Private.', { exact: true })).toBeVisible();
   await until('the link to be over', async () => (await stranger.reload(), await stranger.getByText('This link was withdrawn').isVisible()), 5_000);
+  await inspect(stranger, 'preview-withdrawn');
   expect((await api.must('GET', `/api/projects/${project.id}/ports/3000/share`)).audience).toBe('private');
 });

@@ -2,14 +2,18 @@
 import { randomBytes } from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';
+import { INGRESS } from '../support/alone.ts';
 import type { Api, Project } from '../support/api.ts';
 import { CLUSTER, kubectl } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
+import { GitHub } from '../support/github.ts';
 import { Nginx, lackOfNginx, makeCertificate } from '../support/nginx.ts';
 import { type Server, freePort } from '../support/server.ts';
 import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
 import { installationOf, nothingLeft } from '../support/world.ts';
+
+test.describe.configure(INGRESS);
 
 const DOMAIN = 'apps.localhost';
 
@@ -89,15 +93,21 @@ interface World {
 }
 
 /** A server with Ingresses, a sandbox that serves, and nginx before it. */
-async function world(ownServer: (options: { args?: string[]; env?: Record<string, string>; port?: number }) => Promise<Server>, secret?: string): Promise<World> {
+async function world(
+  ownServer: (options: { args?: string[]; env?: Record<string, string>; port?: number }) => Promise<Server>,
+  secret?: string,
+  more: { args?: string[]; env?: Record<string, string> } = {},
+): Promise<World> {
   const port = await freePort();
   const server = await ownServer({
     port,
+    ...more,
     env: {
       FSA_INGRESS_DOMAIN: DOMAIN,
       FSA_INGRESS_CLASS: 'nginx',
       FSA_INGRESS_AUTH_URL: `http://127.0.0.1:${port}`,
       ...(secret === undefined ? {} : { FSA_INGRESS_TLS_SECRET: secret }),
+      ...more.env,
     },
   });
   const api = await server.api();
@@ -302,5 +312,57 @@ test('an Ingress host opens to its owner’s code once, and to nothing that is m
     });
   } finally {
     await end(all);
+  }
+});
+
+test('an Ingress host is its owner’s alone, whoever else is signed in and whatever is shared', CLUSTER, async ({ ownServer }) => {
+  test.setTimeout(150_000);
+  test.skip(lackOfNginx() !== undefined, lackOfNginx());
+  const github = await GitHub.start();
+  const all = await world(ownServer, undefined, github.accounts('*'));
+  const { server, api, project, application, terminal } = all;
+  const share = `/api/projects/${project.id}/ports/3000/share`;
+  const preview = (path: string, host: string, method = 'GET', headers: Record<string, string> = {}, raw?: string) =>
+    api.ask(method, path, { headers: { host, authorization: undefined, 'content-type': undefined, ...headers }, raw });
+  try {
+    // Somebody else, who is signed in: what is not theirs is not there.
+    const foreign = { ...(await github.signIn(server, { id: 2, login: 'mallory' })), authorization: undefined };
+    expect((await api.ask('GET', '/api/me', { headers: foreign })).body.name).toBe('mallory');
+    expect((await api.ask('GET', `/api/projects/${project.id}`, { headers: foreign })).status).toBe(404);
+    const closed = async (what: string) => {
+      for (const url of [application, terminal]) {
+        const asked = await api.ask('POST', `/ingress/sign-in?rd=${encodeURIComponent(url)}`, { headers: foreign });
+        expect(asked.status, `${what}: a code for ${url}`).toBe(404);
+        expect(asked.headers.location, what).toBeUndefined();
+        const answer = await ask(url, { cookie: foreign.cookie });
+        expect(answer.status, `${what}: ${url} with their session of the app`).toBe(302);
+        expect(answer.text, what).not.toMatch(/Boats for hire|ttyd protocol/);
+        expect((await ask(url, { cookie: foreign.cookie, ...upgrade(new URL(url).origin) })).status, `${what}: a WebSocket`).toBe(302);
+      }
+    };
+    await closed('private');
+    expect((await api.ask('PUT', share, { headers: foreign, body: { audience: 'link' } })).status, 'nor may they share it').toBe(404);
+
+    // What is shared is the preview, at its own host; the Ingress's stays the owner's.
+    expect((await api.ask('PUT', share, { body: { audience: 'users' } })).status).toBe(200);
+    await closed('shared with users');
+    const { url } = await api.must('PUT', share, { body: { audience: 'link' } });
+    const { host, hash, pathname, origin } = new URL(url);
+    const entered = await preview(pathname, host, 'POST', { origin }, hash.slice(1));
+    expect(entered.status, entered.text).toBe(204);
+    const linked = entered.headers['set-cookie']![0]!.split(';')[0]!;
+    const shown = await preview('/', host, 'GET', { cookie: linked });
+    expect([shown.status, shown.text.includes('Boats for hire')], shown.text.slice(0, 300)).toEqual([200, true]);
+    await closed('shared by a link');
+    for (const address of [application, terminal]) {
+      expect((await ask(address, { cookie: linked })).status, 'the link’s cookie at an Ingress host').toBe(302);
+      expect((await ask(`${address}.fsa/share`, { cookie: linked })).status, 'the link’s page is not there').toBe(302);
+    }
+    await api.must('DELETE', share);
+    await until('the link to be over', async () => (await preview('/', host, 'GET', { cookie: linked })).status !== 200, 5_000);
+    expect((await ask(application, { cookie: await cookie(api, application) })).text, 'and the owner has it as before').toContain('Boats for hire');
+  } finally {
+    await end(all);
+    await github.stop();
   }
 });

@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ALONE } from '../support/alone.ts';
 import { Api, type Project } from '../support/api.ts';
 import { CLUSTER } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
@@ -128,7 +129,7 @@ class Events {
   }
 }
 
-test('of two replicas one is deleted while a terminal is open: no byte is lost, and the other goes on', CLUSTER, async () => {
+test('of two replicas one is deleted while a terminal is open: no byte is lost, and the other goes on', { ...CLUSTER, ...ALONE }, async () => {
   test.setTimeout(300_000);
   const lack = image('CONTROL_PLANE') === '' || image('POSTGRES') === '' || !process.env['FSA_HELM'];
   test.skip(lack, 'FSA_HELM, FSA_TEST_CONTROL_PLANE_IMAGE and FSA_TEST_POSTGRES_IMAGE say what to install');

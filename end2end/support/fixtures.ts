@@ -1,4 +1,4 @@
-// What every journey starts with: a server (one for all, in a fresh data folder), a signed-in page, a
+// What every journey starts with: a server (one for all of a worker's, in a fresh data folder), a signed-in page, a
 // project. And what every journey must leave behind: a quiet log and a quiet console.
 import { type BrowserContext, type Page, test as base, expect } from '@playwright/test';
 import fs from 'node:fs';
@@ -13,8 +13,8 @@ interface Journey {
   project: Project;
   /** A page of a browser that is signed in. */
   signedIn: Page;
-  /** Another browser: its own cookies, signed in or not. */
-  visitor: (how?: { signedIn?: boolean; server?: Server }) => Promise<BrowserContext>;
+  /** Another browser: its own cookies, signed in or not; without `scripts`, one that runs none. */
+  visitor: (how?: { signedIn?: boolean; server?: Server; scripts?: boolean }) => Promise<BrowserContext>;
   /** Console errors and page errors that this test provokes. */
   allowConsole: (...patterns: RegExp[]) => void;
   watch: void;
@@ -71,9 +71,10 @@ export const test = base.extend<Journey, Shared>({
 
   visitor: async ({ browser, server }, use) => {
     const contexts: BrowserContext[] = [];
-    await use(async ({ signedIn = true, server: of = server } = {}) => {
+    await use(async ({ signedIn = true, server: of = server, scripts = true } = {}) => {
       const context = await browser.newContext({
         baseURL: of.origin,
+        javaScriptEnabled: scripts,
         ...(signedIn ? { storageState: await signIn(browser, of) } : {}),
       });
       listen(context);
@@ -138,5 +139,6 @@ function listen(context: BrowserContext): void {
     if (/\/\/\d+--/.test(from)) return;
     told.lines.push(`${message.type()}: ${message.text()} (${from})`);
   });
-  context.on('weberror', (error) => told.lines.push(`uncaught: ${error.error().stack ?? error.error().message}`));
+  // One without frames, as a fetch that was cut off, has an empty stack.
+  context.on('weberror', (error) => told.lines.push(`uncaught: ${error.error().stack || error.error().message}`));
 }

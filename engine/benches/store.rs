@@ -49,6 +49,8 @@ fn new(owner: UserId, n: usize) -> NewProjectRow {
         sandbox: SandboxId(Uuid::new_v4()),
         random: rand::random(),
         agent_token: SecretString::from("token"),
+        extra: None,
+        env_revision: 1,
         key: Some(id.to_string()),
         most: usize::MAX,
         now: Timestamp::now(),

@@ -50,6 +50,8 @@ async fn sandbox(pool: &PgPool, owner: UserId) -> (SandboxId, ResourceName) {
         sandbox: SandboxId(Uuid::new_v4()),
         random: rand::random(),
         agent_token: SecretString::from("token"),
+        extra: None,
+        env_revision: 1,
         key: None,
         most: usize::MAX,
         now: at(0),

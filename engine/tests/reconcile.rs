@@ -11,15 +11,18 @@ use engine::{
     },
     random::SystemRandom,
     reconcile::{Reconciler, Settings},
-    store::{Ask, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, memory::MemoryStore},
+    store::{Ask, DatabaseRow, Extra, NewProjectRow, ProjectAndSandbox, Store, activity::Filter, memory::MemoryStore},
 };
-use model::{CauseCode, InstallationId, Phase, ProjectId, SandboxId, Timestamp, UserId, phase, resources::Preset};
+use model::{
+    CauseCode, InstallationId, Phase, ProjectId, SandboxId, Timestamp, UserId, activity::ActivityView, resources::Preset,
+};
 use secrecy::SecretString;
 use std::{
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -27,7 +30,9 @@ struct Running {
     store: Arc<MemoryStore>,
     world: Arc<MemoryOrchestrator>,
     database: Arc<MemoryDatabase>,
+    settings: Settings,
     stop: CancellationToken,
+    ended: JoinHandle<()>,
     owner: UserId,
 }
 
@@ -46,23 +51,52 @@ impl Running {
         let mut chosen = Settings::new(InstallationId(Uuid::now_v7()));
         settings(&mut chosen);
         let stop = CancellationToken::new();
-        let reconciler = Reconciler::new(store.clone(), world.clone(), database.clone(), clock, random, chosen);
-        tokio::spawn(reconciler.run(stop.clone()));
-        Self { store, world, database, stop, owner: UserId(Uuid::now_v7()) }
+        let reconciler = Reconciler::new(store.clone(), world.clone(), database.clone(), clock, random, chosen.clone());
+        let ended = tokio::spawn(reconciler.run(stop.clone()));
+        Self { store, world, database, settings: chosen, stop, ended, owner: UserId(Uuid::now_v7()) }
+    }
+
+    /// The process ends, and another begins with the same rows and the same world.
+    async fn start_again(&mut self) {
+        self.stop.cancel();
+        (&mut self.ended).await.unwrap();
+        self.stop = CancellationToken::new();
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        let (store, world, database) = (self.store.clone(), self.world.clone(), self.database.clone());
+        let reconciler = Reconciler::new(store, world, database, clock, random, self.settings.clone());
+        self.ended = tokio::spawn(reconciler.run(self.stop.clone()));
+    }
+
+    /// What the activity tells under a title.
+    async fn told(&self, title: &str) -> Vec<ActivityView> {
+        let filter = Filter { limit: 100, ..Filter::default() };
+        let all = self.store.activity(self.owner, &filter).await.unwrap();
+        all.into_iter().filter(|told| told.title == title).collect()
     }
 
     async fn create(&self) -> ProjectId {
+        self.create_as(None).await
+    }
+
+    async fn create_as(&self, extra: Option<Extra>) -> ProjectId {
         let id = ProjectId(Uuid::now_v7());
+        let database = if extra.is_some() { "p2" } else { "p1" };
         let new = NewProjectRow {
             id,
             owner: self.owner,
             name: "A project".parse().unwrap(),
             preset: Preset::Medium,
             env: BTreeMap::new(),
-            database: Some(DatabaseRow { role: "p1".into(), database: "p1".into(), password: SecretString::from("secret") }),
+            database: Some(DatabaseRow {
+                role: database.into(),
+                database: database.into(),
+                password: SecretString::from("secret"),
+            }),
             sandbox: SandboxId(Uuid::now_v7()),
             random: [1; 6],
             agent_token: SecretString::from("token"),
+            extra,
+            env_revision: 1,
             key: None,
             most: usize::MAX,
             now: Timestamp::now(),
@@ -85,7 +119,7 @@ impl Running {
         loop {
             let row = self.row(id).await.expect("a row");
             let sandbox = &row.sandbox;
-            let now = phase(sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref(), Timestamp::now());
+            let now = sandbox.phase(Timestamp::now());
             if now == wanted {
                 return start.elapsed();
             }
@@ -113,6 +147,30 @@ async fn a_click_is_seen_at_once_and_a_life_goes_through_its_phases() {
         assert!(start.elapsed() < Duration::from_secs(10), "rows go when nothing is left");
         tokio::task::yield_now().await;
     }
+    assert!(running.world.volumes().is_empty() && running.database.names() == (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_project_with_extra_sandboxes_goes_last_and_leaves_nothing() {
+    let running = Running::start(|_| {});
+    let main = running.create().await;
+    let extra = running.create_as(Some(Extra { main, branch: "x".into() })).await;
+    running.until(main, Phase::Running).await;
+    running.until(extra, Phase::Running).await;
+    assert_eq!((running.world.volumes().len(), running.database.names().0.len()), (2, 2), "both have their own");
+    // The extra one cannot go, so that the project has to wait with everything that it has.
+    running.database.set_away(true);
+    running.store.delete(running.owner, main, Timestamp::now()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(running.row(extra).await.is_some() && running.row(main).await.is_some());
+    running.database.set_away(false);
+    // Each look while the server was away puts the next one off, up to 30 s.
+    let start = Instant::now();
+    while running.row(main).await.is_some() {
+        assert!(start.elapsed() < Duration::from_secs(45), "the project goes when its extra sandbox is gone");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(running.row(extra).await.is_none(), "and never before");
     assert!(running.world.volumes().is_empty() && running.database.names() == (vec![], vec![]));
 }
 
@@ -155,6 +213,46 @@ async fn a_world_that_is_away_is_said_and_a_deadline_shows() {
     running.world.set_nature(Nature::default());
     running.until(id, Phase::Running).await;
     assert_eq!(running.row(id).await.unwrap().sandbox.cause, None);
+}
+
+#[tokio::test]
+async fn a_run_that_is_found_again_is_told_once_an_hour_with_how_often() {
+    const TITLE: &str = "The sandbox went on";
+    // An hour that ends in between begins another entry.
+    let left = 3600 - Timestamp::now().as_second() % 3600;
+    if left < 30 {
+        tokio::time::sleep(Duration::from_secs(left.unsigned_abs() + 1)).await;
+    }
+    let mut running = Running::start(|_| {});
+    // Its first look finds nothing.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+    assert!(running.told(TITLE).await.is_empty(), "it is this process' own");
+    for times in 1..=2 {
+        running.start_again().await;
+        let start = Instant::now();
+        let told = loop {
+            let told = running.told(TITLE).await;
+            if told.iter().map(|told| told.times).sum::<i64>() >= times {
+                break told;
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "waited for {times}: {told:?}");
+            tokio::task::yield_now().await;
+        };
+        assert_eq!((told.len(), told[0].times, told[0].project_id), (1, times, Some(id)), "{told:?}");
+        assert_eq!(told[0].data["event"], "adopted");
+        assert!(told[0].detail.as_ref().unwrap().contains("found it as it was"), "{told:?}");
+        assert_eq!(running.row(id).await.unwrap().sandbox.phase(Timestamp::now()), Phase::Running);
+    }
+    // One that stopped meanwhile did not go on.
+    running.ask(id, Ask::Stop).await;
+    running.until(id, Phase::Stopped).await;
+    running.start_again().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    running.ask(id, Ask::Start).await;
+    running.until(id, Phase::Running).await;
+    assert_eq!(running.told(TITLE).await[0].times, 2);
 }
 
 #[tokio::test]

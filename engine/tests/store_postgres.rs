@@ -8,18 +8,26 @@ use engine::{
     secrets::Vault,
     store::{
         NewProjectRow, Store, StoreError,
+        claude::Claude,
         contract::Subject,
         postgres::{
             PgStore,
             installation::{self, InstallationError},
             migrate::{self, MigrationError},
             pool::pool,
+            room::try_writing,
         },
+        repositories::Repositories,
     },
 };
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use model::{ProjectId, SandboxId, UserId, resources::Preset};
+use model::{
+    ProjectId, SandboxId, UserId,
+    claude::ClaudeKind,
+    repository::{CloneState, Repository},
+    resources::Preset,
+};
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, PgPool};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -54,6 +62,8 @@ fn new(owner: UserId, secret: &str) -> NewProjectRow {
         sandbox: SandboxId(Uuid::new_v4()),
         random: rand::random(),
         agent_token: SecretString::from(secret),
+        extra: None,
+        env_revision: 1,
         key: None,
         most: usize::MAX,
         now: Timestamp::from_second(1_700_000_000).unwrap(),
@@ -217,6 +227,8 @@ async fn no_secret_is_readable_in_any_table() {
     let store = PgStore::start(pool, vault()).await.unwrap();
     let secret = "hunter2hunter2";
     let database = engine::store::DatabaseRow { role: "r".into(), database: "d".into(), password: SecretString::from(secret) };
+    let claude = Claude { kind: ClaudeKind::ApiKey, secret: SecretString::from(secret), base_url: None };
+    assert!(store.set_claude(owner, Some(claude), Timestamp::UNIX_EPOCH).await.unwrap());
     store.create(NewProjectRow { database: Some(database), ..new(owner, secret) }).await.unwrap();
     let aside = aside(&options).await;
     let tables: Vec<String> =
@@ -269,6 +281,39 @@ async fn a_lost_listener_listens_again_and_receivers_read_again() {
 }
 
 #[tokio::test]
+async fn another_process_hears_of_a_clone_as_it_begins_and_ends() {
+    let Some((options, pool)) = database().await else { return };
+    let owner = user(&pool).await;
+    let repositories = Repositories::new(pool.clone());
+    let vault = vault();
+    let store = PgStore::start(pool, vault.clone()).await.unwrap();
+    let other = PgStore::start(self::pool(options, 2), vault).await.unwrap();
+    let mut changes = other.changes();
+    let made = new(owner, "s");
+    let (project, now, hold) = (made.id, made.now, Duration::from_secs(30));
+    let url = "https://git.example/a/boats".to_owned();
+    let repository = Repository { url, branch: None, depth: None, checkout: None, folder: "boats".into() };
+    repositories.add(project, &repository, now).await.unwrap();
+    let row = store.create(made).await.unwrap().0;
+    assert!(repositories.claim(project, "one", hold, now).await.unwrap());
+    assert!(repositories.progress(project, "one", Some("half of it"), hold, now).await.unwrap());
+    assert!(repositories.finish(project, "one", CloneState::Failed, None, now).await.unwrap());
+    assert!(repositories.decide(project, CloneState::Waiting, now).await.unwrap());
+    let last = store.create(new(owner, "s")).await.unwrap().0;
+    let mut told = 0;
+    loop {
+        let change = tokio::time::timeout(Duration::from_secs(10), changes.next()).await.unwrap().unwrap();
+        if change.sandbox == last.sandbox.id {
+            assert!(!change.clone, "nothing is cloned into the last");
+            break;
+        }
+        assert_eq!((change.owner, change.project, change.sandbox), (owner, project, row.sandbox.id));
+        told += usize::from(change.clone);
+    }
+    assert_eq!(told, 4, "made with one, begun, failed, to be tried again; and not how far it was");
+}
+
+#[tokio::test]
 async fn the_listener_ends_with_the_last_store() {
     let Some((options, pool)) = database().await else { return };
     let store = PgStore::start(pool.clone(), vault()).await.unwrap();
@@ -282,6 +327,34 @@ async fn the_listener_ends_with_the_last_store() {
     drop(store);
     tokio::time::timeout(Duration::from_secs(10), pool.close()).await.expect("nothing holds a connection");
     assert_eq!(listeners().await, 0);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_no_room_to_write_and_what_is_there_is_read() {
+    let Some(disk) = support::SmallDisk::start() else { return };
+    let (_, pool) = disk.database().await;
+    let owner = user(&pool).await;
+    let store = PgStore::start(pool.clone(), vault()).await.unwrap();
+    let (row, _) = store.create(new(owner, "secret")).await.unwrap();
+    let change = async || {
+        // Sealed, so not compressed: more than is left in pages that are there.
+        let large = BTreeMap::from([("LARGE".parse().unwrap(), SecretString::from("v".repeat(60_000)))]);
+        store.change_env(owner, row.project.id, large, Vec::new(), Timestamp::now()).await
+    };
+    try_writing(&pool).await.unwrap();
+    disk.fill().await;
+    let full = change().await;
+    assert!(matches!(full, Err(StoreError::NoRoom(_))), "{full:?}");
+    let tried = try_writing(&pool).await;
+    assert!(matches!(tried, Err(StoreError::NoRoom(_))), "{tried:?}");
+    assert_eq!(store.projects(owner).await.unwrap().len(), 1);
+    assert_eq!(store.env(owner, row.project.id).await.unwrap().unwrap().len(), 1, "nothing was half done");
+    disk.empty();
+    try_writing(&pool).await.unwrap();
+    change().await.unwrap().unwrap().unwrap();
+    let left: Option<String> =
+        sqlx::query_scalar("SELECT relname::text FROM pg_class WHERE relname = 'fsa_room'").fetch_optional(&pool).await.unwrap();
+    assert_eq!(left, None, "what was tried was taken back");
 }
 
 #[tokio::test]

@@ -30,4 +30,8 @@ test('what failed looks it', () => {
   assert.deepEqual(iconOf(item('run', { event: 'adopted' })), { name: 'server' });
   assert.deepEqual(iconOf(item('ask', { verb: 'restart' })), { name: 'reload' });
   assert.deepEqual(iconOf(item('ask', { verb: 'later' })), { name: 'user' });
+  assert.deepEqual(iconOf(item('ask', { verb: 'share', port: 3000 })), { name: 'share' });
+  assert.deepEqual(iconOf(item('account', { event: 'sign-in' })), { name: 'user' });
+  assert.deepEqual(iconOf(item('account', { event: 'github-connected' })), { name: 'github' });
+  assert.deepEqual(iconOf(item('account', { event: 'github-revoked' })), { name: 'github', tone: 'warn' });
 });

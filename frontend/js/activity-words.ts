@@ -6,7 +6,7 @@ export interface Activity {
   at: string;
   lastAt: string;
   times: number;
-  kind: 'ask' | 'phase' | 'cause' | 'run' | 'network';
+  kind: 'ask' | 'phase' | 'cause' | 'run' | 'network' | 'account';
   actor: { name: string; via: 'browser' | 'token' | 'system'; token?: string };
   title: string;
   detail: string | null;
@@ -30,6 +30,11 @@ const VERBS: Record<string, string> = {
   rename: 'edit',
   resize: 'cpu',
   env: 'environment',
+  terminal: 'terminal',
+  exec: 'terminal',
+  files: 'files',
+  share: 'share',
+  unshare: 'lock',
 };
 
 /** The symbol and the tone of one. */
@@ -49,6 +54,9 @@ export function iconOf({ kind, data }: Activity): { name: string; tone?: 'good' 
       return data['event'] === 'ended' ? { name: 'error', tone: 'bad' } : { name: 'server' };
     case 'network':
       return { name: 'lock', tone: 'warn' };
+    case 'account':
+      if (data['event'] === 'github-revoked') return { name: 'github', tone: 'warn' };
+      return { name: String(data['event']).startsWith('github-') ? 'github' : 'user' };
   }
 }
 

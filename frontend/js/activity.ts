@@ -1,7 +1,9 @@
 // `<fsa-activity>`: what happened to a project, newest first. The page makes the element, with its address
-// in `src`, and changes `data-state` whenever something may be new; this is all of what it does.
+// in `src`, and changes `data-state` around it whenever something may be new; this is all of what it does. The server draws
+// what is seen first in the same way (server/src/http/first/activity.rs).
 
 import { day, iconOf, time, type Activity as Item, type Page } from './activity-words.ts';
+import { first } from './first.ts';
 
 /** How many are asked for at once. */
 const AT_ONCE = 50;
@@ -24,8 +26,6 @@ const SPANS: [string, number][] = [
 ];
 
 export class Activity extends HTMLElement {
-  static readonly observedAttributes = ['data-state'];
-
   #items = new Map<number, Item>();
   #waiting: Page | undefined;
   #next: number | null = null;
@@ -38,8 +38,17 @@ export class Activity extends HTMLElement {
   #list = document.createElement('section');
   #news = document.createElement('div');
   #save = document.createElement('a');
+  #state: string | undefined;
+  readonly #states = new MutationObserver(() => {
+    const state = this.parentElement?.dataset['state'];
+    if (state !== this.#state) void this.#look();
+    this.#state = state;
+  });
 
   connectedCallback(): void {
+    const page = first<Page>(this);
+    const typed = this.querySelector<HTMLInputElement>('input[type=search]');
+    const typing = typed !== null && typed === document.activeElement;
     const toolbar = element('div', 'toolbar');
     const group = element('div', 'input-group');
     const search = element('input', 'input');
@@ -89,20 +98,24 @@ export class Activity extends HTMLElement {
     this.#list.className = 'panel timeline';
     this.#list.setAttribute('aria-label', 'Timeline');
     this.replaceChildren(toolbar, this.#news, this.#list);
+    // What was typed before this came alive.
+    search.value = typed?.value ?? '';
+    this.#search = search.value.trim();
+    if (typing) search.focus();
+    this.#state = this.parentElement?.dataset['state'];
+    if (this.parentElement) this.#states.observe(this.parentElement, { attributeFilter: ['data-state'] });
     this.#timer = window.setInterval(() => {
       if (!document.hidden) void this.#look();
     }, LOOK_MS);
-    void this.#begin();
+    if (page && this.#search === '') this.#anew(page);
+    else void this.#begin();
   }
 
   disconnectedCallback(): void {
+    this.#states.disconnect();
     clearInterval(this.#timer);
     clearTimeout(this.#typing);
     this.#asked += 1;
-  }
-
-  attributeChangedCallback(_: string, before: string | null): void {
-    if (before !== null && this.isConnected) void this.#look();
   }
 
   #address(more: Record<string, string> = {}): string {
@@ -128,7 +141,11 @@ export class Activity extends HTMLElement {
   async #begin(): Promise<void> {
     this.#save.href = this.#address({ format: 'jsonl' });
     const page = await this.#read({});
-    if (!page) return;
+    if (page) this.#anew(page);
+  }
+
+  #anew(page: Page): void {
+    this.#save.href = this.#address({ format: 'jsonl' });
     this.#items.clear();
     this.#waiting = undefined;
     this.#take(page);

@@ -13,8 +13,8 @@ export class Refused extends Error {
 }
 
 /** Asks; throws `Refused`, also where nobody answers. */
-export async function ask<T>(method: string, address: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-  const headers: Record<string, string> = { accept: 'application/json' };
+export async function ask<T>(method: string, address: string, body?: unknown, signal?: AbortSignal, also?: Record<string, string>): Promise<T> {
+  const headers: Record<string, string> = { accept: 'application/json', ...also };
   if (body !== undefined) headers['content-type'] = 'application/json';
   let answer: Response;
   try {
@@ -29,6 +29,15 @@ export async function ask<T>(method: string, address: string, body?: unknown, si
   const told = read?.details;
   throw new Refused(told?.message ?? `The server answered ${answer.status}.`, told?.code ?? '', told?.nextSteps ?? []);
 }
+
+/** Goes to GitHub to connect an account, and comes back to `next`. */
+export async function connect(next: string): Promise<void> {
+  const { url } = await ask<{ url: string }>('POST', '/api/github/connect', { next });
+  location.assign(url);
+}
+
+/** Whether the installation is set up for GitHub, as the page was served. */
+export const hasGitHub = (): boolean => document.documentElement.dataset['github'] !== undefined;
 
 /** An element with a class, texts and elements in it. */
 export function make<K extends keyof HTMLElementTagNameMap>(

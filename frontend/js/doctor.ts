@@ -1,7 +1,7 @@
 // `<fsa-doctor>`: asks the server to look, and shows each finding as it comes. The page makes the element, with the
-// address in `src`, and `probes` where pods may be started to try things out.
+// address in `src`, and `probes` where pods may be started to try things out. `/doctor?project=ID` looks at one project too.
 
-import { FindingReader, summary, type Finding } from './findings.ts';
+import { FindingReader, question, summary, type Finding } from './findings.ts';
 
 const WORDS = { ok: 'Well', warn: 'Look', fail: 'Failed' } as const;
 const TONES = { ok: 'good', warn: 'warn', fail: 'bad' } as const;
@@ -41,7 +41,7 @@ export class Doctor extends HTMLElement {
     state.textContent = 'Looking…';
     const found: Finding[] = [];
     try {
-      const address = `${this.getAttribute('src')}${probes ? '?probes=true' : ''}`;
+      const address = `${this.getAttribute('src')}${question(location.search, probes)}`;
       const answer = await fetch(address, { headers: { accept: 'application/x-ndjson' }, signal: stop.signal });
       if (!answer.ok || !answer.body) {
         const told = await answer.json().catch(() => undefined);

@@ -1,4 +1,6 @@
-// Parts of pages that are made by hand: elements, icons, questions.
+// Parts of pages that are made by hand: elements, icons, sentences, questions.
+
+import { runs } from './prose.ts';
 
 type Child = Node | string | undefined | false;
 
@@ -41,45 +43,94 @@ export function button(glyph: string, text: string, click: () => void, label?: s
   return made;
 }
 
+/** A sentence in one element, so that it stays one in a row: what stands in backticks is code. */
+export function prose(sentence: string): HTMLElement {
+  return make('span', {}, ...runs(sentence).map(({ text, code }) => (code ? make('code', {}, text) : text)));
+}
+
+/** Has an element say a sentence, in place of what it said; an empty one leaves nothing. */
+export function tell(element: Element, sentence: string): void {
+  element.replaceChildren(...(sentence === '' ? [] : [prose(sentence)]));
+}
+
+/** A field of a question. */
+export interface Field {
+  label: string;
+  value: string;
+  hint?: string;
+  /** Proposed while it is typed. */
+  choices?: readonly string[];
+  wrong: (value: string) => string | undefined;
+}
+
 export interface Question {
   heading: string;
   text: string;
   /** What each answer says; the first is safe, and has the focus. */
   answers: { text: string; value: string; danger?: boolean }[];
-  /** A field to fill in. */
-  field?: { label: string; value: string; wrong: (value: string) => string | undefined };
+  /** To fill in; the first has the focus. */
+  fields?: Field[];
+  /**
+   * Does what an answer that is not the safe one asks for, with what the fields have, before the dialog closes. Where it is refused, it says
+   * why and of which field, and the dialog stays.
+   */
+  attempt?: (texts: string[]) => Promise<{ field: number; why: string } | undefined>;
 }
 
 /** Asks, and says which answer was given; closing it is the first one. The focus goes back where it was. */
-export function ask(question: Question): Promise<{ answer: string; text: string }> {
+export function ask(question: Question): Promise<{ answer: string; texts: string[] }> {
   return new Promise((resolve) => {
     const [safe, ...others] = question.answers;
-    const input = question.field && make('input', { class: 'input mono', id: 'ask-field', autocomplete: 'off', spellcheck: 'false', 'aria-describedby': 'ask-wrong' });
-    const wrong = make('p', { class: 'field-message', id: 'ask-wrong', 'data-tone': 'bad', role: 'alert' });
-    const dialog = make('dialog', { class: 'dialog', 'aria-labelledby': 'ask-title', role: question.field ? undefined : 'alertdialog' });
+    const fields = (question.fields ?? []).map((field, at) => fieldOf(field, at));
+    const texts = (): string[] => fields.map(({ input }) => input.value);
+    const dialog = make('dialog', { class: 'dialog', 'aria-labelledby': 'ask-title', role: fields.length > 0 ? undefined : 'alertdialog' });
     let given = safe?.value ?? '';
-    const close = (answer: string) => {
-      const why = answer === safe?.value ? undefined : question.field?.wrong(input?.value ?? '');
-      if (why) {
-        wrong.textContent = why;
-        input?.setAttribute('aria-invalid', 'true');
-        input?.focus();
-        return;
+    let attempt: Promise<boolean> | undefined;
+    const refuse = (at: number, why: string): void => {
+      const field = fields[at];
+      if (!field) return;
+      tell(field.wrong, why);
+      field.input.setAttribute('aria-invalid', 'true');
+      field.input.focus();
+    };
+    const attempted = async (answer: string): Promise<boolean> => {
+      dialog.setAttribute('aria-busy', 'true');
+      const refused = await question.attempt?.(texts());
+      dialog.removeAttribute('aria-busy');
+      if (refused) refuse(refused.field, refused.why);
+      else given = answer;
+      return refused === undefined;
+    };
+    const close = async (answer: string): Promise<void> => {
+      // One at a time.
+      if (attempt) return;
+      if (answer !== safe?.value) {
+        for (const { input, wrong } of fields) {
+          wrong.replaceChildren();
+          input.removeAttribute('aria-invalid');
+        }
+        for (const [at, { of, input }] of fields.entries()) {
+          const why = of.wrong(input.value);
+          if (why) return refuse(at, why);
+        }
+        attempt = attempted(answer);
+        const done = await attempt;
+        attempt = undefined;
+        if (!done) return;
       }
-      given = answer;
       dialog.close();
     };
     const choice = ({ text, value, danger }: Question['answers'][number], primary: boolean) =>
       make(
         'button',
         {
-          type: primary && input ? 'submit' : 'button',
+          type: primary && fields.length > 0 ? 'submit' : 'button',
           class: 'button',
           'data-kind': danger ? 'danger-solid' : primary ? 'primary' : undefined,
-          autofocus: value === safe?.value && !input,
+          autofocus: value === safe?.value && fields.length === 0,
           onclick: (event: Event) => {
             event.preventDefault();
-            close(value);
+            void close(value);
           },
         },
         text,
@@ -88,32 +139,46 @@ export function ask(question: Question): Promise<{ answer: string; text: string 
     const form = make(
       'form',
       { novalidate: true },
-      make(
-        'div',
-        { class: 'dialog-body' },
-        question.text !== '' && make('p', {}, question.text),
-        input && make('div', { class: 'field' }, make('label', { class: 'field-label', for: 'ask-field' }, question.field?.label ?? ''), input, wrong),
-      ),
+      make('div', { class: 'dialog-body' }, question.text !== '' && make('p', {}, prose(question.text)), ...fields.map(({ element }) => element)),
       make('div', { class: 'dialog-foot' }, safe && choice(safe, false), ...others.map((answer, at) => choice(answer, at === last))),
     );
     form.addEventListener('submit', (event) => {
       event.preventDefault();
-      close(others[last]?.value ?? '');
+      void close(others[last]?.value ?? '');
     });
     dialog.append(make('div', { class: 'dialog-head' }, make('h2', { id: 'ask-title' }, make('bdi', {}, question.heading))), form);
     dialog.addEventListener('close', () => {
       dialog.remove();
-      resolve({ answer: given, text: input?.value ?? '' });
+      // What is under way when it is closed by a key is waited for: whether it was done is part of the answer.
+      void Promise.resolve(attempt).then(() => resolve({ answer: given, texts: texts() }));
     });
     document.body.append(dialog);
     dialog.showModal();
-    if (input) {
-      input.value = question.field?.value ?? '';
-      input.focus();
-      const dot = input.value.lastIndexOf('.');
-      input.setSelectionRange(0, dot > 0 ? dot : input.value.length);
+    const first = fields[0]?.input;
+    if (first) {
+      first.focus();
+      const dot = first.value.lastIndexOf('.');
+      first.setSelectionRange(0, dot > 0 ? dot : first.value.length);
     }
   });
+}
+
+function fieldOf(of: Field, at: number): { of: Field; element: HTMLElement; input: HTMLInputElement; wrong: HTMLElement } {
+  const [id, hint, list] = [`ask-field-${at}`, `ask-hint-${at}`, `ask-choices-${at}`];
+  const described = [of.hint && hint, `ask-wrong-${at}`].filter(Boolean).join(' ');
+  const input = make('input', { class: 'input mono', id, autocomplete: 'off', spellcheck: 'false', list: of.choices && list, 'aria-describedby': described });
+  input.value = of.value;
+  const wrong = make('p', { class: 'field-message', id: `ask-wrong-${at}`, 'data-tone': 'bad', role: 'alert' });
+  const element = make(
+    'div',
+    { class: 'field' },
+    make('label', { class: 'field-label', for: id }, of.label),
+    input,
+    of.choices && make('datalist', { id: list }, ...of.choices.map((value) => make('option', { value }))),
+    of.hint !== undefined && make('p', { class: 'field-hint', id: hint }, of.hint),
+    wrong,
+  );
+  return { of, element, input, wrong };
 }
 
 /** What an answer of the API says, where it is a refusal. */
@@ -126,4 +191,9 @@ export async function refusal(answer: Response): Promise<{ message: string; next
     code: details.code ?? 'unknown',
     versions: details.versions,
   };
+}
+
+/** A time as this browser's user writes it: date, hour and minute. */
+export function when(at: string): string {
+  return new Date(at).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short', hour12: false });
 }

@@ -1,7 +1,7 @@
 // One file: shown, edited and saved. A save names the version that was read; where somebody wrote meanwhile, both
 // are shown and one is chosen.
 
-import { button, icon, make, refusal } from './dom.ts';
+import { button, icon, make, prose, refusal, tell } from './dom.ts';
 import { MOST_SHOWN_BYTES, pictureType, read, shown, written } from './paths.ts';
 import { size } from './words.ts';
 
@@ -39,14 +39,22 @@ export class FileView {
   clear(): void {
     this.#stop?.abort();
     this.#address = undefined;
+    this.#version = null;
     this.#show(make('div', { class: 'empty-state fill' }, make('p', {}, 'Choose a file to see it, or drop files here to upload them.')));
   }
 
-  /** The file has another name. */
-  renamed(address: string): void {
+  /** The version that was read, and that a save replaces. */
+  get version(): string | null {
+    return this.#version;
+  }
+
+  /** The file has another name, by which it has another version as well: `version`, where it is known to be as it was read. */
+  renamed(address: string, version: string | null): void {
     this.#address = address;
-    const title = this.element.querySelector('.file-title');
-    if (title) title.textContent = shown(address);
+    this.#version = version ?? this.#version;
+    this.#field?.setAttribute('aria-label', `Content of ${shown(address)}`);
+    const title = this.element.querySelector<HTMLElement>('.file-title');
+    if (title) [title.textContent, title.title] = [shown(address), shown(address)];
     this.element.querySelector<HTMLAnchorElement>('a[download]')?.setAttribute('href', this.#base + address);
   }
 
@@ -55,6 +63,7 @@ export class FileView {
     const stop = new AbortController();
     this.#stop = stop;
     this.#address = address;
+    this.#version = null;
     this.#frame(address, 'Reading…');
     try {
       // The file's length comes first: what is too long is not fetched.
@@ -199,7 +208,7 @@ export class FileView {
 
   #say(text: string): void {
     const state = this.element.querySelector('.file-state');
-    if (state) state.textContent = text;
+    if (state) tell(state, text);
   }
 
   #frame(address: string, state: string, body?: HTMLElement, tools: HTMLElement[] = [], more?: HTMLElement): void {
@@ -231,5 +240,5 @@ export class FileView {
 }
 
 function note(glyph: string, what: string, next: string): HTMLElement {
-  return make('div', { class: 'empty-state' }, make('span', { class: 'empty-glyph' }, icon(glyph)), make('p', { role: 'status' }, what), next !== '' && make('p', {}, next));
+  return make('div', { class: 'empty-state' }, make('span', { class: 'empty-glyph' }, icon(glyph)), make('p', { role: 'status' }, prose(what)), next !== '' && make('p', {}, prose(next)));
 }

@@ -1,8 +1,12 @@
 // `<fsa-files>`: the home folder of a sandbox as a tree, and the file that was chosen beside it. The page makes the
-// element, with the API's address in `src`; this is all of what it does.
+// element, with the API's address in `src`; this is all of what it does. The server draws what is seen first in the same way
+// (server/src/http/first/files.rs).
 
-import { ask, button, icon, make, refusal } from './dom.ts';
+import { ask, button, icon, make, prose, refusal, tell } from './dom.ts';
+import { Moves } from './file-moves.ts';
 import { FileView } from './file-view.ts';
+import { first } from './first.ts';
+import { followed } from './moves.ts';
 import { join, oneLine, parent, shown, wrongName, type Entry } from './paths.ts';
 import { isFolder, MOST_ROWS, step, Tree, typed, type Node } from './tree.ts';
 import { addressOf, dropped, send, sendBeside, sendNew, type Chosen, type Outcome } from './uploads.ts';
@@ -19,18 +23,24 @@ export class Files extends HTMLElement {
   #here: Node = this.#tree.root;
   #view!: FileView;
   readonly #rows = make('div', { class: 'file-tree', role: 'tree', 'aria-label': 'Files' });
+  readonly #home = make('div', { class: 'file-home' }, icon('files'), 'Home folder');
   readonly #state = make('span', { class: 'state-note small', role: 'status' });
   readonly #uploads = make('ul', { class: 'file-uploads', 'aria-label': 'Uploads' });
   readonly #picker = make('input', { type: 'file', multiple: true, hidden: true, 'aria-label': 'Files to upload' });
+  #said = '';
+  #moves!: Moves;
   #letters = '';
   #lettersTimer: ReturnType<typeof setTimeout> | undefined;
   #again: ReturnType<typeof setTimeout> | undefined;
   #busy: Promise<void> = Promise.resolve();
+  /** What git says of them, below: it grows as it learns, and nothing moves by that. */
+  #source: HTMLElement | undefined;
   readonly #leaving = (event: BeforeUnloadEvent): void => {
     if (this.#view.dirty) event.preventDefault();
   };
 
   connectedCallback(): void {
+    const listed = first<{ entries: Entry[] }>(this);
     this.#base = this.getAttribute('src') ?? '';
     this.#view = new FileView(
       this.#base,
@@ -43,11 +53,11 @@ export class Files extends HTMLElement {
       button('upload', 'Upload', () => this.#picker.click()),
       button('plus', 'New file', () => void this.#new('file')),
       button('files', 'New folder', () => void this.#new('folder')),
-      button('edit', '', () => void this.#rename(), 'Rename'),
+      button('edit', '', () => void this.#move(), 'Move or rename…'),
       button('trash', '', () => void this.#delete(), 'Delete'),
       button('reload', '', () => void this.#reload(), 'Read again'),
     );
-    const side = make('div', { class: 'file-side' }, tools, this.#rows, this.#uploads, make('div', { class: 'file-foot' }, this.#state), this.#picker);
+    const side = make('div', { class: 'file-side' }, tools, this.#home, this.#rows, this.#uploads, make('div', { class: 'file-foot' }, this.#state), this.#picker);
     this.replaceChildren(side, this.#view.element);
     this.#rows.addEventListener('keydown', (event) => this.#key(event));
     this.#rows.addEventListener('click', (event) => this.#click(event));
@@ -57,12 +67,34 @@ export class Files extends HTMLElement {
       this.#send(this.#folder(), chosen);
     });
     this.#takesDrops();
+    this.#moves = new Moves({
+      base: this.#base,
+      tree: this.#tree,
+      rows: this.#rows,
+      home: this.#home,
+      say: (text) => this.#say(text),
+      focus: () => this.#focus(),
+      toggle: (folder) => this.#toggle(folder),
+      version: (address) => (this.#view.address === address ? this.#view.version : null),
+      moved: (from, to, version) => this.#moved(from, to, version),
+    });
+    this.#moves.listen(side);
+    this.#source = document.createElement('fsa-source');
+    this.#source.setAttribute('src', `${this.#base.replace('/api/sandbox/', '/api/projects/').replace(/\/files$/, '')}/repository`);
+    this.after(this.#source);
     addEventListener('beforeunload', this.#leaving);
-    void this.#read(this.#tree.root).then(() => this.#draw());
+    if (listed) {
+      this.#tree.fill(this.#tree.root, listed.entries);
+      this.#draw();
+    } else {
+      void this.#read(this.#tree.root).then(() => this.#draw());
+    }
   }
 
   disconnectedCallback(): void {
     clearTimeout(this.#again);
+    this.#moves.leave();
+    this.#source?.remove();
     removeEventListener('beforeunload', this.#leaving);
   }
 
@@ -84,7 +116,7 @@ export class Files extends HTMLElement {
     folder.wrong = `${why.message} ${why.next}`.trim();
     if (folder !== this.#tree.root) return;
     this.#say(folder.wrong);
-    if (['away', 'not-running', 'agent-silent', 'store-away'].includes(why.code)) {
+    if (['away', 'not-running', 'agent-silent', 'store-away', 'store-restarting', 'store-busy', 'store-full'].includes(why.code)) {
       this.#again = setTimeout(() => void this.#read(folder).then(() => this.#draw()), AGAIN_MS);
     }
   }
@@ -112,12 +144,12 @@ export class Files extends HTMLElement {
       made.push(this.#row(row, row === first, places.get(row) ?? [1, 1]));
       const empty = row.open && (row.wrong ?? (row.children?.length === 0 ? 'Empty' : undefined));
       const more = row.open && (row.children?.length ?? 0) > MOST_ROWS && `${MOST_ROWS} of ${row.children?.length} are shown.`;
-      for (const text of [empty, more]) if (text) made.push(this.#aside(text, row.level + 1));
+      for (const text of [empty, more]) if (text) made.push(this.#aside(text, row));
     }
-    if (rows.length === 0 && this.#tree.root.children) made.push(this.#aside('The home folder is empty.', 1));
-    if ((this.#tree.root.children?.length ?? 0) > MOST_ROWS) made.push(this.#aside(`${MOST_ROWS} of ${this.#tree.root.children?.length} are shown.`, 1));
+    if (rows.length === 0 && this.#tree.root.children) made.push(this.#aside('The home folder is empty.', this.#tree.root));
+    if ((this.#tree.root.children?.length ?? 0) > MOST_ROWS) made.push(this.#aside(`${MOST_ROWS} of ${this.#tree.root.children?.length} are shown.`, this.#tree.root));
     this.#rows.replaceChildren(...made);
-    if (focused) this.#rows.querySelector<HTMLElement>('[tabindex="0"]')?.focus();
+    if (focused) this.#focus();
   }
 
   #row(node: Node, first: boolean, [place, of]: [number, number]): HTMLElement {
@@ -127,6 +159,7 @@ export class Files extends HTMLElement {
       {
         role: 'treeitem',
         class: 'file-row',
+        draggable: 'true',
         tabindex: first ? '0' : '-1',
         'aria-level': String(node.level),
         'aria-posinset': String(place),
@@ -144,8 +177,11 @@ export class Files extends HTMLElement {
     return row;
   }
 
-  #aside(text: string, level: number): HTMLElement {
-    return make('div', { role: 'treeitem', class: 'file-aside', 'aria-disabled': 'true', 'aria-level': String(level), style: `--level:${level - 1}` }, text);
+  /** What is said in a folder. */
+  #aside(text: string, { address, level }: Node): HTMLElement {
+    const aside = make('div', { role: 'treeitem', class: 'file-aside', 'aria-disabled': 'true', 'aria-level': String(level + 1), style: `--level:${level}` }, prose(text));
+    aside.dataset['within'] = address;
+    return aside;
   }
 
   #click(event: MouseEvent): void {
@@ -163,7 +199,7 @@ export class Files extends HTMLElement {
   #choose(node: Node): void {
     this.#here = node;
     this.#draw();
-    this.#rows.querySelector<HTMLElement>('[tabindex="0"]')?.focus();
+    this.#focus();
   }
 
   async #open(node: Node): Promise<void> {
@@ -203,7 +239,7 @@ export class Files extends HTMLElement {
   #back(): void {
     delete this.dataset['open'];
     this.#draw();
-    this.#rows.querySelector<HTMLElement>('[tabindex="0"]')?.focus();
+    this.#focus();
   }
 
   async #mayLeave(): Promise<boolean> {
@@ -225,6 +261,10 @@ export class Files extends HTMLElement {
     // The row that has the focus, however it came there.
     this.#here = this.#at(event.target) ?? this.#here;
     const at = rows.includes(this.#here) ? this.#here : rows[0];
+    if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === 'z') {
+      event.preventDefault();
+      return void this.#moves.undo();
+    }
     if (!at || event.ctrlKey || event.metaKey || event.altKey) return;
     const done = step(rows, at, event.key);
     if (done) {
@@ -234,7 +274,7 @@ export class Files extends HTMLElement {
       this.#here = at;
       void this.#open(at);
     } else if (event.key === 'F2') {
-      void this.#rename();
+      void this.#move();
     } else if (event.key === 'Delete') {
       void this.#delete();
     } else if ([...event.key].length === 1) {
@@ -253,17 +293,17 @@ export class Files extends HTMLElement {
 
   async #new(kind: 'file' | 'folder'): Promise<void> {
     const folder = this.#folder();
-    const { answer, text } = await ask({
+    const { answer, texts } = await ask({
       heading: kind === 'file' ? 'New file' : 'New folder',
       text: folder === this.#tree.root ? 'In the home folder.' : `In ${shown(folder.address)}.`,
       answers: [
         { text: 'Cancel', value: 'no' },
         { text: 'Make it', value: 'yes' },
       ],
-      field: { label: 'Name', value: '', wrong: wrongName },
+      fields: [{ label: 'Name', value: '', wrong: wrongName }],
     });
     if (answer !== 'yes') return;
-    const address = join(folder.address, text);
+    const address = join(folder.address, texts[0] ?? '');
     const made =
       kind === 'file'
         ? await this.#tell('PUT', address, { 'if-none-match': '*' })
@@ -274,26 +314,31 @@ export class Files extends HTMLElement {
     if (node && kind === 'file') await this.#open(node);
   }
 
-  async #rename(): Promise<void> {
-    const node = this.#here;
-    if (node === this.#tree.root) return;
-    const folder = this.#tree.above(node);
-    const { answer, text } = await ask({
-      heading: `Rename ${node.name}`,
-      text: '',
-      answers: [
-        { text: 'Keep the name', value: 'no' },
-        { text: 'Rename', value: 'yes' },
-      ],
-      field: { label: 'New name', value: node.name, wrong: wrongName },
-    });
-    if (answer !== 'yes' || text === node.name) return;
-    const to = join(folder.address, text);
-    // One parameter, in which a slash between names may stand as it is.
-    if (!(await this.#tell('POST', `${node.address}?to=${to.slice(1)}`, {}))) return;
+  async #move(): Promise<void> {
+    if (this.#here !== this.#tree.root) await this.#moves.ask(this.#here);
+  }
+
+  /** Something is elsewhere: what is open follows it, and both folders are read again. */
+  async #moved(from: string, to: string, version: string | null): Promise<void> {
     const open = this.#view.address;
-    if (open === node.address || open?.startsWith(`${node.address}/`)) this.#view.renamed(to + open.slice(node.address.length));
-    await this.#shows(folder, to);
+    const follows = followed(open, from, to);
+    if (follows !== undefined) this.#view.renamed(follows, open === from ? version : null);
+    const left = this.#tree.find(parent(from));
+    if (left && parent(from) !== parent(to)) await this.#read(left);
+    await this.#shows(await this.#reach(parent(to)), to);
+  }
+
+  /** The folder of an address, with those above it read and open; the last one that is there where it is not. */
+  async #reach(address: string): Promise<Node> {
+    for (let folder = this.#tree.root; ; ) {
+      if (folder.address === address) return folder;
+      const below = (): Node | undefined => folder.children?.find((child) => address === child.address || address.startsWith(`${child.address}/`));
+      if (!below()) await this.#read(folder);
+      const next = below();
+      if (!next) return folder;
+      folder.open = true;
+      folder = next;
+    }
   }
 
   async #delete(): Promise<void> {
@@ -340,11 +385,16 @@ export class Files extends HTMLElement {
     await this.#read(folder);
     this.#here = this.#tree.find(address) ?? folder;
     this.#draw();
-    this.#rows.querySelector<HTMLElement>('[tabindex="0"]')?.focus();
+    this.#focus();
   }
 
   #say(text: string): void {
-    this.#state.textContent = text;
+    // The same again is not announced again.
+    if (this.#said !== text) tell(this.#state, (this.#said = text));
+  }
+
+  #focus(): void {
+    this.#rows.querySelector<HTMLElement>('[tabindex="0"]')?.focus();
   }
 
   #takesDrops(): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FindingReader, summary, type Finding } from './findings.ts';
+import { FindingReader, question, summary, type Finding } from './findings.ts';
 
 const line = (finding: object) => `${JSON.stringify(finding)}\n`;
 
@@ -24,4 +24,11 @@ test('the summary counts what is not well', () => {
   assert.equal(of('ok'), '1 check: all is well');
   assert.equal(of('ok', 'warn', 'warn'), '3 checks: 2 to look at');
   assert.equal(of('fail', 'ok', 'warn'), '3 checks: 1 failed, 1 to look at');
+});
+
+test('a project is asked for where the page names one', () => {
+  assert.equal(question('', false), '');
+  assert.equal(question('?other=1', true), '?probes=true');
+  assert.equal(question('?project=a%26b', false), '?project=a%26b');
+  assert.equal(question('?project=a', true), '?project=a&probes=true');
 });

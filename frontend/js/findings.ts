@@ -34,6 +34,13 @@ export class FindingReader {
   }
 }
 
+/** What is asked for, from the page's own question: one project, or none; and whether pods are started. */
+export function question(page: string, probes: boolean): string {
+  const project = new URLSearchParams(page).get('project');
+  const asked = new URLSearchParams([...(project === null ? [] : [['project', project]]), ...(probes ? [['probes', 'true']] : [])]);
+  return asked.size === 0 ? '' : `?${asked}`;
+}
+
 /** "12 checks: 1 failed, 2 to look at". */
 export function summary(findings: readonly Finding[]): string {
   const count = (verdict: Verdict) => findings.filter((finding) => finding.verdict === verdict).length;

@@ -1,7 +1,11 @@
 // `<fsa-github>`: the account at GitHub, in the settings: connected or not, whether GitHub still takes our
-// access, and the ways to change it. Where the installation is not set up for GitHub, there is nothing.
+// access, and the ways to change it. Where the installation is not set up for GitHub, there is nothing. It is as high from the
+// beginning as with what it finds (style/screens/forms.css): nothing below moves. The server draws what is seen first in the same
+// way (server/src/http/first/github.rs).
 
-import { ask, button, make, words } from './api.ts';
+import { ask, button, connect, hasGitHub, make, words } from './api.ts';
+import { ask as question, tell } from './dom.ts';
+import { first } from './first.ts';
 import { CloneProgress, RepositoryChoice } from './repository.ts';
 
 interface Account {
@@ -14,7 +18,6 @@ interface Account {
 }
 
 interface GitHub {
-  configured: boolean;
   host?: string;
   grantsUrl?: string;
   account: Account | null;
@@ -26,75 +29,71 @@ export function define(): void {
   customElements.define('fsa-clone', CloneProgress);
 }
 
-/** Goes to GitHub, and comes back to `next`. */
-export async function connect(next: string): Promise<void> {
-  const { url } = await ask<{ url: string }>('POST', '/api/github/connect', { next });
-  location.assign(url);
-}
-
 class GitHubAccount extends HTMLElement {
   connectedCallback(): void {
-    this.hidden = true;
+    this.hidden = !hasGitHub();
+    if (this.hidden) return;
     this.setAttribute('role', 'region');
     this.setAttribute('aria-label', 'GitHub');
-    void this.#look();
+    const known = first<GitHub>(this);
+    this.#show(known ? this.#row(known) : make('div', 'setting', make('p', '', 'Looking…')));
+    // Whether GitHub still takes it is not in our tables.
+    if (!known || known.account?.state === 'unknown') void this.#look();
   }
 
   async #look(): Promise<void> {
     try {
-      const github = await ask<GitHub>('GET', '/api/github');
-      this.hidden = !github.configured;
-      this.#show(...this.#rows(github));
+      this.#show(this.#row(await ask<GitHub>('GET', '/api/github')));
     } catch (error) {
-      this.hidden = false;
       const again = button('Try again', () => void this.#look());
       this.#show(setting('GitHub could not be asked', words(error), again));
     }
-    // The page may have been opened at this very place, before it was there.
-    if (location.hash === '#github' && !this.hidden) this.scrollIntoView();
   }
 
-  #show(...rows: HTMLElement[]): void {
+  #show(row: HTMLElement): void {
     const head = make('div', 'panel-head', make('h2', '', 'GitHub'));
     const said = make('p', 'panel-body small');
     said.setAttribute('role', 'alert');
     said.hidden = true;
-    this.replaceChildren(head, ...rows, said);
+    this.replaceChildren(head, row, said);
   }
 
-  #rows({ account, host, grantsUrl }: GitHub): HTMLElement[] {
+  #row({ account, host, grantsUrl }: GitHub): HTMLElement {
     const go = (text: string) => button(text, () => void this.#do(() => connect('/settings#github')));
     if (!account) {
       const why = `Projects then start from your repositories at ${host ?? 'GitHub'}, private ones too.`;
-      return [setting('Not connected', why, go('Connect GitHub'))];
+      return setting('Not connected', why, go('Connect GitHub'));
     }
     const since = new Date(account.connectedAt).toLocaleDateString([], { dateStyle: 'long' });
     const buttons: HTMLElement[] = [];
+    if (grantsUrl) {
+      const link = make('a', 'button', 'Look at GitHub');
+      link.dataset['size'] = 'small';
+      link.href = grantsUrl;
+      link.rel = 'noreferrer';
+      link.target = '_blank';
+      buttons.push(link);
+    }
     if (account.state === 'revoked') buttons.push(go('Connect again'));
     if (account.canDisconnect) buttons.push(button('Disconnect…', () => void this.#disconnect(account.login)));
     const title = account.state === 'revoked' ? `No longer connected as ${account.login}` : `Connected as ${account.login}`;
     const state = { working: `Since ${since}. GitHub takes it.`, revoked: account.message, unknown: account.message }[account.state];
-    const rows = [setting(title, state ?? '', ...buttons)];
-    if (account.scopes.length > 0) {
-      const tags = account.scopes.map((scope) => make('span', 'tag', scope));
-      const text = make('p', 'row', ...tags);
-      const row = make('div', 'setting', make('div', '', make('h3', '', 'What this app may do'), text));
-      if (grantsUrl) {
-        const link = make('a', 'button', 'Look at GitHub');
-        link.dataset['size'] = 'small';
-        link.href = grantsUrl;
-        link.rel = 'noreferrer';
-        link.target = '_blank';
-        row.append(link);
-      }
-      rows.push(row);
-    }
-    return rows;
+    const row = setting(title, state ?? '', ...buttons);
+    const tags = account.scopes.map((scope) => make('span', 'tag', scope));
+    if (tags.length > 0) row.firstElementChild?.append(make('p', 'row', 'What this app may do:', ...tags));
+    return row;
   }
 
   async #disconnect(login: string): Promise<void> {
-    const text = `Disconnect ${login}?\n\nProjects stay. Private repositories can no longer be cloned or pushed to from here.`;
-    if (!confirm(text)) return;
+    const { answer } = await question({
+      heading: `Disconnect ${login}?`,
+      text: 'Projects stay. Private repositories can no longer be cloned or pushed to from here.',
+      answers: [
+        { text: 'Stay connected', value: '' },
+        { text: 'Disconnect', value: 'disconnect', danger: true },
+      ],
+    });
+    if (!answer) return;
     await this.#do(async () => {
       await ask('DELETE', '/api/github');
       await this.#look();
@@ -109,7 +108,7 @@ class GitHubAccount extends HTMLElement {
       await work();
     } catch (error) {
       if (!said) return;
-      said.textContent = words(error);
+      tell(said, words(error));
       said.hidden = false;
     }
   }

@@ -1,18 +1,23 @@
 // `<fsa-log>`: a log that is read and followed. The page makes the element, with its address in `src` and
-// the names of the logs in `sources` (`sandbox:Sandbox,past:Past run`); this is all of what it does.
+// the names of the logs in `sources` (`sandbox:Sandbox,past:Past run`); this is all of what it does. The server draws what is seen
+// first in the same way (server/src/http/first/log.rs).
 
 import stripAnsi from 'strip-ansi';
+import { first } from './first.ts';
 import { LineReader, type Line } from './lines.ts';
 
 /** Lines kept on the page. */
 const MOST = 5_000;
 /** How long after the end of a stream the next try is. */
 const AGAIN_MS = 1_500;
+/** When nothing more comes for so long, a log is there as far as it goes. */
+const QUIET_MS = 150;
 
 export class Log extends HTMLElement {
   #stop: AbortController | undefined;
 
   connectedCallback(): void {
+    const known = first<Line[]>(this) ?? [];
     const sources = (this.getAttribute('sources') ?? 'sandbox:Sandbox').split(',').map((one) => one.split(':') as [string, string]);
     const select = document.createElement('select');
     select.className = 'select';
@@ -37,23 +42,26 @@ export class Log extends HTMLElement {
     body.setAttribute('aria-live', 'off');
     this.replaceChildren(bar, body);
     copy.addEventListener('click', () => void navigator.clipboard.writeText(body.innerText).then(() => (state.textContent = 'Copied')));
-    select.addEventListener('change', () => this.#follow(select.value, body, state));
-    this.#follow(select.value, body, state);
+    select.addEventListener('change', () => this.#follow(select.value, body, state, []));
+    body.append(...known.map(line));
+    body.scrollTop = body.scrollHeight;
+    this.#follow(select.value, body, state, known);
   }
 
   disconnectedCallback(): void {
     this.#stop?.abort();
   }
 
-  #follow(source: string, body: HTMLElement, state: HTMLElement): void {
+  /** `known` is shown already: what the page came with. */
+  #follow(source: string, body: HTMLElement, state: HTMLElement, known: Line[]): void {
     this.#stop?.abort();
     const stop = new AbortController();
     this.#stop = stop;
     void (async () => {
-      while (!stop.signal.aborted) {
-        body.replaceChildren();
+      for (let kept = known; !stop.signal.aborted; kept = []) {
+        if (kept.length === 0) body.replaceChildren();
         state.textContent = 'Reading…';
-        const said = await this.#read(source, body, state, stop.signal).catch(() => 'Away. Trying again…');
+        const said = await this.#read(source, body, state, stop.signal, kept).catch(() => 'Away. Trying again…');
         if (stop.signal.aborted) return;
         state.textContent = said;
         if (body.childElementCount === 0 && said === ENDED) {
@@ -65,7 +73,7 @@ export class Log extends HTMLElement {
     })();
   }
 
-  async #read(source: string, body: HTMLElement, state: HTMLElement, signal: AbortSignal): Promise<string> {
+  async #read(source: string, body: HTMLElement, state: HTMLElement, signal: AbortSignal, known: Line[]): Promise<string> {
     const address = `${this.getAttribute('src')}?source=${source}&follow=true`;
     const answer = await fetch(address, { headers: { accept: 'application/x-ndjson' }, signal });
     if (!answer.ok || !answer.body) {
@@ -75,13 +83,43 @@ export class Log extends HTMLElement {
     state.textContent = 'Live';
     const lines = new LineReader();
     const text = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (;;) {
-      const { done, value } = await text.read();
-      if (done) return ENDED;
+    const show = (fresh: Line[]): void => {
       const below = body.scrollHeight - body.scrollTop - body.clientHeight < 40;
-      body.append(...lines.take(value).map(line));
+      body.append(...fresh.map(line));
       while (body.childElementCount > MOST) body.firstElementChild?.remove();
       if (below) body.scrollTop = body.scrollHeight;
+    };
+    // The log comes from its beginning. What is known of its end stays until it has come so far.
+    const last = known.at(-1);
+    let held: Line[] | undefined = last ? [] : undefined;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const release = (): void => {
+      clearTimeout(timer);
+      if (!held) return;
+      const all = held;
+      held = undefined;
+      body.replaceChildren();
+      show(all);
+    };
+    try {
+      for (;;) {
+        const { done, value } = await text.read();
+        if (done) {
+          release();
+          return ENDED;
+        }
+        const fresh = lines.take(value);
+        if (!held) {
+          show(fresh);
+          continue;
+        }
+        held.push(...fresh);
+        clearTimeout(timer);
+        if (fresh.some(({ at, text }) => at === last?.at && text === last?.text)) release();
+        else timer = setTimeout(release, QUIET_MS);
+      }
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

@@ -4,7 +4,8 @@
 //
 // `<fsa-clone src="…/repository">`: how far the clone into a new sandbox is, and the ways on where it failed.
 
-import { ask, button, make, Refused, words } from './api.ts';
+import { ask, button, connect, hasGitHub, make, Refused, words } from './api.ts';
+import { prose, tell } from './dom.ts';
 
 interface Repository {
   fullName: string;
@@ -71,23 +72,36 @@ export class RepositoryChoice extends HTMLElement {
     this.#url = urlInput;
     this.#branch = branchInput;
     this.replaceChildren(url, make('div', 'choice-grid', branch, depth));
-    void this.#offer();
+    if (!hasGitHub()) return;
+    // Of one height, whatever comes into it: nothing below moves.
+    const offer = make('div', 'repository-offer');
+    this.append(offer);
+    void this.#offer(offer);
   }
 
   disconnectedCallback(): void {
     this.#asking?.abort();
   }
 
-  /** The list, where there is an account to list of. */
-  async #offer(): Promise<void> {
-    const github = await ask<{ account: { login: string; state: string } | null }>('GET', '/api/github').catch(() => undefined);
-    if (!github?.account || github.account.state === 'revoked' || !this.isConnected) return;
+  /** The list, where there is an account to list of; else the way to one. */
+  async #offer(offer: HTMLElement): Promise<void> {
+    let account: { login: string; state: string } | null;
+    try {
+      ({ account } = await ask<{ account: typeof account }>('GET', '/api/github'));
+    } catch (error) {
+      return this.#instead(offer, words(error), 'Try again', () => this.#offer(offer));
+    }
+    if (!this.isConnected) return;
+    if (!account || account.state === 'revoked') {
+      const said = 'Connect GitHub to choose one of your own repositories. What you have filled in here is lost by that.';
+      return this.#instead(offer, said, 'Connect GitHub', () => connect(location.pathname));
+    }
     const search = make('input', 'input');
     search.type = 'search';
     search.id = `fsa-search-${++ids}`;
     search.autocomplete = 'off';
     search.placeholder = 'Search';
-    const label = make('label', 'field-label', `Or one of those that ${github.account.login} sees at GitHub`);
+    const label = make('label', 'field-label', `Or one of those that ${account.login} sees at GitHub`);
     label.htmlFor = search.id;
     const list = make('ul', 'repository-list');
     list.setAttribute('aria-label', 'Repositories');
@@ -95,7 +109,8 @@ export class RepositoryChoice extends HTMLElement {
     state.setAttribute('role', 'status');
     const more = button('More', () => void this.#search(search.value, Number(more.dataset['page']), list, state, more));
     more.hidden = true;
-    this.append(make('div', 'field', label, search, list, state, make('div', '', more)));
+    more.classList.add('push-end');
+    offer.replaceChildren(label, search, list, make('div', 'row', state, more));
     let pause: ReturnType<typeof setTimeout> | undefined;
     search.addEventListener('input', () => {
       clearTimeout(pause);
@@ -104,6 +119,14 @@ export class RepositoryChoice extends HTMLElement {
     // Enter would send the form.
     search.addEventListener('keydown', (event) => event.key === 'Enter' && event.preventDefault());
     await this.#search('', 1, list, state, more);
+  }
+
+  /** Says why there is no list, and what to do. */
+  #instead(offer: HTMLElement, text: string, act: string, run: () => Promise<void>): void {
+    const said = make('p', 'field-hint', prose(text));
+    said.setAttribute('role', 'status');
+    const go = button(act, () => void run().catch((error) => tell(said, words(error))));
+    offer.replaceChildren(make('div', 'empty-state', said, go));
   }
 
   async #search(text: string, page: number, list: HTMLElement, state: HTMLElement, more: HTMLElement): Promise<void> {
@@ -124,7 +147,7 @@ export class RepositoryChoice extends HTMLElement {
       if (asking.signal.aborted) return;
       list.replaceChildren();
       more.hidden = true;
-      state.textContent = words(error);
+      tell(state, words(error));
     }
   }
 
@@ -215,7 +238,7 @@ export class CloneProgress extends HTMLElement {
       this.#show(await ask<Clone>('POST', this.getAttribute('src') ?? '', { action }));
     } catch (error) {
       const text = this.querySelector('[role=status]');
-      if (text) text.textContent = words(error);
+      if (text) tell(text, words(error));
     }
   }
 }

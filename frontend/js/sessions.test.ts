@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { running } from './sessions.ts';
+import { atWork, running } from './sessions.ts';
 
 test('tabs are the sessions whose shell runs, oldest first', () => {
   const listed = [
@@ -11,4 +11,14 @@ test('tabs are the sessions whose shell runs, oldest first', () => {
   ];
   assert.deepEqual(running(listed), ['main', 'shell-2', 'shell-3']);
   assert.deepEqual(running([]), []);
+});
+
+test('what a stop would end is named, and an idle shell is nothing to ask about', () => {
+  const named = (...names: string[]) => names.map((name, at) => ({ name, startedAt: at, busy: true }));
+  assert.equal(atWork([]), undefined);
+  assert.equal(atWork([{ name: 'main', busy: false }, { name: 'shell-2' }]), undefined);
+  assert.equal(atWork([{ name: 'ended', busy: true, exited: 0 }]), undefined);
+  assert.equal(atWork([...named('main'), { name: 'shell-2', busy: false }]), 'A program runs in the terminal “main”. It would end; files stay.');
+  assert.equal(atWork(named('main', 'shell-2')), 'Programs run in the terminals “main” and “shell-2”. They would end; files stay.');
+  assert.match(atWork(named('a', 'b', 'c', 'd', 'e')) ?? '', /“a”, “b”, “c” and 2 more\./);
 });

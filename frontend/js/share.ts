@@ -1,8 +1,7 @@
 // `<fsa-share project="ID">`: who may open the preview that its pane shows. The port is the one in the pane's
 // address; how it is shared is read each time that the popover opens.
 
-import { button, icon, make, refusal } from './dom.ts';
-import { portOf } from './port.ts';
+import { button, icon, make, refusal, tell, when } from './dom.ts';
 
 type Audience = 'private' | 'users' | 'link';
 
@@ -49,8 +48,13 @@ export class Share extends HTMLElement {
     removeEventListener('pointerdown', this.#outside);
   }
 
+  get #field(): HTMLInputElement | null | undefined {
+    return this.closest('.preview-pane')?.querySelector<HTMLInputElement>('.address input');
+  }
+
+  /** The preview's own, whatever is typed there. */
   get #address(): string {
-    return this.closest('.preview-pane')?.querySelector<HTMLInputElement>('.address input')?.value ?? '';
+    return this.#field?.defaultValue ?? '';
   }
 
   #toggle(): void {
@@ -74,13 +78,14 @@ export class Share extends HTMLElement {
     const answer = await fetch(`/api/projects/${this.getAttribute('project')}/ports/${port}/share`, init).catch(() => undefined);
     if (answer?.ok) return answer.json();
     const why = answer ? await refusal(answer) : { message: 'The server does not answer.', next: 'Try again in a moment.' };
-    this.#state.textContent = `${why.message} ${why.next}`;
+    tell(this.#state, `${why.message} ${why.next}`);
     return undefined;
   }
 
   async #read(): Promise<void> {
-    const port = portOf(this.#address);
-    if (!port) {
+    // Not of the address: that of a preview on a port of the server does not have it.
+    const port = this.#field?.dataset['port'];
+    if (!port || !this.#address) {
       this.#panel.replaceChildren(make('p', { class: 'small' }, 'There is no address of a preview to share.'));
       return;
     }
@@ -142,8 +147,4 @@ export class Share extends HTMLElement {
     const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
     this.#state.textContent = copied ? done : 'The browser did not let this page copy: select it and copy it.';
   }
-}
-
-function when(at: string): string {
-  return new Date(at).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short', hour12: false });
 }

@@ -10,8 +10,10 @@
 
 use crate::{Cluster, causes};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Client, Config,
+    Api, Client, Config,
+    api::{ObjectMeta, PostParams},
     config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
 use model::{Cause, CauseCode};
@@ -492,6 +494,19 @@ impl Connected {
     pub async fn probe(&self) -> Result<Reached, Cause> {
         ask(&self.cluster, &self.place()).await
     }
+}
+
+/// Whether the namespace takes new objects, by a Secret that is not made: what stands in the way of it stands in the way
+/// of all. (What is there of a namespace that is not there may be listed and watched all the same.)
+///
+/// # Errors
+/// What the cluster answers.
+pub async fn try_namespace(cluster: &Cluster) -> Result<(), kube::Error> {
+    let name = Some("fullstack-agent-doctor-".to_owned());
+    let secret = Secret { metadata: ObjectMeta { generate_name: name, ..ObjectMeta::default() }, ..Secret::default() };
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let secrets = Api::<Secret>::namespaced(cluster.client.clone(), &cluster.namespace);
+    secrets.create(&dry, &secret).await.map(|_| ())
 }
 
 async fn ask(cluster: &Cluster, who: &str) -> Result<Reached, Cause> {

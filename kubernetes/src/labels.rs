@@ -27,7 +27,7 @@ pub const RESTART_COUNT: &str = "fullstackagent.io/restart-count";
 /// Annotation of a pod: the revision of the project's variables that it has.
 pub const ENV_REVISION: &str = "fullstackagent.io/env-revision";
 
-/// Annotation of a Deployment: the hash of what it was asked to be, so that a change by hand is told from one of ours.
+/// Annotation of a Deployment, and of a StatefulSet: the hash of what it was asked to be, so that a change by hand is told from one of ours.
 pub const MANIFEST: &str = "fullstackagent.io/manifest";
 /// Annotation of the Secret with the agent's token: which token that is.
 pub const TOKEN_MARK: &str = "fullstackagent.io/token-mark";

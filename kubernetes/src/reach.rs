@@ -1,10 +1,11 @@
 //! Bytes to a port of a pod: straight to its address where that can be reached, else by a port-forward
 //! through the apiserver and the kubelet.
 
-use crate::Cluster;
+use crate::{Cluster, causes};
 use engine::orchestrator::{BoxedIo, ConnectError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::Portforwarder};
+use model::CauseCode;
 use std::{
     future::Future as _,
     io,
@@ -66,7 +67,7 @@ impl Reach {
     ///
     /// # Errors
     /// [`ConnectError::NotRunning`] where the pod has no address yet, [`ConnectError::NobodyListens`] where that
-    /// is known, else [`ConnectError::Io`].
+    /// is known, [`ConnectError::Refused`] where the account may not forward ports, else [`ConnectError::Io`].
     pub async fn dial(self, cluster: &Cluster, pod: &Pod, port: u16) -> Result<BoxedIo, ConnectError> {
         let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse::<IpAddr>().ok());
         let Some(address) = address else { return Err(ConnectError::NotRunning) };
@@ -95,7 +96,10 @@ async fn forward(cluster: &Cluster, pod: &Pod, port: u16) -> Result<BoxedIo, Con
     let mut forwarder = timeout(FORWARD, api.portforward(name, &[port]))
         .await
         .map_err(|_| ConnectError::Io(io::ErrorKind::TimedOut.into()))?
-        .map_err(|error| ConnectError::Io(io::Error::other(error)))?;
+        .map_err(|error| match causes::of_error(&error, "reach the sandbox's pod") {
+            cause if cause.code == CauseCode::PermissionMissing => ConnectError::Refused(cause),
+            _ => ConnectError::Io(io::Error::other(error)),
+        })?;
     let stream = forwarder.take_stream(port).ok_or_else(|| ConnectError::Io(io::ErrorKind::NotConnected.into()))?;
     Ok(Box::new(Forward { stream, forwarder, ending: None }))
 }

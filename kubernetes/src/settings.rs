@@ -1,9 +1,12 @@
 //! What the operator decides about the cluster.
 
 use model::InstallationId;
+use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, Ipv4Addr},
+    str::FromStr as _,
 };
 
 /// The image that sandboxes run, unless the operator says otherwise.
@@ -84,6 +87,13 @@ pub struct IngressSettings {
     pub sign_in_url: Option<String>,
 }
 
+impl IngressSettings {
+    /// Of this domain, with everything else as the cluster has it.
+    pub fn new(domain: impl Into<String>) -> Self {
+        Self { domain: domain.into(), tls_secret: None, class: None, annotations: None, auth_url: None, sign_in_url: None }
+    }
+}
+
 /// Which provider makes databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DatabaseProvider {
@@ -94,6 +104,51 @@ pub enum DatabaseProvider {
     KubeBlocks,
     /// A StatefulSet of PostgreSQL.
     StatefulSet,
+    /// The server of [`DatabaseSettings::server`].
+    Server,
+}
+
+/// A PostgreSQL server that was given for projects' databases. `Debug` shows neither user nor password.
+#[derive(Clone)]
+pub struct GivenServer {
+    /// The way to it, as a role that may create roles and databases.
+    pub admin: PgConnectOptions,
+    /// Its host: sandboxes connect to it by the same name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Where its pods are, if it is one of the cluster's own: an address of a Service is none of a pod.
+    pub pods: Option<PeerLabels>,
+    /// What its host's name stands for.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl GivenServer {
+    /// From its address, and the namespace of its pods.
+    ///
+    /// # Errors
+    /// What is wrong with it, without the address itself.
+    pub fn parse(url: &str, namespace: Option<String>) -> Result<Self, &'static str> {
+        let admin = PgConnectOptions::from_str(url).map_err(|_| "that is no address of a PostgreSQL")?;
+        let host = admin.get_host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let address = host.parse::<IpAddr>().ok();
+        if admin.get_socket().is_some() || host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
+            return Err("no sandbox of a cluster reaches this machine's own addresses and sockets");
+        }
+        Ok(Self {
+            port: admin.get_port(),
+            admin: admin.disable_statement_logging(),
+            host,
+            pods: namespace.map(|namespace| PeerLabels { namespace, labels: BTreeMap::new() }),
+            addresses: address.into_iter().collect(),
+        })
+    }
+}
+
+impl fmt::Debug for GivenServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GivenServer({}:{})", self.host, self.port)
+    }
 }
 
 /// What databases are made of.
@@ -101,6 +156,8 @@ pub enum DatabaseProvider {
 pub struct DatabaseSettings {
     /// By whom.
     pub provider: DatabaseProvider,
+    /// A server that was given, beside whoever makes the next ones: who has a database there keeps it.
+    pub server: Option<GivenServer>,
     /// PostgreSQL's image, for a StatefulSet.
     pub image: String,
     /// The version asked of KubeBlocks.
@@ -122,6 +179,7 @@ impl Default for DatabaseSettings {
         const MIB: u64 = 1024 * 1024;
         Self {
             provider: DatabaseProvider::Auto,
+            server: None,
             image: "postgres:17".to_owned(),
             version: "14.8.0".to_owned(),
             replicas: 1,
@@ -151,6 +209,29 @@ impl Settings {
             ingress_controller: None,
             denied_egress: Vec::new(),
             database: DatabaseSettings::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_given_server_is_one_that_sandboxes_reach() {
+        let server =
+            GivenServer::parse("postgresql://admin:hunter2@db.example.com:6432/postgres", Some("db".to_owned())).unwrap();
+        assert_eq!((server.host.as_str(), server.port, server.addresses.len()), ("db.example.com", 6432, 0));
+        assert_eq!(server.pods.as_ref().map(|pods| pods.namespace.as_str()), Some("db"));
+        let shown = format!("{:?}", DatabaseSettings { server: Some(server), ..DatabaseSettings::default() });
+        assert!(shown.contains("db.example.com:6432") && !shown.contains("hunter2"), "{shown}");
+        for (url, host) in [("postgresql://a:b@10.0.0.7/x", "10.0.0.7"), ("postgresql://a:b@[2001:db8::7]:5432/x", "2001:db8::7")]
+        {
+            let server = GivenServer::parse(url, None).unwrap();
+            assert_eq!((server.host.as_str(), server.addresses), (host, vec![host.parse().unwrap()]));
+        }
+        for url in ["nonsense", "postgresql://a:b@localhost/x", "postgresql://a:b@127.0.0.1:5432/x", "postgresql://a:b@[::1]/x"] {
+            assert!(GivenServer::parse(url, None).is_err(), "{url}");
         }
     }
 }

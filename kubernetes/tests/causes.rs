@@ -54,6 +54,7 @@ impl Recorded {
             ingresses: &self.ingresses,
             events: &self.events,
             node_ready: None,
+            rooms: None,
             ingress_class_present: None,
             log_tail: self.log.as_deref(),
             now: self.now,
@@ -203,6 +204,21 @@ fn a_sandbox_that_is_well_has_no_cause() {
     let recorded = Recorded::of("well");
     let lost = Facts { node_ready: Some(false), ..recorded.facts() };
     assert_eq!(causes::cause(&lost).unwrap().code, CauseCode::NodeLost, "until its node is");
+}
+
+#[test]
+fn a_home_folder_that_is_being_deleted_is_told_of_beside_a_sandbox_that_runs() {
+    let recorded = Recorded::of("well");
+    let volume: PersistentVolumeClaim = serde_json::from_value(serde_json::json!({
+        "metadata": { "name": "volume-x", "deletionTimestamp": "2026-11-28T13:28:05Z" }, "status": { "phase": "Bound" }
+    }))
+    .unwrap();
+    let cause = causes::cause(&Facts { volume: Some(&volume), ..recorded.facts() }).unwrap();
+    assert_eq!(cause.code, CauseCode::VolumeLeaving);
+    assert!(cause.code.goes_with_running() && !cause.code.blocks());
+    is_told_well("leaving", &cause);
+    let stopped = causes::cause(&Facts { volume: Some(&volume), pods: &[], ..recorded.facts() });
+    assert_eq!(stopped.unwrap().code, CauseCode::VolumeLeaving, "and of one that has no pod");
 }
 
 #[test]

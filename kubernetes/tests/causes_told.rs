@@ -7,7 +7,10 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Event, PersistentVolumeClaim, Pod},
 };
-use kubernetes::causes::{self, Facts};
+use kubernetes::causes::{
+    self, Facts,
+    room::{Amounts, Room},
+};
 use model::{Cause, CauseCode, ResourceName, Timestamp};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -26,6 +29,11 @@ fn pod(node: Option<&str>, status: Value) -> Value {
 }
 
 fn told(pods: &[Value], volume: Option<Value>, events: &[Value]) -> Option<Cause> {
+    told_where(Some(&[]), pods, volume, events)
+}
+
+/// Where nodes have so much; `None` where they cannot be seen.
+fn told_where(rooms: Option<&[Room]>, pods: &[Value], volume: Option<Value>, events: &[Value]) -> Option<Cause> {
     let name: ResourceName = "shop-agentruntime-abc123".parse().unwrap();
     let pods: Vec<Arc<Pod>> = pods.iter().map(|pod| Arc::new(serde_json::from_value(pod.clone()).unwrap())).collect();
     let events: Vec<Arc<Event>> = events.iter().map(|event| Arc::new(serde_json::from_value(event.clone()).unwrap())).collect();
@@ -40,6 +48,7 @@ fn told(pods: &[Value], volume: Option<Value>, events: &[Value]) -> Option<Cause
         ingresses: &[],
         events: &events,
         node_ready: None,
+        rooms,
         ingress_class_present: None,
         log_tail: None,
         now,
@@ -47,8 +56,12 @@ fn told(pods: &[Value], volume: Option<Value>, events: &[Value]) -> Option<Cause
 }
 
 fn unscheduled(message: &str) -> Cause {
+    unscheduled_where(Some(&[]), message)
+}
+
+fn unscheduled_where(rooms: Option<&[Room]>, message: &str) -> Cause {
     let status = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]});
-    told(&[pod(None, status)], None, &[]).unwrap()
+    told_where(rooms, &[pod(None, status)], None, &[]).unwrap()
 }
 
 fn waiting(reason: &str, message: &str) -> Cause {
@@ -68,6 +81,24 @@ fn what_is_short_is_named_with_what_was_asked_for() {
         "No node has room for the sandbox: 1 of 3 nodes cannot give the 256Mi of memory that the sandbox asks for; 2 of 3 nodes cannot give the 100m of cpu that the sandbox asks for."
     );
     assert!(!cause.code.blocks(), "a node may be added");
+}
+
+#[test]
+fn how_much_is_free_is_said_where_nodes_can_be_seen() {
+    let amounts = |cpu_millis, mib: u64| Amounts { cpu_millis, memory_bytes: mib << 20 };
+    let room = |node: &str, has, held| Room { node: node.to_owned(), has, held };
+    let rooms = [room("full", amounts(8000, 8192), amounts(7900, 8190)), room("roomy", amounts(2000, 3900), amounts(100, 3200))];
+    let text = "0/2 nodes are available: 2 Insufficient memory. preemption: x";
+    let cause = unscheduled_where(Some(&rooms), text);
+    assert_eq!(
+        cause.message,
+        "No node has room for the sandbox: 2 of 2 nodes cannot give the 256Mi of memory that the sandbox asks for. \
+         The node `roomy` has the most memory left: it has 3.8Gi, of which this installation's pods hold 3.1Gi."
+    );
+    let unseen = unscheduled_where(None, text);
+    assert!(unseen.message.ends_with("How much is free cannot be seen: the account may not see nodes."), "{unseen:?}");
+    let pods = unscheduled_where(None, "0/2 nodes are available: 2 Too many pods. preemption: x");
+    assert!(!pods.message.contains("cannot be seen"), "of pods there is nothing to see: {pods:?}");
 }
 
 #[test]
@@ -259,6 +290,17 @@ fn an_apiserver_that_is_short_of_breath_is_not_taken_for_a_refusal() {
     assert_eq!(
         permission.message,
         "The account `u` may not create services in the cluster, so it was not possible to make the Service."
+    );
+    // RBAC says `user`, and names what is missing on lines of their own.
+    let granting = answer(
+        403,
+        "roles.rbac.authorization.k8s.io \"x-postgresql\" is forbidden: user \"u\" (groups=[\"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"configmaps\"], Verbs:[\"create\" \"get\"]}\n{APIGroups:[\"apps.kubeblocks.io\"], Resources:[\"clusters\"], ResourceNames:[\"x\"], Verbs:[\"get\"]}",
+        "Forbidden",
+    );
+    assert_eq!(granting.code, CauseCode::PermissionMissing);
+    assert_eq!(
+        granting.message,
+        "The account `u` may not give rights that it has not itself (create, get configmaps; get clusters.apps.kubeblocks.io), so it was not possible to make the Service."
     );
     let denied = answer(403, "admission webhook \"v.example.com\" denied the request: no", "Forbidden");
     assert_eq!(denied.code, CauseCode::AdmissionRefused);

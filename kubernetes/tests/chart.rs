@@ -149,7 +149,7 @@ fn the_program_is_that_of_the_workspace() {
 #[test]
 fn what_is_wrong_is_refused() {
     let helm = or_skip!(Helm::find());
-    let cases: [(&[&str], &str); 34] = [
+    let cases: [(&[&str], &str); 36] = [
         (&["replicaCount=-1"], "replicaCount"),
         (&["replicas=2"], "replicas"),
         (&["publicUrl=fsa.example.com"], "publicUrl"),
@@ -174,6 +174,8 @@ fn what_is_wrong_is_refused() {
         (&["databases.provider=mysql"], "databases/provider"),
         (&["databases.replicas=10"], "databases/replicas"),
         (&["databases.replicas=2", "databases.provider=statefulset"], "takes KubeBlocks"),
+        (&["databases.replicas=2", "databases.provider=server", "databases.existingSecret=x"], "takes KubeBlocks"),
+        (&["databases.provider=server"], "databases.existingSecret: projects-postgresql"),
         (&["postgresql.storage.size=much"], "postgresql/storage/size"),
         (&["postgresql.runAsUser=0"], "postgresql/runAsUser"),
         (&["cluster.namespace=other"], "helm install --namespace"),
@@ -192,6 +194,31 @@ fn what_is_wrong_is_refused() {
         let said = text(&output.stderr);
         assert!(said.contains(expected), "{sets:?}: {said}");
     }
+}
+
+#[test]
+fn a_server_for_projects_databases_is_given_by_a_secret() {
+    let helm = or_skip!(Helm::find());
+    let set = [
+        "--set",
+        "databases.provider=server",
+        "--set",
+        "databases.existingSecret=projects",
+        "--set",
+        "databases.serverNamespace=data",
+    ];
+    let alone = helm.rendered(&set);
+    for expected in [
+        "- name: FSA_DATABASE_SERVER_URL",
+        "valueFrom: {secretKeyRef: {name: projects, key: FSA_DATABASE_SERVER_URL}}",
+        "{name: FSA_DATABASE_PROVIDER, value: \"server\"}",
+        "{name: FSA_DATABASE_SERVER_NAMESPACE, value: \"data\"}",
+    ] {
+        assert!(alone.contains(expected), "{expected} in {alone}");
+    }
+    assert!(!alone.contains("apps.kubeblocks.io"), "what is not there is nobody's");
+    let beside = helm.rendered(&[&set[..], &["--api-versions", "apps.kubeblocks.io/v1"]].concat());
+    assert!(beside.contains("apps.kubeblocks.io"), "projects that KubeBlocks made a database for keep it");
 }
 
 /// `FSA_…` in a text.
@@ -214,7 +241,7 @@ fn every_setting_of_a_cluster_has_a_value() {
     assert!(missing.is_empty(), "the chart has no value for {missing:?}");
     // And none that the program does not read.
     let config = fs::read_to_string(root().join("server/src/config.rs")).unwrap();
-    let read = known.union(&variables(&config)).cloned().collect();
+    let read = variables(&settings).union(&variables(&config)).cloned().collect();
     let unread: Vec<_> = set.difference(&read).collect();
     assert!(unread.is_empty(), "the program does not read {unread:?}");
 }
@@ -545,6 +572,7 @@ fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
             "sign-in-link",
         ]);
         assert!(link.starts_with("http://localhost:4000/sign-in#"), "{link}");
+        serves_with_a_postgresql_by_its_address(&cluster, chart, &program);
     }
 
     // Who only renders makes other ones, and cannot put them in their place.
@@ -580,6 +608,23 @@ fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
     if own.is_none() {
         skipped(&Lack::Optional("all but the program itself was tried: FSA_TEST_CONTROL_PLANE_IMAGE names no image".to_owned()));
     }
+}
+
+/// A release beside the first that makes no PostgreSQL: it has a database of the first's, and knows only its address.
+fn serves_with_a_postgresql_by_its_address(cluster: &Cluster, chart: &str, program: &str) {
+    cluster.sql("create role beside login password $$beside-password$$");
+    cluster.sql("create database beside owner beside");
+    let url = format!("--from-literal=FSA_DATABASE_URL=postgresql://beside:beside-password@{POSTGRESQL}:5432/beside");
+    cluster.kubectl(&["create", "secret", "generic", "beside", &url]);
+    cluster.helm(&["install", "beside", chart, "--set", program, "--set", "database.existingSecret=beside"]);
+    let (object, address) = ("deployment/beside-fullstack-agent", "service/beside-fullstack-agent");
+    cluster.until("the release beside it is ready", || cluster.field(object, "{.status.readyReplicas}") == "1");
+    assert!(!cluster.is_there("statefulset/beside-fullstack-agent-postgresql"));
+    let address = cluster.field(address, "{.spec.clusterIP}");
+    assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"), "the Service leads to it");
+    let connected = "select count(*) > 0 from pg_stat_activity where datname = $$beside$$ and usename = $$beside$$";
+    assert_eq!(cluster.sql(connected).trim(), "t", "it is connected there");
+    cluster.helm(&["uninstall", "beside"]);
 }
 
 /// As docs/operations.md has it: nothing is left but a dump and the key.

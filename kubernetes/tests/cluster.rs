@@ -4,29 +4,43 @@
 
 mod support;
 
-use engine::orchestrator::{AgentOrPort, AgentSeen, ConnectError, LogSource, Orchestrator as _, Removed};
-use futures::StreamExt as _;
+use engine::orchestrator::{
+    AgentOrPort, AgentSeen, ConnectError, LogSource, Orchestrator as _, Removed, SandboxSpec, Seen, VolumeSeen,
+};
+use futures::{SinkExt as _, StreamExt as _};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
     networking::v1::{Ingress, IngressClass, NetworkPolicy},
-    rbac::v1::{Role, RoleBinding},
+    rbac::v1::{PolicyRule, Role, RoleBinding},
 };
 use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use kubernetes::{
-    Cluster, Settings, doctor::permissions, index::health::Health, names, orchestrator::KubernetesOrchestrator, reach::Reach,
+    Cluster, FIELD_MANAGER, Settings,
+    doctor::{orphans, permissions},
+    index::health::Health,
+    names,
+    orchestrator::KubernetesOrchestrator,
+    reach::Reach,
     settings::IngressSettings,
 };
 use model::{CauseCode, InstallationId};
 use sandbox_agent::{
-    client::exec_to_end,
-    protocol::http::{AgentEvent, ExecRequest},
+    client::{exec_to_end, websocket},
+    protocol::{
+        FSA_SUBPROTOCOL,
+        frame::{ClientFrame, First, ServerFrame},
+        http::{AgentEvent, ExecRequest},
+    },
 };
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
@@ -36,12 +50,8 @@ async fn a_create_asks_little_and_an_unchanged_pass_nothing() {
     or_skip!(skip());
     let world = World::with(|settings| {
         settings.ingress = Some(IngressSettings {
-            domain: "sandboxes.example.com".to_owned(),
-            tls_secret: None,
-            class: None,
-            annotations: None,
             auth_url: Some("http://control.plane:4000".to_owned()),
-            sign_in_url: None,
+            ..IngressSettings::new("sandboxes.example.com")
         });
     })
     .await;
@@ -80,18 +90,46 @@ async fn a_create_asks_little_and_an_unchanged_pass_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_watched_is_the_installations_own() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let installation = world.settings.installation.to_string();
+    // What has none of our labels: the namespace's, and the whole cluster's.
+    let others = ["events", "nodes", "ingressclasses"];
+    let own = [
+        "deployments",
+        "ingresses",
+        "networkpolicies",
+        "persistentvolumeclaims",
+        "pods",
+        "secrets",
+        "serviceaccounts",
+        "services",
+    ];
+    let (mut watched, began) = (BTreeSet::new(), Instant::now());
+    while watched.len() < own.len() + others.len() {
+        assert!(began.elapsed() < PATIENCE, "watched: {watched:?}");
+        for (method, path) in world.asked.take().into_iter().filter(|(method, _)| method == "GET") {
+            let (folder, query) = path.split_once('?').unwrap_or((path.as_str(), ""));
+            let kind = folder.rsplit('/').next().unwrap().to_owned();
+            if own.contains(&kind.as_str()) {
+                assert!(query.contains("labelSelector=") && query.contains(&installation), "{method} {path}");
+            }
+            if query.contains("watch=true") {
+                assert!(own.contains(&kind.as_str()) || others.contains(&kind.as_str()), "{path}");
+                watched.insert(kind);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_ingress_class_that_is_missing_is_told_of_beside_a_sandbox_that_runs() {
     or_skip!(skip());
     let class = format!("fsa-test-{}", Uuid::new_v4().simple());
     let world = World::with(|settings| {
-        settings.ingress = Some(IngressSettings {
-            domain: "sandboxes.example.com".to_owned(),
-            tls_secret: None,
-            class: Some(class.clone()),
-            annotations: None,
-            auth_url: None,
-            sign_in_url: None,
-        });
+        settings.ingress = Some(IngressSettings { class: Some(class.clone()), ..IngressSettings::new("sandboxes.example.com") });
     })
     .await;
     let spec = world.spec();
@@ -164,7 +202,8 @@ async fn a_node_that_is_lost_is_told_of_at_once() {
     world.orchestrator.ensure(&spec).await.unwrap();
     world
         .until(&spec, "a pod that nobody takes", |seen| {
-            seen.cause.as_ref().is_some_and(|cause| cause.code == CauseCode::Unschedulable)
+            let free = |cause: &model::Cause| cause.message.contains("has the most cpu left: it has ");
+            seen.cause.as_ref().is_some_and(|cause| cause.code == CauseCode::Unschedulable && free(cause))
         })
         .await;
     let pods: Api<Pod> = world.api();
@@ -187,82 +226,223 @@ async fn a_node_that_is_lost_is_told_of_at_once() {
     world.remove(&spec).await;
 }
 
+/// What an account needs where databases are StatefulSets.
+fn rules(settings: &Settings) -> Vec<PolicyRule> {
+    permissions::rules(settings, permissions::Databases::StatefulSet)
+}
+
+/// An account of the tests' namespace that may what the doctor's table has for settings, and no more.
+struct Small {
+    cluster: Cluster,
+    admin: kube::Client,
+    name: String,
+}
+
+impl Small {
+    async fn new(settings: &Settings) -> Self {
+        let (admin, _) = client(config().await);
+        let name = format!("fsa-small-{}", Uuid::new_v4().simple());
+        let small = Self { cluster: Cluster { client: admin.clone(), namespace: namespace() }, admin, name };
+        let (post, meta, name) = (PostParams::default(), json!({"name": small.name}), &small.name);
+        let accounts = small.api::<ServiceAccount>();
+        accounts.create(&post, &serde_json::from_value(json!({"metadata": meta})).unwrap()).await.unwrap();
+        let role = json!({"metadata": meta, "rules": rules(settings)});
+        small.api::<Role>().create(&post, &serde_json::from_value(role).unwrap()).await.unwrap();
+        let binding = json!({"metadata": meta, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace()}]});
+        small.api::<RoleBinding>().create(&post, &serde_json::from_value(binding).unwrap()).await.unwrap();
+        let token = accounts.create_token_request(name, &post, &Default::default()).await.unwrap().status.unwrap().token;
+        let mut config = config().await;
+        config.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..Default::default() };
+        let (client, _) = client(config);
+        Self { cluster: Cluster { client, namespace: namespace() }, ..small }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.admin.clone(), &namespace())
+    }
+
+    /// From now on the account has these rights.
+    async fn give(&self, rules: &[PolicyRule]) {
+        let role = serde_json::from_value(json!({"metadata": {"name": self.name}, "rules": rules})).unwrap();
+        self.api::<Role>().replace(&self.name, &PostParams::default(), &role).await.unwrap();
+    }
+
+    /// From now on it has what these settings need, but for one resource.
+    async fn give_all_but(&self, settings: &Settings, resource: &str) {
+        let mut left = rules(settings);
+        let all = left.len();
+        left.retain(|rule| rule.resources.as_ref().unwrap()[0] != resource);
+        assert_eq!(left.len() + 1, all, "{resource}");
+        self.give(&left).await;
+    }
+
+    async fn end(&self) {
+        let now = DeleteParams::default();
+        self.api::<RoleBinding>().delete(&self.name, &now).await.unwrap();
+        self.api::<Role>().delete(&self.name, &now).await.unwrap();
+        self.api::<ServiceAccount>().delete(&self.name, &now).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_of_one_namespace_is_told_nothing_of_nodes_and_classes_and_works() {
     or_skip!(skip());
-    let (admin, _) = client(config().await);
-    let cluster = Cluster { client: admin.clone(), namespace: namespace() };
     World::new().await;
-    let name = format!("fsa-small-{}", Uuid::new_v4().simple());
-    let mut settings = Settings::new(InstallationId(Uuid::new_v4()), &cluster.namespace);
-    settings.ingress = Some(IngressSettings {
-        domain: "sandboxes.example.com".to_owned(),
-        tls_secret: None,
-        class: None,
-        annotations: None,
-        auth_url: None,
-        sign_in_url: None,
-    });
-    let rules = permissions::rules(&settings, permissions::Databases::StatefulSet);
-    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), &cluster.namespace);
-    let roles: Api<Role> = Api::namespaced(admin.clone(), &cluster.namespace);
-    let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), &cluster.namespace);
-    let post = PostParams::default();
-    let meta = json!({"name": name});
-    accounts.create(&post, &serde_json::from_value(json!({"metadata": meta})).unwrap()).await.unwrap();
-    roles.create(&post, &serde_json::from_value(json!({"metadata": meta, "rules": rules})).unwrap()).await.unwrap();
-    let binding = json!({"metadata": meta, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": cluster.namespace}]});
-    bindings.create(&post, &serde_json::from_value(binding).unwrap()).await.unwrap();
-    let token = accounts.create_token_request(&name, &post, &Default::default()).await.unwrap().status.unwrap().token;
-    let mut small = config().await;
-    small.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..Default::default() };
-    let (client, _) = client(small);
-    let cluster = Cluster { client, namespace: cluster.namespace };
-    let orchestrator = KubernetesOrchestrator::new(cluster, settings, Reach::Outside).unwrap();
+    let mut settings = Settings::new(InstallationId(Uuid::new_v4()), namespace());
+    settings.ingress = Some(IngressSettings::new("sandboxes.example.com"));
+    let small = Small::new(&settings).await;
+    let orchestrator = KubernetesOrchestrator::new(small.cluster.clone(), settings, Reach::Outside).unwrap();
     assert!(orchestrator.index().synced(PATIENCE).await, "{:?}", *orchestrator.health().borrow());
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(orchestrator.health().borrow().is_fresh(), "what may not be seen is no fault: {:?}", *orchestrator.health().borrow());
     let pod: Pod = serde_json::from_value(json!({"spec": {"nodeName": "any", "containers": []}})).unwrap();
     assert_eq!(orchestrator.index().read().node_ready(&pod), None);
     assert_eq!(orchestrator.index().read().ingress_class_present(&Ingress::default()), None);
-    bindings.delete(&name, &DeleteParams::default()).await.unwrap();
-    roles.delete(&name, &DeleteParams::default()).await.unwrap();
-    accounts.delete(&name, &DeleteParams::default()).await.unwrap();
+    small.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_ingresses_to_make_an_account_need_not_see_any() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let small = Small::new(&world.settings).await;
+    let ingresses: Api<Ingress> = Api::namespaced(small.cluster.client.clone(), &namespace());
+    let refused = ingresses.list(&ListParams::default()).await.unwrap_err();
+    assert!(matches!(refused, kube::Error::Api(status) if status.is_forbidden()), "the account is one without the right");
+    let mut settings = world.settings.clone();
+    settings.installation = InstallationId(Uuid::new_v4());
+    let orchestrator = KubernetesOrchestrator::new(small.cluster.clone(), settings.clone(), Reach::Outside).unwrap();
+    assert!(orchestrator.index().synced(PATIENCE).await, "{:?}", *orchestrator.health().borrow());
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(orchestrator.health().borrow().is_fresh(), "{:?}", *orchestrator.health().borrow());
+    let narrow = World { orchestrator, cluster: small.cluster.clone(), settings: settings.clone(), asked: Default::default() };
+    let spec = narrow.spec();
+    narrow.up(&spec).await;
+    let orphans = orphans::find(&small.cluster, &settings, &orphans::Known::default()).await.unwrap();
+    assert!(orphans.iter().any(|orphan| orphan.kind == "Deployment"), "the other kinds are looked at: {orphans:?}");
+    narrow.remove(&spec).await;
+    // Where Ingresses are to be made, their absence is a fault that is told.
+    settings.ingress = Some(IngressSettings::new("sandboxes.example.com"));
+    let other = KubernetesOrchestrator::new(small.cluster.clone(), settings, Reach::Outside).unwrap();
+    let mut health = other.health();
+    let told = health.wait_for(
+        |health| matches!(health, Health::Stale { cause, .. } if cause.code == CauseCode::PermissionMissing && cause.message.contains("ngress")),
+    );
+    tokio::time::timeout(PATIENCE, told).await.expect("the missing right is named").unwrap();
+    small.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_right_to_see_that_is_missing_is_said_by_its_kind() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let small = Small::new(&world.settings).await;
+    for resource in
+        ["deployments", "pods", "persistentvolumeclaims", "services", "networkpolicies", "secrets", "serviceaccounts", "events"]
+    {
+        small.give_all_but(&world.settings, resource).await;
+        let orchestrator = KubernetesOrchestrator::new(small.cluster.clone(), world.settings.clone(), Reach::Outside).unwrap();
+        let mut health = orchestrator.health();
+        // The right that the account had before may count for a moment more.
+        let told = health.wait_for(|health| match health {
+            Health::Stale { cause, .. } => cause.code == CauseCode::PermissionMissing && cause.message.contains(resource),
+            Health::Fresh => false,
+        });
+        let told = tokio::time::timeout(PATIENCE, told).await;
+        assert!(told.is_ok(), "{resource}: {:?}", *orchestrator.health().borrow());
+    }
+    small.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_outside_the_right_to_forward_ports_is_named_and_it_goes_on_with_it() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let small = Small::new(&world.settings).await;
+    small.give_all_but(&world.settings, "pods/portforward").await;
+    let mut settings = world.settings.clone();
+    settings.installation = InstallationId(Uuid::new_v4());
+    let orchestrator = KubernetesOrchestrator::new(small.cluster.clone(), settings.clone(), Reach::Forward).unwrap();
+    assert!(orchestrator.index().synced(PATIENCE).await, "{:?}", *orchestrator.health().borrow());
+    let narrow = World { orchestrator, cluster: small.cluster.clone(), settings, asked: Default::default() };
+    let spec = narrow.spec();
+    narrow.orchestrator.ensure(&spec).await.unwrap();
+    let named = |seen: &engine::orchestrator::Seen| {
+        let cause = seen.cause.as_ref();
+        cause.is_some_and(|cause| cause.code == CauseCode::PermissionMissing && cause.message.contains("pods/portforward"))
+    };
+    narrow.until(&spec, "the missing right", named).await;
+    let refused = narrow.orchestrator.connect(spec.id, AgentOrPort::Agent).await.err().unwrap();
+    assert!(matches!(&refused, ConnectError::Refused(cause) if cause.code == CauseCode::PermissionMissing), "{refused:?}");
+    small.give(&rules(&world.settings)).await;
+    let up = narrow.up(&spec).await;
+    assert_eq!(up.cause, None);
+    narrow.remove(&spec).await;
+    small.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_foreign_is_neither_adopted_nor_deleted() {
     or_skip!(skip());
     let world = World::new().await;
+    let name = |spec: &SandboxSpec| spec.name.to_string();
+    let theirs = json!({ "app": "theirs" });
+    let ports = json!({ "spec": { "ports": [{ "port": 80 }], "selector": theirs } });
+    foreign_is_left::<Service>(&world, name, ports).await;
+    let token = json!({ "stringData": { "FSA_AGENT_TOKEN": "theirs" } });
+    foreign_is_left::<Secret>(&world, |spec| names::agent_secret(&spec.name), token).await;
+    let claim = json!({ "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Mi" } } } });
+    foreign_is_left::<PersistentVolumeClaim>(&world, |spec| spec.volume.0.clone(), claim).await;
+    foreign_is_left::<ServiceAccount>(&world, name, json!({})).await;
+    let nobody = json!({ "spec": { "podSelector": { "matchLabels": theirs } } });
+    foreign_is_left::<NetworkPolicy>(&world, name, nobody).await;
+    let pod = json!({ "metadata": { "labels": theirs }, "spec": { "containers": [{ "name": "theirs", "image": "theirs" }] } });
+    let none = json!({ "spec": { "replicas": 0, "selector": { "matchLabels": theirs }, "template": pod } });
+    foreign_is_left::<Deployment>(&world, name, none).await;
+}
+
+/// An object of the name that a sandbox's would have stops the sandbox, is named with its kind, and stays as it is.
+async fn foreign_is_left<K>(world: &World, name: impl Fn(&SandboxSpec) -> String, mut theirs: serde_json::Value)
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + serde::Serialize
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug,
+{
     let spec = world.spec();
-    let services: Api<Service> = world.api();
-    let theirs: Service = serde_json::from_value(json!({
-        "metadata": { "name": spec.name.as_str(), "labels": { "app": "theirs" } },
-        "spec": { "ports": [{ "port": 80 }], "selector": { "app": "theirs" } }
-    }))
-    .unwrap();
-    services.create(&PostParams::default(), &theirs).await.unwrap();
+    let (objects, name, kind) = (world.api::<K>(), name(&spec), K::kind(&()));
+    theirs["metadata"] = json!({ "name": name, "labels": { "app": "theirs" } });
+    let made = objects.create(&PostParams::default(), &serde_json::from_value(theirs).unwrap()).await.unwrap();
     let refused = world.orchestrator.ensure(&spec).await.unwrap_err();
-    let engine::orchestrator::OrchestratorError::Caused(cause) = refused else { panic!("{refused}") };
-    assert_eq!(cause.code, CauseCode::NameTaken, "{cause:?}");
-    assert!(cause.message.contains(spec.name.as_str()), "{cause:?}");
-    let made = world.orchestrator.list().await.unwrap();
-    assert!(made.iter().all(|object| object.kind != "Deployment"), "nothing runs beside it: {made:?}");
+    let engine::orchestrator::OrchestratorError::Caused(cause) = refused else { panic!("{kind}: {refused}") };
+    assert_eq!(cause.code, CauseCode::NameTaken, "{kind}: {cause:?}");
+    assert!(cause.message.contains(&name) && cause.message.contains(&*kind), "{kind}: {cause:?}");
+    let ours = world.orchestrator.list().await.unwrap();
+    assert!(ours.iter().all(|object| object.kind != "Deployment"), "nothing runs beside the {kind}: {ours:?}");
     // One of another installation is as foreign.
     let other = World::of(InstallationId(Uuid::new_v4()), config().await, |_| {}).await;
     assert_eq!(other.orchestrator.remove(spec.id).await.unwrap(), Removed::Gone);
     world.remove(&spec).await;
-    let left = services.get(spec.name.as_str()).await.unwrap();
-    assert_eq!(left.metadata.labels.unwrap()["app"], "theirs");
-    assert_eq!(left.spec.unwrap().ports.unwrap()[0].port, 80);
-    services.delete(spec.name.as_str(), &DeleteParams::default()).await.unwrap();
+    let left = objects.get(&name).await.unwrap();
+    let (before, now) = (made.meta(), left.meta());
+    assert!(now.uid == before.uid && now.labels == before.labels && now.deletion_timestamp.is_none(), "{kind}: {now:?}");
+    let written = now.managed_fields.iter().flatten().any(|write| write.manager.as_deref() == Some(FIELD_MANAGER));
+    assert!(!written, "{kind}: {now:?}");
+    objects.delete(&name, &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_or_changed_by_hand_is_mended() {
     or_skip!(skip());
-    let world = World::new().await;
+    let world = World::with(|settings| {
+        settings.ingress = Some(IngressSettings::new("sandboxes.example.com"));
+    })
+    .await;
     let spec = world.spec();
     let first = world.up(&spec).await.instance.unwrap();
     let name = spec.name.as_str();
@@ -280,23 +460,99 @@ async fn what_is_deleted_or_changed_by_hand_is_mended() {
     let ports = services.get(name).await.unwrap().spec.unwrap().ports.unwrap();
     assert_eq!(ports.len(), names::SERVICE_PORTS.len(), "{ports:?}");
 
+    // What a run has read already, the next one needs.
+    let (secrets, accounts): (Api<Secret>, Api<ServiceAccount>) = (world.api(), world.api());
+    let mine = ListParams::default().labels(&format!("app={name}"));
+    let environment = secrets.list(&mine).await.unwrap().into_iter().filter_map(|secret| secret.metadata.name);
+    for secret in environment.collect::<Vec<_>>() {
+        secrets.delete(&secret, &DeleteParams::default()).await.unwrap();
+        world.until(&spec, &format!("the missing Secret {secret}"), |seen| !seen.network).await;
+        assert_eq!(world.up(&spec).await.instance.unwrap(), first);
+        secrets.get(&secret).await.unwrap();
+    }
+    accounts.delete(name, &DeleteParams::default()).await.unwrap();
+    world.until(&spec, "the missing ServiceAccount", |seen| !seen.network).await;
+    assert_eq!(world.up(&spec).await.instance.unwrap(), first);
+    accounts.get(name).await.unwrap();
+
     let policies: Api<NetworkPolicy> = world.api();
     let open = json!({ "spec": { "ingress": [{}] } });
     policies.patch(name, &PatchParams::default(), &Patch::Merge(open)).await.unwrap();
     world.until(&spec, "the changed policy", |seen| !seen.network).await;
     world.up(&spec).await;
     assert_eq!(policies.get(name).await.unwrap().spec.unwrap().ingress.unwrap_or_default(), []);
+    policies.delete(name, &DeleteParams::default()).await.unwrap();
+    world.until(&spec, "the missing policy", |seen| !seen.network).await;
+    assert_eq!(world.up(&spec).await.instance.unwrap(), first);
+    policies.get(name).await.unwrap();
+
+    let ingresses: Api<Ingress> = world.api();
+    for ingress in [name.to_owned(), names::terminal_ingress(&spec.name)] {
+        ingresses.delete(&ingress, &DeleteParams::default()).await.unwrap();
+        world.until(&spec, &format!("the missing Ingress {ingress}"), |seen| !seen.network).await;
+        assert_eq!(world.up(&spec).await.instance.unwrap(), first);
+        let made = ingresses.get(&ingress).await.unwrap().spec.unwrap();
+        let elsewhere = json!({ "spec": { "rules": [{ "host": "elsewhere.example.com" }] } });
+        ingresses.patch(&ingress, &PatchParams::default(), &Patch::Merge(elsewhere)).await.unwrap();
+        world.until(&spec, &format!("the changed Ingress {ingress}"), |seen| !seen.network).await;
+        assert_eq!(world.up(&spec).await.instance.unwrap(), first);
+        assert_eq!(ingresses.get(&ingress).await.unwrap().spec.unwrap(), made);
+    }
 
     let deployments: Api<Deployment> = world.api();
     deployments.delete(name, &DeleteParams::background()).await.unwrap();
-    world.until(&spec, "the end of the run", |seen| seen.instance.is_none()).await;
-    let second = world.up(&spec).await.instance.unwrap();
-    assert_ne!(second.id, first.id);
+    let deleted = |seen: &engine::orchestrator::Seen| {
+        seen.instance.is_none() && seen.cause.as_ref().is_some_and(|cause| cause.code == CauseCode::DeletedOutside)
+    };
+    world.until(&spec, "the end of the run, and who ended it", deleted).await;
+    let again = world.up(&spec).await;
+    assert!(again.cause.is_none_or(|cause| cause.code != CauseCode::DeletedOutside), "it is there again");
+    assert_ne!(again.instance.unwrap().id, first.id);
 
     let scaled = json!({ "spec": { "replicas": 0 } });
     deployments.patch(name, &PatchParams::default(), &Patch::Merge(scaled)).await.unwrap();
     world.until(&spec, "the end of the run", |seen| seen.instance.is_none()).await;
     world.up(&spec).await;
+
+    let by_hand = json!({ "name": "BY_HAND", "value": "yes" });
+    let more = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "sandbox", "env": [by_hand] }] } } } });
+    deployments.patch(name, &PatchParams::default(), &Patch::Strategic(more)).await.unwrap();
+    world.until(&spec, "the changed template", |seen| !seen.network).await;
+    world.up(&spec).await;
+    let template = deployments.get(name).await.unwrap().spec.unwrap().template.spec.unwrap();
+    let variables = template.containers[0].env.clone().unwrap();
+    assert!(variables.iter().all(|variable| variable.name != "BY_HAND"), "{variables:?}");
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_folder_that_is_deleted_by_hand_is_said_to_go_and_to_be_gone() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let mut spec = world.spec();
+    let first = world.up(&spec).await.instance.unwrap();
+    sh(world.orchestrator.as_ref(), &spec, "echo here > ~/file").await;
+    let volume = async || world.orchestrator.volume(&spec.volume).await.unwrap();
+    assert_eq!(volume().await, VolumeSeen::There);
+
+    let claims: Api<PersistentVolumeClaim> = world.api();
+    claims.delete(&spec.volume.0, &DeleteParams::default()).await.unwrap();
+    let leaving = |seen: &Seen| seen.cause.as_ref().is_some_and(|cause| cause.code == CauseCode::VolumeLeaving);
+    let seen = world.until(&spec, "the folder that goes", leaving).await;
+    assert_eq!(seen.instance.as_ref(), Some(&first), "its run goes on");
+    assert_eq!(volume().await, VolumeSeen::Leaving);
+    assert_eq!(sh(world.orchestrator.as_ref(), &spec, "cat ~/file").await, "here\n");
+
+    world.down(&spec).await;
+    let began = Instant::now();
+    while volume().await != VolumeSeen::Absent {
+        assert!(began.elapsed() < PATIENCE, "the folder is not gone");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    spec.restart_count += 1;
+    world.up(&spec).await;
+    assert_eq!(world.orchestrator.volume(&spec.volume).await.unwrap(), VolumeSeen::There, "a start makes another");
+    assert_eq!(sh(world.orchestrator.as_ref(), &spec, "ls ~/file 2>/dev/null || echo none").await, "none\n");
     world.remove(&spec).await;
 }
 
@@ -317,6 +573,11 @@ async fn a_run_that_ends_by_itself_is_told_of_with_its_cause() {
     let mut lines = world.orchestrator.logs(spec.id, LogSource::Sandbox).await.unwrap();
     let line = tokio::time::timeout(PATIENCE, lines.next()).await.unwrap().unwrap();
     assert!(line.at.is_some(), "{line:?}");
+    // The run before alone, to its end.
+    let past = world.orchestrator.logs(spec.id, LogSource::Past).await.unwrap().collect::<Vec<_>>();
+    let past = tokio::time::timeout(PATIENCE, past).await.expect("what is over comes to an end");
+    let starts = past.iter().filter(|line| line.text.starts_with("listening on 0.0.0.0:7682"));
+    assert_eq!(starts.count(), 1, "{past:?}");
     let mut events = world.orchestrator.logs(spec.id, LogSource::Keeper).await.unwrap();
     let mut told = String::new();
     while !told.contains("Started") {
@@ -381,6 +642,24 @@ async fn an_image_without_the_agent_gets_it() {
     let mut lines = world.orchestrator.logs(spec.id, LogSource::Install).await.unwrap();
     let line = tokio::time::timeout(PATIENCE, lines.next()).await.unwrap().unwrap();
     assert!(line.text.contains("sandbox-agent"), "{line:?}");
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_ttyd_serves_a_terminal_alone() {
+    or_skip!(skip());
+    let world = World::with(|settings| {
+        settings.image = std::env::var("FSA_TEST_TTYD_IMAGE").unwrap_or_else(|_| "fsa.local/ttyd:dev".to_owned());
+        settings.runtime = kubernetes::settings::Runtime::Ttyd;
+    })
+    .await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    assert!(!world.orchestrator.has_agents());
+    let io = world.orchestrator.connect(spec.id, AgentOrPort::Agent).await.unwrap();
+    let request = http::Request::get("/token").body(http_body_util::Full::<bytes::Bytes>::default()).unwrap();
+    let answer = sandbox_agent::client::request(io, &spec.agent_token, request).await.unwrap();
+    assert_eq!(answer.status(), 200);
     world.remove(&spec).await;
 }
 
@@ -460,6 +739,20 @@ async fn ports_inside(world: &World) {
     assert!(answer.starts_with(b"HTTP/1.0 200"), "{}", String::from_utf8_lossy(&answer));
     let refused = world.orchestrator.connect(spec.id, AgentOrPort::Port(3999)).await.err().unwrap();
     assert!(matches!(refused, ConnectError::NobodyListens(3999)), "{refused}");
+    // And a terminal, which both sides write to.
+    let io = world.orchestrator.connect(spec.id, AgentOrPort::Agent).await.unwrap();
+    let mut terminal = websocket(io, &spec.agent_token, "/ws?session=main", FSA_SUBPROTOCOL).await.unwrap();
+    let first = First { columns: 80, rows: 24, client: "test".into(), auth_token: None };
+    terminal.send(ClientFrame::First(first).encode().into()).await.unwrap();
+    let typed = ClientFrame::Input { seq: 0, data: "echo it-is-$((6*7))\n".into() };
+    terminal.send(typed.encode().into()).await.unwrap();
+    let mut shown = String::new();
+    while !shown.contains("it-is-42") {
+        let frame = tokio::time::timeout(PATIENCE, terminal.next()).await.unwrap().expect(&shown).unwrap();
+        if let Ok(ServerFrame::Output { data, .. }) = ServerFrame::decode(frame.into_data()) {
+            shown.push_str(&String::from_utf8_lossy(&data));
+        }
+    }
     // Nothing of the cluster, and no token, is inside.
     let big = sh(world.orchestrator.as_ref(), &spec, "head -c 900000 /dev/zero | tr '\\0' x").await;
     assert_eq!(big.len(), 900_000, "much goes through whole");
@@ -491,11 +784,15 @@ async fn the_environment_comes_by_a_secret_and_old_ones_go() {
     // Other amounts are another run of the same ask.
     let run = world.orchestrator.observe(spec.id).await.unwrap().instance.unwrap();
     spec.resources.limit_memory_bytes *= 2;
-    world.orchestrator.ensure(&spec).await.unwrap();
-    let seen = world.until(&spec, "the bigger run", |seen| {
-        seen.agent == AgentSeen::ShellStarted && seen.instance.as_ref().is_some_and(|now| now.id != run.id)
-    });
-    assert_eq!(seen.await.ended_by_itself, 0, "it was asked for");
+    let bigger = async {
+        world.orchestrator.ensure(&spec).await.unwrap();
+        let runs = |seen: &engine::orchestrator::Seen| {
+            seen.agent == AgentSeen::ShellStarted && seen.instance.as_ref().is_some_and(|now| now.id != run.id)
+        };
+        world.until(&spec, "the bigger run", runs).await
+    };
+    let seen = never_two(&world, spec.name.as_str(), bigger).await;
+    assert_eq!(seen.ended_by_itself, 0, "it was asked for");
     // Stopped, it leaves no Secret with anybody's variables.
     world.down(&spec).await;
     let left = secrets.list(&ListParams::default().labels(&format!("app={}", spec.name))).await.unwrap();
@@ -504,6 +801,28 @@ async fn the_environment_comes_by_a_secret_and_old_ones_go() {
         [names::agent_secret(&spec.name)]
     );
     world.remove(&spec).await;
+}
+
+/// Does this, and looks all the while that at most one pod of a sandbox has a container that runs.
+async fn never_two<T>(world: &World, name: &str, doing: impl Future<Output = T>) -> T {
+    let (pods, mine) = (world.api::<Pod>(), ListParams::default().labels(&format!("app={name}")));
+    let runs = |pod: &Pod| {
+        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+        statuses.into_iter().flatten().any(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
+    };
+    let two = async {
+        loop {
+            let running: Vec<Pod> = pods.list(&mine).await.unwrap().items.into_iter().filter(&runs).collect();
+            if running.len() > 1 {
+                return running.into_iter().filter_map(|pod| pod.metadata.name).collect::<Vec<_>>();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        done = doing => done,
+        two = two => panic!("two run at once: {two:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -649,5 +968,29 @@ async fn an_apiserver_in_trouble_is_told_of_and_asked_again() {
     world.up(&spec).await;
     world.asked.refuse_the_next_write(500, "InternalError");
     assert!(world.orchestrator.remove(spec.id).await.is_err());
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_the_apiserver_has_forgotten_begins_with_a_list() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    let services: Api<Service> = Api::namespaced(client(config().await).0, &namespace());
+    for within in [false, true] {
+        let refused = world.asked.refuse_the_next_watch("services", 410, within);
+        tokio::time::timeout(PATIENCE, refused.asked).await.expect("the watch is begun again").unwrap();
+        services.delete(spec.name.as_str(), &DeleteParams::default()).await.unwrap();
+        assert!(world.orchestrator.observe(spec.id).await.unwrap().network, "it cannot know");
+        world.asked.take();
+        refused.answer.send(()).unwrap();
+        world.until(&spec, "the missing Service", |seen| !seen.network).await;
+        let calls = world.asked.take_calls();
+        let listed = |(method, path): &(String, String)| method == "GET" && path.contains("/services?");
+        assert!(calls.iter().any(listed), "within the watch: {within}: {calls:#?}");
+        assert!(world.orchestrator.health().borrow().is_fresh(), "{:?}", *world.orchestrator.health().borrow());
+        world.up(&spec).await;
+    }
     world.remove(&spec).await;
 }

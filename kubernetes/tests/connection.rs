@@ -1,20 +1,35 @@
 //! Each kubeconfig that is wrong is told by what is wrong with it, where, and the mend; and what only a server can
 //! say is asked of one on loopback.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use engine::orchestrator::Orchestrator;
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use kubernetes::connection::{Connected, ConnectionError, ConnectionSettings, Source, connect};
-use model::{Cause, CauseCode};
+use kubernetes::{
+    Settings,
+    connection::{Connected, ConnectionError, ConnectionSettings, Source, connect},
+    index::health::Health,
+    orchestrator::KubernetesOrchestrator,
+    reach::Reach,
+};
+use model::{Cause, CauseCode, InstallationId};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use uuid::Uuid;
 
 const TOKEN: &str = "a-secret-token";
 
@@ -170,6 +185,32 @@ async fn programs_for_credentials_are_not_run_unless_that_is_allowed() {
     let allowed = ConnectionSettings { allow_exec_credentials: true, ..with.settings() };
     let outcome = connect(&allowed).await;
     assert!(ran.exists(), "it may be run: {:?}", outcome.err().map(|error| error.to_string()));
+}
+
+#[tokio::test]
+async fn a_pod_whose_account_has_no_token_is_told() {
+    const CHILD: &str = "FSA_TEST_AS_POD";
+    if Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token").exists() {
+        return println!("skipped: this runs in a pod whose account has a token");
+    }
+    if std::env::var_os(CHILD).is_none() {
+        // Variables are the whole process': another one has those of a pod.
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "a_pod_whose_account_has_no_token_is_told", "--nocapture"]);
+        child.envs([(CHILD, "1"), ("KUBERNETES_SERVICE_HOST", "10.43.0.1"), ("KUBERNETES_SERVICE_PORT", "443")]);
+        let done = child.output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&done.stderr));
+        return;
+    }
+    let folder = Folder::new("");
+    let settings = ConnectionSettings { kubeconfig: None, ..folder.settings() };
+    let error = connect(&settings).await.err().unwrap();
+    assert!(matches!(error, ConnectionError::InCluster(_)), "{error:?}");
+    let text = error.to_string();
+    for word in ["in a pod", "automountServiceAccountToken", "--kubeconfig"] {
+        assert!(text.contains(word), "`{word}` is not in: {text}");
+    }
 }
 
 /// A certificate authority, and what it signs.
@@ -393,9 +434,40 @@ async fn a_server_that_refuses_us_is_told() {
         )
     };
     let address = serve(&authority, "localhost", forbidden).await;
-    let (_folder, connected) = connected(&format!("https://localhost:{}", address.port()), &authority).await;
-    assert_eq!(connected.probe().await.unwrap_err().code, CauseCode::PermissionMissing);
+    fails(&format!("https://localhost:{}", address.port()), &authority, CauseCode::PermissionMissing, &["does not allow"]).await;
     let ill: Answer = |_| answer(500, "etcdserver: request timed out");
     let address = serve(&authority, "localhost", ill).await;
     fails(&format!("https://localhost:{}", address.port()), &authority, CauseCode::OrchestratorBusy, &["500"]).await;
+}
+
+#[tokio::test]
+async fn what_pages_say_of_the_cluster_names_it_too() {
+    let authority = Authority::new(4000);
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let forbidden: Answer = |_| {
+        answer(
+            403,
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"x is forbidden: User \"u\" cannot list resource \"x\" in API group \"\" in the namespace \"n\"","reason":"Forbidden","details":{},"code":403}"#,
+        )
+    };
+    let refusing = serve(&authority, "localhost", forbidden).await;
+    for (address, words) in [(free, "nothing listens"), (refusing, "The account `u` may not list x in the cluster ")] {
+        let server = format!("https://localhost:{}", address.port());
+        let (folder, connected) = connected(&server, &authority).await;
+        let settings = Settings::new(InstallationId(Uuid::nil()), &connected.cluster.namespace);
+        let place = connected.place();
+        let orchestrator = KubernetesOrchestrator::at(place, connected.cluster, settings, Reach::Forward).unwrap();
+        let mut health = orchestrator.health();
+        let told = health.wait_for(|health| matches!(health, Health::Stale { cause, .. } if cause.message.contains(words)));
+        let told = tokio::time::timeout(Duration::from_secs(30), told).await.unwrap().unwrap().clone();
+        let Health::Stale { cause, .. } = told else { panic!("it is fresh") };
+        for word in [server.as_str(), "`dev`", folder.file().to_str().unwrap()] {
+            assert!(cause.message.contains(word), "`{word}` is missing: {cause:?}");
+        }
+        let mut away = Orchestrator::health(&*orchestrator);
+        let said = |said: &Option<Cause>| {
+            said.as_ref().is_some_and(|said| said.message.starts_with(&cause.message) && said.message.contains(" since 20"))
+        };
+        tokio::time::timeout(Duration::from_secs(30), away.wait_for(said)).await.expect("since when").unwrap();
+    }
 }

@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Namespace, Secret, ServiceAccount},
+    core::v1::{Namespace, Pod, Secret, ServiceAccount},
     rbac::v1::{PolicyRule, Role, RoleBinding},
 };
 use kube::{
@@ -18,10 +18,11 @@ use kubernetes::{
     connection::{Connected, ConnectionSettings, connect},
     doctor::{Asked, Databases, Finding, Report, Verdict, examine, orphans, permissions, project},
     labels,
+    settings::IngressSettings,
 };
 use model::{InstallationId, ProjectId, ResourceName, SandboxId};
 use serde_json::json;
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 use uuid::Uuid;
 
 /// The cluster's kubeconfig, or nothing where there is none (a failure under `FSA_REQUIRE_CLUSTER=1`).
@@ -113,7 +114,7 @@ async fn a_cluster_that_is_well_is_found_well() {
     // Enforced or not is the cluster's matter; that it was tried, is ours.
     let policies = found(&report, "network policies");
     assert!(!policies.what.contains("Could not be tried"), "{policies:?}");
-    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(world.connected.cluster.client.clone(), &world.namespace);
+    let pods: Api<Pod> = Api::namespaced(world.connected.cluster.client.clone(), &world.namespace);
     let left = pods.list(&kube::api::ListParams::default()).await.unwrap();
     assert!(left.items.iter().all(|pod| pod.metadata.deletion_timestamp.is_some()), "a probe was left");
     world.end().await;
@@ -150,19 +151,19 @@ async fn what_is_wrong_is_named_with_its_mend() {
     world.end().await;
 }
 
+/// Every permission that any settings need is taken away once, and the doctor names it.
 #[tokio::test]
 async fn each_permission_that_is_missing_is_named_and_the_role_of_the_table_is_enough() {
     let Some(world) = World::new().await else { return };
     let client = world.connected.cluster.client.clone();
     let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": "fsa"}})).unwrap();
     Api::namespaced(client.clone(), &world.namespace).create(&PostParams::default(), &account).await.unwrap();
-    let all = permissions::rules(&world.settings, Databases::StatefulSet);
     let roles: Api<Role> = Api::namespaced(client.clone(), &world.namespace);
     let role = |rules: &[PolicyRule]| Role {
         rules: Some(rules.to_vec()),
         ..serde_json::from_value(json!({"metadata": {"name": "fsa"}})).unwrap()
     };
-    roles.create(&PostParams::default(), &role(&all)).await.unwrap();
+    roles.create(&PostParams::default(), &role(&[])).await.unwrap();
     let binding: RoleBinding = serde_json::from_value(
         json!({"metadata": {"name": "fsa"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "fsa"},
         "subjects": [{"kind": "ServiceAccount", "name": "fsa", "namespace": world.namespace}]}),
@@ -176,30 +177,61 @@ async fn each_permission_that_is_missing_is_named_and_the_role_of_the_table_is_e
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     let cluster = Cluster { client: Client::try_from(config).unwrap(), namespace: world.namespace.clone() };
 
-    let enough = permissions::check(&cluster, &world.settings, Databases::StatefulSet).await;
-    assert!(enough.iter().all(|finding| finding.verdict != Verdict::Fail), "{enough:#?}");
-    let helpful = enough.iter().filter(|finding| finding.verdict == Verdict::Warn).count();
-    assert!(helpful >= 3, "nodes and classes are not of the namespace");
-    for (index, missing) in all.iter().enumerate() {
-        let mut rules = all.clone();
-        rules.remove(index);
-        roles.replace("fsa", &PostParams::default(), &role(&rules)).await.unwrap();
-        let resource = &missing.resources.as_ref().unwrap()[0];
-        let group = &missing.api_groups.as_ref().unwrap()[0];
-        let name = if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
+    let mut with_ingress = world.settings.clone();
+    with_ingress.ingress = Some(IngressSettings::new("sandboxes.example.com"));
+    let mut taken = BTreeSet::new();
+    for (settings, databases) in [
+        (&world.settings, Databases::StatefulSet),
+        (&with_ingress, Databases::KubeBlocks),
+        (&world.settings, Databases::KubeBlocksAlpha),
+    ] {
+        let all = permissions::rules(settings, databases);
         // The apiserver's authorizer sees a changed Role a moment later.
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        let failed = loop {
-            let findings = permissions::check(&cluster, &world.settings, Databases::StatefulSet).await;
-            let failed: Vec<Finding> = findings.into_iter().filter(|finding| finding.verdict == Verdict::Fail).collect();
-            if failed.len() == 1 && failed[0].check == format!("permission {name}") || std::time::Instant::now() > deadline {
-                break failed;
+        let failed = async |rules: &[PolicyRule], expected: &[String]| {
+            roles.replace("fsa", &PostParams::default(), &role(rules)).await.unwrap();
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            loop {
+                let findings = permissions::check(&cluster, settings, databases).await;
+                let failed: Vec<Finding> = findings.iter().filter(|finding| finding.verdict == Verdict::Fail).cloned().collect();
+                let names: Vec<String> = failed.iter().map(|finding| finding.check.clone()).collect();
+                if names == expected {
+                    return (findings, failed);
+                }
+                assert!(std::time::Instant::now() < deadline, "{databases:?}: {failed:#?}, and not {expected:?}");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         };
-        assert_eq!(failed.iter().map(|finding| finding.check.clone()).collect::<Vec<_>>(), [format!("permission {name}")]);
-        assert!(failed[0].what.contains(&name) && failed[0].mend[0].contains("kubectl create role"), "{failed:?}");
+        let (enough, _) = failed(&all, &[]).await;
+        let helpful = enough.iter().filter(|finding| finding.verdict == Verdict::Warn).count();
+        assert!(helpful >= 3, "nodes and classes are not of the namespace");
+        for (index, missing) in all.iter().enumerate() {
+            let mut rules = all.clone();
+            rules.remove(index);
+            let resource = &missing.resources.as_ref().unwrap()[0];
+            let group = &missing.api_groups.as_ref().unwrap()[0];
+            let name = if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
+            let verbs = missing.verbs.join(", ");
+            if !taken.insert((name.clone(), verbs.clone())) {
+                continue;
+            }
+            let (_, failed) = failed(&rules, &[format!("permission {name}")]).await;
+            assert!(failed[0].what.contains(&format!("{verbs} {name}")), "{failed:?}");
+            assert!(failed[0].mend[0].contains("kubectl create role"), "{failed:?}");
+        }
     }
+    let missed: Vec<_> = permissions::PERMISSIONS
+        .iter()
+        .filter(|permission| permission.need != permissions::Need::Helpful)
+        .map(|permission| {
+            let name = match permission.group {
+                "" => permission.resource.to_owned(),
+                group => format!("{}.{group}", permission.resource),
+            };
+            (name, permission.verbs.join(", "))
+        })
+        .filter(|permission| !taken.contains(permission))
+        .collect();
+    assert!(missed.is_empty(), "never taken away: {missed:?}");
     world.end().await;
 }
 
@@ -208,7 +240,7 @@ async fn orphans_are_what_has_our_id_and_no_row() {
     let Some(world) = World::new().await else { return };
     let client = world.connected.cluster.client.clone();
     let (kept, gone, foreign) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
-    let secrets: Api<Secret> = Api::namespaced(client, &world.namespace);
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &world.namespace);
     let make = async |name: &str, installation: Uuid, sandbox: Uuid| {
         let secret: Secret = serde_json::from_value(json!({"metadata": {"name": name, "labels": {
             labels::INSTALLATION: installation.to_string(), labels::SANDBOX: sandbox.to_string(), labels::PROJECT: kept.to_string()}}}))
@@ -232,6 +264,47 @@ async fn orphans_are_what_has_our_id_and_no_row() {
     make("left", own, gone).await;
     orphans::remove(&world.connected.cluster, &found[0]).await.unwrap();
     assert!(secrets.get_opt("left").await.unwrap().is_some());
+    secrets.delete("left", &DeleteParams::default()).await.unwrap();
+
+    // What a database of KubeBlocks before 1.0 has beside it, and a pod that nobody owns.
+    let meta =
+        |name: &str| json!({"name": name, "labels": {labels::INSTALLATION: own.to_string(), labels::PROJECT: gone.to_string()}});
+    let (post, namespace) = (PostParams::default(), world.namespace.as_str());
+    let role: Role = serde_json::from_value(json!({"metadata": meta("role"), "rules": []})).unwrap();
+    Api::namespaced(client.clone(), namespace).create(&post, &role).await.unwrap();
+    let binding: RoleBinding = serde_json::from_value(json!({"metadata": meta("binding"),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "role"}}))
+    .unwrap();
+    Api::namespaced(client.clone(), namespace).create(&post, &binding).await.unwrap();
+    let pod = |meta: serde_json::Value| -> Pod {
+        serde_json::from_value(json!({"metadata": meta, "spec": {
+            "nodeSelector": {"fullstackagent.io/test": "nowhere"},
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "pod", "image": "x", "securityContext":
+                {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}]}}))
+        .unwrap()
+    };
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    pods.create(&post, &pod(meta("pod"))).await.unwrap();
+    let owner = Api::<Role>::namespaced(client, namespace).get("role").await.unwrap().metadata.uid;
+    let mut owned = meta("owned");
+    owned["ownerReferences"] =
+        json!([{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "name": "role", "uid": owner}]);
+    pods.create(&post, &pod(owned)).await.unwrap();
+    let find = async || orphans::find(&world.connected.cluster, &world.settings, &known).await.unwrap();
+    let found = find().await;
+    assert_eq!(
+        found.iter().map(|orphan| (orphan.kind, orphan.name.as_str(), orphan.holds_data)).collect::<Vec<_>>(),
+        [("Pod", "pod", false), ("RoleBinding", "binding", false), ("Role", "role", false)]
+    );
+    for orphan in &found {
+        orphans::remove(&world.connected.cluster, orphan).await.unwrap();
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !find().await.is_empty() {
+        assert!(std::time::Instant::now() < deadline, "left: {:?}", find().await);
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
     world.end().await;
 }
 

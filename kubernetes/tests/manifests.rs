@@ -6,7 +6,7 @@ mod support;
 
 use engine::orchestrator::{DatabaseEndpoint, SandboxSpec, VolumeName};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
-use kube::{Resource, core::ObjectMeta};
+use kube::Resource;
 use kubernetes::{
     Settings,
     manifests::Manifests,
@@ -15,7 +15,7 @@ use kubernetes::{
 use model::{Desired, InstallationId, ProjectId, SandboxId, resources::Preset};
 use secrecy::SecretString;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use support::*;
 use uuid::Uuid;
 
@@ -176,10 +176,6 @@ fn the_table_of_objects_is_true() {
         .collect();
     let written: Vec<Vec<String>> = rows.iter().map(|row| row.iter().take(4).map(|cell| (*cell).to_owned()).collect()).collect();
     assert_eq!(written, built);
-    let labels = built_labels(&manifests.deployment.metadata);
-    for label in labels {
-        assert!(section.contains(&format!("`{label}`")), "the label {label} is not told of");
-    }
     for preset in Preset::ALL {
         let mut sized = spec.clone();
         sized.resources = preset.resources();
@@ -205,8 +201,50 @@ fn ports(kind: &str, object: &Value) -> String {
     }
 }
 
-fn built_labels(meta: &ObjectMeta) -> Vec<String> {
-    meta.labels.clone().unwrap().into_keys().collect()
+/// Every label and every annotation of each object, and of the pod, is told of on the page, and no other is.
+#[test]
+fn the_labels_and_annotations_of_the_page_are_true() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kubernetes.md")).unwrap();
+    let part = |from: &str, to: &str| page.split(from).nth(1).unwrap().split(to).next().unwrap();
+    let written: Vec<(&str, &str)> = part("**Labels**", "**Annotations**")
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split_once('|').unwrap())
+        .map(|(label, value)| (label.trim().trim_matches('`'), value.trim()))
+        .collect();
+    let spec = spec();
+    let manifests = Manifests::of(&spec, &settings(&spec));
+    let mut metas: Vec<(String, Value)> =
+        all(&manifests).into_iter().map(|(_, kind, _, object)| (kind.to_owned(), object["metadata"].clone())).collect();
+    metas.push(("Pod".to_owned(), yaml(&manifests.deployment.spec.as_ref().unwrap().template.metadata)));
+    let name = spec.name.as_str();
+    let mut annotations = BTreeSet::new();
+    for (kind, meta) in metas {
+        let is_volume = kind == "PersistentVolumeClaim";
+        let value = |text: &str| match text {
+            "see above" if is_volume => "volume".to_owned(),
+            "see above" => "sandbox".to_owned(),
+            "`fullstack-agent`" => "fullstack-agent".to_owned(),
+            "`NAME`" => name.to_owned(),
+            "the project's slug" => spec.slug.as_str().to_owned(),
+            "the project's id" => spec.project.to_string(),
+            "the sandbox's id" => spec.id.to_string(),
+            text if text.starts_with("the installation's id") => spec.installation.to_string(),
+            text if text.starts_with("`NAME` (on the volume `NAME-volume`") && is_volume => format!("{name}-volume"),
+            text if text.starts_with("`NAME` (on the volume `NAME-volume`") => name.to_owned(),
+            other => panic!("what is meant by `{other}`?"),
+        };
+        let expected: BTreeMap<&str, String> = written.iter().map(|(label, text)| (*label, value(text))).collect();
+        assert_eq!(meta["labels"], yaml(&expected), "{kind}");
+        let keys =
+            meta["annotations"].as_object().into_iter().flatten().map(|(key, _)| key.rsplit('/').next().unwrap().to_owned());
+        annotations.extend(keys);
+    }
+    // A name may be told with its prefix, or with its value.
+    let told = part("**Annotations**", "**Resources**").split('`').skip(1).step_by(2);
+    let told: BTreeSet<String> =
+        told.map(|told| told.split(": ").next().unwrap().rsplit('/').next().unwrap().to_owned()).collect();
+    assert_eq!(told, annotations);
 }
 
 /// `fieldValidation=Strict`, in a namespace that enforces Pod Security `restricted`.

@@ -5,12 +5,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step is a failed test")]
 
-use engine::{database::DatabaseSpec, orchestrator::SandboxSpec};
+use engine::{
+    database::DatabaseSpec,
+    orchestrator::{DatabaseEndpoint, SandboxSpec},
+};
 use kubernetes::{
     Settings,
     database::{kubeblocks, statefulset},
     manifests::Manifests,
-    settings::{IngressSettings, PeerLabels},
+    settings::{GivenServer, IngressSettings, PeerLabels},
 };
 use model::InstallationId;
 use serde_json::{Value, json};
@@ -37,14 +40,7 @@ const APISERVER: &str = "203.0.113.7";
 
 fn settings() -> Settings {
     Settings {
-        ingress: Some(IngressSettings {
-            domain: "sandboxes.example.com".to_owned(),
-            tls_secret: None,
-            class: None,
-            annotations: None,
-            auth_url: None,
-            sign_in_url: None,
-        }),
+        ingress: Some(IngressSettings::new("sandboxes.example.com")),
         control_plane_labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "fullstack-agent".to_owned())]),
         ingress_controller: Some(PeerLabels { namespace: "ingress-nginx".to_owned(), labels: BTreeMap::new() }),
         denied_egress: vec![format!("{APISERVER}/32")],
@@ -94,10 +90,12 @@ fn who_reaches_whom() {
     let Some(cyclonus) = cyclonus() else { return };
     let settings = settings();
     let (mine, other) = (sandbox(), sandbox());
+    // Another sandbox of the same project: a project of its own to the cluster.
+    let branch = SandboxSpec { slug: mine.slug.clone(), ..sandbox() };
     let mut policies = Vec::new();
     let mut sandboxes = Vec::new();
     let mut servers = Vec::new();
-    for (spec, number) in [(&mine, 1), (&other, 2)] {
+    for (spec, number) in [(&mine, 1), (&other, 2), (&branch, 3)] {
         let made = Manifests::of(spec, &settings);
         policies.push(made.policy);
         let labels = made.deployment.spec.unwrap().template.metadata.unwrap().labels;
@@ -110,15 +108,32 @@ fn who_reaches_whom() {
             pod(NAMESPACE, by_kubeblocks(spec), &format!("10.42.0.3{number}")),
         ]);
     }
+    // One whose database is on a given server, and one of the same settings without a database.
+    let mut given = settings.clone();
+    let server = GivenServer::parse("postgresql://admin:x@db.example.com:6432/postgres", Some("data".to_owned())).unwrap();
+    given.database.server = Some(GivenServer { addresses: vec!["10.0.0.7".parse().unwrap()], ..server });
+    let endpoint = DatabaseEndpoint::Tcp("db.example.com".to_owned(), 6432);
+    let with_database = SandboxSpec { database: Some(endpoint), ..sandbox() };
+    let mut on_server = Vec::new();
+    for (spec, number) in [(&with_database, 3), (&sandbox(), 4)] {
+        let made = Manifests::of(spec, &given);
+        policies.push(made.policy);
+        let labels = made.deployment.spec.unwrap().template.metadata.unwrap().labels;
+        on_server.push(pod(NAMESPACE, json!(labels), &format!("10.42.0.1{number}")));
+    }
+    let [stored, bare] = [&on_server[0], &on_server[1]];
+    let server = outside("10.0.0.7");
+    let server_pod = pod("data", json!({ "app": "postgresql" }), "10.42.0.46");
     let ours = pod(NAMESPACE, json!({ "app.kubernetes.io/name": "fullstack-agent" }), "10.42.0.40");
     let ours_elsewhere = pod("platform", json!({ "app.kubernetes.io/name": "fullstack-agent" }), "10.42.0.41");
     let controller = pod("ingress-nginx", json!({ "app.kubernetes.io/component": "controller" }), "10.42.0.42");
     let names = pod("kube-system", json!({ "k8s-app": "kube-dns" }), "10.42.0.43");
     let anybody = pod(NAMESPACE, json!({ "app": "anybody" }), "10.42.0.44");
     let elsewhere = pod("elsewhere", json!({ "app": "anybody" }), "10.42.0.45");
-    let [me, you] = [&sandboxes[0], &sandboxes[1]];
+    let [me, you, beside] = [&sandboxes[0], &sandboxes[1], &sandboxes[2]];
     let [my_database, my_cluster] = &servers[0];
     let [your_database, your_cluster] = &servers[1];
+    let [its_database, its_cluster] = &servers[2];
     let internet = outside("198.51.100.9");
 
     let mut table: Vec<Row<'_>> = vec![
@@ -130,6 +145,12 @@ fn who_reaches_whom() {
         ("sandbox to its Cluster's other ports", me, my_cluster.clone(), "TCP", &[22, 3501, 8008], false),
         ("sandbox to another's database", me, your_database.clone(), "TCP", &[5432], false),
         ("sandbox to another's Cluster", me, your_cluster.clone(), "TCP", &[5432], false),
+        ("a branch's sandbox to the main one", beside, me.clone(), "TCP", &[3000, 7681, 7682], false),
+        ("a branch's sandbox to the main one's database", beside, my_database.clone(), "TCP", &[5432], false),
+        ("a branch's sandbox to the main one's Cluster", beside, my_cluster.clone(), "TCP", &[5432], false),
+        ("a branch's sandbox to its own database", beside, its_database.clone(), "TCP", &[5432], true),
+        ("a branch's sandbox to its own Cluster", beside, its_cluster.clone(), "TCP", &[5432], true),
+        ("the main sandbox to a branch's database", me, its_database.clone(), "TCP", &[5432], false),
         ("sandbox to names", me, names.clone(), "UDP", &[53], true),
         ("sandbox to names", me, names.clone(), "TCP", &[53], true),
         ("sandbox to other ports of names", me, names.clone(), "TCP", &[80, 8080, 9153], false),
@@ -155,6 +176,13 @@ fn who_reaches_whom() {
         ("the internet to databases", &internet, my_database.clone(), "TCP", &[5432], false),
         ("database to anything", my_database, internet.clone(), "TCP", &[80, 443], false),
         ("database to sandbox", my_database, me.clone(), "TCP", &[3000, 7681, 7682], false),
+        ("sandbox to the given server", stored, server.clone(), "TCP", &[6432], true),
+        ("sandbox to the given server's pods", stored, server_pod.clone(), "TCP", &[6432], true),
+        ("sandbox to other ports of the given server", stored, server.clone(), "TCP", &[22, 5432], false),
+        ("sandbox to other ports of its pods", stored, server_pod.clone(), "TCP", &[22, 5432], false),
+        ("sandbox to what is beside the given server", stored, outside("10.0.0.8"), "TCP", &[6432], false),
+        ("sandbox without a database to the given server", bare, server, "TCP", &[6432], false),
+        ("sandbox without a database to its pods", bare, server_pod, "TCP", &[6432], false),
         ("database to another's database", my_database, your_database.clone(), "TCP", &[5432], false),
     ];
     for address in ["1.1.1.1", "93.184.215.14", "2606:4700:4700::1111"] {

@@ -1,8 +1,8 @@
-//! The doctor's table of permissions, the chart's Role and docs/operations.md are of the same rights.
+//! The doctor's table of permissions, the chart's Role, docs/operations.md and docs/kubernetes.md are of the same rights.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use kubernetes::doctor::permissions::PERMISSIONS;
+use kubernetes::doctor::permissions::{Need, PERMISSIONS};
 use std::{collections::BTreeSet, fs, path::Path};
 
 fn read(file: &str) -> String {
@@ -46,4 +46,36 @@ fn the_chart_gives_what_the_doctor_asks_for() {
             permission.resource
         );
     }
+}
+
+/// The table of docs/kubernetes.md, row by row.
+#[test]
+fn the_page_tells_of_each_right_and_why() {
+    let page = read("docs/kubernetes.md");
+    let section = page.split("## Rights").nth(1).unwrap().split("\n## ").next().unwrap();
+    let written: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    let needed = |need| match need {
+        Need::Always => "always",
+        Need::Ingress => "with `--ingress-domain`",
+        Need::StatefulSet => "databases are StatefulSets",
+        Need::KubeBlocks => "databases are of KubeBlocks",
+        Need::KubeBlocksAlpha => "KubeBlocks is of before 1.0",
+        Need::Helpful => "helpful",
+    };
+    let asked: Vec<String> = PERMISSIONS
+        .iter()
+        .map(|permission| {
+            let dot = if permission.group.is_empty() { "" } else { "." };
+            format!(
+                "| `{}{dot}{}` | {} | {}{} | {} |",
+                permission.resource,
+                permission.group,
+                permission.verbs.join(", "),
+                needed(permission.need),
+                if permission.namespaced { "" } else { ", of the whole cluster" },
+                permission.why
+            )
+        })
+        .collect();
+    assert_eq!(written, asked, "as it should be:\n{}", asked.join("\n"));
 }

@@ -5,11 +5,12 @@
 
 use model::CauseCode;
 
-const DOCTOR: [&str; 4] = [
+const DOCTOR: [&str; 5] = [
     include_str!("../src/doctor/mod.rs"),
     include_str!("../src/doctor/permissions.rs"),
     include_str!("../src/doctor/probes.rs"),
     include_str!("../src/doctor/project.rs"),
+    include_str!("../src/doctor/server.rs"),
 ];
 
 fn is_cause(name: &str) -> bool {

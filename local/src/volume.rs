@@ -83,6 +83,16 @@ impl Volumes {
         Ok(Volume { home, uid: about.uid })
     }
 
+    /// Whether its home folder is there, whoever removed what is not. Without its description it is there too:
+    /// [`Self::ensure`] writes another, and keeps the files.
+    pub fn is_there(&self, name: &VolumeName) -> Result<bool> {
+        match fs::metadata(self.place(name)?.join("home")) {
+            Ok(about) => Ok(about.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).context("look for the home folder"),
+        }
+    }
+
     /// The first half of a removal, at once: from now on there is no such volume. The second is
     /// [`tree::remove`] of the answered name in [`Self::trash`].
     pub fn discard(&self, name: &VolumeName) -> Result<Option<String>> {

@@ -3,7 +3,7 @@
 mod support;
 
 use engine::orchestrator::{
-    Orchestrator, SandboxSpec,
+    Orchestrator, SandboxSpec, VolumeSeen,
     contract::{Files, suite},
 };
 use model::InstallationId;
@@ -41,6 +41,29 @@ async fn without_isolation_the_contract_holds_as_well() {
     })
     .await;
     suite(&world.orchestrator, &ByExec(&world.orchestrator), spec, PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_folder_that_was_removed_by_hand_is_not_there() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let mut spec = spec();
+    world.up(&spec).await;
+    world.orchestrator.ensure(&stopped(&spec)).await.unwrap();
+    world.until(&spec, "the stop", |seen| !seen.present).await;
+    let volume = world.data.path().join("volumes").join(&spec.volume.0);
+    let look = async || world.orchestrator.volume(&spec.volume).await.unwrap();
+    std::fs::remove_file(volume.join("volume.json")).unwrap();
+    assert_eq!(look().await, VolumeSeen::There, "without its description the files are there");
+    // The files alone, and all of it.
+    for gone in [volume.join("home"), volume] {
+        std::fs::remove_dir_all(gone).unwrap();
+        assert_eq!(look().await, VolumeSeen::Absent);
+    }
+    spec.restart_count += 1;
+    world.up(&spec).await;
+    assert_eq!(world.orchestrator.volume(&spec.volume).await.unwrap(), VolumeSeen::There, "a start makes another");
+    world.remove(&spec).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,11 +19,13 @@ pub enum ActivityKind {
     Run,
     /// A connection out of the sandbox was refused.
     Network,
+    /// A token, a sign-in or a sign-out: of no project.
+    Account,
 }
 
 impl ActivityKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Ask, Self::Phase, Self::Cause, Self::Run, Self::Network];
+    pub const ALL: [Self; 6] = [Self::Ask, Self::Phase, Self::Cause, Self::Run, Self::Network, Self::Account];
 
     /// Its name in the API and in the store.
     #[must_use]
@@ -34,6 +36,7 @@ impl ActivityKind {
             Self::Cause => "cause",
             Self::Run => "run",
             Self::Network => "network",
+            Self::Account => "account",
         }
     }
 }
@@ -111,10 +114,10 @@ impl Actor {
 pub struct ActivityView {
     /// Goes up with each; a cursor.
     pub id: i64,
-    /// To which project.
-    pub project_id: ProjectId,
+    /// To which project; `null` for what happened to the account.
+    pub project_id: Option<ProjectId>,
     /// The project's name when it happened.
-    pub project: String,
+    pub project: Option<String>,
     /// When.
     #[serde(with = "crate::time")]
     pub at: Timestamp,

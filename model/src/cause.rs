@@ -31,6 +31,8 @@ pub enum CauseCode {
     CrashLoop,
     /// The sandbox ended by itself; it is being started again.
     EndedUnexpectedly,
+    /// Somebody else deleted what keeps the sandbox running; it is made again.
+    DeletedOutside,
     /// The kernel killed a process of it for want of memory.
     OutOfMemory,
     /// The sandbox is over its disk limit, or the machine's disk is full.
@@ -89,6 +91,8 @@ pub enum CauseCode {
     VolumePending,
     /// The volume's data is lost.
     VolumeLost,
+    /// Somebody deletes the volume; it goes as soon as nothing uses it.
+    VolumeLeaving,
     /// The volume is there and could not be mounted.
     MountFailed,
     /// A quota is used up.
@@ -131,7 +135,7 @@ impl CauseCode {
     /// Whether it is told of beside a sandbox that runs: something is wrong, and terminal and files work.
     #[must_use]
     pub fn goes_with_running(self) -> bool {
-        matches!(self, Self::IngressClassMissing | Self::OutOfMemory | Self::NodeLost)
+        matches!(self, Self::IngressClassMissing | Self::OutOfMemory | Self::NodeLost | Self::VolumeLeaving)
     }
 
     /// Whether waiting alone does not mend it, so that the phase is Error at once and not only when

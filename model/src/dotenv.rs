@@ -103,6 +103,16 @@ fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
     None
 }
 
+/// What holds of any text.
+#[cfg(any(test, fuzzing))]
+pub fn holds(text: &str) {
+    let read = read(text);
+    let lines = text.lines().count();
+    assert!(read.skipped.iter().all(|(at, _)| (1..=lines.max(1)).contains(at)), "{read:?}");
+    assert!(read.set.iter().all(|(key, value)| key.parse::<EnvKey>().is_ok() && !value.contains('\0')), "{read:?}");
+    assert!(read.set.values().all(|value| value.len() <= MAX_VALUE_BYTES));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,10 +173,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_that_is_pasted_panics_or_is_lost_silently(text in "(A|B|=|\"|'|`|#|\\\\|\n|\r| |\t|export |ü|\0|\\PC){0,60}") {
-            let read = read(&text);
-            let lines = text.lines().count();
-            prop_assert!(read.skipped.iter().all(|(at, _)| (1..=lines.max(1)).contains(at)), "{:?}", read);
-            prop_assert!(read.set.values().all(|value| !value.contains('\0')));
+            holds(&text);
         }
 
         #[test]

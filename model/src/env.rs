@@ -1,6 +1,7 @@
 //! The environment of a sandbox: what a key is, how large values may be, which names are reserved,
 //! and who wins.
 
+use crate::claude::{BASE_URL, is_credential};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -136,19 +137,30 @@ pub fn check(pairs: &BTreeMap<String, String>) -> Result<BTreeMap<EnvKey, String
     if total > MAX_TOTAL_BYTES { Err(EnvError::LongTotal(total)) } else { Ok(checked) }
 }
 
-/// The environment of a container; later wins: the operator's credentials, the project's variables,
-/// the request's, and then what the system sets.
+/// The environment of a container; later wins: the operator's credentials, the account's own, the
+/// project's variables, the request's, and then what the system sets.
+///
+/// One Claude credential wins as a whole: where a layer has a key or a token, it is not beside one of a
+/// layer below, and the account's is not sent to the operator's address.
 #[must_use]
 pub fn merge(
     operator: &BTreeMap<String, String>,
+    account: &BTreeMap<String, String>,
     project: &BTreeMap<EnvKey, String>,
     request: &BTreeMap<EnvKey, String>,
     system: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     let plain = |vars: &BTreeMap<EnvKey, String>| vars.iter().map(|(k, v)| (k.0.clone(), v.clone())).collect::<Vec<_>>();
     let mut merged = operator.clone();
-    merged.extend(plain(project));
-    merged.extend(plain(request));
+    if account.keys().any(|key| is_credential(key)) {
+        merged.remove(BASE_URL);
+    }
+    for layer in [account.clone().into_iter().collect(), plain(project), plain(request)] {
+        if layer.iter().any(|(key, _)| is_credential(key)) {
+            merged.retain(|key, _| !is_credential(key));
+        }
+        merged.extend(layer);
+    }
     merged.extend(system.clone());
     merged
 }
@@ -181,13 +193,43 @@ mod tests {
         assert!(matches!(check(&many), Err(EnvError::LongTotal(_))));
     }
 
+    #[test]
+    fn one_claude_credential_wins_as_a_whole() {
+        let raw = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| (format!("ANTHROPIC_{key}"), (*value).to_owned())).collect()
+        };
+        let merged = |account: &[(&str, &str)], project: &[(&str, &str)], request: &[(&str, &str)]| {
+            let operator = raw(&[("API_KEY", "operator"), ("BASE_URL", "http://operator"), ("MODEL", "m")]);
+            let [project, request] = [project, request].map(|pairs| check(&raw(pairs)).unwrap());
+            let merged = merge(&operator, &raw(account), &project, &request, &BTreeMap::new());
+            merged.into_iter().map(|(key, value)| format!("{}={value}", key.trim_start_matches("ANTHROPIC_"))).collect::<Vec<_>>()
+        };
+        assert_eq!(merged(&[], &[], &[]), ["API_KEY=operator", "BASE_URL=http://operator", "MODEL=m"]);
+        assert_eq!(merged(&[("AUTH_TOKEN", "own")], &[], &[]), ["AUTH_TOKEN=own", "MODEL=m"]);
+        assert_eq!(merged(&[("API_KEY", "own")], &[], &[]), ["API_KEY=own", "MODEL=m"], "not to the operator's address");
+        assert_eq!(
+            merged(&[("AUTH_TOKEN", "own"), ("BASE_URL", "http://own")], &[], &[]),
+            ["AUTH_TOKEN=own", "BASE_URL=http://own", "MODEL=m"]
+        );
+        // A project's variables win, and keep the address below: that is what they could do before.
+        assert_eq!(
+            merged(&[("AUTH_TOKEN", "own"), ("BASE_URL", "http://own")], &[("API_KEY", "project")], &[]),
+            ["API_KEY=project", "BASE_URL=http://own", "MODEL=m"]
+        );
+        assert_eq!(merged(&[], &[("AUTH_TOKEN", "project")], &[]), ["AUTH_TOKEN=project", "BASE_URL=http://operator", "MODEL=m"]);
+        assert_eq!(
+            merged(&[], &[("AUTH_TOKEN", "project")], &[("API_KEY", "request")]),
+            ["API_KEY=request", "BASE_URL=http://operator", "MODEL=m"]
+        );
+    }
+
     proptest! {
         #[test]
-        fn later_wins(key in "[A-Z]{1,3}Z", layers: [Option<u8>; 4]) {
+        fn later_wins(key in "[A-Z]{1,3}Z", layers: [Option<u8>; 5]) {
             let text = |n: Option<u8>| n.map(|n| n.to_string());
             let raw = |n: Option<u8>| text(n).map(|v| (key.clone(), v)).into_iter().collect::<BTreeMap<_, _>>();
             let typed = |n: Option<u8>| check(&raw(n)).unwrap();
-            let merged = merge(&raw(layers[0]), &typed(layers[1]), &typed(layers[2]), &raw(layers[3]));
+            let merged = merge(&raw(layers[0]), &raw(layers[1]), &typed(layers[2]), &typed(layers[3]), &raw(layers[4]));
             let expected = layers.iter().rev().find_map(|n| text(*n));
             prop_assert_eq!(merged.get(&key).cloned(), expected);
         }

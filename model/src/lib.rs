@@ -5,7 +5,7 @@
 //! arguments and compiles for both targets.
 //!
 //! ```text
-//!   ids  name  env  port  resources  connection      what things are called, and what they may be
+//!   ids  name  env  claude  port  resources  connection   what things are called, and what they may be
 //!                 \    |    /
 //!   observed --> phase, stage, cause                 what is really there, and what that means
 //!                      |
@@ -14,6 +14,7 @@
 
 pub mod activity;
 pub mod cause;
+pub mod claude;
 pub mod connection;
 pub mod dotenv;
 pub mod env;
@@ -33,5 +34,5 @@ pub use ids::{InstallationId, ProjectId, SandboxId, TokenId, UserId};
 pub use jiff::Timestamp;
 pub use name::{DisplayName, ResourceName, Slug};
 pub use observed::{InstanceFact, Observed, StageFact};
-pub use phase::{Desired, Phase, phase};
+pub use phase::{Desired, Intent, Phase, phase};
 pub use stage::{Stage, StageLimits, StageState, StageView};

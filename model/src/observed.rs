@@ -31,6 +31,9 @@ pub struct Observed {
     pub first_ready_at: Option<Timestamp>,
     /// When it last became Running.
     pub ready_at: Option<Timestamp>,
+    /// The last generation in which it was Running.
+    #[serde(default)]
+    pub settled_generation: i64,
 }
 
 /// What is known of a stage.

@@ -54,8 +54,7 @@ pub enum Phase {
     Starting,
     /// Reachable end to end.
     Running,
-    /// Up, while a change of its resources is applied. Never computed yet: no orchestrator changes a run
-    /// under way, so a new size waits for a restart, which is Starting.
+    /// On its way up again, in another size: a run is replaced by one with other limits.
     Updating,
     /// On its way down.
     Stopping,
@@ -122,12 +121,24 @@ impl Phase {
     }
 }
 
+/// What a sandbox was last asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intent {
+    /// What it is to be.
+    pub desired: Desired,
+    /// Goes up with each ask.
+    pub generation: i64,
+    /// Whether that ask changed the size of a sandbox that ran, and nothing else.
+    pub resizes: bool,
+}
+
 /// The phase of a sandbox.
 ///
 /// Total and pure. `cause` is what stands in the way, as last observed for this generation. Facts
 /// gathered for an older generation count only as "something is there".
 #[must_use]
-pub fn phase(desired: Desired, generation: i64, observed: &Observed, cause: Option<&Cause>, now: Timestamp) -> Phase {
+pub fn phase(intent: Intent, observed: &Observed, cause: Option<&Cause>, now: Timestamp) -> Phase {
+    let Intent { desired, generation, resizes } = intent;
     let current = observed.generation == generation;
     match desired {
         Desired::Running => {
@@ -135,6 +146,9 @@ pub fn phase(desired: Desired, generation: i64, observed: &Observed, cause: Opti
                 Phase::Running
             } else if current && (blocked(cause) || overdue(observed, now)) {
                 Phase::Error
+            } else if resizes && observed.settled_generation != generation {
+                // Once it ran in its new size, whatever happens to it is no change of size any more.
+                Phase::Updating
             } else if observed.first_ready_at.is_some() {
                 Phase::Starting
             } else {
@@ -261,10 +275,15 @@ mod tests {
         fn facts()(
             generation in 0i64..4, present: bool, stages in proptest::array::uniform5(fact()), alive: bool,
             leaving_since in time(), leave_deadline_at in time(), gone_at in time(), erasing_since in time(), first_ready_at in time(), ready_at in time(),
+            settled_generation in 0i64..4,
         ) -> Observed {
             let instance = alive.then(|| InstanceFact { id: "i".into(), started_at: at(0), restart_count: 0, env_revision: 0 });
-            Observed { generation, present, stages, instance, leaving_since, leave_deadline_at, gone_at, erasing_since, first_ready_at, ready_at }
+            Observed { generation, present, stages, instance, leaving_since, leave_deadline_at, gone_at, erasing_since, first_ready_at, ready_at, settled_generation }
         }
+    }
+
+    fn running(generation: i64) -> Intent {
+        Intent { desired: Desired::Running, generation, resizes: false }
     }
 
     fn intent() -> impl Strategy<Value = Desired> {
@@ -280,9 +299,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_intent_has_its_own_phases(desired in intent(), generation in 0i64..4, observed in facts(), cause in cause(), now in 0i64..900) {
-            let phase = phase(desired, generation, &observed, cause.as_ref(), at(now));
+        fn every_intent_has_its_own_phases(desired in intent(), generation in 0i64..4, resizes: bool, observed in facts(), cause in cause(), now in 0i64..900) {
+            let phase = phase(Intent { desired, generation, resizes }, &observed, cause.as_ref(), at(now));
             let own: &[Phase] = match desired {
+                Desired::Running if resizes => &[Phase::Creating, Phase::Starting, Phase::Updating, Phase::Running, Phase::Error],
                 Desired::Running => &[Phase::Creating, Phase::Starting, Phase::Running, Phase::Error],
                 Desired::Stopped => &[Phase::Stopping, Phase::Stopped, Phase::Error],
                 Desired::Terminated => &[Phase::Terminating, Phase::Terminated, Phase::Error],
@@ -292,26 +312,37 @@ mod tests {
 
         #[test]
         fn running_is_never_claimed_for_an_older_ask(observed in facts(), generation in 0i64..4, now in 0i64..900) {
-            let phase = phase(Desired::Running, generation, &observed, None, at(now));
+            let phase = phase(running(generation), &observed, None, at(now));
             if phase == Phase::Running {
                 prop_assert_eq!(observed.generation, generation);
                 prop_assert!(observed.present && observed.stages.iter().all(|f| f.ended_at.is_some()));
             }
         }
 
+        /// From the moment of the ask until it runs in the new size, and for nothing that happens to it afterwards.
+        #[test]
+        fn a_change_of_size_is_updating_until_it_ran_in_it(observed in facts(), generation in 1i64..4, now in 0i64..900) {
+            let resizing = Intent { resizes: true, ..running(generation) };
+            let other = phase(running(generation), &observed, None, at(now));
+            let phase = phase(resizing, &observed, None, at(now));
+            let starts = matches!(other, Phase::Creating | Phase::Starting);
+            prop_assert_eq!(phase == Phase::Updating, starts && observed.settled_generation != generation);
+            prop_assert!(phase == Phase::Updating || phase == other);
+        }
+
         #[test]
         fn gone_is_never_claimed_while_something_is_there(desired in intent(), observed in facts(), now in 0i64..900) {
-            let phase = phase(desired, observed.generation, &observed, None, at(now));
+            let phase = phase(Intent { desired, generation: observed.generation, resizes: false }, &observed, None, at(now));
             if matches!(phase, Phase::Stopped | Phase::Terminated) {
                 prop_assert!(!observed.present);
             }
         }
 
         #[test]
-        fn time_alone_only_leads_to_error(desired in intent(), generation in 0i64..4, observed in facts(), a in 0i64..900, b in 0i64..900) {
+        fn time_alone_only_leads_to_error(desired in intent(), generation in 0i64..4, resizes: bool, observed in facts(), a in 0i64..900, b in 0i64..900) {
             let (early, late) = (a.min(b), a.max(b));
-            let before = phase(desired, generation, &observed, None, at(early));
-            let after = phase(desired, generation, &observed, None, at(late));
+            let before = phase(Intent { desired, generation, resizes }, &observed, None, at(early));
+            let after = phase(Intent { desired, generation, resizes }, &observed, None, at(late));
             prop_assert!(before == after || after == Phase::Error);
         }
 
@@ -323,12 +354,12 @@ mod tests {
                 if fact.deadline_at.is_some() && fact.started_at.is_none() { fact.deadline_at = None }
             }
             let generation = observed.generation;
-            if phase(Desired::Running, generation, &observed, None, now).transitional()
+            if phase(running(generation), &observed, None, now).transitional()
                 && let Some(at) = next_deadline(Desired::Running, &observed, now)
             {
-                prop_assert_eq!(phase(Desired::Running, generation, &observed, None, at), Phase::Error);
+                prop_assert_eq!(phase(running(generation), &observed, None, at), Phase::Error);
                 let just_before = at.checked_sub(SignedDuration::from_nanos(1)).unwrap();
-                prop_assert!(phase(Desired::Running, generation, &observed, None, just_before).transitional());
+                prop_assert!(phase(running(generation), &observed, None, just_before).transitional());
             }
         }
 
@@ -342,7 +373,7 @@ mod tests {
             }
             let shown = stages(Desired::Running, generation, &observed, None, at(now));
             let failed = shown.iter().any(|s| s.state == StageState::Failed);
-            let error = phase(Desired::Running, generation, &observed, None, at(now)) == Phase::Error;
+            let error = phase(running(generation), &observed, None, at(now)) == Phase::Error;
             prop_assert!(!error || failed);
         }
     }

@@ -31,6 +31,8 @@ pub struct Repository {
     pub branch: Option<String>,
     /// How many commits.
     pub depth: Option<u32>,
+    /// What is checked out in the end: a branch of that name, made from `branch` where there is none.
+    pub checkout: Option<String>,
     /// The folder in the sandbox's home: the repository's name.
     pub folder: String,
 }
@@ -83,6 +85,9 @@ pub struct RepositoryView {
     pub url: String,
     /// Which branch or tag; the remote's own, where it is absent.
     pub branch: Option<String>,
+    /// The branch that an extra sandbox is for: made from `branch` where the repository has none of that name.
+    #[serde(default)]
+    pub checkout: Option<String>,
     /// How many commits; all of them, where it is absent.
     pub depth: Option<u32>,
     /// Where it is in the sandbox's home.
@@ -195,7 +200,8 @@ impl NewRepository {
         if self.depth.is_some_and(|depth| !(1..=MAX_DEPTH).contains(&depth)) {
             return Err(RepositoryError::Depth);
         }
-        Ok(Repository { url: url.to_owned(), branch: branch.map(str::to_owned), depth: self.depth, folder: folder.to_owned() })
+        let branch = branch.map(str::to_owned);
+        Ok(Repository { url: url.to_owned(), branch, depth: self.depth, checkout: None, folder: folder.to_owned() })
     }
 }
 
@@ -220,9 +226,10 @@ fn is_host(authority: &str) -> bool {
         && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-/// By `git check-ref-format`.
-fn is_ref(name: &str) -> bool {
-    name.len() <= 250
+/// Whether git takes that name for a branch: by `git check-ref-format`.
+#[must_use]
+pub fn is_ref(name: &str) -> bool {
+    (1..=250).contains(&name.len())
         && !name.starts_with(['-', '/', '.'])
         && !name.ends_with(['/', '.'])
         && !name.contains("..")

@@ -76,6 +76,9 @@ pub struct ProjectView {
     pub preset: Preset,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Of which project it is an extra sandbox, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_of: Option<ProjectId>,
     /// When it was made.
     #[serde(with = "crate::time")]
     pub created_at: Timestamp,
@@ -236,6 +239,8 @@ pub struct EnvVariable {
 pub enum EnvSource {
     /// The operator's Claude credentials.
     Operator,
+    /// The account's own Claude credentials.
+    Account,
     /// The project's own.
     Project,
     /// The `envVars` of a request.
@@ -322,6 +327,27 @@ pub struct DatabaseView {
     pub database: String,
     /// Whether it was there when last looked.
     pub ready: bool,
+    /// Whether what the sandbox runs with differs from what a restart would give it: its password, or variables.
+    pub restart_pending: bool,
+    /// What its server says of it; `null` where that cannot be asked, or did not answer at once.
+    #[serde(default)]
+    pub figures: Option<DatabaseFigures>,
+}
+
+/// What a PostgreSQL server says of a project's database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DatabaseFigures {
+    /// On its disk, in bytes.
+    pub size_bytes: u64,
+    /// Open connections of the project's role.
+    pub connections: u32,
+    /// How many it may have; `null` where there is no limit.
+    #[serde(default)]
+    pub most_connections: Option<u32>,
+    /// PostgreSQL's, such as `15.14`.
+    pub version: String,
 }
 
 /// An API token, without the secret.
@@ -346,7 +372,8 @@ pub struct TokenView {
     pub last_used_at: Option<Timestamp>,
 }
 
-/// Facts of the installation that pages show; the same for everyone who is signed in.
+/// Facts of the installation that pages show; the same for everyone who is signed in, but for
+/// whether Claude Code has credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Installation {
@@ -359,7 +386,7 @@ pub struct Installation {
     pub notices: Vec<String>,
     /// Whether Claude Code is in the sandboxes.
     pub claude: bool,
-    /// Whether the operator gave credentials for it.
+    /// Whether there are credentials for it: the operator's, or the viewer's own.
     pub claude_credentials: bool,
     /// Where the operator puts them, as a path to show.
     pub credentials_file: String,

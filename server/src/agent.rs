@@ -10,6 +10,7 @@ use model::SandboxId;
 use sandbox_agent::client::ClientError;
 use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
+use tracing::debug;
 
 /// How long a connection to an agent may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -46,6 +47,7 @@ impl Agent {
     /// # Errors
     /// The sandbox does not run, or its agent does not answer in time.
     pub async fn connect(&self) -> Result<BoxedIo, ConnectError> {
+        debug!(sandbox.id = %self.id, "asking the agent");
         let silent = || ConnectError::Io(std::io::Error::from(std::io::ErrorKind::TimedOut));
         tokio::time::timeout(CONNECT, self.orchestrator.connect(self.id, AgentOrPort::Agent))
             .await
@@ -69,6 +71,9 @@ pub fn without_agent() -> ControlError {
 pub fn unreachable(error: &ConnectError) -> ControlError {
     match error {
         ConnectError::NotRunning => not_running(),
+        ConnectError::Refused(cause) => {
+            ControlError::new(ErrorKind::Unavailable, "agent-silent", cause.message.clone(), &cause.next_steps.join(" "))
+        }
         _ => ControlError::new(
             ErrorKind::Unavailable,
             "agent-silent",

@@ -13,6 +13,7 @@
 
 use crate::{
     agent::Agent,
+    git::publish::Publisher,
     github::{GitHub, GitHubError},
     http::patience::patient,
     live::Live,
@@ -25,7 +26,7 @@ use engine::{
 };
 use futures::StreamExt as _;
 use model::{
-    Cause, CauseCode, Desired, Phase, ProjectId, UserId, phase,
+    Cause, CauseCode, Desired, Phase, ProjectId, UserId,
     repository::{CloneState, RepositoryView},
 };
 use sandbox_agent::{
@@ -60,18 +61,30 @@ const SAID: usize = 4000;
 
 /// What runs inside. 73: the folder is taken. 74: git is missing.
 const SCRIPT: &str = r#"
-url=$1 folder=$HOME/$2 part=$HOME/.$2.cloning branch=$3 depth=$4
+url=$1 folder=$HOME/$2 part=$HOME/.$2.cloning branch=$3 depth=$4 checkout=$5 author=$6 email=$7
 command -v git >/dev/null || exit 74
 if [ -e "$folder" ] && [ -n "$(ls -A "$folder" 2>/dev/null)" ]; then exit 73; fi
 rm -rf "$part"
 set -- clone --progress
 [ -z "$branch" ] || set -- "$@" --branch "$branch"
 [ -z "$depth" ] || set -- "$@" --depth "$depth"
+# Otherwise a clone with a depth knows no branch but one.
+[ -z "$checkout" ] || set -- "$@" --no-single-branch
 exec 3<&0 </dev/null
 case $url in http://*) http=always ;; *) http=never ;; esac
 git -c credential.helper= -c "credential.$url.helper=!f() { test \"\$1\" = get && cat <&3; }; f" -c credential.useHttpPath=true \
     -c protocol.allow=never -c protocol.https.allow=always -c protocol.http.allow=$http "$@" -- "$url" "$part" || { code=$?; rm -rf "$part"; exit $code; }
 exec 3<&-
+if [ -n "$checkout" ]; then
+    if git -C "$part" rev-parse --verify --quiet "refs/remotes/origin/$checkout" >/dev/null; then
+        git -C "$part" checkout --quiet -B "$checkout" --track "refs/remotes/origin/$checkout"
+    else
+        git -C "$part" checkout --quiet -b "$checkout"
+    fi || { code=$?; rm -rf "$part"; exit $code; }
+fi
+if [ -n "$author" ] && [ -z "$(git config --global user.email)" ]; then
+    git -C "$part" config user.name "$author" && git -C "$part" config user.email "$email"
+fi
 if [ -e "$part/.gitmodules" ]; then
     git -C "$part" -c protocol.allow=never -c protocol.https.allow=always submodule update --init --recursive --progress ||
         echo "Its submodules could not all be fetched. In $folder: git submodule update --init --recursive"
@@ -87,6 +100,8 @@ pub struct Cloner {
     orchestrator: Arc<dyn Orchestrator>,
     live: Arc<Live>,
     github: Option<Arc<GitHub>>,
+    /// The way back: what makes a folder a repository.
+    publisher: Arc<Publisher>,
     /// This process.
     holder: String,
     /// Projects with something to clone.
@@ -108,7 +123,9 @@ impl Cloner {
     ) -> Arc<Self> {
         let holder = hex::encode(rand::random::<[u8; 8]>());
         let (wanted, look) = (Mutex::default(), Notify::new());
-        Arc::new(Self { repositories, store, orchestrator, live, github, holder, wanted, look, stop })
+        let (of, to, by) = (store.clone(), orchestrator.clone(), github.clone());
+        let publisher = Publisher::new(repositories.publications(), of, to, by, stop.clone());
+        Arc::new(Self { repositories, store, orchestrator, live, github, publisher, holder, wanted, look, stop })
     }
 
     /// Below which address plain http will do: GitHub's, where the operator has it on this very machine.
@@ -123,6 +140,12 @@ impl Cloner {
         &self.repositories
     }
 
+    /// What publishes folders.
+    #[must_use]
+    pub fn publisher(&self) -> &Arc<Publisher> {
+        &self.publisher
+    }
+
     /// "Look again": a project was made with a repository, or somebody decided on one.
     pub fn look(&self) {
         self.look.notify_one();
@@ -134,6 +157,7 @@ impl Cloner {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.follow() => {}
+            () = self.publisher.clone().run() => {}
         }
     }
 
@@ -146,7 +170,7 @@ impl Cloner {
             loop {
                 tokio::select! {
                     change = changes.next() => match change {
-                        Some(change) if self.wants(change.project) => self.look_at(change.project, change.owner).await,
+                        Some(change) if change.clone || self.wants(change.project) => self.look_at(change.project, change.owner).await,
                         Some(_) => {}
                         None => break,
                     },
@@ -159,6 +183,15 @@ impl Cloner {
 
     fn wants(&self, project: ProjectId) -> bool {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).contains(&project)
+    }
+
+    /// Another process may have made the project, or have cloned it.
+    fn want(&self, project: ProjectId, state: CloneState) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        match state {
+            CloneState::Waiting | CloneState::Cloning | CloneState::Failed => wanted.insert(project),
+            CloneState::Done | CloneState::Skipped => wanted.remove(&project),
+        };
     }
 
     async fn look_at_all(self: &Arc<Self>) {
@@ -196,9 +229,10 @@ impl Cloner {
             Ok(None) => return,
             Err(error) => return debug!("cannot read a repository: {error:#}"),
         };
+        self.want(project, of.state);
         self.live.cloning(row.sandbox.id, fact(&of));
         let sandbox = &row.sandbox;
-        let phase = phase(sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref(), SystemClock.now());
+        let phase = sandbox.phase(SystemClock.now());
         let up = sandbox.desired == Desired::Running && phase == Phase::Running && row.project.deleting_since.is_none();
         if !up || !matches!(of.state, CloneState::Waiting | CloneState::Cloning) {
             return;
@@ -259,11 +293,20 @@ impl Cloner {
                 None
             }
         };
+        // Their commits carry their name, where there is an account to have it from.
+        let author = match &self.github {
+            Some(github) => github.author(row.project.owner).await.ok(),
+            None => None,
+        };
+        let (name, email) = author.map(|author| (author.name, author.email)).unwrap_or_default();
         let arguments = [
             of.url.clone(),
             of.folder.clone(),
             of.branch.clone().unwrap_or_default(),
             of.depth.map(|d| d.to_string()).unwrap_or_default(),
+            of.checkout.clone().unwrap_or_default(),
+            name,
+            email,
         ];
         let command = ["sh", "-c", SCRIPT, "sh"].map(str::to_owned).into_iter().chain(arguments).collect();
         let variables = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", ""), ("LC_ALL", "C")];
@@ -356,13 +399,13 @@ pub fn fact(of: &RepositoryView) -> CloneFact {
 
 /// What git has said so far: lines end in a carriage return where the next one takes their place.
 #[derive(Debug, Default)]
-struct Said {
+pub(crate) struct Said {
     lines: Vec<String>,
     open: String,
 }
 
 impl Said {
-    fn hear(&mut self, bytes: &[u8]) {
+    pub(crate) fn hear(&mut self, bytes: &[u8]) {
         for c in String::from_utf8_lossy(bytes).chars() {
             match c {
                 '\n' | '\r' => self.lines.push(std::mem::take(&mut self.open)),
@@ -385,7 +428,7 @@ impl Said {
     }
 
     /// The last that was whole.
-    fn progress(&self) -> Option<String> {
+    pub(crate) fn progress(&self) -> Option<String> {
         let line = self.lines.iter().rev().find(|line| !line.trim().is_empty())?;
         Some(line.trim_start_matches("remote: ").trim().chars().take(200).collect())
     }
@@ -503,6 +546,7 @@ mod tests {
         RepositoryView {
             url: "https://git.example/a/b".into(),
             branch: Some("next".into()),
+            checkout: None,
             depth: None,
             folder: "b".into(),
             state: CloneState::Cloning,
@@ -542,6 +586,42 @@ mod tests {
             said.hear(b"Receiving objects:   4% (1/30)\r");
         }
         assert!(said.lines.len() < 200, "what is kept has an end");
+    }
+
+    fn failed(exit: ExecExit, said: &Said) -> Cause {
+        match ended(&of(), exit, said) {
+            Outcome::Failed(cause) => cause,
+            other => panic!("{exit:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_end_but_a_good_one_has_words_and_ways_on() {
+        let mut said = Said::default();
+        said.hear(b"Cloning into '/home/agent/.b.cloning'...\nReceiving objects:   3% (1/30)\r");
+        assert!(matches!(ended(&of(), ExecExit::Code(0), &said), Outcome::Done));
+        for (exit, message, detail) in [
+            (
+                ExecExit::TimedOut(true),
+                "https://git.example/a/b was not cloned within 30 minutes.",
+                Some("Cloning into '/home/agent/.b.cloning'..."),
+            ),
+            (ExecExit::Code(74), "There is no git in the sandbox's image.", None),
+            (ExecExit::Code(73), "The folder b is there already and not empty, so nothing was cloned into it.", None),
+            (
+                ExecExit::Signal(9),
+                "https://git.example/a/b could not be cloned.",
+                Some("Cloning into '/home/agent/.b.cloning'..."),
+            ),
+        ] {
+            let cause = failed(exit, &said);
+            assert_eq!((cause.code, cause.message.as_str(), cause.detail.as_deref()), (CauseCode::CloneFailed, message, detail));
+            assert!(cause.next_steps.iter().any(|step| step.starts_with("Go on without")), "{:?}", cause.next_steps);
+        }
+        let late = failed(ExecExit::TimedOut(true), &said);
+        assert!(late.next_steps[0].contains("depth of 1"), "what makes it quicker comes first: {:?}", late.next_steps);
+        let without = failed(ExecExit::Code(74), &said);
+        assert!(without.next_steps.iter().any(|step| step.contains("the image needs git")), "{:?}", without.next_steps);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use self::{
 };
 use crate::{
     dist::Unpacked,
-    http::security::Network,
-    views::{Addresses, PreviewDomain},
+    http::security::{self, Network},
+    views::{Addresses, PreviewDomain, PreviewPorts},
 };
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -20,7 +20,7 @@ use model::StageLimits;
 use secrecy::SecretString;
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
@@ -73,6 +73,12 @@ pub struct ServeArgs {
     /// The domain under which every preview has a name of its own (PORT--NAME.DOMAIN, with a wildcard in DNS); with a port unless it is the usual one [default: localhost and the public port, on one machine]
     #[arg(long, env = "FSA_PREVIEW_DOMAIN", value_name = "DOMAIN")]
     pub preview_domain: Option<String>,
+    /// Where `*.localhost` or a wildcard in DNS does not work: an address and ports to listen on, one a preview
+    #[arg(long, env = "FSA_PREVIEW_LISTEN", value_name = "ADDRESS:FIRST-LAST", conflicts_with = "preview_domain")]
+    pub preview_listen: Option<String>,
+    /// The host by which browsers reach --preview-listen, another than the app's [default: its address]
+    #[arg(long, env = "FSA_PREVIEW_HOST", value_name = "HOST", requires = "preview_listen")]
+    pub preview_host: Option<String>,
     /// Proxies in front of this server whose X-Forwarded-For is believed: addresses or ranges
     #[arg(long, env = "FSA_TRUSTED_PROXIES", value_name = "NETWORK", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
@@ -156,6 +162,8 @@ fn deadlines(text: &str) -> Result<[Duration; 5], String> {
 pub struct Config {
     /// Where to listen, by what was asked: the text, and its addresses.
     pub listen: Vec<Listen>,
+    /// The address of `--preview-listen`.
+    pub preview_ip: Option<IpAddr>,
     /// Where browsers reach things.
     pub addresses: Addresses,
     /// The public URL, where the operator names one.
@@ -224,6 +232,18 @@ impl Config {
         let given = data.public_url.as_deref().map(public_url).transpose()?;
         let mut addresses = addresses(given.as_deref(), args.preview_domain.as_deref(), first.port())?;
         addresses.ingress = args.kubernetes.ingress();
+        let ports = args.preview_listen.as_deref();
+        let ports = ports.map(|text| preview_listen(text, args.preview_host.as_deref(), &addresses.public)).transpose()?;
+        let (preview_ip, preview_ports) = ports.unzip();
+        if let Some(ports) = preview_ports {
+            if let Some(both) = listen.iter().flat_map(|l| &l.addresses).find(|both| ports.range.contains(&both.port())) {
+                bail!(
+                    "--preview-listen takes port {}, on which --listen is. Write for example `--preview-listen {PREVIEW_PORTS}`.",
+                    both.port()
+                );
+            }
+            (addresses.preview, addresses.preview_ports) = (None, Some(ports));
+        }
         let beside = beside();
         let credentials_file = args.secret_dir.join(".env");
         let mut credentials = credentials(&credentials_file)?;
@@ -253,6 +273,7 @@ impl Config {
             encryption_key: secret("FSA_ENCRYPTION_KEY"),
             github,
             metrics_token: secret("FSA_METRICS_TOKEN"),
+            preview_ip,
             listen,
             args,
         })
@@ -274,8 +295,11 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn bound(&mut self, port: u16) -> Result<()> {
-        let ingress = self.addresses.ingress.take();
+        let (ingress, ports) = (self.addresses.ingress.take(), self.addresses.preview_ports.take());
         self.addresses = addresses(self.public_given.as_deref(), self.args.preview_domain.as_deref(), port)?;
+        if ports.is_some() {
+            (self.addresses.preview, self.addresses.preview_ports) = (None, ports);
+        }
         self.addresses.ingress = ingress;
         for address in self.listen.iter_mut().take(1).flat_map(|place| &mut place.addresses) {
             address.set_port(port);
@@ -287,7 +311,7 @@ impl Config {
 fn addresses(given: Option<&str>, preview_given: Option<&str>, port: u16) -> Result<Addresses> {
     let public = given.map_or_else(|| format!("http://localhost:{port}"), str::to_owned);
     let preview = preview_domain(preview_given, &public)?;
-    Ok(Addresses { public, preview, ingress: None })
+    Ok(Addresses { public, preview, preview_ports: None, ingress: None })
 }
 
 /// A variable that has no flag: what is on a command line, every user of the machine can read.
@@ -370,6 +394,52 @@ fn preview_domain(given: Option<&str>, public: &str) -> Result<Option<PreviewDom
     Ok(Some(PreviewDomain { scheme: scheme.to_owned(), domain, port }))
 }
 
+/// An example of right.
+const PREVIEW_PORTS: &str = "127.0.0.1:4100-4199";
+/// How many ports there may be: each is listened on.
+const MOST_PREVIEW_PORTS: usize = 1000;
+
+fn preview_listen(text: &str, host: Option<&str>, public: &str) -> Result<(IpAddr, PreviewPorts)> {
+    let wrong = |why: &str| anyhow!("--preview-listen {text}: {why}. Write for example `--preview-listen {PREVIEW_PORTS}`.");
+    let (ip, ports) = text.trim().rsplit_once(':').ok_or_else(|| wrong("that is no ADDRESS:FIRST-LAST"))?;
+    let ip = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
+    let ip: IpAddr = ip.parse().map_err(|_| wrong("it begins with the address to listen on"))?;
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
+    let (first, last) = port(first).zip(port(last)).ok_or_else(|| wrong("it ends with two ports"))?;
+    let range = first..=last;
+    if range.is_empty() {
+        bail!(wrong("its last port comes before its first"));
+    }
+    if range.len() > MOST_PREVIEW_PORTS {
+        bail!(wrong(&format!("that are {} ports, and {MOST_PREVIEW_PORTS} are the most", range.len())));
+    }
+    let named = |why: &str| anyhow!("--preview-listen {text}: {why}. Name one beside it: `--preview-host previews.example.com`.");
+    let host = match host {
+        Some(host) => host.trim().to_ascii_lowercase(),
+        None if ip.is_unspecified() => bail!(named("every address of the machine is listened on, and browsers need one host")),
+        // Policies of pages know no such addresses.
+        None if ip.is_ipv6() => bail!(named("browsers take no IPv6 address for a frame's host")),
+        None => ip.to_string(),
+    };
+    let label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if !host.split('.').all(label) {
+        bail!("--preview-host {host}: that is no host. Write for example `--preview-host previews.example.com`, without a port.");
+    }
+    let (scheme, authority) = public.split_once("://").context("the public URL has a scheme")?;
+    let app = security::name_of(authority);
+    if app == host {
+        bail!(
+            "Previews at {host} would share the app's own cookies, since cookies know no ports. Choose another host by \
+             --preview-listen or --preview-host, or another name for the app by --public-url."
+        );
+    }
+    if app.ends_with(&format!(".{host}")) {
+        bail!("The app's own host lies below {host}, and previews would share its cookies. Choose another by --preview-host.");
+    }
+    Ok((ip, PreviewPorts { scheme: scheme.to_owned(), host, range }))
+}
+
 /// The credentials in a file of `KEY=VALUE` lines; none, if there is no file.
 ///
 /// # Errors
@@ -443,6 +513,37 @@ mod tests {
         assert_eq!(domain(Some("*.p.example:8443"), "https://fsa.example").unwrap().unwrap(), "https://x.p.example:8443");
         assert!(domain(Some("example"), "https://fsa.example").is_err());
         assert!(domain(Some("a b"), "https://fsa.example").is_err());
+    }
+
+    #[test]
+    fn previews_on_ports_have_a_host_of_their_own() {
+        let read = |text, host, public| {
+            preview_listen(text, host, public)
+                .map(|(ip, ports)| format!("{ip} {} {}", ports.origin(*ports.range.end()), ports.range.len()))
+        };
+        let local = "http://localhost:4000";
+        assert_eq!(read("127.0.0.1:4100-4199", None, local).unwrap(), "127.0.0.1 http://127.0.0.1:4199 100");
+        assert_eq!(read("127.0.0.1:4100", None, local).unwrap(), "127.0.0.1 http://127.0.0.1:4100 1");
+        let named = read("[::]:4100-4101", Some("Previews.example"), "https://fsa.example").unwrap();
+        assert_eq!(named, ":: https://previews.example:4101 2");
+        for (text, host, public) in [
+            ("4100-4199", None, local),
+            ("localhost:4100-4199", None, local),
+            ("127.0.0.1:4199-4100", None, local),
+            ("127.0.0.1:0-5", None, local),
+            ("127.0.0.1:4100-65536", None, local),
+            ("127.0.0.1:1000-9000", None, local),
+            ("0.0.0.0:4100-4199", None, local),
+            ("[::1]:4100-4199", None, local),
+            ("127.0.0.1:4100-4199", Some("http://x"), local),
+            ("127.0.0.1:4100-4199", Some("x:4100"), local),
+            ("127.0.0.1:4100-4199", Some("localhost"), local),
+            ("127.0.0.1:4100-4199", None, "http://127.0.0.1:4000"),
+            ("127.0.0.1:4100-4199", Some("example.com"), "https://fsa.example.com"),
+        ] {
+            let error = read(text, host, public).unwrap_err().to_string();
+            assert!(error.contains("--preview-listen") || error.contains("--preview-host"), "{text} {host:?}: {error}");
+        }
     }
 
     #[test]

@@ -4,6 +4,11 @@
 //! Authorising is in the query: a row that is not the viewer's is not found. What only looks needs a
 //! viewer; what changes needs [`Scope::Write`] as well.
 
+pub mod claude;
+pub mod database;
+pub mod repository;
+pub mod sandboxes;
+pub mod sessions;
 pub mod shares;
 
 use crate::{
@@ -33,16 +38,20 @@ use engine::{
     store::{
         Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, StoreError,
         accounts::{Accounts, Opener},
-        activity, intent,
+        activity,
+        claude::Claude,
+        intent,
     },
 };
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Desired, DisplayName, ProjectId, ResourceName, SandboxId, Slug, Stage, TokenId, UserId,
+    Desired, DisplayName, ProjectId, ResourceName, SandboxId, Slug, TokenId, UserId,
     activity::{ActivityPage, ActivityView},
+    claude::{BASE_URL, is_credential},
     env::{self, EnvKey},
     port::{PortError, PreviewPort},
     repository::{CloneState, NewRepository, Repository, RepositoryView},
+    resources::Preset,
     view::{
         ChangeKind, DatabaseView, EnvChange, EnvSource, EnvVariable, EnvView, Installation, NewProject, NewToken, PendingChange,
         PreviewCode, ProjectPatch, ProjectView, Scope, TokenView, Viewer,
@@ -56,6 +65,9 @@ use std::{
 };
 use tracing::{error, info};
 use uuid::Uuid;
+
+/// Of the 36 letters that names have: 190 bits.
+const PASSWORD_LENGTH: usize = 37;
 
 /// Everything that [`Controller`] stands on.
 pub struct ControllerParts {
@@ -222,6 +234,58 @@ impl Controller {
         self.decide(&row, if again { CloneState::Waiting } else { CloneState::Skipped }).await
     }
 
+    /// A new row's own: ids, names and secrets.
+    fn new_row(&self, viewer: &Viewer, name: DisplayName, database: bool) -> NewProjectRow {
+        NewProjectRow {
+            id: ProjectId(Uuid::now_v7()),
+            owner: viewer.user,
+            database: database.then(|| self.new_database(&name)),
+            name,
+            preset: Preset::default(),
+            env: BTreeMap::new(),
+            sandbox: SandboxId(Uuid::now_v7()),
+            random: self.bytes(),
+            agent_token: SecretString::from(hex::encode(self.bytes::<32>())),
+            extra: None,
+            env_revision: 1,
+            key: None,
+            most: self.parts.projects_per_user,
+            now: self.now(),
+        }
+    }
+
+    /// Stores what is new, with what is cloned into it, and nudges.
+    async fn make(
+        &self,
+        viewer: &Viewer,
+        row: NewProjectRow,
+        repository: Option<Repository>,
+    ) -> Result<ProjectAndSandbox, ControlError> {
+        let (id, sandbox) = (row.id, row.sandbox);
+        if let Some(repository) = &repository {
+            // Before the project: none is made without what it was asked for with.
+            patient(self.parts.cloner.repositories().add(id, repository, self.now())).await.map_err(store_error)?;
+            self.parts.live.cloning(sandbox, CloneFact::UnderWay);
+        }
+        let made = activity::by(visit::actor(viewer), self.parts.store.create(row)).await;
+        if repository.is_some() {
+            if made.as_ref().is_ok_and(|(_, new)| *new) {
+                self.parts.cloner.look();
+            } else {
+                self.parts.live.cloning(sandbox, CloneFact::Settled);
+                // It is swept later where this fails.
+                let _ = patient(self.parts.cloner.repositories().remove(id)).await;
+            }
+        }
+        let (row, new) = made.map_err(store_error)?;
+        if new {
+            self.parts.metrics.asked("create");
+            info!(project.id = %row.project.id, sandbox.name = %row.sandbox.name, "a project was made");
+            self.parts.reconciler.nudge(row.sandbox.id);
+        }
+        Ok(row)
+    }
+
     /// Six random bytes, for names.
     fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
@@ -242,40 +306,50 @@ impl Controller {
         let slug = Slug::derive(name, 0).as_str().replace('-', "_");
         let letter = if slug.starts_with(|c: char| c.is_ascii_lowercase()) { "" } else { "p_" };
         let database = format!("{letter}{slug}_{}", self.text(8));
-        DatabaseRow { role: database.clone(), database, password: SecretString::from(self.text(37)) }
+        DatabaseRow { role: database.clone(), database, password: SecretString::from(self.text(PASSWORD_LENGTH)) }
     }
 
-    fn env_variables(&self, row: &ProjectAndSandbox, project: &intent::Env) -> Vec<EnvVariable> {
+    /// The variables of a sandbox as they are now, with who set them. What differs from what its present run got waits
+    /// for the next.
+    fn env_variables(&self, row: &ProjectAndSandbox, now: &Layers) -> Vec<EnvVariable> {
         let running = row.sandbox.desired == Desired::Running;
         let same_revision = row.sandbox.env_revision == row.project.env_revision;
-        let frozen = &row.sandbox.env;
+        let run = self.of_the_run(row);
+        let waits = |key: &str, value: &str| running && !same_revision && run.get(key).is_none_or(|had| had != value);
         let mut variables: BTreeMap<String, EnvVariable> = BTreeMap::new();
-        let mut put = |key: &str, source, bytes, updated_at, pending| {
-            variables.insert(key.to_owned(), EnvVariable { key: key.to_owned(), source, bytes, updated_at, pending });
+        // As `env::merge` lays them over each other.
+        let mut lay = |source: EnvSource, layer: Vec<(&str, &str, Option<Timestamp>, bool)>| {
+            if layer.iter().any(|(key, ..)| is_credential(key)) {
+                variables.retain(|key, _| !is_credential(key) && (source != EnvSource::Account || key != BASE_URL));
+            }
+            for (key, value, updated_at, pending) in layer {
+                let variable = EnvVariable { key: key.to_owned(), source, bytes: value.len(), updated_at, pending };
+                variables.insert(key.to_owned(), variable);
+            }
         };
-        for (key, value) in &self.parts.settings.operator_env {
-            put(key, EnvSource::Operator, value.expose_secret().len(), None, false);
+        let operator = self.parts.settings.operator_env.iter().map(|(key, value)| (key.as_str(), value.expose_secret()));
+        lay(EnvSource::Operator, operator.map(|(key, value)| (key, value, None, waits(key, value))).collect());
+        if let Some((claude, at)) = &now.claude {
+            let own = claude.variables();
+            lay(EnvSource::Account, own.iter().map(|(key, value)| (&**key, &**value, Some(*at), waits(key, value))).collect());
         }
-        for (key, (value, at)) in project {
-            let differs = frozen.get(key).is_none_or(|frozen| frozen.expose_secret() != value.expose_secret());
-            put(key.as_str(), EnvSource::Project, value.expose_secret().len(), Some(*at), running && differs && !same_revision);
-        }
+        let project = now.project.iter().map(|(key, (value, at))| (key.as_str(), value.expose_secret(), *at));
+        lay(EnvSource::Project, project.map(|(key, value, at)| (key, value, Some(at), waits(key, value))).collect());
         // With the project's own variables unchanged since, what differs came with a request.
-        for (key, value) in frozen.iter().filter(|_| running && same_revision) {
-            if project.get(key).is_none_or(|(own, _)| own.expose_secret() != value.expose_secret()) {
-                put(key.as_str(), EnvSource::Request, value.expose_secret().len(), None, false);
-            }
-        }
-        put("NODE_ENV", EnvSource::System, "development".len(), None, false);
+        let own = |key: &EnvKey, value: &SecretString| {
+            now.project.get(key).is_some_and(|(own, _)| own.expose_secret() == value.expose_secret())
+        };
+        let request = row.sandbox.env.iter().filter(|(key, value)| running && same_revision && !own(key, value));
+        lay(EnvSource::Request, request.map(|(key, value)| (key.as_str(), value.expose_secret(), None, false)).collect());
+        let mut system = vec![("NODE_ENV".to_owned(), "development".to_owned())];
         if let Some(spec) = reconcile::spec::database(row, &self.parts.settings) {
-            for (key, value) in self.parts.database.credentials(&spec).variables() {
-                put(&key, EnvSource::System, value.len(), None, false);
-            }
+            system.extend(self.parts.database.credentials(&spec).variables());
         }
+        lay(EnvSource::System, system.iter().map(|(key, value)| (&**key, &**value, None, false)).collect());
         variables.into_values().collect()
     }
 
-    fn env_view(&self, row: &ProjectAndSandbox, env: &intent::Env) -> EnvView {
+    fn env_view(&self, row: &ProjectAndSandbox, now: &Layers) -> EnvView {
         let applied_revision = row
             .sandbox
             .observed
@@ -283,27 +357,54 @@ impl Controller {
             .as_ref()
             .filter(|_| row.sandbox.desired == Desired::Running)
             .map(|instance| instance.env_revision);
-        let changes = if views::restart_pending(row) { self.pending_changes(row, env) } else { Vec::new() };
-        EnvView { variables: self.env_variables(row, env), revision: row.project.env_revision, applied_revision, changes }
+        let changes = if views::restart_pending(row) { self.pending_changes(row, now) } else { Vec::new() };
+        EnvView { variables: self.env_variables(row, now), revision: row.project.env_revision, applied_revision, changes }
     }
 
-    /// What a restart now would change: the project's variables of now, over the operator's, against those
-    /// that the present run got. What came with a request was that run's alone.
-    fn pending_changes(&self, row: &ProjectAndSandbox, project: &intent::Env) -> Vec<PendingChange> {
-        let operator = || self.parts.settings.operator_env.iter().map(|(key, value)| (key.as_str(), value.expose_secret()));
-        let mut now: BTreeMap<&str, &str> = operator().collect();
-        now.extend(row.sandbox.env.iter().map(|(key, value)| (key.as_str(), value.expose_secret())));
-        let mut next: BTreeMap<&str, &str> = operator().collect();
-        next.extend(project.iter().map(|(key, (value, _))| (key.as_str(), value.expose_secret())));
-        let keys: BTreeSet<&str> = now.keys().chain(next.keys()).copied().collect();
+    /// What a restart now would change: the variables of the project and the credentials of the account of now, over the
+    /// operator's, against those that the present run got. What came with a request was that run's alone.
+    fn pending_changes(&self, row: &ProjectAndSandbox, next: &Layers) -> Vec<PendingChange> {
+        let now = self.of_the_run(row);
+        let project = next.project.iter().map(|(key, (value, _))| (key, value));
+        let next = self.merged(next.claude.as_ref().map(|(claude, _)| claude), project);
+        let keys: BTreeSet<&String> = now.keys().chain(next.keys()).collect();
         let change = |key: &str| match (now.get(key), next.get(key)) {
             (None, Some(_)) => Some(ChangeKind::Added),
             (Some(_), None) => Some(ChangeKind::Removed),
             (Some(old), Some(new)) if old != new => Some(ChangeKind::Changed),
             _ => None,
         };
-        keys.into_iter().filter_map(|key| Some(PendingChange { key: key.to_owned(), change: change(key)? })).collect()
+        keys.into_iter().filter_map(|key| Some(PendingChange { key: key.clone(), change: change(key)? })).collect()
     }
+
+    /// What the present run was started with, but for what the system sets.
+    fn of_the_run(&self, row: &ProjectAndSandbox) -> BTreeMap<String, String> {
+        self.merged(row.sandbox.claude.as_ref(), row.sandbox.env.iter())
+    }
+
+    fn merged<'a>(
+        &self,
+        claude: Option<&Claude>,
+        own: impl Iterator<Item = (&'a EnvKey, &'a SecretString)>,
+    ) -> BTreeMap<String, String> {
+        let operator = self.parts.settings.operator_env.iter();
+        let operator = operator.map(|(key, value)| (key.clone(), value.expose_secret().to_owned())).collect();
+        let own = own.map(|(key, value)| (key.clone(), value.expose_secret().to_owned())).collect();
+        env::merge(&operator, &Claude::variables_of(claude), &own, &BTreeMap::new(), &BTreeMap::new())
+    }
+
+    /// What a next run of one of the viewer's projects would get.
+    async fn layers(&self, viewer: &Viewer, id: ProjectId) -> Result<Layers, ControlError> {
+        let project = self.parts.store.env(viewer.user, id).await.map_err(store_error)?.ok_or_else(ControlError::not_found)?;
+        let claude = self.parts.store.claude(viewer.user).await.map_err(store_error)?;
+        Ok(Layers { project, claude })
+    }
+}
+
+/// What users set of a sandbox's variables.
+struct Layers {
+    project: intent::Env,
+    claude: Option<(Claude, Timestamp)>,
 }
 
 #[async_trait::async_trait]
@@ -314,8 +415,21 @@ impl Control for Controller {
         installation
     }
 
+    fn notices(&self, viewer: Option<&Viewer>) -> Vec<String> {
+        if viewer.is_some() { self.parts.live.notices() } else { self.parts.live.notices_to_strangers() }
+    }
+
     fn github_signs_in(&self) -> bool {
         self.parts.github_signs_in
+    }
+
+    fn has_github(&self) -> bool {
+        self.parts.cloner.publisher().github().is_some()
+    }
+
+    async fn has_claude_credentials(&self, viewer: &Viewer) -> Result<bool, ControlError> {
+        Ok(self.parts.installation.claude_credentials
+            || self.parts.store.claude(viewer.user).await.map_err(store_error)?.is_some())
     }
 
     async fn projects(&self, viewer: &Viewer) -> Result<Vec<ProjectView>, ControlError> {
@@ -342,51 +456,26 @@ impl Control for Controller {
             let next = format!("Wait {} s.", wait.as_secs() + 1);
             return Err(ControlError::new(ErrorKind::TooMany, "too-many", "Too many projects were made in a short time.", &next));
         }
-        let row = NewProjectRow {
-            id: ProjectId(Uuid::now_v7()),
-            owner: viewer.user,
-            database: new.database.then(|| self.new_database(&name)),
-            name,
-            preset: new.preset,
-            env: env.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect(),
-            sandbox: SandboxId(Uuid::now_v7()),
-            random: self.bytes(),
-            agent_token: SecretString::from(hex::encode(self.bytes::<32>())),
-            key,
-            most: self.parts.projects_per_user,
-            now: self.now(),
-        };
-        let (id, sandbox) = (row.id, row.sandbox);
-        if let Some(repository) = &repository {
-            // Before the project: none is made without what it was asked for with.
-            patient(self.parts.cloner.repositories().add(id, repository, self.now())).await.map_err(store_error)?;
-            self.parts.live.cloning(sandbox, CloneFact::UnderWay);
-        }
-        let made = activity::by(visit::actor(viewer), self.parts.store.create(row)).await;
-        if repository.is_some() {
-            if made.as_ref().is_ok_and(|(_, new)| *new) {
-                self.parts.cloner.look();
-            } else {
-                self.parts.live.cloning(sandbox, CloneFact::Settled);
-                // It is swept later where this fails.
-                let _ = patient(self.parts.cloner.repositories().remove(id)).await;
-            }
-        }
-        let (row, new) = made.map_err(store_error)?;
-        if new {
-            self.parts.metrics.asked("create");
-            info!(project.id = %row.project.id, sandbox.name = %row.sandbox.name, "a project was made");
-            self.parts.reconciler.nudge(row.sandbox.id);
-        }
+        let env = env.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
+        let row = NewProjectRow { env, preset: new.preset, key, ..self.new_row(viewer, name, new.database) };
+        let row = self.make(viewer, row, repository).await?;
         Ok(self.view(&row))
     }
 
     async fn update_project(&self, viewer: &Viewer, id: ProjectId, patch: ProjectPatch) -> Result<ProjectView, ControlError> {
         may_change(viewer)?;
         let name = patch.name.as_deref().map(display_name).transpose()?;
+        if name.is_some() {
+            self.may_rename(viewer, id).await?;
+        }
         let update = self.parts.store.update(viewer.user, id, name, patch.preset, self.now());
         let row = activity::by(visit::actor(viewer), update).await.map_err(store_error)?;
-        Ok(self.view(&row.ok_or_else(ControlError::not_found)?))
+        let row = row.ok_or_else(ControlError::not_found)?;
+        if patch.preset.is_some() {
+            self.parts.metrics.asked("resize");
+            self.parts.reconciler.nudge(row.sandbox.id);
+        }
+        Ok(self.view(&row))
     }
 
     async fn delete_project(&self, viewer: &Viewer, id: ProjectId, typed_name: Option<String>) -> Result<(), ControlError> {
@@ -451,8 +540,7 @@ impl Control for Controller {
 
     async fn env(&self, viewer: &Viewer, id: ProjectId) -> Result<EnvView, ControlError> {
         let row = self.row(viewer, id).await?;
-        let env = self.parts.store.env(viewer.user, id).await.map_err(store_error)?;
-        Ok(self.env_view(&row, &env.ok_or_else(ControlError::not_found)?))
+        Ok(self.env_view(&row, &self.layers(viewer, id).await?))
     }
 
     async fn change_env(&self, viewer: &Viewer, id: ProjectId, change: EnvChange) -> Result<EnvView, ControlError> {
@@ -468,8 +556,7 @@ impl Control for Controller {
         let change = self.parts.store.change_env(viewer.user, id, set, change.remove, self.now());
         let changed = activity::by(visit::actor(viewer), change).await.map_err(store_error)?;
         let row = changed.ok_or_else(ControlError::not_found)?.map_err(|error| env_error(&error, "set"))?;
-        let env = self.parts.store.env(viewer.user, id).await.map_err(store_error)?;
-        Ok(self.env_view(&row, &env.ok_or_else(ControlError::not_found)?))
+        Ok(self.env_view(&row, &self.layers(viewer, id).await?))
     }
 
     async fn replace_env(&self, viewer: &Viewer, id: ProjectId, all: BTreeMap<String, String>) -> Result<EnvView, ControlError> {
@@ -478,29 +565,11 @@ impl Control for Controller {
         let replace = self.parts.store.replace_env(viewer.user, id, all, self.now());
         let changed = activity::by(visit::actor(viewer), replace).await.map_err(store_error)?;
         let row = changed.ok_or_else(ControlError::not_found)?.map_err(|error| env_error(&error, "envVars"))?;
-        let env = self.parts.store.env(viewer.user, id).await.map_err(store_error)?;
-        Ok(self.env_view(&row, &env.ok_or_else(ControlError::not_found)?))
+        Ok(self.env_view(&row, &self.layers(viewer, id).await?))
     }
 
     async fn database(&self, viewer: &Viewer, id: ProjectId) -> Result<Option<DatabaseView>, ControlError> {
-        let row = self.row(viewer, id).await?;
-        let Some(spec) = reconcile::spec::database(&row, &self.parts.settings) else { return Ok(None) };
-        let connection = self.parts.database.credentials(&spec);
-        let fact = row.sandbox.observed.stage(Stage::DatabaseCreation);
-        // The password opens the data for writing: one who may only look gets the line without it,
-        // which works inside as well, by the variables there.
-        let psql = match viewer.scope {
-            Scope::Write => format!("psql {}", connection.postgres_url()),
-            Scope::Read => "psql".to_owned(),
-        };
-        Ok(Some(DatabaseView {
-            psql,
-            host: connection.host,
-            port: connection.port,
-            user: connection.user,
-            database: connection.database,
-            ready: fact.ended_at.is_some() && !fact.skipped,
-        }))
+        Ok(self.database_view(viewer, &self.row(viewer, id).await?).await)
     }
 
     async fn preview_code(&self, viewer: &Viewer, id: ProjectId, port: u16) -> Result<PreviewCode, ControlError> {
@@ -510,16 +579,16 @@ impl Control for Controller {
             Some(row) => (row.sandbox.id, row.sandbox.name),
             None => self.shared_with_users(id, port.get()).await?,
         };
-        let domain = self.preview_domain()?;
         let opener = match visit::credential() {
             Some(Credential::Session(id)) => Opener::Session(id),
             Some(Credential::Token(id)) => Opener::Token(id),
             Some(Credential::Preview { .. } | Credential::Link { .. }) | None => return Err(ControlError::signed_out()),
         };
+        let origin = self.preview_origin(sandbox, &name, port.get()).await?;
         let made = self.parts.accounts.make_preview_code(viewer.user, opener, sandbox, port.get(), self.now());
         let made = patient(made).await;
         let code = made.map_err(store_error)?.ok_or_else(ControlError::signed_out)?;
-        let url = format!("{}/", domain.origin(&format!("{}--{name}", port.get())));
+        let url = format!("{origin}/");
         Ok(PreviewCode { action: format!("{url}.fsa/enter"), code: code.expose_secret().to_owned(), url })
     }
 
@@ -545,16 +614,29 @@ impl Control for Controller {
         }
         let now = self.now();
         let expires = days.and_then(|days| now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
-        patient(self.parts.accounts.make_token(viewer.user, name.as_str(), scope, expires, now)).await.map_err(store_error)
+        let made = self.parts.accounts.make_token(viewer.user, name.as_str(), scope, expires, now);
+        activity::by(visit::actor(viewer), patient(made)).await.map_err(store_error)
     }
 
     async fn revoke_token(&self, viewer: &Viewer, id: TokenId) -> Result<(), ControlError> {
         may_change(viewer)?;
-        if patient(self.parts.accounts.revoke_token(viewer.user, id, self.now())).await.map_err(store_error)? {
+        let revoked = patient(self.parts.accounts.revoke_token(viewer.user, id, self.now()));
+        if activity::by(visit::actor(viewer), revoked).await.map_err(store_error)? {
             self.parts.watch.look();
             return Ok(());
         }
         Err(ControlError::new(ErrorKind::NotFound, "not-found", "There is no such token.", "Look at the list of your tokens."))
+    }
+}
+
+impl Controller {
+    /// A page of the viewer's projects, by their ids from the newest on.
+    ///
+    /// # Errors
+    /// `503 Service Unavailable`.
+    pub async fn page(&self, viewer: &Viewer, before: Option<ProjectId>, limit: usize) -> Result<Vec<ProjectView>, ControlError> {
+        let rows = self.parts.store.page(viewer.user, before, limit).await.map_err(store_error)?;
+        Ok(rows.iter().map(|row| self.view(row)).collect())
     }
 }
 
@@ -569,6 +651,12 @@ pub fn read_only() -> ControlError {
     ControlError::new(ErrorKind::Forbidden, "read-only", message, "Use a token of scope `write`.")
 }
 
+/// `404 Not Found`: the project was made without.
+#[must_use]
+pub fn no_database() -> ControlError {
+    ControlError::new(ErrorKind::NotFound, "no-database", "This project has no database.", "Make one that has.")
+}
+
 fn no_repository() -> ControlError {
     let message = "The project was made without a repository.";
     ControlError::new(ErrorKind::NotFound, "no-repository", message, "Clone one in its terminal.")
@@ -578,11 +666,13 @@ fn no_repository() -> ControlError {
 #[must_use]
 pub fn store_error(error: StoreError) -> ControlError {
     match error {
-        StoreError::Away(_) => errors::unavailable(),
+        StoreError::Away(_) => errors::away(error.why()),
+        StoreError::NoRoom(_) => errors::store_full(),
         StoreError::Full(have) => {
-            let message = format!("You have {have} projects, and no more are allowed.");
+            let message = format!("You have {have} projects, extra sandboxes counted, and no more are allowed.");
             ControlError::new(ErrorKind::Conflict, "too-many-projects", message, "Delete one that is not needed.")
         }
+        StoreError::Refused(why) => conflict(why),
         StoreError::Broken(error) => {
             error!("the store refused a query: {error:#}");
             errors::internal()
@@ -593,6 +683,7 @@ pub fn store_error(error: StoreError) -> ControlError {
 fn conflict(why: &str) -> ControlError {
     let (message, next) = match why {
         intent::BEING_DELETED => ("The project is being deleted.", "Wait until it is gone, and make a new one."),
+        intent::BRANCH_TAKEN => ("The project has a sandbox of that branch already.", "Open that one, or choose another branch."),
         intent::ALREADY_STOPPED => ("The sandbox is stopped already.", "Start it to have it again."),
         intent::ALREADY_TERMINATED => ("The sandbox is terminated already: nothing of it is left.", "Start it to have it again."),
         _ => ("The sandbox cannot do that now.", "Look at its phase."),

@@ -8,7 +8,7 @@
 //!                         └─ http::preview ───────────────────────────▶ Orchestrator::connect
 //! ```
 //!
-//! Only [`control`] writes intent. Only [`cli`] knows which orchestrator and which database there are;
+//! [`room`] knows whether anything can be stored. Only [`control`] writes intent. Only [`cli`] knows which orchestrator and which database there are;
 //! everything else sees the traits of the `engine` crate.
 
 // Pages are types as deep as they are, and are made into code here.
@@ -21,8 +21,10 @@ pub mod config;
 pub mod control;
 pub mod dist;
 pub mod doctor;
+pub mod git;
 pub mod github;
 pub mod http;
 pub mod live;
 pub mod refusals;
+pub mod room;
 pub mod views;

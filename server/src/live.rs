@@ -24,7 +24,7 @@ use engine::{
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use model::{
-    Cause, Desired, Phase, ProjectId, SandboxId, UserId, phase,
+    Cause, Desired, Phase, ProjectId, SandboxId, UserId,
     port::{OpenPort, RESERVED},
     view::{ProjectView, Usage},
 };
@@ -59,6 +59,9 @@ pub struct Board {
     pub revision: u64,
 }
 
+/// What strangers are told while sandboxes cannot be made: not where their cluster is.
+const AWAY_TO_STRANGERS: &str = "Sandboxes cannot be started or changed at the moment. Who is signed in is told why; it goes on by itself once that is mended.";
+
 /// Live state of everybody.
 pub struct Live {
     store: Arc<dyn Store>,
@@ -67,7 +70,10 @@ pub struct Live {
     addresses: Addresses,
     /// What is true of the installation for as long as it runs.
     notices: Vec<String>,
-    health: watch::Receiver<Option<Cause>>,
+    /// Why sandboxes, or their databases, cannot be seen or changed now, or nothing of them stored.
+    away: watch::Receiver<Option<Cause>>,
+    /// Why nothing can be stored now.
+    full: watch::Receiver<Option<Cause>>,
     feeds: Mutex<HashMap<UserId, Weak<Feed>>>,
     facts: Mutex<HashMap<SandboxId, AgentFacts>>,
     /// What is cloned where; without what is over.
@@ -76,6 +82,23 @@ pub struct Live {
     /// What answers git inside.
     keyring: OnceLock<Weak<Cloner>>,
     stop: CancellationToken,
+}
+
+/// What pages say of the installation, beside what its orchestrator says of itself.
+pub struct Said {
+    /// For as long as it runs.
+    pub notices: Vec<String>,
+    /// Why databases cannot be made or seen, while they cannot.
+    pub trouble: watch::Receiver<Option<Cause>>,
+    /// Why nothing can be stored, while nothing can ([`crate::room`]).
+    pub full: watch::Receiver<Option<Cause>>,
+}
+
+impl Default for Said {
+    /// Nothing, ever.
+    fn default() -> Self {
+        Self { notices: Vec::new(), trouble: watch::channel(None).1, full: watch::channel(None).1 }
+    }
 }
 
 /// One user's board, kept up to date for as long as this is held.
@@ -106,18 +129,20 @@ impl Live {
         orchestrator: Arc<dyn Orchestrator>,
         clock: Arc<dyn Clock>,
         addresses: Addresses,
-        notices: Vec<String>,
+        Said { notices, trouble, full }: Said,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let (feeds, facts, clones) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let health = orchestrator.health();
+        // What cannot be stored is not even tried elsewhere.
+        let away = first_of(full.clone(), first_of(orchestrator.health(), trouble, &stop), &stop);
         Arc::new(Self {
             store,
             orchestrator,
             clock,
             addresses,
             notices,
-            health,
+            away,
+            full,
             feeds,
             facts,
             clones,
@@ -130,25 +155,32 @@ impl Live {
     /// What every page says of the installation now.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {
-        let away = self.health.borrow().as_ref().map(|cause| format!("{} {}", cause.message, cause.next_steps.join(" ")));
+        let away = self.away.borrow().as_ref().map(|cause| format!("{} {}", cause.message, cause.next_steps.join(" ")));
+        self.notices.iter().cloned().chain(away).collect()
+    }
+
+    /// The same for who is not signed in: where the cluster is, is not for them.
+    #[must_use]
+    pub fn notices_to_strangers(&self) -> Vec<String> {
+        let away = self.away.borrow().as_ref().map(|_| AWAY_TO_STRANGERS.to_owned());
         self.notices.iter().cloned().chain(away).collect()
     }
 
     /// Tells when [`Self::notices`] may have changed; `None` where they never do.
     #[must_use]
     pub fn notices_change(&self) -> Option<watch::Receiver<Option<Cause>>> {
-        let mut health = self.health.clone();
-        health.mark_unchanged();
+        let mut away = self.away.clone();
+        away.mark_unchanged();
         // An orchestrator that is always there holds no other end.
-        health.has_changed().is_ok().then_some(health)
+        away.has_changed().is_ok().then_some(away)
     }
 
-    /// What a sandbox's agent said last.
+    /// What a sandbox's agent said last, and what is true of it beside that.
     #[must_use]
     pub fn facts(&self, id: SandboxId) -> AgentFacts {
         let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default();
         let clone = self.clones.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default();
-        AgentFacts { clone, ..facts }
+        AgentFacts { clone, no_room: self.full.borrow().clone(), ..facts }
     }
 
     /// Who answers git inside; said once, at start.
@@ -245,6 +277,36 @@ impl Live {
     }
 }
 
+/// The first that there is, until `stop`: a cluster that is away is told of once.
+fn first_of(
+    mut health: watch::Receiver<Option<Cause>>,
+    mut trouble: watch::Receiver<Option<Cause>>,
+    stop: &CancellationToken,
+) -> watch::Receiver<Option<Cause>> {
+    if trouble.has_changed().is_err() {
+        return health;
+    }
+    let first = |health: &watch::Receiver<Option<Cause>>, trouble: &watch::Receiver<Option<Cause>>| {
+        health.borrow().clone().or_else(|| trouble.borrow().clone())
+    };
+    let (send, away) = watch::channel(first(&health, &trouble));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+        loop {
+            // Of one that never changes nobody holds the other end.
+            tokio::select! {
+                Ok(()) = health.changed() => {}
+                Ok(()) = trouble.changed() => {}
+                else => break,
+            }
+            send.send_if_modified(|said| {
+                let now = first(&health, &trouble);
+                std::mem::replace(said, now.clone()) != now
+            });
+        }
+    }));
+    away
+}
+
 struct FeedWork {
     live: Arc<Live>,
     user: UserId,
@@ -255,6 +317,7 @@ struct FeedWork {
 
 impl FeedWork {
     async fn run(mut self) {
+        let mut full = self.live.full.clone();
         loop {
             // Listening begins before reading, so that no change falls between.
             let mut changes = self.live.store.changes();
@@ -264,7 +327,8 @@ impl FeedWork {
                 let timer = self.until_next_change();
                 tokio::select! {
                     change = changes.next() => match change {
-                        Some(change) if change.owner == self.user => {
+                        // What is shown of a clone is told once it was read.
+                        Some(change) if change.owner == self.user && !change.clone => {
                             if self.read_one(change.project).await.is_err() {
                                 tokio::time::sleep(RETRY).await;
                                 break;
@@ -277,6 +341,7 @@ impl FeedWork {
                         Ok(id) if !self.rows.values().any(|row| row.sandbox.id == id) => continue,
                         _ => {}
                     },
+                    Ok(()) = full.changed() => {}
                     () = tokio::time::sleep(timer) => {}
                 }
                 self.publish();
@@ -406,7 +471,7 @@ impl Followers {
 /// The run to follow, if the sandbox is up.
 fn running(row: &ProjectAndSandbox, now: Timestamp) -> Option<String> {
     let sandbox = &row.sandbox;
-    let phase = phase(sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref(), now);
+    let phase = sandbox.phase(now);
     let up = sandbox.desired == Desired::Running && phase == Phase::Running;
     sandbox.observed.instance.as_ref().filter(|_| up).map(|instance| instance.id.clone())
 }
@@ -485,5 +550,37 @@ fn apply(live: &Live, id: SandboxId, event: AgentEvent) {
         }
         AgentEvent::Disk { over } => live.say(id, |facts| facts.disk_over = over),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::CauseCode;
+
+    #[tokio::test]
+    async fn of_two_troubles_one_is_told_and_each_when_it_is_there() {
+        let stop = CancellationToken::new();
+        let (away, health) = watch::channel(None);
+        let (ill, trouble) = watch::channel(None);
+        let mut told = first_of(health, trouble, &stop);
+        let cause = |text: &str| Some(Cause::new(CauseCode::PermissionMissing, text, &["Give it."]));
+        for (health, trouble, expected) in [
+            (None, cause("statefulsets"), cause("statefulsets")),
+            (cause("away"), cause("statefulsets"), cause("away")),
+            (None, cause("statefulsets"), cause("statefulsets")),
+            (None, None, None),
+        ] {
+            away.send_replace(health);
+            ill.send_replace(trouble);
+            let reached = told.wait_for(|told| *told == expected);
+            tokio::time::timeout(Duration::from_secs(5), reached).await.unwrap().unwrap();
+        }
+        // An orchestrator that is always there says nothing of itself.
+        let mut told = first_of(watch::channel(None).1, ill.subscribe(), &stop);
+        ill.send_replace(cause("clusters"));
+        tokio::time::timeout(Duration::from_secs(5), told.wait_for(Option::is_some)).await.unwrap().unwrap();
+        let never = first_of(watch::channel(None).1, Said::default().trouble, &stop);
+        assert!(never.has_changed().is_err(), "nothing ever changes");
     }
 }

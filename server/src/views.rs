@@ -1,13 +1,14 @@
 //! From rows and what agents say to what a viewer is shown. Pure.
 
-use engine::store::ProjectAndSandbox;
+use engine::{reconcile::overdue, store::ProjectAndSandbox};
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Cause, CauseCode, Desired, Observed, Phase, ProjectId, StageState,
-    phase::{next_deadline, phase, stages},
+    phase::{next_deadline, stages},
     port::{APPLICATION, OpenPort},
     view::{ProjectView, SandboxView, Urls, Usage},
 };
+use std::ops::RangeInclusive;
 
 /// What a sandbox's agent said last. `Default` is an agent that said nothing yet.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,6 +23,8 @@ pub struct AgentFacts {
     pub oom_killed_at: Option<Timestamp>,
     /// What is cloned into it. Not the agent's to say.
     pub clone: CloneFact,
+    /// Why nothing can be stored of it, or of anything. Not the agent's to say either.
+    pub no_room: Option<Cause>,
 }
 
 /// How long it is told that a process was killed.
@@ -54,8 +57,38 @@ pub struct Addresses {
     /// What stands behind `PORT--NAME.` in a preview's host, with the port; `None` where there are no
     /// previews.
     pub preview: Option<PreviewDomain>,
+    /// Where previews are ports of one host instead.
+    pub preview_ports: Option<PreviewPorts>,
     /// The parent of the hosts of Ingresses, on a cluster that has any.
     pub ingress: Option<IngressDomain>,
+}
+
+impl Addresses {
+    /// The scheme of previews.
+    #[must_use]
+    pub fn preview_scheme(&self) -> &str {
+        let ports = self.preview_ports.as_ref().map(|ports| ports.scheme.as_str());
+        ports.or(self.preview.as_ref().map(|domain| domain.scheme.as_str())).unwrap_or("http")
+    }
+}
+
+/// Previews as ports of one host, where no name below it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviewPorts {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Another than the app's: `127.0.0.1`.
+    pub host: String,
+    /// First and last.
+    pub range: RangeInclusive<u16>,
+}
+
+impl PreviewPorts {
+    /// The origin of the preview at one port: `http://127.0.0.1:4100`.
+    #[must_use]
+    pub fn origin(&self, address: u16) -> String {
+        format!("{}://{}:{address}", self.scheme, self.host)
+    }
 }
 
 /// The parent of the hosts of Ingresses: `NAME.DOMAIN`.
@@ -101,6 +134,7 @@ pub fn project(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
         database: project.database.is_some(),
         preset: project.preset,
         deleting: project.deleting_since.is_some(),
+        extra_of: project.extra.as_ref().map(|extra| extra.main),
         created_at: project.created_at,
         updated_at: project.updated_at,
         sandbox: sandbox(row, facts, addresses, now),
@@ -132,7 +166,7 @@ fn process_killed(limit_bytes: u64) -> Cause {
 pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresses, now: Timestamp) -> SandboxView {
     let sandbox = &row.sandbox;
     let (desired, generation, observed, cause) = (sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref());
-    let mut phase = phase(desired, generation, observed, cause, now);
+    let mut phase = sandbox.phase(now);
     let mut stages = stages(desired, generation, observed, cause, now);
     // The sandbox is up, and what its owner wants in it is not there yet: to them, it still starts.
     let cloning = if phase == Phase::Running { facts.clone.clone() } else { CloneFact::Settled };
@@ -147,6 +181,8 @@ pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
     // In Error with this intent, it is still on its way down.
     let leaving = desired != Desired::Running && !matches!(phase, Phase::Stopped | Phase::Terminated);
     let leaving = leaving.then_some(observed).filter(|observed| observed.generation == generation);
+    // What was asked for stands still, and no pass can record why.
+    let no_room = facts.no_room.clone().filter(|_| phase == Phase::Error || observed.generation != generation);
     let facts = if phase == Phase::Running { facts.clone() } else { AgentFacts::default() };
     SandboxView {
         id: sandbox.id,
@@ -164,6 +200,8 @@ pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
                 CloneFact::Failed(cause) => Some(cause),
                 CloneFact::Settled | CloneFact::UnderWay => None,
             })
+            .or(no_room)
+            .or_else(|| if phase == Phase::Error { overdue::of(row, now) } else { None })
             .or_else(|| facts.disk_over.then(|| disk_over(sandbox.preset.resources().disk_bytes, row.project.id)))
             .or_else(|| facts.killed_until(now).map(|_| process_killed(sandbox.preset.resources().limit_memory_bytes))),
         urls: urls(row, addresses),
@@ -190,6 +228,10 @@ pub fn restart_pending(row: &ProjectAndSandbox) -> bool {
 
 fn urls(row: &ProjectAndSandbox, addresses: &Addresses) -> Urls {
     let preview = |port: &str| {
+        // Which port it is to be, opening it decides.
+        if addresses.preview_ports.is_some() {
+            return Some(format!("{}/open/{}/{port}", addresses.public, row.project.id));
+        }
         let domain = addresses.preview.as_ref()?;
         Some(format!("{}/", domain.origin(&format!("{port}--{}", row.sandbox.name))))
     };
@@ -231,32 +273,60 @@ fn next_late(desired: Desired, observed: &Observed, now: Timestamp) -> Option<Ti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::store::{NewProjectRow, intent};
-    use model::{ProjectId, SandboxId, Slug, UserId, resources::Preset};
-    use std::collections::BTreeMap;
+    use engine::store::{contract::least, intent};
+    use model::{Slug, StageFact};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
+    fn row() -> ProjectAndSandbox {
+        let new = least(at(0));
+        intent::create(&new, None, Slug::derive(&new.name, 0), new.random)
+    }
+
+    fn addresses() -> Addresses {
+        Addresses { public: "http://localhost".into(), preview: None, preview_ports: None, ingress: None }
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_says_so_before_its_cause_is_recorded() {
+        let mut row = row();
+        let stage = StageFact { started_at: Some(at(1)), deadline_at: Some(at(31)), ..StageFact::default() };
+        row.sandbox.observed = Observed { generation: 1, stages: [stage; 5], ..Observed::default() };
+        let shown = |row: &ProjectAndSandbox, second| {
+            let view = sandbox(row, &AgentFacts::default(), &addresses(), at(second));
+            (view.phase, view.cause.map(|cause| (cause.code, cause.next_steps.is_empty())))
+        };
+        assert_eq!(shown(&row, 30), (Phase::Creating, None));
+        assert_eq!(shown(&row, 31), (Phase::Error, Some((CauseCode::StageOverdue, false))));
+        row.sandbox.cause = Some(process_killed(2 << 30));
+        assert_eq!(shown(&row, 31).1, Some((CauseCode::OutOfMemory, false)), "what is recorded is known better");
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_the_cause_of_what_stands_still_alone() {
+        let mut row = row();
+        let full = Cause::new(CauseCode::DiskFull, "The disk is full.", &["Free some."]);
+        let facts = AgentFacts { no_room: Some(full.clone()), ..AgentFacts::default() };
+        let shown = |row: &ProjectAndSandbox, facts: &AgentFacts, second| {
+            let view = sandbox(row, facts, &addresses(), at(second));
+            (view.phase, view.cause.map(|cause| cause.code))
+        };
+        assert_eq!(shown(&row, &facts, 1), (Phase::Creating, Some(CauseCode::DiskFull)), "before any pass is recorded");
+        assert_eq!(shown(&row, &AgentFacts::default(), 1), (Phase::Creating, None));
+        let stage = StageFact { started_at: Some(at(1)), deadline_at: Some(at(31)), ..StageFact::default() };
+        row.sandbox.observed = Observed { generation: 1, stages: [stage; 5], ..Observed::default() };
+        assert_eq!(shown(&row, &facts, 30), (Phase::Creating, None), "passes are recorded");
+        assert_eq!(shown(&row, &facts, 31), (Phase::Error, Some(CauseCode::DiskFull)));
+        row.sandbox.cause = Some(process_killed(2 << 30));
+        assert_eq!(shown(&row, &facts, 31).1, Some(CauseCode::OutOfMemory), "what is recorded is known better");
+    }
+
     #[test]
     fn the_times_of_leaving_are_shown_while_it_leaves() {
-        let new = NewProjectRow {
-            id: ProjectId(uuid::Uuid::nil()),
-            owner: UserId(uuid::Uuid::nil()),
-            name: "A project".parse().unwrap(),
-            preset: Preset::Medium,
-            env: BTreeMap::new(),
-            database: None,
-            sandbox: SandboxId(uuid::Uuid::nil()),
-            random: [0; 6],
-            agent_token: "token".into(),
-            key: None,
-            most: 1,
-            now: at(0),
-        };
-        let mut row = intent::create(&new, Slug::derive(&new.name, 0), new.random);
-        let addresses = Addresses { public: "http://localhost".into(), preview: None, ingress: None };
+        let mut row = row();
+        let addresses = addresses();
         let shown = |row: &ProjectAndSandbox, second| {
             let view = sandbox(row, &AgentFacts::default(), &addresses, at(second));
             (view.phase, view.leaving_since, view.leave_deadline_at)

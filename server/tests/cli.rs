@@ -125,6 +125,7 @@ fn it_says_its_version_and_every_flag() {
         "FSA_LISTEN",
         "localhost:4000",
         "FSA_DATABASE_URL",
+        "FSA_DATABASE_SERVER_URL",
         "FSA_ENCRYPTION_KEY",
     ] {
         assert!(shown.contains(part), "{part} in {shown}");
@@ -132,6 +133,41 @@ fn it_says_its_version_and_every_flag() {
     assert!(!shown.contains("keeper"), "what only the server calls is not shown");
     let wrong = run(&["--no-such-flag"]);
     assert!(!wrong.status.success() && text(&wrong.stderr).contains("--help"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn the_service_of_systemd_fits_the_program() {
+    let unit =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/fullstack-agent.service")).unwrap();
+    let of = |key: &str| -> Vec<&str> { unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect() };
+    assert_eq!(of("KillMode"), ["process"], "sandboxes and PostgreSQL outlive a restart");
+    assert_eq!(of("KillSignal"), ["SIGTERM"], "which ends the server in order");
+    assert_eq!(of("Delegate"), ["yes"], "each sandbox has cgroups of its own");
+    let start = of("ExecStart");
+    assert_eq!(start.len(), 1, "{start:?}");
+    let mut words = start[0].split_whitespace();
+    let installed = words.next().unwrap();
+    assert!(unit.contains(&format!("install -m 755 fullstack-agent {}", installed.trim_end_matches("fullstack-agent"))));
+    let help = text(&run(&["--help"]).stdout);
+    let apart = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    let known: Vec<&str> = help.split(apart).collect();
+    let settings = unit.split(apart).filter(|word| word.starts_with("FSA_"));
+    let used: Vec<&str> =
+        words.filter(|word| word.starts_with('-')).map(|word| word.split('=').next().unwrap()).chain(settings).collect();
+    assert!(used.contains(&"--secret-dir") && used.contains(&"FSA_PUBLIC_URL"), "{used:?}");
+    for word in used {
+        assert!(known.contains(&word), "{word} is in the service, and not in --help");
+    }
+    // systemd's own word, where it is there: with this program in the place of the installed one, which has to exist.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fullstack-agent.service");
+    std::fs::write(&file, unit.replace(&format!("={installed}"), concat!("=", env!("CARGO_BIN_EXE_fullstack-agent")))).unwrap();
+    if let Ok(output) = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output() {
+        // It speaks of the machine's other units too, and ends well whatever it found.
+        let said = text(&output.stdout) + &text(&output.stderr);
+        let own: Vec<&str> = said.lines().filter(|line| line.contains("fullstack-agent.service")).collect();
+        assert!(own.is_empty(), "{own:?}");
+    }
 }
 
 #[test]
@@ -208,6 +244,59 @@ fn ctrl_c_while_postgresql_starts_leaves_nothing_behind() {
     assert!(status.success() && !data.join("postmaster.pid").exists(), "{log}");
     for loud in ["ERROR", "panicked", "lost its keeper", "no session id"] {
         assert!(!log.contains(loud), "{log}");
+    }
+}
+
+#[test]
+fn the_doctor_says_that_it_finds_no_kubeconfig_and_fails() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let words = ["doctor", "--no-probes", "--json", "--kubeconfig", "/nowhere/kubeconfig", "--data-dir", data.to_str().unwrap()];
+    let said = run(&words);
+    assert_eq!(said.status.code(), Some(1), "{}", text(&said.stderr));
+    let report: Value = serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{}", text(&said.stdout)));
+    let [finding] = report["findings"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_eq!((&finding["check"], &finding["verdict"]), (&"kubeconfig".into(), &"fail".into()));
+    assert!(finding["what"].as_str().unwrap().contains("/nowhere/kubeconfig"), "{finding}");
+    assert!(text(&said.stderr).contains("1 of 1 checks failed"), "{}", text(&said.stderr));
+}
+
+/// The program ends at once, and names the file: nothing that waiting would mend is waited for.
+#[test]
+fn a_kubeconfig_that_is_wrong_is_named_and_nothing_is_served() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let Some(database) = runtime.block_on(postgres::empty_database()) else { return };
+    let url = sqlx::ConnectOptions::to_url_lossy(&database).to_string();
+    let good = |server: &str, user: &str| {
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: dev\nclusters: [{{name: c, cluster: {{server: '{server}'}}}}]\n\
+             users: [{{name: u, user: {{{user}}}}}]\ncontexts: [{{name: dev, context: {{cluster: c, user: u, namespace: a}}}}]\n"
+        )
+    };
+    let (there, token) = ("https://198.51.100.7:6443", "token: a-secret-token");
+    let exec = "exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: 'true'}";
+    let files = [
+        ("missing", None, "does not exist"),
+        ("empty", Some(String::new()), "is empty"),
+        ("other", Some("a-secret-token".to_owned()), "is no kubeconfig"),
+        ("bare", Some("apiVersion: v1\nkind: Config\n".to_owned()), "has no contexts"),
+        ("unknown", Some(good(there, token).replace("current-context: dev", "current-context: prod")), "`prod`"),
+        ("loopback", Some(good("https://127.0.0.1:6443", token)), "--allow-loopback-cluster"),
+        ("program", Some(good(there, exec)), "--allow-exec-credentials"),
+    ];
+    let folder = folder();
+    for (name, content, said) in files {
+        let file = folder.path().join(name);
+        if let Some(content) = content {
+            std::fs::write(&file, content).unwrap();
+        }
+        let file = file.to_str().unwrap();
+        let mut command = serve(folder.path(), &["--orchestrator", "kubernetes", "--kubeconfig", file]);
+        command.env("FSA_DATABASE_URL", &url);
+        let mut server = Server::start(command);
+        let (status, log) = server.ended(Duration::from_secs(30));
+        assert!(!status.success() && log.contains(file) && log.contains(said), "{name}: {status} {log}");
+        assert!(!log.contains("a-secret-token") && server.line().is_none(), "{name}: {log}");
     }
 }
 

@@ -11,21 +11,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where things were put.
+/// Where things were put: in a folder of their own, since tests build programs of the same names.
 pub struct Built {
     /// The server. `site/` and `agent/sandbox-agent` lie beside it, and it looks there.
     pub server: PathBuf,
     /// The hashed assets with their manifest.
     pub site: PathBuf,
-    /// The static agent. In a folder of its own, since tests put a dynamic one beside the server.
+    /// The static agent.
     pub agent: PathBuf,
 }
 
 impl Built {
     /// Where all of it will be.
     pub fn places() -> Self {
-        let release = shell::target().join("release");
-        Self { server: release.join("fullstack-agent"), site: release.join("site"), agent: release.join("agent/sandbox-agent") }
+        let product = shell::target().join("product");
+        Self { server: product.join("fullstack-agent"), site: product.join("site"), agent: product.join("agent/sandbox-agent") }
     }
 
     /// Tells a program where all of it is, and Claude Code.
@@ -42,7 +42,22 @@ impl Built {
 
 /// What cargo is told for everything that runs on this machine: the same for building, testing and
 /// linting, since another choice of features would compile the dependencies again.
-pub const NATIVE: [&str; 6] = ["--release", "--workspace", "--exclude", "frontend", "--features", "app/ssr"];
+pub const NATIVE: [&str; 8] = ["--release", "--workspace", "--exclude", "frontend", "--exclude", "fuzz", "--features", "app/ssr"];
+
+/// What tests are built with besides: the crates that have many of them are not optimised, which takes most of the time that
+/// compiling them would. Dependencies are those of the release.
+pub const UNOPTIMISED: [&str; 10] = [
+    "--config",
+    "profile.release.package.server.opt-level=0",
+    "--config",
+    "profile.release.package.engine.opt-level=0",
+    "--config",
+    "profile.release.package.local.opt-level=0",
+    "--config",
+    "profile.release.package.kubernetes.opt-level=0",
+    "--config",
+    "profile.release.package.xtask.opt-level=0",
+];
 
 /// Sets up and builds all of it.
 pub fn release() -> Result<Built> {
@@ -54,6 +69,7 @@ pub fn release() -> Result<Built> {
     let mut args = vec!["build", "--bins"];
     args.extend(NATIVE);
     cargo(&args).run()?;
+    replace(&shell::target().join("release/fullstack-agent"), &built.server)?;
     Ok(built)
 }
 

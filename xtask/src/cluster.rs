@@ -137,9 +137,8 @@ pub fn kubeconfig() -> PathBuf {
     place().join("run/pki/admin.kubeconfig")
 }
 
-/// A namespace that enforces the level `restricted`, empty at first.
-pub fn namespace(name: &str) -> Result<()> {
-    let kubectl = |args: &[&str]| program(Path::new("kubectl")).args(args);
+/// A namespace that enforces the level `restricted`, empty at first, of the cluster that `kubectl` is for.
+pub fn namespace(name: &str, kubectl: impl Fn(&[&str]) -> Cmd) -> Result<()> {
     kubectl(&["delete", "namespace", name, "--ignore-not-found", "--wait"]).run()?;
     kubectl(&["create", "namespace", name]).run()?;
     kubectl(&["label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"]).run()
@@ -157,6 +156,7 @@ pub fn tell(command: Cmd) -> Cmd {
         ("FSA_TEST_AGENT_IMAGE", "agent"),
         ("FSA_TEST_POSTGRES_IMAGE", "postgres"),
         ("FSA_TEST_CONTROL_PLANE_IMAGE", "control-plane"),
+        ("FSA_TEST_TTYD_IMAGE", "ttyd"),
     ];
     let command = images.into_iter().fold(command, |command, (key, name)| command.env(key, format!("fsa.local/{name}:dev")));
     command.env("FSA_HELM", place().join("bin/helm")).env("FSA_CYCLONUS", place().join("bin/cyclonus"))

@@ -103,7 +103,9 @@ fn newest() -> SystemTime {
         }
     }
     let mut newest = SystemTime::UNIX_EPOCH;
-    for room in ["agent", "app", "engine", "frontend", "local", "model", "server", "style", "migrations", "Cargo.toml"] {
+    for room in
+        ["agent", "app", "engine", "frontend", "kubernetes", "local", "model", "server", "style", "migrations", "Cargo.toml"]
+    {
         newest_in(&shell::root().join(room), &mut newest);
     }
     newest

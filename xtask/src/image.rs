@@ -3,7 +3,8 @@
 //! ```text
 //!   base ─┬─ runtime packages ─ node ─ claude ─ agent      fsa.local/runtime:dev
 //!         ├─ postgres packages ─ entrypoint                fsa.local/postgres:dev
-//!         └─ the release                                   fsa.local/control-plane:dev
+//!         ├─ the release                                   fsa.local/control-plane:dev
+//!         └─ node ─ ttyd                                   fsa.local/ttyd:dev
 //!   agent                                                  fsa.local/agent:dev, for an init container
 //! ```
 //!
@@ -41,6 +42,8 @@ pub enum Image {
     Postgres,
     /// The server
     ControlPlane,
+    /// What stock ttyd does and no more, for tests of sandboxes without an agent
+    Ttyd,
 }
 
 /// What `cargo xtask cluster up` itself needs: the program that holds a pod's namespaces, and a shell.
@@ -169,12 +172,21 @@ impl Image {
                     "Entrypoint": [format!("{SERVER}/fullstack-agent")],
                 }),
             ),
+            Self::Ttyd => pack(
+                &name,
+                &[base()?, node()?, ttyd()?],
+                &json!({
+                    "User": "1000:1000", "Env": environment(PATH, &[]), "ExposedPorts": {"7681/tcp": {}},
+                    "Entrypoint": ["node", TTYD],
+                }),
+            ),
         }
     }
 }
 
 const SERVER: &str = "/usr/local/lib/fullstack-agent";
 const HOME_OF_SERVER: &str = "/var/lib/fullstack-agent";
+const TTYD: &str = "/usr/local/bin/ttyd.js";
 
 impl Own {
     fn make(self) -> Result<PathBuf> {
@@ -314,6 +326,15 @@ fn postgres_entrypoint() -> Result<Layer> {
     layer("postgres-entrypoint", &[&recipe("postgres-entrypoint")?], |tree, _| {
         fs::create_dir_all(tree.join("usr/local/bin"))?;
         put(&recipes().join("postgres-entrypoint"), &tree.join("usr/local/bin/postgres-entrypoint"), 0o755)?;
+        readable(tree)
+    })
+}
+
+/// What stands in for stock ttyd.
+fn ttyd() -> Result<Layer> {
+    layer("ttyd", &[&recipe("ttyd.js")?], |tree, _| {
+        fs::create_dir_all(tree.join("usr/local/bin"))?;
+        put(&recipes().join("ttyd.js"), &tree.join(TTYD.trim_start_matches('/')), 0o644)?;
         readable(tree)
     })
 }

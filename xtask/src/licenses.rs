@@ -23,6 +23,7 @@ const ALLOWED: &[&str] = &[
     "MPL-2.0",
     "CDLA-Permissive-2.0",
     "WTFPL",
+    "NCSA",
 ];
 
 /// Two TLS providers in one program panic at run time; OpenSSL is none of ours.

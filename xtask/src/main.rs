@@ -15,11 +15,13 @@ mod assets;
 mod build;
 mod cluster;
 mod dev;
+mod fuzz;
 mod image;
 mod licenses;
 mod postgres;
 mod setup;
 mod shell;
+mod sources;
 mod sqlx;
 mod test;
 
@@ -67,6 +69,14 @@ enum Command {
     },
     /// Run the long ones: ten thousand schedules, many kills.
     Prove,
+    /// Look for inputs that break what reads the bytes of strangers, by libFuzzer.
+    Fuzz {
+        /// All of them if none is named.
+        only: Vec<fuzz::Target>,
+        /// How long each is looked at.
+        #[arg(long, default_value_t = fuzz::SECONDS)]
+        seconds: u32,
+    },
     /// Measure, and print a table of p50, p99 and targets.
     Bench {
         /// For the driver: names of benchmarks.
@@ -91,7 +101,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Setup | Command::Fmt) {
+        sources::recall();
+    }
+    let done = match command {
         Command::Setup => setup::everything().map(|()| true),
         Command::Build => build::release().map(|built| {
             println!("{}", built.server.display());
@@ -105,6 +119,7 @@ fn main() -> ExitCode {
         Command::Dev { args } => dev::watch(&args).map(|()| true),
         Command::Test { only, args } => test::run(&only, &args),
         Command::Prove => test::prove(),
+        Command::Fuzz { only, seconds } => fuzz::run(&only, seconds).map(|(_, failed)| failed == 0),
         Command::Bench { args } => bench(&args).map(|()| true),
         Command::Cluster { action } => cluster::run(&action),
         Command::Image { only } => image::make(&only).map(|()| true),

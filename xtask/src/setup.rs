@@ -72,14 +72,46 @@ pub fn for_run() -> Result<()> {
     Ok(())
 }
 
-/// What tests use beside it: the example of docs/api.md.
+/// What tests use beside it: the example of docs/api.md, the proxies of `deploy/proxy`, and what asks the API anything.
 pub fn for_unit() -> Result<()> {
     for_run()?;
-    apt(&missing(&[("curl", "curl"), ("jq", "jq")]))
+    let proxies = [("/usr/sbin/nginx", "nginx-light"), ("caddy", "caddy"), ("openssl", "openssl")];
+    apt(&missing(&[("curl", "curl"), ("jq", "jq")].into_iter().chain(proxies).collect::<Vec<_>>()))?;
+    install_schemathesis()
+}
+
+/// Reads the API's document and asks whatever fits it, and what does not.
+const SCHEMATHESIS: &str = "4.32.5";
+
+/// `$FSA_SCHEMATHESIS`, or our own.
+pub fn schemathesis() -> PathBuf {
+    let chosen = std::env::var_os("FSA_SCHEMATHESIS").filter(|path| !path.is_empty());
+    chosen
+        .map_or_else(|| shell::cache().join("tools").join(format!("schemathesis-{SCHEMATHESIS}/bin/schemathesis")), PathBuf::from)
+}
+
+fn install_schemathesis() -> Result<()> {
+    let program = schemathesis();
+    if Cmd::new(&program).args(["--version"]).quiet() {
+        return Ok(());
+    }
+    let Some(folder) = program.parent().and_then(Path::parent).filter(|_| std::env::var_os("FSA_SCHEMATHESIS").is_none()) else {
+        bail!("FSA_SCHEMATHESIS names {}, which does not run.", program.display());
+    };
+    if !Cmd::new("python3").args(["-c", "import ensurepip"]).quiet() {
+        apt(&["python3", "python3-venv"])?;
+    }
+    say(format!("Installing schemathesis {SCHEMATHESIS} into {} (pip, 94 MB)", folder.display()));
+    let _ = fs::remove_dir_all(folder);
+    Cmd::new("python3").args(["-m", "venv"]).args([folder]).run()?;
+    let pip = folder.join("bin/pip");
+    Cmd::new(pip).args(["install", "--quiet", "--disable-pip-version-check", &format!("schemathesis=={SCHEMATHESIS}")]).run()
 }
 
 /// A browser and the journeys' packages.
 pub fn for_journeys() -> Result<()> {
+    // What Claude Code writes beside letters and blocks (⏵ ⏺ ⎿) is in none of the usual fonts.
+    const SYMBOLA: &str = "/usr/share/fonts/truetype/ancient-scripts/Symbola_hint.ttf";
     for_run()?;
     let mut wanted = Vec::new();
     if chromium().is_none() {
@@ -87,6 +119,9 @@ pub fn for_journeys() -> Result<()> {
     }
     if !Cmd::new("/usr/bin/python3").args(["-c", "import psycopg2"]).quiet() && shell::has("apt-get") {
         wanted.push("python3-psycopg2");
+    }
+    if shell::has("apt-get") {
+        wanted.extend(missing(&[(SYMBOLA, "fonts-symbola")]));
     }
     apt(&wanted)?;
     npm(&shell::root().join("end2end"))
@@ -364,6 +399,20 @@ fn apt(packages: &[&str]) -> Result<()> {
         say("apt-get may have an old list of packages: updating it, and once more");
         run(&["update", "-qq"])?;
         run(&install)?;
+    }
+    end_services(packages)
+}
+
+/// A package whose service would listen on the machine's own ports, and the service.
+const SERVICES: &[(&str, &str)] = &[("nginx-light", "nginx"), ("caddy", "caddy")];
+
+/// Ends what systemd began because its package was installed just now; tests start these programs themselves.
+fn end_services(installed: &[&str]) -> Result<()> {
+    if !Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    for &(_, service) in SERVICES.iter().filter(|(package, _)| installed.contains(package)) {
+        as_root("systemctl", Path::new("/"))?.args(["disable", "--now", "--quiet", service]).run()?;
     }
     Ok(())
 }

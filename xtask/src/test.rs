@@ -4,9 +4,9 @@
 
 use crate::{
     assets,
-    build::{self, Built, NATIVE},
+    build::{self, Built, NATIVE, UNOPTIMISED},
     cluster::{self, Found},
-    image, licenses, postgres, setup,
+    fuzz, image, licenses, postgres, setup,
     shell::{self, Cmd, cargo, say},
     sqlx,
 };
@@ -48,6 +48,8 @@ pub enum Part {
     Cluster,
     /// The journeys with sandboxes on a real cluster
     ClusterJourneys,
+    /// libFuzzer on what reads the bytes of strangers, a minute each
+    Fuzz,
 }
 
 /// Runs all parts, or those named, and prints the count as the last line of standard output; `false`
@@ -64,7 +66,7 @@ pub fn run(only: &[Part], args: &[String]) -> Result<bool> {
 /// The long runs: what a test does under `FSA_LONG`, with ten thousand schedules and many kills.
 pub fn prove() -> Result<bool> {
     run_parts(
-        [Part::Unit, Part::Journeys, Part::Cluster, Part::ClusterJourneys].into_iter(),
+        [Part::Unit, Part::Fuzz, Part::Journeys, Part::Cluster, Part::ClusterJourneys].into_iter(),
         &mut Run { long: true, ..Run::default() },
     )
 }
@@ -124,7 +126,7 @@ impl Count {
 impl Part {
     /// Whether it runs when no part is named.
     fn is_usual(self) -> bool {
-        !matches!(self, Self::Cluster | Self::ClusterJourneys)
+        !matches!(self, Self::Cluster | Self::ClusterJourneys | Self::Fuzz)
     }
 
     fn run(self, run: &mut Run<'_>) -> Result<Count> {
@@ -143,6 +145,7 @@ impl Part {
             Self::Journeys => journeys(run),
             Self::Cluster => in_cluster(run),
             Self::ClusterJourneys => cluster_journeys(run),
+            Self::Fuzz => fuzz::run(&[], fuzz::SECONDS).map(|(passed, failed)| Count { passed, failed, ..Count::default() }),
         }
     }
 }
@@ -260,10 +263,13 @@ fn unit(run: &mut Run<'_>) -> Result<Count> {
     let server = postgres::Server::start()?;
     let mut args = vec!["test", "--no-fail-fast"];
     args.extend(NATIVE);
+    args.extend(UNOPTIMISED);
     let mut command = Built::places().tell(cargo(&args).args(run.args));
     command = command.env("FSA_TEST_DATABASE_URL", server.url()).env("FSA_REQUIRE", "1");
+    command = command.env("FSA_SCHEMATHESIS", setup::schemathesis());
     if run.long {
-        command = command.env("FSA_LONG", "1");
+        // Each property as often as a fuzzer would in the first minutes: 256 times is usual.
+        command = command.env("FSA_LONG", "1").env("PROPTEST_CASES", "20000");
     }
     let status = command.watch(|line| count.add(cargo_summary(line).unwrap_or_default()))?;
     Ok(ended(count, status.success()))
@@ -294,52 +300,113 @@ fn playwright(command: Cmd, run: &Run<'_>, built: &Built, report: &str) -> Resul
     Ok(ended(playwright_summary(&serde_json::from_slice(&report)?), done.is_ok()))
 }
 
-/// What of the journeys is worth its minutes once more on a cluster: what sandboxes, terminals, previews and
-/// databases do. What pages look like and how bad input is answered is the same there.
-const ON_CLUSTER: [&str; 9] =
-    ["a-first", "b-terminal", "c-preview", "d-life", "e-claude", "f-kill", "n-cluster", "o-ingress", "p-replicas"];
+/// What of the journeys is worth its minutes once more on a cluster where it is not the long run: what sandboxes,
+/// terminals, previews, databases and git do. What pages look like and how bad input is answered is the same there.
+const ON_CLUSTER: [&str; 13] = [
+    "a-first",
+    "b-terminal",
+    "c-preview",
+    "d-life",
+    "e-claude",
+    "f-kill",
+    "n-cluster",
+    "o-activity",
+    "o-files",
+    "o-ingress",
+    "p-replicas",
+    "q-github",
+    "s-sandboxes",
+];
 /// Of these, what runs where it is not the long run: one of each kind.
-const SHORT: &str = "six times seven|psql, without any|closing the tab and|web server on 3000|stop and start|restart applies|terminate keeps|\
-                     delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random|its cluster|by hand|an Ingress host|two replicas";
+const SHORT: &str = "six times seven|psql, without any|closing the tab and|web server on 3000|stop and start|restart applies|a new size|terminate keeps|\
+                     a sandbox for a branch|delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random|told as it happens|dropped into a terminal|its cluster|by hand|an Ingress host|two replicas|from a sign-in to a push|\
+                     doctor of the command line|cluster tells of an image|logs of a sandbox on a cluster|right that is missing";
+/// Of these, what reaches pods by their addresses, or is reached by them.
+const IN_ITS_NETWORK: [&str; 4] = ["e-claude", "o-ingress", "p-replicas", "q-github"];
 /// The namespace of the journeys, and how many kills they have there.
 const NAMESPACE: &str = "fsa-journeys";
 const KILLS: &str = "3";
 
 /// The journeys again, with sandboxes as pods; server and browser are in the cluster's network.
+/// On a cluster that `KUBECONFIG` names they are beside it, and what needs its network is left out.
 fn cluster_journeys(run: &mut Run<'_>) -> Result<Count> {
-    if let Some(lack) = cluster::lack() {
-        say(format!("skipped: {lack}"));
-        return Ok(Count { skipped: 1, ..Count::default() });
-    }
+    let site = match cluster::find() {
+        Found::None(reason) => {
+            say(format!("skipped: {reason}"));
+            return Ok(Count { skipped: 1, ..Count::default() });
+        }
+        Found::Named(kubeconfig) if !shell::has("kubectl") => {
+            say(format!("skipped: kubectl is missing, which the journeys look with at the cluster of {}", kubeconfig.display()));
+            return Ok(Count { skipped: 1, ..Count::default() });
+        }
+        Found::Named(kubeconfig) => {
+            say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
+            Site { kubeconfig, namespace: format!("{NAMESPACE}-{}", std::process::id()), ours: false }
+        }
+        Found::Ours => Site::ours(),
+    };
     setup::for_journeys()?;
-    setup::for_ingress()?;
+    if site.ours {
+        setup::for_ingress()?;
+    }
     let built = run.built()?;
-    run.cluster()?;
-    journeys_inside(run, &built)
+    if site.ours {
+        run.cluster()?;
+    }
+    cluster::namespace(&site.namespace, |args| site.program("kubectl").args(args))?;
+    let count = journeys_on(&site, run, &built);
+    if !site.ours {
+        // It has been of these journeys alone.
+        site.program("kubectl").args(["delete", "namespace", site.namespace.as_str(), "--wait=false"]).run()?;
+    }
+    count
 }
 
-fn journeys_inside(run: &Run<'_>, built: &Built) -> Result<Count> {
-    cluster::namespace(NAMESPACE)?;
+/// Where journeys have their cluster.
+struct Site {
+    kubeconfig: PathBuf,
+    namespace: String,
+    /// Ours, whose network everything runs in.
+    ours: bool,
+}
+
+impl Site {
+    fn ours() -> Self {
+        Self { kubeconfig: cluster::kubeconfig(), namespace: NAMESPACE.to_owned(), ours: true }
+    }
+
+    fn program(&self, program: &str) -> Cmd {
+        if self.ours { cluster::program(Path::new(program)) } else { Cmd::new(program).env("KUBECONFIG", &self.kubeconfig) }
+    }
+}
+
+fn journeys_on(site: &Site, run: &Run<'_>, built: &Built) -> Result<Count> {
     let mut wanted = run.args.to_vec();
     if wanted.is_empty() {
-        wanted.extend(ON_CLUSTER.map(str::to_owned));
+        // The long run has every journey that is not of one machine.
+        if !run.long || !site.ours {
+            let files = ON_CLUSTER.iter().filter(|file| site.ours || !IN_ITS_NETWORK.contains(file));
+            wanted.extend(files.map(|file| (*file).to_owned()));
+        }
         if !run.long {
             wanted.extend(["-g", SHORT].map(str::to_owned));
         }
     }
-    let command = cluster::program(Path::new("npx")).args(PLAYWRIGHT).args(wanted);
-    let mut command = on_cluster(cluster::tell(command));
+    let mut command = on_cluster(site.program("npx").args(PLAYWRIGHT).args(wanted), site);
+    if site.ours {
+        command = cluster::tell(command);
+    }
     if !run.long {
         command = command.env("FSA_KILLS", KILLS);
     }
     playwright(command, run, built, "journeys-cluster.json")
 }
 
-/// Tells journeys that sandboxes are pods of our cluster.
-fn on_cluster(mut command: Cmd) -> Cmd {
+/// Tells journeys that sandboxes are pods of a cluster.
+fn on_cluster(mut command: Cmd, site: &Site) -> Cmd {
     for (name, value) in [
         ("FSA_ORCHESTRATOR", "kubernetes"),
-        ("FSA_NAMESPACE", NAMESPACE),
+        ("FSA_NAMESPACE", site.namespace.as_str()),
         ("FSA_NODE_ADDRESS", cluster::NODE),
         ("FSA_IMAGE", "fsa.local/runtime:dev"),
         ("FSA_DATABASE_PROVIDER", "statefulset"),
@@ -347,7 +414,7 @@ fn on_cluster(mut command: Cmd) -> Cmd {
     ] {
         command = command.env(name, value);
     }
-    command.env("FSA_KUBECONFIG", cluster::kubeconfig())
+    command.env("FSA_KUBECONFIG", &site.kubeconfig)
 }
 
 /// The benchmarks on our cluster, which is down afterwards if it was before.
@@ -359,9 +426,10 @@ pub fn bench_on_cluster(args: &[String]) -> Result<()> {
     let mut run = Run::default();
     let built = run.built()?;
     let done = run.cluster().and_then(|()| {
-        cluster::namespace(NAMESPACE)?;
+        let site = Site::ours();
+        cluster::namespace(&site.namespace, |args| site.program("kubectl").args(args))?;
         let driver = cluster::program(Path::new("node")).args(["bench/run.mjs"]).args(args);
-        journey_environment(on_cluster(driver), &built).run()
+        journey_environment(on_cluster(driver, &site), &built).run()
     });
     run.leave_cluster();
     done
@@ -378,16 +446,29 @@ fn in_cluster(run: &mut Run<'_>) -> Result<Count> {
         Found::Named(kubeconfig) => {
             say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
             let programs = test_programs("kubernetes")?;
-            run_programs(&programs, run, |program| {
-                Cmd::new(program).env("FSA_TEST_KUBECONFIG", &kubeconfig).env("KUBECONFIG", &kubeconfig)
-            })
+            // Somebody's: what it lacks, or has of its own, is passed over with the reason.
+            let namespace = format!("fsa-test-{}", std::process::id());
+            let count = run_programs(&programs, run, |program| {
+                let program = Cmd::new(program).env("FSA_TEST_KUBECONFIG", &kubeconfig).env("KUBECONFIG", &kubeconfig);
+                program.env("FSA_TEST_NAMESPACE", &namespace).env("FSA_REQUIRE_CLUSTER", "0")
+            });
+            leave_namespace(&namespace, &kubeconfig);
+            count
         }
         Found::Ours => {
             // Before it runs: compiling leaves it no time.
             let programs = test_programs("kubernetes")?;
             run.cluster()?;
-            run_programs(&programs, run, |program| cluster::tell(cluster::program(program)))
+            run_programs(&programs, run, |program| cluster::tell(cluster::program(program)).env("FSA_REQUIRE_CLUSTER", "1"))
         }
+    }
+}
+
+/// Nothing of the tests stays in somebody's cluster.
+fn leave_namespace(namespace: &str, kubeconfig: &Path) {
+    let delete = ["delete", "namespace", namespace, "--ignore-not-found", "--wait=false"];
+    if !shell::has("kubectl") || Cmd::new("kubectl").args(delete).env("KUBECONFIG", kubeconfig).run().is_err() {
+        say(format!("The namespace {namespace} of the tests is left in the cluster: kubectl delete namespace {namespace}"));
     }
 }
 
@@ -409,6 +490,7 @@ impl TestProgram {
 fn test_programs(package: &str) -> Result<Vec<TestProgram>> {
     let mut args = vec!["test", "--no-run", "--message-format=json-render-diagnostics"];
     args.extend(NATIVE);
+    args.extend(UNOPTIMISED);
     let folder = shell::root().join(package);
     let messages = cargo(&args).read()?;
     let programs: Vec<_> = messages.lines().filter_map(|line| test_program(line, &folder)).collect();
@@ -444,14 +526,12 @@ fn run_programs(programs: &[TestProgram], run: &Run<'_>, start: impl Fn(&Path) -
     let (long, args) = (run.long, run.args);
     let one = |TestProgram { program, folder }: &TestProgram| -> Result<(Count, String)> {
         let mut command = start(program).args(args).dir(folder).env("CARGO_MANIFEST_DIR", folder);
-        command = command.env("FSA_REQUIRE", "1").env("FSA_REQUIRE_CLUSTER", "1");
+        command = command.env("FSA_REQUIRE", "1");
         if long {
             command = command.env("FSA_LONG", "1");
         }
         let (status, printed) = command.whole()?;
-        let mut count = Count::default();
-        printed.lines().for_each(|line| count.add(cargo_summary(line).unwrap_or_default()));
-        Ok((ended(count, status.success()), printed))
+        Ok((ended(program_count(&printed), status.success()), printed))
     };
     let worker = || -> Result<Count> {
         let mut count = Count::default();
@@ -472,6 +552,14 @@ fn run_programs(programs: &[TestProgram], run: &Run<'_>, start: impl Fn(&Path) -
         count.add(own?);
     }
     Ok(count)
+}
+
+/// What a test program says that it came to. A test that is left to the long runs passes, and counts as skipped.
+fn program_count(printed: &str) -> Count {
+    let mut count = Count::default();
+    printed.lines().for_each(|line| count.add(cargo_summary(line).unwrap_or_default()));
+    let left = printed.lines().filter(|line| line.contains("left to the long runs: ")).count() as u64;
+    Count { passed: count.passed.saturating_sub(left), skipped: count.skipped + left, ..count }
 }
 
 /// What journeys and benchmarks are told.
@@ -534,6 +622,13 @@ mod tests {
         let line = "test result: FAILED. 12 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.30s";
         assert_eq!(cargo_summary(line), Some(Count { passed: 12, failed: 2, skipped: 1 }));
         assert_eq!(cargo_summary("running 3 tests"), None);
+    }
+
+    #[test]
+    fn what_is_left_to_the_long_runs_counts_as_skipped() {
+        let printed = "test a ... ok\nleft to the long runs: FSA_LONG is not set\ntest b ... ok\n\n\
+                       test result: ok. 5 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.30s\n";
+        assert_eq!(program_count(printed), Count { passed: 4, failed: 1, skipped: 2 });
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod lines;
 mod plain;
 mod websocket;
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use events::events;
@@ -23,6 +23,23 @@ pub use plain::{answer_credentials, call, delete_session, health, request, sessi
 pub use websocket::websocket;
 
 use crate::protocol::http::ErrorBody;
+
+tokio::task_local! {
+    static REQUEST: HeaderValue;
+}
+
+/// The header that leads from an answer to the log of who asked.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is asked of agents in this future carries the id of the request in whose name it is asked.
+pub fn in_request<F: Future>(id: HeaderValue, asks: F) -> impl Future<Output = F::Output> {
+    REQUEST.scope(id, asks)
+}
+
+/// The id that a request to an agent carries.
+fn request_id() -> Option<HeaderValue> {
+    REQUEST.try_with(Clone::clone).ok()
+}
 
 /// A stream to an agent.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}

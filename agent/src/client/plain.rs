@@ -116,6 +116,9 @@ where
     if let Some(token) = token {
         request.headers_mut().insert(header::AUTHORIZATION, bearer(token)?);
     }
+    if let Some(id) = super::request_id() {
+        request.headers_mut().insert(super::X_REQUEST_ID, id);
+    }
     request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("agent"));
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await.map_err(ClientError::broken)?;
     tokio::spawn(connection.with_upgrades());

@@ -23,7 +23,7 @@ pub async fn websocket<S: Io>(
     path_and_query: &str,
     subprotocol: &str,
 ) -> Result<WebSocketStream<S>, ClientError> {
-    let request = Request::get(format!("ws://agent{path_and_query}"))
+    let mut request = Request::get(format!("ws://agent{path_and_query}"))
         .header(header::HOST, "agent")
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
@@ -33,6 +33,9 @@ pub async fn websocket<S: Io>(
         .header(header::AUTHORIZATION, plain::bearer(token)?)
         .body(())
         .map_err(ClientError::unfit)?;
+    if let Some(id) = super::request_id() {
+        request.headers_mut().insert(super::X_REQUEST_ID, id);
+    }
     let config = WebSocketConfig::default()
         .read_buffer_size(64 * 1024)
         .write_buffer_size(16 * 1024)

@@ -15,6 +15,7 @@ mod children;
 mod clock;
 pub mod config;
 pub mod credentials;
+mod database;
 mod disk;
 mod error;
 mod events;
@@ -31,7 +32,10 @@ mod query;
 mod random;
 mod raw;
 mod router;
+#[cfg(not(fuzzing))]
 mod session;
+#[cfg(fuzzing)]
+pub mod session;
 mod shutdown;
 mod terminal;
 mod token;
@@ -124,7 +128,13 @@ async fn serve(config: Config, token: secrecy::SecretString) -> anyhow::Result<(
         config,
     });
     match agent.sessions.open(&SessionName::main(), None, true, Size::default()) {
-        Ok(_) => agent.shell_started.set(true),
+        Ok(_) => {
+            let agent = agent.clone();
+            spawn_local(async move {
+                database::reached(&agent.config, &agent.children).await;
+                agent.shell_started.set(true);
+            });
+        }
         Err(error) => eprintln!("{error}"),
     }
     listeners.serve(&agent);

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
@@ -20,13 +20,26 @@ use crate::protocol::{
     name::SessionName,
 };
 
+/// Leads from what is asked here to the control plane's log.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// Answers one request. Never fails: an error is an answer.
 pub async fn route(agent: Rc<Agent>, door: Door, request: Request<Incoming>) -> Served {
+    let id = request.headers().get(X_REQUEST_ID).cloned();
+    let asked = format!("{} {}", request.method(), request.uri().path());
     let answer = match door {
         Door::All => all(&agent, request).await,
         Door::Tty => tty(&agent, request).await,
     };
-    Ok(answer.unwrap_or_else(|error| error.answer()))
+    let mut answer = answer.unwrap_or_else(|error| error.answer());
+    if let Some(id) = id {
+        if answer.status().is_server_error() {
+            let shown = id.to_str().unwrap_or_default();
+            eprintln!("{} answers {asked} of the request {shown}", answer.status().as_u16());
+        }
+        answer.headers_mut().insert(X_REQUEST_ID, id);
+    }
+    Ok(answer)
 }
 
 async fn all(agent: &Rc<Agent>, request: Request<Incoming>) -> Result<Answer, Error> {

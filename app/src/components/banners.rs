@@ -1,6 +1,6 @@
 //! Banners: what is true of the whole page and lasts.
 
-use super::icon::icon;
+use super::{icon::icon, prose::prose};
 use crate::{
     browser,
     clock::Clock,
@@ -36,7 +36,7 @@ pub fn Notices() -> impl IntoView {
     let strip = |notice: String| {
         html! {
             <div class="banner banner-strip" data-tone="warn" role="note">
-                {icon("warning")} <p>{notice}</p>
+                {icon("warning")} <p>{prose(&notice)}</p>
             </div>
         }
     };
@@ -47,7 +47,7 @@ pub fn Notices() -> impl IntoView {
 /// As they stand in the head: one a line.
 #[cfg(feature = "ssr")]
 pub fn notices(context: &crate::control::RequestContext) -> String {
-    context.control.installation().notices.iter().map(|notice| notice.replace('\n', " ")).collect::<Vec<_>>().join("\n")
+    context.control.notices(context.viewer.as_ref()).iter().map(|notice| notice.replace('\n', " ")).collect::<Vec<_>>().join("\n")
 }
 
 #[derive(Clone, PartialEq)]

@@ -31,20 +31,3 @@ pub fn CopyButton(
         <span class="visually-hidden" role="status">{move || said.get()}</span>
     }
 }
-
-/// A line of code with its copy button.
-#[component]
-pub fn CodeField(
-    /// The line.
-    text: String,
-    /// What it is: "the psql line".
-    #[prop(into)]
-    what: String,
-) -> impl IntoView {
-    html! {
-        <div class="code-field">
-            <code>{text.clone()}</code>
-            <CopyButton text what/>
-        </div>
-    }
-}

@@ -64,9 +64,13 @@ pub fn DeleteDialog(
                 .usage
                 .map_or_else(|| "its files".to_owned(), |u| format!("its {} of files", size::bytes(u.disk_bytes)));
             let database = if view.database { ", the database" } else { "" };
-            format!("This removes the sandbox, {files}{database} and its variables. It cannot be undone.")
+            match view.extra_of {
+                None => format!("This removes all of its sandboxes, {files}{database} and its variables. It cannot be undone."),
+                Some(_) => format!("This removes the sandbox, {files}{database}. It cannot be undone."),
+            }
         })
     };
+    let keep = if project.view.with_untracked(|view| view.extra_of.is_some()) { "Keep the sandbox" } else { "Keep the project" };
     let heading = Words::new(move || format!("Delete {} and everything in it?", project.name.get()));
     html! {
         <Dialog open title="delete-title" heading alert=true>
@@ -88,7 +92,7 @@ pub fn DeleteDialog(
                     </div>
                 </div>
                 <div class="dialog-foot">
-                    <button type="button" class="button" on:click=on(move |_| open.set(false))>"Keep the project"</button>
+                    <button type="button" class="button" on:click=on(move |_| open.set(false))>{keep}</button>
                     <button
                         class="button"
                         data-kind="danger-solid"

@@ -1,6 +1,6 @@
 //! Explanations: what happened, why, what to do, and the raw text one fold away.
 
-use super::icon::icon;
+use super::{icon::icon, prose::prose};
 use crate::{
     erased::{Words, on},
     error::ControlError,
@@ -32,8 +32,8 @@ pub fn Explanation(
 ) -> impl IntoView {
     let todo = match steps.as_slice() {
         [] => None,
-        [one] => Some(one.clone().into_any()),
-        many => Some(html! { <ul class="steps">{many.iter().map(|step| html! { <li>{step.clone()}</li> }).collect_view()}</ul> }),
+        [one] => Some(prose(one)),
+        many => Some(html! { <ul class="steps">{many.iter().map(|step| html! { <li>{prose(step)}</li> }).collect_view()}</ul> }),
     };
     html! {
         <section class="explanation" data-tone=tone role="alert" aria-labelledby="why">
@@ -46,7 +46,7 @@ pub fn Explanation(
             </div>
             <dl>
                 <dt>"What happened"</dt>
-                <dd>{why}</dd>
+                <dd>{prose(&why)}</dd>
                 {todo.map(|todo| html! { <dt>"What to do"</dt><dd>{todo}</dd> })}
             </dl>
             {children.map(|children| html! { <div class="explanation-actions">{children()}</div> })}
@@ -86,7 +86,7 @@ pub fn field_message(id: &'static str, text: impl Fn() -> Option<String> + Send 
     let words = text.clone();
     html! {
         <p class="field-message" data-tone="bad" id=id role="alert" data-empty=move || words.get().is_empty().then_some("")>
-            {icon("error")} <span>{move || text.get()}</span>
+            {icon("error")} <span>{move || prose(&text.get())}</span>
         </p>
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     erased::{Words, effect, on},
     error::{ControlError, ErrorKind},
     live::Live,
-    pages::part::{FILES, LOGS},
+    pages::part::{DATABASE, FILES, LOGS},
     state::{Derived, State},
     words::{self, Verb},
 };
@@ -29,8 +29,6 @@ use model::{Phase, view::Viewer};
 pub enum Tab {
     /// Terminal and preview.
     Workspace,
-    /// Connection.
-    Database,
     /// Variables.
     Environment,
     /// What happened.
@@ -71,7 +69,7 @@ pub fn Frame(
                     })}
                     <span class="breadcrumb-here" aria-current="page">{here}</span>
                 </nav>
-                <div class="top-bar-end"><LinkNote/><AccountMenu/></div>
+                <div class="top-bar-end"><LinkNote/>{palette_button()}<AccountMenu/></div>
             </header>
             <main id="main" tabindex="-1" class="wide"><Banners/>{children()}</main>
         </div>
@@ -94,6 +92,7 @@ pub fn ProjectFrame(
     } else {
         html! { <a class="breadcrumb-here" href=project.address("")><span>{name}</span></a> }
     };
+    let sandboxes = format!("<fsa-sandboxes project=\"{}\"></fsa-sandboxes>", project.id);
     let main = if workspace { "workspace-main" } else { "" };
     html! {
         <div class="app" class:workspace-app=workspace>
@@ -104,8 +103,8 @@ pub fn ProjectFrame(
                     <a href="/">"Projects"</a>
                     <span class="breadcrumb-slash" aria-hidden="true">"/"</span>
                 </nav>
-                <div class="breadcrumb">{heading}<span role="status"><PhasePill phase=project.phase/></span></div>
-                <div class="top-bar-end"><LinkNote/><SandboxMenu project/><AccountMenu/></div>
+                <div class="breadcrumb">{heading}<div class="menu-anchor" inner_html=sandboxes></div><span role="status"><PhasePill phase=project.phase/></span></div>
+                <div class="top-bar-end"><LinkNote/>{palette_button()}<SandboxMenu project/><AccountMenu/></div>
             </header>
             <SideNav project tab/>
             <main id="main" tabindex="-1" class=main><Banners/><CauseNote project starts=workspace/>{children()}</main>
@@ -113,6 +112,22 @@ pub fn ProjectFrame(
         </div>
         <super::delete_dialog::DeleteDialog project/>
         <TerminateDialog project/>
+    }
+}
+
+/// Opens the command palette, which is `frontend/js/palette.ts`, as everything with `data-opens`.
+fn palette_button() -> AnyView {
+    html! {
+        <button
+            type="button"
+            class="button hide-narrow"
+            data-size="small"
+            data-opens="palette"
+            aria-label="Search and commands, Ctrl K"
+            aria-keyshortcuts="Control+K Meta+K"
+        >
+            {icon("search")} <kbd class="kbd">"Ctrl K"</kbd>
+        </button>
     }
 }
 
@@ -125,20 +140,20 @@ fn brand(name: &'static str) -> AnyView {
 }
 
 /// Whether the address names the preview: where one pane is shown, that one. From an effect on, as no
-/// server sees this part of an address.
-#[must_use]
-pub fn at_preview() -> State<bool> {
+/// server sees this part of an address. Who leaves the page changes the address too, and what still
+/// asks then is told `false`: the page is gone, and a panic would end all others with it.
+pub fn at_preview() -> impl Fn() -> bool + Copy + Send + Sync + 'static {
     let hash = use_location().hash;
     let at = State::new(false);
     effect(move || at.set(hash.get() == "#preview"));
-    at
+    move || at.try_get().unwrap_or_default()
 }
 
 #[component]
 fn SideNav(project: Project, tab: Tab) -> impl IntoView {
     let preview = at_preview();
     let link = move |page: &'static str, of: Tab, icon_name: &str, label: &'static str| {
-        let current = move || (of == tab && (of != Tab::Workspace || preview.get() == (page == "#preview"))).then_some("page");
+        let current = move || (of == tab && (of != Tab::Workspace || preview() == (page == "#preview"))).then_some("page");
         let href = if page.starts_with('#') { format!("{}{page}", project.address("")) } else { project.address(page) };
         let hint = (of == Tab::Environment).then(|| {
             html! {
@@ -157,7 +172,7 @@ fn SideNav(project: Project, tab: Tab) -> impl IntoView {
         <nav class="side-nav" data-rail=(tab == Tab::Workspace).then_some("") aria-label="Project">
             {link("", Tab::Workspace, "terminal", "Terminal")}
             {link("#preview", Tab::Workspace, "preview", "Preview")}
-            {link("database", Tab::Database, "database", "Database")}
+            {link("database", Tab::Part(DATABASE), "database", "Database")}
             {link("environment", Tab::Environment, "environment", "Environment")}
             {link("files", Tab::Part(FILES), "files", "Files")}
             {link("activity", Tab::Activity, "activity", "Activity")}
@@ -204,7 +219,7 @@ fn SandboxMenu(project: Project) -> impl IntoView {
             </a>
             <VerbItem project verb=Verb::Terminate note=if project.view.with_untracked(|view| view.database) { "keeps files and database" } else { "keeps files" }/>
             <button type="button" role="menuitem" tabindex="-1" data-kind="danger" on:click=on(move |_| project.deleting.set(true))>
-                {icon("trash")} "Delete project…"
+                {icon("trash")} {project.removal()}
             </button>
         </Menu>
     }
@@ -227,6 +242,8 @@ fn AccountMenu() -> impl IntoView {
         >
             <p class="menu-title">"Signed in as " <bdi>{move || name.get()}</bdi></p>
             <a role="menuitem" tabindex="-1" href="/settings">{icon("settings")} "Account settings"</a>
+            <button type="button" role="menuitem" tabindex="-1" data-opens="palette">{icon("search")} "Commands"</button>
+            <button type="button" role="menuitem" tabindex="-1" data-opens="shortcuts">{icon("keyboard")} "Keyboard shortcuts"</button>
             <button type="button" role="menuitem" tabindex="-1" on:click=on(move |_| switch_theme())>
                 {icon("moon")} "Switch theme"
             </button>

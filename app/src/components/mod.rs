@@ -11,6 +11,7 @@ pub mod menu;
 pub mod phase_pill;
 pub mod preview_pane;
 pub mod project;
+pub mod prose;
 pub mod signed;
 pub mod splitter;
 pub mod stage_list;

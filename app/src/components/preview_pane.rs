@@ -22,6 +22,9 @@ const FRAME: &str = "preview";
 /// What a page in the preview may do: everything but to take the place of this page.
 const SANDBOX: &str = "allow-scripts allow-same-origin allow-forms allow-popups allow-modals allow-downloads";
 
+/// What it does beside showing a port. Named here: a literal would be written into the page as an attribute.
+const ELEMENT: &str = "<fsa-preview></fsa-preview>";
+
 /// The pane.
 #[component]
 pub fn PreviewPane(
@@ -36,6 +39,8 @@ pub fn PreviewPane(
     let toasts = Toasts::here();
     // The port that the frame shows, or was last asked to.
     let loaded = State::new(None::<u16>);
+    // Where that is: some previews' addresses are known only when they are opened.
+    let at = State::new(String::new());
     let refused = State::new(None::<ControlError>);
     let another = State::new(false);
     let running = Derived::new(move || matches!(project.phase.get(), Phase::Running | Phase::Updating));
@@ -57,6 +62,7 @@ pub fn PreviewPane(
             match answer {
                 Ok(code) => {
                     refused.set(None);
+                    at.set(code.url);
                     loaded.set(Some(wanted));
                     post(&code.action, &code.code, FRAME);
                 }
@@ -107,6 +113,9 @@ pub fn PreviewPane(
         });
     };
     let address = Derived::new(move || {
+        if loaded.get() == Some(port.get()) {
+            return at.get();
+        }
         project
             .urls
             .with(|urls| urls.preview.as_ref().map(|url| url.replace("{port}", &port.get().to_string())))
@@ -176,9 +185,10 @@ pub fn PreviewPane(
                             {icon("plus")} "Another port…"
                         </button>
                     </Menu>
-                    <input aria-label="Preview address" readonly spellcheck="false" prop:value=move || address.get() value=address.get_untracked()/>
+                    <input aria-label="Preview address" data-port=move || port.get().to_string() spellcheck="false" autocomplete="off" value=move || address.get()/>
                 </div>
                 <div class="menu-anchor" inner_html=format!("<fsa-share project=\"{}\"></fsa-share>", project.id)></div>
+                <div inner_html=ELEMENT></div>
                 {tool("Open preview in a new tab", "external", Callback::new(move |()| in_tab(())), silent)}
             </div>
             <p class="visually-hidden" role="status">{move || announced.get()}</p>
@@ -340,20 +350,25 @@ fn offered(open: &[OpenPort], shown: u16) -> Vec<PortChoice> {
     choices
 }
 
-/// Posts a single-use code, from this page, into a frame or a new tab.
+/// Posts a single-use code, from this page, into a frame or a new tab: to the path that `<fsa-preview>` notes in the
+/// field of the address.
 fn post(action: &str, code: &str, target: &str) {
+    let next = document().query_selector("[data-next]").ok().flatten();
+    let next = next.and_then(|field| field.get_attribute("data-next")).unwrap_or_default();
     let Ok(form) = document().create_element("form") else { return };
-    let Ok(field) = document().create_element("input") else { return };
     for (name, value) in [("method", "post"), ("action", action), ("target", target), ("hidden", "")] {
         drop(form.set_attribute(name, value));
     }
     if target == "_blank" {
         drop(form.set_attribute("rel", "noopener"));
     }
-    for (name, value) in [("type", "hidden"), ("name", "code"), ("value", code)] {
-        drop(field.set_attribute(name, value));
+    for (name, value) in [("code", code), ("next", &next)] {
+        let Ok(field) = document().create_element("input") else { return };
+        for (of, is) in [("type", "hidden"), ("name", name), ("value", value)] {
+            drop(field.set_attribute(of, is));
+        }
+        drop(form.append_child(&field));
     }
-    drop(form.append_child(&field));
     if let Some(body) = document().body() {
         drop(body.append_child(&form));
         if let Some(form) = form.dyn_ref::<web_sys::HtmlFormElement>() {

@@ -72,6 +72,13 @@ impl Project {
         }
     }
 
+    /// What deleting it is called.
+    #[must_use]
+    pub fn removal(&self) -> &'static str {
+        let extra = self.view.with_untracked(|view| view.extra_of.is_some());
+        if extra { "Remove sandbox…" } else { "Delete project…" }
+    }
+
     /// The address of one of its pages.
     #[must_use]
     pub fn address(&self, page: &str) -> String {

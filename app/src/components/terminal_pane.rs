@@ -346,6 +346,19 @@ fn Sessions(project: Project) -> impl IntoView {
                 data-shape="icon"
                 data-kind="quiet"
                 data-size="small"
+                data-opens="split"
+                aria-label="Split"
+                title="A second terminal beside this one (Ctrl Shift 5)"
+                aria-keyshortcuts="Control+Shift+5"
+            >
+                {icon("split")}
+            </button>
+            <button
+                type="button"
+                class="button"
+                data-shape="icon"
+                data-kind="quiet"
+                data-size="small"
                 aria-label="Search the output"
                 title="Search the output (Ctrl Shift F)"
                 aria-keyshortcuts="Control+Shift+F"
@@ -357,6 +370,7 @@ fn Sessions(project: Project) -> impl IntoView {
         </div>
         <div class="terminals">
             {list(move || tabs.all.get().into_iter().map(move |tab| Item::new(tab.session.clone(), move || html! { <Host project tabs tab searching/> })).collect())}
+            <fsa-split data-project=project.id.to_string()></fsa-split>
         </div>
         <ClaudeNote tabs/>
         <Keys tabs/>
@@ -680,7 +694,7 @@ fn ClaudeNote(tabs: Tabs) -> impl IntoView {
             )
         } else if !installation.claude_credentials {
             Some(
-                html! { <p><strong>"Claude Code has no credentials yet."</strong> " Put " <code>"ANTHROPIC_API_KEY=…"</code> " into " <code>{file}</code> ", restart the server, then restart this sandbox."</p> },
+                html! { <p><strong>"Claude Code has no credentials yet."</strong> " Set yours in the " <a href="/settings#claude">"settings"</a> ", or put " <code>"ANTHROPIC_API_KEY=…"</code> " into " <code>{file}</code> " and restart the server. Then restart this sandbox."</p> },
             )
         } else {
             None

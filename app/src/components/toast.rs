@@ -1,7 +1,7 @@
 //! Toasts: the result of the user's own action when its place is out of sight. Nothing that needs a
 //! decision.
 
-use super::icon::icon;
+use super::{icon::icon, prose::prose};
 use crate::{
     browser,
     erased::{Item, list, on},
@@ -107,7 +107,7 @@ pub fn ToastRegion() -> impl IntoView {
                     {icon(toast.icon)}
                     <div>
                         <b>{toast.title.clone()}</b>
-                        <p>{toast.text}</p>
+                        <p>{prose(&toast.text)}</p>
                     </div>
                     <button
                         type="button"

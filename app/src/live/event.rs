@@ -95,6 +95,7 @@ pub mod tests {
             changed_at: at,
         };
         ProjectView {
+            extra_of: None,
             id,
             name: name.into(),
             slug: "x".into(),

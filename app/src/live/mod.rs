@@ -145,10 +145,11 @@ impl Live {
         self.projects.with(|projects| projects.get(&id).cloned())
     }
 
-    /// Every project, as it is now. Tracks all.
+    /// Every project, as it is now, without extra sandboxes. Tracks all.
     #[must_use]
     pub fn all(&self) -> Vec<ProjectView> {
-        self.projects.with(|projects| projects.values().map(ArcRwSignal::get).collect())
+        self.projects
+            .with(|projects| projects.values().map(ArcRwSignal::get).filter(|project| project.extra_of.is_none()).collect())
     }
 
     /// What an ask answered. An event may have overtaken it: then it is dropped.

@@ -1,8 +1,11 @@
 //! What happened to a project: the element `fsa-activity` does all of it, in TypeScript.
 
-use crate::components::{
-    frame::{ProjectFrame, Tab},
-    project::{Project, page_title},
+use crate::{
+    components::{
+        frame::{ProjectFrame, Tab},
+        project::{Project, page_title},
+    },
+    first::first,
 };
 use leptos::prelude::*;
 use leptos_meta::Title;
@@ -16,6 +19,8 @@ pub fn Activity() -> impl IntoView {
 #[component]
 fn Page(project: Project) -> impl IntoView {
     let source = format!("/api/projects/{}/activity", project.id);
+    // Made by the browser's parser, with what it shows first.
+    let element = format!("<fsa-activity class=\"stack\" src=\"{source}\">{}</fsa-activity>", first(&source));
     // Goes up with everything that is told: then it reads what is new.
     let state = move || project.view.with(|view| view.sandbox.changed_at.as_millisecond() + view.updated_at.as_millisecond());
     html! {
@@ -23,7 +28,7 @@ fn Page(project: Project) -> impl IntoView {
         <ProjectFrame project tab=Tab::Activity>
             <div class="page page-narrow">
                 <div class="page-head"><div><h1>"Activity"</h1><p>"Everything that happened to this project."</p></div></div>
-                <fsa-activity class="stack" src=source data-state=state></fsa-activity>
+                <div data-state=state inner_html=element></div>
             </div>
         </ProjectFrame>
     }

@@ -272,6 +272,7 @@ fn Row(variable: EnvVariable, edit: Callback<String>, remove: Callback<String>) 
         EnvSource::Project => ("info", "user", "Project"),
         EnvSource::Request => ("info", "user", "Request"),
         EnvSource::Operator => ("neutral", "server", "Operator"),
+        EnvSource::Account => ("info", "user", "Account"),
         EnvSource::System => ("neutral", "server", "System"),
     };
     let own = variable.source == EnvSource::Project;

@@ -1,7 +1,6 @@
 //! Pages, one file each.
 
 pub mod activity;
-pub mod database;
 pub mod environment;
 pub mod new_project;
 pub mod not_found;

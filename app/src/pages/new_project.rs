@@ -6,6 +6,7 @@ use crate::{
         explanation::{Explanation, field_message},
         frame::Frame,
         icon::{icon, icon_of},
+        prose::prose,
         signed::Signed,
     },
     erased::{effect, on, typed_before, typing},
@@ -267,7 +268,7 @@ pub fn read_view(read: &Dotenv) -> AnyView {
         .map(|(line, why)| {
             html! {
                 <p class="field-message" data-tone="warn">
-                    {icon_of("", "warning")} <span>{format!("Line {line} is skipped: {why}")}</span>
+                    {icon_of("", "warning")} <span>{prose(&format!("Line {line} is skipped: {why}"))}</span>
                 </p>
             }
         })

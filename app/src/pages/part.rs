@@ -6,6 +6,7 @@ use crate::{
         frame::{ProjectFrame, Tab},
         project::{Project, page_title},
     },
+    first::first,
     state::Derived,
 };
 use leptos::prelude::*;
@@ -30,7 +31,10 @@ pub const FILES: usize = 0;
 /// Where [`PARTS`] has what was written.
 pub const LOGS: usize = 1;
 
-static PARTS: [Kind; 2] = [
+/// Where [`PARTS`] has the database.
+pub const DATABASE: usize = 2;
+
+static PARTS: [Kind; 3] = [
     Kind {
         path: "files",
         title: "Files",
@@ -43,6 +47,12 @@ static PARTS: [Kind; 2] = [
         title: "Logs",
         about: "What the sandbox, what starts it and its database wrote, as it comes.",
         element: "fsa-log class=\"panel log\" sources=\"sandbox:Sandbox,past:The run before,keeper:Keeper,install:Preparation,database:Database,events:Events\"",
+    },
+    Kind {
+        path: "database",
+        title: "Database",
+        about: "PostgreSQL next to the sandbox, kept when it stops or is terminated.",
+        element: "fsa-database class=\"stack\"",
     },
 ];
 
@@ -63,8 +73,10 @@ pub fn Part() -> impl IntoView {
 fn Page(project: Project, at: usize) -> impl IntoView {
     let Kind { path, title, about, element } = PARTS[at];
     // Made by the browser's parser, so that the element's attributes are all there when it begins.
-    let element =
-        format!("<{element} src=\"/api/sandbox/{}/{path}\"></{}>", project.id, element.split(' ').next().unwrap_or_default());
+    let root = if at == DATABASE { "projects" } else { "sandbox" };
+    let source = format!("/api/{root}/{}/{path}", project.id);
+    let name = element.split(' ').next().unwrap_or_default();
+    let element = format!("<{element} src=\"{source}\">{}</{name}>", first(&source));
     html! {
         <Title text=page_title(project, title)/>
         <ProjectFrame project tab=Tab::Part(at)>

@@ -19,7 +19,7 @@ use crate::{
 use leptos::task::spawn_local;
 use leptos::{ev, prelude::*};
 use leptos_meta::Title;
-use model::{DisplayName, resources::Preset, view::ProjectPatch};
+use model::{Desired, DisplayName, resources::Preset, view::ProjectPatch};
 
 /// The page.
 #[component]
@@ -34,15 +34,20 @@ fn Page(project: Project) -> impl IntoView {
     let sandbox = project.view.with_untracked(|view| view.sandbox.name.clone());
     let database = project.view.with_untracked(|view| view.database);
     let keeps = if database { "Its files and its database stay." } else { "Its files stay." };
+    // Of an extra sandbox, `<fsa-extra>` has what is not its project's.
+    let extra = project.view.with_untracked(|view| view.extra_of.is_some());
+    let own = move |part: &'static str| html! { <fsa-extra class="setting" data-project=project.id.to_string() data-part=part></fsa-extra> };
     let all = if database { "Sandbox, files, database and variables." } else { "Sandbox, files and variables." };
     html! {
         <Title text=page_title(project, "Settings")/>
         <ProjectFrame project tab=Tab::Settings>
             <div class="page page-narrow">
-                <div class="page-head"><div><h1>"Settings"</h1><p>"Of " <bdi>{move || project.name.get()}</bdi></p></div></div>
+                <div class="page-head"><div><h1>"Settings"</h1><p>"Of " <bdi>{move || project.name.get()}</bdi></p></div>
+                    <a class="button" data-size="small" href=format!("/doctor?project={}", project.id) rel="external" data-operator hidden>"Doctor"</a>
+                </div>
                 <section class="panel" aria-labelledby="name-title">
                     <div class="panel-head"><h2 id="name-title">"Name"</h2></div>
-                    <Rename project/>
+                    {if extra { own("name") } else { html! { <Rename project/> } }}
                     <div class="setting"><div><h3>"Addresses"</h3><p>"They begin with " <code>{sandbox}</code> " and stay when the name changes."</p></div></div>
                     <div class="setting">
                         <div><h3>"Created"</h3><p>{time::utc(created)} " as " <code>{slug}</code></p></div>
@@ -62,20 +67,22 @@ fn Page(project: Project) -> impl IntoView {
                         <div><h3>"Terminate the sandbox"</h3><p>"Removes its processes, network and addresses. " {keeps}</p></div>
                         <VerbButton project verb=Verb::Terminate kind="danger" size="small"/>
                     </div>
-                    <div class="setting">
-                        <div><h3>"Delete everything"</h3><p>{all} " You will be asked to type the name."</p></div>
-                        <button
-                            type="button"
-                            class="button"
-                            data-kind="danger"
-                            data-size="small"
-                            aria-disabled=move || live.offline().is_some().then_some("true")
-                            title=move || live.offline()
-                            on:click=on(move |_| if live.offline().is_none() { project.deleting.set(true) })
-                        >
-                            {icon("trash")} "Delete project…"
-                        </button>
-                    </div>
+                    {if extra { own("removal") } else { html! {
+                        <div class="setting">
+                            <div><h3>"Delete everything"</h3><p>{all} " You will be asked to type the name."</p></div>
+                            <button
+                                type="button"
+                                class="button"
+                                data-kind="danger"
+                                data-size="small"
+                                aria-disabled=move || live.offline().is_some().then_some("true")
+                                title=move || live.offline()
+                                on:click=on(move |_| if live.offline().is_none() { project.deleting.set(true) })
+                            >
+                                {icon("trash")} "Delete project…"
+                            </button>
+                        </div>
+                    } }}
                 </section>
             </div>
         </ProjectFrame>
@@ -142,24 +149,36 @@ fn Resize(project: Project) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
     let preset = Derived::new(move || project.view.with(|view| view.preset));
-    let choose = move |wished: Preset| {
-        let before = preset.get_untracked();
-        project.view.update(|view| view.preset = wished);
+    let first = preset.get_untracked();
+    let wished = State::new(first);
+    let busy = State::new(false);
+    // It ends what runs in every shell: so it is asked for by a button that says so, and not by the choice alone.
+    let up = Derived::new(move || project.view.with(|view| view.sandbox.desired == Desired::Running));
+    let apply = move |event: ev::SubmitEvent| {
+        event.prevent_default();
+        if busy.get_untracked() {
+            return;
+        }
+        busy.set(true);
         spawn_local(async move {
-            match api::update_project(project.id, ProjectPatch { name: None, preset: Some(wished) }).await {
+            match api::update_project(project.id, ProjectPatch { name: None, preset: Some(wished.get_untracked()) }).await {
                 Ok(view) => {
+                    let detail = if view.sandbox.desired == Desired::Running {
+                        "The sandbox goes on in a new run of that size."
+                    } else {
+                        "It holds from the next start."
+                    };
+                    toasts.done(format!("Size is {}", size::preset(view.preset)), detail);
                     live.answered(view);
-                    toasts.done(format!("Size is {}", size::preset(wished)), "It holds from the next start or restart.");
                 }
                 Err(error) => {
                     live.failed(&error);
-                    project.view.update(|view| view.preset = before);
                     toasts.refused("The size was not changed", &error);
                 }
             }
+            busy.set(false);
         });
     };
-    let first = preset.get_untracked();
     let choices = Preset::ALL.map(|of| {
         html! {
             <label class="choice">
@@ -168,8 +187,8 @@ fn Resize(project: Project) -> impl IntoView {
                     name="size"
                     value=of.as_str()
                     checked=of == first
-                    prop:checked=move || preset.get() == of
-                    on:change=on(move |_| choose(of))
+                    prop:checked=move || wished.get() == of
+                    on:change=on(move |_| wished.set(of))
                 />
                 <span class="choice-name">{size::preset(of)}</span>
                 <small>{size::resources(&of.resources())}</small>
@@ -177,12 +196,18 @@ fn Resize(project: Project) -> impl IntoView {
         }
     });
     html! {
-        <div class="panel-body stack stack-tight">
+        <form class="panel-body stack stack-tight" on:submit=on(apply)>
             <fieldset>
                 <legend class="visually-hidden">"Size"</legend>
                 <div class="choice-grid">{choices.into_iter().collect_view()}</div>
             </fieldset>
-            <p class="field-hint">{move || size::purpose(preset.get())} " A change holds from the next start or restart."</p>
-        </div>
+            <p class="field-hint" id="size-hint">
+                {move || size::purpose(wished.get())}
+                {move || if up.get() { " The sandbox restarts in a new size: its shells end, files and database stay." } else { " A new size holds from the next start." }}
+            </p>
+            <button class="button" data-size="small" aria-describedby="size-hint" disabled=move || busy.get() || wished.get() == preset.get()>
+                {move || if up.get() { "Change size and restart" } else { "Change size" }}
+            </button>
+        </form>
     }
 }

@@ -14,6 +14,7 @@ use crate::{
         when::Ago,
     },
     erased::{Item, Words, effect, list, on, typing},
+    first::first,
     live::Live,
     load::{self, Load, Loaded, What},
     state::State,
@@ -36,6 +37,10 @@ fn Page(tokens: Load) -> impl IntoView {
     let live = use_context::<Live>().unwrap_or_default();
     let toasts = Toasts::here();
     let installation = live.installation();
+    // Made by the browser's parser, with what they show first.
+    let panel = |name: &str| format!("<fsa-{name} class=\"panel\" id=\"{name}\">{}</fsa-{name}>", first(&format!("/api/{name}")));
+    let panels = panel("github") + &panel("claude");
+    let sessions = format!("<fsa-sessions>{}</fsa-sessions>", first("/api/sessions"));
     html! {
         <Title text="Settings"/>
         <Frame here="Settings">
@@ -43,9 +48,11 @@ fn Page(tokens: Load) -> impl IntoView {
                 <nav class="settings-nav" aria-label="Settings">
                     <a href="#tokens">"API tokens"</a>
                     <a href="/docs/api" rel="external">"API"</a>
+                    <a href="#claude">"Claude Code"</a>
                     <a href="#appearance">"Appearance"</a>
-                    <a href="#session">"Session"</a>
                     <a href="#about">"About"</a>
+                    <a href="#session">"Sessions"</a>
+                    <a href="/doctor" rel="external" data-operator hidden>"Doctor"</a>
                 </nav>
                 <div class="stack">
                     <h1>"Settings"</h1>
@@ -60,18 +67,8 @@ fn Page(tokens: Load) -> impl IntoView {
                             }
                         })}
                     </Suspense>
-                    <fsa-github class="panel" id="github"></fsa-github>
+                    <div class="contents" inner_html=panels></div>
                     <Appearance/>
-                    <section class="panel" id="session" aria-labelledby="session-title">
-                        <div class="panel-head"><h2 id="session-title">"Session"</h2></div>
-                        <div class="setting">
-                            <div>
-                                <h3>"Signed in as " <bdi>{live.viewer().map(|viewer| viewer.name)}</bdi></h3>
-                                <p>"Signing out ends this browser’s terminals’ connections at once. What runs in them goes on."</p>
-                            </div>
-                            <button type="button" class="button" data-size="small" on:click=on(move |_| frame::sign_out(toasts))>{icon("signout")} "Sign out"</button>
-                        </div>
-                    </section>
                     <section class="panel" id="about" aria-labelledby="about-title">
                         <div class="panel-head"><h2 id="about-title">"About"</h2></div>
                         <div class="panel-body">
@@ -79,10 +76,20 @@ fn Page(tokens: Load) -> impl IntoView {
                                 <div><dt>"Version"</dt><dd>{installation.version}</dd></div>
                                 <div><dt>"Sandboxes by"</dt><dd>{installation.orchestrator}</dd></div>
                                 <div><dt>"Claude Code"</dt><dd>{if installation.claude { "Installed" } else { "Not installed" }}</dd></div>
-                                <div><dt>"Its credentials"</dt><dd>{if installation.claude_credentials { "Set" } else { "Not set" }} ", in " <code>{installation.credentials_file}</code></dd></div>
                                 <div><dt>"A new sign-in link"</dt><dd><code>{installation.sign_in_command}</code></dd></div>
                             </dl>
                         </div>
+                    </section>
+                    <section class="panel" id="session" aria-labelledby="session-title">
+                        <div class="panel-head"><h2 id="session-title">"Sessions"</h2></div>
+                        <div class="setting">
+                            <div>
+                                <h3>"Signed in as " <bdi>{live.viewer().map(|viewer| viewer.name)}</bdi></h3>
+                                <p>"Signing out ends this browser’s terminals’ connections at once. What runs in them goes on."</p>
+                            </div>
+                            <button type="button" class="button" data-size="small" on:click=on(move |_| frame::sign_out(toasts))>{icon("signout")} "Sign out"</button>
+                        </div>
+                        <div inner_html=sessions></div>
                     </section>
                 </div>
             </div>
@@ -293,7 +300,7 @@ fn NewTokenDialog(open: State<bool>, created: Callback<NewToken>) -> impl IntoVi
                         <legend class="field-label">"Scope"</legend>
                         <div class="choice-grid">
                             {choice(Scope::Read, "Read", "Looks at projects and events")}
-                            {choice(Scope::Write, "Read and write", "Changes them; terminals, exec and forward")}
+                            {choice(Scope::Write, "Read and write", "Changes them; terminals, commands and files")}
                         </div>
                     </fieldset>
                     <div class="field">
@@ -377,7 +384,7 @@ fn Appearance() -> impl IntoView {
                 <input class="switch" type="checkbox" role="switch" id="motion" prop:checked=move || still.get() on:change=on(set_still)/>
             </div>
             <div class="setting">
-                <div><label for="keys"><h3>"Single-key shortcuts"</h3></label><p>"/ searches the projects, N makes one. Keys with Ctrl or Alt stay."</p></div>
+                <div><label for="keys"><h3>"Single-key shortcuts"</h3></label><p>"A question mark lists them. Keys with Ctrl or Alt stay."</p></div>
                 <input class="switch" type="checkbox" role="switch" id="keys" prop:checked=move || keys.get() on:change=on(set_keys)/>
             </div>
             <div class="setting">

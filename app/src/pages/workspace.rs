@@ -129,7 +129,7 @@ fn Panes(project: Project, port: State<u16>, settled: State<bool>) -> impl IntoV
         html! {
             <button
                 type="button"
-                aria-pressed=move || if preview.get() == of { "true" } else { "false" }
+                aria-pressed=move || if preview() == of { "true" } else { "false" }
                 on:click=on(show)
             >
                 {icon(glyph)} {label}
@@ -138,7 +138,7 @@ fn Panes(project: Project, port: State<u16>, settled: State<bool>) -> impl IntoV
         }
     };
     html! {
-        <div class="workspace" data-pane=move || if preview.get() { "preview" } else { "terminal" }>
+        <div class="workspace" data-pane=move || if preview() { "preview" } else { "terminal" }>
             <div class="pane-switcher">
                 <div class="segmented" role="group" aria-label="Pane">
                     {switch(false, "terminal", "Terminal")} {switch(true, "preview", "Preview")}

@@ -28,6 +28,10 @@
   valueFrom: {secretKeyRef: {name: {{ include "fsa.postgresqlSecret" . }}, key: password}}
 - {name: FSA_DATABASE_URL, value: "postgresql://fullstack_agent:$(POSTGRES_PASSWORD)@{{ include "fsa.postgresql" . }}:5432/fullstack_agent"}
 {{- end }}
+{{- with .Values.databases.existingSecret }}
+- name: FSA_DATABASE_SERVER_URL
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.Values.databases.existingSecretKey }}}}
+{{- end }}
 - name: FSA_ENCRYPTION_KEY
   valueFrom: {secretKeyRef: {name: {{ include "fsa.encryptionSecret" . }}, key: {{ .Values.encryptionKey.existingSecretKey }}}}
 {{- if not .Values.cluster.kubeconfigSecret }}
@@ -67,6 +71,7 @@
   (list "FSA_INGRESS_ANNOTATIONS" .Values.sandboxes.ingress.annotations)
   (list "FSA_INGRESS_NAMESPACE" .Values.sandboxes.ingress.controllerNamespace)
   (list "FSA_DATABASE_PROVIDER" .Values.databases.provider)
+  (list "FSA_DATABASE_SERVER_NAMESPACE" .Values.databases.serverNamespace)
   (list "FSA_DATABASE_IMAGE" .Values.databases.image)
   (list "FSA_DATABASE_REPLICAS" .Values.databases.replicas)
   (list "FSA_DATABASE_STORAGE_CLASS" .Values.databases.storageClass)

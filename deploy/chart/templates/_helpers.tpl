@@ -80,6 +80,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
+{{/* Whether the Role has KubeBlocks' objects: it makes databases, or may have made those of projects that keep them. */}}
+{{- define "fsa.kubeblocks" -}}
+{{- $served := or (.Capabilities.APIVersions.Has "apps.kubeblocks.io/v1") (.Capabilities.APIVersions.Has "apps.kubeblocks.io/v1alpha1") -}}
+{{- or (has .Values.databases.provider (list "auto" "kubeblocks")) (and (eq .Values.databases.provider "server") $served) -}}
+{{- end -}}
+
 {{/* Whether the account of a KubeBlocks database's pods is ours to make: v1alpha1 is served, and v1 is not. */}}
 {{- define "fsa.kubeblocksAccounts" -}}
 {{- if eq .Values.rbac.kubeblocksAccounts "auto" -}}
@@ -107,8 +113,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if and .Values.cluster.namespace (not .Values.cluster.kubeconfigSecret) -}}
 {{- fail "cluster.namespace is for another cluster (cluster.kubeconfigSecret). Sandboxes here are made in the release's namespace: helm install --namespace." -}}
 {{- end -}}
-{{- if and (gt (int .Values.databases.replicas) 1) (eq .Values.databases.provider "statefulset") -}}
-{{- fail "databases.replicas over 1 takes KubeBlocks, and databases.provider is statefulset." -}}
+{{- if and (gt (int .Values.databases.replicas) 1) (has .Values.databases.provider (list "statefulset" "server")) -}}
+{{- fail (printf "databases.replicas over 1 takes KubeBlocks, and databases.provider is %s." .Values.databases.provider) -}}
+{{- end -}}
+{{- if and (eq .Values.databases.provider "server") (not .Values.databases.existingSecret) -}}
+{{- fail "databases.provider: server needs the server's address. Write for example databases.existingSecret: projects-postgresql" -}}
 {{- end -}}
 {{- $env := include "fsa.env" . -}}
 {{- range .Values.extraEnv -}}

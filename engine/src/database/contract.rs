@@ -55,6 +55,7 @@ macro_rules! database_contract {
             a_database_is_made_and_can_be_used
             making_it_again_keeps_the_data
             a_changed_password_is_mended
+            figures_are_of_what_is_there
             what_is_lost_is_seen_and_made_again
             a_stop_keeps_the_data_and_making_starts_it
             making_at_once_is_making
@@ -173,6 +174,21 @@ pub async fn a_changed_password_is_mended(subject: &Subject) {
     assert_eq!(subject.behind.notes(&subject.database.credentials(&changed)).await.unwrap(), ["kept"]);
 }
 
+pub async fn figures_are_of_what_is_there(subject: &Subject) {
+    let never_made = spec(subject);
+    assert!(subject.database.figures(&never_made).await.unwrap().is_none(), "of what was never made");
+    let (spec, connection) = made(subject).await;
+    // A provider may not ask at all; one that does counts what is in it and who is connected.
+    let Some(empty) = subject.database.figures(&spec).await.unwrap() else { return };
+    assert!(empty.version.starts_with(|c: char| c.is_ascii_digit()) && !empty.version.contains(' '), "{empty:?}");
+    for _ in 0..20 {
+        subject.behind.write(&connection, &"x".repeat(10_000)).await.unwrap();
+    }
+    assert!(subject.database.figures(&spec).await.unwrap().unwrap().size_bytes > empty.size_bytes);
+    let stranger = DatabaseSpec { project: ProjectId(Uuid::new_v4()), role: "stranger_1".to_owned(), ..spec };
+    assert!(subject.database.figures(&stranger).await.unwrap().is_none(), "of another's");
+}
+
 pub async fn what_is_lost_is_seen_and_made_again(subject: &Subject) {
     let (spec, connection) = made(subject).await;
     subject.behind.lose(&spec.database).await;
@@ -196,7 +212,7 @@ pub async fn a_stop_keeps_the_data_and_making_starts_it(subject: &Subject) {
     subject.database.stop(&spec).await.unwrap();
     if glance.is_some_and(|glance| glance.stops) {
         let stopped = async {
-            while ready(subject, &spec).await || subject.database.glance(&spec).is_some_and(|glance| glance.on) {
+            while ready(subject, &spec).await || subject.database.glance(&spec).is_some_and(|glance| glance.on || glance.ending) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };

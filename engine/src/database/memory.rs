@@ -10,7 +10,7 @@ use crate::{
     orchestrator::{DatabaseEndpoint, Removed, memory::Nature},
     random::Random,
 };
-use model::{Cause, CauseCode, InstallationId, ProjectId, connection::Connection};
+use model::{Cause, CauseCode, InstallationId, ProjectId, connection::Connection, view::DatabaseFigures};
 use secrecy::ExposeSecret as _;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -230,7 +230,7 @@ impl Database for MemoryDatabase {
         let state = self.lock();
         let there = state.databases.get(&spec.database).is_some_and(|content| content.owner == spec.role);
         let on = there && !state.stopped.contains(&spec.database);
-        Some(Glance { on, whole: on, stops: true, cause: None })
+        Some(Glance { on, whole: on, stops: true, ..Glance::default() })
     }
 
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {
@@ -252,6 +252,19 @@ impl Database for MemoryDatabase {
             .await?;
         }
         Ok(Removed::Gone)
+    }
+
+    async fn figures(&self, spec: &DatabaseSpec) -> Result<Option<DatabaseFigures>, DatabaseError> {
+        self.act(|state| {
+            let there = state.databases.get(&spec.database).filter(|content| content.owner == spec.role);
+            Ok(there.map(|content| DatabaseFigures {
+                size_bytes: content.notes.iter().map(|note| note.len() as u64).sum(),
+                connections: 0,
+                most_connections: None,
+                version: "0.memory".to_owned(),
+            }))
+        })
+        .await
     }
 
     fn credentials(&self, spec: &DatabaseSpec) -> Connection {

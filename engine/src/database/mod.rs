@@ -10,7 +10,7 @@ pub mod server;
 
 use crate::orchestrator::{DatabaseEndpoint, Removed};
 use futures::{StreamExt as _, stream, stream::BoxStream};
-use model::{Cause, InstallationId, ProjectId, ResourceName, SandboxId, Slug, connection::Connection};
+use model::{Cause, InstallationId, ProjectId, ResourceName, SandboxId, Slug, connection::Connection, view::DatabaseFigures};
 use secrecy::SecretString;
 
 /// A project's database: names and password are chosen and stored before anything is made.
@@ -51,6 +51,8 @@ pub struct Glance {
     pub on: bool,
     /// Whether it is on, and everything of it is as it was made: if not, [`Database::ensure`] mends it.
     pub whole: bool,
+    /// Whether it was stopped, and has not ended yet.
+    pub ending: bool,
     /// Whether [`Database::stop`] ends what runs of it.
     pub stops: bool,
     /// Why it cannot be used although it is on, where that is known.
@@ -93,6 +95,10 @@ pub trait Database: Send + Sync + 'static {
     }
     /// Removes both with all data, ending open connections, if they exist and are ours.
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError>;
+    /// What its server says of it. `None` where it is not there or its provider does not ask.
+    async fn figures(&self, _spec: &DatabaseSpec) -> Result<Option<DatabaseFigures>, DatabaseError> {
+        Ok(None)
+    }
     /// How the sandbox reaches it.
     fn credentials(&self, spec: &DatabaseSpec) -> Connection;
     /// Where connections from a sandbox are forwarded to, for an orchestrator that does.

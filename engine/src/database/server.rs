@@ -15,7 +15,7 @@ use crate::{
     orchestrator::{DatabaseEndpoint, Removed},
     store::postgres::error::is_away,
 };
-use model::{Cause, CauseCode, InstallationId, ProjectId, connection::Connection};
+use model::{Cause, CauseCode, InstallationId, ProjectId, connection::Connection, view::DatabaseFigures};
 use secrecy::ExposeSecret as _;
 use sqlx::{
     AssertSqlSafe, PgPool, Row as _,
@@ -224,6 +224,35 @@ impl Database for ServerDatabase {
                 done => return done.map_err(DatabaseError::from),
             }
         }
+    }
+
+    async fn figures(&self, spec: &DatabaseSpec) -> Result<Option<DatabaseFigures>, DatabaseError> {
+        let row = sqlx::query(
+            "SELECT pg_database_size(d.oid) AS size, r.rolconnlimit AS most, current_setting('server_version') AS version,
+                (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid AND a.usesysid = r.oid) AS connections
+            FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba
+            WHERE d.datname = $1 AND r.rolname = $2 AND shobj_description(r.oid, 'pg_authid') = $3",
+        )
+        .bind(&spec.database)
+        .bind(&spec.role)
+        .bind(comment(spec.installation, spec.project))
+        .fetch_optional(&self.admin)
+        .await
+        .map_err(|error| DatabaseError::from(Failure::Sql(error)))?;
+        let Some(row) = row else { return Ok(None) };
+        let read = || -> Result<DatabaseFigures, sqlx::Error> {
+            let (size, connections): (i64, i64) = (row.try_get("size")?, row.try_get("connections")?);
+            let (most, version): (i32, String) = (row.try_get("most")?, row.try_get("version")?);
+            Ok(DatabaseFigures {
+                size_bytes: u64::try_from(size).unwrap_or_default(),
+                connections: u32::try_from(connections).unwrap_or(u32::MAX),
+                // -1: no limit.
+                most_connections: u32::try_from(most).ok(),
+                // `15.14 (Debian 15.14-0+deb12u1)`
+                version: version.split(' ').next().unwrap_or_default().to_owned(),
+            })
+        };
+        read().map(Some).map_err(|error| DatabaseError::from(Failure::Sql(error)))
     }
 
     fn credentials(&self, spec: &DatabaseSpec) -> Connection {

@@ -1,6 +1,6 @@
 //! What every orchestrator promises, as one suite that each runs in its own tests.
 
-use super::{AgentOrPort, AgentSeen, ConnectError, LogSource, Orchestrator, Removed, SandboxSpec, Seen, VolumeName};
+use super::{AgentOrPort, AgentSeen, ConnectError, LogSource, Orchestrator, Removed, SandboxSpec, Seen, VolumeName, VolumeSeen};
 use futures::StreamExt as _;
 use model::{Desired, DisplayName, InstallationId, ProjectId, ResourceName, SandboxId, Slug, resources::Preset};
 use secrecy::SecretString;
@@ -75,6 +75,7 @@ impl Suite<'_> {
         assert_eq!(self.world.observe(spec.id).await.expect("observe"), Seen::default(), "an unknown sandbox is nothing");
         assert_eq!(self.world.remove(spec.id).await.expect("drop"), Removed::Gone, "dropping what never was is done at once");
         assert_eq!(self.world.remove_volume(&spec.volume).await.expect("drop the volume"), Removed::Gone);
+        self.volume_is(spec, VolumeSeen::Absent, "a volume that never was is not there").await;
         let refused = self.world.connect(spec.id, AgentOrPort::Agent).await.err().expect("nobody to connect to");
         assert!(matches!(refused, ConnectError::NotRunning), "{refused}");
     }
@@ -85,6 +86,7 @@ impl Suite<'_> {
         let told = timeout(self.patience, async { while watch.next().await.is_some_and(|id| id != spec.id) {} }).await;
         assert!(told.is_ok(), "the watch tells of a start");
         self.files.write(&spec, "kept", "by the volume").await;
+        self.volume_is(&spec, VolumeSeen::There, "a first start makes the volume").await;
 
         self.world.ensure(&spec).await.expect("ensure again");
         assert_eq!(self.up(&spec).await, first, "a second ensure starts nothing");
@@ -110,6 +112,7 @@ impl Suite<'_> {
         self.down(&spec).await;
         self.world.ensure(&spec).await.expect("stop again");
         assert!(matches!(self.world.connect(spec.id, AgentOrPort::Agent).await, Err(ConnectError::NotRunning)));
+        self.volume_is(&spec, VolumeSeen::There, "a stop keeps the volume").await;
 
         spec.desired = Desired::Running;
         spec.restart_count += 1;
@@ -120,6 +123,7 @@ impl Suite<'_> {
         self.gone(spec.id).await;
         let left = self.world.list().await.expect("list");
         assert!(left.iter().all(|o| o.sandbox != spec.id || o.holds_data), "a drop leaves only data: {left:?}");
+        self.volume_is(&spec, VolumeSeen::There, "a drop leaves the volume").await;
         spec.restart_count += 1;
         self.up(&spec).await;
         assert_eq!(self.files.read(&spec, "kept").await.as_deref(), Some("by the volume"), "a drop keeps the volume");
@@ -129,6 +133,7 @@ impl Suite<'_> {
             .await;
         let left = self.world.list().await.expect("list");
         assert!(left.iter().all(|o| o.name != spec.volume.0), "a removed volume is not listed: {left:?}");
+        self.volume_is(&spec, VolumeSeen::Absent, "a removed volume is not there").await;
         spec.restart_count += 1;
         self.up(&spec).await;
         assert_eq!(self.files.read(&spec, "kept").await, None, "a new volume is empty");
@@ -181,6 +186,10 @@ impl Suite<'_> {
         })
         .await;
         run.expect("a run")
+    }
+
+    async fn volume_is(&self, spec: &SandboxSpec, expected: VolumeSeen, promise: &str) {
+        assert_eq!(self.world.volume(&spec.volume).await.expect("look for the volume"), expected, "{promise}");
     }
 
     async fn down(&self, spec: &SandboxSpec) {

@@ -7,7 +7,7 @@
 
 use super::{
     AgentOrPort, AgentSeen, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Removed,
-    SandboxSpec, Seen, VolumeName,
+    SandboxSpec, Seen, VolumeName, VolumeSeen,
 };
 use crate::{clock::Clock, random::Random};
 use futures::{StreamExt as _, stream::BoxStream};
@@ -55,6 +55,8 @@ struct State {
     volumes: BTreeMap<VolumeName, BTreeMap<String, String>>,
     /// Of which sandbox each was made.
     made_for: BTreeMap<VolumeName, SandboxId>,
+    /// What somebody removes, and when it goes.
+    leaving: BTreeMap<VolumeName, Timestamp>,
     next_run: u64,
 }
 
@@ -111,6 +113,24 @@ impl MemoryOrchestrator {
     #[must_use]
     pub fn read(&self, volume: &VolumeName, path: &str) -> Option<String> {
         self.lock().volumes.get(volume)?.get(path).cloned()
+    }
+
+    /// Removes a volume behind the back of everyone. `false` if it is not there, or a run uses it.
+    pub fn lose_volume(&self, volume: &VolumeName) -> bool {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.pass(now);
+        if state.used(volume) {
+            return false;
+        }
+        state.made_for.remove(volume);
+        state.volumes.remove(volume).is_some()
+    }
+
+    /// The same, but that it goes after a while, once no run uses it.
+    pub fn lose_volume_after(&self, volume: &VolumeName, delay: Duration) {
+        let at = after(self.clock.now(), delay);
+        self.lock().leaving.insert(volume.clone(), at);
     }
 
     /// The volumes that exist.
@@ -202,6 +222,16 @@ impl State {
                 place.ending = None;
             }
         }
+        let due = self.leaving.iter().filter(|(name, at)| now >= **at && !self.used(name));
+        for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.leaving.remove(&name);
+            self.made_for.remove(&name);
+            self.volumes.remove(&name);
+        }
+    }
+
+    fn used(&self, volume: &VolumeName) -> bool {
+        self.places.values().any(|place| place.volume == *volume && place.present())
     }
 }
 
@@ -274,9 +304,22 @@ impl Orchestrator for MemoryOrchestrator {
         self.write_to_world(SandboxId(uuid::Uuid::nil()), |state, _| {
             state.volumes.remove(volume);
             state.made_for.remove(volume);
+            state.leaving.remove(volume);
             Removed::Gone
         })
         .await
+    }
+
+    async fn volume(&self, volume: &VolumeName) -> Result<VolumeSeen, OrchestratorError> {
+        self.look().await?;
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.pass(now);
+        Ok(match state.leaving.contains_key(volume) {
+            true => VolumeSeen::Leaving,
+            false if state.volumes.contains_key(volume) => VolumeSeen::There,
+            false => VolumeSeen::Absent,
+        })
     }
 
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {

@@ -93,6 +93,18 @@ pub enum AgentSeen {
     ShellStarted,
 }
 
+/// What is there of a volume.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum VolumeSeen {
+    /// Nothing: what is made next of its name is empty.
+    #[default]
+    Absent,
+    /// It is there, with what is in it.
+    There,
+    /// Somebody removes it, and it is not gone yet.
+    Leaving,
+}
+
 /// What became of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removed {
@@ -126,6 +138,9 @@ pub enum ConnectError {
     /// Nothing listens there.
     #[error("nothing listens on port {0}")]
     NobodyListens(u16),
+    /// Whoever leads there does not allow it.
+    #[error("{}", .0.message)]
+    Refused(Cause),
     /// The rest.
     #[error("connect to the sandbox")]
     Io(#[source] std::io::Error),
@@ -235,6 +250,8 @@ pub trait Orchestrator: Send + Sync + 'static {
     async fn remove(&self, id: SandboxId) -> Result<Removed, OrchestratorError>;
     /// Removes a volume with all that is in it, if it exists. Refused while a run uses it.
     async fn remove_volume(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError>;
+    /// Whether a volume is there, whoever removed it.
+    async fn volume(&self, volume: &VolumeName) -> Result<VolumeSeen, OrchestratorError>;
     /// What is there, from what is known already where that is kept up to date.
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError>;
     /// "Look again at this one", for as long as the stream is held.

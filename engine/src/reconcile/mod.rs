@@ -16,6 +16,7 @@
 //! - [`orphans`]: what has our id and no row
 
 pub mod orphans;
+pub mod overdue;
 pub mod spec;
 mod step;
 
@@ -25,7 +26,7 @@ use crate::{
     measure::Measures,
     orchestrator::Orchestrator,
     random::Random,
-    store::{Leased, Store, StoreError, activity},
+    store::{Leased, Store, StoreError, activity, full::FullBell},
 };
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -50,7 +51,7 @@ pub struct Settings {
     pub installation: InstallationId,
     /// How long each stage may take.
     pub limits: StageLimits,
-    /// The operator's Claude credentials, as they are seen inside.
+    /// The operator's Claude credentials, as they are seen inside. An account's own win over them.
     pub operator_env: BTreeMap<String, SecretString>,
     /// How long a lease is held without renewal: how long the work of a process that was killed waits
     /// for another one. It is renewed at each third of it, so a step may take longer.
@@ -61,6 +62,8 @@ pub struct Settings {
     pub workers: usize,
     /// What is counted.
     pub measures: Measures,
+    /// Who is told where there is no room to record what a pass found: no row can tell it.
+    pub full: FullBell,
 }
 
 impl Settings {
@@ -75,6 +78,7 @@ impl Settings {
             verb: Duration::from_secs(30),
             workers: 16,
             measures: Measures::default(),
+            full: FullBell::default(),
         }
     }
 }
@@ -146,6 +150,8 @@ impl Reconciler {
                 () = workers.end_of_one() => {}
                 Some(id) = watch.next() => self.nudge(id),
                 change = changes.next() => match change {
+                    // What is cloned into a sandbox is not reconciled.
+                    Some(changed) if changed.clone => {}
                     Some(changed) => self.nudge(changed.sandbox),
                     None => {
                         self.clock.sleep(Duration::from_millis(200)).await;
@@ -190,7 +196,10 @@ impl Reconciler {
                     }
                 }
             }
-            Err(error) => debug!("cannot look for due rows: {error:#}"),
+            Err(error) => {
+                self.settings.full.hear(&error);
+                debug!("cannot look for due rows: {error:#}");
+            }
         }
     }
 
@@ -211,7 +220,10 @@ impl Reconciler {
         match self.store.lease(id, &self.holder, self.clock.now(), self.settings.hold).await {
             Ok(Some(leased)) => self.work_leased(leased).await,
             Ok(None) => {}
-            Err(error) => debug!(sandbox.id = %id, "cannot lease: {error:#}"),
+            Err(error) => {
+                self.settings.full.hear(&error);
+                debug!(sandbox.id = %id, "cannot lease: {error:#}");
+            }
         }
     }
 
@@ -249,6 +261,7 @@ impl Reconciler {
         tokio::select! {
             biased;
             ended = self.passes(leased) => if let Err(error) = ended {
+                self.settings.full.hear(&error);
                 debug!(sandbox.id = %id, "a pass could not be recorded: {error:#}");
             },
             () = self.renew(id) => {}

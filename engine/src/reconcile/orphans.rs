@@ -127,12 +127,11 @@ mod tests {
         database::{DatabaseSpec, memory::MemoryDatabase},
         orchestrator::{contract, memory::MemoryOrchestrator},
         random::SystemRandom,
-        store::{NewProjectRow, intent},
+        store::{NewProjectRow, contract::least, intent},
     };
-    use model::{InstallationId, Slug, UserId, resources::Preset};
+    use model::{InstallationId, Slug};
     use secrecy::SecretString;
     use std::{
-        collections::BTreeMap,
         sync::{Arc, Mutex},
         time::Duration,
     };
@@ -157,21 +156,8 @@ mod tests {
     }
 
     fn row(project: ProjectId, sandbox: SandboxId, now: Timestamp) -> ProjectAndSandbox {
-        let new = NewProjectRow {
-            id: project,
-            owner: UserId(Uuid::nil()),
-            name: "A project".parse().unwrap(),
-            preset: Preset::Medium,
-            env: BTreeMap::new(),
-            database: None,
-            sandbox,
-            random: [0; 6],
-            agent_token: SecretString::from("token"),
-            key: None,
-            most: 1,
-            now,
-        };
-        intent::create(&new, Slug::derive(&new.name, 0), new.random)
+        let new = NewProjectRow { id: project, sandbox, ..least(now) };
+        intent::create(&new, None, Slug::derive(&new.name, 0), new.random)
     }
 
     #[tokio::test]

@@ -20,11 +20,12 @@ use crate::{
         memory::{MemoryOrchestrator, Nature},
     },
     random::Random,
-    store::{Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store as _, memory::MemoryStore},
+    store::{Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store as _, activity::Filter, memory::MemoryStore},
 };
 use jiff::Timestamp;
 use model::{
-    Desired, InstallationId, Phase, ProjectId, SandboxId, UserId, connection::Connection, phase, resources::Preset, stage::after,
+    CauseCode, Desired, InstallationId, Phase, ProjectId, SandboxId, UserId, connection::Connection, resources::Preset,
+    stage::after,
 };
 use secrecy::SecretString;
 use std::{
@@ -132,6 +133,8 @@ struct Known {
     noted: Option<String>,
     /// How the sandbox reaches its database.
     connection: Connection,
+    /// Its home folder was removed while it was stopped.
+    lost_home: bool,
     deleted: bool,
 }
 
@@ -243,6 +246,8 @@ impl Simulation {
             sandbox,
             random,
             agent_token: SecretString::from("token"),
+            extra: None,
+            env_revision: 1,
             key: None,
             most: usize::MAX,
             now: self.clock.now(),
@@ -251,7 +256,10 @@ impl Simulation {
         let name = format!("p{number}");
         let connection =
             Connection { host: "127.0.0.1".into(), port: 5432, user: name.clone(), password: "secret".into(), database: name };
-        self.projects.insert(id, Known { sandbox, has_database, written: None, noted: None, connection, deleted: false });
+        self.projects.insert(
+            id,
+            Known { sandbox, has_database, written: None, noted: None, connection, lost_home: false, deleted: false },
+        );
     }
 
     fn ask(&mut self) {
@@ -261,7 +269,15 @@ impl Simulation {
         }
         let id = ids[usize::try_from(self.random.below(ids.len() as u64)).unwrap()];
         let now = self.clock.now();
-        let ask = match self.random.below(9) {
+        let ask = match self.random.below(10) {
+            9 => {
+                let sizes = Preset::ALL;
+                let size = sizes[usize::try_from(self.random.below(sizes.len() as u64)).unwrap()];
+                let row = self.now(self.store.update(OWNER, id, None, Some(size), now)).unwrap();
+                let row = row.expect("a project that was not deleted is there");
+                assert!(row.sandbox.desired != Desired::Running || row.sandbox.preset == size, "a size is applied at once");
+                return;
+            }
             0..=2 => Ask::Start,
             3 | 4 => Ask::Restart(BTreeMap::new()),
             5 | 6 => Ask::Stop,
@@ -287,13 +303,18 @@ impl Simulation {
         }
         let (project, sandbox) = ids[usize::try_from(self.random.below(ids.len() as u64)).unwrap()];
         let known = self.projects.get_mut(&project).unwrap();
-        match self.random.below(4) {
+        match self.random.below(5) {
             0 => {
                 self.world.crash(sandbox);
             }
             3 => {
                 if self.database.lose(&known.connection.database) {
                     known.noted = None;
+                }
+            }
+            4 => {
+                if self.world.lose_volume(&spec::volume(project)) {
+                    known.written = None;
                 }
             }
             1 => {
@@ -357,8 +378,24 @@ impl Simulation {
         }
     }
 
+    /// How often a project's owner was told that the home folder was gone.
+    fn losses(&self, project: ProjectId) -> i64 {
+        let filter = Filter { project: Some(project), limit: usize::MAX, ..Filter::default() };
+        let told = self.now(self.store.activity(OWNER, &filter)).unwrap();
+        told.iter().filter(|entry| entry.data["event"] == "home-lost").map(|entry| entry.times).sum()
+    }
+
+    /// A home folder that was removed and is there again was made anew, and that was told.
+    fn check_loss(&self, id: ProjectId) {
+        if self.world.volumes().contains(&spec::volume(id)) {
+            let (lost, told) = (self.projects[&id].lost_home, self.losses(id));
+            assert!(if lost { told > 0 } else { told == 0 }, "lost: {lost}, told {told} times");
+            assert!(self.resumed > 0 || told <= 1, "told {told} times");
+        }
+    }
+
     fn phase(&self, row: &ProjectAndSandbox) -> Phase {
-        phase(row.sandbox.desired, row.sandbox.generation, &row.sandbox.observed, row.sandbox.cause.as_ref(), self.clock.now())
+        row.sandbox.phase(self.clock.now())
     }
 
     fn no_more_faults(&self) {
@@ -573,6 +610,7 @@ fn asks(simulation: &Simulation, id: ProjectId, ask: Ask) {
 
 const SCENES: &[Scene] = &[
     Scene { name: "restart", before: &[], then: |s, id| asks(s, id, Ask::Restart(BTreeMap::new())) },
+    Scene { name: "a new size", before: &[], then: resize },
     Scene { name: "stop", before: &[], then: |s, id| asks(s, id, Ask::Stop) },
     Scene { name: "start", before: &[Ask::Stop], then: |s, id| asks(s, id, Ask::Start) },
     Scene { name: "terminate", before: &[], then: |s, id| asks(s, id, Ask::Terminate) },
@@ -587,7 +625,29 @@ const SCENES: &[Scene] = &[
             assert!(s.world.crash(sandbox));
         },
     },
+    Scene {
+        name: "start without a home folder",
+        before: &[Ask::Stop],
+        then: |s, id| {
+            lose_home(s, id, Duration::ZERO);
+            asks(s, id, Ask::Start);
+        },
+    },
+    Scene {
+        name: "start while the home folder goes",
+        before: &[Ask::Stop],
+        then: |s, id| {
+            lose_home(s, id, Duration::from_secs(3));
+            asks(s, id, Ask::Start);
+        },
+    },
 ];
+
+fn lose_home(simulation: &mut Simulation, id: ProjectId, after: Duration) {
+    simulation.world.lose_volume_after(&spec::volume(id), after);
+    let known = simulation.projects.get_mut(&id).unwrap();
+    (known.written, known.lost_home) = (None, true);
+}
 
 fn delete(simulation: &mut Simulation, id: ProjectId) {
     simulation.now(simulation.store.delete(OWNER, id, simulation.clock.now())).unwrap();
@@ -595,6 +655,11 @@ fn delete(simulation: &mut Simulation, id: ProjectId) {
 }
 
 /// Sets a scene: `None` is the making of a project itself.
+fn resize(simulation: &mut Simulation, id: ProjectId) {
+    let now = simulation.clock.now();
+    simulation.now(simulation.store.update(OWNER, id, None, Some(Preset::Large), now)).unwrap();
+}
+
 fn scene(scene: Option<&Scene>) -> (Simulation, ProjectId, SandboxId) {
     // A seed whose first project has a database.
     let mut simulation = Simulation::new(1);
@@ -650,6 +715,7 @@ fn killed_or_paused_at_each_await_of_each_ask() {
                 simulation.converge();
                 simulation.check_always();
                 simulation.check_at_rest();
+                simulation.check_loss(id);
                 if ended {
                     assert!(polls > 10, "{name}: it was never broken off");
                     break;
@@ -719,6 +785,53 @@ fn the_first_look_takes_back_what_ended_meanwhile() {
     assert!(simulation.world.truth(sandbox).instance.is_none(), "a look starts nothing");
     simulation.converge();
     assert_eq!(simulation.phase(&row(&simulation)), Phase::Running);
+    simulation.check_at_rest();
+}
+
+/// A home folder that somebody deletes is not written to before it is gone, and that it is made anew is told.
+#[test]
+fn a_home_folder_that_goes_is_waited_for_and_told_of() {
+    let (mut simulation, id, sandbox) = scene(None);
+    simulation.converge();
+    assert_eq!(simulation.losses(id), 0, "a first start makes it, which is no loss");
+    asks(&simulation, id, Ask::Stop);
+    simulation.converge();
+    lose_home(&mut simulation, id, Duration::from_secs(20));
+    asks(&simulation, id, Ask::Start);
+    let row = |simulation: &Simulation| simulation.now(simulation.store.all()).unwrap()[0].clone();
+    for _ in 0..20 {
+        simulation.clock.advance(Duration::from_millis(500));
+        let reconciler = simulation.reconciler.clone();
+        simulation.now(reconciler.work(sandbox));
+        assert!(simulation.world.truth(sandbox).instance.is_none(), "nothing starts in a folder that goes");
+    }
+    assert_eq!(row(&simulation).sandbox.cause.map(|cause| cause.code), Some(CauseCode::VolumeLeaving));
+    assert_eq!(simulation.losses(id), 0, "it is not gone yet");
+    simulation.converge();
+    assert_eq!(simulation.phase(&row(&simulation)), Phase::Running);
+    assert_eq!(simulation.losses(id), 1);
+    simulation.check_at_rest();
+}
+
+/// A new run for a new size is Updating; what happens to that run is not.
+#[test]
+fn a_new_size_is_updating_until_it_ran_in_it() {
+    let (mut simulation, id, sandbox) = scene(None);
+    simulation.converge();
+    let row = |simulation: &Simulation| simulation.now(simulation.store.all()).unwrap()[0].clone();
+    let before = simulation.world.truth(sandbox).instance.unwrap();
+    resize(&mut simulation, id);
+    assert_eq!(simulation.phase(&row(&simulation)), Phase::Updating);
+    simulation.converge();
+    assert_eq!(simulation.phase(&row(&simulation)), Phase::Running);
+    assert_ne!(simulation.world.truth(sandbox).instance.unwrap().id, before.id, "limits are of a run");
+
+    assert!(simulation.world.crash(sandbox));
+    simulation.another_process();
+    let first = simulation.reconciler.clone();
+    simulation.now(first.look());
+    assert_eq!(simulation.phase(&row(&simulation)), Phase::Starting);
+    simulation.converge();
     simulation.check_at_rest();
 }
 

@@ -4,7 +4,7 @@ use super::Settings;
 use crate::{
     database::{Database, DatabaseSpec},
     orchestrator::{SandboxSpec, VolumeName},
-    store::ProjectAndSandbox,
+    store::{ProjectAndSandbox, claude::Claude},
 };
 use model::{Desired, ProjectId, env};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -29,7 +29,13 @@ pub fn sandbox(row: &ProjectAndSandbox, database: &dyn Database, settings: &Sett
         vars.iter().map(|(key, value)| (key.clone(), value.expose_secret().to_owned())).collect::<BTreeMap<_, _>>()
     };
     let own = sandbox.env.iter().map(|(key, value)| (key.clone(), value.expose_secret().to_owned())).collect();
-    let merged = env::merge(&plain(&settings.operator_env), &own, &BTreeMap::new(), &system);
+    let merged = env::merge(
+        &plain(&settings.operator_env),
+        &Claude::variables_of(sandbox.claude.as_ref()),
+        &own,
+        &BTreeMap::new(),
+        &system,
+    );
     SandboxSpec {
         id: sandbox.id,
         installation: settings.installation,
@@ -62,4 +68,46 @@ pub fn database(row: &ProjectAndSandbox, settings: &Settings) -> Option<Database
         database: database.database.clone(),
         password: database.password.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        database::memory::MemoryDatabase,
+        random::SystemRandom,
+        store::{NewProjectRow, contract::least, intent},
+    };
+    use model::{InstallationId, Slug, Timestamp, claude::ClaudeKind};
+    use std::sync::Arc;
+    use uuid::Uuid;
+
+    #[test]
+    fn an_accounts_claude_credentials_are_in_place_of_the_operators_and_under_the_projects() {
+        let secrets = |pairs: &[(&str, &str)]| -> BTreeMap<String, SecretString> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), SecretString::from(*value))).collect()
+        };
+        let settings = Settings {
+            operator_env: secrets(&[("ANTHROPIC_API_KEY", "operator"), ("ANTHROPIC_BASE_URL", "http://operator")]),
+            ..Settings::new(InstallationId(Uuid::nil()))
+        };
+        let database = MemoryDatabase::new(Arc::new(SystemClock), Arc::new(SystemRandom));
+        let own = |kind| Claude { kind, secret: SecretString::from("own"), base_url: None };
+        let inside = |claude: Option<Claude>, env: &[(&str, &str)]| -> Vec<String> {
+            let new = NewProjectRow {
+                env: env.iter().map(|(key, value)| (key.parse().unwrap(), SecretString::from(*value))).collect(),
+                ..least(Timestamp::UNIX_EPOCH)
+            };
+            let row = intent::create(&new, claude.as_ref(), Slug::derive(&new.name, 0), new.random);
+            let spec = sandbox(&row, &database, &settings, Desired::Running);
+            spec.env.iter().map(|(key, value)| format!("{key}={}", value.expose_secret())).collect()
+        };
+        let system = "NODE_ENV=development";
+        assert_eq!(inside(None, &[]), ["ANTHROPIC_API_KEY=operator", "ANTHROPIC_BASE_URL=http://operator", system]);
+        assert_eq!(inside(Some(own(ClaudeKind::AuthToken)), &[]), ["ANTHROPIC_AUTH_TOKEN=own", system]);
+        assert_eq!(inside(Some(own(ClaudeKind::ApiKey)), &[]), ["ANTHROPIC_API_KEY=own", system]);
+        let project = [("ANTHROPIC_API_KEY", "project")];
+        assert_eq!(inside(Some(own(ClaudeKind::AuthToken)), &project), ["ANTHROPIC_API_KEY=project", system]);
+    }
 }

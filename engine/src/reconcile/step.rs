@@ -1,14 +1,14 @@
 //! One pass: from a row, through what is there, to what was found. At most one write to each part of
 //! the world.
 
-use super::{Reconciler, spec};
+use super::{Reconciler, overdue, spec};
 use crate::{
     database::{DatabaseError, DatabaseSpec, Glance},
-    orchestrator::{AgentOrPort, AgentSeen, OrchestratorError, Removed, Seen},
+    orchestrator::{AgentOrPort, AgentSeen, OrchestratorError, Removed, Seen, VolumeSeen},
     store::{Pass, ProjectAndSandbox, SandboxRow, activity},
 };
 use jiff::Timestamp;
-use model::{Cause, CauseCode, Desired, Observed, Stage, StageFact, phase::next_deadline, phase::overdue_stage, stage};
+use model::{Cause, CauseCode, Desired, Observed, Stage, StageFact, phase::next_deadline, stage};
 use std::{future::Future, time::Duration};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tracing::warn;
@@ -34,16 +34,16 @@ const POLL: Duration = Duration::from_millis(500);
 impl Reconciler {
     pub(super) async fn step(&self, row: &ProjectAndSandbox) -> Found {
         let deleting = row.project.deleting_since.is_some();
-        let desired = if deleting { Desired::Terminated } else { row.sandbox.desired };
-        let mut work =
-            Work { observed: toward(&row.sandbox), cause: None, notice: None, error: None, moved: false, not_before: None };
+        let desired = row.desired();
+        let mut work = Work::new(&row.sandbox, None);
         match self.timed("observe the sandbox", self.orchestrator.observe(row.sandbox.id)).await {
             Err(error) => work.blame(error),
             Ok(seen) => match desired {
                 Desired::Running => self.up(row, &seen, &mut work).await,
                 Desired::Stopped | Desired::Terminated => {
                     self.down(row, &seen, desired, &mut work).await;
-                    if deleting && work.observed.gone_at.is_some() && work.error.is_none() {
+                    // What belongs to a project goes first.
+                    if deleting && work.observed.gone_at.is_some() && work.error.is_none() && !row.project.has_extras {
                         work.erase(self.clock.now(), self.settings.limits.leave);
                         if self.erase(row, &mut work).await {
                             return Found::Bury;
@@ -58,8 +58,7 @@ impl Reconciler {
 
     /// What is recorded of a run that [`ended`], with nothing done about it.
     pub(super) fn taken_back(&self, row: &ProjectAndSandbox, seen: &Seen) -> Pass {
-        let cause = seen.cause.clone();
-        let mut work = Work { observed: toward(&row.sandbox), cause, notice: None, error: None, moved: false, not_before: None };
+        let mut work = Work::new(&row.sandbox, seen.cause.clone());
         work.settle(&row.sandbox, seen);
         work.observed.present = seen.present;
         self.conclude(row, Desired::Running, work).0
@@ -92,23 +91,34 @@ impl Reconciler {
             work.begin(Stage::DatabaseCreation, limits.deadline(Stage::DatabaseCreation, now), now);
             return;
         }
+        let alive = seen.instance.as_ref().is_some_and(|run| run.restart_count == sandbox.restart_count);
         let begins = work.observed.stage(Stage::ContainerProvisioning).started_at.is_none();
+        // Once a start, before anything of it is made: a home folder that is gone would be made anew without a word.
+        let home_unknown = !alive && work.observed.stage(Stage::NetworkConfiguration).started_at.is_none();
         // The database, the run and the network do not wait for each other.
-        for stage in [Stage::DatabaseCreation, Stage::ContainerProvisioning, Stage::NetworkConfiguration] {
+        for stage in [Stage::DatabaseCreation, Stage::ContainerProvisioning] {
             work.begin(stage, limits.deadline(stage, now), now);
         }
-        // That they began is recorded before anything is waited for: a slow database is seen as such.
-        if begins {
+        let home = if home_unknown { self.home(row, work).await } else { Some(VolumeSeen::There) };
+        let leaving = home == Some(VolumeSeen::Leaving);
+        // The network begins once that is known: by this, and nothing else, the next pass knows.
+        if matches!(home, Some(VolumeSeen::There | VolumeSeen::Absent)) {
+            work.begin(Stage::NetworkConfiguration, limits.deadline(Stage::NetworkConfiguration, now), now);
+        }
+        // That they began, and that the home folder was gone, is recorded before anything is waited for: a slow database
+        // is seen as such.
+        if begins || (home_unknown && !leaving) {
             return;
         }
-        let alive = seen.instance.as_ref().is_some_and(|run| run.restart_count == sandbox.restart_count);
         let wait = retry_at(seen).filter(|at| !alive && *at > now);
         if let Some(at) = wait {
             work.not_before = Some(at);
             work.cause = Some(ended_by_itself(seen));
         }
         let asked = spec::sandbox(row, self.database.as_ref(), &self.settings, Desired::Running);
-        let needs_run = (!alive || !seen.network) && wait.is_none();
+        // A run that is of an earlier ask is ended all the same.
+        let waits = wait.is_some() || (leaving && seen.instance.is_none());
+        let needs_run = !waits && (!alive || !seen.network);
         let (database, run) = tokio::join!(self.database_up(row, work.observed.stages[0]), async {
             if needs_run { self.timed("start the sandbox", self.orchestrator.ensure(&asked)).await } else { Ok(()) }
         });
@@ -159,8 +169,34 @@ impl Reconciler {
                     work.end(Stage::EnvironmentReady, now);
                     work.observed.ready_at = Some(now);
                     work.observed.first_ready_at.get_or_insert(now);
+                    work.observed.settled_generation = row.sandbox.generation;
                 }
                 Err(failure) => work.blame(failure),
+            }
+        }
+    }
+
+    /// Whether the home folder of a sandbox that ran before is there, which is told where it is not; `None` where that
+    /// is not known.
+    async fn home(&self, row: &ProjectAndSandbox, work: &mut Work) -> Option<VolumeSeen> {
+        if row.sandbox.observed.first_ready_at.is_none() {
+            return Some(VolumeSeen::There);
+        }
+        let volume = spec::volume(row.project.id);
+        match self.timed("look for the home folder", self.orchestrator.volume(&volume)).await {
+            Ok(VolumeSeen::Absent) => {
+                warn!(project.id = %row.project.id, volume = volume.0, "the home folder was gone; it is made anew, empty");
+                work.told.push(activity::home_lost(&row.sandbox, self.clock.now()));
+                Some(VolumeSeen::Absent)
+            }
+            Ok(VolumeSeen::Leaving) => {
+                work.cause.get_or_insert_with(home_leaving);
+                Some(VolumeSeen::Leaving)
+            }
+            Ok(VolumeSeen::There) => Some(VolumeSeen::There),
+            Err(failure) => {
+                work.blame(failure);
+                None
             }
         }
     }
@@ -176,6 +212,11 @@ impl Reconciler {
         }
         // An address in our own tables is no proof that the database exists: ask the server.
         let seen = self.timed("look at the database", self.database.observe(&spec)).await?;
+        let same = row.sandbox.observed.instance.as_ref().is_some_and(|run| run.env_revision == row.sandbox.env_revision);
+        if seen.ready && !same {
+            // What the run is told must open it: a password that was reset may not have arrived.
+            self.timed("make the database", self.database.ensure(&spec)).await?;
+        }
         if !seen.ready {
             // One that was stopped with its sandbox is there, and starts as it was.
             let stopped = seen.present && self.database.glance(&spec).is_some_and(|glance| glance.stops && !glance.on);
@@ -307,7 +348,7 @@ impl Reconciler {
     /// From what a pass did to what is recorded of it, and whether another has something to do at once.
     fn conclude(&self, row: &ProjectAndSandbox, desired: Desired, work: Work) -> (Pass, bool) {
         let (sandbox, now) = (&row.sandbox, self.clock.now());
-        let Work { observed, mut cause, notice, error, moved, not_before } = work;
+        let Work { observed, mut cause, notice, error, moved, not_before, told } = work;
         let settled = match desired {
             Desired::Running => observed.ready(sandbox.generation),
             Desired::Stopped | Desired::Terminated => observed.gone_at.is_some() && row.project.deleting_since.is_none(),
@@ -315,7 +356,7 @@ impl Reconciler {
         if settled && error.is_none() {
             cause = notice;
         } else if !cause.as_ref().is_some_and(|cause| cause.code.blocks()) {
-            cause = overdue(row, desired, &observed, cause.as_ref(), now).or(cause);
+            cause = overdue::after(row, desired, &observed, cause.as_ref(), now).or(cause);
         }
         let failures = if error.is_some() { sandbox.failures.saturating_add(1) } else { 0 };
         let progress = moved || observed != sandbox.observed;
@@ -330,6 +371,7 @@ impl Reconciler {
         let again = progress && !settled && failures == 0 && not_before.is_none() && observed != sandbox.observed;
         let mut pass = Pass { observed, cause, last_error: error, failures, wake_at, told: Vec::new() };
         pass.told = activity::pass(row, &pass, now);
+        pass.told.extend(told);
         (pass, again)
     }
 
@@ -381,9 +423,9 @@ fn notice(seen: &Seen, glance: Option<&Glance>) -> Option<Cause> {
     own.or_else(|| glance?.cause.clone())
 }
 
-/// Whether something of a database runs that a stop would end.
+/// Whether something of a database runs that a stop would end, or is ending.
 fn runs_on(glance: &Glance) -> bool {
-    glance.on && glance.stops
+    (glance.on || glance.ending) && glance.stops
 }
 
 /// Whether the database is being mended under a sandbox that runs: the run is older than the stage.
@@ -391,6 +433,18 @@ fn mends_database(observed: &Observed) -> bool {
     let stage = observed.stage(Stage::DatabaseCreation);
     let run = observed.instance.as_ref().map(|run| run.started_at);
     run.is_some_and(|run| stage.started_at.is_some_and(|begun| run < begun))
+}
+
+fn home_leaving() -> Cause {
+    Cause::new(
+        CauseCode::VolumeLeaving,
+        "The project's home folder is being deleted by somebody, with all its files. Once it is gone an empty one is made.",
+        &[
+            "Wait: it goes on by itself.",
+            "Restore the files from a backup afterwards, if there is one.",
+            "Look at who deleted it: in the cluster's audit log.",
+        ],
+    )
 }
 
 fn database_gone() -> Cause {
@@ -423,9 +477,17 @@ struct Work {
     moved: bool,
     /// Nothing is tried again before.
     not_before: Option<Timestamp>,
+    /// What is told of it beside what [`activity::pass`] finds.
+    told: Vec<activity::Entry>,
 }
 
 impl Work {
+    /// Nothing is done yet.
+    fn new(sandbox: &SandboxRow, cause: Option<Cause>) -> Self {
+        let observed = toward(sandbox);
+        Self { observed, cause, notice: None, error: None, moved: false, not_before: None, told: Vec::new() }
+    }
+
     /// Lets what is there overrule what was recorded: a run that ended, or was never the one asked
     /// for, takes the stages that depend on it back.
     fn settle(&mut self, sandbox: &SandboxRow, seen: &Seen) {
@@ -570,63 +632,6 @@ fn no_shell(name: &str) -> Cause {
             "Restart it.",
         ],
     )
-}
-
-/// The cause of a deadline that has passed, where nothing better is known.
-fn overdue(
-    row: &ProjectAndSandbox,
-    desired: Desired,
-    observed: &Observed,
-    known: Option<&Cause>,
-    now: Timestamp,
-) -> Option<Cause> {
-    let name = &row.sandbox.name;
-    let mut cause = match desired {
-        Desired::Running => {
-            let stage = overdue_stage(observed, now)?;
-            Cause::new(
-                CauseCode::StageOverdue,
-                format!("`{name}` is still at {}, past its limit.", stage.title()),
-                &[
-                    "It goes on by itself and will be Running if it comes up late.",
-                    "Restart it if it stays like this.",
-                    "Look at its log.",
-                ],
-            )
-        }
-        Desired::Stopped | Desired::Terminated => {
-            if observed.leave_deadline_at.is_none_or(|at| now < at)
-                || (observed.gone_at.is_some() && observed.erasing_since.is_none())
-            {
-                return None;
-            }
-            if row.project.deleting_since.is_some() {
-                Cause::new(
-                    CauseCode::DeletionOverdue,
-                    format!("Not everything of `{name}` and its project could be removed within the limit."),
-                    &[
-                        "It goes on by itself: the project is shown until nothing of it is left.",
-                        "Look at the server's log for its name.",
-                    ],
-                )
-            } else {
-                Cause::new(
-                    CauseCode::LeaveOverdue,
-                    format!("`{name}` has not ended within its limit."),
-                    &[
-                        "It goes on by itself.",
-                        "Look for a process in it that cannot be ended, such as one that waits for a dead disk.",
-                    ],
-                )
-            }
-        }
-    };
-    if let Some(known) = known {
-        cause.message = format!("{} {}", cause.message, known.message);
-        cause.detail.clone_from(&known.detail);
-        cause.next_steps = known.next_steps.iter().cloned().chain(cause.next_steps).collect();
-    }
-    Some(cause)
 }
 
 /// Why a verb failed.

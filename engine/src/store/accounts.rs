@@ -10,11 +10,16 @@
 //!                    API token ┘       once             one port of one sandbox
 //! ```
 
+pub mod ports;
 pub mod shares;
 
 use super::{
     StoreError,
-    postgres::error::{OnConstraint as _, unreadable, while_doing},
+    activity::{self, Entry},
+    postgres::{
+        activity::write_account,
+        error::{OnConstraint as _, unreadable, while_doing},
+    },
     time::Time,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -280,6 +285,47 @@ impl Accounts {
         Ok(())
     }
 
+    /// A user's sessions that are not over: key, what the session layer keeps in it, and when it ends.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn sessions_of(&self, user: UserId, now: Timestamp) -> Result<Vec<([u8; 32], Vec<u8>, Timestamp)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT hash, data, expires_at AS "expires_at: Time" FROM sessions WHERE user_id = $1 AND expires_at > $2"#,
+            user.0,
+            Time(now) as _
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(while_doing("list a user's sessions"))?;
+        let row = |row: (Vec<u8>, Vec<u8>, Time)| Some((row.0.try_into().ok()?, row.1, row.2.0));
+        Ok(rows.into_iter().filter_map(|found| row((found.hash, found.data, found.expires_at))).collect())
+    }
+
+    /// Ends one session of a user, by its key, and the previews that it opened; `false` where there is none.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn end_session_of(&self, user: UserId, key: [u8; 32]) -> Result<bool, StoreError> {
+        let done = sqlx::query!("DELETE FROM sessions WHERE user_id = $1 AND hash = $2", user.0, &key[..])
+            .execute(&self.pool)
+            .await
+            .map_err(while_doing("end a session"))?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Ends every session of a user but this one, and the previews that they opened; how many.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn end_other_sessions(&self, user: UserId, but: i128) -> Result<u64, StoreError> {
+        let done = sqlx::query!("DELETE FROM sessions WHERE user_id = $1 AND hash <> $2", user.0, &hash_session(but)[..])
+            .execute(&self.pool)
+            .await
+            .map_err(while_doing("end a user's other sessions"))?;
+        Ok(done.rows_affected())
+    }
+
     /// Ends every session of a user, and every preview that they opened; how many sessions.
     ///
     /// # Errors
@@ -294,6 +340,51 @@ impl Accounts {
             sqlx::query!("DELETE FROM sessions WHERE user_id = $1", user.0).execute(&mut *transaction).await.map_err(&doing)?;
         transaction.commit().await.map_err(&doing)?;
         Ok(done.rows_affected())
+    }
+
+    /// Who signs in by an account of a provider, named by its host: users, each with that account's number and name there.
+    /// The owner of a single machine has another way in, and is not among them.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn who_sign_in_by(&self, provider: &str) -> Result<Vec<(UserId, String, String)>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT l.user_id, l.provider_id, l.login FROM linked_accounts l JOIN users u ON u.id = l.user_id
+            WHERE l.provider = $1 AND NOT u.machine_owner ORDER BY l.created_at",
+            provider
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(while_doing("read who signs in by another's account"))?;
+        Ok(rows.into_iter().map(|row| (UserId(row.user_id), row.provider_id, row.login)).collect())
+    }
+
+    /// Ends the sessions and API tokens of a user who may not sign in any more; `false` if they had none.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn shut_out(&self, user: UserId, login: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let doing = while_doing("shut a user out");
+        let mut transaction = self.pool.begin().await.map_err(&doing)?;
+        let mut ended = 0;
+        for statement in [
+            "DELETE FROM preview_codes WHERE user_id = $1",
+            "DELETE FROM preview_sessions WHERE user_id = $1",
+            "DELETE FROM sessions WHERE user_id = $1",
+        ] {
+            ended += sqlx::query(statement).bind(user.0).execute(&mut *transaction).await.map_err(&doing)?.rows_affected();
+        }
+        let tokens = sqlx::query!(
+            "UPDATE api_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+            user.0,
+            Time(now) as _
+        );
+        ended += tokens.execute(&mut *transaction).await.map_err(&doing)?.rows_affected();
+        if ended > 0 {
+            write_account(&mut transaction, user, &activity::not_allowed_any_more(login), now).await?;
+        }
+        transaction.commit().await.map_err(&doing)?;
+        Ok(ended > 0)
     }
 
     /// Removes what is over.
@@ -330,8 +421,10 @@ impl Accounts {
         expires_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<NewToken, StoreError> {
+        let doing = while_doing("store a token");
         let secret = random_secret(TOKEN_PREFIX);
         let id = Uuid::now_v7();
+        let mut transaction = self.pool.begin().await.map_err(&doing)?;
         sqlx::query!(
             "INSERT INTO api_tokens (id, user_id, name, hash, scope, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
             id,
@@ -342,15 +435,17 @@ impl Accounts {
             Time(now) as _,
             expires_at.map(Time) as _
         )
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
-        .map_err(while_doing("store a token"))?;
+        .map_err(&doing)?;
+        write_account(&mut transaction, user, &activity::token_made(name, scope.as_str(), expires_at), now).await?;
+        transaction.commit().await.map_err(&doing)?;
         let token = TokenView { id: TokenId(id), name: name.to_owned(), scope, created_at: now, expires_at, last_used_at: None };
         Ok(NewToken { secret: secret.expose_secret().to_owned(), token })
     }
 
     /// Who comes with this secret: `None` if it is no token, expired or revoked. Notes the use, to the
-    /// minute.
+    /// minute, where there is room for it: on a full disk a token reads all the same.
     ///
     /// # Errors
     /// The database is away.
@@ -370,14 +465,18 @@ impl Accounts {
         .map_err(&doing)?;
         let Some(row) = row else { return Ok(None) };
         if row.note {
-            sqlx::query!(
+            let noted = sqlx::query!(
                 "UPDATE api_tokens SET last_used_at = date_trunc('minute', $2::timestamptz) WHERE id = $1",
                 row.id,
                 Time(now) as _
             )
             .execute(&self.pool)
             .await
-            .map_err(&doing)?;
+            .map_err(&doing);
+            match noted {
+                Ok(_) | Err(StoreError::NoRoom(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         let scope = row.scope.parse().map_err(unreadable("read a token's scope"))?;
         Ok(Some(TokenHolder { token: TokenId(row.id), name: row.name, user: UserId(row.user_id), scope }))
@@ -433,16 +532,31 @@ impl Accounts {
     /// # Errors
     /// The database is away.
     pub async fn revoke_token(&self, user: UserId, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {
-        let done = sqlx::query!(
-            "UPDATE api_tokens SET revoked_at = $3 WHERE user_id = $1 AND id = $2 AND revoked_at IS NULL",
+        let doing = while_doing("revoke a token");
+        let mut transaction = self.pool.begin().await.map_err(&doing)?;
+        let revoked = sqlx::query_scalar!(
+            "UPDATE api_tokens SET revoked_at = $3 WHERE user_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING name",
             user.0,
             id.0,
             Time(now) as _
         )
-        .execute(&self.pool)
+        .fetch_optional(&mut *transaction)
         .await
-        .map_err(while_doing("revoke a token"))?;
-        Ok(done.rows_affected() == 1)
+        .map_err(&doing)?;
+        if let Some(name) = &revoked {
+            write_account(&mut transaction, user, &activity::token_revoked(name), now).await?;
+        }
+        transaction.commit().await.map_err(&doing)?;
+        Ok(revoked.is_some())
+    }
+
+    /// Tells what happened to a user's account.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn tell(&self, user: UserId, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(while_doing("tell what happened"))?;
+        write_account(&mut connection, user, entry, now).await
     }
 
     /// A way into one port of one of the user's sandboxes, or of one whose owner shares that port with everybody who
@@ -568,6 +682,12 @@ pub(super) fn random_secret(prefix: &str) -> SecretString {
 
 pub(super) fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
+}
+
+/// By what a session's row is found: its id cannot be told from it.
+#[must_use]
+pub fn session_key(id: i128) -> [u8; 32] {
+    hash_session(id)
 }
 
 fn hash_session(id: i128) -> [u8; 32] {

@@ -8,17 +8,22 @@
 //!   reconcile, server ── tell ────────────────────────────────┘
 //! ```
 
-use super::{Ask, Pass, ProjectAndSandbox, intent::EnvDelta};
+use super::{
+    Ask, Pass, ProjectAndSandbox, SandboxRow,
+    accounts::shares::Audience,
+    claude::Claude,
+    intent::{self, EnvDelta},
+};
 use jiff::Timestamp;
 use model::{
-    Desired, DisplayName, Observed, Phase, ProjectId, Stage,
-    activity::{ActivityKind, Actor},
+    CauseCode, Desired, DisplayName, Observed, Phase, ProjectId, Stage,
+    activity::{ActivityKind, Actor, Via},
     env::EnvKey,
     phase::{overdue_stage, phase},
     resources::Preset,
 };
 use serde_json::{Value, json};
-use std::future::Future;
+use std::{future::Future, net::IpAddr};
 
 /// How many names a title shows, and how many are in the data.
 const SHOWN_NAMES: usize = 8;
@@ -91,8 +96,20 @@ fn told(kind: ActivityKind, title: impl Into<String>, detail: Option<String>, da
 pub(super) fn created(row: &ProjectAndSandbox) -> Entry {
     let database = if row.project.database.is_some() { "with a database" } else { "without a database" };
     let detail = format!("{} size, {database}", size(row.project.preset));
-    let data = json!({ "verb": "create", "generation": row.sandbox.generation, "preset": row.project.preset.as_str() });
-    asked_for("Made the project", Some(detail), data)
+    let mut data = json!({ "verb": "create", "generation": row.sandbox.generation, "preset": row.project.preset.as_str() });
+    let Some(extra) = &row.project.extra else { return asked_for("Made the project", Some(detail), data) };
+    (data["sandbox"], data["branch"]) = (json!(row.project.id), json!(extra.branch));
+    asked_for(format!("Added the sandbox {}", extra.branch), Some(detail), data)
+}
+
+/// The password of a project's database was reset.
+pub(super) fn password_reset(row: &ProjectAndSandbox) -> Entry {
+    let waits = row.sandbox.desired == Desired::Running;
+    asked_for(
+        "Reset the database’s password",
+        waits.then(|| "What runs has the old one until a restart".to_owned()),
+        json!({ "verb": "reset-password" }),
+    )
 }
 
 /// An ask was stored, as the row is now.
@@ -113,15 +130,15 @@ pub(super) fn asked(row: &ProjectAndSandbox, ask: &Ask) -> Entry {
 
 /// A project was marked for deletion.
 pub(super) fn deleted(row: &ProjectAndSandbox) -> Entry {
-    asked_for(
-        "Deleted the project",
-        Some("Sandbox, files and database are being removed".to_owned()),
-        json!({ "verb": "delete", "generation": row.sandbox.generation }),
-    )
+    let detail = Some("Sandbox, files and database are being removed".to_owned());
+    let mut data = json!({ "verb": "delete", "generation": row.sandbox.generation });
+    let Some(extra) = &row.project.extra else { return asked_for("Deleted the project", detail, data) };
+    (data["sandbox"], data["branch"]) = (json!(row.project.id), json!(extra.branch));
+    asked_for(format!("Removed the sandbox {}", extra.branch), detail, data)
 }
 
 /// A project's name and size were set; what of it is new.
-pub(super) fn updated(before: &ProjectAndSandbox, name: &DisplayName, preset: Preset) -> Vec<Entry> {
+pub(super) fn updated(before: &ProjectAndSandbox, name: &DisplayName, preset: Preset, now: Timestamp) -> Vec<Entry> {
     let mut entries = Vec::new();
     if before.project.name != *name {
         let (old, new) = (before.project.name.as_str(), name.as_str());
@@ -133,9 +150,12 @@ pub(super) fn updated(before: &ProjectAndSandbox, name: &DisplayName, preset: Pr
     }
     if before.project.preset != preset {
         let (old, new) = (before.project.preset, preset);
+        let mut after = before.clone();
+        after.project.preset = new;
+        let at_once = intent::resize(&mut after, now);
         entries.push(asked_for(
             format!("Changed the size from {} to {}", size(old), size(new)),
-            Some("Applied at the next start".to_owned()),
+            Some(if at_once { "The sandbox goes on in a new run of that size" } else { "Applied at the next start" }.to_owned()),
             json!({ "verb": "resize", "from": old.as_str(), "to": new.as_str() }),
         ));
     }
@@ -167,7 +187,7 @@ pub fn pass(before: &ProjectAndSandbox, pass: &Pass, now: Timestamp) -> Vec<Entr
     if pass.observed == sandbox.observed && pass.cause == sandbox.cause {
         return Vec::new();
     }
-    let phase_at = |observed: &Observed, cause: Option<&_>, at| phase(sandbox.desired, sandbox.generation, observed, cause, at);
+    let phase_at = |observed: &Observed, cause: Option<&_>, at| phase(sandbox.intent(), observed, cause, at);
     // What was last told is the phase of the row's last change: a phase that came by time alone is told with
     // the pass that its deadline brings.
     let was = phase_at(&sandbox.observed, sandbox.cause.as_ref(), sandbox.changed_at);
@@ -185,7 +205,11 @@ pub fn pass(before: &ProjectAndSandbox, pass: &Pass, now: Timestamp) -> Vec<Entr
         let code = pass.cause.as_ref().map(|cause| cause.code.as_str());
         let ran = millis(run.started_at, now);
         let data = json!({ "event": "ended", "generation": generation, "ranMs": ran, "cause": code });
-        let title = format!("The sandbox ended by itself after {}", lasting(ran));
+        let how = match &pass.cause {
+            Some(cause) if cause.code == CauseCode::DeletedOutside => "was deleted from outside",
+            _ => "ended by itself",
+        };
+        let title = format!("The sandbox {how} after {}", lasting(ran));
         entries.push(told(ActivityKind::Run, title, Some(detail), data, Some(format!("ended:{generation}:{hour}"))));
     } else if let Some(cause) = &pass.cause
         && sandbox.cause.as_ref().is_none_or(|known| known.code != cause.code)
@@ -195,10 +219,35 @@ pub fn pass(before: &ProjectAndSandbox, pass: &Pass, now: Timestamp) -> Vec<Entr
         let data = json!({ "code": code, "detail": cause.detail, "nextSteps": cause.next_steps });
         entries.push(told(ActivityKind::Cause, cause.message.clone(), cause.next_steps.first().cloned(), data, Some(bucket)));
     }
+    if ended.is_none() && lost_its_network(before, &pass.observed) {
+        let data = json!({ "event": "mended", "generation": generation });
+        let title = "Something of the sandbox was deleted or changed from outside";
+        let detail = "It is put right, and the run goes on".to_owned();
+        entries.push(told(ActivityKind::Run, title, Some(detail), data, Some(format!("mended:{generation}:{hour}"))));
+    }
     if was != is {
         entries.push(phase_changed(before, &pass.observed, (was, is), now));
     }
     entries
+}
+
+/// A sandbox that ran before starts, and its home folder is not there.
+#[must_use]
+pub fn home_lost(sandbox: &SandboxRow, now: Timestamp) -> Entry {
+    let generation = sandbox.generation;
+    let bucket = format!("home-lost:{generation}:{}", now.as_second() / 3600);
+    let detail = "Somebody removed it, with its files. It is made anew, empty: restore it from a backup, if there is one";
+    let data = json!({ "event": "home-lost", "generation": generation });
+    told(ActivityKind::Run, "The home folder was gone", Some(detail.to_owned()), data, Some(bucket))
+}
+
+/// Whether a run that was ready has its ways in and out made once more.
+fn lost_its_network(before: &ProjectAndSandbox, now: &Observed) -> bool {
+    let (sandbox, was) = (&before.sandbox, before.sandbox.observed.stage(Stage::NetworkConfiguration));
+    sandbox.desired == Desired::Running
+        && sandbox.observed.ready(sandbox.generation)
+        && was.ended_at.is_some()
+        && now.stage(Stage::NetworkConfiguration).started_at != was.started_at
 }
 
 fn phase_changed(before: &ProjectAndSandbox, observed: &Observed, (was, is): (Phase, Phase), now: Timestamp) -> Entry {
@@ -257,6 +306,154 @@ pub fn adopted(row: &ProjectAndSandbox, now: Timestamp) -> Option<Entry> {
     let bucket = format!("adopted:{}:{}", run.id, now.as_second() / 3600);
     let detail = format!("The control plane was started again, and found it as it was; it runs for {}", lasting(ran));
     Some(told(ActivityKind::Run, "The sandbox went on", Some(detail), data, Some(bucket)))
+}
+
+/// A terminal was opened, which begins a shell or joins one: once an hour for each of who asks and each terminal.
+#[must_use]
+pub fn terminal_opened(session: &str, now: Timestamp) -> Entry {
+    let data = json!({ "verb": "terminal", "session": session });
+    hourly(format!("Opened the terminal “{session}”"), data, &format!("terminal:{session}"), now)
+}
+
+/// A command was run: once an hour for each of who asks and each program. What it was given may be secret, and is not told.
+#[must_use]
+pub fn command_run(program: &str, now: Timestamp) -> Entry {
+    let name = program.rsplit('/').next().unwrap_or_default();
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(LONGEST_FOREIGN).collect();
+    hourly(format!("Ran {shown}"), json!({ "verb": "exec", "program": shown }), &format!("exec:{shown}"), now)
+}
+
+/// What was done to a file or folder by REST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileChange {
+    /// A file was written, or a folder made.
+    Written,
+    /// It has another name.
+    Renamed,
+    /// It is gone.
+    Deleted,
+}
+
+/// Files were changed by REST: once an hour for each of who asks and what was done. An upload is hundreds of them; their
+/// names are the folder's to say.
+#[must_use]
+pub fn files_changed(change: FileChange, now: Timestamp) -> Entry {
+    let (title, key) = match change {
+        FileChange::Written => ("Wrote files", "write"),
+        FileChange::Renamed => ("Renamed files", "rename"),
+        FileChange::Deleted => ("Deleted files", "delete"),
+    };
+    hourly(title.to_owned(), json!({ "verb": "files", "change": key }), &format!("files:{key}"), now)
+}
+
+/// A port of a preview was opened to others. A link's secret is nobody's to read.
+#[must_use]
+pub fn shared(port: u16, audience: Audience, expires_at: Option<Timestamp>) -> Entry {
+    let with = match audience {
+        Audience::Users => "everybody who is signed in",
+        Audience::Link => "whoever has its link",
+    };
+    let until = expires_at.map_or_else(|| "Until it is made private".to_owned(), |at| format!("Until {at:.0}"));
+    let expires = expires_at.map(|at| at.to_string());
+    let data = json!({ "verb": "share", "port": port, "audience": audience.as_str(), "expiresAt": expires });
+    asked_for(format!("Shared the preview of port {port} with {with}"), Some(until), data)
+}
+
+/// A port of a preview is its owner's alone again.
+#[must_use]
+pub fn made_private(port: u16) -> Entry {
+    asked_for(format!("Made the preview of port {port} private"), None, json!({ "verb": "unshare", "port": port }))
+}
+
+fn hourly(title: String, data: Value, what: &str, now: Timestamp) -> Entry {
+    let asked = asked_for(title, None, data);
+    let Actor { name, via, token } = &asked.actor;
+    let who = format!("{}:{name}:{}", via.as_str(), token.as_deref().unwrap_or_default());
+    let bucket = Some(format!("{what}:{who}:{}", now.as_second() / 3600));
+    Entry { bucket, ..asked }
+}
+
+fn of_account(title: String, detail: Option<String>, data: Value) -> Entry {
+    Entry { kind: ActivityKind::Account, ..asked_for(title, detail, data) }
+}
+
+/// An API token was made.
+pub(super) fn token_made(name: &str, scope: &str, expires_at: Option<Timestamp>) -> Entry {
+    let until = expires_at.map_or_else(|| "it does not expire".to_owned(), |at| format!("until {at:.0}"));
+    let data = json!({ "event": "token-made", "name": name, "scope": scope });
+    of_account(format!("Made the token “{name}”"), Some(format!("Scope {scope}, {until}")), data)
+}
+
+/// An API token was revoked.
+pub(super) fn token_revoked(name: &str) -> Entry {
+    of_account(format!("Revoked the token “{name}”"), None, json!({ "event": "token-revoked", "name": name }))
+}
+
+/// The account's own Claude credentials were set, replaced or removed.
+pub(super) fn claude_changed(before: Option<&Claude>, now: Option<&Claude>) -> Entry {
+    let Some(now) = now else {
+        return of_account("Removed Claude credentials".to_owned(), None, json!({ "event": "claude-removed" }));
+    };
+    let (verb, event) = if before.is_some() { ("Replaced", "claude-replaced") } else { ("Set", "claude-set") };
+    let to = now.base_url.as_ref().map_or_else(|| "Anthropic’s own address".to_owned(), Clone::clone);
+    let data = json!({ "event": event, "kind": now.kind, "baseUrl": now.base_url });
+    of_account(format!("{verb} Claude credentials"), Some(format!("An {} for {to}", now.kind.words())), data)
+}
+
+/// Somebody signed in. `how`: `by the link`, `by GitHub`.
+#[must_use]
+pub fn signed_in(name: &str, how: &str, from: IpAddr) -> Entry {
+    let actor = Actor { name: name.to_owned(), via: Via::Browser, token: None };
+    let entry = of_account(format!("Signed in {how}"), Some(format!("From {from}")), json!({ "event": "sign-in", "from": from }));
+    Entry { actor, ..entry }
+}
+
+/// Somebody signed out.
+#[must_use]
+pub fn signed_out(name: &str, everywhere: bool, from: IpAddr) -> Entry {
+    let actor = Actor { name: name.to_owned(), via: Via::Browser, token: None };
+    let title = if everywhere { "Signed out everywhere" } else { "Signed out" };
+    let data = json!({ "event": "sign-out", "everywhere": everywhere, "from": from });
+    Entry { actor, ..of_account(title.to_owned(), Some(format!("From {from}")), data) }
+}
+
+/// Sessions were ended from the list of them; `others`: all but the one that asked.
+#[must_use]
+pub fn sessions_ended(others: bool, count: u64) -> Entry {
+    let title = match (others, count) {
+        (false, _) => "Ended a session".to_owned(),
+        (true, 1) => "Ended the other session".to_owned(),
+        (true, _) => format!("Ended the {count} other sessions"),
+    };
+    of_account(title, None, json!({ "event": "sessions-ended", "others": others, "count": count }))
+}
+
+/// A GitHub account was connected.
+#[must_use]
+pub fn github_connected(login: &str) -> Entry {
+    let data = json!({ "event": "github-connected", "login": login });
+    of_account(format!("Connected the GitHub account {login}"), None, data)
+}
+
+/// The GitHub account was disconnected, and its token forgotten.
+#[must_use]
+pub fn github_disconnected() -> Entry {
+    of_account("Disconnected GitHub".to_owned(), None, json!({ "event": "github-disconnected" }))
+}
+
+/// GitHub said that it does not take an account's token any more.
+#[must_use]
+pub fn github_revoked(login: &str) -> Entry {
+    let title = format!("GitHub does not give access to the account {login} any more");
+    let detail = "It was revoked there, or has ended. Connect GitHub again, in the settings".to_owned();
+    told(ActivityKind::Account, title, Some(detail), json!({ "event": "github-revoked", "login": login }), None)
+}
+
+/// Somebody was signed out, since they may not sign in by GitHub any more.
+pub(super) fn not_allowed_any_more(login: &str) -> Entry {
+    let title = format!("Signed out: {login} may not sign in here any more");
+    let detail = Some("The operator took the GitHub account off the list".to_owned());
+    told(ActivityKind::Account, title, detail, json!({ "event": "not-allowed", "login": login }), None)
 }
 
 /// A connection out of the sandbox was refused. `to` comes from inside, and may be anything.
@@ -321,32 +518,18 @@ fn lasting(millis: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{NewProjectRow, intent};
-    use model::{Cause, CauseCode, InstanceFact, SandboxId, Slug, StageFact, UserId};
+    use crate::store::{contract::least, intent};
+    use model::{Cause, CauseCode, InstanceFact, Slug, StageFact};
     use secrecy::SecretString;
     use std::collections::BTreeMap;
-    use uuid::Uuid;
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap()
     }
 
     fn row() -> ProjectAndSandbox {
-        let new = NewProjectRow {
-            id: ProjectId(Uuid::nil()),
-            owner: UserId(Uuid::nil()),
-            name: "A project".parse().unwrap(),
-            preset: Preset::Medium,
-            env: BTreeMap::new(),
-            database: None,
-            sandbox: SandboxId(Uuid::nil()),
-            random: [0; 6],
-            agent_token: SecretString::from("token"),
-            key: None,
-            most: 1,
-            now: at(0),
-        };
-        intent::create(&new, Slug::derive(&new.name, 0), new.random)
+        let new = least(at(0));
+        intent::create(&new, None, Slug::derive(&new.name, 0), new.random)
     }
 
     fn ready(row: &ProjectAndSandbox) -> Observed {
@@ -405,8 +588,42 @@ mod tests {
             words(&entries),
             [("The sandbox ended by itself after 1 min 2 s", "It ended with exit code 1."), ("Running became Starting", "")]
         );
-        let again = pass(&row, &found(observed, Some(cause)), at(92_500));
+        let again = pass(&row, &found(observed.clone(), Some(cause)), at(92_500));
         assert_eq!(again[0].bucket, entries[0].bucket);
+        let deleted = Cause::new(CauseCode::DeletedOutside, "Somebody else deleted it.", &["Wait."]);
+        let entries = pass(&row, &found(observed, Some(deleted)), at(62_500));
+        assert_eq!(words(&entries)[0], ("The sandbox was deleted from outside after 1 min 2 s", "Somebody else deleted it."));
+    }
+
+    #[test]
+    fn what_is_put_right_under_a_run_is_told_once_an_hour() {
+        let mut row = row();
+        row.sandbox.observed = ready(&row);
+        row.sandbox.changed_at = at(2_000);
+        let mut observed = row.sandbox.observed.clone();
+        observed.stages[0] = StageFact { skipped: true, ..StageFact::default() };
+        for stage in &mut observed.stages[2..] {
+            *stage = StageFact { started_at: Some(at(60_000)), ..StageFact::default() };
+        }
+        observed.ready_at = None;
+        let entries = pass(&row, &found(observed.clone(), None), at(60_000));
+        let title = "Something of the sandbox was deleted or changed from outside";
+        assert_eq!(words(&entries), [(title, "It is put right, and the run goes on"), ("Running became Starting", "")]);
+        assert_eq!(entries[0].data["event"], "mended");
+        let bucket = pass(&row, &found(observed.clone(), None), at(90_000))[0].bucket.clone();
+        assert_eq!(bucket, entries[0].bucket);
+        // A restart, which the owner asked for, is none.
+        row.sandbox.generation += 1;
+        assert!(pass(&row, &found(observed, None), at(60_000)).iter().all(|entry| entry.title != title));
+    }
+
+    #[test]
+    fn a_home_folder_that_was_gone_is_told_once_a_start() {
+        let row = row();
+        let entry = home_lost(&row.sandbox, at(0));
+        assert_eq!(entry.title, "The home folder was gone");
+        assert!(entry.detail.as_deref().is_some_and(|detail| detail.contains("made anew, empty")), "{entry:?}");
+        assert_eq!(entry.bucket, home_lost(&row.sandbox, at(1_000)).bucket);
     }
 
     #[test]
@@ -456,6 +673,27 @@ mod tests {
         let ada = Actor { name: "ada".into(), via: model::activity::Via::Token, token: Some("ci".into()) };
         assert_eq!(by(ada.clone(), async { asked(&row(), &Ask::Stop).actor }).await, ada);
         assert_eq!(asked(&row(), &Ask::Stop).actor, Actor::system());
+    }
+
+    #[tokio::test]
+    async fn commands_and_terminals_are_told_once_an_hour_without_what_they_were_given() {
+        let ada = Actor { name: "ada".into(), via: Via::Token, token: Some("ci".into()) };
+        let (one, again, other) = by(ada, async {
+            (command_run("/usr/bin/npm", at(0)), command_run("npm", at(1_000)), command_run("npm", at(4_000_000)))
+        })
+        .await;
+        assert_eq!((one.title.as_str(), &one.bucket), ("Ran npm", &again.bucket));
+        assert_ne!(one.bucket, other.bucket);
+        assert_ne!(one.bucket, command_run("npm", at(0)).bucket, "by somebody else");
+        assert_ne!(terminal_opened("main", at(0)).bucket, terminal_opened("two", at(0)).bucket);
+    }
+
+    #[tokio::test]
+    async fn changes_to_files_are_told_once_an_hour_for_what_was_done() {
+        let told = |change, millis| files_changed(change, at(millis));
+        assert_eq!(told(FileChange::Written, 0).bucket, told(FileChange::Written, 1_000).bucket);
+        assert_ne!(told(FileChange::Written, 0).bucket, told(FileChange::Written, 4_000_000).bucket);
+        assert_ne!(told(FileChange::Written, 0).bucket, told(FileChange::Deleted, 0).bucket);
     }
 
     #[test]

@@ -4,15 +4,17 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed check of the contract is a panic of its test")]
 
 use super::{
-    Ask, Asked, Changed, DatabaseRow, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError,
+    Ask, Asked, Changed, DatabaseRow, Extra, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError,
     activity::{self, Entry, Filter},
+    claude::Claude,
     intent,
 };
 use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use jiff::Timestamp;
 use model::{
-    Cause, CauseCode, Desired, Observed, ProjectId, SandboxId, StageFact, UserId,
+    Cause, CauseCode, Desired, Observed, Phase, ProjectId, SandboxId, StageFact, UserId,
     activity::{ActivityKind, ActivityView, Actor, Via},
+    claude::ClaudeKind,
     env::{EnvError, EnvKey},
     resources::Preset,
 };
@@ -28,6 +30,27 @@ pub struct Subject {
     pub other: Arc<dyn Store>,
     /// Two users.
     pub owners: [UserId; 2],
+}
+
+/// The least project there is, of nobody: for tests of rows that are in no store.
+#[must_use]
+pub fn least(now: Timestamp) -> NewProjectRow {
+    NewProjectRow {
+        id: ProjectId(Uuid::nil()),
+        owner: UserId(Uuid::nil()),
+        name: "A project".parse().unwrap(),
+        preset: Preset::Medium,
+        env: BTreeMap::new(),
+        database: None,
+        sandbox: SandboxId(Uuid::nil()),
+        random: [0; 6],
+        agent_token: SecretString::from("token"),
+        extra: None,
+        env_revision: 1,
+        key: None,
+        most: 1,
+        now,
+    }
 }
 
 /// A test for each promise of the contract.
@@ -46,6 +69,7 @@ macro_rules! store_contract {
             creates_at_once_do_not_pass_the_limit
             what_is_not_yours_is_not_found
             projects_come_newest_first
+            a_new_size_is_a_new_run_of_what_is_up_and_waits_for_the_start_of_what_is_not
             a_rename_keeps_slug_and_names
             asks_follow_the_rules_of_intent
             a_new_run_freezes_variables_and_size
@@ -60,6 +84,7 @@ macro_rules! store_contract {
             variables_that_change_nothing_raise_no_revision
             replacing_variables_leaves_no_others
             replacements_at_once_are_never_mixed
+            a_reset_password_is_stored_waits_for_a_restart_and_is_told
             a_lease_keeps_others_away_until_it_ends
             a_lease_is_renewed_by_its_holder
             due_rows_come_longest_due_first_and_once
@@ -81,6 +106,18 @@ macro_rules! store_contract {
             activity_comes_in_pages_newest_first
             activity_is_filtered
             what_happened_long_ago_is_forgotten
+            an_extra_sandbox_has_all_of_its_own_but_variables
+            an_extra_sandbox_is_found_with_its_project_by_its_owner_alone
+            an_extra_sandbox_is_the_one_of_its_branch
+            an_extra_sandbox_counts_and_is_repeated_by_its_key
+            extra_sandboxes_are_called_after_their_project
+            extra_sandboxes_share_their_projects_variables
+            a_project_takes_its_extra_sandboxes_with_it
+            an_extra_sandbox_goes_alone
+            own_claude_credentials_are_their_users_alone_and_wait_for_a_new_run
+            claude_credentials_that_are_the_same_change_nothing
+            claude_credentials_are_told_of_the_account_without_the_secret
+            what_is_made_or_asked_while_claude_credentials_change_has_them_or_waits
         }
     };
     (@tests $subject:path: $($promise:ident)+) => {
@@ -152,6 +189,8 @@ fn new(owner: UserId, name: &str, now: Timestamp) -> NewProjectRow {
         sandbox: SandboxId(Uuid::new_v4()),
         random,
         agent_token: secret("agent token"),
+        extra: None,
+        env_revision: 1,
         key: None,
         most: usize::MAX,
         now,
@@ -222,7 +261,7 @@ async fn heard(changes: &mut BoxStream<'static, Changed>) -> Changed {
 }
 
 fn change(row: &ProjectAndSandbox) -> Changed {
-    Changed { owner: row.project.owner, project: row.project.id, sandbox: row.sandbox.id }
+    Changed { owner: row.project.owner, project: row.project.id, sandbox: row.sandbox.id, clone: false }
 }
 
 /// Runs them side by side on tasks of their own.
@@ -370,6 +409,7 @@ pub async fn what_is_not_yours_is_not_found(subject: &Subject) {
     let (store, id, stranger) = (&subject.store, row.project.id, subject.owners[1]);
     assert!(store.project(stranger, id).await.unwrap().is_none());
     assert!(store.projects(stranger).await.unwrap().is_empty());
+    assert!(store.page(stranger, None, 9).await.unwrap().is_empty());
     assert!(store.update(stranger, id, Some("Mine".parse().unwrap()), None, at(1)).await.unwrap().is_none());
     assert!(store.ask(stranger, id, Ask::Stop, Some("key".into()), at(1)).await.unwrap().is_none());
     assert!(store.delete(stranger, id, at(1)).await.unwrap().is_none());
@@ -390,11 +430,45 @@ pub async fn projects_come_newest_first(subject: &Subject) {
     }
     subject.store.create(new(subject.owners[1], "Another's", at(9))).await.unwrap();
     let rows = subject.other.projects(subject.owners[0]).await.unwrap();
+    let mut ids: Vec<_> = rows.iter().map(|row| row.project.id).collect();
+    ids.sort_by_key(|id| std::cmp::Reverse(*id));
+    let page = async |before, limit| -> Vec<_> {
+        let rows = subject.other.page(subject.owners[0], before, limit).await.unwrap();
+        rows.into_iter().map(|row| row.project.id).collect()
+    };
+    assert_eq!((page(None, 2).await, page(Some(ids[1]), 2).await), (ids[..2].to_vec(), ids[2..].to_vec()));
     let names: Vec<_> = rows.iter().map(|row| row.project.name.as_str()).collect();
     assert_eq!(names, ["New", "Middle", "Old"]);
     let oldest = rows[2].project.id;
     subject.store.delete(subject.owners[0], oldest, at(10)).await.unwrap();
     assert_eq!(subject.other.projects(subject.owners[0]).await.unwrap().len(), 3, "those being deleted are shown");
+}
+
+pub async fn a_new_size_is_a_new_run_of_what_is_up_and_waits_for_the_start_of_what_is_not(subject: &Subject) {
+    let row = made(subject).await;
+    let (owner, id) = (subject.owners[0], row.project.id);
+    let resize = async |size, now| subject.store.update(owner, id, None, Some(size), now).await.unwrap().unwrap();
+    subject.store.change_env(owner, id, env(&[("FIRST", "new")]), vec![], at(1)).await.unwrap().unwrap().unwrap();
+    let leased = leased(subject, row.sandbox.id, "a", at(1)).await;
+    let ready = Pass { cause: None, last_error: None, failures: 0, ..pass(1) };
+    assert!(subject.store.record(row.sandbox.id, "a", leased.row.sandbox.version, &ready, at(2)).await.unwrap().is_some());
+
+    let up = resize(Preset::Large, at(5)).await.sandbox;
+    assert_eq!((up.preset, up.generation, up.restart_count, up.resizes), (Preset::Large, 2, 2, true));
+    assert_eq!((up.wake_at, up.phase(at(5))), (Some(at(5)), Phase::Updating));
+    assert_eq!(
+        (up.env_revision, shown(&up.env)),
+        (row.sandbox.env_revision, shown(&row.sandbox.env)),
+        "variables wait for a restart"
+    );
+    assert_eq!(format!("{:?}", read(subject, id).await.sandbox), format!("{up:?}"));
+    assert_eq!(resize(Preset::Large, at(6)).await.sandbox.generation, 2, "the same size again is nothing new");
+
+    asked(subject, id, Ask::Stop, at(7)).await;
+    let down = resize(Preset::Small, at(8)).await.sandbox;
+    assert_eq!((down.preset, down.generation, down.resizes), (Preset::Large, 3, false), "it is not up");
+    asked(subject, id, Ask::Start, at(9)).await;
+    assert_eq!(read(subject, id).await.sandbox.preset, Preset::Small);
 }
 
 pub async fn a_rename_keeps_slug_and_names(subject: &Subject) {
@@ -410,7 +484,6 @@ pub async fn a_rename_keeps_slug_and_names(subject: &Subject) {
         ("Other", Preset::Large, at(5))
     );
     assert_eq!((&renamed.project.slug, &renamed.sandbox.name), (&row.project.slug, &row.sandbox.name));
-    assert_eq!(renamed.sandbox.preset, Preset::Medium, "a running sandbox keeps its size");
     assert_eq!(plain(&read(subject, row.project.id).await), plain(&renamed));
 
     let same =
@@ -650,6 +723,27 @@ pub async fn replacements_at_once_are_never_mixed(subject: &Subject) {
         let keys: Vec<_> = now.keys().map(|key| key.as_str()[1..].to_owned()).collect();
         assert!(keys.len() == 2 && keys[0] == keys[1], "{keys:?}");
     }
+}
+
+pub async fn a_reset_password_is_stored_waits_for_a_restart_and_is_told(subject: &Subject) {
+    let row = made(subject).await;
+    let (store, owner, id) = (&subject.store, subject.owners[0], row.project.id);
+    let password = || SecretString::from("tr1cky'\"p\u{e4}ss");
+    assert!(store.reset_password(subject.owners[1], id, password(), at(1)).await.unwrap().is_none(), "another's");
+    assert_eq!(plain(&read(subject, id).await), plain(&row), "nothing was changed");
+    let reset = activity::by(ada(), store.reset_password(owner, id, password(), at(1))).await.unwrap().unwrap();
+    let kept = read(subject, id).await;
+    for row in [&reset, &kept] {
+        assert_eq!(row.project.database.as_ref().unwrap().password.expose_secret(), password().expose_secret());
+    }
+    assert_eq!((kept.project.env_revision, kept.project.updated_at), (row.project.env_revision + 1, at(1)));
+    assert_eq!(kept.sandbox.env_revision, row.sandbox.env_revision, "what runs has what it had");
+    let told = told(subject, Filter::default()).await;
+    let last = told.last().unwrap();
+    assert_eq!((last.title.as_str(), &last.actor), ("Reset the database’s password", &ada()));
+    assert!(!format!("{told:?}").contains("tr1cky"));
+    store.delete(owner, id, at(2)).await.unwrap();
+    assert!(store.reset_password(owner, id, password(), at(3)).await.unwrap().is_none(), "one that is being deleted");
 }
 
 pub async fn a_lease_keeps_others_away_until_it_ends(subject: &Subject) {
@@ -931,10 +1025,10 @@ pub async fn every_ask_is_told_with_who_asked(subject: &Subject) {
             "Deleted the project",
         ]
     );
-    assert!(told[..6].iter().all(|view| view.actor == ada() && view.kind == ActivityKind::Ask && view.project_id == id));
+    assert!(told[..6].iter().all(|view| view.actor == ada() && view.kind == ActivityKind::Ask && view.project_id == Some(id)));
     assert_eq!(told[6].actor, Actor::system(), "nobody's name was given");
     assert_eq!((told[1].at, told[1].last_at, told[1].times), (at(1), at(1), 1));
-    assert_eq!((told[0].project.as_str(), told[5].project.as_str()), ("Boats", "Ships"));
+    assert_eq!((told[0].project.as_deref(), told[5].project.as_deref()), (Some("Boats"), Some("Ships")));
     assert_eq!(told[2].data["envVars"], serde_json::json!(["ONCE"]));
     assert!(!format!("{told:?}").contains("hunter2"));
 }
@@ -980,7 +1074,7 @@ pub async fn what_happens_again_and_again_is_one_row(subject: &Subject) {
     let other = subject.store.create(new(subject.owners[0], "Other", at(0))).await.unwrap().0;
     subject.store.tell(other.sandbox.id, refused("a"), at(5)).await.unwrap();
     let told = told(subject, Filter { kinds: vec![ActivityKind::Network], ..Filter::default() }).await;
-    let seen: Vec<_> = told.iter().map(|view| (view.project_id, view.times, view.at, view.last_at)).collect();
+    let seen: Vec<_> = told.iter().map(|view| (view.project_id.unwrap(), view.times, view.at, view.last_at)).collect();
     assert_eq!(
         seen,
         [(row.project.id, 3, at(1), at(4)), (row.project.id, 1, at(3), at(3)), (other.project.id, 1, at(5), at(5)),]
@@ -999,7 +1093,7 @@ pub async fn activity_is_its_owners_and_outlives_the_project(subject: &Subject) 
     let told = told(subject, of).await;
     let last = told.last().unwrap();
     assert_eq!(titles(&told), ["Made the project", "Deleted the project", "Everything of the project was removed"]);
-    assert_eq!((last.detail.as_deref(), &last.project), (Some("In 2.0 s"), &row.project.name.to_string()));
+    assert_eq!((last.detail.as_deref(), last.project.as_deref()), (Some("In 2.0 s"), Some(row.project.name.as_str())));
 }
 
 pub async fn activity_comes_in_pages_newest_first(subject: &Subject) {
@@ -1048,4 +1142,304 @@ pub async fn what_happened_long_ago_is_forgotten(subject: &Subject) {
     }
     assert_eq!(subject.store.forget_activity(at(2)).await.unwrap(), 1, "when it was made; what happened again is kept");
     assert_eq!(titles(&told(subject, Filter::default()).await), ["Again"]);
+}
+
+fn extra_of(main: ProjectId, owner: UserId, branch: &str, now: Timestamp) -> NewProjectRow {
+    let extra = Some(Extra { main, branch: branch.into() });
+    NewProjectRow { extra, ..new(owner, "Overruled", now) }
+}
+
+async fn with_extra(subject: &Subject, branch: &str) -> (ProjectAndSandbox, ProjectAndSandbox) {
+    let main = made(subject).await;
+    let new = extra_of(main.project.id, subject.owners[0], branch, at(1));
+    let (extra, fresh) = subject.store.create(new).await.unwrap();
+    assert!(fresh);
+    (read(subject, main.project.id).await, extra)
+}
+
+async fn family(subject: &Subject, main: ProjectId) -> Vec<ProjectId> {
+    subject.other.sandboxes(subject.owners[0], main).await.unwrap().iter().map(|row| row.project.id).collect()
+}
+
+pub async fn an_extra_sandbox_has_all_of_its_own_but_variables(subject: &Subject) {
+    let owner = subject.owners[0];
+    let main = made(subject).await;
+    subject.store.update(owner, main.project.id, None, Some(Preset::Large), at(1)).await.unwrap();
+    subject.store.change_env(owner, main.project.id, env(&[("FIRST", "2")]), vec![], at(1)).await.unwrap().unwrap().unwrap();
+    let main = read(subject, main.project.id).await;
+    let new = extra_of(main.project.id, owner, "feature/x", at(2));
+    let (row, _) = subject.store.create(new.clone()).await.unwrap();
+    let (project, sandbox) = (&row.project, &row.sandbox);
+    assert_eq!((project.id, sandbox.id, project.main()), (new.id, new.sandbox, main.project.id));
+    assert_eq!(project.extra, new.extra);
+    assert_eq!((project.name.as_str(), project.slug.as_str()), ("A project / feature/x", "a-project-feature-x"));
+    assert_eq!(project.preset, Preset::Large, "the project's size");
+    assert_eq!((project.env_revision, sandbox.env_revision), (main.project.env_revision, main.project.env_revision));
+    assert_eq!(shown(&sandbox.env), [("FIRST".into(), "2".into()), ("lower".into(), "two words".into())]);
+    assert_ne!(sandbox.name, main.sandbox.name);
+    let (own, mains) = (project.database.as_ref().unwrap(), main.project.database.as_ref().unwrap());
+    assert!(own.role != mains.role && own.database != mains.database);
+    assert_eq!(plain(&read(subject, new.id).await), plain(&row));
+    let again = read(subject, main.project.id).await;
+    assert!(again.project.has_extras && again.project.extra.is_none() && !row.project.has_extras);
+    for id in [new.id, main.project.id] {
+        let told = told(subject, Filter { project: Some(id), ..Filter::default() }).await;
+        assert_eq!(titles(&told).last(), Some(&"Added the sandbox feature/x"));
+    }
+}
+
+pub async fn an_extra_sandbox_is_found_with_its_project_by_its_owner_alone(subject: &Subject) {
+    let (main, first) = with_extra(subject, "b").await;
+    let (main, first) = (main.project.id, first.project.id);
+    let second = subject.store.create(extra_of(main, subject.owners[0], "a", at(3))).await.unwrap().0.project.id;
+    made(subject).await;
+    assert_eq!(family(subject, main).await, [main, first, second]);
+    assert_eq!(subject.other.projects(subject.owners[0]).await.unwrap().len(), 4);
+    let stranger = subject.owners[1];
+    assert!(subject.store.sandboxes(stranger, main).await.unwrap().is_empty());
+    assert!(subject.store.project(stranger, first).await.unwrap().is_none());
+    assert!(subject.store.ask(stranger, first, Ask::Stop, None, at(4)).await.unwrap().is_none());
+    assert!(subject.store.env(stranger, first).await.unwrap().is_none());
+    assert!(subject.store.change_env(stranger, first, env(&[("A", "1")]), vec![], at(4)).await.unwrap().is_none());
+    assert!(subject.store.delete(stranger, first, at(4)).await.unwrap().is_none());
+    let theirs = subject.store.create(extra_of(main, stranger, "c", at(4))).await;
+    assert!(matches!(theirs, Err(StoreError::Refused(intent::BEING_DELETED))), "{theirs:?}");
+}
+
+pub async fn an_extra_sandbox_is_the_one_of_its_branch(subject: &Subject) {
+    let main = made(subject).await.project.id;
+    let made = at_once((0..8).map(|n| {
+        let store = if n % 2 == 0 { subject.store.clone() } else { subject.other.clone() };
+        let new = extra_of(main, subject.owners[0], "same", at(1));
+        async move { store.create(new).await }
+    }))
+    .await;
+    assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1);
+    assert!(made.iter().all(|made| matches!(made, Ok(_) | Err(StoreError::Refused(intent::BRANCH_TAKEN)))), "{made:?}");
+    assert_eq!(family(subject, main).await.len(), 2);
+    subject.store.create(extra_of(main, subject.owners[0], "Same", at(1))).await.unwrap();
+    let other = self::made(subject).await.project.id;
+    subject.store.create(extra_of(other, subject.owners[0], "same", at(1))).await.unwrap();
+}
+
+pub async fn an_extra_sandbox_counts_and_is_repeated_by_its_key(subject: &Subject) {
+    let owner = subject.owners[0];
+    let main = made(subject).await.project.id;
+    let with = |branch: &str| NewProjectRow { key: Some("key".into()), most: 2, ..extra_of(main, owner, branch, at(1)) };
+    let first = subject.store.create(with("one")).await.unwrap().0;
+    let (again, fresh) = subject.other.create(with("one")).await.unwrap();
+    assert_eq!((plain(&again), fresh), (plain(&first), false));
+    assert_eq!(plain(&subject.other.created(owner, "key", at(2)).await.unwrap().unwrap()), plain(&first));
+    let more = NewProjectRow { key: None, ..with("two") };
+    assert!(matches!(subject.store.create(more).await, Err(StoreError::Full(2))));
+    let project = NewProjectRow { most: 2, ..new(owner, "One more", at(1)) };
+    assert!(matches!(subject.store.create(project).await, Err(StoreError::Full(2))));
+}
+
+pub async fn extra_sandboxes_are_called_after_their_project(subject: &Subject) {
+    let (main, extra) = with_extra(subject, "x").await;
+    let mut changes = subject.other.changes();
+    subject.store.update(subject.owners[0], main.project.id, Some("Ships".parse().unwrap()), None, at(5)).await.unwrap();
+    assert_eq!(heard_of(&mut changes, &extra).await, change(&extra), "who looks at it sees its new name");
+    let renamed = read(subject, extra.project.id).await.project;
+    assert_eq!((renamed.name.as_str(), renamed.updated_at), ("Ships / x", at(5)));
+    assert_eq!(renamed.slug, extra.project.slug);
+    subject.store.update(subject.owners[0], extra.project.id, None, Some(Preset::Small), at(6)).await.unwrap();
+    assert_eq!(read(subject, extra.project.id).await.project.preset, Preset::Small);
+    assert_eq!(read(subject, main.project.id).await.project.preset, Preset::Medium, "a size is one's own");
+}
+
+pub async fn extra_sandboxes_share_their_projects_variables(subject: &Subject) {
+    let owner = subject.owners[0];
+    let (main, extra) = with_extra(subject, "x").await;
+    let (main, extra) = (main.project.id, extra.project.id);
+    let mut changes = [(main, subject.other.changes()), (extra, subject.other.changes())];
+    for (through, key, revision) in [(extra, "BY_EXTRA", 2), (main, "BY_MAIN", 3)] {
+        let changed =
+            subject.store.change_env(owner, through, env(&[(key, "1")]), vec![], at(5)).await.unwrap().unwrap().unwrap();
+        assert_eq!((changed.project.id, changed.project.env_revision), (through, revision));
+        for (id, changes) in &mut changes {
+            let (id, row) = (*id, read(subject, *id).await);
+            assert_eq!(row.project.env_revision, revision, "through {through}, of {id}");
+            assert_eq!(heard_of(changes, &row).await, change(&row));
+            assert!(subject.other.env(owner, id).await.unwrap().unwrap().contains_key(&key.parse().unwrap()));
+        }
+    }
+    subject.store.replace_env(owner, extra, env(&[("LAST", "1")]), at(6)).await.unwrap().unwrap().unwrap();
+    assert_eq!(subject.other.env(owner, main).await.unwrap().unwrap().len(), 1);
+    assert!(matches!(asked(subject, extra, Ask::Restart(BTreeMap::new()), at(7)).await, Asked::Same(_)), "it still starts");
+    assert!(matches!(asked(subject, extra, Ask::Stop, at(8)).await, Asked::Changed(_)));
+    assert!(matches!(asked(subject, extra, Ask::Start, at(9)).await, Asked::Changed(_)));
+    let row = read(subject, extra).await;
+    assert_eq!(shown(&row.sandbox.env), [("LAST".into(), "1".into())]);
+    assert_eq!(row.sandbox.env_revision, row.project.env_revision);
+    // The password of its database is its own; what changes for all afterwards is new to it as well.
+    let reset = subject.store.reset_password(owner, extra, SecretString::from("another"), at(10)).await.unwrap().unwrap();
+    subject.store.change_env(owner, main, env(&[("AFTER", "1")]), vec![], at(11)).await.unwrap().unwrap().unwrap();
+    assert!(read(subject, extra).await.project.env_revision > reset.project.env_revision, "or its restart would not be due");
+    let main = read(subject, main).await.sandbox;
+    assert_eq!((main.generation, main.desired), (1, Desired::Running), "what is asked of one is not asked of the other");
+}
+
+pub async fn a_project_takes_its_extra_sandboxes_with_it(subject: &Subject) {
+    let owner = subject.owners[0];
+    let (main, extra) = with_extra(subject, "x").await;
+    let another = subject.store.create(extra_of(main.project.id, owner, "y", at(2))).await.unwrap().0;
+    let deleted = subject.store.delete(owner, main.project.id, at(5)).await.unwrap().unwrap();
+    assert!(deleted.project.has_extras);
+    for row in [&main, &extra, &another] {
+        let now = read(subject, row.project.id).await;
+        assert_eq!((now.project.deleting_since, now.sandbox.desired), (Some(at(5)), Desired::Terminated));
+        assert_eq!((now.sandbox.generation, now.sandbox.wake_at), (2, Some(at(5))));
+    }
+    let more = subject.store.create(extra_of(main.project.id, owner, "z", at(6))).await;
+    assert!(matches!(more, Err(StoreError::Refused(intent::BEING_DELETED))), "{more:?}");
+    for (row, left) in [(&another, true), (&extra, false)] {
+        let version = leased(subject, row.sandbox.id, "a", at(6)).await.row.sandbox.version;
+        assert!(subject.store.bury(row.sandbox.id, "a", version, at(7)).await.unwrap());
+        assert_eq!(read(subject, main.project.id).await.project.has_extras, left, "the project waits for the last");
+    }
+    let version = leased(subject, main.sandbox.id, "a", at(8)).await.row.sandbox.version;
+    assert!(subject.store.bury(main.sandbox.id, "a", version, at(9)).await.unwrap());
+    assert!(subject.other.all().await.unwrap().is_empty());
+}
+
+pub async fn an_extra_sandbox_goes_alone(subject: &Subject) {
+    let owner = subject.owners[0];
+    let (main, extra) = with_extra(subject, "x").await;
+    subject.store.delete(owner, extra.project.id, at(5)).await.unwrap().unwrap();
+    assert_eq!(plain(&read(subject, main.project.id).await), plain(&main), "nothing is asked of the project");
+    let again = subject.store.create(extra_of(main.project.id, owner, "x", at(6))).await;
+    assert!(matches!(again, Err(StoreError::Refused(intent::BRANCH_TAKEN))), "not before it is gone: {again:?}");
+    let version = leased(subject, extra.sandbox.id, "a", at(6)).await.row.sandbox.version;
+    assert!(subject.store.bury(extra.sandbox.id, "a", version, at(7)).await.unwrap());
+    assert!(!read(subject, main.project.id).await.project.has_extras);
+    assert_eq!(family(subject, main.project.id).await, [main.project.id]);
+    let told = told(subject, Filter { project: Some(main.project.id), ..Filter::default() }).await;
+    assert_eq!(titles(&told).last(), Some(&"Removed the sandbox x"));
+    subject.store.create(extra_of(main.project.id, owner, "x", at(8))).await.unwrap();
+}
+
+fn claude(secret: &str) -> Claude {
+    Claude { kind: ClaudeKind::ApiKey, secret: SecretString::from(secret), base_url: None }
+}
+
+pub async fn own_claude_credentials_are_their_users_alone_and_wait_for_a_new_run(subject: &Subject) {
+    let (main, extra) = with_extra(subject, "x").await;
+    let (store, [owner, stranger]) = (&subject.store, subject.owners);
+    let others = store.create(new(stranger, "Another's", at(1))).await.unwrap().0;
+    assert!(store.claude(owner).await.unwrap().is_none() && main.sandbox.claude.is_none());
+    let own = Claude {
+        kind: ClaudeKind::AuthToken,
+        secret: secret("an 'odd' \"secret\""),
+        base_url: Some("https://gateway.example".to_owned()),
+    };
+    let mut changes = subject.other.changes();
+    assert!(store.set_claude(owner, Some(own.clone()), at(5)).await.unwrap());
+    assert_eq!(heard_of(&mut changes, &main).await, change(&main));
+    assert_eq!(subject.other.claude(owner).await.unwrap(), Some((own.clone(), at(5))));
+    assert!(subject.other.claude(stranger).await.unwrap().is_none());
+    for before in [&main, &extra] {
+        let row = read(subject, before.project.id).await;
+        assert_eq!(row.project.env_revision, before.project.env_revision + 1);
+        assert_eq!(
+            (row.sandbox.env_revision, &row.sandbox.claude),
+            (before.sandbox.env_revision, &None),
+            "a run keeps what it has"
+        );
+    }
+    let kept = store.project(stranger, others.project.id).await.unwrap().unwrap();
+    assert_eq!(plain(&kept), plain(&others));
+
+    asked(subject, extra.project.id, Ask::Stop, at(6)).await;
+    assert_eq!(read(subject, extra.project.id).await.sandbox.claude, None, "a stop freezes nothing");
+    asked(subject, extra.project.id, Ask::Start, at(7)).await;
+    let row = read(subject, extra.project.id).await;
+    assert_eq!((&row.sandbox.claude, row.sandbox.env_revision), (&Some(own.clone()), row.project.env_revision));
+    assert_eq!(shown(&row.sandbox.env), shown(&extra.sandbox.env), "they are not among the variables");
+    let made = store.create(new(owner, "Made later", at(8))).await.unwrap().0;
+    assert_eq!(made.sandbox.claude, Some(own.clone()));
+    assert_eq!(read(subject, made.project.id).await.sandbox.claude, Some(own.clone()));
+    store.update(owner, made.project.id, None, Some(Preset::Small), at(9)).await.unwrap();
+    assert!(store.set_claude(owner, None, at(10)).await.unwrap());
+    assert!(subject.other.claude(owner).await.unwrap().is_none());
+    let row = read(subject, made.project.id).await;
+    assert_eq!(row.sandbox.claude, Some(own), "a new size changes none");
+    asked(subject, made.project.id, Ask::Stop, at(11)).await;
+    asked(subject, made.project.id, Ask::Start, at(12)).await;
+    assert_eq!(read(subject, made.project.id).await.sandbox.claude, None);
+}
+
+pub async fn claude_credentials_that_are_the_same_change_nothing(subject: &Subject) {
+    let (store, owner) = (&subject.store, subject.owners[0]);
+    let row = made(subject).await;
+    assert!(!store.set_claude(owner, None, at(1)).await.unwrap());
+    assert_eq!(plain(&read(subject, row.project.id).await), plain(&row));
+    assert!(store.set_claude(owner, Some(claude("one")), at(2)).await.unwrap());
+    let set = read(subject, row.project.id).await;
+    assert!(!store.set_claude(owner, Some(claude("one")), at(3)).await.unwrap());
+    assert_eq!(store.claude(owner).await.unwrap(), Some((claude("one"), at(2))));
+    assert_eq!(plain(&read(subject, row.project.id).await), plain(&set));
+    let kind = Claude { kind: ClaudeKind::AuthToken, ..claude("one") };
+    let url = Claude { base_url: Some("http://a".to_owned()), ..claude("one") };
+    for (n, other) in (4..).zip([claude("two"), kind, url]) {
+        assert!(store.set_claude(owner, Some(other.clone()), at(n)).await.unwrap());
+        assert_eq!(subject.other.claude(owner).await.unwrap(), Some((other, at(n))));
+    }
+    assert_eq!(read(subject, row.project.id).await.project.env_revision, set.project.env_revision + 3);
+}
+
+pub async fn claude_credentials_are_told_of_the_account_without_the_secret(subject: &Subject) {
+    let (store, owner) = (&subject.store, subject.owners[0]);
+    activity::by(ada(), async {
+        store.set_claude(owner, Some(claude("hunter2")), at(1)).await.unwrap();
+        let token =
+            Claude { kind: ClaudeKind::AuthToken, secret: secret("hunter2"), base_url: Some("https://gateway.example".into()) };
+        store.set_claude(owner, Some(token), at(2)).await.unwrap();
+        store.set_claude(owner, None, at(3)).await.unwrap();
+        store.set_claude(owner, None, at(4)).await.unwrap();
+    })
+    .await;
+    let told = told(subject, Filter::default()).await;
+    assert_eq!(titles(&told), ["Set Claude credentials", "Replaced Claude credentials", "Removed Claude credentials"]);
+    assert!(told.iter().all(|view| view.actor == ada() && view.kind == ActivityKind::Account && view.project_id.is_none()));
+    assert_eq!(told[1].detail.as_deref(), Some("An auth token for https://gateway.example"));
+    assert_eq!((&told[0].data["kind"], told[1].at), (&serde_json::json!("apiKey"), at(2)));
+    assert!(!format!("{told:?}").contains("hunter2"));
+    let strangers = Filter { limit: 10, ..Filter::default() };
+    assert!(subject.other.activity(subject.owners[1], &strangers).await.unwrap().is_empty());
+}
+
+pub async fn what_is_made_or_asked_while_claude_credentials_change_has_them_or_waits(subject: &Subject) {
+    let owner = subject.owners[0];
+    let (main, extra) = with_extra(subject, "x").await;
+    for round in 0..6 {
+        let stores = [subject.store.clone(), subject.other.clone()];
+        let (main, extra) = (main.project.id, extra.project.id);
+        at_once((0..5).map(|n| {
+            let store = stores[n % 2].clone();
+            async move {
+                let now = at(10 + round);
+                match n {
+                    0 | 1 => {
+                        store.set_claude(owner, Some(claude(&format!("{round} {n}"))), now).await.unwrap();
+                    }
+                    2 => {
+                        store.create(new(owner, "Made meanwhile", now)).await.unwrap();
+                    }
+                    n => {
+                        let id = if n == 3 { main } else { extra };
+                        store.ask(owner, id, Ask::Stop, None, now).await.unwrap();
+                        store.ask(owner, id, Ask::Start, None, now).await.unwrap();
+                    }
+                }
+            }
+        }))
+        .await;
+        let now = subject.store.claude(owner).await.unwrap().map(|(claude, _)| claude);
+        for row in subject.other.projects(owner).await.unwrap() {
+            let has = row.sandbox.claude == now;
+            assert!(has || row.sandbox.env_revision < row.project.env_revision, "has others, and does not wait: {row:?}");
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! The rules of intent, the same for every store: what a new project's rows are, what an ask comes
 //! to, what a change of variables changes. Pure functions of rows; no I/O.
 
-use super::{Ask, NewProjectRow, ProjectAndSandbox, ProjectRow, SandboxRow};
+use super::{Ask, NewProjectRow, ProjectAndSandbox, ProjectRow, SandboxRow, StoreError, claude::Claude};
 use jiff::Timestamp;
 use model::{
-    Desired, Observed, Phase, ResourceName, Slug,
+    Desired, DisplayName, Observed, Phase, ResourceName, Slug,
+    claude::is_credential,
     env::{EnvError, EnvKey},
-    phase,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::BTreeMap, time::Duration};
@@ -17,6 +17,8 @@ pub const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why an ask is refused while its project is being deleted.
 pub const BEING_DELETED: &str = "being-deleted";
+/// Why there is no second extra sandbox of a branch.
+pub const BRANCH_TAKEN: &str = "branch-taken";
 /// Why a stop is refused once it is stopped.
 pub const ALREADY_STOPPED: &str = "already-stopped";
 /// Why a stop or termination is refused once nothing is left.
@@ -33,9 +35,10 @@ pub enum Verdict {
     Change,
 }
 
-/// The rows of a new project, desired Running in generation 1, due at once. `slug` is a free one.
+/// The rows of a new project, desired Running in generation 1, due at once. `slug` is a free one, `claude`
+/// the owner's Claude credentials.
 #[must_use]
-pub fn create(new: &NewProjectRow, slug: Slug, random: [u8; ResourceName::SUFFIX]) -> ProjectAndSandbox {
+pub fn create(new: &NewProjectRow, claude: Option<&Claude>, slug: Slug, random: [u8; ResourceName::SUFFIX]) -> ProjectAndSandbox {
     let name = ResourceName::new(&slug, random);
     let project = ProjectRow {
         id: new.id,
@@ -43,11 +46,13 @@ pub fn create(new: &NewProjectRow, slug: Slug, random: [u8; ResourceName::SUFFIX
         name: new.name.clone(),
         slug,
         preset: new.preset,
-        env_revision: 1,
+        env_revision: new.env_revision,
         created_at: new.now,
         updated_at: new.now,
         deleting_since: None,
         database: new.database.clone(),
+        extra: new.extra.clone(),
+        has_extras: false,
     };
     let sandbox = SandboxRow {
         id: new.sandbox,
@@ -59,7 +64,9 @@ pub fn create(new: &NewProjectRow, slug: Slug, random: [u8; ResourceName::SUFFIX
         restart_count: 1,
         preset: new.preset,
         env: new.env.clone(),
-        env_revision: 1,
+        claude: claude.cloned(),
+        env_revision: new.env_revision,
+        resizes: false,
         agent_token: new.agent_token.clone(),
         observed: Observed::default(),
         cause: None,
@@ -72,6 +79,37 @@ pub fn create(new: &NewProjectRow, slug: Slug, random: [u8; ResourceName::SUFFIX
     ProjectAndSandbox { project, sandbox }
 }
 
+/// What an extra sandbox is called: after its project and its branch.
+#[must_use]
+pub fn extra_name(project: &DisplayName, branch: &str) -> DisplayName {
+    DisplayName::stored(format!("{project} / {branch}"))
+}
+
+/// Gives a new extra sandbox what it has of its project, whose row is `main`, and whose extra sandboxes have
+/// the branches `taken`.
+///
+/// # Errors
+/// [`StoreError::Refused`].
+pub fn inherit<'a>(
+    new: &mut NewProjectRow,
+    main: &ProjectRow,
+    env: &Env,
+    mut taken: impl Iterator<Item = &'a str>,
+) -> Result<(), StoreError> {
+    let Some(extra) = &new.extra else { return Ok(()) };
+    if main.deleting_since.is_some() {
+        return Err(StoreError::Refused(BEING_DELETED));
+    }
+    if taken.any(|branch| branch == extra.branch) {
+        return Err(StoreError::Refused(BRANCH_TAKEN));
+    }
+    new.name = extra_name(&main.name, &extra.branch);
+    new.preset = main.preset;
+    new.env = env.iter().map(|(key, (value, _))| (key.clone(), value.clone())).collect();
+    new.env_revision = main.env_revision;
+    Ok(())
+}
+
 /// What an ask comes to, for the rows as they are.
 #[must_use]
 pub fn decide(row: &ProjectAndSandbox, ask: &Ask, now: Timestamp) -> Verdict {
@@ -79,7 +117,7 @@ pub fn decide(row: &ProjectAndSandbox, ask: &Ask, now: Timestamp) -> Verdict {
     if row.project.deleting_since.is_some() {
         return Verdict::Refused(BEING_DELETED);
     }
-    let phase = || phase(sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref(), now);
+    let phase = || sandbox.phase(now);
     match (ask, sandbox.desired) {
         // Repeated while it goes on, it is the same ask; afterwards there is nothing to do.
         (Ask::Stop, Desired::Stopped) if phase() == Phase::Stopped => Verdict::Refused(ALREADY_STOPPED),
@@ -88,7 +126,7 @@ pub fn decide(row: &ProjectAndSandbox, ask: &Ask, now: Timestamp) -> Verdict {
         (Ask::Stop, Desired::Terminated) => Verdict::Refused(ALREADY_TERMINATED),
         // Variables that the run on its way does not have would otherwise be accepted and lost.
         (Ask::Restart(request), Desired::Running) => match phase() {
-            Phase::Creating | Phase::Starting if has_all(&sandbox.env, request) => Verdict::Same,
+            Phase::Creating | Phase::Starting | Phase::Updating if has_all(&sandbox.env, request) => Verdict::Same,
             _ => Verdict::Change,
         },
         (Ask::Start | Ask::Restart(_) | Ask::Stop | Ask::Terminate, _) => Verdict::Change,
@@ -100,8 +138,14 @@ fn has_all(frozen: &BTreeMap<EnvKey, SecretString>, request: &BTreeMap<EnvKey, S
 }
 
 /// Carries out an ask whose verdict was [`Verdict::Change`]: the next generation. A new run freezes
-/// the project's size and variables (`env`), with the request's on top.
-pub fn apply(row: &mut ProjectAndSandbox, ask: &Ask, env: &BTreeMap<EnvKey, SecretString>, now: Timestamp) {
+/// the project's size and variables (`env`), with the request's on top, and the owner's Claude credentials.
+pub fn apply(
+    row: &mut ProjectAndSandbox,
+    ask: &Ask,
+    env: &BTreeMap<EnvKey, SecretString>,
+    claude: Option<&Claude>,
+    now: Timestamp,
+) {
     let request = match ask {
         Ask::Start => Some(None),
         Ask::Restart(request) => Some(Some(request)),
@@ -112,7 +156,12 @@ pub fn apply(row: &mut ProjectAndSandbox, ask: &Ask, env: &BTreeMap<EnvKey, Secr
         sandbox.restart_count += 1;
         sandbox.preset = row.project.preset;
         sandbox.env_revision = row.project.env_revision;
+        sandbox.claude = claude.cloned();
         sandbox.env = env.clone();
+        // As in [`model::env::merge`]: of a key and a token, the later one's is the only one.
+        if request.is_some_and(|request| request.keys().any(|key| is_credential(key.as_str()))) {
+            sandbox.env.retain(|key, _| !is_credential(key.as_str()));
+        }
         sandbox.env.extend(request.into_iter().flatten().map(|(key, value)| (key.clone(), SecretString::from(value.as_str()))));
     }
     let desired = match ask {
@@ -121,6 +170,23 @@ pub fn apply(row: &mut ProjectAndSandbox, ask: &Ask, env: &BTreeMap<EnvKey, Secr
         Ask::Terminate => Desired::Terminated,
     };
     next_generation(sandbox, desired, now);
+}
+
+/// Has a sandbox that is to be up go on in a run of its project's size, with the variables that it has:
+/// those that changed since wait for a restart. `false` if there is nothing to do: it is not to be up, or
+/// is of that size.
+pub fn resize(row: &mut ProjectAndSandbox, now: Timestamp) -> bool {
+    let size = row.project.preset;
+    let sandbox = &mut row.sandbox;
+    if row.project.deleting_since.is_some() || sandbox.desired != Desired::Running || sandbox.preset == size {
+        return false;
+    }
+    let resizes = matches!(sandbox.phase(now), Phase::Running | Phase::Updating);
+    sandbox.restart_count += 1;
+    sandbox.preset = size;
+    next_generation(sandbox, Desired::Running, now);
+    sandbox.resizes = resizes;
+    true
 }
 
 /// Marks for deletion: the sandbox is to be gone, and the row due at once. `false` if it was marked
@@ -138,6 +204,7 @@ pub fn delete(row: &mut ProjectAndSandbox, now: Timestamp) -> bool {
 fn next_generation(sandbox: &mut SandboxRow, desired: Desired, now: Timestamp) {
     sandbox.desired = desired;
     sandbox.generation += 1;
+    sandbox.resizes = false;
     sandbox.asked_at = now;
     sandbox.cause = None;
     sandbox.last_error = None;
@@ -214,6 +281,7 @@ pub fn change_env(current: &Env, set: BTreeMap<EnvKey, SecretString>, remove: &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::contract::least;
     use model::{Cause, CauseCode, ProjectId, SandboxId, StageFact, UserId, resources::Preset};
     use uuid::Uuid;
 
@@ -225,18 +293,10 @@ mod tests {
         let new = NewProjectRow {
             id: ProjectId(Uuid::from_u128(1)),
             owner: UserId(Uuid::from_u128(2)),
-            name: "A project".parse().unwrap(),
-            preset: Preset::Medium,
-            env: BTreeMap::new(),
-            database: None,
             sandbox: SandboxId(Uuid::from_u128(3)),
-            random: [0; 6],
-            agent_token: SecretString::from("token"),
-            key: None,
-            most: 1,
-            now: at(0),
+            ..least(at(0))
         };
-        create(&new, Slug::derive(&new.name, 0), new.random)
+        create(&new, None, Slug::derive(&new.name, 0), new.random)
     }
 
     fn with(desired: Desired) -> ProjectAndSandbox {
@@ -264,6 +324,10 @@ mod tests {
 
     fn env(pairs: &[(&str, &str)]) -> BTreeMap<EnvKey, SecretString> {
         pairs.iter().map(|(k, v)| (k.parse().unwrap(), SecretString::from(*v))).collect()
+    }
+
+    fn claude(secret: &str) -> Claude {
+        Claude { kind: model::claude::ClaudeKind::ApiKey, secret: SecretString::from(secret), base_url: None }
     }
 
     #[test]
@@ -314,7 +378,7 @@ mod tests {
         let with = |value: &str| Ask::Restart([("KEY".parse().unwrap(), value.to_owned())].into());
         let mut starting = row();
         assert_eq!(decide(&starting, &with("1"), at(1)), Verdict::Change, "they would be lost");
-        apply(&mut starting, &with("1"), &BTreeMap::new(), at(1));
+        apply(&mut starting, &with("1"), &BTreeMap::new(), None, at(1));
         assert_eq!(decide(&starting, &with("1"), at(2)), Verdict::Same, "it is on its way with them");
         assert_eq!(decide(&starting, &with("2"), at(2)), Verdict::Change);
         assert_eq!(decide(&starting, &restart(), at(2)), Verdict::Same);
@@ -350,23 +414,33 @@ mod tests {
         let project = env(&[("A", "project"), ("B", "project")]);
 
         let mut stopped = row.clone();
-        apply(&mut stopped, &Ask::Stop, &project, at(5));
+        apply(&mut stopped, &Ask::Stop, &project, Some(&claude("new")), at(5));
         assert_eq!(
             (stopped.sandbox.desired, stopped.sandbox.generation, stopped.sandbox.restart_count),
             (Desired::Stopped, 2, 1)
         );
         assert_eq!((stopped.sandbox.preset, stopped.sandbox.env_revision), (Preset::Medium, 1));
-        assert!(stopped.sandbox.env.is_empty());
+        assert!(stopped.sandbox.env.is_empty() && stopped.sandbox.claude.is_none());
 
         let request = [("B".parse().unwrap(), "request".to_owned())].into();
-        apply(&mut row, &Ask::Restart(request), &project, at(5));
+        apply(&mut row, &Ask::Restart(request), &project, Some(&claude("new")), at(5));
         let sandbox = &row.sandbox;
         assert_eq!((sandbox.desired, sandbox.generation, sandbox.restart_count), (Desired::Running, 2, 2));
         assert_eq!((sandbox.preset, sandbox.env_revision), (Preset::Large, 7));
         assert_eq!((sandbox.failures, sandbox.cause.as_ref(), sandbox.wake_at), (0, None, Some(at(5))));
         let frozen: Vec<_> = sandbox.env.iter().map(|(k, v)| (k.as_str(), v.expose_secret())).collect();
         assert_eq!(frozen, [("A", "project"), ("B", "request")]);
+        assert_eq!(sandbox.claude, Some(claude("new")));
         assert!(sandbox.observed.present, "an ask forgets no facts");
+    }
+
+    #[test]
+    fn a_requests_claude_credential_is_beside_none_of_the_projects() {
+        let mut row = row();
+        let project = env(&[("A", "1"), ("ANTHROPIC_AUTH_TOKEN", "project")]);
+        let request = [("ANTHROPIC_API_KEY".parse().unwrap(), "request".to_owned())].into();
+        apply(&mut row, &Ask::Restart(request), &project, None, at(5));
+        assert_eq!(row.sandbox.env.keys().map(EnvKey::as_str).collect::<Vec<_>>(), ["A", "ANTHROPIC_API_KEY"]);
     }
 
     #[test]

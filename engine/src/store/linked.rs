@@ -11,7 +11,11 @@
 use super::{
     StoreError,
     accounts::{User, hash, random_secret},
-    postgres::error::{OnConstraint as _, sealed, while_doing},
+    activity::Entry,
+    postgres::{
+        activity::write_account,
+        error::{OnConstraint as _, sealed, while_doing},
+    },
     time::Time,
 };
 use crate::secrets::{Place, Vault};
@@ -340,12 +344,12 @@ impl LinkedAccounts {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Notes that the provider does not take these tokens any more.
+    /// Notes that the provider does not take these tokens any more: `false` where that was known.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn revoked(&self, old: &Linked, now: Timestamp) -> Result<(), StoreError> {
-        sqlx::query!(
+    pub async fn revoked(&self, old: &Linked, now: Timestamp) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
             "UPDATE linked_accounts SET revoked_at = $2
             WHERE id = $1 AND revoked_at IS NULL AND expires_at IS NOT DISTINCT FROM $3",
             old.id,
@@ -355,7 +359,16 @@ impl LinkedAccounts {
         .execute(&self.pool)
         .await
         .map_err(while_doing("note that a token was revoked"))?;
-        Ok(())
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Tells what happened to a user's account, as [`Accounts::tell`](super::accounts::Accounts::tell).
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn tell(&self, user: UserId, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(while_doing("tell what happened"))?;
+        write_account(&mut connection, user, entry, now).await
     }
 
     /// Forgets a user's account, and its tokens.

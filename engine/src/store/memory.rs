@@ -8,6 +8,7 @@
 use super::{
     Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, ProjectRow, SandboxRow, Store, StoreError,
     activity::{self, Entry, Filter},
+    claude::Claude,
     intent::{self, EnvEdit, Verdict},
 };
 use futures::stream::{BoxStream, StreamExt as _};
@@ -46,6 +47,7 @@ struct State {
     /// By owner (of a create) or project (of an ask), and key.
     keys: BTreeMap<(Uuid, String), (ProjectId, Timestamp)>,
     tombstones: BTreeSet<SandboxId>,
+    claude: BTreeMap<UserId, (Claude, Timestamp)>,
     told: Vec<Told>,
     told_ever: i64,
     writes: u64,
@@ -121,7 +123,8 @@ impl MemoryStore {
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, EnvError>>, StoreError> {
         self.act(|state| {
-            let Some(project) = state.projects.get_mut(&id).filter(|project| project.row.owner == owner) else { return Ok(None) };
+            let Some(main) = state.owned(owner, id).map(|row| row.project.main()) else { return Ok(None) };
+            let Some(project) = state.projects.get_mut(&main) else { return Ok(None) };
             let delta = match intent::edit_env(&project.env, edit) {
                 Ok(delta) => delta,
                 Err(error) => return Ok(Some(Err(error))),
@@ -133,14 +136,16 @@ impl MemoryStore {
                     project.env.remove(key);
                 }
                 project.env.extend(delta.set.iter().map(|(key, value)| (key.clone(), (value.clone(), now))));
-                project.row.env_revision += 1;
-                project.row.updated_at = now;
+                for project in state.projects.values_mut().filter(|project| project.row.main() == main) {
+                    project.row.env_revision += 1;
+                    project.row.updated_at = now;
+                }
                 state.writes += 1;
             }
             let row = state.of_project(id);
             if let Some(row) = row.as_ref().filter(|_| changes) {
                 state.told(row, activity::env_changed(row, &current, &delta), now);
-                self.changed(row);
+                state.family(main).iter().for_each(|row| self.changed(row));
             }
             Ok(row.map(Ok))
         })
@@ -149,15 +154,25 @@ impl MemoryStore {
 
     /// Nobody listening is no error.
     fn changed(&self, row: &ProjectAndSandbox) {
-        let changed = Changed { owner: row.project.owner, project: row.project.id, sandbox: row.sandbox.id };
+        let changed = Changed { owner: row.project.owner, project: row.project.id, sandbox: row.sandbox.id, clone: false };
         let _ = self.changes.send(changed);
     }
 }
 
 impl State {
     fn pair(&self, sandbox: &Sandbox) -> Option<ProjectAndSandbox> {
-        let project = self.projects.get(&sandbox.row.project)?;
-        Some(ProjectAndSandbox { project: project.row.clone(), sandbox: sandbox.row.clone() })
+        let project = self.projects.get(&sandbox.row.project)?.row.clone();
+        let mut extras = self.projects.values().filter_map(|other| other.row.extra.as_ref());
+        let has_extras = extras.any(|extra| extra.main == project.id);
+        Some(ProjectAndSandbox { project: ProjectRow { has_extras, ..project }, sandbox: sandbox.row.clone() })
+    }
+
+    /// A project and its extra sandboxes.
+    fn family(&self, main: ProjectId) -> Vec<ProjectAndSandbox> {
+        let ids = self.projects.values().filter(|project| project.row.main() == main).map(|project| project.row.id);
+        let mut rows: Vec<_> = ids.filter_map(|id| self.of_project(id)).collect();
+        rows.sort_by_key(|row| (row.project.extra.is_some(), row.project.created_at, row.project.id));
+        rows
     }
 
     fn of_project(&self, id: ProjectId) -> Option<ProjectAndSandbox> {
@@ -180,20 +195,25 @@ impl State {
 
     /// Keeps what is told; the same bucket of a project is the same row.
     fn told(&mut self, row: &ProjectAndSandbox, entry: Entry, now: Timestamp) {
-        let Entry { kind, actor, title, detail, data, bucket } = entry;
-        let project = row.project.id;
-        let known = |told: &&mut Told| bucket.is_some() && told.bucket == bucket && told.view.project_id == project;
+        let (project, bucket) = (row.project.id, &entry.bucket);
+        let known = |told: &&mut Told| bucket.is_some() && told.bucket == *bucket && told.view.project_id == Some(project);
         if let Some(told) = self.told.iter_mut().find(known) {
             told.view.last_at = told.view.last_at.max(now);
             told.view.times += 1;
             return;
         }
+        self.tell_owner(row.project.owner, Some((project, row.project.name.to_string())), entry, now);
+    }
+
+    /// A new row, of a project or of the account.
+    fn tell_owner(&mut self, owner: UserId, of: Option<(ProjectId, String)>, entry: Entry, now: Timestamp) {
+        let Entry { kind, actor, title, detail, data, bucket } = entry;
         self.told_ever += 1;
-        let (id, name) = (self.told_ever, row.project.name.to_string());
+        let (project_id, project) = of.unzip();
         let view = ActivityView {
-            id,
-            project_id: project,
-            project: name,
+            id: self.told_ever,
+            project_id,
+            project,
             at: now,
             last_at: now,
             times: 1,
@@ -203,7 +223,11 @@ impl State {
             detail,
             data,
         };
-        self.told.push(Told { owner: row.project.owner, bucket, view });
+        self.told.push(Told { owner, bucket, view });
+    }
+
+    fn claude_of(&self, owner: UserId) -> Option<Claude> {
+        self.claude.get(&owner).map(|(claude, _)| claude.clone())
     }
 
     /// The project of a key that was seen within [`intent::KEY_LIFE`].
@@ -228,7 +252,7 @@ impl Sandbox {
 
 #[async_trait::async_trait]
 impl Store for MemoryStore {
-    async fn create(&self, new: NewProjectRow) -> Result<(ProjectAndSandbox, bool), StoreError> {
+    async fn create(&self, mut new: NewProjectRow) -> Result<(ProjectAndSandbox, bool), StoreError> {
         self.act(|state| {
             if let Some(key) = &new.key
                 && let Some(row) = state.seen(new.owner.0, key, new.now).and_then(|id| state.of_project(id))
@@ -242,23 +266,36 @@ impl Store for MemoryStore {
             if state.projects.contains_key(&new.id) || state.sandboxes.contains_key(&new.sandbox) {
                 return Err(StoreError::Broken(anyhow::anyhow!("the id is taken")));
             }
+            let mut main = None;
+            if let Some(extra) = &new.extra {
+                let project = state.projects.get(&extra.main).filter(|project| project.row.owner == new.owner);
+                let project = project.ok_or(StoreError::Refused(intent::BEING_DELETED))?;
+                let family = state.family(extra.main);
+                let taken = family.iter().filter_map(|row| Some(row.project.extra.as_ref()?.branch.as_str()));
+                intent::inherit(&mut new, &project.row, &project.env, taken)?;
+                main = family.into_iter().next();
+            }
             let slugs: BTreeSet<Slug> = state.projects.values().map(|project| project.row.slug.clone()).collect();
             let slug = (0..).map(|attempt| Slug::derive(&new.name, attempt)).find(|slug| !slugs.contains(slug));
             let Some(slug) = slug else { return Err(StoreError::Broken(anyhow::anyhow!("no slug is free"))) };
             let mut random = new.random;
-            let mut row = intent::create(&new, slug.clone(), random);
+            let claude = state.claude_of(new.owner);
+            let mut row = intent::create(&new, claude.as_ref(), slug.clone(), random);
             while state.sandboxes.values().any(|sandbox| sandbox.row.name == row.sandbox.name) {
                 random[0] = random[0].wrapping_add(1);
-                row = intent::create(&new, slug.clone(), random);
+                row = intent::create(&new, claude.as_ref(), slug.clone(), random);
             }
-            let env = new.env.iter().map(|(key, value)| (key.clone(), (value.clone(), new.now))).collect();
+            let own = new.env.iter().filter(|_| new.extra.is_none());
+            let env = own.map(|(key, value)| (key.clone(), (value.clone(), new.now))).collect();
             state.projects.insert(new.id, Project { row: row.project.clone(), env, sandbox: new.sandbox });
             state.sandboxes.insert(new.sandbox, Sandbox { row: row.sandbox.clone(), lease: None });
             if let Some(key) = &new.key {
                 state.keys.insert((new.owner.0, key.clone()), (new.id, new.now));
             }
             state.writes += 1;
-            state.told(&row, activity::created(&row), new.now);
+            for told in [Some(&row), main.as_ref()].into_iter().flatten() {
+                state.told(told, activity::created(&row), new.now);
+            }
             self.changed(&row);
             Ok((row, true))
         })
@@ -275,6 +312,24 @@ impl Store for MemoryStore {
             let mut rows: Vec<_> = ids.filter_map(|id| state.of_project(id)).collect();
             rows.sort_by_key(|row| std::cmp::Reverse((row.project.created_at, row.project.id)));
             Ok(rows)
+        })
+        .await
+    }
+
+    async fn sandboxes(&self, owner: UserId, main: ProjectId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        self.act(|state| Ok(state.family(main).into_iter().filter(|row| row.project.owner == owner).collect())).await
+    }
+
+    async fn page(&self, owner: UserId, before: Option<ProjectId>, limit: usize) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        self.act(|state| {
+            let own = state
+                .projects
+                .values()
+                .filter(|project| project.row.owner == owner && project.row.extra.is_none())
+                .map(|project| project.row.id);
+            let mut ids: Vec<_> = own.filter(|id| before.is_none_or(|before| *id < before)).collect();
+            ids.sort_by_key(|id| std::cmp::Reverse(*id));
+            Ok(ids.into_iter().take(limit).filter_map(|id| state.of_project(id)).collect())
         })
         .await
     }
@@ -303,10 +358,17 @@ impl Store for MemoryStore {
             let Some(mut row) = state.owned(owner, id) else { return Ok(None) };
             let name = name.unwrap_or_else(|| row.project.name.clone());
             let preset = preset.unwrap_or(row.project.preset);
-            let told = activity::updated(&row, &name, preset);
+            let told = activity::updated(&row, &name, preset, now);
             if !told.is_empty() {
+                for project in state.projects.values_mut().filter(|_| row.project.name != name) {
+                    if let Some(extra) = project.row.extra.as_ref().filter(|extra| extra.main == id) {
+                        (project.row.name, project.row.updated_at) = (intent::extra_name(&name, &extra.branch), now);
+                    }
+                }
                 (row.project.name, row.project.preset, row.project.updated_at) = (name, preset, now);
+                intent::resize(&mut row, now);
                 state.put(&row);
+                state.family(id).iter().filter(|extra| extra.project.id != id).for_each(|extra| self.changed(extra));
                 for entry in told {
                     state.told(&row, entry, now);
                 }
@@ -336,8 +398,8 @@ impl Store for MemoryStore {
                 Verdict::Refused(why) => return Ok(Some(Asked::Refused(why))),
                 Verdict::Same => Asked::Same(row),
                 Verdict::Change => {
-                    let env = state.projects.get(&id).map(|project| plain(&project.env)).unwrap_or_default();
-                    intent::apply(&mut row, &ask, &env, now);
+                    let env = state.projects.get(&row.project.main()).map(|project| plain(&project.env)).unwrap_or_default();
+                    intent::apply(&mut row, &ask, &env, state.claude_of(owner).as_ref(), now);
                     state.put(&row);
                     state.told(&row, activity::asked(&row, &ask), now);
                     self.changed(&row);
@@ -356,9 +418,20 @@ impl Store for MemoryStore {
         self.act(|state| {
             let Some(mut row) = state.owned(owner, id) else { return Ok(None) };
             if intent::delete(&mut row, now) {
+                let family = state.family(row.project.main());
+                let main = family.first().filter(|_| row.project.extra.is_some());
+                for told in [Some(&row), main].into_iter().flatten() {
+                    state.told(told, activity::deleted(&row), now);
+                }
                 state.put(&row);
-                state.told(&row, activity::deleted(&row), now);
                 self.changed(&row);
+                for mut extra in family.into_iter().filter(|extra| extra.project.main() == id && extra.project.id != id) {
+                    if intent::delete(&mut extra, now) {
+                        state.put(&extra);
+                        state.told(&extra, activity::deleted(&extra), now);
+                        self.changed(&extra);
+                    }
+                }
             }
             Ok(Some(row))
         })
@@ -367,8 +440,8 @@ impl Store for MemoryStore {
 
     async fn env(&self, owner: UserId, id: ProjectId) -> Result<Option<BTreeMap<EnvKey, (SecretString, Timestamp)>>, StoreError> {
         self.act(|state| {
-            let project = state.projects.get(&id).filter(|project| project.row.owner == owner);
-            Ok(project.map(|project| project.env.clone()))
+            let main = state.owned(owner, id).map(|row| row.project.main());
+            Ok(main.and_then(|main| state.projects.get(&main)).map(|project| project.env.clone()))
         })
         .await
     }
@@ -392,6 +465,59 @@ impl Store for MemoryStore {
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, EnvError>>, StoreError> {
         self.edit_env(owner, id, EnvEdit::Replace(all), now).await
+    }
+
+    async fn reset_password(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        password: SecretString,
+        now: Timestamp,
+    ) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        self.act(|state| {
+            let Some(project) = state.projects.get_mut(&id).filter(|project| project.row.owner == owner) else { return Ok(None) };
+            let gone = project.row.deleting_since.is_some();
+            let Some(database) = project.row.database.as_mut().filter(|_| !gone) else { return Ok(None) };
+            database.password = password;
+            project.row.env_revision += 1;
+            project.row.updated_at = now;
+            state.writes += 1;
+            let row = state.of_project(id);
+            if let Some(row) = &row {
+                state.told(row, activity::password_reset(row), now);
+                self.changed(row);
+            }
+            Ok(row)
+        })
+        .await
+    }
+
+    async fn claude(&self, owner: UserId) -> Result<Option<(Claude, Timestamp)>, StoreError> {
+        self.act(|state| Ok(state.claude.get(&owner).cloned())).await
+    }
+
+    async fn set_claude(&self, owner: UserId, claude: Option<Claude>, now: Timestamp) -> Result<bool, StoreError> {
+        self.act(|state| {
+            let current = state.claude_of(owner);
+            if current == claude {
+                return Ok(false);
+            }
+            let entry = activity::claude_changed(current.as_ref(), claude.as_ref());
+            match claude {
+                Some(claude) => state.claude.insert(owner, (claude, now)),
+                None => state.claude.remove(&owner),
+            };
+            let mut own = Vec::new();
+            for project in state.projects.values_mut().filter(|project| project.row.owner == owner) {
+                project.row.env_revision += 1;
+                own.push(project.row.id);
+            }
+            state.writes += 1;
+            state.tell_owner(owner, None, entry, now);
+            own.into_iter().filter_map(|id| state.of_project(id)).for_each(|row| self.changed(&row));
+            Ok(true)
+        })
+        .await
     }
 
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {
@@ -558,7 +684,7 @@ impl Store for MemoryStore {
 fn matches(filter: &Filter, view: &ActivityView) -> bool {
     let Filter { project, kinds, actor, since, search, before, limit: _ } = filter;
     let words = || format!("{} {}", view.title, view.detail.as_deref().unwrap_or_default()).to_lowercase();
-    project.is_none_or(|project| project == view.project_id)
+    project.is_none_or(|project| Some(project) == view.project_id)
         && (kinds.is_empty() || kinds.contains(&view.kind))
         && actor.as_ref().is_none_or(|actor| {
             *actor == view.actor.name || actor == view.actor.via.as_str() || view.actor.token.as_ref() == Some(actor)
@@ -590,7 +716,8 @@ mod tests {
     async fn a_receiver_that_falls_behind_is_told_by_the_streams_end() {
         let store = MemoryStore::new();
         let mut changes = store.changes();
-        let changed = Changed { owner: UserId(Uuid::nil()), project: ProjectId(Uuid::nil()), sandbox: SandboxId(Uuid::nil()) };
+        let (owner, project, sandbox) = (UserId(Uuid::nil()), ProjectId(Uuid::nil()), SandboxId(Uuid::nil()));
+        let changed = Changed { owner, project, sandbox, clone: false };
         for _ in 0..=CHANGES {
             store.changes.send(changed).unwrap();
         }

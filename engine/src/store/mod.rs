@@ -6,19 +6,23 @@
 
 pub mod accounts;
 pub mod activity;
+pub mod claude;
 pub mod contract;
+pub mod full;
 pub mod intent;
 pub mod linked;
 pub mod memory;
 pub mod postgres;
+pub mod publications;
 pub mod repositories;
 pub(crate) mod time;
 
+use claude::Claude;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use model::{
-    Cause, Desired, DisplayName, Observed, ProjectId, ResourceName, SandboxId, Slug, UserId, activity::ActivityView, env::EnvKey,
-    resources::Preset,
+    Cause, Desired, DisplayName, Intent, Observed, Phase, ProjectId, ResourceName, SandboxId, Slug, UserId,
+    activity::ActivityView, env::EnvKey, phase, resources::Preset,
 };
 use secrecy::SecretString;
 use std::{collections::BTreeMap, time::Duration};
@@ -36,7 +40,7 @@ pub struct ProjectRow {
     pub slug: Slug,
     /// Its size.
     pub preset: Preset,
-    /// Goes up with each change of its variables.
+    /// Goes up with each change of its variables, and of its owner's Claude credentials.
     pub env_revision: i64,
     /// When it was made.
     pub created_at: Timestamp,
@@ -46,6 +50,28 @@ pub struct ProjectRow {
     pub deleting_since: Option<Timestamp>,
     /// Its database, if it has one.
     pub database: Option<DatabaseRow>,
+    /// Where this is an extra sandbox of a project.
+    pub extra: Option<Extra>,
+    /// Whether there are extra sandboxes of it, those being deleted included.
+    pub has_extras: bool,
+}
+
+impl ProjectRow {
+    /// The project that it is of: itself, unless it is an extra sandbox.
+    #[must_use]
+    pub fn main(&self) -> ProjectId {
+        self.extra.as_ref().map_or(self.id, |extra| extra.main)
+    }
+}
+
+/// What makes a row an extra sandbox of a project: it has everything that a project has, but for variables,
+/// which are the project's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extra {
+    /// Of which project.
+    pub main: ProjectId,
+    /// Its branch, which names it.
+    pub branch: String,
 }
 
 /// A database's row: names and password, chosen before anything is made.
@@ -80,8 +106,12 @@ pub struct SandboxRow {
     pub preset: Preset,
     /// The project's variables and the request's, frozen at the ask that started it; sealed at rest.
     pub env: BTreeMap<EnvKey, SecretString>,
+    /// The owner's own Claude credentials, frozen with them; sealed at rest.
+    pub claude: Option<Claude>,
     /// Which revision of the project's variables that was.
     pub env_revision: i64,
+    /// Whether the last ask changed the size of a sandbox that ran, and nothing else.
+    pub resizes: bool,
     /// What requests to its agent carry; sealed at rest.
     pub agent_token: SecretString,
     /// What is really there.
@@ -100,6 +130,20 @@ pub struct SandboxRow {
     pub changed_at: Timestamp,
 }
 
+impl SandboxRow {
+    /// What it was last asked for.
+    #[must_use]
+    pub fn intent(&self) -> Intent {
+        Intent { desired: self.desired, generation: self.generation, resizes: self.resizes }
+    }
+
+    /// Where it is in its life at `now`, by intent and facts.
+    #[must_use]
+    pub fn phase(&self, now: Timestamp) -> Phase {
+        phase(self.intent(), &self.observed, self.cause.as_ref(), now)
+    }
+}
+
 /// A project with its main sandbox.
 #[derive(Debug, Clone)]
 pub struct ProjectAndSandbox {
@@ -107,6 +151,14 @@ pub struct ProjectAndSandbox {
     pub project: ProjectRow,
     /// Its main sandbox.
     pub sandbox: SandboxRow,
+}
+
+impl ProjectAndSandbox {
+    /// What the sandbox is to be: of a project that is being deleted, nothing is to be left.
+    #[must_use]
+    pub fn desired(&self) -> Desired {
+        if self.project.deleting_since.is_some() { Desired::Terminated } else { self.sandbox.desired }
+    }
 }
 
 /// What a new project is stored with. Names are chosen here, before anything is made.
@@ -130,6 +182,10 @@ pub struct NewProjectRow {
     pub random: [u8; ResourceName::SUFFIX],
     /// What requests to the agent carry.
     pub agent_token: SecretString,
+    /// An extra sandbox of that project: name, size and variables are the project's, whatever stands above.
+    pub extra: Option<Extra>,
+    /// Which revision its variables are; what the store finds, for an extra sandbox.
+    pub env_revision: i64,
     /// An `Idempotency-Key` of this owner.
     pub key: Option<String>,
     /// How many projects the owner may have, this one included.
@@ -143,7 +199,8 @@ pub struct NewProjectRow {
 pub enum Ask {
     /// Be up. While it is on its way up, or up, the same ask: nothing changes.
     Start,
-    /// Be up in a new run, with the project's variables and size of now, and these on top of them.
+    /// Be up in a new run, with the project's variables and size and the owner's Claude credentials of now,
+    /// and these on top of them.
     /// While it is on its way up in this generation, the same ask, unless it comes with variables that
     /// the run on its way does not have.
     Restart(BTreeMap<EnvKey, String>),
@@ -218,12 +275,44 @@ pub enum StoreError {
     /// It is away; ask again.
     #[error("the database of the control plane is away")]
     Away(#[source] anyhow::Error),
+    /// The disk that it writes to is full. What it has can be read, as a rule.
+    #[error("the disk of the control plane's database is full")]
+    NoRoom(#[source] anyhow::Error),
     /// The owner has as many projects as they may have.
     #[error("the owner has {0} projects, and may not have more")]
     Full(usize),
+    /// An extra sandbox cannot be made, and why: `being-deleted`, `branch-taken`.
+    #[error("no extra sandbox can be made: {0}")]
+    Refused(&'static str),
     /// A row breaks a rule of the store.
     #[error("the store refused it")]
     Broken(#[source] anyhow::Error),
+}
+
+/// Why a store is away, as far as it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It says nothing, or nothing more than that.
+    Silent,
+    /// It starts, stops, or takes no connections now.
+    Restarting,
+    /// It takes no changes: a standby, or made so.
+    ReadOnly,
+    /// It undid what was asked in favour of another change.
+    Undone,
+    /// It gave up, for want of connections, memory or time.
+    Busy,
+}
+
+impl StoreError {
+    /// Why it is away.
+    #[must_use]
+    pub fn why(&self) -> Why {
+        match self {
+            Self::Away(error) => postgres::error::why(error),
+            Self::NoRoom(_) | Self::Full(_) | Self::Refused(_) | Self::Broken(_) => Why::Silent,
+        }
+    }
 }
 
 /// A change that viewers want to hear of.
@@ -235,6 +324,8 @@ pub struct Changed {
     pub project: ProjectId,
     /// Which sandbox.
     pub sandbox: SandboxId,
+    /// Whether it is the clone into it ([`repositories`]) that changed, and neither row.
+    pub clone: bool,
 }
 
 /// Rows of projects and sandboxes. What is not the owner's is not found, by the same query.
@@ -242,17 +333,24 @@ pub struct Changed {
 pub trait Store: Send + Sync + 'static {
     /// Stores a project with its main sandbox, desired Running. The same owner and key again: the
     /// same project, `false`, whatever `most` says. Creates of one owner are counted one after the
-    /// other: [`StoreError::Full`] if they have `most` already.
+    /// other, extra sandboxes included: [`StoreError::Full`] if they have `most` already. An extra sandbox
+    /// of a project that is being deleted or has one of that branch: [`StoreError::Refused`].
     async fn create(&self, new: NewProjectRow) -> Result<(ProjectAndSandbox, bool), StoreError>;
     /// The project that this owner's create with this key made, within a day.
     async fn created(&self, owner: UserId, key: &str, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError>;
-    /// The owner's projects, newest first, those being deleted included.
+    /// The owner's projects and extra sandboxes, newest first, those being deleted included.
     async fn projects(&self, owner: UserId) -> Result<Vec<ProjectAndSandbox>, StoreError>;
+    /// A project's own row and those of its extra sandboxes, that one first and then oldest first.
+    async fn sandboxes(&self, owner: UserId, main: ProjectId) -> Result<Vec<ProjectAndSandbox>, StoreError>;
+    /// At most so many projects, without extra sandboxes, by their ids from the newest on, all with a smaller id than `before`.
+    async fn page(&self, owner: UserId, before: Option<ProjectId>, limit: usize) -> Result<Vec<ProjectAndSandbox>, StoreError>;
     /// One of them.
     async fn project(&self, owner: UserId, id: ProjectId) -> Result<Option<ProjectAndSandbox>, StoreError>;
     /// One of them, by its sandbox's name.
     async fn by_name(&self, owner: UserId, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError>;
-    /// Renames or resizes.
+    /// Renames or resizes. A sandbox that is to be up goes on in a run of the new size, with the
+    /// variables that it has ([`intent::resize`]); another takes it at its next start.
+    /// Extra sandboxes take the new name with them.
     async fn update(
         &self,
         owner: UserId,
@@ -272,10 +370,11 @@ pub trait Store: Send + Sync + 'static {
         key: Option<String>,
         now: Timestamp,
     ) -> Result<Option<Asked>, StoreError>;
-    /// Marks for deletion, desired Terminated in a new generation, and wakes the reconciler. Repeating
-    /// it is the same ask.
+    /// Marks for deletion, desired Terminated in a new generation, and wakes the reconciler; a project's
+    /// extra sandboxes as well. Repeating it is the same ask.
     async fn delete(&self, owner: UserId, id: ProjectId, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError>;
-    /// The project's variables, with when each was last set.
+    /// The project's variables, with when each was last set; by an extra sandbox's id, its project's. So
+    /// are the changes below, which count for all of them.
     async fn env(&self, owner: UserId, id: ProjectId) -> Result<Option<BTreeMap<EnvKey, (SecretString, Timestamp)>>, StoreError>;
     /// Sets and removes variables; the revision goes up if anything changed. `check` sees the whole
     /// environment as it would be, and its error is the answer.
@@ -296,6 +395,25 @@ pub trait Store: Send + Sync + 'static {
         all: BTreeMap<EnvKey, SecretString>,
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError>;
+
+    /// Gives the project's database another password, and raises the revision of the project's variables, since the
+    /// connection strings are among them. Asks nothing of the database itself. `None` also where there is no database, and
+    /// where the project is being deleted.
+    async fn reset_password(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        password: SecretString,
+        now: Timestamp,
+    ) -> Result<Option<ProjectAndSandbox>, StoreError>;
+
+    /// The user's own Claude credentials, with when they were set.
+    async fn claude(&self, owner: UserId) -> Result<Option<(Claude, Timestamp)>, StoreError>;
+    /// Sets the user's own Claude credentials, or removes them, and says whether that changed anything. If it did,
+    /// the revision of all of the user's projects goes up, since each is told them by its next run, and it is told,
+    /// of the account. Projects that are made and asks that come at the same time have the old ones and a
+    /// revision before, or the new ones.
+    async fn set_claude(&self, owner: UserId, claude: Option<Claude>, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Takes the leases of at most `limit` rows that are due, longest due first: `wake_at` is past and
     /// nobody holds them, this holder included: what a worker of its is at comes to no second one.

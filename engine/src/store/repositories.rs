@@ -36,20 +36,27 @@ impl Repositories {
         Self { pool }
     }
 
+    /// What is published, in the same database.
+    #[must_use]
+    pub fn publications(&self) -> super::publications::Publications {
+        super::publications::Publications::new(self.pool.clone())
+    }
+
     /// Stores what a project is to be made with: before it is.
     ///
     /// # Errors
     /// The database is away.
     pub async fn add(&self, project: ProjectId, of: &Repository, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query!(
-            "INSERT INTO repositories (project_id, url, branch, depth, folder, state, created_at, updated_at)
-            VALUES ($1, $2, $3, $4, $5, 'waiting', $6, $6)",
+            "INSERT INTO repositories (project_id, url, branch, depth, folder, state, created_at, updated_at, checkout)
+            VALUES ($1, $2, $3, $4, $5, 'waiting', $6, $6, $7)",
             project.0,
             of.url,
             of.branch,
             of.depth.and_then(|depth| i32::try_from(depth).ok()),
             of.folder,
-            Time(now) as _
+            Time(now) as _,
+            of.checkout
         )
         .execute(&self.pool)
         .await
@@ -75,7 +82,7 @@ impl Repositories {
     /// The database is away.
     pub async fn of(&self, project: ProjectId) -> Result<Option<RepositoryView>, StoreError> {
         let row = sqlx::query!(
-            r#"SELECT url, branch, depth, folder, state, progress, cause AS "cause: Json<Cause>", updated_at AS "updated_at: Time"
+            r#"SELECT url, branch, checkout, depth, folder, state, progress, cause AS "cause: Json<Cause>", updated_at AS "updated_at: Time"
             FROM repositories WHERE project_id = $1"#,
             project.0
         )
@@ -86,6 +93,7 @@ impl Repositories {
         Ok(Some(RepositoryView {
             url: row.url,
             branch: row.branch,
+            checkout: row.checkout,
             depth: row.depth.and_then(|depth| u32::try_from(depth).ok()),
             folder: row.folder,
             state: row.state.parse().map_err(unreadable("read a clone's state"))?,

@@ -38,12 +38,18 @@ pub fn server() -> Option<PgConnectOptions> {
     server.as_ref().map(|(options, _)| options.clone())
 }
 
-/// A throw-away server in a folder of its own, which ends when this process does: its shell waits for
-/// the end of our side of a pipe.
+/// A throw-away server in a folder of its own.
 fn start() -> Option<(PgConnectOptions, Child)> {
-    let programs = programs()?;
+    programs()?;
     let folder = std::env::temp_dir().join(format!("fsa-test-{}", std::process::id()));
     std::fs::create_dir(&folder).ok()?;
+    start_in(&folder)
+}
+
+/// A server in an empty folder, which ends when this process does, and what is in the folder with it: its shell waits for
+/// the end of our side of a pipe.
+fn start_in(folder: &Path) -> Option<(PgConnectOptions, Child)> {
+    let programs = programs()?;
     let script = r#"
         "$1/initdb" --no-sync -A trust -U postgres -D "$2/data" >"$2/log" 2>&1 || exit 1
         printf 'local all postgres trust\nlocal all all scram-sha-256\n' >"$2/data/pg_hba.conf"
@@ -55,11 +61,11 @@ fn start() -> Option<(PgConnectOptions, Child)> {
     // PostgreSQL refuses to run as root.
     if is_root() {
         let user = postgres_user()?;
-        std::os::unix::fs::chown(&folder, Some(user.0), Some(user.1)).ok()?;
+        std::os::unix::fs::chown(folder, Some(user.0), Some(user.1)).ok()?;
         command.uid(user.0).gid(user.1);
     }
     let child =
-        command.args(["-c", script, "sh"]).arg(&programs).arg(&folder).current_dir("/").stdin(Stdio::piped()).spawn().ok()?;
+        command.args(["-c", script, "sh"]).arg(&programs).arg(folder).current_dir("/").stdin(Stdio::piped()).spawn().ok()?;
     // Its eighth line is the server's state.
     let state = folder.join("data/postmaster.pid");
     let is_ready =
@@ -74,8 +80,86 @@ fn start() -> Option<(PgConnectOptions, Child)> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let options = PgConnectOptions::new_without_pgpass().socket(&folder).username("postgres").database("postgres");
+    let options = PgConnectOptions::new_without_pgpass().socket(folder).username("postgres").database("postgres");
     Some((options, child))
+}
+
+/// A server on a small disk of its own, which goes full as a test likes.
+pub struct SmallDisk {
+    folder: PathBuf,
+    options: PgConnectOptions,
+    server: Child,
+}
+
+impl SmallDisk {
+    /// `None`, said once, where there can be none.
+    pub fn start() -> Option<Self> {
+        if !is_root() {
+            skipped("only root can mount a small disk");
+            return None;
+        }
+        let folder = std::env::temp_dir().join(format!("fsa-small-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&folder).expect("make a folder for a small disk");
+        // A cluster with one database of ours has some 80 MB.
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=200m", "none"]).arg(&folder).output();
+        if !mount.is_ok_and(|done| done.status.success()) {
+            let _ = std::fs::remove_dir(&folder);
+            skipped("this machine lets nobody mount");
+            return None;
+        }
+        match start_in(&folder) {
+            Some((options, server)) => Some(Self { folder, options, server }),
+            None => {
+                unmount(&folder);
+                skipped("there are no server programs of PostgreSQL for a small disk");
+                None
+            }
+        }
+    }
+
+    /// What its server writes to.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A pool on a fresh database with our tables.
+    pub async fn database(&self) -> (PgConnectOptions, PgPool) {
+        migrated(fresh_database(&self.options).await).await
+    }
+
+    /// Leaves no room. What runs goes on: there is a new file of its log for it, without which it would end.
+    pub async fn fill(&self) {
+        let mut admin = PgConnection::connect_with(&self.options).await.expect("connect to the server of a small disk");
+        for next in ["SELECT pg_switch_wal()", "CHECKPOINT"] {
+            sqlx::raw_sql(next).execute(&mut admin).await.expect("begin a new file of the log");
+        }
+        admin.close().await.expect("close");
+        let mut filler = std::fs::File::create(self.folder.join("filler")).expect("make the filler");
+        // The last bytes are had in small pieces alone.
+        for piece in [vec![0_u8; 1 << 20], vec![0_u8; 1 << 10]] {
+            while std::io::Write::write_all(&mut filler, &piece).is_ok() {}
+        }
+    }
+
+    /// Gives it all back.
+    pub fn empty(&self) {
+        std::fs::remove_file(self.folder.join("filler")).expect("remove the filler");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.folder.join("filler"));
+        drop(self.server.stdin.take());
+        let _ = self.server.wait();
+        unmount(&self.folder);
+    }
+}
+
+fn unmount(folder: &Path) {
+    // Lazily: whoever still has a file of it open keeps it alone.
+    let _ = Command::new("umount").arg("--lazy").arg(folder).status();
+    let _ = std::fs::remove_dir(folder);
 }
 
 fn is_root() -> bool {
@@ -104,20 +188,26 @@ fn is_there(folder: &Path, program: &str) -> bool {
 
 /// An empty database.
 pub async fn empty_database() -> Option<PgConnectOptions> {
-    let server = server()?;
+    Some(fresh_database(&server()?).await)
+}
+
+async fn fresh_database(server: &PgConnectOptions) -> PgConnectOptions {
     let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-    let mut admin = PgConnection::connect_with(&server).await.expect("connect to the test server");
+    let mut admin = PgConnection::connect_with(server).await.expect("connect to the test server");
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.expect("create a test database");
     admin.close().await.expect("close");
-    Some(server.database(&name))
+    server.clone().database(&name)
 }
 
 /// A pool on a fresh database with our tables.
 pub async fn database() -> Option<(PgConnectOptions, PgPool)> {
-    let options = empty_database().await?;
+    Some(migrated(empty_database().await?).await)
+}
+
+async fn migrated(options: PgConnectOptions) -> (PgConnectOptions, PgPool) {
     let pool = engine::store::postgres::pool::pool(options.clone(), 8);
     engine::store::postgres::migrate::migrate(&pool).await.expect("migrate a test database");
-    Some((options, pool))
+    (options, pool)
 }
 
 /// One connection, for looking and for meddling.

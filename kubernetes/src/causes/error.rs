@@ -1,15 +1,17 @@
 //! What the apiserver answers, and what stands between it and us.
 
 use super::{between, refusal};
-use kube::{Error, core::Status};
+use kube::{Error, client::UpgradeConnectionError, core::Status};
 use model::{Cause, CauseCode};
 
+/// The cluster at the beginning of a sentence, where nobody knows more of it.
+pub(crate) const CLUSTER: &str = "The cluster";
 const AGAIN: &str = "It is tried again by itself.";
 
 /// From an answer that was no success. `doing` is a verb with its object: `make the Service`.
 #[must_use]
 pub fn of_error(error: &Error, doing: &str) -> Cause {
-    explain(error, doing, "The cluster")
+    explain(error, doing, CLUSTER)
 }
 
 /// As [`of_error`], with another name for the cluster at the beginning of a sentence.
@@ -17,6 +19,15 @@ pub(crate) fn explain(error: &Error, doing: &str, who: &str) -> Cause {
     match error {
         Error::Api(status) => of_status(status, doing, who),
         Error::Auth(_) => credentials(doing, who).with_detail(chain(error)),
+        // An upgrade that is refused comes without its words; a port-forward is the one that is asked for.
+        Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() == 403 => Cause::new(
+            CauseCode::PermissionMissing,
+            format!("The account may not create pods/portforward in {}, so it was not possible to {doing}.", within(who)),
+            &[
+                "Give it that permission: the Role needs the verbs `get` and `create` on `pods/portforward`.",
+                "Or run the server in the cluster, where pods are reached by their address.",
+            ],
+        ),
         Error::Service(_) | Error::HyperError(_) | Error::ReadEvents(_) | Error::RustlsTls(_) | Error::TlsRequired => {
             unreachable(&chain(error), doing, who)
         }
@@ -57,12 +68,13 @@ fn of_status(status: &Status, doing: &str, who: &str) -> Cause {
     };
     let cause = match status.code {
         401 => credentials(doing, who),
-        403 => permission(text, doing),
+        403 => permission(text, doing, who),
         404 if text.contains("namespaces \"") => Cause::new(
             CauseCode::NamespaceMissing,
             format!(
-                "The namespace `{}` does not exist in the cluster.",
-                between(text, "namespaces \"", "\"").unwrap_or_default()
+                "The namespace `{}` does not exist in {}.",
+                between(text, "namespaces \"", "\"").unwrap_or_default(),
+                within(who)
             ),
             &[
                 "Make it: `kubectl create namespace NAME`.",
@@ -121,14 +133,17 @@ fn of_status(status: &Status, doing: &str, who: &str) -> Cause {
 
 /// `deployments.apps is forbidden: User "u" cannot create resource "deployments" in API group "apps" in the
 /// namespace "n"`.
-fn permission(text: &str, doing: &str) -> Cause {
+fn permission(text: &str, doing: &str, who: &str) -> Cause {
+    if let Some((before, missing)) = text.split_once("is attempting to grant RBAC permissions not currently held") {
+        return grant(before, missing, doing);
+    }
     let user = between(text, "User \"", "\"");
     let verb = between(text, " cannot ", " resource");
     let resource = between(text, "resource \"", "\"");
     let (Some(user), Some(verb), Some(resource)) = (user, verb, resource) else {
         return Cause::new(
             CauseCode::PermissionMissing,
-            format!("The cluster does not allow this account to {doing}."),
+            format!("{who} does not allow this account to {doing}."),
             &["The doctor names each permission that is missing: `fullstack-agent doctor`."],
         );
     };
@@ -136,9 +151,42 @@ fn permission(text: &str, doing: &str) -> Cause {
     let resource = group.map_or_else(|| resource.to_owned(), |group| format!("{resource}.{group}"));
     Cause::new(
         CauseCode::PermissionMissing,
-        format!("The account `{user}` may not {verb} {resource} in the cluster, so it was not possible to {doing}."),
+        format!("The account `{user}` may not {verb} {resource} in {}, so it was not possible to {doing}.", within(who)),
         &[
             &format!("Give it that permission: the Role needs the verb `{verb}` on `{resource}`."),
+            "The doctor names each permission that is missing: `fullstack-agent doctor`.",
+        ],
+    )
+}
+
+/// The same in the middle of a sentence.
+fn within(who: &str) -> String {
+    who.strip_prefix("The ").map_or_else(|| who.to_owned(), |rest| format!("the {rest}"))
+}
+
+/// `roles.rbac.authorization.k8s.io "x" is forbidden: user "u" (groups=[…]) is attempting to grant RBAC permissions not
+/// currently held:` and a line for each: `{APIGroups:[""], Resources:["configmaps"], Verbs:["create" "get"]}`.
+fn grant(before: &str, missing: &str, doing: &str) -> Cause {
+    let list = |rule: &str, key: &str| -> Vec<String> {
+        let list = between(rule, &format!("{key}:["), "]").unwrap_or_default();
+        list.split('"').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    };
+    let rights: Vec<String> = missing
+        .lines()
+        .filter_map(|rule| {
+            let (verbs, resources) = (list(rule, "Verbs"), list(rule, "Resources"));
+            let group = list(rule, "APIGroups").pop().map(|group| format!(".{group}")).unwrap_or_default();
+            let resources: Vec<String> = resources.iter().map(|resource| format!("{resource}{group}")).collect();
+            (!resources.is_empty()).then(|| format!("{} {}", verbs.join(", "), resources.join(", ")))
+        })
+        .collect();
+    let rights = rights.join("; ");
+    let user = between(before, "user \"", "\"").unwrap_or_default();
+    Cause::new(
+        CauseCode::PermissionMissing,
+        format!("The account `{user}` may not give rights that it has not itself ({rights}), so it was not possible to {doing}."),
+        &[
+            &format!("Give it those rights as well: {rights}."),
             "The doctor names each permission that is missing: `fullstack-agent doctor`.",
         ],
     )

@@ -19,11 +19,13 @@ mod error;
 mod image;
 mod place;
 mod refusal;
+pub mod room;
 mod volume;
 
 pub use container::out_of_memory;
-pub(crate) use error::{chain, explain};
+pub(crate) use error::{CLUSTER, chain, explain};
 pub use error::{name_taken, of_error};
+pub(crate) use place::is_placed;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
@@ -51,6 +53,8 @@ pub struct Facts<'a> {
     pub events: &'a [Arc<Event>],
     /// Whether the newest pod's node is ready, where that is known.
     pub node_ready: Option<bool>,
+    /// What nodes have, which is told where none takes a pod. `None`: they cannot be seen.
+    pub rooms: Option<&'a [room::Room]>,
     /// Whether the class of its Ingresses exists, where that is known.
     pub ingress_class_present: Option<bool>,
     /// The last lines of the log of a container that ended, where they were fetched.
@@ -61,8 +65,8 @@ pub struct Facts<'a> {
 
 /// What stands in the way of a sandbox that should be running, if anything is known to. Pure.
 ///
-/// The sandbox may run all the same: an Ingress class that is missing, or a run that was lately ended for want of
-/// memory, is told of beside a ready pod. Of several causes the most particular wins: a claim that waits comes
+/// The sandbox may run all the same: a home folder that is being deleted, an Ingress class that is missing, or a run that
+/// was lately ended for want of memory, is told of beside a ready pod. Of several causes the most particular wins: a claim that waits comes
 /// before the pod that waits for it, and the newest pod before one that it replaced. `None` is not "ready": it is "nothing to tell".
 #[must_use]
 pub fn cause(facts: &Facts<'_>) -> Option<Cause> {
@@ -71,7 +75,7 @@ pub fn cause(facts: &Facts<'_>) -> Option<Cause> {
     }
     let pod = facts.pods.iter().find(|pod| !is_leaving(pod) && !place::is_over(pod));
     if let Some(pod) = pod.filter(|pod| is_ready(pod) && facts.node_ready != Some(false)) {
-        return container::killed_lately(facts, pod).or_else(|| ingress_class(facts));
+        return volume::leaving(facts).or_else(|| container::killed_lately(facts, pod)).or_else(|| ingress_class(facts));
     }
     volume::cause(facts)
         .or_else(|| refusal::of_deployment(facts))

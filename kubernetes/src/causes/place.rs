@@ -1,6 +1,6 @@
 //! Where a pod runs: whether a node takes it, answers, and keeps it.
 
-use super::{Facts, between, condition, event, is_ready, since};
+use super::{Facts, between, condition, event, is_ready, room, since};
 use k8s_openapi::api::core::v1::Pod;
 use model::{Cause, CauseCode};
 
@@ -9,10 +9,14 @@ pub(super) fn is_over(pod: &Pod) -> bool {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).is_some_and(|phase| matches!(phase, "Failed" | "Succeeded"))
 }
 
+/// Whether a node was found for a pod.
+pub(crate) fn is_placed(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+}
+
 /// Why the pod is on no node, or on a lost one.
 pub(super) fn cause(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
-    let bound = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-    if !bound {
+    if !is_placed(pod) {
         let (status, reason, text) = condition(pod, "PodScheduled")?;
         return (status == "False" && reason == "Unschedulable").then(|| unschedulable(facts, pod, text));
     }
@@ -30,6 +34,7 @@ fn unschedulable(facts: &Facts<'_>, pod: &Pod, text: &str) -> Cause {
     let cause = if lacking.is_empty() {
         unsuitable(nodes, reasons)
     } else {
+        let short: Vec<&str> = lacking.iter().map(|(_, resource)| *resource).collect();
         let each: Vec<String> = lacking
             .iter()
             .map(|(count, resource)| match requested(pod, resource) {
@@ -41,7 +46,7 @@ fn unschedulable(facts: &Facts<'_>, pod: &Pod, text: &str) -> Cause {
             .collect();
         Cause::new(
             CauseCode::Unschedulable,
-            format!("No node has room for the sandbox: {}.", each.join("; ")),
+            format!("No node has room for the sandbox: {}.{}", each.join("; "), room::told(&short, facts.rooms)),
             &[
                 "Stop sandboxes that are not needed, or use a smaller size.",
                 "Or add a node: `kubectl describe nodes` shows what each has left.",

@@ -7,9 +7,29 @@ use model::{Cause, CauseCode};
 /// How long a provisioner may take before it is told of.
 const SLOW_SECS: i64 = 10;
 
+/// Somebody deletes it. The cluster keeps it, with its files, for as long as a pod uses it.
+pub(super) fn leaving(facts: &Facts<'_>) -> Option<Cause> {
+    let claim = facts.volume.filter(|claim| claim.metadata.deletion_timestamp.is_some())?;
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    Some(Cause::new(
+        CauseCode::VolumeLeaving,
+        format!(
+            "The home folder, `{name}`, is being deleted by somebody: it goes, with all its files, as soon as the sandbox ends."
+        ),
+        &[
+            "Get what is needed out of it while the sandbox runs: push it, or download it on the page of the files.",
+            "A deletion cannot be taken back: the next start makes an empty home folder, or finds one that was restored.",
+            "Look at who deleted it: in the cluster's audit log.",
+        ],
+    ))
+}
+
 /// Why the volume is not there.
 pub(super) fn cause(facts: &Facts<'_>) -> Option<Cause> {
     let claim = facts.volume?;
+    if let Some(leaving) = leaving(facts) {
+        return Some(leaving);
+    }
     let name = claim.metadata.name.as_deref().unwrap_or_default();
     let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
     match phase {

@@ -12,6 +12,7 @@
 //! | asked for by | `clusterDef`, `topology`, `serviceVersion` | `clusterDefinitionRef`, `clusterVersionRef` |
 //! | its pods' account | the operator's own | ours: ServiceAccount, Role, RoleBinding |
 //! | superuser in | `NAME-postgresql-account-postgres` | `NAME-conn-credential` |
+//! | stopped by | its component's `stop` | an OpsRequest ([`operation`]) |
 //!
 //! Both: the Service is `NAME-postgresql-postgresql`; Secrets and pods bear none of our labels and are read
 //! by name; a phase counts only where `status.observedGeneration` is the Cluster's generation; `Failed` is
@@ -19,8 +20,9 @@
 //! published CustomResourceDefinitions of 0.9.5 and 1.0.2.
 
 use super::{
-    Admin, Servers, Standing, cause, clients,
+    Admin, Servers, Standing, cause, clients, hidden,
     objects::{self, Claimed, claim, is_of, mend},
+    operation::{self, Operation},
     owner, pods,
     statefulset::is_ready,
     watched::{Changed, Watched},
@@ -162,11 +164,17 @@ fn peer(name: &ResourceName) -> NetworkPolicyPeer {
     pods(labels_of(name))
 }
 
+/// The label and value by which its pods say whose they are.
+const MANAGED: (&str, &str) = ("app.kubernetes.io/managed-by", "kubeblocks");
+
 fn labels_of(name: &ResourceName) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        (INSTANCE.to_owned(), name.to_string()),
-        ("app.kubernetes.io/managed-by".to_owned(), "kubeblocks".to_owned()),
-    ])
+    BTreeMap::from([(INSTANCE.to_owned(), name.to_string()), (MANAGED.0.to_owned(), MANAGED.1.to_owned())])
+}
+
+/// Whether a policy of a database is one of [`network_policy`].
+pub(super) fn is_policy(policy: &NetworkPolicy) -> bool {
+    let selector = policy.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref()?.match_labels.as_ref());
+    selector.and_then(|labels| labels.get(MANAGED.0)).is_some_and(|managed| managed == MANAGED.1)
 }
 
 /// The selector of the pods of a Cluster of this name, which carry none of our labels.
@@ -268,7 +276,7 @@ pub fn role_binding(spec: &DatabaseSpec, settings: &Settings) -> RoleBinding {
     }
 }
 
-/// The one path of a Cluster that stops and starts it; 0 replicas do not count as stopped. The name is tested,
+/// The one path of a Cluster of `v1` that stops and starts it; 0 replicas do not count as stopped. The name is tested,
 /// so that no other component is meant.
 #[must_use]
 pub fn stop_patch(stop: bool) -> Value {
@@ -312,6 +320,7 @@ struct Asked {
 #[serde(default)]
 struct AskedComponent {
     stop: bool,
+    replicas: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -335,8 +344,10 @@ impl Said {
         serde_json::from_value(cluster.data.clone()).unwrap_or_default()
     }
 
-    fn stopped(&self) -> bool {
-        self.spec.component_specs.first().is_some_and(|component| component.stop)
+    /// Whether it should not run: what an operation of KubeBlocks 0.8 leaves is 0 replicas, which stop nothing in `v1`.
+    fn stopped(&self, version: Version) -> bool {
+        let none = |component: &AskedComponent| version == Version::V1alpha1 && component.replicas == Some(0);
+        self.spec.component_specs.first().is_some_and(|component| component.stop || none(component))
     }
 
     /// The phase, if it is of what is asked now.
@@ -437,8 +448,7 @@ impl KubeBlocks {
     #[must_use]
     pub fn new(cluster: &Cluster, settings: &Settings, version: Version, changed: &Changed) -> Self {
         let settings = Settings { namespace: cluster.namespace.clone(), ..settings.clone() };
-        let selector =
-            format!("{},{}={}", labels::of_installation(settings.installation), labels::COMPONENT, Component::Database.as_str());
+        let selector = hidden::of_databases(settings.installation);
         let resource = version.resource();
         let clusters = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
         let policies = Api::namespaced(cluster.client.clone(), &cluster.namespace);
@@ -476,24 +486,29 @@ impl KubeBlocks {
         let (account, role, binding) =
             (service_account(spec, &self.settings), role(spec, &self.settings), role_binding(spec, &self.settings));
         let (accounts, roles, bindings) = (self.api(), self.api(), self.api());
-        try_join!(
-            mend(&accounts, &account, spec, "ServiceAccount"),
-            mend(&roles, &role, spec, "Role"),
-            mend(&bindings, &binding, spec, "RoleBinding"),
-        )
-        .map(|_| ())
+        try_join!(mend(&accounts, &account, spec, "ServiceAccount"), mend(&roles, &role, spec, "Role"))?;
+        // Whether it may be bound is read from the Role.
+        mend(&bindings, &binding, spec, "RoleBinding").await.map(|_| ())
     }
 
-    /// One that was stopped is started.
-    async fn start(&self, cluster: &DynamicObject) -> Result<bool, DatabaseError> {
-        if !Said::of(cluster).stopped() {
+    /// One that was stopped is started. `false`: ask again.
+    async fn start(&self, spec: &DatabaseSpec, cluster: &DynamicObject) -> Result<bool, DatabaseError> {
+        if !Said::of(cluster).stopped(self.version) {
             return Ok(true);
         }
-        let name = cluster.name_any();
-        info!(name, "the database was stopped; it is started");
-        let done = json_patch(&self.cluster, self.version, &name, &stop_patch(false)).await;
-        done.map_err(|error| objects::refused(&error, &format!("start the Cluster `{name}`")))?;
-        Ok(true)
+        info!(name = %spec.name, "the database was stopped; it is started");
+        self.operate(spec, cluster, Operation::Start).await
+    }
+
+    /// Stops or starts it. `false`: ask again.
+    async fn operate(&self, spec: &DatabaseSpec, of: &DynamicObject, operation: Operation) -> Result<bool, DatabaseError> {
+        let (stop, name) = (operation == Operation::Stop, spec.name.as_str());
+        if self.version == Version::V1alpha1 {
+            return operation::ask(&self.cluster, &self.settings, spec, of, operation).await;
+        }
+        let verb = if stop { "stop" } else { "start" };
+        let done = json_patch(&self.cluster, self.version, name, &stop_patch(stop)).await;
+        done.map_err(|error| objects::refused(&error, &format!("{verb} the Cluster `{name}`"))).map(|()| true)
     }
 
     /// The pod that takes writes.
@@ -523,13 +538,13 @@ impl Servers for KubeBlocks {
         if let Some(cluster) = whole
             && self.policy(spec)
         {
-            return self.start(&cluster).await;
+            return self.start(spec, &cluster).await;
         }
         let policy = network_policy(spec, &self.settings);
         try_join!(mend(&self.policies, &policy, spec, "NetworkPolicy"), self.account(spec))?;
         match claim(&self.clusters, &cluster(spec, &self.settings, self.version), spec, "Cluster").await? {
             Claimed::Made(_) => Ok(true),
-            Claimed::Ours(cluster) => self.start(&cluster).await,
+            Claimed::Ours(cluster) => self.start(spec, &cluster).await,
             Claimed::Leaving => Ok(false),
         }
     }
@@ -605,18 +620,22 @@ impl Servers for KubeBlocks {
     }
 
     async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
-        let runs = self.found(spec).filter(|cluster| !Said::of(cluster).stopped());
-        if self.version == Version::V1alpha1 || runs.is_none() {
-            return Ok(());
+        match self.found(spec).filter(|cluster| !Said::of(cluster).stopped(self.version)) {
+            // One whose predecessor is still being removed is asked for at the next look.
+            Some(cluster) => self.operate(spec, &cluster, Operation::Stop).await.map(|_| ()),
+            None => Ok(()),
         }
-        let name = spec.name.as_str();
-        let done = json_patch(&self.cluster, self.version, name, &stop_patch(true)).await;
-        done.map_err(|error| objects::refused(&error, &format!("stop the Cluster `{name}`")))
     }
 
     fn on(&self, spec: &DatabaseSpec) -> bool {
         let cluster = self.found(spec).filter(|cluster| cluster.metadata.deletion_timestamp.is_none());
-        cluster.is_some_and(|cluster| !Said::of(&cluster).stopped())
+        cluster.is_some_and(|cluster| !Said::of(&cluster).stopped(self.version))
+    }
+
+    fn ending(&self, spec: &DatabaseSpec) -> bool {
+        let said = self.found(spec).map(|cluster| Said::of(&cluster)).filter(|said| said.stopped(self.version));
+        // Also what was said before the stop: where no operator looks, it runs on.
+        said.is_some_and(|said| matches!(said.status.phase.as_str(), "Running" | "Updating" | "Stopping"))
     }
 
     fn whole(&self, spec: &DatabaseSpec) -> bool {
@@ -624,7 +643,7 @@ impl Servers for KubeBlocks {
     }
 
     fn stops(&self) -> bool {
-        self.version == Version::V1
+        true
     }
 
     fn holds(&self, spec: &DatabaseSpec) -> bool {
@@ -674,6 +693,14 @@ mod tests {
         assert!(matches!(seen(2, running(2), 1), Standing::Up(run) if run == "u"));
         assert!(matches!(seen(2, running(1), 1), Standing::Coming(None)));
         assert!(matches!(seen(1, json!({}), 1), Standing::Coming(None)));
+    }
+
+    #[test]
+    fn its_policy_is_told_from_a_stateful_sets() {
+        let spec = super::super::tests::spec();
+        let settings = Settings::new(spec.installation, "team");
+        assert!(is_policy(&network_policy(&spec, &settings)));
+        assert!(!is_policy(&super::super::statefulset::network_policy(&spec, &settings)));
     }
 
     #[test]

@@ -10,29 +10,46 @@
 //!   remove  ─▶ the Cluster or StatefulSet first, then what it needed, then its data
 //! ```
 //! Who made a project's server keeps it: the setting says who makes the next ones. So KubeBlocks may be
-//! installed later, and no project wakes up beside an empty database.
+//! installed later, and no project wakes up beside an empty database. With a server that is given ([`given`]) the same:
+//! projects that have objects keep them, and those that are on it stay there while its address is.
 
 mod cause;
+mod given;
+pub mod hidden;
 pub mod inside;
 pub mod kubeblocks;
 pub mod later;
 mod objects;
+pub mod operation;
 pub mod statefulset;
 mod watched;
 
-use crate::{Cluster, Settings, labels::Owner, names::POSTGRES_PORT, reach::Reach, settings::DatabaseProvider};
+use crate::{
+    Cluster, Settings,
+    causes::{self, room},
+    labels::Owner,
+    names::POSTGRES_PORT,
+    reach::Reach,
+    settings::DatabaseProvider,
+};
 use engine::{
-    database::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, Glance, server::Reach as Address},
+    database::{
+        Database, DatabaseError, DatabaseSeen, DatabaseSpec, Glance,
+        server::{Reach as Address, ServerDatabase},
+    },
     orchestrator::{DatabaseEndpoint, Removed},
 };
 use futures::{StreamExt as _, stream::BoxStream};
+use given::Given;
 use inside::{Door, Doors};
 use k8s_openapi::{
     api::{core::v1::Pod, networking::v1::NetworkPolicyPeer},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kubeblocks::KubeBlocks;
-use model::{Cause, CauseCode, InstallationId, ProjectId, ResourceName, SandboxId, connection::Connection};
+use model::{
+    Cause, CauseCode, InstallationId, ProjectId, ResourceName, SandboxId, connection::Connection, view::DatabaseFigures,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use statefulset::StatefulSets;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -92,8 +109,14 @@ pub(crate) trait Servers: Send + Sync + 'static {
     async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError>;
     /// Whether it should run: it is there, and neither stopped nor being removed.
     fn on(&self, spec: &DatabaseSpec) -> bool;
+    /// Whether it was stopped, and something of it still runs.
+    fn ending(&self, spec: &DatabaseSpec) -> bool;
     /// Whether it is on, and its objects are as they were made.
     fn whole(&self, spec: &DatabaseSpec) -> bool;
+    /// Whether something that nobody else removes keeps it from coming: [`Servers::make`] removes it.
+    fn stuck(&self, _spec: &DatabaseSpec) -> bool {
+        false
+    }
     /// Whether [`Servers::stop`] ends it.
     fn stops(&self) -> bool;
     /// Whether something of it is there.
@@ -113,6 +136,11 @@ pub struct ClusterDatabase {
     reach: Reach,
     /// The first makes those of projects that have none yet.
     servers: Vec<Box<dyn Servers>>,
+    /// A server that was given: of those that none of these has.
+    given: Option<Given>,
+    endpoint: Option<DatabaseEndpoint>,
+    /// What other settings may have made, and the account may not see.
+    unseen: Vec<hidden::Kind>,
     changed: Changed,
     doors: Doors,
     patience: Duration,
@@ -123,7 +151,8 @@ pub struct ClusterDatabase {
 /// databases there are.
 ///
 /// # Errors
-/// With a cause: the cluster does not answer or does not permit it, or KubeBlocks is set and is not there.
+/// With a cause: the cluster does not answer or does not permit it, KubeBlocks or a given server is set and is not there, or
+/// a given server that makes none any more does not say whose it has.
 pub async fn provider(cluster: Cluster, settings: &Settings, reach: Reach) -> Result<Arc<dyn Database>, DatabaseError> {
     Ok(Arc::new(ClusterDatabase::new(cluster, settings, reach).await?))
 }
@@ -134,17 +163,51 @@ impl ClusterDatabase {
     /// # Errors
     /// As [`provider`].
     pub async fn new(cluster: Cluster, settings: &Settings, reach: Reach) -> Result<Self, DatabaseError> {
-        let changed = Changed::default();
+        Self::at(causes::CLUSTER.to_owned(), cluster, settings, reach).await
+    }
+
+    /// The same, and what is told of the cluster begins with `place`.
+    ///
+    /// # Errors
+    /// As [`provider`].
+    pub async fn at(place: String, cluster: Cluster, settings: &Settings, reach: Reach) -> Result<Self, DatabaseError> {
+        let changed = Changed::of(place);
         let served = kubeblocks::discover(&cluster).await?;
-        let statefulsets: Box<dyn Servers> = Box::new(StatefulSets::new(&cluster, settings, &changed));
-        let kubeblocks =
-            served.map(|version| -> Box<dyn Servers> { Box::new(KubeBlocks::new(&cluster, settings, version, &changed)) });
-        let servers = match (settings.database.provider, kubeblocks) {
+        let statefulsets = || -> Box<dyn Servers> { Box::new(StatefulSets::new(&cluster, settings, &changed)) };
+        let kubeblocks = |version| -> Box<dyn Servers> { Box::new(KubeBlocks::new(&cluster, settings, version, &changed)) };
+        let given = Given::of(settings).await?;
+        let (mut servers, mut unseen) = (Vec::new(), Vec::new());
+        match (settings.database.provider, served) {
+            (DatabaseProvider::Server, served) => {
+                if may_see(&cluster, hidden::Kind::StatefulSet, &mut unseen).await? {
+                    servers.push(statefulsets());
+                }
+                if let Some(version) = served
+                    && may_see(&cluster, hidden::Kind::Cluster(version), &mut unseen).await?
+                {
+                    servers.push(kubeblocks(version));
+                }
+            }
             (DatabaseProvider::KubeBlocks, None) => return Err(no_kubeblocks()),
-            (DatabaseProvider::Auto, None) | (DatabaseProvider::StatefulSet, None) => vec![statefulsets],
-            (DatabaseProvider::Auto | DatabaseProvider::KubeBlocks, Some(kubeblocks)) => vec![kubeblocks, statefulsets],
-            (DatabaseProvider::StatefulSet, Some(kubeblocks)) => vec![statefulsets, kubeblocks],
-        };
+            (DatabaseProvider::Auto | DatabaseProvider::StatefulSet, None) => {
+                if settings.database.replicas > 1 {
+                    warn!("databases have one replica: KubeBlocks, which makes more, is not there");
+                }
+                servers.push(statefulsets());
+            }
+            (DatabaseProvider::Auto | DatabaseProvider::KubeBlocks, Some(version)) => {
+                servers.push(kubeblocks(version));
+                if may_see(&cluster, hidden::Kind::StatefulSet, &mut unseen).await? {
+                    servers.push(statefulsets());
+                }
+            }
+            (DatabaseProvider::StatefulSet, Some(version)) => {
+                servers.push(statefulsets());
+                if may_see(&cluster, hidden::Kind::Cluster(version), &mut unseen).await? {
+                    servers.push(kubeblocks(version));
+                }
+            }
+        }
         for servers in &servers {
             servers.ready().await?;
         }
@@ -152,7 +215,19 @@ impl ClusterDatabase {
             served.map_or_else(|| "not served".to_owned(), |version| format!("apps.kubeblocks.io/{}", version.as_str()));
         info!(provider = ?settings.database.provider, kubeblocks, "projects' databases are made on the cluster");
         let installation = settings.installation;
-        Ok(Self { cluster, installation, reach, servers, changed, doors: Doors::default(), patience: PATIENCE })
+        let endpoint = given::endpoint(settings);
+        Ok(Self {
+            cluster,
+            installation,
+            reach,
+            servers,
+            unseen,
+            given,
+            endpoint,
+            changed,
+            doors: Doors::default(),
+            patience: PATIENCE,
+        })
     }
 
     /// The same with another patience: how long a verb waits for what the cluster does.
@@ -168,10 +243,30 @@ impl ClusterDatabase {
         self.changed.bell()
     }
 
+    /// Why what is known of databases is old, while it is.
+    #[must_use]
+    pub fn trouble(&self) -> watch::Receiver<Option<Cause>> {
+        self.changed.trouble()
+    }
+
     /// Who has or makes a project's server.
     fn of(&self, spec: &DatabaseSpec) -> Option<&dyn Servers> {
         let has = self.servers.iter().find(|servers| servers.holds(spec));
         has.or(self.servers.first()).map(AsRef::as_ref)
+    }
+
+    /// The given server, if that has or makes a project's database.
+    fn given(&self, spec: &DatabaseSpec) -> Option<&ServerDatabase> {
+        let given = self.given.as_ref()?.has(spec.project)?;
+        (!self.servers.iter().any(|servers| servers.holds(spec))).then_some(given)
+    }
+
+    /// Refuses a project that has a server which the account may not see.
+    async fn none_unseen(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        for kind in &self.unseen {
+            kind.refuse(&self.cluster, spec).await?;
+        }
+        Ok(())
     }
 
     fn host(&self, spec: &DatabaseSpec) -> String {
@@ -199,6 +294,12 @@ impl ClusterDatabase {
 #[async_trait::async_trait]
 impl Database for ClusterDatabase {
     async fn ensure(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        if !self.servers.iter().any(|servers| servers.holds(spec)) {
+            self.none_unseen(spec).await?;
+        }
+        if let Some(given) = self.given(spec) {
+            return given.ensure(spec).await;
+        }
         let Some(servers) = self.of(spec) else { return Err(no_kubeblocks()) };
         let until = Instant::now() + self.patience;
         self.changed.know(spec.project, spec.sandbox);
@@ -206,7 +307,7 @@ impl Database for ClusterDatabase {
         let mut made = false;
         loop {
             changed.borrow_and_update();
-            if !made {
+            if !made || servers.stuck(spec) {
                 made = servers.make(spec).await?;
             }
             let mut again = until;
@@ -237,6 +338,12 @@ impl Database for ClusterDatabase {
                     let said = cause.detail.take().filter(|said| !said.is_empty()).map(|said| format!("{said}\n"));
                     cause.detail = Some(format!("{}{words}", said.unwrap_or_default()));
                 }
+                if cause.code == CauseCode::Unschedulable
+                    && let Some(said) = cause.detail.as_deref()
+                {
+                    let rooms = room::ask(&self.cluster, self.installation).await;
+                    cause.message.push_str(&room::told(&room::lacking(said), rooms.as_deref()));
+                }
                 if cause.detail.as_ref().is_none_or(String::is_empty) {
                     cause.detail = objects::warnings(&self.cluster, &servers.objects(&spec.name)).await;
                 }
@@ -250,6 +357,9 @@ impl Database for ClusterDatabase {
     }
 
     async fn observe(&self, spec: &DatabaseSpec) -> Result<DatabaseSeen, DatabaseError> {
+        if let Some(given) = self.given(spec) {
+            return given.observe(spec).await;
+        }
         let Some(servers) = self.of(spec) else { return Ok(DatabaseSeen::default()) };
         let coming = DatabaseSeen { ready: false, present: true };
         let run = match servers.standing(spec) {
@@ -268,8 +378,22 @@ impl Database for ClusterDatabase {
         }
     }
 
-    /// (A Cluster of KubeBlocks `v1alpha1` runs on: it is stopped by operations alone.)
+    async fn figures(&self, spec: &DatabaseSpec) -> Result<Option<DatabaseFigures>, DatabaseError> {
+        if let Some(given) = self.given(spec) {
+            return given.figures(spec).await;
+        }
+        let Some(servers) = self.of(spec) else { return Ok(None) };
+        let Standing::Up(run) = servers.standing(spec) else { return Ok(None) };
+        match self.door(servers, spec, &run).await? {
+            Some(door) => door.server.figures(spec).await,
+            None => Ok(None),
+        }
+    }
+
     async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        if let Some(given) = self.given(spec) {
+            return given.stop(spec).await;
+        }
         self.doors.shut(&spec.name);
         match self.of(spec) {
             Some(servers) => servers.stop(spec).await,
@@ -279,13 +403,16 @@ impl Database for ClusterDatabase {
 
     fn glance(&self, spec: &DatabaseSpec) -> Option<Glance> {
         self.changed.know(spec.project, spec.sandbox);
+        if let Some(given) = self.given(spec) {
+            return given.glance(spec);
+        }
         let servers = self.of(spec)?;
         let on = servers.on(spec);
         let cause = match servers.standing(spec) {
             Standing::Coming(cause) if on => cause,
             _ => None,
         };
-        Some(Glance { on, whole: servers.whole(spec), stops: servers.stops(), cause })
+        Some(Glance { on, whole: servers.whole(spec), ending: servers.ending(spec), stops: servers.stops(), cause })
     }
 
     fn watch(&self) -> BoxStream<'static, SandboxId> {
@@ -293,9 +420,19 @@ impl Database for ClusterDatabase {
     }
 
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {
+        // It would be left behind, with nobody to know of it.
+        self.none_unseen(spec).await?;
         let until = Instant::now() + self.patience;
         let mut changed = self.changed.bell();
         self.doors.shut(&spec.name);
+        if let Some(given) = self.given(spec) {
+            let removed = given.remove(spec).await?;
+            if let (Removed::Gone, Some(given)) = (removed, &self.given) {
+                given.forget(spec.project);
+                self.changed.forget(spec.project);
+            }
+            return Ok(removed);
+        }
         let mut first = true;
         loop {
             changed.borrow_and_update();
@@ -320,6 +457,9 @@ impl Database for ClusterDatabase {
     }
 
     fn credentials(&self, spec: &DatabaseSpec) -> Connection {
+        if let Some(given) = self.given(spec) {
+            return given.credentials(spec);
+        }
         Connection {
             host: self.host(spec),
             port: POSTGRES_PORT,
@@ -329,8 +469,9 @@ impl Database for ClusterDatabase {
         }
     }
 
+    /// Of all projects alike: who has a server of its own is let through to the given one as well, and has no role there.
     fn endpoint(&self) -> Option<DatabaseEndpoint> {
-        None
+        self.endpoint.clone()
     }
 
     async fn list(&self) -> Result<Vec<ProjectId>, DatabaseError> {
@@ -339,10 +480,25 @@ impl Database for ClusterDatabase {
             servers.ready().await?;
             projects.extend(servers.projects());
         }
+        if let Some(given) = &self.given {
+            projects.extend(given.list().await?);
+        }
         projects.sort_unstable_by_key(|project| project.0);
         projects.dedup();
         Ok(projects)
     }
+}
+
+/// Whether the account may list what is not made any more, but may have been: a Role for these settings alone need not
+/// say so. Then it is noted as unseen.
+async fn may_see(cluster: &Cluster, kind: hidden::Kind, unseen: &mut Vec<hidden::Kind>) -> Result<bool, DatabaseError> {
+    let name = kind.resource().kind;
+    let seen = kind.may_be_seen(cluster).await.map_err(|error| objects::refused(&error, &format!("list each {name}")))?;
+    if !seen {
+        warn!(kind = name, "databases that are objects of this kind are not seen: the account may not list them");
+        unseen.push(kind);
+    }
+    Ok(seen)
 }
 
 /// The cause of an error that may pass by itself, or the error, told as one of a cluster.
@@ -365,7 +521,10 @@ fn no_kubeblocks() -> DatabaseError {
     DatabaseError::Caused(Cause::new(
         CauseCode::DatabaseRefused,
         "Databases are to be made by KubeBlocks, and the cluster does not serve its API (apps.kubeblocks.io).",
-        &["Install KubeBlocks, or set the databases' provider to `auto` or `statefulset`.", "Then restart the server."],
+        &[
+            "Install KubeBlocks: it is looked for again by itself.",
+            "Or set the databases' provider to `auto` or `statefulset`, and restart the server.",
+        ],
     ))
 }
 

@@ -6,19 +6,22 @@
 //!   NetworkPolicy (5432 from the project alone) ──┘
 //! ```
 //! What exists is not rolled: another image may not read the data of the one before, and a volume's claim
-//! cannot be changed. The volume outlives the StatefulSet if that is deleted by hand, and is found again by
+//! cannot be changed. What somebody changed by hand of what its pod is made by is put back. The volume outlives the StatefulSet if that is deleted by hand, and is found again by
 //! its successor; only [`Servers::unmake`] removes it.
 
 use super::{
-    Admin, Servers, Standing, cause, clients,
+    Admin, Servers, Standing, cause, clients, hidden,
     objects::{self, Claimed, claim, is_of, mend},
     owner,
     watched::{Changed, Watched},
 };
 use crate::{
-    Cluster, Settings,
+    Cluster, FIELD_MANAGER, Settings,
     labels::{self, Component},
-    manifests::quantity::{bytes, cpu},
+    manifests::{
+        drift, mark,
+        quantity::{bytes, cpu},
+    },
     names::{self, POSTGRES_PORT},
 };
 use engine::{
@@ -50,8 +53,12 @@ use kube::{
 use model::{InstallationId, ProjectId, ResourceName};
 use rand::distr::{Alphanumeric, SampleString as _};
 use secrecy::{ExposeSecret as _, SecretString};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use tokio::try_join;
+use tracing::{info, warn};
 
 /// The superuser.
 const SUPERUSER: &str = "postgres";
@@ -141,8 +148,12 @@ pub fn network_policy(spec: &DatabaseSpec, settings: &Settings) -> NetworkPolicy
 #[must_use]
 pub fn stateful_set(spec: &DatabaseSpec, settings: &Settings) -> StatefulSet {
     let ours = owner(spec).labels(Component::Database);
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta { labels: Some(ours.clone()), ..ObjectMeta::default() }),
+        spec: Some(pod(spec, settings)),
+    };
     StatefulSet {
-        metadata: meta(spec, settings),
+        metadata: ObjectMeta { annotations: Some(mark(Some(&template))), ..meta(spec, settings) },
         spec: Some(StatefulSetSpec {
             replicas: Some(1),
             service_name: Some(names::postgres(&spec.name)),
@@ -154,10 +165,7 @@ pub fn stateful_set(spec: &DatabaseSpec, settings: &Settings) -> StatefulSet {
                 when_deleted: Some("Retain".to_owned()),
                 when_scaled: Some("Retain".to_owned()),
             }),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(ours.clone()), ..ObjectMeta::default() }),
-                spec: Some(pod(spec, settings)),
-            },
+            template,
             volume_claim_templates: Some(vec![claim_template(settings, ours)]),
             ..StatefulSetSpec::default()
         }),
@@ -289,6 +297,8 @@ pub struct StatefulSets {
     secrets: Api<Secret>,
     claims: Api<PersistentVolumeClaim>,
     seen: Seen,
+    /// By uid, those that the cluster itself makes otherwise than they are asked for.
+    otherwise: Mutex<HashSet<String>>,
 }
 
 struct Seen {
@@ -305,8 +315,7 @@ impl StatefulSets {
     pub fn new(cluster: &Cluster, settings: &Settings, changed: &Changed) -> Self {
         let (client, namespace) = (&cluster.client, cluster.namespace.as_str());
         let settings = Settings { namespace: namespace.to_owned(), ..settings.clone() };
-        let selector =
-            format!("{},{}={}", labels::of_installation(settings.installation), labels::COMPONENT, Component::Database.as_str());
+        let selector = hidden::of_databases(settings.installation);
         let sets = Api::namespaced(client.clone(), namespace);
         let pods = Api::namespaced(client.clone(), namespace);
         let services = Api::namespaced(client.clone(), namespace);
@@ -319,7 +328,17 @@ impl StatefulSets {
             policies: Watched::start(policies.clone(), (), "NetworkPolicies", &selector, changed),
             claims: Watched::start(claims.clone(), (), "PersistentVolumeClaims", &selector, changed),
         };
-        Self { settings, sets, pods, services, policies, secrets: Api::namespaced(client.clone(), namespace), claims, seen }
+        Self {
+            settings,
+            sets,
+            pods,
+            services,
+            policies,
+            secrets: Api::namespaced(client.clone(), namespace),
+            claims,
+            seen,
+            otherwise: Mutex::default(),
+        }
     }
 
     fn set(&self, spec: &DatabaseSpec) -> Option<Arc<StatefulSet>> {
@@ -364,7 +383,7 @@ impl Servers for StatefulSets {
         if let Some(set) = whole
             && self.network(spec)
         {
-            return self.start(&set).await;
+            return self.keep(spec, &set).await;
         }
         let password = SecretString::from(Alphanumeric.sample_string(&mut rand::rng(), 40));
         let (secret, service, policy) =
@@ -379,7 +398,7 @@ impl Servers for StatefulSets {
         }
         match claim(&self.sets, &stateful_set(spec, settings), spec, "StatefulSet").await? {
             Claimed::Made(_) => Ok(true),
-            Claimed::Ours(set) => self.start(&set).await,
+            Claimed::Ours(set) => self.keep(spec, &set).await,
             Claimed::Leaving => Ok(false),
         }
     }
@@ -450,8 +469,16 @@ impl Servers for StatefulSets {
         self.set(spec).is_some_and(|set| set.metadata.deletion_timestamp.is_none() && replicas(&set) > 0)
     }
 
+    fn ending(&self, spec: &DatabaseSpec) -> bool {
+        !self.on(spec) && self.seen.pods.any(|meta| is_of(meta, spec))
+    }
+
     fn whole(&self, spec: &DatabaseSpec) -> bool {
-        self.on(spec) && self.network(spec)
+        self.on(spec) && self.network(spec) && self.set(spec).is_some_and(|set| !self.edited(&set, spec)) && !self.stuck(spec)
+    }
+
+    fn stuck(&self, spec: &DatabaseSpec) -> bool {
+        self.set(spec).is_some_and(|set| self.stuck_pod(&set, spec).is_some())
     }
 
     fn stops(&self) -> bool {
@@ -479,6 +506,57 @@ impl Servers for StatefulSets {
 }
 
 impl StatefulSets {
+    /// One that is there is put right where somebody changed it, and started where it was stopped.
+    async fn keep(&self, spec: &DatabaseSpec, set: &StatefulSet) -> Result<bool, DatabaseError> {
+        if self.edited(set, spec) {
+            self.put_back(spec, set).await?;
+        }
+        if let Some(pod) = self.stuck_pod(set, spec) {
+            objects::remove_this(&self.pods, &pod.metadata, "pod").await?;
+        }
+        self.start(set).await
+    }
+
+    /// Whether somebody changed what its pod is made by. What other settings or a newer program would make otherwise is
+    /// no change by hand.
+    fn edited(&self, set: &StatefulSet, spec: &DatabaseSpec) -> bool {
+        let wanted = stateful_set(spec, &self.settings);
+        let marked = |set: &StatefulSet| set.metadata.annotations.as_ref().and_then(|all| all.get(labels::MANIFEST).cloned());
+        marked(set) == marked(&wanted)
+            && !drift::holds(&template(set), &template(&wanted))
+            && !self.otherwise().contains(&set.uid().unwrap_or_default())
+    }
+
+    async fn put_back(&self, spec: &DatabaseSpec, set: &StatefulSet) -> Result<(), DatabaseError> {
+        let (name, wanted) = (set.name_any(), stateful_set(spec, &self.settings));
+        info!(name = %spec.name, "the database's StatefulSet was changed by somebody else, and is mended");
+        // A merge replaces lists whole, also what somebody added to them.
+        let change = serde_json::json!({"metadata": {"uid": set.uid()}, "spec": {"template": template(&wanted)}});
+        let by = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let now = self.sets.patch(&name, &by, &Patch::Merge(&change)).await;
+        let now = now.map_err(|error| objects::refused(&error, &format!("mend the StatefulSet `{name}`")))?;
+        if !drift::holds(&template(&now), &template(&wanted)) {
+            // An admission of the cluster's has its way, and would have it again.
+            warn!(name = %spec.name, "the cluster makes the database's StatefulSet otherwise than it is asked for");
+            self.otherwise().insert(set.uid().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// A pod that is not well and is of another template than the present: the cluster waits for it to be well before it
+    /// replaces it.
+    fn stuck_pod(&self, set: &StatefulSet, spec: &DatabaseSpec) -> Option<Arc<Pod>> {
+        let status = set.status.as_ref().filter(|status| status.observed_generation == set.metadata.generation)?;
+        let current = status.update_revision.as_ref()?;
+        let pod = newest(self.seen.pods.all(|meta| is_of(meta, spec)))?;
+        let other = pod.labels().get("controller-revision-hash").is_some_and(|revision| revision != current);
+        (other && pod.metadata.deletion_timestamp.is_none() && !is_ready(&pod)).then_some(pod)
+    }
+
+    fn otherwise(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.otherwise.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One that was stopped is started.
     async fn start(&self, set: &StatefulSet) -> Result<bool, DatabaseError> {
         if replicas(set) == 0 {
@@ -516,6 +594,10 @@ impl StatefulSets {
             .with_detail(format!("PersistentVolumeClaim {}, finalizers: {held}", claim.name_any())),
         )
     }
+}
+
+fn template(set: &StatefulSet) -> Option<&PodTemplateSpec> {
+    set.spec.as_ref().map(|spec| &spec.template)
 }
 
 fn replicas(set: &StatefulSet) -> i32 {

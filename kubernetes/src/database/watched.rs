@@ -1,26 +1,29 @@
 //! What the cluster has of databases, kept up to date by one watch a kind: looking at it asks nobody.
 
-use crate::labels;
+use crate::{
+    index::{From, Listener, Objects, Task, WatchHealth, health::TOLERATED},
+    labels,
+};
 use engine::database::DatabaseError;
-use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource,
     runtime::{
-        WatchStreamExt as _,
         reflector::{Lookup, Store, store::Writer},
-        watcher,
+        watcher::Event,
     },
 };
 use model::{Cause, CauseCode, ProjectId, SandboxId};
 use serde::de::DeserializeOwned;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt::Debug,
     hash::Hash,
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -32,18 +35,70 @@ use tracing::warn;
 const FIRST: Duration = Duration::from_secs(10);
 
 /// Something changed, of any kind.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Changed(Arc<Told>);
 
-#[derive(Default)]
 struct Told {
+    /// Which cluster, at the beginning of a sentence.
+    place: String,
     bell: watch::Sender<()>,
     /// Whose sandboxes are told of, once anybody has asked about their databases.
     sandboxes: Mutex<HashMap<ProjectId, SandboxId>>,
     listeners: Mutex<Vec<mpsc::UnboundedSender<SandboxId>>>,
+    watches: AtomicUsize,
+    /// The watches that are broken off, since when, and why.
+    ill: Mutex<BTreeMap<usize, (Instant, Cause)>>,
+    trouble: watch::Sender<Option<Cause>>,
 }
 
 impl Changed {
+    /// Nobody is told yet.
+    #[must_use]
+    pub fn of(place: String) -> Self {
+        Self(Arc::new(Told {
+            place,
+            bell: watch::Sender::default(),
+            sandboxes: Mutex::default(),
+            listeners: Mutex::default(),
+            watches: AtomicUsize::default(),
+            ill: Mutex::default(),
+            trouble: watch::Sender::default(),
+        }))
+    }
+
+    /// Why what is known is old, while it is: of a watch that has been broken off for a while.
+    #[must_use]
+    pub fn trouble(&self) -> watch::Receiver<Option<Cause>> {
+        self.0.trouble.subscribe()
+    }
+
+    fn well(&self, watch: usize) {
+        self.0.ill.lock().unwrap_or_else(PoisonError::into_inner).remove(&watch);
+        self.judge();
+    }
+
+    fn ill(&self, watch: usize, cause: Cause) {
+        {
+            let mut ill = self.0.ill.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = ill.get(&watch).map_or_else(Instant::now, |(since, _)| *since);
+            ill.insert(watch, (since, cause));
+        }
+        self.judge();
+        let later = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(TOLERATED).await;
+            later.judge();
+        });
+    }
+
+    /// Says what follows of what is known, where that is something new.
+    fn judge(&self) {
+        let ill = self.0.ill.lock().unwrap_or_else(PoisonError::into_inner);
+        let worst = ill.values().filter(|(since, _)| since.elapsed() >= TOLERATED).min_by_key(|(since, _)| *since);
+        let cause = worst.map(|(_, cause)| cause.clone());
+        self.0.trouble.send_if_modified(|was| std::mem::replace(was, cause.clone()) != cause);
+    }
+
     /// Rings at each change.
     #[must_use]
     pub fn bell(&self) -> watch::Receiver<()> {
@@ -87,7 +142,7 @@ where
     store: Store<K>,
     kind: &'static str,
     /// Why the watch is broken off, until it is taken up again.
-    trouble: Arc<Mutex<Option<String>>>,
+    trouble: Arc<watch::Sender<Option<Cause>>>,
     task: JoinHandle<()>,
 }
 
@@ -101,6 +156,75 @@ where
     }
 }
 
+/// Keeps what a watch tells.
+struct Mirror<K>
+where
+    K: Lookup + Clone + 'static,
+    K::DynamicType: Hash + Eq + Clone,
+{
+    writer: Mutex<Writer<K>>,
+    changed: Changed,
+}
+
+impl<K> Mirror<K>
+where
+    K: Lookup + Clone + 'static,
+    K::DynamicType: Hash + Eq + Clone,
+{
+    fn apply(&self, event: &Event<K>, of: Option<ProjectId>) {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).apply_watcher_event(event);
+        self.changed.tell(of);
+    }
+}
+
+impl<K, T> Listener<K> for Mirror<K>
+where
+    K: Resource<DynamicType = T> + Lookup<DynamicType = T> + Clone + Send + Sync + 'static,
+    T: Hash + Eq + Clone + Send + Sync + 'static,
+{
+    fn begin(&self) {
+        self.apply(&Event::Init, None);
+    }
+    fn put(&self, object: K, from: From) {
+        let of = labels::project(object.meta());
+        let event = if from == From::List { Event::InitApply(object) } else { Event::Apply(object) };
+        self.apply(&event, of);
+    }
+    fn take(&self, object: K) {
+        let of = labels::project(object.meta());
+        self.apply(&Event::Delete(object), of);
+    }
+    fn listed(&self) {
+        self.apply(&Event::InitDone, None);
+    }
+}
+
+/// How the watch of one kind is.
+struct OfDatabases {
+    changed: Changed,
+    /// Which of the watches.
+    watch: usize,
+    trouble: Arc<watch::Sender<Option<Cause>>>,
+    kind: &'static str,
+}
+
+impl WatchHealth for OfDatabases {
+    fn needed(&self) -> bool {
+        true
+    }
+    fn well(&self, _: bool) {
+        self.trouble.send_replace(None);
+        self.changed.well(self.watch);
+    }
+    fn ill(&self, cause: Cause) {
+        let told = self.trouble.send_replace(Some(cause.clone()));
+        if told.is_none_or(|told| told.message != cause.message) {
+            warn!(kind = self.kind, "the watch of databases broke off, and is taken up again: {}", cause.message);
+        }
+        self.changed.ill(self.watch, cause);
+    }
+}
+
 impl<K, T> Watched<K>
 where
     K: Resource<DynamicType = T> + Lookup<DynamicType = T> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
@@ -111,53 +235,45 @@ where
     pub fn start(api: Api<K>, of: T, kind: &'static str, selector: &str, changed: &Changed) -> Self {
         let writer = Writer::new(of);
         let store = writer.as_reader();
-        let trouble = Arc::new(Mutex::new(None));
-        let stream = watcher(api, watcher::Config::default().labels(selector)).default_backoff().reflect(writer);
-        let (changed, telling) = (changed.clone(), Arc::clone(&trouble));
-        let task = tokio::spawn(async move {
-            let mut stream = pin!(stream);
-            while let Some(event) = stream.next().await {
-                let mut of = None;
-                let error = match event {
-                    Ok(event) => {
-                        if let watcher::Event::Apply(object)
-                        | watcher::Event::InitApply(object)
-                        | watcher::Event::Delete(object) = &event
-                        {
-                            of = labels::project(object.meta());
-                        }
-                        None
-                    }
-                    Err(error) => {
-                        warn!(kind, "the watch of databases broke off, and is taken up again: {error}");
-                        Some(error.to_string())
-                    }
-                };
-                *telling.lock().unwrap_or_else(PoisonError::into_inner) = error;
-                changed.tell(of);
-            }
-        });
-        Self { store, kind, trouble, task }
+        let trouble = Arc::new(watch::Sender::new(None));
+        let watch = changed.0.watches.fetch_add(1, Ordering::Relaxed);
+        let task = Task {
+            source: Objects(api),
+            to: Mirror { writer: Mutex::new(writer), changed: changed.clone() },
+            health: OfDatabases { changed: changed.clone(), watch, trouble: trouble.clone(), kind },
+            place: changed.0.place.clone(),
+            kind: kind.to_owned(),
+            selector: Some(selector.to_owned()),
+        };
+        Self { store, kind, trouble, task: tokio::spawn(task.run()) }
     }
 
     /// Waits for the first list.
     ///
     /// # Errors
-    /// [`CauseCode::OrchestratorUnreachable`] where there is none yet, with what the cluster said.
+    /// With what the cluster said, where there is none yet; at once where it refuses to tell.
     pub async fn ready(&self) -> Result<(), DatabaseError> {
-        if let Ok(Ok(())) = tokio::time::timeout(FIRST, self.store.wait_until_ready()).await {
+        let mut trouble = self.trouble.subscribe();
+        let refused = |said: &Option<Cause>| {
+            said.as_ref().is_some_and(|cause| matches!(cause.code, CauseCode::PermissionMissing | CauseCode::CredentialsRefused))
+        };
+        let listed = tokio::select! {
+            biased;
+            listed = self.store.wait_until_ready() => listed.is_ok(),
+            _ = trouble.wait_for(refused) => false,
+            () = tokio::time::sleep(FIRST) => false,
+        };
+        if listed {
             return Ok(());
         }
-        let said = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let cause = Cause::new(
-            CauseCode::OrchestratorUnreachable,
-            format!("The cluster has not told yet which {} databases have.", self.kind),
-            &["It is tried again by itself.", "Check that its apiserver runs, and that the account may list and watch them."],
-        );
-        Err(DatabaseError::Caused(match said {
-            Some(said) => cause.with_detail(said),
-            None => cause,
-        }))
+        let said = self.trouble.borrow().clone();
+        Err(DatabaseError::Caused(said.unwrap_or_else(|| {
+            Cause::new(
+                CauseCode::OrchestratorUnreachable,
+                format!("The cluster has not told yet which {} databases have.", self.kind),
+                &["It is tried again by itself.", "Check that its apiserver runs, and that the account may list and watch them."],
+            )
+        })))
     }
 
     /// The object of this name, if the selector names it.

@@ -13,21 +13,23 @@ pub mod orphans;
 pub mod permissions;
 mod probes;
 pub mod project;
+mod server;
 
 use crate::{
     Cluster, Settings, causes,
-    connection::{Connected, Reached, SLOW},
+    connection::{Connected, Reached, SLOW, try_namespace},
     settings::DatabaseProvider,
 };
 use futures::{FutureExt as _, join};
-use k8s_openapi::api::{core::v1::Secret, networking::v1::IngressClass, storage::v1::StorageClass};
+use k8s_openapi::api::{networking::v1::IngressClass, storage::v1::StorageClass};
 use kube::{
     Api,
-    api::{ListParams, ObjectMeta, PostParams},
+    api::{ListParams, ObjectMeta},
 };
 use model::Cause;
 pub use permissions::Databases;
 use serde::Serialize;
+pub use server::check as database_server;
 use tokio::sync::mpsc;
 
 /// How a check came out.
@@ -190,13 +192,18 @@ pub async fn examine(asked: Asked<'_>, mut report: Report) -> Report {
     let (namespace, served) = join!(namespace(cluster), kubeblocks_served(cluster));
     report.add(namespace);
     let databases = Databases::of(settings.database.provider, served.as_deref().unwrap_or_default());
-    let (permissions, storage, ingress) = join!(
+    let (permissions, hidden, storage, ingress) = join!(
         permissions::check(cluster, settings, databases),
+        permissions::hidden(cluster, settings, databases),
         storage_classes(cluster, settings),
         ingress_class(cluster, settings)
     );
     report.add_all(permissions);
+    report.add_all(hidden);
     report.add(kubeblocks(settings, served, databases));
+    if let Some(server) = &settings.database.server {
+        report.add(database_server(server).await);
+    }
     report.add_all(storage);
     report.add_all(ingress);
     report.add(match asked.known {
@@ -278,16 +285,10 @@ fn answered(place: &str, reached: &Reached) -> Vec<Finding> {
     findings
 }
 
-/// By a Secret that is not made: what stands in the way of it stands in the way of all.
 async fn namespace(cluster: &Cluster) -> Finding {
     let why = "Everything is made in this one namespace.";
-    let try_out = Secret {
-        metadata: ObjectMeta { generate_name: Some("fullstack-agent-doctor-".to_owned()), ..ObjectMeta::default() },
-        ..Secret::default()
-    };
-    let dry = PostParams { dry_run: true, ..PostParams::default() };
-    match Api::<Secret>::namespaced(cluster.client.clone(), &cluster.namespace).create(&dry, &try_out).await {
-        Ok(_) => Finding::ok("namespace", format!("The namespace `{}` takes new objects.", cluster.namespace), why),
+    match try_namespace(cluster).await {
+        Ok(()) => Finding::ok("namespace", format!("The namespace `{}` takes new objects.", cluster.namespace), why),
         // Told of with the other permissions.
         Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains(" cannot ") => Finding::new(
             "namespace",
@@ -317,7 +318,24 @@ fn kubeblocks(settings: &Settings, served: Result<Vec<String>, Cause>, databases
         Ok(served) => served,
         Err(cause) => return Finding::of_cause("KubeBlocks", Verdict::Fail, &cause, why),
     };
+    if databases == Databases::StatefulSet && settings.database.replicas > 1 {
+        return Finding::new(
+            "KubeBlocks",
+            Verdict::Fail,
+            format!("Databases are to have {} replicas, and are StatefulSets, which have one.", settings.database.replicas),
+            why,
+            &["Install KubeBlocks: https://kubeblocks.io/docs.", "Or let databases have one: --database-replicas 1."],
+        );
+    }
     match (databases, served.is_empty()) {
+        (Databases::Given, true) => {
+            Finding::ok("KubeBlocks", "KubeBlocks is not installed; databases are made on a given server, as is set.", why)
+        }
+        (Databases::Given, false) => Finding::ok(
+            "KubeBlocks",
+            format!("KubeBlocks serves {}; databases are made on a given server, as is set.", served.join(", ")),
+            why,
+        ),
         (Databases::StatefulSet, true) => {
             Finding::ok("KubeBlocks", "KubeBlocks is not installed; databases are StatefulSets.", why)
         }
@@ -448,13 +466,15 @@ mod tests {
 
     #[test]
     fn what_makes_databases_is_told_from_the_setting_and_what_is_served() {
-        use DatabaseProvider::{Auto, KubeBlocks, StatefulSet};
+        use DatabaseProvider::{Auto, KubeBlocks, Server, StatefulSet};
         for (provider, served, databases, verdict) in [
             (Auto, &[][..], Databases::StatefulSet, Verdict::Ok),
             (Auto, &["v1", "v1alpha1"], Databases::KubeBlocks, Verdict::Ok),
             (Auto, &["v1alpha1"], Databases::KubeBlocksAlpha, Verdict::Ok),
             (StatefulSet, &["v1"], Databases::StatefulSet, Verdict::Ok),
             (KubeBlocks, &["v1"], Databases::KubeBlocks, Verdict::Ok),
+            (Server, &[], Databases::Given, Verdict::Ok),
+            (Server, &["v1", "v1alpha1"], Databases::Given, Verdict::Ok),
             (KubeBlocks, &[], Databases::KubeBlocksAlpha, Verdict::Fail),
             (KubeBlocks, &["v9"], Databases::KubeBlocksAlpha, Verdict::Fail),
         ] {
@@ -464,6 +484,14 @@ mod tests {
             let finding = kubeblocks(&settings(provider), Ok(served), made);
             assert_eq!(finding.verdict, verdict, "{finding:?}");
             assert_eq!(finding.mend.is_empty(), verdict == Verdict::Ok, "{finding:?}");
+        }
+        for (served, databases, verdict) in
+            [(Vec::new(), Databases::StatefulSet, Verdict::Fail), (vec!["v1".to_owned()], Databases::KubeBlocks, Verdict::Ok)]
+        {
+            let mut settings = settings(Auto);
+            settings.database.replicas = 2;
+            let finding = kubeblocks(&settings, Ok(served), databases);
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
         }
     }
 

@@ -6,8 +6,9 @@ use engine::database::DatabaseError;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
-    core::v1::{PersistentVolumeClaim, Secret, Service, ServiceAccount},
+    core::v1::{PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
     networking::v1::{Ingress, NetworkPolicy},
+    rbac::v1::{Role, RoleBinding},
 };
 use kube::{
     Api, Resource,
@@ -40,8 +41,19 @@ pub struct Orphan {
 
 /// KubeBlocks' kind, in whichever version is served.
 const CLUSTER: &str = "Cluster";
-const KINDS: [&str; 8] =
-    ["Deployment", "StatefulSet", "Service", "Ingress", "NetworkPolicy", "ServiceAccount", "Secret", "PersistentVolumeClaim"];
+const KINDS: [&str; 11] = [
+    "Deployment",
+    "StatefulSet",
+    "Pod",
+    "Service",
+    "Ingress",
+    "NetworkPolicy",
+    "RoleBinding",
+    "Role",
+    "ServiceAccount",
+    "Secret",
+    "PersistentVolumeClaim",
+];
 
 /// Finds them.
 ///
@@ -53,26 +65,41 @@ pub async fn find(cluster: &Cluster, settings: &Settings, known: &Known) -> Resu
             match kind {
                 "Deployment" => list::<Deployment>(cluster, settings).await,
                 "StatefulSet" => list::<StatefulSet>(cluster, settings).await,
+                // What a Deployment or StatefulSet made goes with it.
+                "Pod" => list::<Pod>(cluster, settings).await.map(|mut pods| {
+                    pods.retain(|meta| meta.owner_references.as_ref().is_none_or(Vec::is_empty));
+                    pods
+                }),
                 "Service" => list::<Service>(cluster, settings).await,
                 "Ingress" => list::<Ingress>(cluster, settings).await,
                 "NetworkPolicy" => list::<NetworkPolicy>(cluster, settings).await,
+                "RoleBinding" => list::<RoleBinding>(cluster, settings).await,
+                "Role" => list::<Role>(cluster, settings).await,
                 "ServiceAccount" => list::<ServiceAccount>(cluster, settings).await,
                 "Secret" => list::<Secret>(cluster, settings).await,
                 _ => list::<PersistentVolumeClaim>(cluster, settings).await,
             }
+            .or_else(|cause| unseen(kind, cause))
             .map(|metas| (kind, metas))
         })
         .buffered(4)
         .collect()
         .await;
     let mut orphans = Vec::new();
-    let clusters = clusters(cluster, settings).await?;
+    let clusters = clusters(cluster, settings).await.or_else(|cause| unseen(CLUSTER, cause))?;
     orphans.extend(clusters.into_iter().filter(|meta| !has_row(meta, known)).map(|meta| orphan(CLUSTER, meta)));
     for listed in all {
         let (kind, metas) = listed?;
         orphans.extend(metas.into_iter().filter(|meta| !has_row(meta, known)).map(|meta| orphan(kind, meta)));
     }
     Ok(orphans)
+}
+
+/// Of a kind that not all settings make none are there where the account may not see it: which rights are missing,
+/// [`super::permissions`] says.
+fn unseen(kind: &str, cause: Cause) -> Result<Vec<ObjectMeta>, Cause> {
+    let optional = matches!(kind, "Ingress" | "StatefulSet" | "RoleBinding" | "Role" | CLUSTER);
+    if optional && cause.code == model::CauseCode::PermissionMissing { Ok(Vec::new()) } else { Err(cause) }
 }
 
 /// The Clusters of KubeBlocks; none where it is not there.
@@ -168,9 +195,12 @@ pub async fn remove(cluster: &Cluster, orphan: &Orphan) -> Result<(), Cause> {
         },
         "Deployment" => delete::<Deployment>(cluster, orphan).await,
         "StatefulSet" => delete::<StatefulSet>(cluster, orphan).await,
+        "Pod" => delete::<Pod>(cluster, orphan).await,
         "Service" => delete::<Service>(cluster, orphan).await,
         "Ingress" => delete::<Ingress>(cluster, orphan).await,
         "NetworkPolicy" => delete::<NetworkPolicy>(cluster, orphan).await,
+        "RoleBinding" => delete::<RoleBinding>(cluster, orphan).await,
+        "Role" => delete::<Role>(cluster, orphan).await,
         "ServiceAccount" => delete::<ServiceAccount>(cluster, orphan).await,
         "Secret" => delete::<Secret>(cluster, orphan).await,
         _ => delete::<PersistentVolumeClaim>(cluster, orphan).await,

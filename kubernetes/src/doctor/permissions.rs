@@ -2,7 +2,12 @@
 //! documentation have the same.
 
 use super::{Finding, Verdict};
-use crate::{Cluster, causes, settings::DatabaseProvider, settings::Settings};
+use crate::{
+    Cluster, causes,
+    database::{hidden, kubeblocks},
+    settings::DatabaseProvider,
+    settings::Settings,
+};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, api::PostParams};
@@ -55,6 +60,7 @@ const WATCH: &[&str] = &["get", "list", "watch"];
 const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete", "deletecollection"];
 /// With `update`, which puts a list right that somebody added to.
 const WHOLE: &[&str] = &["get", "list", "watch", "create", "patch", "update", "delete", "deletecollection"];
+const SHARED: &[&str] = &["create", "get", "list", "patch", "update", "watch"];
 const CLUSTERS: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// The table.
@@ -93,6 +99,11 @@ pub const PERMISSIONS: &[Permission] = &[
         Need::KubeBlocksAlpha,
         "databases of KubeBlocks before 1.0 want a RoleBinding",
     ),
+    // The rights of those Roles: nobody may give what they have not themselves.
+    of("", "configmaps", SHARED, Need::KubeBlocksAlpha, "databases of KubeBlocks before 1.0 keep their state there"),
+    of("", "endpoints", SHARED, Need::KubeBlocksAlpha, "databases of KubeBlocks before 1.0 keep their state there"),
+    of("", "events", &["create"], Need::KubeBlocksAlpha, "databases of KubeBlocks before 1.0 tell of their changes"),
+    of("", "pods", &["patch", "update"], Need::KubeBlocksAlpha, "databases of KubeBlocks before 1.0 mark their primary"),
     of("", "pods", &["create"], Need::Helpful, "the doctor starts probe pods"),
     Permission {
         group: "storage.k8s.io",
@@ -116,7 +127,7 @@ pub const PERMISSIONS: &[Permission] = &[
         verbs: WATCH,
         namespaced: false,
         need: Need::Helpful,
-        why: "a lost node is told of at once",
+        why: "a lost node is told of at once, and how much is free where no node has room",
     },
 ];
 
@@ -129,6 +140,8 @@ pub enum Databases {
     KubeBlocks,
     /// KubeBlocks, v1alpha1.
     KubeBlocksAlpha,
+    /// A given server: nothing is made on the cluster.
+    Given,
 }
 
 impl Databases {
@@ -138,6 +151,7 @@ impl Databases {
         let has = |version: &str| served.iter().any(|served| served == version);
         match provider {
             DatabaseProvider::StatefulSet => Self::StatefulSet,
+            DatabaseProvider::Server => Self::Given,
             DatabaseProvider::Auto | DatabaseProvider::KubeBlocks if has("v1") => Self::KubeBlocks,
             DatabaseProvider::Auto if !has("v1alpha1") => Self::StatefulSet,
             DatabaseProvider::Auto | DatabaseProvider::KubeBlocks => Self::KubeBlocksAlpha,
@@ -152,7 +166,7 @@ pub fn is_needed(need: Need, settings: &Settings, databases: Databases) -> bool 
         Need::Always => true,
         Need::Ingress => settings.ingress.is_some(),
         Need::StatefulSet => databases == Databases::StatefulSet,
-        Need::KubeBlocks => databases != Databases::StatefulSet,
+        Need::KubeBlocks => matches!(databases, Databases::KubeBlocks | Databases::KubeBlocksAlpha),
         Need::KubeBlocksAlpha => databases == Databases::KubeBlocksAlpha,
         Need::Helpful => false,
     }
@@ -179,6 +193,51 @@ pub async fn check(cluster: &Cluster, settings: &Settings, databases: Databases)
         .iter()
         .filter(|permission| permission.need == Need::Helpful || is_needed(permission.need, settings, databases));
     stream::iter(relevant).map(|permission| one(cluster, permission)).buffered(8).collect().await
+}
+
+/// Databases that other settings have made, and that the account may not see any more: for these settings alone it
+/// need not.
+pub async fn hidden(cluster: &Cluster, settings: &Settings, databases: Databases) -> Vec<Finding> {
+    // An error is told of where KubeBlocks is looked for.
+    let cluster_kind = async || kubeblocks::discover(cluster).await.ok().flatten().map(hidden::Kind::Cluster);
+    let others: Vec<hidden::Kind> = match databases {
+        Databases::StatefulSet => cluster_kind().await.into_iter().collect(),
+        Databases::KubeBlocks | Databases::KubeBlocksAlpha => vec![hidden::Kind::StatefulSet],
+        Databases::Given => cluster_kind().await.into_iter().chain([hidden::Kind::StatefulSet]).collect(),
+    };
+    stream::iter(others).filter_map(|kind| unseen(cluster, settings, kind)).collect().await
+}
+
+async fn unseen(cluster: &Cluster, settings: &Settings, kind: hidden::Kind) -> Option<Finding> {
+    let (name, why) = (kind.right(), "They hold what projects have stored.");
+    let check = format!("permission {name}");
+    let traces = async {
+        if kind.may_be_seen(cluster).await? {
+            return Ok(0);
+        }
+        kind.traces(cluster, &hidden::of_databases(settings.installation)).await.map(|projects| projects.len())
+    };
+    match traces.await {
+        Ok(0) => None,
+        Ok(count) => Some(Finding::new(
+            &check,
+            Verdict::Fail,
+            format!(
+                "{count} of this installation's databases are objects of the kind {}, which the account may not see: they would be made anew, empty, and are not.",
+                kind.resource().kind
+            ),
+            why,
+            &[
+                &format!(
+                    "Give the account get, list, watch, create, patch, delete and deletecollection on {name}, and restart the server."
+                ),
+                "With the chart: `databases.provider` as it was.",
+            ],
+        )),
+        Err(error) => {
+            Some(Finding::of_cause(&check, Verdict::Fail, &causes::of_error(&error, &format!("look for objects of {name}")), why))
+        }
+    }
 }
 
 async fn one(cluster: &Cluster, permission: &Permission) -> Finding {

@@ -290,6 +290,7 @@ impl Probes<'_> {
             ingresses: &[],
             events,
             node_ready: None,
+            rooms: Some(&[]),
             ingress_class_present: None,
             log_tail: None,
             now: Timestamp::now(),

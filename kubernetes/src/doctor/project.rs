@@ -49,6 +49,8 @@ struct Found {
     volume: Option<PersistentVolumeClaim>,
     events: Vec<Arc<Event>>,
     log: Option<String>,
+    /// What nodes have, where a pod has none.
+    rooms: Option<Vec<causes::room::Room>>,
 }
 
 impl Look<'_> {
@@ -91,13 +93,19 @@ impl Look<'_> {
                 .ok(),
             None => None,
         };
+        let rooms = if pods.iter().all(causes::is_placed) { None } else { self.rooms().await };
         Ok(Found {
             deployment,
             pods: pods.into_iter().map(Arc::new).collect(),
             volume,
             events: events.into_iter().map(Arc::new).collect(),
             log,
+            rooms,
         })
+    }
+
+    async fn rooms(&self) -> Option<Vec<causes::room::Room>> {
+        causes::room::ask(self.cluster, self.settings.installation).await
     }
 
     fn cause(&self, found: &Found, pods: &[Arc<Pod>]) -> Option<Cause> {
@@ -109,6 +117,7 @@ impl Look<'_> {
             ingresses: &[],
             events: &found.events,
             node_ready: None,
+            rooms: found.rooms.as_deref(),
             ingress_class_present: None,
             log_tail: found.log.as_deref(),
             now: Timestamp::now(),
@@ -230,8 +239,9 @@ impl Look<'_> {
                 },
             }
         } else {
+            let rooms = if causes::is_placed(&pod) { None } else { self.rooms().await };
             match self.cause(
-                &Found { deployment: None, volume: None, pods: Vec::new(), events: found.events.clone(), log: None },
+                &Found { deployment: None, volume: None, pods: Vec::new(), events: found.events.clone(), log: None, rooms },
                 &[pod],
             ) {
                 Some(cause) => Finding::of_cause(check, Verdict::Fail, &cause, why),

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 /// A watch that is not well for less has only reconnected.
-pub(super) const TOLERATED: Duration = Duration::from_secs(5);
+pub(crate) const TOLERATED: Duration = Duration::from_secs(5);
 
 /// How the index is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Which kinds are kept, and what of each.
 
 use super::{State, shelf::Shelf};
+use crate::Settings;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -30,8 +31,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Those without which nothing can be told of sandboxes. The others are the whole cluster's, and an account of
-    /// one namespace may not see them.
+    /// Those without which nothing can be told of sandboxes, but for [`Self::optional`]. The others are the whole
+    /// cluster's, and an account of one namespace may not see them.
     pub const NEEDED: [Self; 9] = [
         Self::Deployment,
         Self::Pod,
@@ -48,6 +49,13 @@ impl Kind {
     #[must_use]
     pub fn is_needed(self) -> bool {
         Self::NEEDED.contains(&self)
+    }
+
+    /// Those of [`Self::NEEDED`] that nobody makes with these settings. They are watched too, because of what other
+    /// settings have left, and one that the account may not see is taken not to be there.
+    #[must_use]
+    pub fn optional(settings: &Settings) -> Vec<Self> {
+        settings.ingress.is_none().then_some(Self::Ingress).into_iter().collect()
     }
 }
 

@@ -10,7 +10,8 @@
 //!                     └──────────────▶ "look again at this sandbox" ◀───────────────────────────┘
 //! ```
 //!
-//! Nodes and Ingress classes, which are the whole cluster's, are watched too where the account may ([`whole`]).
+//! Nodes and Ingress classes, which are the whole cluster's, are watched too where the account may ([`whole`]); so are
+//! Ingresses where none are made ([`Kind::optional`]).
 //!
 //! Newer resource versions win, so that our own write's answer is not undone by an event that was under way
 //! before it; what was deleted with an answer stays deleted for the same reason.
@@ -25,9 +26,16 @@ mod whole;
 
 pub use kinds::{Indexed, Kind};
 pub use watch::watch;
-pub use whole::{Flags, Whole};
+pub(crate) use watch::{Health as WatchHealth, Listener, Objects, Task};
+pub use whole::{Known, Whole};
 
-use crate::labels;
+use crate::{
+    causes::{
+        self,
+        room::{self, NodeFacts, Room},
+    },
+    labels,
+};
 use events::Events;
 use health::{Health, Watches};
 use jiff::Timestamp;
@@ -40,7 +48,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::core::PartialObjectMeta;
-use model::{InstallationId, SandboxId};
+use model::{Cause, InstallationId, SandboxId};
 use run::Runs;
 use shelf::Shelf;
 use std::{
@@ -56,7 +64,11 @@ const REMEMBERED_AT_ONCE: usize = 4096;
 
 /// The index.
 pub struct Index {
+    /// Which cluster, at the beginning of a sentence.
+    place: String,
     installation: InstallationId,
+    /// What need not be seen: [`Kind::optional`].
+    optional: Vec<Kind>,
     state: Mutex<State>,
     watchers: Mutex<Vec<mpsc::UnboundedSender<SandboxId>>>,
     /// Pods that should be asked.
@@ -98,22 +110,34 @@ pub struct State {
     pub(crate) secrets: Shelf<PartialObjectMeta<Secret>>,
     pub(crate) accounts: Shelf<PartialObjectMeta<ServiceAccount>>,
     pub(crate) events: Events,
-    /// Whether each node is ready.
-    pub(crate) nodes: Flags,
+    /// How each node is.
+    pub(crate) nodes: Known<NodeFacts>,
     /// Whether each Ingress class is the default.
-    pub(crate) ingress_classes: Flags,
+    pub(crate) ingress_classes: Known<bool>,
     runs: HashMap<SandboxId, Runs>,
     /// Uids of what was deleted.
     gone: HashMap<String, Instant>,
 }
 
 impl Index {
-    /// An empty one, and what tells of runs that begin.
+    /// An empty one, and what tells of runs that begin. `optional`: the kinds that the account need not see.
     #[must_use]
-    pub fn new(installation: InstallationId) -> (Arc<Self>, mpsc::UnboundedReceiver<Probe>) {
+    pub fn new(installation: InstallationId, optional: Vec<Kind>) -> (Arc<Self>, mpsc::UnboundedReceiver<Probe>) {
+        Self::at(causes::CLUSTER.to_owned(), installation, optional)
+    }
+
+    /// The same of a cluster that has a name of its own.
+    #[must_use]
+    pub fn at(place: String, installation: InstallationId, optional: Vec<Kind>) -> (Arc<Self>, mpsc::UnboundedReceiver<Probe>) {
         let (probes, receiver) = mpsc::unbounded_channel();
-        let index = Self { installation, state: Mutex::default(), watchers: Mutex::default(), probes, watches: Watches::new() };
-        (Arc::new(index), receiver)
+        let (state, watchers, watches) = (Mutex::default(), Mutex::default(), Watches::new());
+        (Arc::new(Self { place, installation, optional, state, watchers, probes, watches }), receiver)
+    }
+
+    /// Which cluster, at the beginning of a sentence.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// Whether every kind was listed, and how its watch is.
@@ -126,6 +150,11 @@ impl Index {
     #[must_use]
     pub fn installation(&self) -> InstallationId {
         self.installation
+    }
+
+    /// Whether nothing can be told without seeing objects of this kind.
+    pub(crate) fn needs(&self, kind: Kind) -> bool {
+        kind.is_needed() && !self.optional.contains(&kind)
     }
 
     pub(crate) fn watches(&self) -> &Watches {
@@ -223,6 +252,21 @@ impl Index {
         told.into_iter().for_each(|sandbox| self.tell(sandbox));
     }
 
+    /// Sandboxes that should run and whose policy is not as it should be any more, though nobody changed it, are compared.
+    pub(crate) fn compare(&self, outdated: impl Fn(&NetworkPolicy) -> bool) {
+        let told: BTreeSet<SandboxId> = {
+            let mut state = self.read();
+            let those =
+                state.policies.all().filter(|policy| outdated(policy)).filter_map(|policy| labels::sandbox(&policy.metadata));
+            let those: BTreeSet<SandboxId> = those.filter(|sandbox| state.wanted(*sandbox).is_some()).collect();
+            for sandbox in &those {
+                state.runs.entry(*sandbox).or_default().edited = true;
+            }
+            those
+        };
+        told.into_iter().for_each(|sandbox| self.tell(sandbox));
+    }
+
     /// We end the runs that there are: their end is no end by itself.
     pub fn asked_to_end(&self, sandbox: SandboxId) {
         let mut state = self.read();
@@ -246,9 +290,16 @@ impl Index {
         self.tell(sandbox);
     }
 
-    /// What the agent of a run answered. `false`: that run is over.
-    pub fn answered(&self, sandbox: SandboxId, run: &str, agent: engine::orchestrator::AgentSeen) -> bool {
-        let (lives, changed) = self.read().runs.get_mut(&sandbox).map_or((false, false), |runs| runs.answered(run, agent));
+    /// What the agent of a run answered, and why it may not be asked. `false`: that run is over.
+    pub fn answered(
+        &self,
+        sandbox: SandboxId,
+        run: &str,
+        agent: engine::orchestrator::AgentSeen,
+        refused: Option<Cause>,
+    ) -> bool {
+        let answered = |runs: &mut Runs| runs.answered(run, agent, refused);
+        let (lives, changed) = self.read().runs.get_mut(&sandbox).map_or((false, false), answered);
         if changed {
             self.tell(sandbox);
         }
@@ -267,7 +318,14 @@ impl State {
     #[must_use]
     pub fn node_ready(&self, pod: &Pod) -> Option<bool> {
         let node = pod.spec.as_ref()?.node_name.as_deref()?;
-        self.nodes.of(node).map(|ready| ready == Some(true))
+        self.nodes.of(node).map(|facts| facts.is_some_and(|facts| facts.ready))
+    }
+
+    /// What nodes have, and this installation's pods hold of it, where nodes can be seen.
+    #[must_use]
+    pub fn rooms(&self) -> Option<Vec<Room>> {
+        let nodes = self.nodes.all()?.map(|(name, facts)| (name.to_owned(), facts));
+        Some(room::rooms(nodes, self.pods.all().map(|pod| &**pod)))
     }
 
     /// Whether the class of an Ingress is there, where that is known.
@@ -275,7 +333,7 @@ impl State {
     pub fn ingress_class_present(&self, ingress: &Ingress) -> Option<bool> {
         match ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref()) {
             Some(class) => self.ingress_classes.of(class).map(|there| there.is_some()),
-            None => self.ingress_classes.any(),
+            None => self.ingress_classes.all().map(|mut all| all.any(|(_, is_default)| is_default)),
         }
     }
 
@@ -327,6 +385,9 @@ impl State {
         told.extend(old.as_ref().and_then(|old| labels::sandbox(old.meta())));
         let mut probe = None;
         if let Some(sandbox) = labels::sandbox(object.meta()) {
+            if K::KIND == Kind::Deployment {
+                self.deployment(sandbox, object.meta().deletion_timestamp.is_none());
+            }
             if let Some(pod) = object.pod() {
                 let wanted = self.wanted(sandbox);
                 let runs = self.runs.entry(sandbox).or_default();
@@ -356,11 +417,22 @@ impl State {
             let wanted = self.wanted(sandbox);
             self.runs.entry(sandbox).or_default().lost(pod, wanted, Timestamp::now());
         }
+        if K::KIND == Kind::Deployment {
+            self.deployment(sandbox, false);
+        }
         if self.pods.of(sandbox).is_empty() && self.deployments.of(sandbox).is_empty() && self.services.of(sandbox).is_empty() {
             // How it ended is told for ten minutes where its Deployment stays; what was removed has no history.
             self.runs.remove(&sandbox);
         }
         BTreeSet::from([sandbox])
+    }
+
+    /// A Deployment stays, or goes: under a pod that was not asked to end, somebody else has deleted it.
+    fn deployment(&mut self, sandbox: SandboxId, stays: bool) {
+        let pods = self.pods.of(sandbox);
+        let runs = self.runs.entry(sandbox).or_default();
+        let unasked = pods.iter().any(|pod| runs.lives_unasked(pod));
+        runs.deleted = !stays && (runs.deleted || unasked);
     }
 
     /// Which restart count its Deployment asks for, if it asks for a pod.

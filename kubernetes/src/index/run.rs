@@ -10,7 +10,7 @@ use k8s_openapi::{
     api::core::v1::{ContainerStatus, Pod},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use model::InstanceFact;
+use model::{Cause, InstanceFact};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Endings by itself count for this long.
@@ -23,6 +23,8 @@ const ENDS: usize = 100;
 pub struct Runs {
     /// An object of it was changed by somebody else.
     pub edited: bool,
+    /// Its Deployment goes, or is gone, and nobody of ours has asked for that.
+    pub deleted: bool,
     agent: Option<Agent>,
     /// Pods that were asked to end.
     asked: HashSet<String>,
@@ -41,6 +43,8 @@ struct Agent {
     was_ready: bool,
     /// Somebody asks it until a shell has started.
     asking: bool,
+    /// Why it may not be asked.
+    refused: Option<Cause>,
 }
 
 /// What should be asked of a pod.
@@ -71,6 +75,12 @@ impl Runs {
         self.agent.as_ref().filter(|agent| agent.run == run).map_or(AgentSeen::Silent, |agent| agent.seen)
     }
 
+    /// Why the agent of a run may not be asked.
+    #[must_use]
+    pub fn refused(&self, run: &str) -> Option<&Cause> {
+        self.agent.as_ref().filter(|agent| agent.run == run)?.refused.as_ref()
+    }
+
     /// How often a run ended by itself within ten minutes, and when the last did.
     #[must_use]
     pub fn ended_by_itself(&self, now: Timestamp) -> (u32, Option<Timestamp>) {
@@ -90,6 +100,11 @@ impl Runs {
         self.asked.extend(pod.metadata.uid.clone());
     }
 
+    /// Whether a pod lives that was not asked to end.
+    pub(super) fn lives_unasked(&self, pod: &Pod) -> bool {
+        !failed(pod) && pod.metadata.uid.as_ref().is_some_and(|uid| !self.asked.contains(uid))
+    }
+
     /// A new ask: what ended before is history.
     pub(super) fn forget(&mut self) {
         self.ends.clear();
@@ -100,11 +115,12 @@ impl Runs {
         self.log_tail = Some(tail);
     }
 
-    /// What the agent of a run answered: whether that run is still the one, and whether it is news.
-    pub(super) fn answered(&mut self, run: &str, seen: AgentSeen) -> (bool, bool) {
+    /// What the agent of a run answered, and why it may not be asked: whether that run is still the one, and whether it is
+    /// news.
+    pub(super) fn answered(&mut self, run: &str, seen: AgentSeen, refused: Option<Cause>) -> (bool, bool) {
         let Some(agent) = self.agent.as_mut().filter(|agent| agent.run == run) else { return (false, false) };
-        let news = agent.seen != seen;
-        agent.seen = seen;
+        let news = agent.seen != seen || agent.refused != refused;
+        (agent.seen, agent.refused) = (seen, refused);
         agent.asking = seen != AgentSeen::ShellStarted;
         (true, news)
     }
@@ -135,7 +151,8 @@ impl Runs {
             }
             _ => {
                 let run = fact.id;
-                self.agent = Some(Agent { run: run.clone(), seen: AgentSeen::Silent, was_ready: ready, asking: true });
+                self.agent =
+                    Some(Agent { run: run.clone(), seen: AgentSeen::Silent, was_ready: ready, asking: true, refused: None });
                 Some(Ask::Agent { run })
             }
         }
@@ -350,7 +367,7 @@ mod tests {
         let mut runs = Runs::default();
         let at = |ready| pod("a", 0, &running(), &json!({}), ready);
         assert_eq!(runs.saw(&at(false), Some(1), now()), ask("a"));
-        assert_eq!(runs.answered("a", AgentSeen::ShellStarted), (true, true));
+        assert_eq!(runs.answered("a", AgentSeen::ShellStarted, None), (true, true));
         assert_eq!(runs.saw(&at(false), Some(1), now()), None, "the kubelet is late, and it is asked by nobody");
         assert_eq!(runs.agent("a"), AgentSeen::ShellStarted);
         assert_eq!(runs.saw(&at(true), Some(1), now()), None);
@@ -358,9 +375,15 @@ mod tests {
         assert_eq!(runs.agent("a"), AgentSeen::Silent);
         assert_eq!(runs.saw(&at(true), Some(1), now()), None, "somebody is asking already");
         assert_eq!(runs.saw(&at(false), Some(1), now()), None);
-        assert_eq!(runs.answered("a", AgentSeen::Silent), (true, false));
-        assert_eq!(runs.answered("b", AgentSeen::ShellStarted), (false, false), "another run");
+        assert_eq!(runs.answered("a", AgentSeen::Silent, None), (true, false));
+        assert_eq!(runs.answered("b", AgentSeen::ShellStarted, None), (false, false), "another run");
         assert_eq!(runs.agent("b"), AgentSeen::Silent);
+        let refused = || Some(Cause::new(model::CauseCode::PermissionMissing, "It may not.", &["Give it."]));
+        assert_eq!(runs.answered("a", AgentSeen::Silent, refused()), (true, true), "why is news");
+        assert_eq!(runs.answered("a", AgentSeen::Silent, refused()), (true, false));
+        assert_eq!((runs.refused("a"), runs.refused("b")), (refused().as_ref(), None));
+        runs.answered("a", AgentSeen::ShellStarted, None);
+        assert_eq!(runs.refused("a"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ const INSTALLATION: InstallationId = InstallationId(uuid::Uuid::from_u128(1));
 const SANDBOX: SandboxId = SandboxId(uuid::Uuid::from_u128(2));
 
 fn index() -> Arc<Index> {
-    Index::new(INSTALLATION).0
+    Index::new(INSTALLATION, Vec::new()).0
 }
 
 fn service(name: &str, uid: &str, version: u64, port: u16) -> Service {
@@ -87,8 +87,52 @@ fn a_change_by_somebody_else_is_noticed_and_our_own_is_not() {
 }
 
 #[test]
+fn a_deployment_that_somebody_else_deletes_is_told_from_one_that_we_do() {
+    let labels = json!({
+        "fullstackagent.io/installation": INSTALLATION.to_string(), "fullstackagent.io/sandbox": SANDBOX.to_string(),
+    });
+    let deployment = |uid: &str, version: &str, going: bool| -> Deployment {
+        let at = going.then_some("2026-01-01T00:00:00Z");
+        serde_json::from_value(json!({"metadata": {
+            "name": "a", "uid": uid, "resourceVersion": version, "labels": labels, "deletionTimestamp": at,
+        }}))
+        .unwrap()
+    };
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "a-1", "uid": "p", "resourceVersion": "2", "labels": labels}, "status": {"phase": "Running"},
+    }))
+    .unwrap();
+    let deleted = |index: &Index| index.read().runs(SANDBOX).is_some_and(|runs| runs.deleted);
+    for ours in [false, true] {
+        for waits_for_its_pods in [false, true] {
+            let index = index();
+            index.put(deployment("u", "1", false), From::Watch);
+            index.put(pod.clone(), From::Watch);
+            assert!(!deleted(&index));
+            if ours {
+                index.asked_to_end(SANDBOX);
+            }
+            if waits_for_its_pods {
+                index.put(deployment("u", "3", true), From::Watch);
+                assert_eq!(deleted(&index), !ours);
+                index.take::<Pod>(&pod.metadata);
+            }
+            index.take::<Deployment>(&deployment("u", "3", true).metadata);
+            if waits_for_its_pods {
+                // Nothing is left of it at all, and nothing is remembered.
+                assert!(!deleted(&index));
+                continue;
+            }
+            assert_eq!(deleted(&index), !ours);
+            index.put(deployment("v", "4", false), From::Write);
+            assert!(!deleted(&index), "it is there again");
+        }
+    }
+}
+
+#[test]
 fn nothing_foreign_is_kept() {
-    let (index, _probes) = Index::new(InstallationId(uuid::Uuid::from_u128(7)));
+    let (index, _probes) = Index::new(InstallationId(uuid::Uuid::from_u128(7)), Vec::new());
     index.put(service("a", "u", 1, 80), From::List);
     assert_eq!(index.read().services.all().count(), 0);
 }

@@ -2,9 +2,10 @@
 //! where the apiserver has forgotten that (410).
 //!
 //! `kube::runtime::watcher` does the same and says nothing when a watch that failed is back, nor when the
-//! request for one hangs: whether the index is fresh could not be told from it.
+//! request for one hangs: whether the index is fresh could not be told from it. What the cluster has of databases
+//! is watched in the same way.
 
-use super::{Flags, From, Index, Indexed, Kind, State, Whole};
+use super::{From, Index, Indexed, Kind, Known, State, Whole};
 use crate::{Cluster, causes, labels};
 use futures::{StreamExt as _, stream::BoxStream};
 use k8s_openapi::{
@@ -28,8 +29,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// How long a watch lives. The apiserver ends it then and it is begun again where it was; one that lives
-/// for [`MARGIN`] longer hangs. Shorter finds that sooner, and asks more often: eleven kinds twice a minute
-/// are nothing.
+/// for [`MARGIN`] longer hangs. Shorter finds that sooner, and asks more often: some sixteen kinds twice a
+/// minute are nothing.
 const LIFE_SECS: u32 = 30;
 const MARGIN: Duration = Duration::from_secs(5);
 /// How long an answer may begin to come.
@@ -54,11 +55,11 @@ pub fn watch(index: &Arc<Index>, cluster: &Cluster, stop: &CancellationToken) {
     tasks.metadata::<ServiceAccount>();
     tasks.spawn(Happened(index.clone()), Objects(tasks.api::<CoreEvent>()), Kind::Event, None);
     let (client, all) = (&cluster.client, index);
-    let nodes = Flagged { index: all.clone(), flags: |state| &mut state.nodes, told: |index, names| index.nodes_changed(names) };
+    let nodes = Each { index: all.clone(), known: |state| &mut state.nodes, told: |index, names| index.nodes_changed(names) };
     tasks.spawn(nodes, Objects(Api::<Node>::all(client.clone())), Kind::Node, None);
-    let classes = Flagged {
+    let classes = Each {
         index: all.clone(),
-        flags: |state| &mut state.ingress_classes,
+        known: |state| &mut state.ingress_classes,
         told: |index, names| {
             if !names.is_empty() {
                 index.ingress_classes_changed();
@@ -101,7 +102,8 @@ impl Tasks<'_> {
     }
 
     fn spawn<S: Source>(&self, to: impl Listener<S::Object>, source: S, kind: Kind, selector: Option<String>) {
-        let task = Task { index: self.index.clone(), source, to, kind, selector };
+        let health = OfIndex { index: self.index.clone(), kind };
+        let task = Task { source, to, health, place: self.index.place().to_owned(), kind: kind.to_string(), selector };
         let stop = self.stop.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -113,7 +115,7 @@ impl Tasks<'_> {
 }
 
 /// Where objects of a kind come from: whole, or their metadata alone.
-trait Source: Send + Sync + 'static {
+pub(crate) trait Source: Send + Sync + 'static {
     type Object: Clone + Send + 'static;
     fn meta(object: &Self::Object) -> &ObjectMeta;
     fn list(&self, params: &ListParams) -> impl Future<Output = kube::Result<ObjectList<Self::Object>>> + Send;
@@ -124,12 +126,12 @@ trait Source: Send + Sync + 'static {
     ) -> impl Future<Output = kube::Result<BoxStream<'static, kube::Result<WatchEvent<Self::Object>>>>> + Send;
 }
 
-struct Objects<K>(Api<K>);
+pub(crate) struct Objects<K>(pub Api<K>);
 struct Metadata<K>(Api<K>);
 
 impl<K> Source for Objects<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     type Object = K;
     fn meta(object: &K) -> &ObjectMeta {
@@ -163,8 +165,8 @@ where
     }
 }
 
-/// Who is told.
-trait Listener<K>: Send + Sync + 'static {
+/// Who is told of objects.
+pub(crate) trait Listener<K>: Send + Sync + 'static {
     fn begin(&self);
     fn put(&self, object: K, from: From);
     fn take(&self, object: K);
@@ -203,49 +205,85 @@ impl Listener<CoreEvent> for Happened {
     fn listed(&self) {}
 }
 
-/// Keeps a flag of each.
-struct Flagged {
+/// Keeps of each what matters.
+struct Each<T> {
     index: Arc<Index>,
-    flags: fn(&mut State) -> &mut Flags,
+    known: fn(&mut State) -> &mut Known<T>,
     told: fn(&Index, &[String]),
 }
 
-impl Flagged {
-    fn change(&self, change: impl FnOnce(&mut Flags) -> Vec<String>) {
-        let names = change((self.flags)(&mut self.index.read()));
+impl<T> Each<T> {
+    fn change(&self, change: impl FnOnce(&mut Known<T>) -> Vec<String>) {
+        let names = change((self.known)(&mut self.index.read()));
         (self.told)(&self.index, &names);
     }
 }
 
-impl<K: Whole> Listener<K> for Flagged {
+impl<K: Whole> Listener<K> for Each<K::Kept> {
     fn begin(&self) {
-        self.change(|flags| {
-            flags.begin();
+        self.change(|known| {
+            known.begin();
             Vec::new()
         });
     }
     fn put(&self, object: K, from: From) {
         let Some(name) = object.meta().name.clone() else { return };
-        self.change(|flags| if flags.put(name.clone(), object.flag(), from == From::List) { vec![name] } else { Vec::new() });
+        self.change(|known| if known.put(name.clone(), object.kept(), from == From::List) { vec![name] } else { Vec::new() });
     }
     fn take(&self, object: K) {
         let Some(name) = object.meta().name.clone() else { return };
-        self.change(|flags| if flags.take(&name) { vec![name] } else { Vec::new() });
+        self.change(|known| if known.take(&name) { vec![name] } else { Vec::new() });
     }
     fn listed(&self) {
-        self.change(Flags::listed);
+        self.change(Known::listed);
     }
     fn lost(&self) {
-        self.change(Flags::lost);
+        self.change(Known::lost);
     }
 }
 
-struct Task<S, L> {
+/// Who is told how a watch is.
+pub(crate) trait Health: Send + Sync + 'static {
+    /// Whether nothing can be told without these objects.
+    fn needed(&self) -> bool;
+    /// It is well; `listed`: all that there is was told of.
+    fn well(&self, listed: bool);
+    /// It failed, and is tried again by itself.
+    fn ill(&self, cause: Cause);
+}
+
+struct OfIndex {
     index: Arc<Index>,
-    source: S,
-    to: L,
     kind: Kind,
-    selector: Option<String>,
+}
+
+impl Health for OfIndex {
+    fn needed(&self) -> bool {
+        self.index.needs(self.kind)
+    }
+    fn well(&self, listed: bool) {
+        self.index.watches().well(self.kind, listed);
+    }
+    fn ill(&self, cause: Cause) {
+        self.index.watches().ill(self.kind, cause);
+        let index = self.index.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(super::health::TOLERATED).await;
+            index.watches().judge();
+        });
+    }
+}
+
+/// The watch of one kind.
+pub(crate) struct Task<S, L, H> {
+    pub source: S,
+    pub to: L,
+    pub health: H,
+    /// Which cluster, at the beginning of a sentence.
+    pub place: String,
+    /// As Kubernetes calls it.
+    pub kind: String,
+    pub selector: Option<String>,
 }
 
 /// Why a watch has to be begun again.
@@ -256,8 +294,9 @@ enum Broken {
     Forgotten,
 }
 
-impl<S: Source, L: Listener<S::Object>> Task<S, L> {
-    async fn run(self) {
+impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
+    /// Never ends.
+    pub async fn run(self) {
         let (mut version, mut failures) = (None, 0);
         loop {
             let done = match version.take() {
@@ -276,7 +315,7 @@ impl<S: Source, L: Listener<S::Object>> Task<S, L> {
                     self.ill(cause);
                 }
             }
-            let last = if self.kind.is_needed() { LAST_WAIT } else { LAST_WAIT_UNNEEDED };
+            let last = if self.health.needed() { LAST_WAIT } else { LAST_WAIT_UNNEEDED };
             tokio::time::sleep(wait(failures, last)).await;
             failures = (failures + 1).min(16);
         }
@@ -294,7 +333,7 @@ impl<S: Source, L: Listener<S::Object>> Task<S, L> {
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
                 self.to.listed();
-                self.index.watches().well(self.kind, true);
+                self.health.well(true);
                 return Ok(page.metadata.resource_version.unwrap_or_default());
             }
         }
@@ -308,7 +347,7 @@ impl<S: Source, L: Listener<S::Object>> Task<S, L> {
             Ok(stream) => stream,
             Err(broken) => return Err((Some(version), broken)),
         };
-        self.index.watches().well(self.kind, false);
+        self.health.well(false);
         loop {
             let item = match timeout(life, stream.next()).await {
                 Ok(None) => return Ok(version),
@@ -342,12 +381,12 @@ impl<S: Source, L: Listener<S::Object>> Task<S, L> {
     fn broken(&self, error: kube::Error) -> Broken {
         match &error {
             kube::Error::Api(status) if status.code == 410 => Broken::Forgotten,
-            _ => Broken::There(causes::of_error(&error, &self.doing())),
+            _ => Broken::There(causes::explain(&error, &self.doing(), &self.place)),
         }
     }
 
     fn silent(&self) -> Cause {
-        let text = format!("The cluster's apiserver has not answered for a while: asked to {}.", self.doing());
+        let text = format!("{} has not answered for a while: asked to {}.", self.place, self.doing());
         Cause::new(
             CauseCode::OrchestratorUnreachable,
             text,
@@ -361,15 +400,12 @@ impl<S: Source, L: Listener<S::Object>> Task<S, L> {
 
     fn ill(&self, cause: Cause) {
         tracing::debug!(watch.kind = %self.kind, "a watch failed: {} {}", cause.message, cause.detail.as_deref().unwrap_or_default());
-        if cause.code == CauseCode::PermissionMissing {
+        if cause.code == CauseCode::PermissionMissing && !self.health.needed() {
             self.to.lost();
+            // What may not be seen and is not needed is no reason to wait.
+            return self.health.well(true);
         }
-        self.index.watches().ill(self.kind, cause);
-        let index = self.index.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(super::health::TOLERATED).await;
-            index.watches().judge();
-        });
+        self.health.ill(cause);
     }
 }
 

@@ -43,10 +43,15 @@ const INSTALLED: &str = "/opt/fullstack-agent";
 #[must_use]
 pub fn deployment(spec: &SandboxSpec, settings: &Settings) -> Deployment {
     let mut deployment = bare(spec, settings);
-    let template = deployment.spec.as_ref().map(|spec| &spec.template);
-    let hash = Sha256::digest(serde_json::to_vec(&template).unwrap_or_default());
-    deployment.metadata.annotations = Some(BTreeMap::from([(labels::MANIFEST.to_owned(), hex::encode(&hash[..8]))]));
+    deployment.metadata.annotations = Some(mark(deployment.spec.as_ref().map(|spec| &spec.template)));
     deployment
+}
+
+/// The annotation by which a change by hand is told from one of what was asked for.
+#[must_use]
+pub fn mark(template: Option<&PodTemplateSpec>) -> BTreeMap<String, String> {
+    let hash = Sha256::digest(serde_json::to_vec(&template).unwrap_or_default());
+    BTreeMap::from([(labels::MANIFEST.to_owned(), hex::encode(&hash[..8]))])
 }
 
 fn bare(spec: &SandboxSpec, settings: &Settings) -> Deployment {

@@ -21,9 +21,9 @@ mod secret;
 mod service;
 mod volume;
 
-pub use deployment::{CONTAINER, HOME, INSTALLER, USER, deployment};
+pub use deployment::{CONTAINER, HOME, INSTALLER, USER, deployment, mark};
 pub use ingress::{AUTH_PATH, SIGN_IN_PATH, ingresses};
-pub use policy::policy;
+pub use policy::{misses_server, policy};
 pub use secret::{TOKEN_KEY, agent, environment, token_mark};
 pub use service::{account, service};
 pub use volume::volume;

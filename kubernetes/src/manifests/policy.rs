@@ -15,7 +15,10 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// What is not public of IPv4: private (RFC 1918), shared (6598), link-local with the clouds' metadata (3927),
 /// loopback, this network, benchmarks (2544), multicast, reserved. A policy's exceptions lie inside its range.
@@ -86,11 +89,16 @@ fn egress(spec: &SandboxSpec, settings: &Settings) -> Vec<NetworkPolicyEgressRul
     let kubeblocks = BTreeMap::from([("app.kubernetes.io/instance".to_owned(), spec.name.to_string())]);
     let database = NetworkPolicyEgressRule { to: Some(vec![of(project), of(kubeblocks)]), ports: Some(vec![tcp(POSTGRES_PORT)]) };
     let mut rules = vec![names, database];
-    if let Some(DatabaseEndpoint::Tcp(host, number)) = &spec.database
-        && let Ok(address) = host.parse::<IpAddr>()
-    {
-        let cidr = format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 });
-        rules.push(NetworkPolicyEgressRule { to: Some(vec![block(cidr, Vec::new())]), ports: Some(vec![tcp(*number)]) });
+    if let Some(DatabaseEndpoint::Tcp(host, number)) = &spec.database {
+        let given = settings.database.server.as_ref();
+        let addresses = given.into_iter().flat_map(|server| server.addresses.iter().copied());
+        let addresses: BTreeSet<IpAddr> = addresses.chain(host.parse::<IpAddr>().ok()).collect();
+        let mut to: Vec<_> = addresses.into_iter().map(|address| block(cidr(address), Vec::new())).collect();
+        to.extend(given.and_then(|server| server.pods.as_ref()).map(peer));
+        // A rule that names nobody is for everybody.
+        if !to.is_empty() {
+            rules.push(NetworkPolicyEgressRule { to: Some(to), ports: Some(vec![tcp(*number)]) });
+        }
     }
     let denied = |four: bool| settings.denied_egress.iter().filter(move |range| range.contains(':') != four).cloned();
     let public = [
@@ -99,6 +107,22 @@ fn egress(spec: &SandboxSpec, settings: &Settings) -> Vec<NetworkPolicyEgressRul
     ];
     rules.push(NetworkPolicyEgressRule { to: Some(public.into()), ports: None });
     rules
+}
+
+/// Whether a policy that opens the way to a given server at this port lacks one of the server's addresses. One of a
+/// sandbox without a database opens none.
+#[must_use]
+pub fn misses_server(policy: &NetworkPolicy, port: u16, addresses: &[IpAddr]) -> bool {
+    let ports = [tcp(port)];
+    let rules = policy.spec.iter().flat_map(|spec| spec.egress.iter().flatten());
+    let peers = rules.filter(|rule| rule.ports.as_deref() == Some(&ports[..])).flat_map(|rule| rule.to.iter().flatten());
+    let open: BTreeSet<&str> = peers.filter_map(|peer| Some(peer.ip_block.as_ref()?.cidr.as_str())).collect();
+    !open.is_empty() && addresses.iter().any(|address| !open.contains(cidr(*address).as_str()))
+}
+
+/// The range of one address.
+fn cidr(address: IpAddr) -> String {
+    format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
 }
 
 fn peer(labels: &PeerLabels) -> NetworkPolicyPeer {
@@ -125,4 +149,29 @@ fn tcp(number: u16) -> NetworkPolicyPort {
 
 fn port(protocol: &str, number: u16) -> NetworkPolicyPort {
     NetworkPolicyPort { protocol: Some(protocol.to_owned()), port: Some(IntOrString::Int(i32::from(number))), end_port: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::GivenServer;
+
+    #[test]
+    fn a_policy_that_lacks_an_address_of_the_given_server_is_told_from_one_that_opens_none() {
+        let mut spec = engine::orchestrator::contract::spec();
+        let mut settings = Settings::new(spec.installation, "team");
+        let [one, two] = ["10.0.0.7", "fd00::7"].map(|address| address.parse::<IpAddr>().unwrap());
+        let server = GivenServer::parse("postgresql://a:b@db.example.com/x", None).unwrap();
+        let rules = |spec: &SandboxSpec, settings: &Settings| policy(spec, settings).spec.unwrap().egress.unwrap().len();
+        settings.database.server = Some(GivenServer { addresses: vec![one], ..server.clone() });
+        let bare = policy(&spec, &settings);
+        let without = rules(&spec, &settings);
+        spec.database = Some(DatabaseEndpoint::Tcp("db.example.com".to_owned(), 5432));
+        assert_eq!(rules(&spec, &settings), without + 1);
+        let open = policy(&spec, &settings);
+        assert!(!misses_server(&open, 5432, &[one]) && misses_server(&open, 5432, &[one, two]));
+        assert!(!misses_server(&bare, 5432, &[one]), "that of a sandbox without a database opens none");
+        settings.database.server = Some(server);
+        assert_eq!(rules(&spec, &settings), without, "no rule that names nobody");
+    }
 }

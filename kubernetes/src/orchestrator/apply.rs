@@ -131,13 +131,21 @@ impl Applier {
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => self.taken(wanted, name).await,
-            Err(error) => Err(refused::<K>(&error, "make", name)),
+            Err(error) => Err(self.refused::<K>(&error, "make", name)),
         }
+    }
+
+    /// What is there of that name, whoever's, as the apiserver says it.
+    ///
+    /// # Errors
+    /// With the cause.
+    pub async fn look<K: Made>(&self, name: &str) -> Result<Option<K>, OrchestratorError> {
+        answered(self.api::<K>().get_opt(name)).await.map_err(|error| self.refused::<K>(&error, "look at", name))
     }
 
     /// Something of that name is there, and the index does not know it: foreign, or not heard of yet.
     async fn taken<K: Made>(&self, wanted: &K, name: &str) -> Result<(), OrchestratorError> {
-        let there = answered(self.api::<K>().get_opt(name)).await.map_err(|error| refused::<K>(&error, "look at", name))?;
+        let there = self.look::<K>(name).await?;
         // Gone between two requests: the next pass makes it.
         let Some(there) = there else { return Ok(()) };
         if !labels::is_ours(there.meta(), self.index.installation())
@@ -156,7 +164,7 @@ impl Applier {
         let by = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
         let mut now = match answered(self.api::<K>().patch(name, &by, &Patch::Apply(typed(wanted)))).await {
             Ok(now) => now,
-            Err(error) => return Err(refused::<K>(&error, "change", name)),
+            Err(error) => return Err(self.refused::<K>(&error, "change", name)),
         };
         if !wanted.is(&now.clone().kept()) {
             // Somebody added an item to a list of ours: to apply leaves it there.
@@ -165,7 +173,7 @@ impl Applier {
             let by = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
             now = answered(self.api::<K>().replace(name, &by, &whole))
                 .await
-                .map_err(|error| refused::<K>(&error, "replace", name))?;
+                .map_err(|error| self.refused::<K>(&error, "replace", name))?;
         }
         self.index.put(now.kept(), From::Write);
         Ok(())
@@ -184,7 +192,7 @@ impl Applier {
                 self.index.put(now, From::Write);
                 Ok(())
             }
-            Err(error) => Err(refused::<Deployment>(&error, "scale", name)),
+            Err(error) => Err(self.refused::<Deployment>(&error, "scale", name)),
         }
     }
 
@@ -231,7 +239,7 @@ impl Applier {
                 self.index.take::<K::Kept>(meta);
                 Ok(())
             }
-            Err(error) => Err(refused::<K>(&error, "delete", name)),
+            Err(error) => Err(self.refused::<K>(&error, "delete", name)),
         }
     }
 
@@ -252,11 +260,19 @@ impl Applier {
         Ok(())
     }
 
+    fn refused<K: Resource<DynamicType = ()>>(&self, error: &kube::Error, doing: &str, name: &str) -> OrchestratorError {
+        let doing = format!("{doing} the {} `{name}`", K::kind(&()));
+        OrchestratorError::Caused(causes::explain(error, &doing, self.index.place()))
+    }
+
     async fn refresh_kind<K: Stored>(&self, sandbox: SandboxId) -> Result<(), OrchestratorError> {
         let known = K::Kept::shelf(&self.index.read()).of(sandbox);
         let selector = format!("{},{}={}", labels::of_installation(self.index.installation()), labels::SANDBOX, sandbox.0);
-        let listed = answered(self.api::<K>().list(&ListParams::default().labels(&selector))).await;
-        let listed = listed.map_err(|error| refused::<K>(&error, "list", &selector))?;
+        let listed = match answered(self.api::<K>().list(&ListParams::default().labels(&selector))).await {
+            // As the watch takes it.
+            Err(kube::Error::Api(status)) if status.is_forbidden() && !self.index.needs(K::Kept::KIND) => return Ok(()),
+            listed => listed.map_err(|error| self.refused::<K>(&error, "list", &selector))?,
+        };
         let uids: Vec<_> = listed.items.iter().map(|object| object.meta().uid.clone()).collect();
         for object in listed {
             self.index.put(object.stored(), From::List);
@@ -312,8 +328,4 @@ fn typed<K: Made>(object: &K) -> serde_json::Value {
         fields.insert("kind".to_owned(), K::kind(&()).into());
     }
     value
-}
-
-fn refused<K: Resource<DynamicType = ()>>(error: &kube::Error, doing: &str, name: &str) -> OrchestratorError {
-    OrchestratorError::Caused(causes::of_error(error, &format!("{doing} the {} `{name}`", K::kind(&()))))
 }

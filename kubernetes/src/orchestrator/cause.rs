@@ -12,6 +12,16 @@ pub fn not_yet() -> Cause {
     )
 }
 
+/// Somebody else deleted the Deployment.
+#[must_use]
+pub fn deleted() -> Cause {
+    Cause::new(
+        CauseCode::DeletedOutside,
+        "Somebody else deleted the sandbox's Deployment. It is being made again.",
+        &["Wait: files and database are kept.", "Look at who deleted it: in the cluster's audit log."],
+    )
+}
+
 /// A volume that a run uses.
 #[must_use]
 pub fn volume_in_use(volume: &str) -> Cause {

@@ -13,9 +13,10 @@ pub mod cause;
 mod logs;
 mod probe;
 mod seen;
+mod server;
 
 use crate::{
-    Cluster, Settings,
+    Cluster, Settings, causes,
     index::{self, Index, Kind, health::Health, run},
     labels,
     manifests::{self, Manifests, drift},
@@ -27,18 +28,19 @@ use anyhow::Result;
 use apply::Applier;
 use engine::orchestrator::{
     AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Removed, SandboxSpec,
-    Seen, VolumeName,
+    Seen, VolumeName, VolumeSeen,
 };
 use futures::{StreamExt as _, future::try_join_all, stream::BoxStream};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Pod, Secret},
+    core::v1::{PersistentVolumeClaim, Pod, Secret},
 };
 use model::{Cause, Desired, SandboxId};
 use sandbox_agent::client::{ForwardError, forward};
 use secrecy::SecretString;
 use std::{
+    borrow::Cow,
     collections::HashMap,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
@@ -63,6 +65,8 @@ struct Inner {
     settings: Settings,
     reach: Reach,
     applier: Applier,
+    /// Of a given PostgreSQL server.
+    addresses: Option<Arc<server::Addresses>>,
     /// One write at a time on each sandbox, also where a caller has gone away.
     turns: Mutex<HashMap<SandboxId, Arc<AsyncMutex<()>>>>,
     tokens: Mutex<HashMap<SandboxId, SecretString>>,
@@ -76,6 +80,14 @@ impl KubernetesOrchestrator {
     /// # Errors
     /// Settings that contradict the cluster's.
     pub fn new(cluster: Cluster, settings: Settings, reach: Reach) -> Result<Arc<Self>> {
+        Self::at(causes::CLUSTER.to_owned(), cluster, settings, reach)
+    }
+
+    /// The same, and what is told of the cluster begins with `place`: [`crate::connection::Connected::place`].
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn at(place: String, cluster: Cluster, settings: Settings, reach: Reach) -> Result<Arc<Self>> {
         anyhow::ensure!(
             cluster.namespace == settings.namespace,
             "the namespace of the settings, {}, is not the cluster's, {}",
@@ -83,11 +95,15 @@ impl KubernetesOrchestrator {
             cluster.namespace
         );
         let stop = CancellationToken::new();
-        let (index, probes) = Index::new(settings.installation);
+        let (index, probes) = Index::at(place, settings.installation, Kind::optional(&settings));
         index::watch(&index, &cluster, &stop);
         probe::run(index.clone(), cluster.clone(), reach, settings.runtime.clone(), probes, stop.clone());
         let applier = Applier { cluster, index };
-        let inner = Inner { settings, reach, applier, turns: Mutex::default(), tokens: Mutex::default() };
+        let addresses = server::Addresses::of(&settings);
+        if let Some(addresses) = &addresses {
+            addresses.follow(&applier.index, &stop);
+        }
+        let inner = Inner { settings, reach, applier, addresses, turns: Mutex::default(), tokens: Mutex::default() };
         let away = away(inner.index().health(), &stop);
         Ok(Arc::new(Self { inner: Arc::new(inner), away, _stop: stop.drop_guard() }))
     }
@@ -159,7 +175,7 @@ impl Inner {
     async fn up(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError> {
         self.known().await?;
         self.tokens().insert(spec.id, spec.agent_token.clone());
-        let manifests = Manifests::of(spec, &self.settings);
+        let manifests = Manifests::of(spec, self.settings(spec).await?.as_ref());
         let put = &self.applier;
         // Before the pod: it needs its account and Secrets to start, and must not start without its policy.
         tokio::try_join!(
@@ -175,6 +191,19 @@ impl Inner {
         self.drop_environments(spec.id, manifests.environment.metadata.name.as_deref()).await?;
         self.index().read().compared(spec.id);
         Ok(())
+    }
+
+    /// The settings, with what the name of a given server stands for now.
+    async fn settings(&self, spec: &SandboxSpec) -> Result<Cow<'_, Settings>, OrchestratorError> {
+        let Some(addresses) = self.addresses.as_ref().filter(|_| spec.database.is_some()) else {
+            return Ok(Cow::Borrowed(&self.settings));
+        };
+        let known = addresses.known().await?;
+        let mut settings = self.settings.clone();
+        if let Some(server) = &mut settings.database.server {
+            server.addresses = known;
+        }
+        Ok(Cow::Owned(settings))
     }
 
     /// One replica, of the run that is asked for.
@@ -304,6 +333,21 @@ impl Inner {
         Ok(if left { Removed::Going } else { Removed::Gone })
     }
 
+    /// That a home folder is gone is a grave thing to say: where the index has no claim, the apiserver is asked.
+    async fn volume(&self, volume: &VolumeName) -> Result<VolumeSeen, OrchestratorError> {
+        self.known().await?;
+        let known = self.index().read().volumes.get(&volume.0).map(|claim| claim.metadata.clone());
+        let meta = match known {
+            Some(meta) => Some(meta),
+            None => self.applier.look::<PersistentVolumeClaim>(&volume.0).await?.map(|claim| claim.metadata),
+        };
+        Ok(match meta {
+            None => VolumeSeen::Absent,
+            Some(meta) if meta.deletion_timestamp.is_some() => VolumeSeen::Leaving,
+            Some(_) => VolumeSeen::There,
+        })
+    }
+
     /// The pod whose container runs.
     fn running(&self, id: SandboxId) -> Option<Arc<Pod>> {
         let pods = self.index().read().pods.of(id);
@@ -347,6 +391,10 @@ impl Orchestrator for KubernetesOrchestrator {
 
     async fn remove_volume(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError> {
         self.inner.remove_volume(volume).await
+    }
+
+    async fn volume(&self, volume: &VolumeName) -> Result<VolumeSeen, OrchestratorError> {
+        self.inner.volume(volume).await
     }
 
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {
@@ -420,11 +468,15 @@ fn scaled(deployment: &Deployment, replicas: i32) -> Deployment {
     scaled
 }
 
-/// Health in the words of the trait, until `stop`.
+/// Health in the words of the trait, with since when what is known may be old, until `stop`.
 fn away(mut health: watch::Receiver<Health>, stop: &CancellationToken) -> watch::Receiver<Option<Cause>> {
     let cause = |health: &Health| match health {
         Health::Fresh => None,
-        Health::Stale { cause, .. } => Some(cause.clone()),
+        Health::Stale { since, cause } => {
+            let since = since.strftime("%Y-%m-%d %H:%M:%S UTC");
+            let message = format!("{} It has been so since {since}: what is shown may be as old.", cause.message);
+            Some(Cause { message, ..cause.clone() })
+        }
     };
     let (send, away) = watch::channel(cause(&health.borrow_and_update()));
     let stop = stop.clone();

@@ -12,9 +12,10 @@ use crate::{
     reach::Reach,
     settings::Runtime,
 };
-use engine::orchestrator::AgentSeen;
+use engine::orchestrator::{AgentSeen, ConnectError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::LogParams};
+use model::Cause;
 use sandbox_agent::client::health;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -81,9 +82,9 @@ impl Asker {
         loop {
             let late = began.elapsed() > START;
             let turn = if late { self.late.acquire().await.ok() } else { None };
-            let seen = timeout(ANSWER, self.ask(probe)).await.unwrap_or(AgentSeen::Silent);
+            let (seen, refused) = timeout(ANSWER, self.ask(probe)).await.unwrap_or((AgentSeen::Silent, None));
             drop(turn);
-            if !self.index.answered(probe.sandbox, run, seen) || seen == AgentSeen::ShellStarted {
+            if !self.index.answered(probe.sandbox, run, seen, refused) || seen == AgentSeen::ShellStarted {
                 return;
             }
             if late {
@@ -109,17 +110,23 @@ impl Asker {
         }
     }
 
-    async fn ask(&self, probe: &Probe) -> AgentSeen {
+    /// What it answered, and why nobody may ask it.
+    async fn ask(&self, probe: &Probe) -> (AgentSeen, Option<Cause>) {
         let port = if self.runtime == Runtime::Ttyd { TERMINAL_PORT } else { AGENT_PORT };
-        let Ok(io) = self.reach.dial(&self.cluster, &probe.pod, port).await else { return AgentSeen::Silent };
+        let io = match self.reach.dial(&self.cluster, &probe.pod, port).await {
+            Ok(io) => io,
+            Err(ConnectError::Refused(cause)) => return (AgentSeen::Silent, Some(cause)),
+            Err(_) => return (AgentSeen::Silent, None),
+        };
         if self.runtime == Runtime::Ttyd {
             // It starts a shell for each who comes.
-            return AgentSeen::ShellStarted;
+            return (AgentSeen::ShellStarted, None);
         }
-        match health(io).await {
+        let seen = match health(io).await {
             Ok(health) if health.shell_started => AgentSeen::ShellStarted,
             Ok(_) => AgentSeen::Answering,
             Err(_) => AgentSeen::Silent,
-        }
+        };
+        (seen, None)
     }
 }

@@ -30,6 +30,7 @@ pub fn seen(state: &State, id: SandboxId, ingresses: usize, now: Timestamp) -> S
         (Some(runs), Some(run)) => runs.agent(&run.id),
         _ => AgentSeen::Silent,
     };
+    let refused = instance.as_ref().and_then(|run| runs?.refused(&run.id));
     let (ended_by_itself, ended_at) = runs.map(|runs| runs.ended_by_itself(now)).unwrap_or_default();
     Seen {
         // A stop is over when it has left no environment behind either.
@@ -37,13 +38,27 @@ pub fn seen(state: &State, id: SandboxId, ingresses: usize, now: Timestamp) -> S
         network: !services.is_empty()
             && !state.policies.of(id).is_empty()
             && state.ingresses.of(id).len() >= ingresses
-            && !state.edited(id),
+            && !state.edited(id)
+            && has_what_it_started_with(state, id),
         agent,
-        cause: if wanted { cause(state, id, deployment, &pods, now) } else { None },
+        cause: match (refused, runs) {
+            // The cluster finds it well, and it can be reached by nobody.
+            (Some(refused), _) if wanted => Some(refused.clone()),
+            _ if wanted => cause(state, id, deployment, &pods, now),
+            (_, Some(runs)) if runs.deleted => Some(super::cause::deleted()),
+            _ => None,
+        },
         ended_by_itself,
         ended_at,
         instance,
     }
+}
+
+/// Whether its next run would find what it needs: account, environment, and the agent's token.
+fn has_what_it_started_with(state: &State, id: SandboxId) -> bool {
+    let secrets = state.secrets.of(id);
+    let token = secrets.iter().filter_map(|secret| secret.metadata.name.as_deref()).any(|name| !names::is_env_secret(name));
+    token && has_environment(state, id) && !state.accounts.of(id).is_empty()
 }
 
 fn has_environment(state: &State, id: SandboxId) -> bool {
@@ -57,6 +72,9 @@ fn cause(state: &State, id: SandboxId, deployment: Option<&Deployment>, pods: &[
     let claim = super::claims(pod).next();
     let events = state.events.of(name.as_str(), claim);
     let ingresses = state.ingresses.of(id);
+    // Counted where it is told alone: it takes a look at every pod.
+    let unplaced = pods.iter().any(|pod| !causes::is_placed(pod));
+    let rooms = if unplaced { state.rooms() } else { None };
     causes::cause(&Facts {
         name: &name,
         deployment,
@@ -65,6 +83,7 @@ fn cause(state: &State, id: SandboxId, deployment: Option<&Deployment>, pods: &[
         ingresses: &ingresses,
         events: &events,
         node_ready: pods.first().and_then(|pod| state.node_ready(pod)),
+        rooms: rooms.as_deref(),
         ingress_class_present: ingresses.first().and_then(|ingress| state.ingress_class_present(ingress)),
         log_tail: state.runs(id).and_then(|runs| runs.log_tail()),
         now,

@@ -1,7 +1,7 @@
 //! KubeBlocks' CustomResourceDefinition, as far as we use it: the published fields, and no others.
 
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which definition the cluster has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,27 +14,100 @@ pub enum Served {
     V1alpha1,
 }
 
-pub const NAME: &str = "clusters.apps.kubeblocks.io";
+/// All that are ever installed.
+pub const NAMES: [&str; 2] = ["clusters.apps.kubeblocks.io", "opsrequests.apps.kubeblocks.io"];
 
-/// The published definition, where the folder of them is there.
+/// The published definition of Clusters, where the folder of them is there.
 pub fn published(served: Served) -> Option<Value> {
-    let folder = std::env::var_os("FSA_KUBEBLOCKS_SCHEMAS").filter(|folder| !folder.is_empty())?;
-    let folder = PathBuf::from(folder);
+    published_as(served, "clusters")
+}
+
+/// The published definition of 0.9's OpsRequests, where the folder is there.
+pub fn published_operations() -> Option<Value> {
+    published_as(Served::V1alpha1, "opsrequests")
+}
+
+/// The folder of published definitions: the one that is named, else the one beside the checkout.
+fn schemas() -> Option<PathBuf> {
+    let named = std::env::var_os("FSA_KUBEBLOCKS_SCHEMAS").filter(|folder| !folder.is_empty());
+    let beside = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/kubeblocks")).filter(|folder| folder.is_dir());
+    named.map(PathBuf::from).or_else(beside)
+}
+
+fn published_as(served: Served, kinds: &str) -> Option<Value> {
+    let folder = schemas()?;
     let version = match served {
         Served::Nothing => return None,
         Served::V1 => "v1.0.2",
         Served::V1alpha1 => "v0.9.5",
     };
-    let text = std::fs::read_to_string(folder.join(version).join("apps.kubeblocks.io_clusters.json")).unwrap();
+    let text = std::fs::read_to_string(folder.join(version).join(format!("apps.kubeblocks.io_{kinds}.json"))).unwrap();
     Some(serde_json::from_str(&text).unwrap())
 }
 
-/// What is installed.
+/// What is installed of Clusters.
 pub fn definition(served: Served) -> Option<Value> {
     match served {
         Served::Nothing => None,
         _ => Some(published(served).unwrap_or_else(|| ours(served))),
     }
+}
+
+/// On each definition that tests install: one without it is the cluster's own, which nobody here may take away.
+pub const OURS: &str = "fullstackagent.io/test";
+
+/// What is installed; 1.0's OpsRequests are of another group, and nothing of ours makes any.
+pub fn installed(served: Served) -> Vec<Value> {
+    let operations = (served == Served::V1alpha1).then(|| published_operations().unwrap_or_else(our_operations));
+    let mut all: Vec<Value> = definition(served).into_iter().chain(operations).collect();
+    for definition in &mut all {
+        definition["metadata"]["labels"][OURS] = json!("definitions");
+    }
+    all
+}
+
+/// With the fields that we use of the published ones.
+pub fn our_operations() -> Value {
+    let text = || json!({"type": "string"});
+    let seconds = || json!({"type": "integer", "format": "int32"});
+    let spec = json!({"type": "object", "required": ["type"], "properties": {
+        "type": {"type": "string", "enum": ["Start", "Stop"]},
+        "clusterName": text(),
+        "clusterRef": text(),
+        "preConditionDeadlineSeconds": seconds(),
+        "ttlSecondsAfterSucceed": seconds(),
+        "ttlSecondsAfterUnsuccessfulCompletion": seconds(),
+    }});
+    let condition = json!({"type": "object", "properties": {
+        "type": text(), "status": text(), "reason": text(), "message": text(), "lastTransitionTime": {"type": "string", "format": "date-time"},
+    }});
+    let status = json!({"type": "object", "properties": {
+        "phase": {"type": "string", "enum": ["Pending", "Creating", "Running", "Cancelling", "Cancelled", "Aborted", "Failed", "Succeed"]},
+        "conditions": {"type": "array", "items": condition},
+    }});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": NAMES[1]},
+        "spec": {
+            "group": "apps.kubeblocks.io",
+            "scope": "Namespaced",
+            "names": {"kind": "OpsRequest", "listKind": "OpsRequestList", "plural": "opsrequests", "singular": "opsrequest"},
+            "versions": [served_version("v1alpha1", true, &spec, &status)],
+        },
+    })
+}
+
+fn served_version(name: &str, storage: bool, spec: &Value, status: &Value) -> Value {
+    json!({
+        "name": name,
+        "served": true,
+        "storage": storage,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+            "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}, "spec": spec, "status": status,
+        }}},
+    })
 }
 
 /// With the fields that we use of the published ones.
@@ -46,7 +119,7 @@ pub fn ours(served: Served) -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": NAME},
+        "metadata": {"name": NAMES[0]},
         "spec": {
             "group": "apps.kubeblocks.io",
             "scope": "Namespaced",
@@ -105,15 +178,7 @@ fn version(name: &str, storage: bool) -> Value {
             json!({"type": "object", "properties": {"type": {"type": "string", "enum": ["Noop"], "default": "Noop"}}});
     }
     spec["properties"]["componentSpecs"] = json!({"type": "array", "maxItems": 128, "minItems": 1, "items": component});
-    json!({
-        "name": name,
-        "served": true,
-        "storage": storage,
-        "subresources": {"status": {}},
-        "schema": {"openAPIV3Schema": {"type": "object", "properties": {
-            "apiVersion": text(), "kind": text(), "metadata": {"type": "object"}, "spec": spec, "status": status,
-        }}},
-    })
+    served_version(name, storage, &spec, &status)
 }
 
 /// Every path of `object` that `schema` does not have, or has and misses, as `fieldValidation=Strict` finds them.

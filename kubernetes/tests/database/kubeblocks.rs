@@ -1,23 +1,27 @@
 //! [`kubernetes::database`] by KubeBlocks, whose operator is stood in for.
 
 use super::{
-    definitions::Served,
+    definitions::{self, Served},
     operator::Nature,
-    support::{self, LONG, World, resource, spec, until},
+    support::{self, LONG, World, beside_a_sandbox, resource, spec, until},
 };
 use engine::{
-    database::{Database, DatabaseError, DatabaseSpec},
+    database::{Database, DatabaseError},
     orchestrator::{LogSource, Orchestrator as _, Removed},
 };
 use futures::StreamExt as _;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
 use kubernetes::{
-    database::kubeblocks::{Version, discover, json_patch, stop_patch},
-    doctor::orphans,
-    orchestrator::KubernetesOrchestrator,
+    database::{
+        ClusterDatabase,
+        kubeblocks::{Version, discover},
+        later::Later,
+    },
+    doctor::{Databases, Verdict, orphans, permissions},
     reach::Reach,
     settings::DatabaseProvider,
 };
@@ -68,6 +72,35 @@ async fn the_newer_version_is_found_first() {
 }
 
 #[tokio::test]
+async fn a_definition_of_the_clusters_own_is_never_taken_away() {
+    assert!(
+        definitions::installed(Served::V1alpha1).iter().all(|ours| ours["metadata"]["labels"][definitions::OURS].is_string())
+    );
+    let Some(world) = World::start(Served::Nothing).await else { return };
+    // Of a group of its own: whatever else runs has those of KubeBlocks.
+    let group = format!("{}.fullstackagent.io", world.cluster.namespace);
+    let all: Api<CustomResourceDefinition> = Api::all(world.cluster.client.clone());
+    let names = ["ours", "theirs"].map(|plural| format!("{plural}.{group}"));
+    for (name, labels) in names.iter().zip([json!({definitions::OURS: "definitions"}), json!({})]) {
+        let mut definition = definitions::our_operations();
+        let plural = name.split('.').next().unwrap();
+        definition["metadata"] = json!({"name": name, "labels": labels});
+        definition["spec"]["group"] = json!(group);
+        definition["spec"]["names"] =
+            json!({"kind": plural, "listKind": format!("{plural}List"), "plural": plural, "singular": plural});
+        all.create(&PostParams::default(), &serde_json::from_value(definition).unwrap()).await.unwrap();
+    }
+    let [ours, theirs] = names.each_ref().map(String::as_str);
+    let client = &world.cluster.client;
+    assert!(!support::clear(client, &[ours, theirs]).await);
+    assert!(all.get_opt(theirs).await.unwrap().is_some(), "it is still there");
+    assert!(all.get_opt(ours).await.unwrap().is_some(), "and so is all beside it");
+    assert!(support::clear(client, &[ours]).await);
+    assert!(all.get_opt(ours).await.unwrap().is_none());
+    all.delete(theirs, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
 async fn failed_is_not_final_and_slow_is_no_failure() {
     let Some(world) = World::start(Served::V1).await else { return };
     let operator = world.operator.as_ref().unwrap();
@@ -105,10 +138,7 @@ async fn one_that_was_stopped_is_started_with_its_data() {
         database.ensure(&spec).await.unwrap();
         let clusters = clusters(&world, version);
         let before = clusters.get(spec.name.as_str()).await.unwrap();
-        match version {
-            Version::V1 => database.stop(&spec).await.unwrap(),
-            Version::V1alpha1 => json_patch(&world.cluster, version, spec.name.as_str(), &stop_patch(true)).await.unwrap(),
-        }
+        database.stop(&spec).await.unwrap();
         until("it is stopped", async || clusters.get(spec.name.as_str()).await.unwrap().data["status"]["phase"] == "Stopped")
             .await;
         until("that is seen", async || !database.observe(&spec).await.unwrap().ready).await;
@@ -120,21 +150,60 @@ async fn one_that_was_stopped_is_started_with_its_data() {
 }
 
 #[tokio::test]
+async fn an_operation_that_is_not_carried_out_is_told_and_asked_for_again() {
+    let Some(world) = World::start(Served::V1alpha1).await else { return };
+    let operator = world.operator.as_ref().unwrap();
+    let settings = world.settings(DatabaseProvider::KubeBlocks);
+    let database = world.database(&settings).await.with_patience(LONG);
+    let spec = spec(settings.installation);
+    database.ensure(&spec).await.unwrap();
+    operator.set(Nature { refusing: true, ..Nature::default() });
+    until("it is told", async || match database.stop(&spec).await {
+        Ok(()) => false,
+        Err(DatabaseError::Caused(cause)) => {
+            assert_eq!(cause.code, CauseCode::DatabaseFailed);
+            assert!(cause.message.contains("did not stop"), "{cause:?}");
+            assert!(cause.detail.as_ref().is_some_and(|detail| detail.contains("the operation is refused")), "{cause:?}");
+            true
+        }
+        other => panic!("{other:?}"),
+    })
+    .await;
+    operator.set(Nature::default());
+    until("it is stopped", async || {
+        let _ = database.stop(&spec).await;
+        database.glance(&spec).is_some_and(|glance| !glance.on)
+    })
+    .await;
+    // One that waits for its turn does not undo what was asked for later.
+    operator.set(Nature { away: true, ..Nature::default() });
+    let asked = Api::<DynamicObject>::namespaced_with(
+        world.cluster.client.clone(),
+        &world.cluster.namespace,
+        &kubernetes::database::operation::resource(),
+    );
+    let names = async || {
+        let mut names: Vec<_> =
+            asked.list(&Default::default()).await.unwrap().into_iter().filter_map(|one| one.metadata.name).collect();
+        names.retain(|name| name.starts_with(spec.name.as_str()));
+        names
+    };
+    let hasty = world.database(&settings).await.with_patience(Duration::ZERO);
+    let _ = hasty.ensure(&spec).await;
+    assert_eq!(names().await, [format!("{}-start", spec.name)]);
+    operator.set(Nature::default());
+    database.ensure(&spec).await.unwrap();
+    database.stop(&spec).await.unwrap();
+    assert_eq!(names().await, [format!("{}-stop", spec.name)]);
+    until("it is stopped again", async || database.glance(&spec).is_some_and(|glance| !glance.on)).await;
+}
+
+#[tokio::test]
 async fn its_log_is_shown_and_without_a_row_it_is_an_orphan() {
     let Some(world) = World::start(Served::V1).await else { return };
     let mut settings = world.settings(DatabaseProvider::KubeBlocks);
-    // The sandbox's own objects are all that is needed of it.
-    settings.image = "fsa.local/never-made:dev".to_owned();
-    settings.image_pull_policy = "Never".to_owned();
-    let database = world.database(&settings).await.with_patience(LONG);
-    let orchestrator = KubernetesOrchestrator::new(world.cluster.clone(), settings.clone(), Reach::Outside).unwrap();
-    let mut sandbox = engine::orchestrator::contract::spec();
-    sandbox.installation = settings.installation;
-    let spec =
-        DatabaseSpec { project: sandbox.project, sandbox: sandbox.id, name: sandbox.name.clone(), ..spec(settings.installation) };
-    orchestrator.ensure(&sandbox).await.unwrap();
-    database.ensure(&spec).await.unwrap();
-    let mut lines = orchestrator.logs(sandbox.id, LogSource::Database).await.unwrap();
+    let (_database, orchestrator, spec) = beside_a_sandbox(&world, &mut settings).await;
+    let mut lines = orchestrator.logs(spec.sandbox, LogSource::Database).await.unwrap();
     let mut log = String::new();
     while !log.contains("database system is ready to accept connections") {
         let line = tokio::time::timeout(LONG, lines.next()).await.unwrap();
@@ -145,7 +214,7 @@ async fn its_log_is_shown_and_without_a_row_it_is_an_orphan() {
     let found = find().await;
     let cluster = found.iter().find(|orphan| orphan.kind == "Cluster").unwrap();
     assert_eq!((cluster.name.as_str(), cluster.holds_data), (spec.name.as_str(), true));
-    let known = orphans::Known { projects: [spec.project].into(), sandboxes: [sandbox.id].into() };
+    let known = orphans::Known { projects: [spec.project].into(), sandboxes: [spec.sandbox].into() };
     assert!(orphans::find(&world.cluster, &settings, &known).await.unwrap().is_empty(), "with rows nothing is");
     orphans::remove(&world.cluster, cluster).await.unwrap();
     until("the Cluster is gone", async || !find().await.iter().any(|orphan| orphan.kind == "Cluster")).await;
@@ -225,12 +294,109 @@ async fn who_made_a_server_keeps_it() {
 }
 
 #[tokio::test]
+async fn an_account_need_not_see_what_others_would_make() {
+    for (served, provider, databases) in [
+        (Served::V1, DatabaseProvider::StatefulSet, Databases::StatefulSet),
+        (Served::V1, DatabaseProvider::KubeBlocks, Databases::KubeBlocks),
+        (Served::V1alpha1, DatabaseProvider::KubeBlocks, Databases::KubeBlocksAlpha),
+    ] {
+        let Some(world) = World::start(served).await else { return };
+        let settings = world.settings(provider);
+        let narrow = world.narrow(&permissions::rules(&settings, databases)).await;
+        let database = ClusterDatabase::new(narrow, &settings, Reach::Outside).await.unwrap().with_patience(LONG);
+        let spec = spec(settings.installation);
+        database.ensure(&spec).await.unwrap();
+        assert!(database.observe(&spec).await.unwrap().ready);
+        until("it is removed", async || matches!(database.remove(&spec).await, Ok(Removed::Gone))).await;
+    }
+}
+
+#[tokio::test]
+async fn each_right_that_the_accounts_of_databases_have_is_needed_and_named() {
+    let Some(world) = World::start(Served::V1alpha1).await else { return };
+    let settings = world.settings(DatabaseProvider::KubeBlocks);
+    let mut rules = permissions::rules(&settings, Databases::KubeBlocksAlpha);
+    rules.retain(|rule| rule.resources.as_ref().unwrap()[0] != "endpoints");
+    let narrow = world.narrow(&rules).await;
+    let findings = permissions::check(&narrow, &settings, Databases::KubeBlocksAlpha).await;
+    let failed: Vec<_> = findings.iter().filter(|finding| finding.verdict == Verdict::Fail).collect();
+    assert!(failed.len() == 1 && failed[0].check == "permission endpoints", "{failed:?}");
+    let database = ClusterDatabase::new(narrow, &settings, Reach::Outside).await.unwrap();
+    match database.ensure(&spec(settings.installation)).await {
+        Err(DatabaseError::Caused(cause)) => {
+            assert_eq!(cause.code, CauseCode::PermissionMissing, "{cause:?}");
+            assert!(cause.message.contains("endpoints") && cause.message.contains("system:serviceaccount:"), "{cause:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_an_account_may_not_see_any_more_is_never_made_anew() {
+    let Some(world) = World::start(Served::V1).await else { return };
+    for (made, by, now, databases, right) in [
+        (
+            DatabaseProvider::StatefulSet,
+            Databases::StatefulSet,
+            DatabaseProvider::KubeBlocks,
+            Databases::KubeBlocks,
+            "statefulsets.apps",
+        ),
+        (
+            DatabaseProvider::KubeBlocks,
+            Databases::KubeBlocks,
+            DatabaseProvider::StatefulSet,
+            Databases::StatefulSet,
+            "clusters.apps.kubeblocks.io",
+        ),
+    ] {
+        let mut settings = world.settings(made);
+        let (spec, none) = (spec(settings.installation), spec(settings.installation));
+        world.database(&settings).await.with_patience(LONG).ensure(&spec).await.unwrap();
+        assert_eq!(permissions::hidden(&world.cluster, &settings, by).await, [], "what is made is no other settings'");
+        settings.database.provider = now;
+        assert_eq!(permissions::hidden(&world.cluster, &settings, databases).await, [], "an account that sees all");
+
+        let narrow = world.narrow(&permissions::rules(&settings, databases)).await;
+        let found = permissions::hidden(&narrow, &settings, databases).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].verdict == Verdict::Fail && found[0].what.starts_with("1 of"), "{found:?}");
+        assert!(found[0].check == format!("permission {right}") && found[0].mend[0].contains(right), "{found:?}");
+        let database = ClusterDatabase::new(narrow, &settings, Reach::Outside).await.unwrap().with_patience(LONG);
+        let refused = |error: DatabaseError| match error {
+            DatabaseError::Caused(cause) => {
+                assert_eq!(cause.code, CauseCode::PermissionMissing);
+                assert!(cause.message.contains("may not see") && cause.next_steps[0].contains(right), "{cause:?}");
+            }
+            other => panic!("{other:?}"),
+        };
+        refused(database.ensure(&spec).await.unwrap_err());
+        refused(database.remove(&spec).await.unwrap_err());
+        database.ensure(&none).await.unwrap();
+        assert!(database.observe(&none).await.unwrap().ready, "one that has none gets one");
+        until("it is removed", async || matches!(database.remove(&none).await, Ok(Removed::Gone))).await;
+
+        // With the right its data is found again.
+        let again = world.database(&settings).await.with_patience(LONG);
+        assert!(again.observe(&spec).await.unwrap().ready);
+        until("all is removed", async || matches!(again.remove(&spec).await, Ok(Removed::Gone))).await;
+    }
+}
+
+#[tokio::test]
 async fn without_kubeblocks_it_is_said() {
     let Some(world) = World::start(Served::Nothing).await else { return };
     let settings = world.settings(DatabaseProvider::KubeBlocks);
-    match kubernetes::database::ClusterDatabase::new(world.cluster.clone(), &settings, Reach::Outside).await {
+    match ClusterDatabase::new(world.cluster.clone(), &settings, Reach::Outside).await {
         Err(DatabaseError::Caused(cause)) => assert!(cause.message.contains("does not serve"), "{cause:?}"),
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("made by what is not there"),
     }
+    // And to whoever waits for it.
+    let later = Later::new(world.cluster.clone(), settings, Reach::Outside);
+    let mut trouble = later.trouble();
+    let deciding = tokio::spawn(async move { later.decided().await });
+    let said = tokio::time::timeout(LONG, trouble.wait_for(Option::is_some)).await.unwrap().unwrap().clone().unwrap();
+    assert!(said.message.contains("does not serve"), "{said:?}");
+    deciding.abort();
 }

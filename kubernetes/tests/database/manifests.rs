@@ -13,6 +13,7 @@ use kubernetes::{
     Settings,
     database::{
         kubeblocks::{self, Version},
+        operation::{self, Operation},
         statefulset,
     },
 };
@@ -69,6 +70,8 @@ fn a_cluster_of_kubeblocks_is_what_it_is() {
     let (spec, settings) = (spec(), settings());
     snapshot!("cluster_v1", kubeblocks::cluster(&spec, &settings, Version::V1));
     snapshot!("cluster_v1alpha1", kubeblocks::cluster(&spec, &settings, Version::V1alpha1));
+    let object = kubeblocks::cluster(&spec, &settings, Version::V1alpha1);
+    snapshot!("stop_v1alpha1", operation::ops_request(&spec, &settings, &object, Operation::Stop));
     snapshot!("cluster_network_policy", kubeblocks::network_policy(&spec, &settings));
     snapshot!("cluster_role", kubeblocks::role(&spec, &settings));
     snapshot!("cluster_role_binding", kubeblocks::role_binding(&spec, &settings));
@@ -96,6 +99,15 @@ fn a_cluster_has_only_published_fields() {
     // And the check would find it.
     let definition = definitions::definition(Served::V1).unwrap();
     assert!(!definitions::complaints(definitions::schema(&definition, "v1"), &v1alpha1).is_empty());
+    // So are its operations.
+    let object = kubeblocks::cluster(&spec(), &settings(), Version::V1alpha1);
+    for operation in [Operation::Stop, Operation::Start] {
+        let request = yaml(&operation::ops_request(&spec(), &settings(), &object, operation));
+        for definition in [Some(definitions::our_operations()), definitions::published_operations()].into_iter().flatten() {
+            let schema = definitions::schema(&definition, "v1alpha1");
+            assert_eq!(definitions::complaints(schema, &request), Vec::<String>::new());
+        }
+    }
     let mut without = v1;
     without["spec"].as_object_mut().unwrap().remove("terminationPolicy");
     let found = definitions::complaints(definitions::schema(&definition, "v1"), &without);
@@ -121,6 +133,8 @@ fn our_definitions_have_only_published_fields() {
         let ours = definitions::ours(served);
         within(definitions::schema(&ours, version), definitions::schema(&published, version), version);
     }
+    let (ours, published) = (definitions::our_operations(), definitions::published_operations().unwrap());
+    within(definitions::schema(&ours, "v1alpha1"), definitions::schema(&published, "v1alpha1"), "OpsRequest");
 }
 
 /// Applies without keeping, with every unknown field an error, where Pod Security `restricted` is enforced.

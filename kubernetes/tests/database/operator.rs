@@ -16,7 +16,10 @@ use kube::{
 };
 use kubernetes::{
     Cluster, Settings,
-    database::{kubeblocks::Version, statefulset},
+    database::{
+        kubeblocks::{self, Version},
+        operation, statefulset,
+    },
 };
 use model::{InstallationId, ProjectId, SandboxId};
 use serde_json::{Value, json};
@@ -39,6 +42,8 @@ pub struct Nature {
     pub failing: bool,
     /// It never lets a Cluster go.
     pub wedged: bool,
+    /// It carries no operation out.
+    pub refusing: bool,
     /// How much later than it is so it says that a Cluster runs.
     pub slow: Duration,
 }
@@ -96,6 +101,11 @@ impl Work {
         if nature.away {
             return;
         }
+        if self.version == Version::V1alpha1
+            && let Err(error) = self.operations(nature).await
+        {
+            println!("operator: operations: {error}");
+        }
         let Ok(all) = self.clusters().list(&ListParams::default()).await else { return };
         for cluster in all.items {
             // What somebody else changed at the same moment is looked at again.
@@ -103,6 +113,56 @@ impl Work {
                 println!("operator: {}: {error}", cluster.name_any());
             }
         }
+    }
+
+    /// Carries operations out: a Cluster is stopped from a phase in which it runs and started once it is stopped; one
+    /// that comes too soon waits as long as it says.
+    async fn operations(&self, nature: Nature) -> Result<(), kube::Error> {
+        let (client, namespace) = (self.cluster.client.clone(), &self.cluster.namespace);
+        let requests: Api<DynamicObject> = Api::namespaced_with(client, namespace, &operation::resource());
+        for request in requests.list(&ListParams::default()).await? {
+            let (spec, phase) = (&request.data["spec"], request.data["status"]["phase"].as_str().unwrap_or_default());
+            let over = matches!(phase, "Succeed" | "Failed");
+            if request.metadata.deletion_timestamp.is_some() || over {
+                continue;
+            }
+            let stop = spec["type"] == "Stop";
+            let age = request.creation_timestamp().map_or(0, |at| jiff::Timestamp::now().as_second() - at.0.as_second());
+            let cluster = self.clusters().get_opt(spec["clusterName"].as_str().unwrap_or_default()).await?;
+            let (phase, message) = match &cluster {
+                None => ("Failed", "there is no such Cluster".to_owned()),
+                Some(_) if nature.refusing => ("Failed", "the operation is refused".to_owned()),
+                Some(cluster) => {
+                    let is = cluster.data["status"]["phase"].as_str().unwrap_or_default().to_owned();
+                    let from: &[&str] = if stop { &["Running", "Updating", "Failed", "Abnormal"] } else { &["Stopped"] };
+                    let stopped = cluster.data["spec"]["componentSpecs"][0]["stop"] == true;
+                    match phase {
+                        "Running" if is == if stop { "Stopped" } else { "Running" } => ("Succeed", String::new()),
+                        "Running" => continue,
+                        _ if stopped != stop && from.contains(&is.as_str()) => {
+                            let patch = kubeblocks::stop_patch(stop);
+                            kubeblocks::json_patch(&self.cluster, self.version, &cluster.name_any(), &patch).await?;
+                            ("Running", String::new())
+                        }
+                        _ if stopped == stop => ("Running", String::new()),
+                        _ if age < spec["preConditionDeadlineSeconds"].as_i64().unwrap_or(0) => ("Pending", String::new()),
+                        _ => (
+                            "Failed",
+                            format!("OpsRequest.spec.type={} is forbidden when Cluster.status.phase={is}", spec["type"]),
+                        ),
+                    }
+                }
+            };
+            if request.data["status"]["phase"] == phase {
+                continue;
+            }
+            let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            let condition =
+                json!({"type": phase, "status": "True", "reason": phase, "message": message, "lastTransitionTime": at});
+            let status = json!({"status": {"phase": phase, "conditions": [condition]}});
+            requests.patch_status(&request.name_any(), &PatchParams::default(), &Patch::Merge(status)).await?;
+        }
+        Ok(())
     }
 
     async fn reconcile(&self, cluster: &DynamicObject, nature: Nature) -> Result<(), kube::Error> {

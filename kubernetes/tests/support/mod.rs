@@ -5,9 +5,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
-use engine::orchestrator::{AgentOrPort, AgentSeen, Orchestrator, Removed, SandboxSpec, Seen, contract::Files};
+use engine::orchestrator::{
+    AgentOrPort, AgentSeen, Orchestrator, OrchestratorError, Removed, SandboxSpec, Seen, contract::Files,
+};
+use futures::StreamExt as _;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody, combinators::UnsyncBoxBody};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config,
@@ -16,16 +19,18 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use kubernetes::{Cluster, Settings, orchestrator::KubernetesOrchestrator, reach::Reach};
-use model::{Desired, InstallationId, resources::Preset};
+use model::{CauseCode, Desired, InstallationId, resources::Preset};
 use sandbox_agent::{
     client::{Finished, exec_to_end},
     protocol::http::{ExecExit, ExecRequest},
 };
 use std::{
+    io::Write as _,
     sync::{Arc, Mutex},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
+use tokio::sync::{Notify, oneshot};
 use tower::BoxError;
 use uuid::Uuid;
 
@@ -58,6 +63,16 @@ pub fn skipped(reason: &str) {
     println!("skipped: {reason}");
 }
 
+/// Whether this is a long run: what takes a minute and is much like what runs always.
+pub fn long() -> bool {
+    let long = std::env::var_os("FSA_LONG").is_some();
+    if !long && std::env::var_os("FSA_TEST_KUBECONFIG").is_some() {
+        // Past what the test runner keeps of a test that passes: `cargo xtask` counts these lines.
+        let _ = writeln!(std::io::stdout(), "left to the long runs: FSA_LONG is not set");
+    }
+    long
+}
+
 /// Where the tests of this crate's orchestrator live.
 pub fn namespace() -> String {
     std::env::var("FSA_TEST_NAMESPACE").unwrap_or_else(|_| "fsa-core".to_owned())
@@ -78,7 +93,31 @@ pub async fn config() -> Config {
 
 /// What was asked of the apiserver: method and path.
 #[derive(Debug, Clone, Default)]
-pub struct Asked(Arc<Mutex<Vec<(String, String)>>>, Arc<Mutex<Option<(u16, &'static str)>>>);
+pub struct Asked(
+    Arc<Mutex<Vec<(String, String)>>>,
+    Arc<Mutex<Option<(u16, &'static str)>>>,
+    Arc<Mutex<Option<Refusal>>>,
+    /// Ends every watch that is open.
+    Arc<Notify>,
+);
+
+/// A watch that is to be refused.
+#[derive(Debug)]
+struct Refusal {
+    of: &'static str,
+    code: u16,
+    within: bool,
+    asked: oneshot::Sender<()>,
+    answer: oneshot::Receiver<()>,
+}
+
+/// The same as its test holds it.
+pub struct Refused {
+    /// It is being asked for: nothing is told of its kind any more.
+    pub asked: oneshot::Receiver<()>,
+    /// Has it answered.
+    pub answer: oneshot::Sender<()>,
+}
 
 impl Asked {
     /// Forgets, and answers what was.
@@ -103,9 +142,42 @@ impl Asked {
         Some(Response::builder().status(code).body(body).unwrap())
     }
 
+    /// Every open watch ends, and the next one of `of` (`services`) is refused with `code` once its test says so: by
+    /// the status of the answer, or `within` the watch, by an event.
+    pub fn refuse_the_next_watch(&self, of: &'static str, code: u16, within: bool) -> Refused {
+        let ((asked, is_asked), (answer, answered)) = (oneshot::channel(), oneshot::channel());
+        *self.2.lock().unwrap() = Some(Refusal { of, code, within, asked, answer: answered });
+        self.3.notify_waiters();
+        Refused { asked: is_asked, answer }
+    }
+
+    fn watch_refused(&self, path: &str) -> Option<Refusal> {
+        let mut refusal = self.2.lock().unwrap();
+        let is = |refusal: &mut Refusal| path.contains("watch=true") && path.contains(&format!("/{}?", refusal.of));
+        refusal.take_if(is)
+    }
+
     /// The same without watches, which come and go by themselves.
     pub fn take_calls(&self) -> Vec<(String, String)> {
         self.take().into_iter().filter(|(_, path)| !path.contains("watch=true")).collect()
+    }
+}
+
+impl Refusal {
+    async fn answered(self) -> Response<Answer> {
+        let _ = self.asked.send(());
+        let _ = self.answer.await;
+        let status = serde_json::json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": self.code, "reason": "Expired",
+            "message": "too old resource version"
+        });
+        let (code, body) = if self.within {
+            (200, format!("{}\n", serde_json::json!({"type": "ERROR", "object": status})))
+        } else {
+            (self.code, status.to_string())
+        };
+        let body = Full::new(Bytes::from(body)).map_err(Into::into).boxed_unsync();
+        Response::builder().status(code).body(body).unwrap()
     }
 }
 
@@ -136,8 +208,24 @@ where
         if let Some(refused) = self.asked.refused(&request) {
             return Box::pin(std::future::ready(Ok(refused)));
         }
+        let path = request.uri().to_string();
+        if let Some(refusal) = self.asked.watch_refused(&path) {
+            return Box::pin(async move { Ok(refusal.answered().await) });
+        }
+        let ended = path.contains("watch=true").then(|| self.asked.3.clone());
         let answer = self.inner.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| body.map_err(Into::into).boxed_unsync())) })
+        Box::pin(async move {
+            Ok(answer.await?.map(|body| {
+                let body = body.map_err(Into::<BoxError>::into);
+                match ended {
+                    None => body.boxed_unsync(),
+                    Some(ended) => {
+                        let ended = async move { ended.notified().await };
+                        StreamBody::new(BodyStream::new(body).take_until(ended)).boxed_unsync()
+                    }
+                }
+            }))
+        })
     }
 }
 
@@ -225,7 +313,11 @@ impl World {
         let mut watch = self.orchestrator.watch();
         let mut before = String::new();
         loop {
-            self.orchestrator.ensure(spec).await.unwrap();
+            match self.orchestrator.ensure(spec).await {
+                // Whoever else wrote at the same moment: it is tried again, as the reconciler does.
+                Err(OrchestratorError::Caused(cause)) if cause.code == CauseCode::OrchestratorBusy => {}
+                done => done.unwrap(),
+            }
             let seen = self.orchestrator.observe(spec.id).await.unwrap();
             let run = seen.instance.as_ref().map(|run| run.restart_count);
             let now = format!("run of ask {run:?}, agent {:?}", seen.agent);

@@ -98,8 +98,8 @@ fn claude_command(config: &Config) -> String {
             String::new()
         } else {
             "if [ -z \"$ANTHROPIC_API_KEY$ANTHROPIC_AUTH_TOKEN$CLAUDE_CODE_OAUTH_TOKEN\" ] && [ ! -e ~/.claude/.credentials.json ]; then\n  \
-             printf '%s\\n' 'Claude Code has no credentials here. Set ANTHROPIC_API_KEY in the variables of this project and restart it,' \
-             'or ask the operator to put it in .secret/.env; or sign in below.' >&2\nfi\n"
+             printf '%s\\n' 'Claude Code has no credentials here. Set yours in the settings of your account, or ANTHROPIC_API_KEY in the variables' \
+             'of this project, and restart this sandbox; or ask the operator to put it in .secret/.env; or sign in below.' >&2\nfi\n"
                 .to_owned()
         };
         return format!("#!/bin/sh\n{hint}exec {CLAUDE}/node_modules/.bin/claude \"$@\"\n");

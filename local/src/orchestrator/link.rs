@@ -148,13 +148,20 @@ impl Last {
         }
     }
 
-    /// Until the run is wholly over, also where its keeper was killed.
+    /// Until the run is wholly over, also where its keeper was killed: its processes end within [`LAST`].
     async fn wait(self) {
-        let (Some((_, init)), false) = (self.init, self.ended) else { return };
+        let init = self.init.filter(|_| !self.ended).map(|(_, init)| init);
+        let keeper = self.keeper.map(|(_, keeper)| keeper);
         let waited = tokio::task::spawn_blocking(move || {
-            let _ = pidfd_send_signal(&init, Signal::KILL);
-            let limit = Timespec::try_from(LAST).ok();
-            let _ = poll(&mut [PollFd::new(&init, PollFlags::IN)], limit.as_ref());
+            if let Some(init) = &init {
+                let _ = pidfd_send_signal(init, Signal::KILL);
+            }
+            let deadline = Instant::now() + LAST;
+            // The keeper too: it says its last word a moment before it is gone.
+            for process in init.iter().chain(&keeper) {
+                let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok();
+                let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], left.as_ref());
+            }
         });
         let _ = waited.await;
     }

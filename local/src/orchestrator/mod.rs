@@ -32,7 +32,7 @@ use crate::{
 use anyhow::{Context as _, Result, anyhow};
 use engine::orchestrator::{
     AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Refused, Removed,
-    SandboxSpec, Seen, VolumeName,
+    SandboxSpec, Seen, VolumeName, VolumeSeen,
 };
 use futures::{StreamExt as _, stream::BoxStream};
 use model::{Desired, SandboxId};
@@ -248,6 +248,12 @@ impl Orchestrator for LocalOrchestrator {
             });
         }
         Ok(Removed::Gone)
+    }
+
+    async fn volume(&self, volume: &VolumeName) -> Result<VolumeSeen, OrchestratorError> {
+        let (volumes, name) = (self.volumes.clone(), volume.clone());
+        let there = off_the_runtime(move || volumes.is_there(&name)).await?;
+        Ok(if there { VolumeSeen::There } else { VolumeSeen::Absent })
     }
 
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {

@@ -9,7 +9,7 @@ use std::{
     fmt::Write as _,
     fs,
     os::unix::{
-        fs::{MetadataExt as _, chown},
+        fs::{FileExt as _, MetadataExt as _, chown},
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
@@ -45,8 +45,12 @@ pub struct Place {
 impl Place {
     /// The programs and the user for this folder's cluster.
     pub fn find(ours: &Path, socket: Option<PathBuf>) -> Result<Self, PostgresError> {
+        Self::among(&programs::find(), ours, socket)
+    }
+
+    /// The same, of these programs.
+    fn among(found: &[(PathBuf, u32)], ours: &Path, socket: Option<PathBuf>) -> Result<Self, PostgresError> {
         let there = fs::read_to_string(ours.join("data/PG_VERSION")).ok().map(|text| text.trim().to_owned());
-        let found = programs::find();
         let chosen = match &there {
             Some(version) => found.iter().find(|(_, major)| major.to_string() == *version),
             None => found.first(),
@@ -189,10 +193,17 @@ impl Place {
         /// Above every pid that Linux gives out.
         const NOBODY: &str = "999999999";
         let path = self.data().join("postmaster.pid");
-        if let Ok(text) = fs::read_to_string(&path)
-            && let Some((_, rest)) = text.split_once('\n')
-        {
-            fs::write(&path, format!("{NOBODY}\n{rest}")).context("clear PostgreSQL's lock file")?;
+        match fs::read_to_string(&path).as_deref().map(|text| text.split_once('\n')) {
+            // In its place: on a full disk there is no room for another file, nor to make this one anew.
+            Ok(Some((_, rest))) => {
+                let text = format!("{NOBODY}\n{rest}");
+                let file = fs::OpenOptions::new().write(true).open(&path).context("open PostgreSQL's lock file")?;
+                file.write_all_at(text.as_bytes(), 0).context("clear PostgreSQL's lock file")?;
+                file.set_len(text.len() as u64).context("clear PostgreSQL's lock file")?;
+            }
+            // The disk was full when it was written. It tells nothing, and PostgreSQL starts beside none like it.
+            Ok(None) => fs::remove_file(&path).context("remove PostgreSQL's empty lock file")?,
+            Err(_) => {}
         }
         let _ = fs::remove_file(self.socket.join(format!(".s.PGSQL.{PORT}.lock")));
         Ok(())
@@ -268,4 +279,81 @@ pub fn postmaster(data: &Path) -> Option<Pid> {
     let pid: i32 = text.lines().next()?.trim().parse().ok()?;
     let folder = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
     (folder == fs::canonicalize(data).ok()?).then(|| Pid::from_raw(pid))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_lock_file_is_cleared_in_its_place_and_an_empty_one_removed() {
+        let ours = tempfile::tempdir_in("/tmp").unwrap();
+        fs::create_dir(ours.path().join("data")).unwrap();
+        let place = Place {
+            folder: ours.path().to_owned(),
+            programs: ours.path().to_owned(),
+            major: 17,
+            user: None,
+            socket: ours.path().to_owned(),
+        };
+        let lock = place.data().join("postmaster.pid");
+        for (was, is) in [("17\n/data\nkey 5\n", "999999999\n/data\nkey 5\n"), ("99999999990\n/data\n", "999999999\n/data\n")] {
+            fs::write(&lock, was).unwrap();
+            let before = fs::metadata(&lock).unwrap().ino();
+            place.clear_locks().unwrap();
+            assert_eq!(fs::read_to_string(&lock).unwrap(), is);
+            assert_eq!(fs::metadata(&lock).unwrap().ino(), before, "it is the same file");
+        }
+        fs::write(&lock, "").unwrap();
+        place.clear_locks().unwrap();
+        assert!(!lock.exists());
+        place.clear_locks().unwrap();
+    }
+
+    #[test]
+    fn where_it_is_missing_the_line_that_installs_it_is_said() {
+        let machine = tempfile::tempdir_in("/tmp").unwrap();
+        let (path, ours) = (machine.path().join("bin"), machine.path().join("ours"));
+        fs::create_dir_all(&path).unwrap();
+        let parent = machine.path().join("lib");
+        let places = [(parent.to_str().unwrap(), "")];
+        let message = |ours: &Path| {
+            let found = programs::find_in(path.as_os_str(), &places);
+            let error = Place::among(&found, ours, None).unwrap_err();
+            assert!(matches!(error, PostgresError::NotFound), "{error:?}");
+            error.to_string()
+        };
+        for part in ["initdb, pg_ctl, postgres", "`sudo apt-get install -y postgresql`", "FSA_DATABASE_URL=postgresql://"] {
+            assert!(message(&ours).contains(part), "{part} in {}", message(&ours));
+        }
+        // Of clients alone, or with data of an older one, it is no other message.
+        let version = parent.join("15/bin");
+        fs::create_dir_all(&version).unwrap();
+        let program = |name: &str, says: &str| {
+            fs::write(version.join(name), format!("#!/bin/sh\necho '{says}'\n")).unwrap();
+            // Root finds what other users can reach.
+            for reached in [machine.path(), &parent, &parent.join("15"), &version, &version.join(name)] {
+                fs::set_permissions(reached, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+        };
+        program("psql", "psql (PostgreSQL) 15.14");
+        fs::create_dir_all(ours.join("data")).unwrap();
+        fs::write(ours.join("data/PG_VERSION"), "14\n").unwrap();
+        assert!(message(&ours).contains("apt-get install -y postgresql"));
+        // With a server beside it, it is found.
+        for name in ["initdb", "pg_ctl", "postgres"] {
+            program(name, "postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)");
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let found = loop {
+            let found = programs::find_in(path.as_os_str(), &places);
+            // What another test starts just now may hold the new file open for writing, which then does not run.
+            if !found.is_empty() || Instant::now() > deadline {
+                break found;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert_eq!(found, [(version, 15)]);
+    }
 }

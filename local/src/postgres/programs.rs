@@ -9,28 +9,36 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// Where packages put them, a folder a version: its parent, and how its name begins.
+const INSTALLED: [(&str, &str); 6] = [
+    ("/usr/lib/postgresql", ""),
+    ("/usr", "pgsql-"),
+    ("/usr/libexec", "postgresql"),
+    ("/opt/homebrew/opt", "postgresql"),
+    ("/usr/local/opt", "postgresql"),
+    ("/home/linuxbrew/.linuxbrew/opt", "postgresql"),
+];
+
 /// The folders that have initdb, pg_ctl and postgres, with their version; the newest first, but what is
 /// on the PATH before all.
 pub fn find() -> Vec<(PathBuf, u32)> {
+    find_in(&std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()), &INSTALLED)
+}
+
+/// The same, where one looks in these places.
+pub fn find_in(path: &OsStr, places: &[(&str, &str)]) -> Vec<(PathBuf, u32)> {
     let mut folders = Vec::new();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    for folder in std::env::split_paths(&path) {
+    for folder in std::env::split_paths(path) {
         // A link on the PATH leads to where the others are.
         folders.extend(fs::canonicalize(folder.join("postgres")).ok().and_then(|program| program.parent().map(Path::to_owned)));
     }
-    if let Ok(output) = Command::new("pg_config").arg("--bindir").stderr(Stdio::null()).output() {
+    // It is looked for on this very PATH.
+    if let Ok(output) = Command::new("pg_config").arg("--bindir").env("PATH", path).stderr(Stdio::null()).output() {
         let said = output.stdout.trim_ascii_end();
         folders.extend((!said.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(said))));
     }
     let mut installed = Vec::new();
-    for (parent, prefix) in [
-        ("/usr/lib/postgresql", ""),
-        ("/usr", "pgsql-"),
-        ("/usr/libexec", "postgresql"),
-        ("/opt/homebrew/opt", "postgresql"),
-        ("/usr/local/opt", "postgresql"),
-        ("/home/linuxbrew/.linuxbrew/opt", "postgresql"),
-    ] {
+    for (parent, prefix) in places {
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(prefix) {
                 installed.extend([entry.path().join("bin"), entry.path()]);

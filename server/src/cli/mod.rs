@@ -32,9 +32,10 @@ use tracing_subscriber::EnvFilter;
     name = "fullstack-agent",
     version,
     args_conflicts_with_subcommands = false,
-    after_help = "Without a command it serves. Every flag is also a variable, as shown. Two variables have no flag, since every user of a machine \
-                  can read its command lines: FSA_DATABASE_URL (another PostgreSQL than the embedded one) and FSA_ENCRYPTION_KEY (the key of \
-                  secrets at rest, else in the data folder)."
+    after_help = "Without a command it serves. Every flag is also a variable, as shown. Three variables have no flag, since every user of a machine \
+                  can read its command lines: FSA_DATABASE_URL (another PostgreSQL than the embedded one), FSA_ENCRYPTION_KEY (the key of \
+                  secrets at rest, else in the data folder) and FSA_DATABASE_SERVER_URL (a PostgreSQL for the databases of projects on a \
+                  cluster)."
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -18,13 +18,14 @@ use crate::{
     github::GitHub,
     http::{
         self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, metrics::Metrics, patience::PatientStore,
-        security::Origins,
+        preview::PreviewListener, security::Origins,
     },
-    live::Live,
+    live::{Live, Said},
     refusals,
+    room::Room,
 };
 use anyhow::{Context as _, Result, anyhow, bail};
-use axum::serve::ListenerExt as _;
+use axum::{Extension, Router, serve::ListenerExt as _};
 use engine::{
     clock::{Clock, SystemClock},
     database::Database,
@@ -35,6 +36,7 @@ use engine::{
     store::{
         Store,
         accounts::Accounts,
+        full::FullBell,
         linked::LinkedAccounts,
         postgres::{self, PgStore},
         repositories::Repositories,
@@ -43,7 +45,7 @@ use engine::{
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
 use local::{LocalOrchestrator, datafolder::DataFolder, postgres::EmbeddedPostgres};
-use model::view::Installation;
+use model::{Cause, view::Installation};
 use secrecy::ExposeSecret as _;
 use sqlx::ConnectOptions as _;
 use std::{
@@ -53,7 +55,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, signal::unix::SignalKind, task::JoinSet};
+use tokio::{net::TcpListener, signal::unix::SignalKind, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -93,6 +95,7 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     if let Some(first) = listeners.first() {
         config.bound(first.local_addr().context("read the port that is listened on")?.port())?;
     }
+    let previews = listen_for_previews(&config).await?;
     let signals = signals()?;
     let folder = DataFolder::open(&config.data_dir)?;
     let site = match beside {
@@ -117,7 +120,7 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
         }
     };
     drop(starting);
-    run(&config, &folder, listeners, started, stop, waiting).await
+    run(&config, &folder, (listeners, previews), started, stop, waiting).await
 }
 
 /// What a start has made.
@@ -194,9 +197,14 @@ async fn make(
         OrchestratorKind::Local => World::local(config, data, folder, installation, &options, embedded.as_ref()).await?,
         OrchestratorKind::Kubernetes => World::kubernetes(config, data, installation).await?,
     };
-    let World { orchestrator, database, shown, local, ready, place } = world;
+    let World { orchestrator, database, shown, local, ready, trouble, place } = world;
 
+    let full = FullBell::default();
+    // Elsewhere, only PostgreSQL itself can say it.
+    let writes_to = embedded.as_ref().map(|_| folder.path().join("postgres"));
+    let room = Room::new(writes_to, pool.clone(), full.clone());
     let settings = reconcile::Settings {
+        full,
         limits: config.limits,
         operator_env: config.operator_env.clone(),
         ..reconcile::Settings::new(installation)
@@ -213,6 +221,8 @@ async fn make(
     let doctor = Arc::new(Doctor::new(place, store.clone(), installation));
     let plane = assemble(Parts {
         doctor,
+        trouble,
+        room,
         store: PatientStore::around(store),
         accounts: accounts.clone(),
         orchestrator,
@@ -232,7 +242,7 @@ async fn make(
 async fn run(
     config: &Config,
     folder: &DataFolder,
-    listeners: Vec<TcpListener>,
+    (listeners, previews): (Vec<TcpListener>, Vec<(u16, TcpListener)>),
     started: Started,
     stop: CancellationToken,
     ended: impl Future<Output = Ended>,
@@ -251,6 +261,12 @@ async fn run(
     if tokio::time::timeout(FIRST_LOOK, first_look).await.is_err() {
         info!("serving before every sandbox was looked at");
     }
+    if let Some(github) = plane.github.clone() {
+        // What our own tables tell is over before the first answer; GitHub is not waited for.
+        let accounts = accounts.clone();
+        let shut_out = tokio::spawn(async move { github.shut_out(&accounts).await });
+        let _ = tokio::time::timeout(FIRST_LOOK, shut_out).await;
+    }
     let router = http::router(&plane);
     // Streams and terminals end at once; reconciling ends after them.
     let reconciling = CancellationToken::new();
@@ -265,13 +281,19 @@ async fn run(
     tasks.spawn(plane.live.clone().run());
     tasks.spawn(plane.cloner.clone().run());
     tasks.spawn(plane.watch.clone().run(stop.clone()));
+    tasks.spawn(plane.room.clone().run(stop.clone()));
     let swept = Swept { accounts: accounts.clone(), repositories: Repositories::new(pool.clone()), store: plane.store.clone() };
     tasks.spawn(sweep(swept, config.args.activity_days, stop.clone()));
     tasks.spawn(refusals::tell(plane.store.clone(), plane.orchestrator.clone(), stop.clone()));
 
     let mut serving = JoinSet::new();
-    for listener in listeners {
-        let service = router.clone().into_make_service_with_connect_info::<SocketAddr>();
+    let apps = listeners.into_iter().map(|listener| (router.clone(), listener));
+    let previews = previews.into_iter().map(|(port, listener)| {
+        let marked = Router::new().fallback_service(router.clone()).layer(Extension(PreviewListener(port)));
+        (marked, listener)
+    });
+    for (router, listener) in apps.chain(previews).collect::<Vec<_>>() {
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let listener = listener.tap_io(|stream| {
             if let Err(error) = stream.set_nodelay(true) {
                 warn!("failed to set TCP_NODELAY: {error}");
@@ -311,6 +333,8 @@ async fn run(
 
 struct Parts<'a> {
     doctor: Arc<Doctor>,
+    trouble: watch::Receiver<Option<Cause>>,
+    room: Arc<Room>,
     store: Arc<dyn Store>,
     accounts: Accounts,
     orchestrator: Arc<dyn Orchestrator>,
@@ -328,6 +352,8 @@ struct Parts<'a> {
 fn assemble(parts: Parts<'_>) -> Plane {
     let Parts {
         doctor,
+        trouble,
+        room,
         store,
         accounts,
         orchestrator,
@@ -345,7 +371,8 @@ fn assemble(parts: Parts<'_>) -> Plane {
     let watch = CredentialWatch::new(accounts.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let notices = installation.notices.clone();
-    let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), notices, stop.clone());
+    let said = Said { notices, trouble, full: room.full() };
+    let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), said, stop.clone());
     let metrics = Arc::new(Metrics::new(&settings.measures));
     let sign_in_command = installation.sign_in_command.clone();
     let cloner = Cloner::new(repositories, store.clone(), orchestrator.clone(), live.clone(), github.clone(), stop.clone());
@@ -388,6 +415,7 @@ fn assemble(parts: Parts<'_>) -> Plane {
         dev: config.dev,
         github,
         cloner,
+        room,
     })
 }
 
@@ -410,6 +438,21 @@ async fn listen(places: &[Listen], bind: impl AsyncFn(SocketAddr) -> io::Result<
             }
         };
         listeners.extend(bound);
+    }
+    Ok(listeners)
+}
+
+/// Listens on every port of `--preview-listen`, also those that are nobody's preview yet: another program there would be
+/// posted the codes that open previews.
+async fn listen_for_previews(config: &Config) -> Result<Vec<(u16, TcpListener)>> {
+    let (Some(ip), Some(ports)) = (config.preview_ip, &config.addresses.preview_ports) else { return Ok(Vec::new()) };
+    let mut listeners = Vec::new();
+    for port in ports.range.clone() {
+        let address = SocketAddr::new(ip, port);
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            anyhow!("Cannot listen on {address} for previews: {error}. Choose an address of this machine and ports that are free with --preview-listen.")
+        })?;
+        listeners.push((port, listener));
     }
     Ok(listeners)
 }

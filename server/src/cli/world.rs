@@ -15,10 +15,11 @@ use engine::{
 };
 use futures::future::BoxFuture;
 use local::{LocalOrchestrator, LocalSettings, datafolder::DataFolder, postgres::EmbeddedPostgres, preflight};
-use model::{InstallationId, view::Installation};
+use model::{Cause, InstallationId, view::Installation};
 use secrecy::ExposeSecret as _;
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 use std::{path::PathBuf, sync::Arc};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 /// What makes sandboxes and databases, and what pages say of it.
@@ -33,6 +34,8 @@ pub struct World {
     pub local: Option<Arc<LocalOrchestrator>>,
     /// Reconciling waits for it.
     pub ready: BoxFuture<'static, ()>,
+    /// Why databases cannot be made or seen, while they cannot; pages say it.
+    pub trouble: watch::Receiver<Option<Cause>>,
     /// What the doctor looks at.
     pub place: Place,
 }
@@ -73,7 +76,8 @@ impl World {
         let place = Place::Machine { settings: Box::new(local.clone()), listen };
         let orchestrator = Arc::new(LocalOrchestrator::new(local).await?);
         let ready = Box::pin(async {});
-        Ok(Self { orchestrator: orchestrator.clone(), database, shown, local: Some(orchestrator), ready, place })
+        let (_, trouble) = watch::channel(None);
+        Ok(Self { orchestrator: orchestrator.clone(), database, shown, local: Some(orchestrator), ready, trouble, place })
     }
 
     /// A cluster. One that does not answer is no error: pages say so, and it is tried again by itself.
@@ -83,21 +87,22 @@ impl World {
     pub async fn kubernetes(config: &Config, data: &DataArgs, installation: InstallationId) -> Result<Self> {
         let args = &config.args.kubernetes;
         let connected = kubernetes::connection::connect(&args.connection(config.args.secret_dir.clone())).await?;
+        let named = connected.place();
         let cluster = connected.cluster;
         info!(server = %connected.server, namespace = %cluster.namespace, "sandboxes are made on a cluster");
         let settings = args.settings(installation, &cluster.namespace, &config.addresses.public)?;
         let shown = installation_view(config, data, "kubernetes", Vec::new(), true);
         let reach = kubernetes::reach::Reach::choose(&cluster).await;
-        let database = kubernetes::database::later::Later::new(cluster.clone(), settings.clone(), reach);
-        let orchestrator = kubernetes::orchestrator::KubernetesOrchestrator::new(cluster, settings, reach)?;
-        let decided = database.clone();
+        let database = kubernetes::database::later::Later::at(named.clone(), cluster.clone(), settings.clone(), reach);
+        let orchestrator = kubernetes::orchestrator::KubernetesOrchestrator::at(named, cluster, settings, reach)?;
+        let (decided, trouble) = (database.clone(), database.trouble());
         let ready = Box::pin(async move { decided.decided().await });
         let place = Place::Cluster {
             args: Box::new(args.clone()),
             secret_dir: config.args.secret_dir.clone(),
             public: config.addresses.public.clone(),
         };
-        Ok(Self { orchestrator, database, shown, local: None, ready, place })
+        Ok(Self { orchestrator, database, shown, local: None, ready, trouble, place })
     }
 }
 

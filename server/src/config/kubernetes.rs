@@ -1,13 +1,15 @@
 //! What the operator decides about a Kubernetes cluster.
 
+use super::secret;
 use crate::views::IngressDomain;
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use kubernetes::{
     connection::ConnectionSettings,
-    settings::{DatabaseProvider, IngressSettings, PeerLabels, Runtime, Settings},
+    settings::{DatabaseProvider, GivenServer, IngressSettings, PeerLabels, Runtime, Settings},
 };
 use model::InstallationId;
+use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::BTreeMap, path::PathBuf};
 
 /// What makes sandboxes.
@@ -40,6 +42,8 @@ pub enum ProviderKind {
     Kubeblocks,
     /// A StatefulSet of PostgreSQL for each project.
     Statefulset,
+    /// A PostgreSQL server that is there: FSA_DATABASE_SERVER_URL.
+    Server,
 }
 
 /// What `serve` and `doctor` take for a cluster.
@@ -106,6 +110,9 @@ pub struct KubernetesArgs {
     /// What makes projects' databases
     #[arg(long, env = "FSA_DATABASE_PROVIDER", value_name = "WHAT", value_enum, default_value = "auto")]
     pub database_provider: ProviderKind,
+    /// The namespace of the pods of FSA_DATABASE_SERVER_URL's server, where it is one of the cluster's own
+    #[arg(long, env = "FSA_DATABASE_SERVER_NAMESPACE", value_name = "NAME")]
+    pub database_server_namespace: Option<String>,
     /// PostgreSQL's image, for a StatefulSet
     #[arg(long, env = "FSA_DATABASE_IMAGE", value_name = "IMAGE", default_value = "postgres:17")]
     pub database_image: String,
@@ -166,6 +173,14 @@ impl KubernetesArgs {
         settings.ingress_controller =
             self.ingress_namespace.clone().map(|namespace| PeerLabels { namespace, labels: BTreeMap::new() });
         let annotations = pairs("--ingress-annotation", &self.ingress_annotation)?;
+        if let Some(domain) = self.domain()
+            && self.ingress_auth_url.is_none()
+            && annotations.is_empty()
+        {
+            bail!(
+                "--ingress-domain {domain} without --ingress-auth-url would open every application to whoever finds its host. Write for example `--ingress-auth-url http://fullstack-agent.team.svc:4000`, this server's address as the ingress controller reaches it; a controller that asks otherwise is told so by `--ingress-annotation`."
+            );
+        }
         settings.ingress = self.domain().map(|domain| IngressSettings {
             domain,
             tls_secret: self.ingress_tls_secret.clone(),
@@ -178,13 +193,37 @@ impl KubernetesArgs {
             ProviderKind::Auto => DatabaseProvider::Auto,
             ProviderKind::Kubeblocks => DatabaseProvider::KubeBlocks,
             ProviderKind::Statefulset => DatabaseProvider::StatefulSet,
+            ProviderKind::Server => DatabaseProvider::Server,
         };
+        settings.database.server = self.server(secret(SERVER_URL).as_ref())?;
+        if self.database_provider == ProviderKind::Statefulset && self.database_replicas > 1 {
+            bail!(
+                "--database-replicas {} takes KubeBlocks, and databases are to be StatefulSets of one. Write `--database-replicas 1`, or `--database-provider kubeblocks`.",
+                self.database_replicas
+            );
+        }
         settings.database.image.clone_from(&self.database_image);
         settings.database.replicas = self.database_replicas;
         settings.database.storage_class.clone_from(&self.database_storage_class);
         Ok(settings)
     }
+
+    /// The PostgreSQL server at an address that was given.
+    fn server(&self, url: Option<&SecretString>) -> Result<Option<GivenServer>> {
+        let write = format!("Write for example `{SERVER_URL}=postgresql://admin:password@db.example.com:5432/postgres`.");
+        let Some(url) = url else {
+            if self.database_provider == ProviderKind::Server {
+                bail!("--database-provider server needs the address of the server. {write}");
+            }
+            return Ok(None);
+        };
+        let server = GivenServer::parse(url.expose_secret(), self.database_server_namespace.clone());
+        server.map(Some).map_err(|wrong| anyhow!("{SERVER_URL}: {wrong}. {write}"))
+    }
 }
+
+/// The address of a given PostgreSQL server, with the password of who may create roles there: no flag.
+const SERVER_URL: &str = "FSA_DATABASE_SERVER_URL";
 
 fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>> {
     let pair = |text: &String| {
@@ -236,12 +275,30 @@ mod tests {
     }
 
     #[test]
+    fn a_server_is_given_by_its_address() {
+        let args = Line::try_parse_from(["x", "--database-provider=server", "--database-server-namespace=data"]).unwrap().args;
+        let server = |url: &str| args.server(Some(&SecretString::from(url)));
+        let given = server("postgresql://admin:hunter2@postgres.data.svc/postgres").unwrap().unwrap();
+        assert_eq!((given.host.as_str(), given.port), ("postgres.data.svc", 5432));
+        assert_eq!(given.pods.map(|pods| pods.namespace).as_deref(), Some("data"));
+        for wrong in ["mysql", "postgresql://admin:hunter2@localhost/postgres"] {
+            let error = server(wrong).unwrap_err().to_string();
+            assert!(error.contains("db.example.com:5432") && !error.contains("hunter2"), "{error}");
+        }
+        let other = Line::try_parse_from(["x"]).unwrap().args;
+        assert!(other.server(None).unwrap().is_none());
+    }
+
+    #[test]
     fn what_is_wrong_says_what_would_be_right() {
         for (line, right) in [
             (&["--runtime=injected"][..], "--agent-image registry.example.com/agent:1"),
             (&["--control-plane-label=app"], "--control-plane-label app=fullstack-agent"),
             (&["--ingress-class=nginx"], "--ingress-domain"),
+            (&["--ingress-domain=apps.example"], "--ingress-auth-url http://"),
             (&["--database-replicas=0"], "1..=9"),
+            (&["--database-provider=server"], "FSA_DATABASE_SERVER_URL=postgresql://"),
+            (&["--database-replicas=2", "--database-provider=statefulset"], "--database-provider kubeblocks"),
         ] {
             let error = settings(line).unwrap_err().to_string();
             assert!(error.contains(right), "{line:?}: {error}");

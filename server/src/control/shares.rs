@@ -1,13 +1,16 @@
 //! Who besides its owner may open a preview. Authorises as the rest of [`Controller`] does.
 
 use super::{Controller, may_change, port_error, store_error};
-use crate::{http::patience::patient, views::PreviewDomain};
+use crate::http::{auth::visit, patience::patient};
 use app::error::{ControlError, ErrorKind};
-use engine::store::accounts::shares::{Audience, Share, SharedSandbox};
+use engine::store::{
+    accounts::shares::{Audience, Share, SharedSandbox},
+    activity::{self, Entry},
+};
 use jiff::SignedDuration;
 use model::{ProjectId, ResourceName, SandboxId, port::PreviewPort, view::Viewer};
 use secrecy::ExposeSecret as _;
-use tracing::info;
+use tracing::{info, warn};
 
 /// How long a link lasts where nothing is said: a day, in which it is shown to somebody.
 const USUAL_HOURS: u32 = 24;
@@ -43,13 +46,13 @@ impl Controller {
         let port: PreviewPort = port.parse().map_err(|error| port_error(&error))?;
         let port = port.get();
         let row = self.row(viewer, id).await?;
-        let domain = self.preview_domain()?;
         let hours = hours.or((audience == Audience::Link).then_some(USUAL_HOURS));
         if hours.is_some_and(|hours| !(1..=MOST_HOURS).contains(&hours)) {
             let message = format!("A share lasts 1 to {MOST_HOURS} hours.");
             let error = ControlError::new(ErrorKind::Invalid, "bad-expiry", message, "Give a number in that range.");
             return Err(error.at("expiresInHours"));
         }
+        let origin = self.preview_origin(row.sandbox.id, &row.sandbox.name, port).await?;
         let now = self.now();
         let expires = hours.and_then(|hours| now.checked_add(SignedDuration::from_hours(i64::from(hours))).ok());
         let made = patient(self.parts.accounts.make_share(viewer.user, id, port, audience, expires, now)).await;
@@ -58,12 +61,10 @@ impl Controller {
             ControlError::new(ErrorKind::Conflict, "shared-meanwhile", message, "Look how it is shared now.")
         })?;
         info!(project.id = %id, port, audience = audience.as_str(), "a preview was shared");
+        self.tell_of_share(viewer, row.sandbox.id, || activity::shared(port, audience, expires)).await;
         self.parts.watch.look();
         // Behind the `#`: browsers send it to nobody.
-        let link = secret.map(|secret| {
-            let origin = domain.origin(&format!("{port}--{}", row.sandbox.name));
-            format!("{origin}/.fsa/share#{}", secret.expose_secret())
-        });
+        let link = secret.map(|secret| format!("{origin}/.fsa/share#{}", secret.expose_secret()));
         Ok((Share { audience, created_at: now, expires_at: expires }, link))
     }
 
@@ -74,11 +75,22 @@ impl Controller {
     pub async fn end_share(&self, viewer: &Viewer, id: ProjectId, port: &str) -> Result<(), ControlError> {
         may_change(viewer)?;
         let port: PreviewPort = port.parse().map_err(|error| port_error(&error))?;
-        self.row(viewer, id).await?;
-        patient(self.parts.accounts.end_share(viewer.user, id, port.get(), self.now())).await.map_err(store_error)?;
-        info!(project.id = %id, port = port.get(), "a preview is private again");
+        let row = self.row(viewer, id).await?;
+        let ended = patient(self.parts.accounts.end_share(viewer.user, id, port.get(), self.now())).await;
+        if ended.map_err(store_error)? {
+            info!(project.id = %id, port = port.get(), "a preview is private again");
+            self.tell_of_share(viewer, row.sandbox.id, || activity::made_private(port.get())).await;
+        }
         self.parts.watch.look();
         Ok(())
+    }
+
+    /// What is shared is shared, whether it can be noted or not.
+    async fn tell_of_share(&self, viewer: &Viewer, sandbox: SandboxId, entry: impl FnOnce() -> Entry) {
+        let entry = activity::by(visit::actor(viewer), async { entry() }).await;
+        if let Err(error) = self.parts.store.tell(sandbox, entry, self.now()).await {
+            warn!(sandbox.id = %sandbox, "failed to tell of a share: {error:#}");
+        }
     }
 
     /// The sandbox of somebody else's project, where that port is open to everybody who is signed in.
@@ -88,10 +100,28 @@ impl Controller {
         Ok((sandbox, name))
     }
 
-    pub(super) fn preview_domain(&self) -> Result<&PreviewDomain, ControlError> {
-        self.parts.addresses.preview.as_ref().ok_or_else(|| {
+    /// Where the preview of a port is. Where previews are ports of one host, it gets one for as long as the sandbox is there.
+    pub(super) async fn preview_origin(
+        &self,
+        sandbox: SandboxId,
+        name: &ResourceName,
+        port: u16,
+    ) -> Result<String, ControlError> {
+        let addresses = &self.parts.addresses;
+        if let Some(ports) = &addresses.preview_ports {
+            let chosen = self.parts.accounts.preview_address(sandbox, port, &ports.range, self.now());
+            let address = patient(chosen).await.map_err(store_error)?.ok_or_else(|| {
+                let message = format!("All {} addresses for previews are in use.", ports.range.len());
+                let next_step = "Delete a project, or start the server with more of them: `--preview-listen`.";
+                ControlError::new(ErrorKind::Conflict, "no-preview-address", message, next_step)
+            })?;
+            return Ok(ports.origin(address));
+        }
+        let domain = addresses.preview.as_ref().ok_or_else(|| {
             let message = "This installation has no addresses for previews.";
-            ControlError::new(ErrorKind::Conflict, "no-preview-domain", message, "Start it with `--preview-domain`.")
-        })
+            let next_step = "Start it with `--preview-domain`, or with `--preview-listen` where there is no wildcard in DNS.";
+            ControlError::new(ErrorKind::Conflict, "no-preview-domain", message, next_step)
+        })?;
+        Ok(domain.origin(&format!("{port}--{name}")))
     }
 }

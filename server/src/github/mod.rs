@@ -10,6 +10,7 @@
 //! GitHub alone.
 
 mod api;
+pub mod create;
 pub mod repositories;
 
 use crate::{
@@ -20,7 +21,8 @@ use engine::{
     clock::{Clock as _, SystemClock},
     store::{
         StoreError,
-        accounts::User,
+        accounts::{Accounts, User},
+        activity,
         linked::{Identity, Link, Linked, LinkedAccounts, NewState, StateUse, Tokens},
     },
 };
@@ -314,12 +316,14 @@ impl GitHub {
     async fn token_request(&self, request: HttpRequest) -> Result<HttpResponse, GitHubError> {
         let (parts, body) = request.into_parts();
         let request = self.http.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
-        let (status, _, body) = api::send(request.header("accept", "application/json")).await?;
+        let (status, headers, body) = api::send(request.header("accept", "application/json")).await?;
         if status.is_server_error() {
             return Err(GitHubError::Away(format!("it answered {}", status.as_u16())));
         }
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(GitHubError::Busy(Duration::from_secs(60)));
+        if let StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN = status
+            && let busy @ GitHubError::Busy(_) = api::refused(status, &headers, &body)
+        {
+            return Err(busy);
         }
         let is_error = serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|said| said.get("error").is_some());
         let mut answer = HttpResponse::new(body);
@@ -373,6 +377,36 @@ impl GitHub {
         Ok(false)
     }
 
+    /// Ends what is open of users who may not sign in any more. Members of an organization are asked for at GitHub; of whom
+    /// it does not say that they are none, nothing ends.
+    pub async fn shut_out(&self, accounts: &Accounts) {
+        let users = match patient(accounts.who_sign_in_by(&self.settings.host)).await {
+            Ok(users) => users,
+            Err(error) => return warn!("cannot look who may still sign in by GitHub: {error:#}"),
+        };
+        let named = |id: u64, login: &str| self.settings.allowed.names(id, login);
+        let (first, asked): (Vec<_>, Vec<_>) = users
+            .into_iter()
+            .filter_map(|(user, id, login)| Some((user, ApiUser { id: id.parse().ok()?, login })))
+            .filter(|(_, who)| !named(who.id, &who.login))
+            .partition(|_| self.settings.allowed.organizations.is_empty());
+        for (user, who) in first {
+            shut_out(accounts, user, &who).await;
+        }
+        for (user, who) in asked {
+            let is_member = match self.account(user).await {
+                Ok(linked) => self.may_sign_in(&who, &linked.tokens.access).await,
+                Err(error) => Err(error),
+            };
+            match is_member {
+                Ok(true) => {}
+                // Nobody can say any more that they are one.
+                Ok(false) | Err(GitHubError::Revoked | GitHubError::NotConnected) => shut_out(accounts, user, &who).await,
+                Err(error) => warn!(user.id = %user, "cannot look whether a user may still sign in: {error:#}"),
+            }
+        }
+    }
+
     /// A user's account, with a token that works as far as is known; refreshed if it ends soon.
     ///
     /// # Errors
@@ -423,7 +457,12 @@ impl GitHub {
 
     async fn note_revoked(&self, user: UserId, linked: &Linked) -> Result<(), StoreError> {
         info!(user.id = %user, "GitHub does not take a user's token any more");
-        patient(self.linked.revoked(linked, SystemClock.now())).await
+        let now = SystemClock.now();
+        // Of several that find it at the same moment, one notes it.
+        if patient(self.linked.revoked(linked, now)).await? {
+            patient(self.linked.tell(user, &activity::github_revoked(&linked.identity.login), now)).await?;
+        }
+        Ok(())
     }
 
     /// An answer to what was asked in a user's name; where GitHub does not take the token any more, that is noted.
@@ -438,6 +477,14 @@ impl GitHub {
         let linked = self.account(user).await?;
         let answer = self.who(&linked.tokens.access).await;
         self.noting(user, &linked, answer).await.map(|_| ())
+    }
+
+    /// What our own tables have of a user's account; GitHub is not asked.
+    ///
+    /// # Errors
+    /// Our own tables.
+    pub async fn known(&self, user: UserId) -> Result<Option<Linked>, StoreError> {
+        patient(self.linked.of(user)).await
     }
 
     /// What is known of a user's account, and whether GitHub takes its token now.
@@ -529,5 +576,12 @@ fn token_error(error: RequestTokenError<GitHubError, BasicErrorResponse>) -> Git
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
             GitHubError::Away("it answered with something that is not GitHub's".to_owned())
         }
+    }
+}
+async fn shut_out(accounts: &Accounts, user: UserId, who: &ApiUser) {
+    match patient(accounts.shut_out(user, &who.login, SystemClock.now())).await {
+        Ok(true) => info!(user.id = %user, github.id = who.id, "signed out who may not sign in by GitHub any more"),
+        Ok(false) => {}
+        Err(error) => warn!(user.id = %user, "failed to sign out who may not sign in any more: {error:#}"),
     }
 }

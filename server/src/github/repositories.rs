@@ -2,13 +2,17 @@
 //!
 //! GitHub's own search finds what belongs to a user and not what they were let in to, so all of the list
 //! is read, a hundred at once, and searched here. It is kept for a minute, for the next key that is typed.
+//!
+//! It also says which organizations there are to publish in. GitHub's own list of those wants the scope `read:org`
+//! (<https://docs.github.com/rest/orgs/orgs#list-organizations-for-the-authenticated-user>), which is asked for only where
+//! members of one may sign in.
 
 use super::{GitHub, GitHubError, api};
 use http::{HeaderMap, header};
 use model::UserId;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -64,12 +68,32 @@ pub struct Page {
     pub total: usize,
     /// Whether there are so many that not all were searched.
     pub cut_off: bool,
+    /// Organizations that own any of all that it sees, by name. The account may be in others too.
+    pub organizations: Vec<String>,
+}
+
+/// A repository as GitHub lists it.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    #[serde(flatten)]
+    repository: Repository,
+    #[serde(default)]
+    owner: Option<Owner>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Owner {
+    login: String,
+    /// `User` or `Organization`.
+    #[serde(default, rename = "type")]
+    kind: String,
 }
 
 /// All that somebody sees.
 #[derive(Debug)]
 struct Listing {
     repositories: Vec<Repository>,
+    organizations: Vec<String>,
     cut_off: bool,
 }
 
@@ -122,24 +146,35 @@ impl GitHub {
         let (page, first) = (page.max(1), page.max(1).saturating_sub(1).saturating_mul(PAGE));
         let shown: Vec<Repository> = found.iter().skip(first).take(PAGE).map(|repository| (*repository).clone()).collect();
         let next_page = (first.saturating_add(PAGE) < found.len()).then(|| page + 1);
-        Ok(Page { repositories: shown, page, next_page, total: found.len(), cut_off: listing.cut_off })
+        Ok(Page {
+            repositories: shown,
+            page,
+            next_page,
+            total: found.len(),
+            cut_off: listing.cut_off,
+            organizations: listing.organizations.clone(),
+        })
     }
 
     async fn list(&self, token: &secrecy::SecretString) -> Result<Listing, GitHubError> {
-        let mut repositories = Vec::new();
+        let (mut repositories, mut organizations, mut cut_off) = (Vec::new(), BTreeSet::new(), true);
         for page in 1..=PAGES {
             let request = self.http.get(format!("{}/user/repos", self.settings.api)).query(&[
                 ("per_page", AT_ONCE.to_string()),
                 ("page", page.to_string()),
                 ("sort", "pushed".to_owned()),
             ]);
-            let (headers, some): (_, Vec<Repository>) = api::read(request, token).await?;
-            repositories.extend(some);
+            let (headers, some): (_, Vec<Listed>) = api::read(request, token).await?;
+            for Listed { repository, owner } in some {
+                repositories.push(repository);
+                organizations.extend(owner.filter(|owner| owner.kind == "Organization").map(|owner| owner.login));
+            }
             if !has_next(&headers) {
-                return Ok(Listing { repositories, cut_off: false });
+                cut_off = false;
+                break;
             }
         }
-        Ok(Listing { repositories, cut_off: true })
+        Ok(Listing { repositories, organizations: organizations.into_iter().collect(), cut_off })
     }
 }
 

@@ -7,6 +7,7 @@
 use super::{
     auth::visit::Visit,
     errors::Refusal,
+    frame::{self, Framed},
     preview::page::escape,
     routes::{Access, Me, refuse},
     security::Nonce,
@@ -114,25 +115,27 @@ pub async fn page(
 ) -> Result<Response, Refusal> {
     let Some(viewer) = visit.viewer else { return Ok(Redirect::to("/sign-in?next=%2Fdoctor").into_response()) };
     operator(&plane, &viewer).await?;
-    let assets = plane.site.assets();
     let probes = if plane.doctor.probes() { " probes" } else { "" };
-    Ok(Html(format!(
-        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Doctor</title>\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
-         <link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"{css}\"></head><body><main class=\"page doctor\">\
-         <div class=\"page-head\"><div><h1>Doctor</h1><p>What is right and wrong with this installation, why it matters, and what mends it.</p></div>\
-         <a class=\"button\" href=\"/settings\">Settings</a></div>\
-         <fsa-doctor src=\"/api/doctor\"{probes}></fsa-doctor><noscript><p>This page needs JavaScript.</p></noscript></main>\
-         <script type=\"module\" nonce=\"{nonce}\">import('{js}').then(m=>customElements.define('fsa-doctor',m.Doctor))</script></body></html>",
-        css = escape(&assets.main_css),
-        js = escape(&assets.doctor_js),
-        nonce = escape(&nonce),
-    ))
-    .into_response())
+    let content = format!(
+        "<div class=\"page-head\"><div><h1>Doctor</h1><p>What is right and wrong with this installation, why it matters, and what \
+         mends it.</p></div></div><fsa-doctor src=\"/api/doctor\"{probes}></fsa-doctor><noscript><p>This page needs JavaScript.</p></noscript>"
+    );
+    let script =
+        format!("import('{}').then(m=>customElements.define('fsa-doctor',m.Doctor))", escape(&plane.site.assets().doctor_js));
+    let framed = Framed { title: "Doctor", class: "doctor", content: &content, nonce: &nonce, script: &script, public: false };
+    Ok(Html(frame::page(&plane, &framed)).into_response())
 }
 
-/// Who runs this installation.
+/// For whoever runs this installation alone.
 async fn operator(plane: &Plane, viewer: &Viewer) -> Result<(), Refusal> {
+    if is_operator(plane, viewer).await? { Ok(()) } else { Err(ControlError::not_found().into()) }
+}
+
+/// Whether the viewer runs this installation.
+///
+/// # Errors
+/// `503 Service Unavailable`.
+pub async fn is_operator(plane: &Plane, viewer: &Viewer) -> Result<bool, Refusal> {
     let owner = plane.accounts.ensure_owner(plane.now()).await.map_err(store_error)?;
-    if owner.id == viewer.user { Ok(()) } else { Err(ControlError::not_found().into()) }
+    Ok(owner.id == viewer.user)
 }

@@ -4,13 +4,18 @@
 //! [`ControlError`] as an extension; [`shape`], outside every route, writes the body, since it alone
 //! knows what the route was about. What axum refuses by itself (a path, a method) is shaped there too.
 
-use super::preview::page::{escape, page_of};
+use super::{
+    auth::visit,
+    preview::page::{escape, page_of},
+};
+use crate::room;
 use app::error::{ControlError, ErrorKind};
 use axum::{
     extract::Request,
     middleware::Next,
     response::{Html, IntoResponse, Response},
 };
+use engine::store::Why;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use model::view::{ErrorBody, ErrorDetails};
@@ -79,6 +84,12 @@ impl Refusal {
     #[must_use]
     pub fn error(&self) -> &ControlError {
         &self.0.error
+    }
+
+    /// The same, where nothing else of it is wanted.
+    #[must_use]
+    pub fn into_error(self) -> ControlError {
+        self.0.error
     }
 }
 
@@ -237,15 +248,48 @@ fn unexplained(status: StatusCode, method: &str, path: &str) -> ControlError {
     }
 }
 
-/// The store is away. Whether a change was made is not known: it may have gone away before its answer.
+/// The store is away, as far as is known because its disk is full. Whether a change was made is not known: it may have gone
+/// away before its answer.
 #[must_use]
 pub fn unavailable() -> ControlError {
-    ControlError::new(
-        ErrorKind::Unavailable,
-        "store-away",
-        "The control plane's database does not answer. What runs in sandboxes goes on.",
-        "Ask again in a few seconds; after a change, look first whether it was made.",
-    )
+    away(Why::Silent)
+}
+
+/// The same, and it says why.
+#[must_use]
+pub fn away(why: Why) -> ControlError {
+    const LOOK: &str = "Ask again in a few seconds; after a change, look first whether it was made.";
+    let told = |code: &str, message: &str, next: &str| ControlError::new(ErrorKind::Unavailable, code, message, next);
+    let silent = || told("store-away", "The control plane's database does not answer. What runs in sandboxes goes on.", LOOK);
+    // PostgreSQL ends, and comes up again in vain, where it cannot write its log.
+    match why {
+        Why::Silent => visit::no_room().unwrap_or_else(silent),
+        Why::Restarting => visit::no_room().unwrap_or_else(|| {
+            told(
+                "store-restarting",
+                "The control plane's database starts or stops just now. What runs in sandboxes goes on.",
+                LOOK,
+            )
+        }),
+        Why::ReadOnly => told(
+            "store-read-only",
+            "The control plane's database takes no changes: it is a standby, or was made read-only. Nothing was changed.",
+            "Ask whoever keeps that PostgreSQL to let it be written, and ask again.",
+        ),
+        Why::Undone => told(
+            "store-contended",
+            "Another change of the same came in between, and this one was taken back. Nothing was changed.",
+            "Ask again.",
+        ),
+        Why::Busy => told("store-busy", "The control plane's database has more to do than it can just now.", LOOK),
+    }
+}
+
+/// The store has no room to write. The transaction was undone, unless the database ended over it.
+#[must_use]
+pub fn store_full() -> ControlError {
+    visit::store_is_full();
+    visit::no_room().unwrap_or_else(room::without_figures)
 }
 
 /// A mistake of ours.

@@ -5,16 +5,18 @@
 
 use super::{
     auth::{
-        visit::Visit,
+        visit::{self, Visit},
         watch::{Over, over},
     },
     body::{Json, Project},
     errors::Refusal,
     routes::Me,
-    security::request_id,
     state::Plane,
 };
-use crate::agent::{refused, unreachable, without_agent};
+use crate::{
+    agent::{refused, unreachable, without_agent},
+    control::store_error,
+};
 use app::error::{ControlError, ErrorKind};
 use axum::{
     Extension,
@@ -22,8 +24,9 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
+use engine::store::{StoreError, activity};
 use futures::StreamExt as _;
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderMap, Method, Request, header};
 use http_body_util::{BodyExt as _, Full};
 use sandbox_agent::{
     client,
@@ -31,6 +34,7 @@ use sandbox_agent::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use tracing::warn;
 
 /// How much of each stream a JSON answer holds. What is more is dropped, and the answer says so.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
@@ -97,6 +101,17 @@ pub async fn exec(
         return Err(without_agent().into());
     }
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
+    let now = plane.now();
+    let program = ask.command.first().map(String::as_str).unwrap_or_default();
+    let entry = activity::by(visit::actor(&viewer), async { activity::command_run(program, now) }).await;
+    match plane.store.tell(row.sandbox.id, entry, now).await {
+        // A command may be what makes room: then the log tells it.
+        Err(StoreError::NoRoom(_)) => {
+            warn!(sandbox.id = %row.sandbox.id, user.id = %viewer.user, "a command runs that could not be told of: no room");
+            visit::store_is_full();
+        }
+        told => told.map_err(store_error)?,
+    }
     let over = over(visit.credential.map(|credential| plane.watch.hold(credential)), plane.stop.clone());
     let streams = headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("ndjson"));
     if streams {
@@ -105,7 +120,6 @@ pub async fn exec(
             .method(Method::POST)
             .uri("/v1/exec")
             .header(header::CONTENT_TYPE, "application/json")
-            .header("x-request-id", request_id().unwrap_or(HeaderValue::from_static("none")))
             .body(Full::new(bytes::Bytes::from(body)))
             .map_err(|_| super::errors::internal())?;
         let answer = client::request(io, agent.token(), request).await.map_err(|error| refused(&error))?;

@@ -3,7 +3,7 @@
 //! ```text
 //!   GET, HEAD  a folder as JSON, a file as its bytes (Range, If-None-Match)
 //!   PUT        a file, whole or not at all (If-Match, If-None-Match); a folder with ?mkdir=1
-//!   POST ?to=  another name, which nothing has yet
+//!   POST ?to=  another place or name, which nothing has yet (If-Match)
 //!   DELETE     a file or an empty folder; all of a folder with ?recursive=1
 //! ```
 //!
@@ -13,7 +13,7 @@
 
 use super::{
     auth::{
-        visit::Visit,
+        visit::{self, Visit},
         watch::{Over, over},
     },
     errors::{self, Refusal},
@@ -29,6 +29,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
+use engine::store::{
+    SandboxRow,
+    activity::{self, FileChange},
+};
 use futures::{StreamExt as _, stream::BoxStream};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
@@ -48,6 +52,7 @@ use std::{
     },
     time::Duration,
 };
+use tracing::warn;
 
 /// The longest list of a folder: some hundred thousand names.
 const LISTING_BYTES: usize = 16 << 20;
@@ -69,7 +74,7 @@ pub struct Folder {
     path: String,
     /// The home folder, as programs inside name it: "/home/agent".
     home: String,
-    entries: Vec<Item>,
+    pub(super) entries: Vec<Item>,
 }
 
 /// What is in a folder.
@@ -77,13 +82,13 @@ pub struct Folder {
 #[schema(as = FileView)]
 #[serde(rename_all = "camelCase")]
 pub struct Item {
-    name: String,
+    pub(super) name: String,
     /// The name percent-encoded, where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw: Option<String>,
     #[schema(value_type = String, example = "file")]
-    kind: EntryKind,
-    size: u64,
+    pub(super) kind: EntryKind,
+    pub(super) size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     modified_at: Option<Timestamp>,
     /// Permission bits, as `ls` and `chmod` write them: "0644".
@@ -110,7 +115,7 @@ pub async fn get(
     request: Request,
 ) -> Result<Response, Refusal> {
     let name = name_of(request.uri().path());
-    let answer = Ask { plane: &plane, viewer: &viewer, visit: &visit }.pass(request).await?;
+    let answer = Ask::of(&plane, &viewer, &visit, project_of(request.uri().path())).await?.pass(request).await?;
     if answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json") {
         return listing(answer).await;
     }
@@ -142,6 +147,16 @@ pub async fn get(
     Ok(response)
 }
 
+/// The home folder itself, as [`get`] answers it.
+///
+/// # Errors
+/// As [`get`].
+pub(super) async fn home(plane: &Plane, viewer: &Viewer, visit: &Visit, project: ProjectId) -> Result<Folder, Refusal> {
+    let request = http::Request::get(format!("/api/sandbox/{project}/files")).body(Body::empty()).map_err(|_| bad_path())?;
+    let answer = Ask::of(plane, viewer, visit, Some(project)).await?.pass(request).await?;
+    folder(&whole(answer.into_body()).await?)
+}
+
 /// `PUT`: `201 Created` or `204 No Content`, with the new version as `ETag`. The folders above are made.
 ///
 /// # Errors
@@ -156,10 +171,11 @@ pub async fn put(
     change(&plane, &viewer, &visit, request).await
 }
 
-/// `POST ?to=PATH`: renames, in a folder that is there. `204 No Content`.
+/// `POST ?to=PATH`: moves and renames, into a folder that is there. `204 No Content`, with a file's version as `ETag`.
 ///
 /// # Errors
-/// As [`get`]; `409 Conflict` where something has that name.
+/// As [`get`]; `400 Bad Request` for a folder that is to go into itself; `409 Conflict` where something has that name, or with
+/// `details.versions` where the file is not the one that was meant. Nothing was changed then.
 pub async fn rename(
     State(plane): State<Plane>,
     Me(viewer): Me,
@@ -183,7 +199,20 @@ pub async fn delete(
 }
 
 async fn change(plane: &Plane, viewer: &Viewer, visit: &Visit, request: Request) -> Result<Response, Refusal> {
-    let answer = Ask { plane, viewer, visit }.pass(request).await?;
+    let ask = Ask::of(plane, viewer, visit, project_of(request.uri().path())).await?;
+    let sandbox = ask.sandbox.id;
+    let change = match *request.method() {
+        Method::DELETE => FileChange::Deleted,
+        Method::POST => FileChange::Renamed,
+        _ => FileChange::Written,
+    };
+    let answer = ask.pass(request).await?;
+    let now = plane.now();
+    let entry = activity::by(visit::actor(viewer), async { activity::files_changed(change, now) }).await;
+    // It is changed, whether it can be noted or not.
+    if let Err(error) = plane.store.tell(sandbox, entry, now).await {
+        warn!(sandbox.id = %sandbox, "failed to tell of changed files: {error:#}");
+    }
     let mut response = answer.status().into_response();
     if let Some(version) = answer.headers().get(header::ETAG) {
         response.headers_mut().insert(header::ETAG, version.clone());
@@ -194,16 +223,21 @@ async fn change(plane: &Plane, viewer: &Viewer, visit: &Visit, request: Request)
 /// One request to the agent, for one viewer.
 struct Ask<'a> {
     plane: &'a Plane,
-    viewer: &'a Viewer,
     visit: &'a Visit,
+    sandbox: SandboxRow,
 }
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
+    /// Of the sandbox that an address names, if it names one of the viewer's.
+    async fn of(plane: &'a Plane, viewer: &Viewer, visit: &'a Visit, project: Option<ProjectId>) -> Result<Self, Refusal> {
+        let project = project.ok_or_else(ControlError::not_found)?;
+        let sandbox = plane.controller.row(viewer, project).await?.sandbox;
+        Ok(Self { plane, visit, sandbox })
+    }
+
     /// The agent's answer, if it is no refusal.
-    async fn pass(&self, request: Request) -> Result<http::Response<Incoming>, Refusal> {
-        let project = project_of(request.uri().path()).ok_or_else(ControlError::not_found)?;
-        let row = self.plane.controller.row(self.viewer, project).await?;
-        let agent = self.plane.agent(&row.sandbox);
+    async fn pass(self, request: Request) -> Result<http::Response<Incoming>, Refusal> {
+        let agent = self.plane.agent(&self.sandbox);
         let path = address(&request)?;
         let io = agent.connect().await.map_err(|error| unreachable(&error))?;
         let mut asked = http::Request::builder().method(request.method().clone()).uri(path);
@@ -319,17 +353,26 @@ fn last_modified(seconds: &HeaderValue) -> Option<String> {
 
 async fn listing(answer: http::Response<Incoming>) -> Result<Response, Refusal> {
     let head = answer.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    let body = Limited::new(answer.into_body(), LISTING_BYTES).collect().await.map_err(|_| {
-        let message = "The folder has more names than one answer may hold.";
-        Refusal::new(ErrorKind::TooLarge, "folder-too-large", message, "List it in a terminal, or ask for a folder in it.")
-    })?;
-    let body = body.to_bytes();
+    let body = whole(answer.into_body()).await?;
     if body.is_empty() && head {
         // To a HEAD.
         return Ok(([(header::CONTENT_TYPE, "application/json")], Body::empty()).into_response());
     }
-    let Listing { path, home, entries } = serde_json::from_slice(&body).map_err(|_| Refusal::from(errors::internal()))?;
-    Ok(axum::Json(Folder { path, home, entries: entries.into_iter().map(Item::from).collect() }).into_response())
+    Ok(axum::Json(folder(&body)?).into_response())
+}
+
+/// All of a list.
+async fn whole(body: Incoming) -> Result<Bytes, Refusal> {
+    let body = Limited::new(body, LISTING_BYTES).collect().await.map_err(|_| {
+        let message = "The folder has more names than one answer may hold.";
+        Refusal::new(ErrorKind::TooLarge, "folder-too-large", message, "List it in a terminal, or ask for a folder in it.")
+    })?;
+    Ok(body.to_bytes())
+}
+
+fn folder(body: &[u8]) -> Result<Folder, Refusal> {
+    let Listing { path, home, entries } = serde_json::from_slice(body).map_err(|_| Refusal::from(errors::internal()))?;
+    Ok(Folder { path, home, entries: entries.into_iter().map(Item::from).collect() })
 }
 
 /// A refusal of the agent's, in the shape of ours. Its sentence is for people.
@@ -338,6 +381,7 @@ fn said(status: StatusCode, body: ErrorBody) -> Refusal {
         "not-found" => "List the folder it should be in.",
         "changed" => "Read the file again, put both together, and send the version of that reading in `If-Match`.",
         "not-empty" => "Add `?recursive=1` to delete all that is in it.",
+        "into-itself" => "Choose a folder that is not in it.",
         "exists" => "Choose another name, or delete what has it.",
         "is-a-folder" | "not-a-folder" | "not-a-file" => "Look at the folder that it is in.",
         "outside-home" => "Name a path from the home folder on; a link that leads out of it is not followed.",

@@ -6,7 +6,10 @@
 //! ```
 
 use super::{
-    auth::{Backend, sign_in, visit::Visit},
+    auth::{
+        Backend, sign_in,
+        visit::{self, Visit},
+    },
     body::Json,
     errors::Refusal,
     limits::{neighbourhood, too_many},
@@ -30,8 +33,12 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use axum_login::AuthSession;
+use engine::store::{
+    activity::{self, Entry},
+    linked::Linked,
+};
 use http::{HeaderMap, StatusCode, header};
-use model::UserId;
+use model::{UserId, view::Viewer};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -126,19 +133,24 @@ async fn begin(
 pub async fn callback(
     State(plane): State<Plane>,
     Extension(visit): Extension<Visit>,
+    Extension(from): Extension<ClientAddress>,
     headers: HeaderMap,
     mut auth: AuthSession<Backend>,
     query: Result<Query<Returned>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
-    let viewer = visit.viewer.map(|viewer| viewer.user);
+    let asks = visit.viewer;
+    let viewer = asks.as_ref().map(|viewer| viewer.user);
     let returned = query.map(|Query(returned)| returned).unwrap_or_default();
     let done = async {
         let github = github(&plane)?;
         let finished = github.finish(returned, browser_of(&plane, &headers).as_deref(), viewer).await;
         let Finished { user, connected, next } = finished.map_err(|refused| refusal(refused, github))?;
         if !connected {
-            sign_in::log_in(&mut auth, user.id, &user.name).await?;
+            sign_in::log_in(&mut auth, user.id, &user.name, &headers).await?;
             plane.watch.look();
+            sign_in::tell(&plane, user.id, &activity::signed_in(&user.name, "by GitHub", from.0)).await;
+        } else if let Some(asks) = &asks {
+            tell(&plane, asks, || activity::github_connected(&user.name)).await;
         }
         Ok::<_, Refusal>(next)
     };
@@ -149,6 +161,12 @@ pub async fn callback(
         }
         Err(refusal) => said(&refusal, viewer.is_some()),
     }
+}
+
+/// Tells of it in the account's activity, in the viewer's name.
+async fn tell(plane: &Plane, viewer: &Viewer, entry: impl FnOnce() -> Entry) {
+    let entry = activity::by(visit::actor(viewer), async { entry() }).await;
+    sign_in::tell(plane, viewer.user, &entry).await;
 }
 
 /// A page that says what happened, why, and what to do.
@@ -306,12 +324,12 @@ pub struct GitHubView {
     configured: bool,
     /// `github.com`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<String>,
+    pub(super) host: Option<String>,
     /// Where a user looks after what they granted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    grants_url: Option<String>,
+    pub(super) grants_url: Option<String>,
     /// What is connected.
-    account: Option<AccountView>,
+    pub(super) account: Option<AccountView>,
 }
 
 /// A connected account.
@@ -320,19 +338,19 @@ pub struct GitHubView {
 #[serde(rename_all = "camelCase")]
 pub struct AccountView {
     /// What it was called when it was last used to sign in.
-    login: String,
+    pub(super) login: String,
     /// Since when.
     #[serde(with = "model::time")]
     connected_at: jiff::Timestamp,
     /// What was granted.
-    scopes: Vec<String>,
+    pub(super) scopes: Vec<String>,
     /// Whether GitHub takes the token: `working`, `revoked`, or `unknown` while it does not say.
-    state: &'static str,
+    pub(super) state: &'static str,
     /// Why it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
+    pub(super) message: Option<String>,
     /// Whether it can be disconnected: not where it is the only way in.
-    can_disconnect: bool,
+    pub(super) can_disconnect: bool,
 }
 
 /// `GET /api/github`: what is connected, and whether GitHub still takes it, asked just now.
@@ -349,21 +367,58 @@ pub async fn get(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<Gi
             let (state, message) = match works {
                 Ok(()) => ("working", None),
                 Err(GitHubError::Store(error)) => return Err(store_error(error).into()),
-                Err(error @ (GitHubError::Revoked | GitHubError::NotConnected)) => ("revoked", Some(Refusal::from(error))),
-                Err(error) => ("unknown", Some(Refusal::from(error))),
+                Err(error @ (GitHubError::Revoked | GitHubError::NotConnected)) => ("revoked", Some(words(error))),
+                Err(error) => ("unknown", Some(words(error))),
             };
-            Some(AccountView {
-                login: linked.identity.login,
-                connected_at: linked.created_at,
-                scopes: linked.tokens.scopes.split([',', ' ']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
-                state,
-                message: message.map(|refusal| refusal.error().message.clone()),
-                can_disconnect: github.has_other_way_in(viewer.user).await.map_err(store_error)?,
-            })
+            Some(account_view(github, &viewer, linked, state, message).await?)
         }
     };
-    let (host, grants_url) = (Some(github.host().to_owned()), Some(github.grants_page()));
-    Ok(Answer(GitHubView { configured: true, host, grants_url, account }))
+    Ok(Answer(github_view(github, account)))
+}
+
+/// The same as far as our own tables have it: whether GitHub still takes it is asked by whoever shows it, since a page waits
+/// for nobody, and a token that is being refreshed may not be dropped half way. `None` where the installation is not set up.
+///
+/// # Errors
+/// As [`get`].
+pub(super) async fn known(plane: &Plane, viewer: &Viewer) -> Result<Option<GitHubView>, Refusal> {
+    let Some(github) = &plane.github else { return Ok(None) };
+    let account = match github.known(viewer.user).await.map_err(store_error)? {
+        None => None,
+        Some(linked) => {
+            let (state, message) = match linked.revoked_at {
+                Some(_) => ("revoked", words(GitHubError::Revoked)),
+                None => ("unknown", "Asking GitHub whether it still takes it…".to_owned()),
+            };
+            Some(account_view(github, viewer, linked, state, Some(message)).await?)
+        }
+    };
+    Ok(Some(github_view(github, account)))
+}
+
+fn github_view(github: &GitHub, account: Option<AccountView>) -> GitHubView {
+    GitHubView { configured: true, host: Some(github.host().to_owned()), grants_url: Some(github.grants_page()), account }
+}
+
+fn words(error: GitHubError) -> String {
+    Refusal::from(error).into_error().message
+}
+
+async fn account_view(
+    github: &GitHub,
+    viewer: &Viewer,
+    linked: Linked,
+    state: &'static str,
+    message: Option<String>,
+) -> Result<AccountView, Refusal> {
+    Ok(AccountView {
+        login: linked.identity.login,
+        connected_at: linked.created_at,
+        scopes: linked.tokens.scopes.split([',', ' ']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
+        state,
+        message,
+        can_disconnect: github.has_other_way_in(viewer.user).await.map_err(store_error)?,
+    })
 }
 
 /// `DELETE /api/github`: `204 No Content`; the token is ended at GitHub, if it answers, and forgotten here.
@@ -378,6 +433,7 @@ pub async fn disconnect(State(plane): State<Plane>, Me(viewer): Me) -> Result<St
         return Err(Refusal::new(ErrorKind::Conflict, "only-way-in", message, next));
     }
     if github.disconnect(viewer.user).await.map_err(store_error)? {
+        tell(&plane, &viewer, activity::github_disconnected).await;
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(ControlError::new(ErrorKind::NotFound, "github-not-connected", "No GitHub account is connected.", "").into())

@@ -27,6 +27,7 @@ pub async fn healthz() -> Response {
 pub async fn readyz(State(plane): State<Plane>) -> Result<Response, Refusal> {
     match tokio::time::timeout(PATIENCE, plane.store.next_wake()).await {
         Ok(Ok(_)) => Ok(Json(json!({ "status": "ready" })).into_response()),
-        _ => Err(errors::unavailable().into()),
+        // No visit begins here, which would know of it.
+        _ => Err(plane.room.refusal().unwrap_or_else(errors::unavailable).into()),
     }
 }

@@ -18,7 +18,8 @@ use super::{
     auth::{visit::Visit, watch::Credential},
     errors::Refusal,
     preview::{
-        cookie, is_path,
+        cookie::Jar,
+        is_path,
         page::{escape, page_of},
     },
     security::Nonce,
@@ -106,7 +107,7 @@ fn own_socket(headers: &HeaderMap, target: &Target) -> bool {
 
 async fn admit(plane: &Plane, headers: &HeaderMap, original: &Uri, target: &Target) -> Result<Option<Response>, ControlError> {
     let (accounts, now) = (&plane.accounts, plane.now());
-    for secret in cookie::all(headers, target.secure()) {
+    for secret in Jar::of_host(target.secure()).all(headers) {
         let visitor = accounts.preview_visitor(&secret, &target.name, target.port, now).await.map_err(store_error)?;
         if let Some(visitor) = visitor {
             let row = plane.store.by_name(visitor.user, &target.name).await.map_err(store_error)?;
@@ -122,7 +123,7 @@ async fn admit(plane: &Plane, headers: &HeaderMap, original: &Uri, target: &Targ
     let row = plane.store.by_name(visitor.user, &target.name).await.map_err(store_error)?;
     Ok(row.map(|row| {
         let mut answer = pass(&row, target);
-        if let Ok(set) = HeaderValue::from_str(&cookie::set(&secret, target.secure(), false)) {
+        if let Ok(set) = HeaderValue::from_str(&Jar::of_host(target.secure()).set(&secret, false)) {
             answer.headers_mut().append(header::SET_COOKIE, set);
         }
         answer

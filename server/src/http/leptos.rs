@@ -10,6 +10,7 @@ use super::{
     auth::visit::{self, Visit},
     body, dev,
     errors::{self, Refusal},
+    first,
     security::Nonce,
     state::Plane,
 };
@@ -149,11 +150,19 @@ fn context(plane: &Plane, request: &Request) -> RequestContext {
 }
 
 fn bare_context(plane: &Plane) -> RequestContext {
-    RequestContext { viewer: None, control: plane.control(), nonce: String::new(), assets: plane.site.assets() }
+    RequestContext {
+        viewer: None,
+        control: plane.control(),
+        nonce: String::new(),
+        assets: plane.site.assets(),
+        first: Arc::default(),
+    }
 }
 
 async fn page(State(plane): State<Plane>, request: Request) -> Response {
-    let context = context(&plane, &request);
+    let mut context = context(&plane, &request);
+    let asked = first::Asked::read(&plane, &request);
+    context.first = Arc::new(first::of(&plane, asked).await);
     let nonce = Nonce(context.nonce.clone());
     let provided = context.clone();
     let render =

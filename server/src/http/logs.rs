@@ -82,14 +82,14 @@ pub async fn logs(
         let lines = lines.take_until(over).map(write);
         return Ok((headers, Body::from_stream(lines)).into_response());
     }
-    let tail = last(lines, wish.tail.unwrap_or(1_000).min(MOST_LINES)).await;
+    let tail = last(lines, wish.tail.unwrap_or(1_000).min(MOST_LINES), QUIET).await;
     Ok((headers, Body::from_stream(futures::stream::iter(tail).map(write))).into_response())
 }
 
-/// The last lines of what is there already.
-async fn last(lines: BoxStream<'static, LogLine>, most: usize) -> Vec<LogLine> {
+/// The last lines of what is there already: of what comes until nothing has come for as long as `quiet`.
+pub(super) async fn last(lines: BoxStream<'static, LogLine>, most: usize, quiet: Duration) -> Vec<LogLine> {
     let mut kept = std::collections::VecDeque::new();
-    let there = tokio_stream::StreamExt::timeout(lines, QUIET);
+    let there = tokio_stream::StreamExt::timeout(lines, quiet);
     let mut there = std::pin::pin!(there);
     while let Some(Ok(line)) = there.next().await {
         if kept.len() >= most {
@@ -114,7 +114,7 @@ fn as_text(line: &LogLine) -> Bytes {
     }
 }
 
-fn unavailable(error: &OrchestratorError) -> ControlError {
+pub(super) fn unavailable(error: &OrchestratorError) -> ControlError {
     let (message, step) = match error {
         OrchestratorError::Caused(cause) => (cause.message.clone(), cause.next_steps.first().cloned().unwrap_or_default()),
         OrchestratorError::Other(_) => ("The log cannot be read.".to_owned(), "Try again.".to_owned()),
@@ -133,9 +133,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_followed_ends_with_its_last_lines() {
         let lines = futures::stream::iter(["a", "b", "c"].map(line)).chain(futures::stream::pending());
-        assert_eq!(last(lines.boxed(), 2).await, ["b", "c"].map(line));
-        assert_eq!(last(futures::stream::empty().boxed(), 2).await, []);
-        assert_eq!(last(futures::stream::iter([line("a")]).boxed(), 0).await, []);
+        assert_eq!(last(lines.boxed(), 2, QUIET).await, ["b", "c"].map(line));
+        assert_eq!(last(futures::stream::empty().boxed(), 2, QUIET).await, []);
+        assert_eq!(last(futures::stream::iter([line("a")]).boxed(), 0, QUIET).await, []);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use engine::measure::{Labels, Measures, Times, short};
 use http::{HeaderMap, Method, header};
 use http_body::Frame;
-use model::{Desired, Phase, phase::phase};
+use model::{Intent, Phase, phase::phase};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
@@ -68,7 +68,7 @@ impl Metrics {
             store_up: Gauge::default(),
         };
         // A rate needs a first zero; and every name is there from the start.
-        for verb in ["create", "start", "restart", "stop", "terminate", "delete"] {
+        for verb in ["create", "start", "restart", "resize", "stop", "terminate", "delete"] {
             drop(metrics.asks.get_or_create(&[("verb", verb.to_owned())]));
         }
         for direction in ["in", "out"] {
@@ -221,8 +221,8 @@ pub async fn show(State(plane): State<Plane>, request: Request) -> Result<Respon
     let now = plane.now();
     for row in rows.iter().flatten() {
         let sandbox = &row.sandbox;
-        let desired = if row.project.deleting_since.is_some() { Desired::Terminated } else { sandbox.desired };
-        let is = phase(desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref(), now);
+        let desired = row.desired();
+        let is = phase(Intent { desired, ..sandbox.intent() }, &sandbox.observed, sandbox.cause.as_ref(), now);
         if let Some(at) = Phase::ALL.iter().position(|one| *one == is) {
             phases[at] += 1;
         }

@@ -18,6 +18,8 @@ pub mod etag;
 pub mod events;
 pub mod exec;
 pub mod files;
+mod first;
+pub mod frame;
 pub mod github;
 pub mod health;
 pub mod ingress;

@@ -7,6 +7,7 @@
 use engine::store::{
     Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError,
     activity::{Entry, Filter},
+    claude::Claude,
 };
 use futures::stream::BoxStream;
 use jiff::Timestamp;
@@ -49,6 +50,12 @@ impl Store for PatientStore {
     }
     async fn projects(&self, owner: UserId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
         patient(self.0.projects(owner)).await
+    }
+    async fn sandboxes(&self, owner: UserId, main: ProjectId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        patient(self.0.sandboxes(owner, main)).await
+    }
+    async fn page(&self, owner: UserId, before: Option<ProjectId>, limit: usize) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        patient(self.0.page(owner, before, limit)).await
     }
     async fn project(&self, owner: UserId, id: ProjectId) -> Result<Option<ProjectAndSandbox>, StoreError> {
         patient(self.0.project(owner, id)).await
@@ -103,6 +110,21 @@ impl Store for PatientStore {
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError> {
         patient(self.0.replace_env(owner, id, all, now)).await
+    }
+    async fn reset_password(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        password: SecretString,
+        now: Timestamp,
+    ) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        patient(self.0.reset_password(owner, id, password, now)).await
+    }
+    async fn claude(&self, owner: UserId) -> Result<Option<(Claude, Timestamp)>, StoreError> {
+        patient(self.0.claude(owner)).await
+    }
+    async fn set_claude(&self, owner: UserId, claude: Option<Claude>, now: Timestamp) -> Result<bool, StoreError> {
+        patient(self.0.set_claude(owner, claude, now)).await
     }
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {
         patient(self.0.lease_due(holder, now, hold, limit)).await

@@ -45,7 +45,7 @@ pub fn router_with(plane: &Plane, pages: Router<Plane>) -> Router {
         .merge(pages)
         .layer(middleware::from_fn_with_state(plane.clone(), visit::read))
         .layer(auth)
-        .layer(middleware::from_fn(visit::begin));
+        .layer(middleware::from_fn_with_state(plane.clone(), visit::begin));
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

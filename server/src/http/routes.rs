@@ -5,12 +5,12 @@ use super::{
     auth::{sign_in, visit::Visit},
     doctor,
     errors::{About, Refusal},
-    events, exec, files, github,
+    etag, events, exec, files, github,
     limits::{neighbourhood, too_many},
     logs,
     metrics::RouteName,
     openapi,
-    rest::{activity, env, projects, sandbox, shares, tokens},
+    rest::{activity, claude, env, projects, repository, sandbox, sandboxes, sessions, shares, tokens},
     security::{ClientAddress, is_websocket},
     state::{Caller, Plane},
     terminal,
@@ -24,7 +24,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{MethodRouter, delete, get, patch, post, put},
 };
-use http::{Method, header, request::Parts};
+use http::{HeaderValue, Method, header, request::Parts};
 use model::view::{Scope, Viewer};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -76,6 +76,12 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/api/tokens", Access::Read, "list tokens", || get(tokens::list)),
     route(Method::POST, "/api/tokens", Access::Write, "create token", || post(tokens::create)),
     route(Method::DELETE, "/api/tokens/{token}", Access::Write, "revoke token", || delete(tokens::revoke)),
+    route(Method::GET, "/api/sessions", Access::Read, "list sessions", || get(sessions::list)),
+    route(Method::DELETE, "/api/sessions", Access::Write, "end sessions", || delete(sessions::end_others)),
+    route(Method::DELETE, "/api/sessions/{session}", Access::Write, "end session", || delete(sessions::end)),
+    route(Method::GET, "/api/claude", Access::Read, "get Claude credentials", || get(claude::get)),
+    route(Method::PUT, "/api/claude", Access::Write, "set Claude credentials", || put(claude::put)),
+    route(Method::DELETE, "/api/claude", Access::Write, "remove Claude credentials", || delete(claude::delete)),
     route(Method::GET, "/api/openapi.json", Access::Public, "describe the API", || get(openapi::json)),
     route(Method::GET, "/api/events", Access::Read, "follow events", || get(events::events)),
     route(Method::GET, "/api/doctor", Access::Read, "look at the installation", || get(doctor::look)),
@@ -89,10 +95,27 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/api/activity", Access::Read, "read activity", || get(activity::all)),
     route(Method::GET, "/api/projects/{project}/activity", Access::Read, "read activity", || get(activity::of_project)),
     route(Method::GET, "/api/projects/{project}/database", Access::Read, "get database", || get(projects::database)),
+    route(Method::POST, "/api/projects/{project}/database/reset-password", Access::Write, "reset password", || {
+        post(projects::reset_password)
+    }),
     route(Method::GET, "/api/projects/{project}/repository", Access::Read, "get repository", || get(projects::repository)),
     route(Method::POST, "/api/projects/{project}/repository", Access::Write, "decide on a clone", || {
         post(projects::decide_clone)
     }),
+    route(Method::GET, "/api/projects/{project}/sandboxes", Access::Read, "list sandboxes", || get(sandboxes::list)),
+    route(Method::POST, "/api/projects/{project}/sandboxes", Access::Write, "add sandbox", || post(sandboxes::create)),
+    route(Method::DELETE, "/api/projects/{project}/sandboxes/{sandbox}", Access::Write, "remove sandbox", || {
+        delete(sandboxes::remove)
+    }),
+    route(Method::GET, "/api/projects/{project}/repository/status", Access::Read, "look at the repository", || {
+        get(repository::status)
+    }),
+    route(Method::POST, "/api/projects/{project}/repository/commit", Access::Write, "commit", || post(repository::commit)),
+    route(Method::POST, "/api/projects/{project}/repository/push", Access::Write, "push", || post(repository::push)),
+    route(Method::GET, "/api/projects/{project}/repository/publication", Access::Read, "get publication", || {
+        get(repository::publication)
+    }),
+    route(Method::POST, "/api/projects/{project}/repository/publication", Access::Write, "publish", || post(repository::publish)),
     route(Method::POST, "/api/projects/{project}/preview", Access::Write, "open preview", || post(projects::preview)),
     route(Method::GET, "/api/projects/{project}/ports/{port}/share", Access::Read, "get share", || get(shares::get)),
     route(Method::PUT, "/api/projects/{project}/ports/{port}/share", Access::Write, "share preview", || put(shares::put)),
@@ -123,8 +146,8 @@ pub fn table(plane: &Plane) -> Router<Plane> {
     })
 }
 
-/// Who may, checked before the handler sees anything, and what errors are about.
-async fn guard(State((plane, route)): State<(Plane, &'static Route)>, request: Request, next: Next) -> Response {
+/// Who may, checked before the handler sees anything; what errors are about; and the tag of what is read.
+async fn guard(State((plane, route)): State<(Plane, &'static Route)>, mut request: Request, next: Next) -> Response {
     let about = About { doing: route.doing, project: project_of(route.path, request.uri().path()) };
     let visit = request.extensions().get::<Visit>();
     if let Err(wait) = plane.admit(caller(visit, request.extensions().get::<ClientAddress>())) {
@@ -134,13 +157,19 @@ async fn guard(State((plane, route)): State<(Plane, &'static Route)>, request: R
         return response;
     }
     let refused = refuse(route.access, visit);
-    // A browser does not tell a page why a WebSocket was not opened: that handler opens it and says why
-    // by the code that it closes with.
-    let says_itself = is_websocket(request.headers()) && request.headers().contains_key(header::ORIGIN);
+    // A browser does not tell a page why a WebSocket was not opened: the terminal's handler opens it and says
+    // why by the code that it closes with. No other has such a way to refuse, whatever headers are sent.
+    let says_itself =
+        route.path.ends_with("/terminal") && is_websocket(request.headers()) && request.headers().contains_key(header::ORIGIN);
+    request.extensions_mut().insert(route.access);
+    let known: Vec<HeaderValue> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
     let mut response = match refused {
         Some(error) if !says_itself => Refusal::from(error).into_response(),
         _ => next.run(request).await,
     };
+    if route.method == Method::GET {
+        response = etag::tagged(&known, response).await;
+    }
     response.extensions_mut().insert(about);
     response.extensions_mut().insert(RouteName(route.path));
     response
@@ -169,14 +198,19 @@ fn project_of(template: &str, path: &str) -> Option<String> {
     path.split('/').nth(at).map(|project| project.chars().take(100).collect())
 }
 
-/// Who asks, behind a route that is not public.
+/// Who asks, behind a route that is not public, and may do what the route does: a handler that takes this has asked once more.
 #[derive(Debug, Clone)]
 pub struct Me(pub Viewer);
 
 impl<S: Send + Sync> FromRequestParts<S> for Me {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        let viewer = parts.extensions.get::<Visit>().and_then(|visit| visit.viewer.clone());
+        let visit = parts.extensions.get::<Visit>();
+        let access = parts.extensions.get::<Access>().copied().unwrap_or(Access::Write);
+        if let Some(error) = refuse(access, visit) {
+            return Err(error.into());
+        }
+        let viewer = visit.and_then(|visit| visit.viewer.clone());
         viewer.map(Self).ok_or_else(|| ControlError::signed_out().into())
     }
 }

@@ -9,7 +9,7 @@
 use super::{
     errors::{self, Refusal},
     metrics::{RouteName, route_name},
-    preview,
+    preview::{self, PreviewListener},
     state::Plane,
 };
 use crate::views::{Addresses, PreviewDomain};
@@ -22,6 +22,7 @@ use axum::{
 };
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use sandbox_agent::client;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     panic::AssertUnwindSafe,
@@ -85,6 +86,8 @@ pub struct Origins {
     /// `host:port` of the public URL, as a browser writes it.
     authority: String,
     preview: Option<PreviewDomain>,
+    /// The host of previews that are ports of it.
+    preview_host: Option<String>,
     trusted: Vec<Network>,
     page_policy: String,
 }
@@ -106,22 +109,25 @@ impl Origins {
     pub fn new(addresses: &Addresses, trusted: Vec<Network>) -> Self {
         let (scheme, authority) = addresses.public.split_once("://").unwrap_or(("http", &addresses.public));
         let preview = addresses.preview.clone();
-        let frames = preview.as_ref().map(|domain| domain.origin("*"));
+        let ports = addresses.preview_ports.as_ref();
+        let frames = ports.map(|ports| format!("{}://{}:*", ports.scheme, ports.host));
+        let frames = frames.or_else(|| preview.as_ref().map(|domain| domain.origin("*")));
+        let previews = frames.clone().unwrap_or_default();
         let frames = frames.as_deref().unwrap_or("'none'");
-        let forms = preview.as_ref().map(|_| frames).unwrap_or_default();
         let ingress =
             addresses.ingress.as_ref().map(|domain| format!("{}://*.{}", domain.scheme, domain.domain)).unwrap_or_default();
         let socket = if scheme == "https" { "wss" } else { "ws" };
         let page_policy = format!(
             "default-src 'none'; script-src 'self' 'nonce-NONCE' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; \
-             img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' {socket}://{authority}; frame-src {frames}; \
-             form-action 'self' {forms} {ingress}; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+             img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' {socket}://{authority} {previews}; frame-src {frames}; \
+             form-action 'self' {previews} {ingress}; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; frame-ancestors 'none'"
         );
         Self {
             scheme: scheme.to_owned(),
             host: name_of(authority).to_ascii_lowercase(),
             authority: authority.to_ascii_lowercase(),
             preview,
+            preview_host: ports.map(|ports| ports.host.clone()),
             trusted,
             page_policy,
         }
@@ -151,6 +157,13 @@ impl Origins {
     pub fn is_app(&self, origin: &str, host: &str) -> bool {
         let own = |authority: &str| origin.eq_ignore_ascii_case(&format!("{}://{authority}", self.scheme));
         own(&self.authority) || (self.place(host) == Place::App && own(host))
+    }
+
+    /// Whether a host is the one whose ports are previews. Behind a tunnel, the port may be another.
+    #[must_use]
+    pub fn is_preview_host(&self, host: &str) -> bool {
+        let name = name_of(host).trim_end_matches('.');
+        self.preview_host.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name))
     }
 
     /// Whether a host is the name by which browsers reach the app.
@@ -227,6 +240,13 @@ pub fn request_id() -> Option<HeaderValue> {
     REQUEST.try_with(|id| HeaderValue::from_str(id).ok()).ok().flatten()
 }
 
+/// Runs a future as part of a request, on whatever task: what it asks of agents carries the request's id.
+pub async fn as_request<F: Future>(id: Option<HeaderValue>, future: F) -> F::Output {
+    let Some(id) = id else { return future.await };
+    let text = id.to_str().unwrap_or_default().to_owned();
+    REQUEST.scope(text, client::in_request(id, future)).await
+}
+
 /// The id that a request brings, where it is one: up to 64 letters, digits, `.`, `_` and `-`, so that no log
 /// is written by whoever asks.
 fn given_id(headers: &HeaderMap) -> Option<String> {
@@ -251,7 +271,8 @@ pub async fn gate(State(plane): State<Plane>, mut request: Request, next: Next) 
     let from = plane.origins.client(peer, request.headers());
     request.extensions_mut().insert(from);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let preview = host_of(&request).is_some_and(|host| matches!(plane.origins.place(&host), Place::Preview(_)));
+    let preview = request.extensions().get::<PreviewListener>().is_some()
+        || host_of(&request).is_some_and(|host| matches!(plane.origins.place(&host), Place::Preview(_)));
     let kind = if preview { "preview" } else { "app" };
     let request = request.map(|body| plane.metrics.counted(body, kind, "in"));
     let answer = async {
@@ -262,7 +283,7 @@ pub async fn gate(State(plane): State<Plane>, mut request: Request, next: Next) 
         debug!(status = response.status().as_u16(), "answered");
         response
     };
-    let response = REQUEST.scope(id.clone(), answer.instrument(span)).await;
+    let response = as_request(HeaderValue::from_str(&id).ok(), answer.instrument(span)).await;
     let route = response
         .extensions()
         .get::<RouteName>()
@@ -282,6 +303,12 @@ async fn place(plane: &Plane, request: Request, next: Next) -> Response {
     let probe = matches!(request.uri().path(), "/healthz" | "/readyz" | "/ingress/auth")
         || (request.uri().path() == "/metrics" && request.headers().contains_key(header::AUTHORIZATION));
     let host = host_of(&request).unwrap_or_default();
+    if let Some(listener) = request.extensions().get::<PreviewListener>().copied() {
+        return match origins.is_preview_host(&host) {
+            true => preview::answer_at(plane, listener, &host, request).await,
+            false => unknown(plane, &host),
+        };
+    }
     match origins.place(&host) {
         Place::Preview(label) => preview::answer(plane, &label, &host, request).await,
         Place::Loopback if is_page(&request) => {
@@ -292,14 +319,17 @@ async fn place(plane: &Plane, request: Request, next: Next) -> Response {
         }
         Place::App | Place::Loopback => app(plane, &host, request, next).await,
         Place::Unknown if probe => app(plane, &host, request, next).await,
-        Place::Unknown => {
-            let host: String = host.chars().filter(|c| !c.is_control()).take(100).collect();
-            let message = format!("This server does not answer for the host “{host}”.");
-            let next_step = format!("Open {}, or start the server with `--public-url` if it has another name.", origins.public());
-            let refusal = Refusal::new(ErrorKind::Malformed, "unknown-host", message, &next_step);
-            with_headers(plane, None, refused(&refusal.with_status(StatusCode::MISDIRECTED_REQUEST)))
-        }
+        Place::Unknown => unknown(plane, &host),
     }
+}
+
+fn unknown(plane: &Plane, host: &str) -> Response {
+    let host: String = host.chars().filter(|c| !c.is_control()).take(100).collect();
+    let message = format!("This server does not answer for the host “{host}”.");
+    let public = plane.origins.public();
+    let next_step = format!("Open {public}, or start the server with `--public-url` if it has another name.");
+    let refusal = Refusal::new(ErrorKind::Malformed, "unknown-host", message, &next_step);
+    with_headers(plane, None, refused(&refusal.with_status(StatusCode::MISDIRECTED_REQUEST)))
 }
 
 fn is_page(request: &Request) -> bool {
@@ -378,7 +408,10 @@ mod tests {
 
     fn origins(public: &str, preview: Option<(&str, Option<u16>)>) -> Origins {
         let preview = preview.map(|(domain, port)| PreviewDomain { scheme: "http".into(), domain: domain.into(), port });
-        Origins::new(&Addresses { public: public.into(), preview, ingress: None }, vec!["10.0.0.0/8".parse().unwrap()])
+        Origins::new(
+            &Addresses { public: public.into(), preview, preview_ports: None, ingress: None },
+            vec!["10.0.0.0/8".parse().unwrap()],
+        )
     }
 
     #[test]

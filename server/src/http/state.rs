@@ -6,9 +6,12 @@ use super::{
     leptos::Renderer,
     limits::Limit,
     metrics::Metrics,
+    preview::forward::Idle,
     security::Origins,
 };
-use crate::{agent::Agent, clone::Cloner, control::Controller, doctor::Doctor, github::GitHub, live::Live, views::Addresses};
+use crate::{
+    agent::Agent, clone::Cloner, control::Controller, doctor::Doctor, github::GitHub, live::Live, room::Room, views::Addresses,
+};
 use app::control::Control;
 use engine::{
     clock::{Clock as _, SystemClock},
@@ -16,15 +19,17 @@ use engine::{
     store::{SandboxRow, Store, accounts::Accounts},
 };
 use jiff::Timestamp;
+use model::port::PreviewLabel;
 use secrecy::SecretString;
 use std::{
+    collections::HashMap,
     net::IpAddr,
     ops::Deref,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +75,8 @@ pub struct PlaneParts {
     pub github: Option<Arc<GitHub>>,
     /// What clones repositories into new sandboxes.
     pub cloner: Arc<Cloner>,
+    /// Whether anything can be stored.
+    pub room: Arc<Room>,
 }
 
 /// Whose requests are counted together.
@@ -90,6 +97,10 @@ pub struct Inner {
     pub failed_sign_ins: Limit<IpAddr>,
     /// Sign-ins that were begun, by neighbourhood, since each is a row: thirty at once, then one every six seconds.
     pub begun_sign_ins: Limit<IpAddr>,
+    /// Connections to apps that wait for another request.
+    pub(super) idle: Arc<Idle>,
+    /// What was found lately at the server's ports for previews.
+    pub(super) preview_labels: Mutex<HashMap<u16, (PreviewLabel, Instant)>>,
     /// Requests, by who makes them: at once as many as in four seconds.
     requests_left: Option<Limit<Caller>>,
     /// The beginning of every id of a request of this process.
@@ -121,6 +132,8 @@ impl Plane {
         Self(Arc::new(Inner {
             parts,
             requests_left,
+            preview_labels: Mutex::default(),
+            idle: Arc::default(),
             renderer: Renderer::default(),
             failed_sign_ins: Limit::new(20, Duration::from_secs(6)),
             begun_sign_ins: Limit::new(30, Duration::from_secs(6)),

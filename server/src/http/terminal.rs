@@ -14,12 +14,13 @@
 
 use super::{
     auth::{
-        visit::Visit,
+        visit::{self, Visit},
         watch::{Held, Over, over},
     },
     body::Project,
     errors::Refusal,
     routes::{Access, Me, refuse},
+    security::{as_request, request_id},
     state::Plane,
 };
 use crate::agent::{refused, unreachable};
@@ -33,13 +34,16 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use engine::{orchestrator::BoxedIo, store::ProjectAndSandbox};
+use engine::{
+    orchestrator::BoxedIo,
+    store::{ProjectAndSandbox, activity},
+};
 use futures::{
     FutureExt as _, SinkExt as _, StreamExt as _,
     stream::{SplitSink, SplitStream},
 };
 use http::{StatusCode, header};
-use model::ProjectId;
+use model::{ProjectId, activity::Actor};
 use prometheus_client::metrics::counter::Counter;
 use sandbox_agent::{
     client::{self, ClientError},
@@ -55,7 +59,7 @@ use std::{
 };
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_tungstenite::{WebSocketStream, tungstenite};
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// How long a viewer may take to say its first frame.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
@@ -79,10 +83,18 @@ mod code {
 }
 
 /// What the address says, each part checked by the agent again.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Wish {
     #[serde(default)]
     session: Option<String>,
+    /// How much of its output the viewer has.
+    #[serde(default)]
+    offset: Option<String>,
+}
+
+fn wish_of(query: Option<&str>) -> Option<Wish> {
+    let uri: http::Uri = format!("/?{}", query.unwrap_or_default()).parse().ok()?;
+    Query::<Wish>::try_from_uri(&uri).ok().map(|Query(wish)| wish)
 }
 
 /// `GET /api/sandbox/{project}/terminal`. A browser (it sends `Origin`) is always let in and told why
@@ -119,8 +131,16 @@ pub async fn open(State(plane): State<Plane>, Extension(visit): Extension<Visit>
             let held = visit.credential.map(|credential| plane.watch.hold(credential));
             // ttyd hands the query to the program that it starts, where it is told to.
             let query = query.filter(|_| plane.orchestrator.has_agents());
+            let wish = wish_of(query.as_deref()).unwrap_or_default();
             let path = query.map_or_else(|| "/ws".to_owned(), |query| format!("/ws?{query}"));
-            Ok(upgrade.on_upgrade(move |socket| bridge(plane, row, path, protocol, held, socket)))
+            // Who only comes back to one that was cut off opens nothing.
+            let opened = visit.viewer.filter(|_| wish.offset.is_none_or(|offset| offset == "0")).map(|viewer| {
+                let session = wish.session.filter(|name| !name.is_empty()).unwrap_or_else(|| "main".to_owned());
+                (visit::actor(&viewer), session)
+            });
+            let asked = (path, protocol, opened);
+            let id = request_id();
+            Ok(upgrade.on_upgrade(move |socket| as_request(id, bridge(plane, row, asked, held, socket))))
         }
         Err(refusal) if browser => {
             let reason = refusal.error().message.clone();
@@ -148,8 +168,7 @@ async fn admit(
     }
     let viewer = visit.viewer.as_ref().ok_or_else(ControlError::signed_out)?;
     let row = plane.controller.row(viewer, project?.0).await?;
-    let uri: http::Uri = format!("/?{}", query.unwrap_or_default()).parse().map_err(|_| bad_name())?;
-    let Query(wish) = Query::<Wish>::try_from_uri(&uri).map_err(|_| bad_name())?;
+    let wish = wish_of(query).ok_or_else(bad_name)?;
     if let Some(name) = wish.session.filter(|name| !name.is_empty()) {
         name.parse::<SessionName>().map_err(|_| bad_name())?;
     }
@@ -174,13 +193,12 @@ enum End {
 async fn bridge(
     plane: Plane,
     row: ProjectAndSandbox,
-    path: String,
-    protocol: String,
+    (path, protocol, opened): (String, String, Option<(Actor, String)>),
     held: Option<Arc<Held>>,
     mut socket: WebSocket,
 ) {
     let agent = plane.agent(&row.sandbox);
-    let opened = match agent.connect().await {
+    let joined = match agent.connect().await {
         Ok(io) => client::websocket(io, agent.token(), &path, &protocol).await.map_err(|error| match error {
             ClientError::Refused { status, body } if status.is_client_error() && status != StatusCode::UNAUTHORIZED => {
                 (close::BAD_FRAME, body.error)
@@ -192,11 +210,18 @@ async fn bridge(
         }),
         Err(error) => Err((code::NOT_RUNNING, unreachable(&error).message)),
     };
-    let mut agent_socket = match opened {
-        Ok(opened) => opened,
+    let mut agent_socket = match joined {
+        Ok(joined) => joined,
         Err((code, reason)) => return say_goodbye(&mut socket, code, &reason).await,
     };
     let _open = plane.metrics.terminal();
+    if let Some((actor, session)) = opened {
+        let now = plane.now();
+        let entry = activity::by(actor, async { activity::terminal_opened(&session, now) }).await;
+        if let Err(error) = plane.store.tell(row.sandbox.id, entry, now).await {
+            warn!(sandbox.id = %row.sandbox.id, "failed to tell of a terminal: {error:#}");
+        }
+    }
     let end = tokio::select! {
         over = over(held, plane.stop.clone()) => match over {
             Over::SignedOut => End::Say(code::SIGNED_OUT, "Signed out.".to_owned()),

@@ -123,7 +123,7 @@ async fn activity_is_exported_as_lines_and_outlives_its_project() {
     assert_eq!(titles(&told).last().unwrap(), "Made the project");
     let stranger = app.somebody_else().await;
     assert_eq!(titles(&stranger.get(&format!("/api/activity?project={project}")).await.json()), [""; 0]);
-    assert_eq!(titles(&stranger.get("/api/activity").await.json()), [""; 0]);
+    assert_eq!(titles(&stranger.get("/api/activity").await.json()), ["Signed in by the link"], "their own alone");
 }
 
 #[tokio::test]
@@ -145,4 +145,109 @@ async fn an_export_is_longer_than_what_is_read_at_once() {
     assert!(lines.windows(2).all(|two| two[0]["id"].as_i64() > two[1]["id"].as_i64()));
     let some = owner.get(&format!("/api/projects/{project}/activity?format=jsonl&kind=run&limit=700")).await.text();
     assert_eq!(some.lines().count(), 700);
+}
+
+#[tokio::test]
+async fn the_account_tells_of_tokens_and_of_who_signed_in_and_out_from_where() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let made = owner.post("/api/tokens", &json!({ "name": "ci", "scope": "read" })).await.json();
+    let (id, secret) = (made["token"]["id"].as_str().unwrap().to_owned(), made["secret"].as_str().unwrap().to_owned());
+    let program = app.token(Scope::Write).await;
+    assert_eq!(program.ask(Method::DELETE, &format!("/api/tokens/{id}"), None).await.status, 204);
+    assert_eq!(program.ask(Method::DELETE, &format!("/api/tokens/{id}"), None).await.status, 404, "and is not told twice");
+    assert_eq!(owner.post("/api/sign-out", &json!({ "everywhere": true })).await.status, 204);
+    let answer = app.signed_in().await.get("/api/activity?kind=account").await;
+    assert!(!answer.text().contains(&secret), "{}", answer.text());
+    let page = answer.json();
+    assert_eq!(
+        titles(&page),
+        [
+            "Signed in by the link",
+            "Signed out everywhere",
+            "Revoked the token “ci”",
+            "Made the token “test”",
+            "Made the token “ci”",
+            "Signed in by the link"
+        ]
+    );
+    let [signed_in, signed_out, revoked, _, made, _] = page["activity"].as_array().unwrap().as_slice() else { panic!("{page}") };
+    for entry in [signed_in, signed_out] {
+        assert_eq!((entry["detail"].as_str(), entry["data"]["from"].as_str()), (Some("From 127.0.0.1"), Some("127.0.0.1")));
+        assert_eq!(entry["actor"], json!({ "name": "Owner", "via": "browser" }));
+    }
+    assert_eq!(revoked["actor"], json!({ "name": "Owner", "via": "token", "token": "test" }));
+    assert_eq!((made["detail"].as_str(), &made["projectId"]), (Some("Scope read, it does not expire"), &json!(null)));
+    let other = app.somebody_else().await.get("/api/activity?kind=account").await.json();
+    assert_eq!(titles(&other), ["Signed in by the link"], "each sees their own");
+}
+
+#[tokio::test]
+async fn the_account_tells_of_sessions_that_were_ended() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    for _ in 0..3 {
+        app.signed_in().await;
+    }
+    let sessions = owner.get("/api/sessions").await.json();
+    let other =
+        sessions.as_array().unwrap().iter().find(|one| one["current"] == false).unwrap()["id"].as_str().unwrap().to_owned();
+    assert_eq!(owner.ask(Method::DELETE, &format!("/api/sessions/{other}"), None).await.status, 204);
+    assert_eq!(owner.ask(Method::DELETE, &format!("/api/sessions/{other}"), None).await.status, 404, "and is not told twice");
+    for _ in 0..2 {
+        assert!(owner.ask(Method::DELETE, "/api/sessions", None).await.status.is_success());
+    }
+    let page = owner.get("/api/activity?kind=account").await.json();
+    assert_eq!(titles(&page)[..3], ["Ended the 2 other sessions", "Ended a session", "Signed in by the link"]);
+    assert_eq!(page["activity"][0]["actor"], json!({ "name": "Owner", "via": "browser" }));
+}
+
+#[tokio::test]
+async fn terminals_and_commands_are_told_with_by_whom_and_not_what_they_were_given() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Inside").await;
+    let program = app.token(Scope::Write).await;
+    for _ in 0..2 {
+        let ask = json!({ "command": ["printf", "hunter2"], "env": { "TOKEN": "hunter3" } });
+        let ran = program.post(&format!("/api/sandbox/{project}/exec"), &ask).await;
+        assert_eq!(ran.status, 200, "{}", ran.text());
+    }
+    let terminal = format!("/api/sandbox/{project}/terminal");
+    for path in [terminal.clone(), format!("{terminal}?session=main&offset=40")] {
+        let mut socket = owner.socket(&path, "fsa-tty.v1").await.unwrap();
+        crate::support::client::say(&mut socket, "{\"columns\":80}").await;
+        crate::support::client::hear(&mut socket).await.unwrap();
+    }
+    let told = async || owner.get(&format!("/api/projects/{project}/activity?kind=ask")).await;
+    until("the terminal to be told", async || titles(&told().await.json()).len() == 3).await;
+    let answer = told().await;
+    assert!(!answer.text().contains("hunter"), "{}", answer.text());
+    let page = answer.json();
+    assert_eq!(titles(&page), ["Opened the terminal “main”", "Ran printf", "Made the project"]);
+    let [opened, ran, _] = page["activity"].as_array().unwrap().as_slice() else { panic!("{page}") };
+    assert_eq!((&opened["times"], &ran["times"]), (&json!(1), &json!(2)), "who comes back opens nothing");
+    assert_eq!(ran["actor"], json!({ "name": "Owner", "via": "token", "token": "test" }));
+    assert_eq!(opened["actor"], json!({ "name": "Owner", "via": "browser" }));
+}
+
+#[tokio::test]
+async fn a_requests_id_goes_with_it_to_the_agent() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Ids").await;
+    let named = owner.with("x-request-id", "from-a-test.1");
+    let ran = named.post(&format!("/api/sandbox/{project}/exec"), &json!({ "command": ["true"] })).await;
+    assert_eq!((ran.status.as_u16(), ran.header("x-request-id")), (200, "from-a-test.1"));
+    let streamed = named.with("accept", "application/x-ndjson");
+    assert_eq!(streamed.post(&format!("/api/sandbox/{project}/exec"), &json!({ "command": ["true"] })).await.status, 200);
+    named.get(&format!("/api/sandbox/{project}/files/README.md")).await;
+    let mut terminal = named.socket(&format!("/api/sandbox/{project}/terminal"), "fsa-tty.v1").await.unwrap();
+    crate::support::client::say(&mut terminal, "{\"columns\":80}").await;
+    crate::support::client::hear(&mut terminal).await.unwrap();
+    let asked = app.world.asked.lock().unwrap().clone();
+    for path in ["/v1/exec", "/v1/files/README.md", "/ws"] {
+        let ids: Vec<_> = asked.iter().filter(|(at, _)| at == path).map(|(_, id)| id.as_deref()).collect();
+        assert!(!ids.is_empty() && ids.iter().all(|id| *id == Some("from-a-test.1")), "{path}: {asked:?}");
+    }
 }

@@ -1,11 +1,14 @@
 //! The API as programs meet it: its document, pages of lists, tags, limits.
 
-use crate::support::{Setup, TestApp};
+use crate::{
+    github::{session, sign_in, with},
+    support::{Setup, TestApp, agent::RealAgent, github::everybody, until},
+};
 use http::Method;
 use model::view::Scope;
 use serde_json::{Value, json};
 use server::http::routes::ROUTES;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 #[tokio::test]
 async fn the_document_is_that_of_the_router() {
@@ -84,7 +87,8 @@ async fn answers_are_as_the_document_says() {
         (format!("/api/projects/{project}/database"), "DatabaseView", ""),
         (format!("/api/projects/{project}/activity"), "ActivityPage", ""),
         (format!("/api/projects/{project}/activity"), "ActivityView", "/activity/0"),
-        ("/api/me".to_owned(), "Viewer", ""),
+        ("/api/me".to_owned(), "Myself", ""),
+        ("/api/claude".to_owned(), "ClaudeView", ""),
         ("/api/me/nothing".to_owned(), "ErrorBody", ""),
     ] {
         let answer: Value = owner.get(&path).await.json();
@@ -144,7 +148,7 @@ async fn what_has_not_changed_is_not_sent_again() {
     for path in ["/api/projects".to_owned(), format!("/api/projects/{project}"), format!("/api/sandbox/{project}")] {
         let first = owner.get(&path).await;
         let tag = first.header("etag").to_owned();
-        assert!(first.status == 200 && tag.starts_with('"'), "{path}");
+        assert!(first.status == 200 && tag.starts_with("W/\""), "{path}");
         assert_eq!(first.header("cache-control"), "private, no-cache");
         let again = owner.with("if-none-match", &tag).get(&path).await;
         assert_eq!((again.status.as_u16(), again.text().as_str(), again.header("etag")), (304, "", tag.as_str()), "{path}");
@@ -157,6 +161,44 @@ async fn what_has_not_changed_is_not_sent_again() {
         app.reaches(&owner, project, "Running").await;
         app.settled().await;
     }
+}
+
+#[tokio::test]
+async fn every_read_has_a_tag_and_is_not_sent_again() {
+    let Some((app, _github)) = with(everybody()).await else { return };
+    app.world.files_of(Arc::new(RealAgent::start(&[])));
+    let owner = app.signed_in().await;
+    let connected = session(&app, &sign_in(&app).await);
+    let (project, _) = app.running(&owner, "Tagged").await;
+    app.settled().await;
+    // Without an end, a WebSocket, or the bytes of a file.
+    const LEFT_OUT: [&str; 4] =
+        ["/api/events", "/api/sandbox/{project}/logs", "/api/sandbox/{project}/terminal", "/api/sandbox/{project}/files/{*path}"];
+    let document: Value = owner.get("/api/openapi.json").await.json();
+    for route in ROUTES.iter().filter(|route| route.method == Method::GET && !LEFT_OUT.contains(&route.path)) {
+        let path = route.path.replace("{project}", &project.to_string()).replace("{port}", "3000");
+        let client = if route.path == "/api/github/repositories" { &connected } else { &owner };
+        // What passes by itself makes another tag, such as the free disk that the doctor tells.
+        until(&format!("{path} to be the same twice"), async || {
+            let first = client.get(&path).await;
+            let tag = first.header("etag").to_owned();
+            assert!(first.status == 200 && tag.trim_start_matches("W/").starts_with('"'), "{path}: {} {tag}", first.text());
+            let again = client.with("if-none-match", &tag).get(&path).await;
+            if again.status == 200 {
+                return false;
+            }
+            assert_eq!((again.status.as_u16(), again.text().as_str(), again.header("etag")), (304, "", tag.as_str()), "{path}");
+            true
+        })
+        .await;
+        let described = &document["paths"][route.path]["get"];
+        let parameters: Vec<&str> =
+            described["parameters"].as_array().into_iter().flatten().map(|one| one["name"].as_str().unwrap()).collect();
+        assert!(parameters.contains(&"If-None-Match"), "{path}: {parameters:?}");
+        assert!(described["responses"]["304"].is_object() && described["responses"]["200"]["headers"]["ETag"].is_object());
+    }
+    let database = owner.get(&format!("/api/projects/{project}/database")).await;
+    assert_eq!(database.header("cache-control"), "no-store", "the password is in it");
 }
 
 #[tokio::test]

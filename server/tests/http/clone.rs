@@ -3,9 +3,16 @@
 
 use crate::{
     github::{session, sign_in, with},
-    support::{Client, TestApp, github::everybody, until},
+    support::{
+        Client, Setup, TestApp,
+        github::{StandIn, everybody},
+        until,
+    },
 };
+use engine::store::linked::{Identity, Link, LinkedAccounts, Tokens};
+use secrecy::SecretString;
 use serde_json::{Value, json};
+use server::views::CloneFact;
 
 async fn create(client: &Client, repository: Value) -> String {
     let answer = client.post("/api/projects", &json!({ "name": "Cloned", "database": false, "repository": repository })).await;
@@ -48,6 +55,42 @@ async fn a_project_starts_from_a_repository_a_branch_and_a_depth() {
     assert_eq!(other.get(&format!("/api/projects/{id}/repository")).await.status, 404);
     let again = owner.post(&format!("/api/projects/{id}/repository"), &json!({ "action": "retry" })).await;
     assert_eq!((again.status.as_u16(), again.code().as_str()), (409, "clone-not-failed"));
+}
+
+#[tokio::test]
+async fn an_extra_sandbox_has_its_branch_whether_the_repository_has_it_or_not() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let url = github.serve("octocat/boats", true, &["main", "fix/totals"]);
+    let user = session(&app, &sign_in(&app).await);
+    let id = create(&user, json!({ "url": url, "depth": 1 })).await;
+    reaches(&user, &id, "done").await;
+    let folder = app.world.home.path().join("boats");
+    let git = |arguments: &[&str]| {
+        let done = std::process::Command::new("git").arg("-C").arg(&folder).args(arguments).output().unwrap();
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    };
+    for (branch, from, content, upstream) in [
+        ("fix/totals", None, "fix/totals\n", "origin/fix/totals"),
+        ("new/one", Some("fix/totals"), "fix/totals\n", ""),
+        ("new/two", None, "main\n", ""),
+    ] {
+        // All sandboxes of these tests have one home.
+        std::fs::remove_dir_all(&folder).unwrap();
+        let made = user.post(&format!("/api/projects/{id}/sandboxes"), &json!({ "branch": branch, "from": from })).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        let extra = made.json()["id"].as_str().unwrap().to_owned();
+        let done = reaches(&user, &extra, "done").await;
+        assert_eq!((&done["checkout"], &done["branch"], &done["folder"]), (&json!(branch), &json!(from), &json!("boats")));
+        assert_eq!(readme(&app, "boats").as_deref(), Some(content), "{branch}");
+        assert_eq!(git(&["branch", "--show-current"]), branch);
+        assert_eq!(git(&["rev-parse", "--abbrev-ref", "@{upstream}"]).replace("@{upstream}", ""), upstream, "{branch}");
+    }
+    assert_eq!(user.get(&format!("/api/projects/{id}/repository")).await.json()["checkout"], json!(null));
+    std::fs::remove_dir_all(&folder).unwrap();
+    let made = user.post(&format!("/api/projects/{id}/sandboxes"), &json!({ "branch": "new/three", "from": "nothing" })).await;
+    let extra = made.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(reaches(&user, &extra, "failed").await["cause"]["code"], "branch-missing");
+    assert!(!folder.exists() && !app.world.home.path().join(".boats.cloning").exists());
 }
 
 #[tokio::test]
@@ -150,6 +193,134 @@ async fn a_clone_whose_server_was_killed_is_begun_anew() {
     assert_eq!(other.status, 201);
     reaches(&owner, &id, "done").await;
     assert_eq!(readme(&app, "lost").as_deref(), Some("main\n"));
+}
+
+#[tokio::test]
+async fn two_processes_show_a_clone_as_it_goes_whichever_clones() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    // Untold, it looks every fifteen seconds: longer than is waited for here.
+    let beside = app.beside().await;
+    let owner = app.signed_in().await;
+    let id = create(&owner, json!({ "url": format!("{}/octocat/later", github.url) })).await;
+    let row = app.store.project(app.owner, id.parse().unwrap()).await.unwrap().unwrap();
+    let shown = || beside.facts(row.sandbox.id).clone;
+    until("its failure to be shown beside", async || matches!(shown(), CloneFact::Failed(_))).await;
+    until("and here", async || sandbox(&owner, &id).await["phase"] == "Error").await;
+    github.serve("octocat/later", false, &["main"]);
+    let again = owner.post(&format!("/api/projects/{id}/repository"), &json!({ "action": "retry" })).await;
+    assert_eq!(again.status, 200, "{}", again.text());
+    until("its end to be shown beside", async || shown() == CloneFact::Settled).await;
+    assert_eq!(reaches(&owner, &id, "done").await["folder"], "later");
+    until("and here", async || sandbox(&owner, &id).await["phase"] == "Running").await;
+}
+
+#[tokio::test]
+async fn a_repository_that_is_missing_is_said_to_be_so_to_who_may_see_private_ones() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let user = session(&app, &sign_in(&app).await);
+    let id = create(&user, json!({ "url": format!("{}/octocat/missing", github.url) })).await;
+    let failed = reaches(&user, &id, "failed").await;
+    assert_eq!(failed["cause"]["code"], "repository-not-found", "{failed}");
+    assert!(failed["cause"]["message"].as_str().unwrap().contains("octocat/missing"), "{failed}");
+}
+
+#[tokio::test]
+async fn a_huge_repository_says_how_far_it_is() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let url = github.serve("octocat/huge", false, &["main"]);
+    github.grow("octocat/huge", 48 << 20);
+    let owner = app.signed_in().await;
+    let id = create(&owner, json!({ "url": url, "depth": 1 })).await;
+    let path = format!("/api/projects/{id}/repository");
+    let mut told = Vec::new();
+    until("the clone to be there", async || {
+        let now = owner.get(&path).await.json();
+        told.extend(now["progress"].as_str().map(str::to_owned));
+        now["state"] == "done"
+    })
+    .await;
+    assert!(told.iter().any(|text| text.contains('%')), "{told:?}");
+    assert_eq!(std::fs::metadata(app.world.home.path().join("huge/big")).unwrap().len(), 48 << 20);
+}
+
+#[tokio::test]
+async fn submodules_that_cannot_be_fetched_do_not_keep_a_clone_from_being_there() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let inner = github.serve("octocat/inner", false, &["main"]);
+    let url = github.serve("octocat/outer", false, &["main"]);
+    // Submodules are followed over TLS alone: what a repository names may be anything.
+    github.submodule("octocat/outer", "modules/inner", &inner, "octocat/inner");
+    let owner = app.signed_in().await;
+    let id = create(&owner, json!({ "url": url })).await;
+    reaches(&owner, &id, "done").await;
+    assert_eq!(readme(&app, "outer").as_deref(), Some("main\n"));
+    assert_eq!(readme(&app, "outer/modules/inner"), None);
+    assert!(app.world.home.path().join("outer/.gitmodules").exists());
+}
+
+/// An app with a GitHub whose repositories are cloned by https, and what git inside has to be told to trust it.
+async fn over_tls() -> Option<(TestApp, StandIn, impl Fn())> {
+    let (github, certificate) = StandIn::start_tls().await;
+    let app = TestApp::start_as(Setup { github: Some(github.settings(everybody())), ..Setup::default() }).await?;
+    let home = app.world.home.clone();
+    let trust = move || {
+        let file = home.path().join("authority.pem");
+        std::fs::write(&file, &certificate).unwrap();
+        std::fs::write(home.path().join(".gitconfig"), format!("[http]\n\tsslCAInfo = {}\n", file.display())).unwrap();
+    };
+    Some((app, github, trust))
+}
+
+async fn retry(client: &Client, id: &str) {
+    let again = client.post(&format!("/api/projects/{id}/repository"), &json!({ "action": "retry" })).await;
+    assert_eq!(again.status, 200, "{}", again.text());
+}
+
+#[tokio::test]
+async fn a_clone_over_https_has_its_submodules_and_trusts_nobody_by_itself() {
+    let Some((app, github, trust)) = over_tls().await else { return };
+    let inner = github.serve("octocat/inner", false, &["main"]);
+    let url = github.serve("octocat/outer", false, &["main"]);
+    assert!(url.starts_with("https://localhost:"), "{url}");
+    github.submodule("octocat/outer", "modules/inner", &inner, "octocat/inner");
+    let owner = app.signed_in().await;
+    let id = create(&owner, json!({ "url": url })).await;
+    let failed = reaches(&owner, &id, "failed").await;
+    assert_eq!(failed["cause"]["code"], "repository-unreachable", "nobody signed its certificate: {failed}");
+    trust();
+    retry(&owner, &id).await;
+    reaches(&owner, &id, "done").await;
+    assert_eq!(readme(&app, "outer").as_deref(), Some("main\n"));
+    assert_eq!(readme(&app, "outer/modules/inner").as_deref(), Some("main\n"));
+}
+
+#[tokio::test]
+async fn a_private_repository_is_cloned_over_https_by_its_owners_token() {
+    let Some((app, github, trust)) = over_tls().await else { return };
+    trust();
+    let url = github.serve("octocat/secrets", true, &["main"]);
+    let owner = app.signed_in().await;
+    let id = create(&owner, json!({ "url": url })).await;
+    let failed = reaches(&owner, &id, "failed").await;
+    assert_eq!(failed["cause"]["code"], "repository-refused", "no account is connected: {failed}");
+
+    let (token, host) = (github.token(1), url.split('/').nth(2).unwrap());
+    let linked = LinkedAccounts::new(app.pool.clone(), app.vault.clone(), host);
+    let identity = Identity { id: "1".into(), login: "octocat".into() };
+    let tokens =
+        Tokens { access: SecretString::from(token.as_str()), refresh: None, expires_at: None, scopes: "read:user,repo".into() };
+    assert_eq!(linked.connect(app.owner, &identity, &tokens, jiff::Timestamp::now()).await.unwrap(), Link::Linked);
+    retry(&owner, &id).await;
+    reaches(&owner, &id, "done").await;
+    assert_eq!(readme(&app, "secrets").as_deref(), Some("main\n"));
+    let found = std::process::Command::new("grep").arg("-r").arg(&token).arg(app.world.home.path()).output().unwrap();
+    assert_eq!(found.status.code(), Some(1), "the token is in a file: {}", String::from_utf8_lossy(&found.stdout));
+
+    // What git inside asks for later.
+    let own = app.world.git_asks(1, "https", host, "octocat/secrets.git").await;
+    assert_eq!((own["username"].as_str(), own["password"].as_str()), (Some("x-access-token"), Some(token.as_str())));
+    let plain = app.world.git_asks(2, "http", host, "octocat/secrets.git").await;
+    assert!(plain["password"].is_null(), "never without TLS: {plain}");
 }
 
 #[tokio::test]

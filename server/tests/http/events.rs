@@ -60,6 +60,7 @@ async fn a_stream_begins_with_everything_and_tells_every_change() {
     let owner = app.signed_in().await;
     let mut early = Stream::open(&owner).await;
     assert_eq!(early.next().await.unwrap(), json!({ "type": "snapshot", "projects": [] }), "also of nothing");
+    assert_eq!(early.next().await.unwrap(), json!({ "type": "notices", "notices": [] }), "what pages say, also of nothing");
 
     let (project, _) = app.running(&owner, "Told").await;
     let event = early.until(|event| event["project"]["sandbox"]["phase"] == "Running").await;
@@ -117,7 +118,7 @@ async fn a_storm_of_changes_is_at_most_twenty_events_a_second_and_ends_with_the_
     let owner = app.signed_in().await;
     let (project, _) = app.running(&owner, "Storm").await;
     let mut events = Stream::open(&owner).await;
-    events.next().await;
+    events.until(|event| event["type"] == "notices").await;
     let path = format!("/api/projects/{project}");
     let storm = async {
         for n in 0..200 {
@@ -145,7 +146,7 @@ async fn a_stream_ends_when_the_server_does() {
     let Some(app) = TestApp::start().await else { return };
     let owner = app.signed_in().await;
     let mut events = Stream::open(&owner).await;
-    events.next().await.unwrap();
+    events.until(|event| event["type"] == "notices").await;
     app.stop();
     assert!(events.next().await.is_none());
 }

@@ -1,8 +1,7 @@
 //! Files by REST, to the disk of a real agent and back.
 
-use crate::support::{Answer, Client, TestApp, agent::RealAgent, until};
+use crate::support::{Answer, Client, TestApp, agent::RealAgent, resident_bytes, until};
 use bytes::Bytes;
-use futures::StreamExt as _;
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
@@ -87,9 +86,48 @@ async fn a_file_is_written_listed_renamed_and_deleted() {
     assert_eq!(files.ask(Method::DELETE, "/src?recursive=1", "").await.status, 204);
     assert_eq!(files.ask(Method::DELETE, "/empty", "").await.status, 204);
     let left = files.get("").await.json();
+    // It is told what was done, by whom, and that nothing was where it was refused.
+    let told = files.owner.get(&files.at.replace("/sandbox/", "/projects/").replace("/files", "/activity?kind=ask")).await.json();
+    let told: Vec<_> =
+        told["activity"].as_array().unwrap().iter().map(|one| (one["title"].as_str(), one["times"].as_i64())).collect();
+    let named = [("Deleted files", 2), ("Renamed files", 1), ("Wrote files", 2), ("Made the project", 1)];
+    assert_eq!(told, named.map(|(title, times)| (Some(title), Some(times))));
     // The agent's own lock.
     assert!(left["entries"].as_array().unwrap().iter().all(|entry| entry["name"] == ".fsa"), "{left}");
     assert_eq!(files.ask(Method::PUT, "/x?mkdri=1", "").await.code(), "bad-query");
+}
+
+#[tokio::test]
+async fn a_file_and_a_folder_are_moved_and_nothing_is_written_over() {
+    let Some(files) = Files::start(&[]).await else { return };
+    files.put("/notes.md", "mine").await;
+    files.put("/docs/notes.md", "theirs").await;
+    files.put("/src/main.rs", "fn main() {}").await;
+    let read = files.get("/notes.md").await;
+    for (from, to, status, code) in [
+        ("notes.md", "docs/notes.md", 409, "exists"),
+        ("src", "docs", 409, "exists"),
+        ("src", "src/inner", 400, "into-itself"),
+        ("notes.md", "none/notes.md", 404, "not-found"),
+        ("none", "docs/none", 404, "not-found"),
+    ] {
+        let refused = files.ask(Method::POST, &format!("/{from}?to={to}"), "").await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (status, code), "{from} to {to}");
+    }
+    let taken = files.ask(Method::POST, "/notes.md?to=docs/notes.md", "").await.json();
+    assert_eq!(taken["details"]["message"], "docs/notes.md exists already.");
+    assert_eq!((files.get("/notes.md").await.text(), files.get("/docs/notes.md").await.text()), ("mine".into(), "theirs".into()));
+    assert_eq!(files.ask(Method::POST, "/notes.md", "").await.status, 400, "without a place");
+
+    let path = |to: &str| format!("{}/notes.md?to={to}", files.at);
+    let other = files.owner.with("if-match", "\"another\"").ask(Method::POST, &path("src/notes.md"), Some("".into())).await;
+    assert_eq!((other.status.as_u16(), other.code().as_str()), (409, "changed"));
+    let meant = files.owner.with("if-match", read.header("etag")).ask(Method::POST, &path("src/notes.md"), Some("".into())).await;
+    assert_eq!(meant.status, 204);
+    assert_eq!(files.get("/src/notes.md").await.header("etag"), meant.header("etag"));
+    assert_eq!(files.ask(Method::POST, "/src?to=docs/src", "").await.status, 204);
+    assert_eq!(files.get("/docs/src/main.rs").await.text(), "fn main() {}");
+    assert_eq!(files.get("/src").await.status, 404);
 }
 
 #[tokio::test]
@@ -179,14 +217,8 @@ async fn a_gigabyte_goes_in_and_out_through_little_memory() {
     let pieces = if std::env::var_os("FSA_LONG").is_some() { 4096 } else { 1024 };
     let before = resident_bytes();
     let piece = Bytes::from(vec![7; PIECE]);
-    let body = futures::stream::iter(std::iter::repeat_n(piece, pieces))
-        .map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(piece)));
-    let mut request = Request::put(format!("{}/big", files.at)).body(StreamBody::new(body)).unwrap();
-    request.headers_mut().extend(files.owner.headers().clone());
-    let stream = TcpStream::connect(("127.0.0.1", files.app.port)).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    assert_eq!(sender.send_request(request).await.unwrap().status(), 201);
+    let put = files.owner.pour(Method::PUT, &format!("{}/big", files.at), piece, pieces).await;
+    assert_eq!(put.status(), 201);
     assert_eq!(std::fs::metadata(files.agent.home.join("big")).unwrap().len(), (PIECE * pieces) as u64);
 
     let answer = files.owner.open(Method::GET, &format!("{}/big", files.at), None).await;
@@ -202,11 +234,6 @@ async fn a_gigabyte_goes_in_and_out_through_little_memory() {
     let grown = resident_bytes().saturating_sub(before) / (1 << 20);
     assert!(grown < 200, "this process grew by {grown} MB");
     assert!(files.agent.peak_bytes() < 64 << 20, "the agent had {} bytes", files.agent.peak_bytes());
-}
-
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 #[tokio::test]

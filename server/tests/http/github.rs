@@ -4,10 +4,11 @@ use crate::support::{
     Answer, Client, Setup, TestApp,
     github::{Fault, StandIn, everybody, nobody, these},
 };
+use engine::store::linked::LinkedAccounts;
 use http::Method;
 use model::view::Scope;
 use serde_json::json;
-use server::config::github::Allowed;
+use server::{config::github::Allowed, github::GitHub};
 
 pub async fn with(allowed: Allowed) -> Option<(TestApp, StandIn)> {
     let github = StandIn::start().await;
@@ -56,6 +57,17 @@ fn refused(answer: &Answer, status: u16, words: &str) {
     assert!(text.contains(words) && text.contains("Back to "), "{words} in {text}");
     assert!(answer.headers.get("set-cookie").is_none(), "nobody is signed in");
     assert!(!text.contains("secret") && !text.contains("code1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_page_knows_from_its_first_byte_whether_there_is_github() {
+    let Some((app, _github)) = with(nobody()).await else { return };
+    let root = |page: Answer| page.text().split_once("<head>").expect("a page").0.to_owned();
+    let with = root(app.signed_in().await.get("/settings").await);
+    assert!(with.contains("data-github"), "{with}");
+    let Some(app) = TestApp::start().await else { return };
+    let without = root(app.signed_in().await.get("/settings").await);
+    assert!(without.contains("<html") && !without.contains("data-github"), "{without}");
 }
 
 #[tokio::test]
@@ -175,8 +187,28 @@ async fn a_github_that_fails_is_said_with_what_to_do() {
         refused(&answer, status, words);
         assert!(answer.text().contains("Try again in a minute"), "{}", answer.text());
     }
+    github.fault(Some(Fault::UsedUp));
+    let busy = sign_in(&app).await;
+    refused(&busy, 503, "asked too often");
+    assert_eq!(busy.header("retry-after"), "17");
     github.fault(None);
     assert_eq!(sign_in(&app).await.status, 303);
+}
+
+#[tokio::test]
+async fn a_github_that_is_down_is_said_and_the_link_of_the_machine_still_signs_in() {
+    let github = StandIn::start().await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut settings = github.settings(everybody());
+    settings.url = format!("http://{gone}");
+    settings.api = format!("http://{gone}/api/v3");
+    let Some(app) = TestApp::start_as(Setup { github: Some(settings), ..Setup::default() }).await else { return };
+    let (browser, url) = begin(&app.anonymous(), "sign-in").await;
+    let state = url.split("state=").nth(1).unwrap().split('&').next().unwrap();
+    let answer = browser.get(&format!("/github/callback?code=x&state={state}")).await;
+    refused(&answer, 502, "Connection refused");
+    assert!(!answer.text().contains(&gone.to_string()), "{}", answer.text());
+    assert_eq!(app.signed_in().await.get("/api/me").await.status, 200);
 }
 
 #[tokio::test]
@@ -214,6 +246,16 @@ async fn the_owner_of_a_machine_connects_github_and_disconnects_it() {
     assert!(owner.get("/api/github").await.json()["account"].is_null());
     let again = owner.ask(Method::DELETE, "/api/github", None).await;
     assert_eq!((again.status.as_u16(), again.code().as_str()), (404, "github-not-connected"));
+    let told = owner.get("/api/activity?kind=account").await.json();
+    let [gone, connected, _signed_in] = told["activity"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!(
+        (gone["title"].as_str(), connected["title"].as_str()),
+        (Some("Disconnected GitHub"), Some("Connected the GitHub account octocat"))
+    );
+    assert_eq!(
+        (&gone["actor"], &connected["actor"]),
+        (&json!({ "name": "Owner", "via": "browser" }), &json!({ "name": "Owner", "via": "browser" }))
+    );
 }
 
 #[tokio::test]
@@ -240,6 +282,9 @@ async fn a_revocation_is_seen_and_said_and_signing_in_again_mends_it() {
     let before = github.asked("GET /api/v3/user");
     assert_eq!(user.get("/api/github").await.json()["account"]["state"], "revoked");
     assert_eq!(github.asked("GET /api/v3/user"), before, "GitHub is not asked again with what it does not take");
+    let told = user.get("/api/activity?search=does+not+give+access").await.json();
+    let told: Vec<_> = told["activity"].as_array().unwrap().iter().map(|one| one["actor"]["via"].as_str()).collect();
+    assert_eq!(told, [Some("system")], "it is told once");
     assert_eq!(user.get("/api/me").await.status, 200, "the session is ours, and goes on");
     let user = session(&app, &sign_in(&app).await);
     assert_eq!(user.get("/api/github").await.json()["account"]["state"], "working");
@@ -271,22 +316,25 @@ async fn repositories_are_searched_and_come_in_pages() {
     for number in 0..250 {
         github.repository(1, &format!("acme/{}-{number:03}", if number % 2 == 0 { "Boat" } else { "kayak" }), number == 0);
     }
+    github.repository(1, "octocat/canoe", false);
+    github.repository(1, "Zebra/canoe", false);
     let user = session(&app, &sign_in(&app).await);
     let all = user.get("/api/github/repositories").await.json();
     assert_eq!(
         (all["total"].as_u64(), all["repositories"].as_array().unwrap().len(), all["nextPage"].as_u64()),
-        (Some(250), 30, Some(2))
+        (Some(252), 30, Some(2))
     );
     let first = &all["repositories"][0];
     assert_eq!((first["fullName"].as_str(), first["private"].as_bool()), (Some("acme/Boat-000"), Some(true)));
     assert_eq!(first["cloneUrl"], format!("{}/acme/Boat-000.git", github.url));
     let last = user.get("/api/github/repositories?page=9").await.json();
-    assert_eq!((last["repositories"].as_array().unwrap().len(), last["nextPage"].is_null()), (10, true));
+    assert_eq!((last["repositories"].as_array().unwrap().len(), last["nextPage"].is_null()), (12, true));
     let found = user.get("/api/github/repositories?search=ACME%20boat-24").await.json();
     let names: Vec<&str> =
         found["repositories"].as_array().unwrap().iter().map(|one| one["fullName"].as_str().unwrap()).collect();
     assert_eq!(names, ["acme/Boat-240", "acme/Boat-242", "acme/Boat-244", "acme/Boat-246", "acme/Boat-248"]);
-    assert_eq!(user.get("/api/github/repositories?search=canoe").await.json()["total"], 0);
+    assert_eq!(found["organizations"], json!(["Zebra", "acme"]), "of all, the account itself left out");
+    assert_eq!(user.get("/api/github/repositories?search=dinghy").await.json()["total"], 0);
     assert_eq!(github.asked("GET /api/v3/user/repos"), 3, "the list is read once");
     for bad in ["page=0", "page=-1", "page=x", "other=1", &format!("search={}", "x".repeat(201))] {
         let answer = user.get(&format!("/api/github/repositories?{bad}")).await;
@@ -327,4 +375,48 @@ async fn the_sign_in_page_offers_github_where_it_signs_in() {
         last = app.anonymous().post("/api/github/sign-in", &json!({})).await.status.as_u16();
     }
     assert_eq!(last, 429, "each is a row, so there is a limit");
+}
+
+#[tokio::test]
+async fn who_is_taken_off_the_list_is_signed_out_at_the_next_start() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let (owner, visitor) = (app.signed_in().await, session(&app, &sign_in(&app).await));
+    let made = visitor.post("/api/tokens", &json!({ "name": "ci", "scope": "write" })).await.json();
+    let program = app.anonymous().with("authorization", &format!("Bearer {}", made["secret"].as_str().unwrap()));
+    // As a server that is started again with another list does before it answers.
+    let starts = async |allowed: Allowed| {
+        let settings = github.settings(allowed);
+        let linked = LinkedAccounts::new(app.pool.clone(), app.vault.clone(), &settings.host);
+        GitHub::new(settings, linked, &app.public).unwrap().shut_out(&app.accounts).await;
+    };
+    let statuses = async || {
+        let mut all = Vec::new();
+        for client in [&owner, &visitor, &program] {
+            all.push(client.get("/api/me").await.status.as_u16());
+        }
+        all
+    };
+    starts(these(&[], &[1], &[])).await;
+    starts(these(&["octocat"], &[], &[])).await;
+    assert_eq!(statuses().await, [200, 200, 200], "by number or name, they are on it");
+    github.member(1, "acme", "active");
+    starts(these(&[], &[], &["acme"])).await;
+    assert_eq!(statuses().await, [200, 200, 200], "a member");
+    github.fault(Some(Fault::Page(502)));
+    app.log.allow("cannot look whether a user may still sign in");
+    starts(these(&[], &[], &["other"])).await;
+    assert_eq!(statuses().await, [200, 200, 200], "GitHub does not say that they are none");
+    github.fault(None);
+    starts(these(&[], &[], &["other"])).await;
+    assert_eq!(statuses().await, [200, 401, 401], "the owner of the machine has another way in");
+    let told = app.signed_in().await;
+    assert_eq!(told.get("/api/me").await.status, 200);
+    let entries: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM activity WHERE kind = 'account' AND title LIKE 'Signed out: octocat%'")
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
+    assert_eq!(entries, 1);
+    starts(nobody()).await;
+    assert_eq!(statuses().await, [200, 401, 401]);
 }

@@ -180,7 +180,9 @@ async fn browsers_are_told_what_pages_may_do() {
     for part in ["default-src 'none'", "'wasm-unsafe-eval'", "frame-ancestors 'none'", "base-uri 'none'"] {
         assert!(policy.contains(part), "{part} in {policy}");
     }
-    assert!(policy.contains(&format!("frame-src http://*.localhost:{}", app.port)));
+    for part in ["frame-src", "form-action 'self'", &format!("connect-src 'self' ws://localhost:{}", app.port)] {
+        assert!(policy.contains(&format!("{part} http://*.localhost:{}", app.port)), "{part} in {policy}");
+    }
     assert!(!policy.contains("unsafe-eval'") || policy.contains("'wasm-unsafe-eval'"));
     assert!(!policy.split(';').find(|part| part.contains("script-src")).unwrap().contains("'unsafe-inline'"));
     // Every inline script of the page has it.

@@ -56,7 +56,10 @@ async fn ask(client: &Client, route: &Route, path: &str) -> StatusCode {
         ("POST", "/api/projects") => r#"{"name": "Made", "database": false}"#,
         (_, path) if path.ends_with("/exec") => r#"{"command": ["true"]}"#,
         ("PUT", path) if path.ends_with("/share") => r#"{"audience": "link"}"#,
+        (_, path) if path.ends_with("/sandboxes") => r#"{"branch": "x"}"#,
         (_, path) if path.ends_with("/repository") => r#"{"action": "skip"}"#,
+        ("POST", path) if path.ends_with("/publication") => r#"{"folder": "app", "name": "app"}"#,
+        (_, path) if path.ends_with("/commit") => r#"{"message": "x"}"#,
         (_, path) if path.ends_with("/preview") => r#"{"port": 3000}"#,
         _ => "{}",
     };
@@ -86,6 +89,7 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
                 .path
                 .replace("{project}", &project.map(|id| id.to_string()).unwrap_or_default())
                 .replace("{token}", &token.token.id.to_string())
+                .replace("{sandbox}", &project.map(|id| id.to_string()).unwrap_or_default())
                 .replace("{session}", "main")
                 .replace("{*path}", "file")
                 .replace("{port}", "3000");
@@ -120,6 +124,37 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// What a WebSocket is asked for with is no way past the table, where none is opened.
+#[tokio::test]
+async fn headers_of_a_websocket_let_nobody_in_who_may_not() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Matrix").await;
+    let upgrading = |client: Client| {
+        let client = client.with("origin", &app.public).with("upgrade", "websocket").with("connection", "upgrade");
+        client.with("sec-websocket-version", "13").with("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==")
+    };
+    let reader = upgrading(app.token(Scope::Read).await);
+    let nobody = upgrading(app.anonymous());
+    let mut wrong = Vec::new();
+    for route in ROUTES.iter().filter(|route| !route.path.ends_with("/terminal")) {
+        let id = project.to_string();
+        let path = ["{project}", "{sandbox}", "{token}"].iter().fold(route.path.to_owned(), |path, name| path.replace(name, &id));
+        let path = path.replace("{session}", "main").replace("{*path}", "file").replace("{port}", "3000");
+        let refused = [
+            (route.access == Access::Write).then_some((&reader, Who::ReadToken, 403)),
+            (route.access != Access::Public).then_some((&nobody, Who::Nobody, 401)),
+        ];
+        for (client, who, expected) in refused.into_iter().flatten() {
+            let status = ask(client, route, &path).await;
+            if status != expected {
+                wrong.push(format!("{} {} by {who:?}: {status}, expected {expected}", route.method, route.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// A server function, and what the test asks of it. `PROJECT`, `TOKEN` and `KEY` are filled in.
 struct Function {
     name: &'static str,
@@ -135,7 +170,6 @@ const FUNCTIONS: &[Function] = &[
     function("load", Access::Public, r#"{"what": "Nothing"}"#),
     function("load", Access::Public, r#"{"what": "Opening"}"#),
     function("load", Access::Read, r#"{"what": {"Env": "PROJECT"}}"#),
-    function("load", Access::Read, r#"{"what": {"Database": "PROJECT"}}"#),
     function("load", Access::Read, r#"{"what": "Tokens"}"#),
     function("create-project", Access::Write, r#"{"new": {"name": "Made", "database": false}, "key": "KEY"}"#),
     function("update-project", Access::Write, r#"{"id": "PROJECT", "patch": {"name": "Renamed"}}"#),
@@ -287,14 +321,22 @@ async fn no_get_changes_anything() {
                     continue;
                 }
                 let before = app.tables().await;
-                if path.ends_with("/terminal") {
+                let terminal = path.ends_with("/terminal");
+                if terminal {
                     let socket = client.socket(&path, "fsa-tty.v1").await;
                     assert!(socket.is_ok(), "{path}");
                 } else {
                     // The head alone: a stream has no end.
                     drop(client.open(method.clone(), &path, None).await);
                 }
-                let changed = changes(&before, &app.tables().await);
+                if terminal {
+                    app.settled().await;
+                }
+                let mut changed = changes(&before, &app.tables().await);
+                // It begins a shell, which is told.
+                if terminal {
+                    changed.remove("activity");
+                }
                 assert!(changed.is_empty(), "{method} {path} by the {who} changed {changed:?}");
             }
         }
@@ -319,5 +361,5 @@ async fn a_change_is_seen_by_those_who_look_for_one() {
     let before = app.tables().await;
     assert!(before.contains_key("projects") && before.contains_key("api_tokens"), "{before:?}");
     app.token(Scope::Read).await;
-    assert_eq!(changes(&before, &app.tables().await), BTreeSet::from(["api_tokens".to_owned()]));
+    assert_eq!(changes(&before, &app.tables().await), BTreeSet::from(["activity".to_owned(), "api_tokens".to_owned()]));
 }

@@ -1,7 +1,12 @@
 //! What there is to watch: the answer, its documentation and the dashboard name the same things.
 
-use crate::support::{TestApp, client::say, until};
+use crate::{
+    preview::enter,
+    support::{TestApp, client::say, until},
+};
+use axum::{Router, routing::get};
 use http::Method;
+use model::ProjectId;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path};
 
@@ -105,6 +110,52 @@ async fn what_happens_is_counted() {
         value(&text, "fsa_events_clients") == 0.0 && value(&text, "fsa_terminals") == 0.0
     })
     .await;
+}
+
+/// Of a line that is there from its first time on.
+fn so_far(text: &str, line: &str) -> f64 {
+    if text.lines().any(|one| one.starts_with(line)) { value(text, line) } else { 0.0 }
+}
+
+#[tokio::test]
+async fn a_start_that_fails_counts_its_cause() {
+    const LINE: &str = "fsa_causes_total{code=\"database-unreachable\"}";
+    let Some(app) = TestApp::start().await else { return };
+    app.log.allow("a pass failed");
+    let owner = app.signed_in().await;
+    let metrics = async || app.anonymous().get("/metrics").await.text();
+    app.running(&owner, "Well").await;
+    assert_eq!(so_far(&metrics().await, LINE), 0.0);
+    app.databases.set_away(true);
+    let answer = owner.post("/api/projects", &json!({ "name": "Without" })).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let project: ProjectId = answer.json()["id"].as_str().unwrap().parse().unwrap();
+    let path = format!("/api/sandbox/{project}");
+    until("the cause to be told", async || owner.get(&path).await.json()["cause"]["code"] == "database-unreachable").await;
+    until("the cause to be counted", async || so_far(&metrics().await, LINE) >= 1.0).await;
+    let failed = "fsa_reconcile_passes_total{outcome=\"failed\"}";
+    assert!(value(&metrics().await, failed) >= 1.0);
+    app.databases.set_away(false);
+    app.reaches(&owner, project, "Running").await;
+}
+
+#[tokio::test]
+async fn bytes_of_previews_are_counted_apart() {
+    let Some(app) = TestApp::start().await else { return };
+    let upload = |body: bytes::Bytes| async move { body.len().to_string() };
+    app.world.listen(3000, Router::new().route("/", get(|| async { "x".repeat(10_000) }).post(upload)));
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Previewed").await;
+    let (visitor, _) = enter(&app, &owner, project, 3000).await;
+    let bytes = async |direction: &str| {
+        let line = format!("fsa_http_bytes_total{{place=\"preview\",direction=\"{direction}\"}}");
+        so_far(&app.anonymous().get("/metrics").await.text(), &line)
+    };
+    let (came_in, went_out) = (bytes("in").await, bytes("out").await);
+    assert_eq!(visitor.get("/").await.body.len(), 10_000);
+    assert_eq!((bytes("in").await - came_in, bytes("out").await - went_out), (0.0, 10_000.0));
+    assert_eq!(visitor.ask(Method::POST, "/", Some("y".repeat(5_000).into())).await.text(), "5000");
+    assert_eq!((bytes("in").await - came_in, bytes("out").await - went_out), (5_000.0, 10_004.0));
 }
 
 #[tokio::test]

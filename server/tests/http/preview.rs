@@ -65,7 +65,7 @@ fn boats() -> Router {
 }
 
 /// A browser that is let in to a port by a code.
-async fn enter(app: &TestApp, owner: &Client, project: ProjectId, port: u16) -> (Client, String) {
+pub async fn enter(app: &TestApp, owner: &Client, project: ProjectId, port: u16) -> (Client, String) {
     let made = owner.post(&format!("/api/projects/{project}/preview"), &json!({ "port": port })).await;
     assert_eq!(made.status, 200, "{}", made.text());
     let code = made.json()["code"].as_str().unwrap().to_owned();
@@ -107,6 +107,12 @@ async fn a_code_lets_in_once_and_a_stranger_sees_nothing() {
             !answer.text().contains("Boats")
                 && answer.text().contains(&format!("http://localhost:{}/open/{name}/3000", app.port))
         );
+    }
+    // Whether a browser gets here at all: without a body or a type, so that it lets the app's page see that there is an answer.
+    let here = app.anonymous().with("host", &host).get("/.fsa/here").await;
+    assert_eq!((here.status.as_u16(), here.text()), (204, String::new()));
+    for name in ["content-type", "cross-origin-resource-policy", "set-cookie"] {
+        assert_eq!(here.header(name), "", "{name}");
     }
     let (visitor, code) = enter(&app, &owner, project, 3000).await;
     assert_eq!(visitor.get("/").await.text(), "Boats for hire");

@@ -1,8 +1,10 @@
 //! Projects and their sandboxes by REST.
 
-use crate::support::TestApp;
+use crate::support::{Setup, TestApp};
 use http::Method;
+use secrecy::SecretString;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 #[tokio::test]
 async fn a_project_is_created_once_by_its_key() {
@@ -52,6 +54,39 @@ async fn asks_answer_the_sandbox_and_those_that_cannot_apply_say_why() {
     let env = owner.get(&format!("/api/projects/{project}/env")).await.json();
     let once = env["variables"].as_array().unwrap().iter().find(|v| v["key"] == "ONCE").unwrap().clone();
     assert_eq!(once["source"], "request");
+}
+
+#[tokio::test]
+async fn where_variables_come_from_is_said_and_no_value() {
+    let operators = [("ANTHROPIC_API_KEY", "sk-of-the-operator"), ("BOTH", "operators-both")];
+    let operator_env = BTreeMap::from(operators.map(|(key, value)| (key.to_owned(), SecretString::from(value))));
+    let Some(app) = TestApp::start_as(Setup { operator_env, ..Setup::default() }).await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Sources").await;
+    let path = format!("/api/projects/{project}/env");
+    let set = json!({ "set": { "OWN": "value-of-its-own", "BOTH": "projects-both" } });
+    assert_eq!(owner.send(Method::PUT, &path, &set).await.status, 200);
+    let answer = owner.get(&path).await;
+    let source = |key: &str| {
+        let all = answer.json();
+        let found = all["variables"].as_array().unwrap().iter().find(|one| one["key"] == key);
+        found.unwrap_or_else(|| panic!("no {key}: {all}"))["source"].as_str().unwrap().to_owned()
+    };
+    for (key, expected) in [
+        ("ANTHROPIC_API_KEY", "operator"),
+        ("NODE_ENV", "system"),
+        ("DATABASE_URL", "system"),
+        ("PGPASSWORD", "system"),
+        ("OWN", "project"),
+        ("BOTH", "project"),
+    ] {
+        assert_eq!(source(key), expected, "{key}");
+    }
+    let database = owner.get(&format!("/api/projects/{project}/database")).await.json();
+    let password = database["psql"].as_str().unwrap().split([':', '@']).nth(2).unwrap();
+    for secret in ["sk-of-the-operator", "operators-both", "value-of-its-own", "projects-both", password] {
+        assert!(!answer.text().contains(secret), "{secret}");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use model::view::Scope;
 use std::{
     fs,
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -19,6 +19,13 @@ impl Drop for Proxy {
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }
+}
+
+/// Where a program is, also where only root looks: Debian has nginx there.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
 fn example(name: &str) -> String {
@@ -37,7 +44,7 @@ fn adapted(text: &str, folder: &Path, app: u16, port: u16) -> String {
         .replace("/etc/nginx/fullstack-agent.proxy", &format!("{at}/proxy"))
 }
 
-fn nginx(folder: &Path, app: u16, port: u16) -> Command {
+fn nginx(program: &Path, folder: &Path, app: u16, port: u16) -> Command {
     fs::write(folder.join("proxy"), adapted(&example("nginx.proxy"), folder, app, port)).unwrap();
     let sites = adapted(&example("nginx.conf"), folder, app, port);
     let at = folder.display();
@@ -48,31 +55,36 @@ fn nginx(folder: &Path, app: u16, port: u16) -> Command {
         if rustix::process::getuid().is_root() { "user root;" } else { "" }
     );
     fs::write(folder.join("nginx.conf"), conf).unwrap();
-    let mut command = Command::new("nginx");
+    let mut command = Command::new(program);
     command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
     command
 }
 
-fn caddy(folder: &Path, app: u16, port: u16) -> Command {
+fn caddy(program: &Path, folder: &Path, app: u16, port: u16) -> Command {
     let tls = format!("tls {0}/tls.pem {0}/tls.key", folder.display());
     let sites = adapted(&example("Caddyfile"), folder, app, port)
         .replace("\nfsa.example {", &format!("\nfsa.example:{port} {{\n\t{tls}"))
         .replace("\n*.preview.example {", &format!("\n*.preview.example:{port} {{"));
     let conf = format!("{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{sites}");
     fs::write(folder.join("Caddyfile"), conf).unwrap();
-    let mut command = Command::new("caddy");
+    let mut command = Command::new(program);
     command.args(["run", "--adapter", "caddyfile", "--config"]).arg(folder.join("Caddyfile")).env("HOME", folder);
     command
 }
 
 #[tokio::test]
 async fn the_examples_for_proxies_pass_everything_on() {
-    for (name, make) in [("nginx", nginx as fn(&Path, u16, u16) -> Command), ("caddy", caddy)] {
-        let Some(app) = TestApp::start_as(Setup { secure: true, ..Setup::default() }).await else { return };
-        if Command::new(name).arg(if name == "nginx" { "-v" } else { "version" }).output().is_err() {
-            println!("skipped: {name} is not here");
-            continue;
+    for name in ["curl", "openssl"] {
+        if program(name).is_none() {
+            return crate::postgres::skipped(&format!("there is no {name}"));
         }
+    }
+    for (name, make) in [("nginx", nginx as fn(&Path, &Path, u16, u16) -> Command), ("caddy", caddy)] {
+        let Some(found) = program(name) else {
+            crate::postgres::skipped(&format!("there is no {name}"));
+            continue;
+        };
+        let Some(app) = TestApp::start_as(Setup { secure: true, ..Setup::default() }).await else { return };
         let agent = Arc::new(RealAgent::start(&[]));
         app.world.files_of(agent.clone());
         let folder = tempfile::tempdir().unwrap();
@@ -87,7 +99,7 @@ async fn the_examples_for_proxies_pass_everything_on() {
         assert!(made.unwrap().status.success());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = make(folder.path(), app.port, port);
+        let mut command = make(&found, folder.path(), app.port, port);
         let proxy = Proxy(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         let said = || fs::read_to_string(folder.path().join("log")).unwrap();
         until("the proxy to listen", async || {

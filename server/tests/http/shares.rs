@@ -153,6 +153,33 @@ async fn a_link_that_is_over_says_why() {
 }
 
 #[tokio::test]
+async fn the_activity_says_who_opened_a_preview_and_who_closed_it() {
+    let Some(shared) = Shared::start().await else { return };
+    let secret = shared.link().await;
+    assert_eq!(shared.share(json!({ "audience": "users" })).await.status, 200);
+    let program = shared.app.token(Scope::Write).await;
+    for _ in 0..2 {
+        assert_eq!(program.ask(Method::DELETE, &shared.path(3000), None).await.status, 204);
+    }
+    assert_eq!(shared.share(json!({ "audience": "nobody" })).await.status, 422);
+    let answer = shared.owner.get(&format!("/api/projects/{}/activity?kind=ask", shared.project)).await;
+    assert!(!answer.text().contains(&secret), "{}", answer.text());
+    let told = answer.json();
+    let [private, users, link, _made] = told["activity"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!(private["title"], "Made the preview of port 3000 private");
+    assert_eq!(private["actor"], json!({ "name": "Owner", "via": "token", "token": "test" }));
+    assert_eq!(users["title"], "Shared the preview of port 3000 with everybody who is signed in");
+    assert_eq!(users["detail"], "Until it is made private");
+    assert_eq!(users["actor"], json!({ "name": "Owner", "via": "browser" }));
+    assert_eq!(link["title"], "Shared the preview of port 3000 with whoever has its link");
+    assert!(link["detail"].as_str().unwrap().starts_with("Until 2"), "{link}");
+    assert_eq!(
+        (&link["data"]["verb"], &link["data"]["port"], &link["data"]["audience"]),
+        (&json!("share"), &json!(3000), &json!("link"))
+    );
+}
+
+#[tokio::test]
 async fn who_is_signed_in_may_look_where_the_owner_says_so() {
     let Some(shared) = Shared::start().await else { return };
     let other = shared.app.somebody_else().await;

@@ -3,6 +3,7 @@
 use crate::support::{
     TestApp,
     client::{hear, say},
+    resident_bytes,
 };
 use futures::StreamExt as _;
 use model::view::Scope;
@@ -73,11 +74,11 @@ async fn what_a_viewer_does_not_read_is_not_held_in_memory() {
     let mut terminal = owner.socket(&format!("/api/sandbox/{project}/terminal"), "fsa-tty.v1").await.unwrap();
     say(&mut terminal, "{}").await;
     hear(&mut terminal).await.unwrap();
-    let before = resident();
+    let before = resident_bytes();
     const BYTES: usize = 256 << 20;
     say(&mut terminal, &format!("flood {BYTES}")).await;
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-    let held = resident().saturating_sub(before);
+    let held = resident_bytes().saturating_sub(before);
     assert!(held < 40 << 20, "{} MiB for a viewer that does not read", held >> 20);
     let start = Instant::now();
     let mut left = BYTES;
@@ -86,11 +87,6 @@ async fn what_a_viewer_does_not_read_is_not_held_in_memory() {
         left -= frame.len();
     }
     println!("{:.0} MB/s with both ends in one thread", BYTES as f64 / 1e6 / start.elapsed().as_secs_f64());
-}
-
-fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 #[tokio::test]

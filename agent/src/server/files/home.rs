@@ -16,8 +16,8 @@ use rustix::{
     io::{Errno, Result},
 };
 
-use super::version::Version;
-use crate::protocol::http::{Entry, EntryKind};
+use super::version::{Condition, Version};
+use crate::protocol::http::{Entry, EntryKind, Versions};
 
 /// Folders below each other that are still deleted with all they hold.
 const DEEPEST: u32 = 200;
@@ -26,6 +26,16 @@ const DEEPEST: u32 = 200;
 pub enum Found {
     File { file: File, length: u64, version: Version, modified_at: i64 },
     Folder(Vec<Entry>),
+}
+
+/// Why something has its old name still, and which name that is about.
+pub enum NotRenamed {
+    Old(Errno),
+    /// The folder that it was to go to.
+    Folder(Errno),
+    New(Errno),
+    /// It is not the file that was meant.
+    Changed(Versions),
 }
 
 /// Where paths begin, and what they cannot leave.
@@ -85,27 +95,36 @@ impl Home {
         self.folder(path).map(|_| ())
     }
 
-    /// Gives a file or folder another name, in a folder that is there. What has that name already stays.
+    /// Gives a file or folder another name, in a folder that is there. What has that name already stays. A file's version is answered as it is
+    /// under the new name.
     ///
     /// # Errors
-    /// EXIST where the name is taken; INVAL for the home folder, and for a folder that is to go into itself.
-    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
-        let ((from_folder, from), (to_folder, to)) = (split(from)?, split(to)?);
-        let (from_folder, to_folder) = (self.folder(from_folder)?, self.folder(to_folder)?);
+    /// EXIST of the new name where it is taken; INVAL of the old one for the home folder, and for a folder that is to go into itself.
+    pub fn rename(&self, from: &[u8], to: &[u8], condition: &Condition) -> std::result::Result<Option<Version>, NotRenamed> {
+        let (from_folder, from) = split(from).map_err(NotRenamed::Old)?;
+        let (to_folder, to) = split(to).map_err(NotRenamed::New)?;
+        let from_folder = self.folder(from_folder).map_err(NotRenamed::Old)?;
+        let to_folder = self.folder(to_folder).map_err(NotRenamed::Folder)?;
         let (from, to) = (from.as_c_str(), to.as_c_str());
         // As it is named: `renameat2` says INVAL both for a file system without it and for a folder into itself.
-        statat(&from_folder, from, AtFlags::SYMLINK_NOFOLLOW)?;
-        match renameat_with(&from_folder, from, &to_folder, to, RenameFlags::NOREPLACE) {
+        statat(&from_folder, from, AtFlags::SYMLINK_NOFOLLOW).map_err(NotRenamed::Old)?;
+        if let Some(versions) = condition.broken(version(&from_folder, from).as_ref()) {
+            return Err(NotRenamed::Changed(versions));
+        }
+        let renamed = match renameat_with(&from_folder, from, &to_folder, to, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS)
                 if statat(&to_folder, to, AtFlags::SYMLINK_NOFOLLOW).is_err_and(|error| error == Errno::NOENT) =>
             {
-                renameat(&from_folder, from, &to_folder, to)?;
+                renameat(&from_folder, from, &to_folder, to)
             }
-            done => done?,
-        }
+            done => done,
+        };
+        renamed.map_err(|error| if error == Errno::INVAL { NotRenamed::Old(error) } else { NotRenamed::New(error) })?;
         // The name is on disk only with its folder.
-        fsync(&from_folder)?;
-        fsync(&to_folder)
+        fsync(&from_folder).map_err(NotRenamed::Old)?;
+        fsync(&to_folder).map_err(NotRenamed::New)?;
+        // After the renaming, which changes the time of the last change.
+        Ok(version(&to_folder, to))
     }
 
     pub fn delete(&self, path: &[u8], recursive: bool) -> Result<()> {
@@ -128,6 +147,11 @@ impl Home {
             }
         }
     }
+}
+
+/// Of a file, also where a link names it: as one that reads it is told.
+fn version(folder: &OwnedFd, name: &CStr) -> Option<Version> {
+    statat(folder, name, AtFlags::empty()).ok().as_ref().and_then(Version::of_file)
 }
 
 /// The folder of a path and the last part. A name is bytes: nothing says that it is UTF-8, or one line.

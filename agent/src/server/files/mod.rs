@@ -11,6 +11,7 @@ use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
     rc::Rc,
+    sync::PoisonError,
 };
 
 use bytes::Bytes;
@@ -21,8 +22,9 @@ use rustix::io::Errno;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use self::{
-    home::{Found, Home},
-    version::{Condition, Part, part},
+    home::{Found, Home, NotRenamed},
+    upload::PLACING,
+    version::{Condition, Part, Version, part},
 };
 use super::{
     Agent,
@@ -37,7 +39,7 @@ use crate::protocol::http::Listing;
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// `GET` and `HEAD` of a file (with `Range`, `If-Range` and `If-None-Match`) or a folder; `PUT` of a file (with `If-Match` and
-/// `If-None-Match`), or of a folder with `mkdir=1`; `POST` with `to=PATH` renames; `DELETE`, of a folder that is not empty with `recursive=1`.
+/// `If-None-Match`), or of a folder with `mkdir=1`; `POST` with `to=PATH` renames (with `If-Match` of a file); `DELETE`, of a folder that is not empty with `recursive=1`.
 ///
 /// # Errors
 /// `400 Bad Request`: no path of the home folder; `404 Not Found`; `409 Conflict`: a folder where a file should be, or the other way round,
@@ -66,8 +68,13 @@ pub async fn route(agent: &Rc<Agent>, method: &Method, path: &str, request: Requ
         }
         Method::POST => {
             let to = to(request.uri().query())?;
-            blocking(path, move |path| home.rename(path, &to)).await?;
-            Ok(empty(StatusCode::NO_CONTENT))
+            let condition = Condition::of(request.headers())?;
+            let version = rename(home, path, to, condition).await?;
+            let mut answer = empty(StatusCode::NO_CONTENT);
+            if let Some(version) = version {
+                put_version(answer.headers_mut(), version.as_str());
+            }
+            Ok(answer)
         }
         Method::DELETE => {
             let recursive = query.flag("recursive");
@@ -83,6 +90,27 @@ pub async fn route(agent: &Rc<Agent>, method: &Method, path: &str, request: Requ
 fn to(query: Option<&str>) -> Result<Vec<u8>, Error> {
     let to = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("to="));
     decoded(to.ok_or_else(|| Error::bad_request("no-target", "Say to where, as ?to=PATH."))?)
+}
+
+/// Gives `from` the name `to`; of a file, which version that is then.
+async fn rename(home: Home, from: Vec<u8>, to: Vec<u8>, condition: Condition) -> Result<Option<Version>, Error> {
+    let (old, new, folder) = (shown(&from), shown(&to), shown(folder_of(&to)));
+    // By names, to say so in words. What gets there by a link the kernel refuses.
+    if is_within(&to, &from) {
+        return Err(Error::bad_request("into-itself", format!("{old} cannot be moved into itself.")));
+    }
+    let work = move || {
+        // No upload comes into place between the look at the version and the new name.
+        let _one = PLACING.lock().unwrap_or_else(PoisonError::into_inner);
+        home.rename(&from, &to, &condition)
+    };
+    let done = spawn_blocking(work).await.map_err(|_| Error::internal("The work on the file broke off."))?;
+    done.map_err(|why| match why {
+        NotRenamed::Old(error) => said(error, &old),
+        NotRenamed::Folder(error) => said(error, &folder),
+        NotRenamed::New(error) => said(error, &new),
+        NotRenamed::Changed(versions) => Error::changed(versions),
+    })
 }
 
 async fn get(agent: &Agent, home: Home, path: Vec<u8>, headers: &HeaderMap, head: bool) -> Result<Answer, Error> {
@@ -164,6 +192,21 @@ fn decoded(path: &str) -> Result<Vec<u8>, Error> {
         return Err(outside());
     }
     Ok(path.to_owned())
+}
+
+/// The path of the folder that has it.
+fn folder_of(path: &[u8]) -> &[u8] {
+    &path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)]
+}
+
+/// Whether a path is one of something in a folder.
+fn is_within(path: &[u8], folder: &[u8]) -> bool {
+    let mut inner = parts(path);
+    parts(folder).all(|part| inner.next() == Some(part)) && inner.next().is_some()
+}
+
+fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".")
 }
 
 async fn blocking<T: Send + 'static>(

@@ -33,7 +33,8 @@ use crate::{
 const DRAINED_BYTES: usize = 256 << 20;
 
 /// Of two uploads that both looked at the same version, one comes first: looking and coming into place are one.
-static PLACING: Mutex<()> = Mutex::new(());
+/// A renaming takes its turn too.
+pub static PLACING: Mutex<()> = Mutex::new(());
 
 /// Why nothing was written.
 enum Failed {

@@ -85,6 +85,32 @@ impl Ring {
     }
 }
 
+/// What holds of any writes and reads: the ring is the tail of a plain vector of everything ever written.
+#[cfg(any(test, fuzzing))]
+pub fn holds<'a>(capacity: usize, base: u64, writes: impl IntoIterator<Item = &'a [u8]>, offset: u64, limit: usize) {
+    let mut ring = Ring::new(capacity, base);
+    let mut all = Vec::new();
+    for write in writes {
+        ring.push(write);
+        all.extend(write);
+        let end = base + all.len() as u64;
+        assert_eq!(ring.end(), end);
+        assert_eq!(ring.start(), end - all.len().min(capacity) as u64);
+        let (first, second) = ring.read(offset, limit);
+        let got = [first, second].concat();
+        let expected: &[u8] = if offset >= ring.start() && offset < end {
+            let at = (offset - base) as usize;
+            &all[at..at.saturating_add(limit).min(all.len())]
+        } else {
+            &[]
+        };
+        assert_eq!(got, expected);
+        assert!(ring.bytes.capacity() <= capacity);
+        let line = ring.line_start(ring.start());
+        assert!(line == ring.start() || all[(line - base) as usize - 1] == b'\n');
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -92,7 +118,6 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Against a plain vector of everything ever written.
         #[test]
         fn the_ring_is_the_tail_of_all_that_was_written(
             capacity in 1usize..64,
@@ -101,25 +126,7 @@ mod tests {
             offset in 0u64..2000,
             limit in 0usize..100,
         ) {
-            let mut ring = Ring::new(capacity, base);
-            let mut all = Vec::new();
-            for write in writes {
-                ring.push(&write);
-                all.extend(write);
-                let end = base + all.len() as u64;
-                prop_assert_eq!(ring.end(), end);
-                prop_assert_eq!(ring.start(), end - all.len().min(capacity) as u64);
-                let (first, second) = ring.read(offset, limit);
-                let got = [first, second].concat();
-                let expected: &[u8] = if offset >= ring.start() && offset < end {
-                    let at = (offset - base) as usize;
-                    &all[at..(at + limit).min(all.len())]
-                } else {
-                    &[]
-                };
-                prop_assert_eq!(got, expected);
-                prop_assert!(ring.bytes.capacity() <= capacity);
-            }
+            holds(capacity, base, writes.iter().map(Vec::as_slice), offset, limit);
         }
     }
 

@@ -160,11 +160,11 @@ impl Accounts {
         Ok(Some(secret))
     }
 
-    /// Makes a port of the user's project private again. May be repeated.
+    /// Makes a port of the user's project private again. May be repeated: `false` where nothing was shared.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn end_share(&self, owner: UserId, project: ProjectId, port: u16, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn end_share(&self, owner: UserId, project: ProjectId, port: u16, now: Timestamp) -> Result<bool, StoreError> {
         let doing = while_doing("end a share");
         let mut connection = self.pool.acquire().await.map_err(&doing)?;
         revoke(&mut connection, owner, project, port, now).await
@@ -232,8 +232,8 @@ async fn revoke(
     project: ProjectId,
     port: u16,
     now: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query!(
+) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
         "UPDATE preview_shares h SET revoked_at = $4 FROM projects p
         WHERE p.id = h.project_id AND p.id = $1 AND p.owner_id = $2 AND h.port = $3 AND h.revoked_at IS NULL",
         project.0,
@@ -244,5 +244,5 @@ async fn revoke(
     .execute(connection)
     .await
     .map_err(while_doing("end a share"))?;
-    Ok(())
+    Ok(done.rows_affected() > 0)
 }

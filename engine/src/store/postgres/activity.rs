@@ -50,6 +50,32 @@ pub(super) async fn write(
     Ok(())
 }
 
+/// Writes an entry of a user's account, in the transaction of what it tells.
+pub(in crate::store) async fn write_account(
+    connection: &mut PgConnection,
+    user: UserId,
+    entry: &Entry,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO activity (owner_id, at, last_at, kind, actor, via, token, title, detail, data)
+        VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9)",
+        user.0,
+        Time(now) as _,
+        entry.kind.as_str(),
+        entry.actor.name,
+        entry.actor.via.as_str(),
+        entry.actor.token,
+        entry.title,
+        entry.detail,
+        entry.data
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(while_doing("tell what happened"))?;
+    Ok(())
+}
+
 impl PgStore {
     pub(super) async fn write_activity(&self, sandbox: SandboxId, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
         let mut connection = self.pool.acquire().await.map_err(while_doing("tell what happened"))?;
@@ -83,7 +109,7 @@ impl PgStore {
             .map(|row| {
                 Ok(ActivityView {
                     id: row.id,
-                    project_id: ProjectId(row.project_id),
+                    project_id: row.project_id.map(ProjectId),
                     project: row.project,
                     at: row.at.0,
                     last_at: row.last_at.0,

@@ -1,10 +1,15 @@
 //! Asks: intent, by the rules of [`intent`].
 
-use super::{PgStore, activity::write, error::while_doing, project::take_key, row::seal_env};
+use super::{
+    PgStore,
+    activity::write,
+    error::while_doing,
+    project::take_key,
+    row::{Frozen, freeze},
+};
 use crate::store::{Ask, Asked, SandboxRow, StoreError, activity, intent, intent::Verdict, time::Time};
 use jiff::Timestamp;
 use model::{Cause, ProjectId, UserId};
-use secrecy::SecretString;
 use sqlx::{PgConnection, types::Json};
 use std::collections::BTreeMap;
 
@@ -32,16 +37,18 @@ impl PgStore {
             Verdict::Same => Asked::Same(row),
             Verdict::Change => {
                 let before = row.sandbox.restart_count;
-                let env: BTreeMap<_, SecretString> = match &ask {
+                let (env, claude) = match &ask {
                     Ask::Start | Ask::Restart(_) => {
-                        self.env_of(&mut transaction, id).await?.into_iter().map(|(key, (value, _))| (key, value)).collect()
+                        let env = self.env_of(&mut transaction, row.project.main()).await?;
+                        let claude = self.claude_of(&mut transaction, owner).await?;
+                        (env.into_iter().map(|(key, (value, _))| (key, value)).collect(), claude.map(|(claude, _)| claude))
                     }
-                    Ask::Stop | Ask::Terminate => BTreeMap::new(),
+                    Ask::Stop | Ask::Terminate => (BTreeMap::new(), None),
                 };
-                intent::apply(&mut row, &ask, &env, now);
+                intent::apply(&mut row, &ask, &env, claude.as_ref(), now);
                 let frozen = row.sandbox.restart_count != before;
-                let env = frozen.then(|| seal_env(&self.vault, &row.sandbox.id.to_string(), &row.sandbox.env)).transpose()?;
-                write_intent(&mut transaction, &row.sandbox, env).await?;
+                let frozen = frozen.then(|| freeze(&self.vault, &row.sandbox)).transpose()?;
+                write_intent(&mut transaction, &row.sandbox, frozen).await?;
                 write(&mut transaction, row.sandbox.id, &[activity::asked(&row, &ask)], now).await?;
                 Asked::Changed(row)
             }
@@ -51,17 +58,19 @@ impl PgStore {
     }
 }
 
-/// Writes what [`intent::apply`] and [`intent::delete`] change of a row that is locked; `env` where it
+/// Writes what [`intent::apply`] and [`intent::delete`] change of a row that is locked; `frozen` where it
 /// was frozen anew.
 pub(super) async fn write_intent(
     connection: &mut PgConnection,
     row: &SandboxRow,
-    env: Option<Vec<u8>>,
+    frozen: Option<Frozen>,
 ) -> Result<(), StoreError> {
+    let (env, claude) = frozen.map(|frozen| (frozen.env, frozen.claude)).unzip();
     sqlx::query!(
         "UPDATE sandboxes SET desired = $2, generation = $3, asked_at = $4, restart_count = $5, preset = $6,
-            env = COALESCE($7, env), env_revision = $8, cause = $9, last_error = $10, failures = $11, version = $12,
-            wake_at = $13, changed_at = $14
+            env = COALESCE($7::bytea, env), env_revision = $8, cause = $9, last_error = $10, failures = $11, version = $12,
+            wake_at = $13, changed_at = $14, resizes = $15,
+            claude = CASE WHEN $7::bytea IS NULL THEN claude ELSE $16::bytea END
         WHERE id = $1",
         row.id.0,
         row.desired.as_str(),
@@ -76,7 +85,9 @@ pub(super) async fn write_intent(
         i32::try_from(row.failures).unwrap_or(i32::MAX),
         row.version,
         row.wake_at.map(Time) as _,
-        Time(row.changed_at) as _
+        Time(row.changed_at) as _,
+        row.resizes,
+        claude.flatten()
     )
     .execute(connection)
     .await

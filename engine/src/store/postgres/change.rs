@@ -16,8 +16,9 @@ use tokio::{
 };
 use tokio_stream::wrappers::BroadcastStream;
 use tracing::{debug, info, warn};
+use uuid::Uuid;
 
-/// What migrations/0003 notifies on.
+/// What migrations/0003 and 0022 notify on.
 const CHANNEL: &str = "sandbox";
 
 /// How many changes a receiver may be behind before its stream ends: some seconds of a busy
@@ -136,7 +137,8 @@ async fn hear(connection: &mut PgListener, heard: &broadcast::Sender<Heard>) -> 
 }
 
 fn parse(notification: &PgNotification) -> Option<Changed> {
-    let mut ids = notification.payload().split(',').map(str::parse);
-    let (owner, project, sandbox) = (ids.next()?.ok()?, ids.next()?.ok()?, ids.next()?.ok()?);
-    Some(Changed { owner: UserId(owner), project: ProjectId(project), sandbox: SandboxId(sandbox) })
+    let mut words = notification.payload().split(',');
+    let mut id = || words.next()?.parse::<Uuid>().ok();
+    let (owner, project, sandbox) = (UserId(id()?), ProjectId(id()?), SandboxId(id()?));
+    Some(Changed { owner, project, sandbox, clone: words.next() == Some("clone") })
 }

@@ -3,6 +3,7 @@
 use super::{
     PgStore, activity,
     error::{Because as _, sealed, while_doing},
+    row::password_place,
 };
 use crate::{
     secrets::Place,
@@ -29,19 +30,17 @@ fn value_place(row: &str) -> Place<'_> {
 impl PgStore {
     pub(super) async fn read_env(&self, owner: UserId, id: ProjectId) -> Result<Option<intent::Env>, StoreError> {
         let rows = sqlx::query!(
-            r#"SELECT e.key AS "key?", e.value AS "value?", e.updated_at AS "updated_at?: Time"
-            FROM projects p LEFT JOIN project_env e ON e.project_id = p.id WHERE p.owner_id = $1 AND p.id = $2"#,
+            r#"SELECT COALESCE(p.main_id, p.id) AS "main!", e.key AS "key?", e.value AS "value?", e.updated_at AS "updated_at?: Time"
+            FROM projects p LEFT JOIN project_env e ON e.project_id = COALESCE(p.main_id, p.id) WHERE p.owner_id = $1 AND p.id = $2"#,
             owner.0,
             id.0
         )
         .fetch_all(&self.pool)
         .await
         .map_err(while_doing("read a project's variables"))?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
+        let Some(main) = rows.first().map(|row| ProjectId(row.main)) else { return Ok(None) };
         let rows = rows.into_iter().filter_map(|row| Some((row.key?, row.value?, row.updated_at?)));
-        self.open_all(id, rows).map(Some)
+        self.open_all(main, rows).map(Some)
     }
 
     /// The variables of a project whose row is locked.
@@ -106,6 +105,8 @@ impl PgStore {
         let doing = while_doing("change a project's variables");
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
         let Some(mut row) = self.lock_project(&mut transaction, owner, id).await? else { return Ok(None) };
+        // An extra sandbox has its project's, and all that belong together see the new revision.
+        let id = row.project.main();
         let current = self.env_of(&mut transaction, id).await?;
         let delta = match intent::edit_env(&current, edit) {
             Ok(delta) if delta.is_empty() => return Ok(Some(Ok(row))),
@@ -122,20 +123,52 @@ impl PgStore {
         if !delta.set.is_empty() {
             self.upsert_env(&mut transaction, id, &delta.set, now).await.because("change a project's variables")?;
         }
-        row.project.env_revision += 1;
-        row.project.updated_at = now;
-        sqlx::query!(
-            "UPDATE projects SET env_revision = $2, updated_at = $3 WHERE id = $1",
-            id.0,
-            row.project.env_revision,
-            Time(now) as _
-        )
-        .execute(&mut *transaction)
-        .await
-        .map_err(&doing)?;
+        raise(&mut transaction, &mut row, true, now).await.map_err(&doing)?;
         let entry = told::env_changed(&row, &current, &delta);
         activity::write(&mut transaction, row.sandbox.id, &[entry], now).await?;
         transaction.commit().await.map_err(&doing)?;
         Ok(Some(Ok(row)))
     }
+
+    pub(super) async fn write_password(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        password: SecretString,
+        now: Timestamp,
+    ) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        let doing = while_doing("reset a database's password");
+        let mut transaction = self.pool.begin().await.map_err(&doing)?;
+        let Some(mut row) = self.lock_project(&mut transaction, owner, id).await? else { return Ok(None) };
+        let gone = row.project.deleting_since.is_some();
+        let Some(database) = row.project.database.as_mut().filter(|_| !gone) else { return Ok(None) };
+        let sealed_password =
+            self.vault.seal_text(password_place(&id.to_string()), &password).map_err(sealed("seal a database's password"))?;
+        database.password = password;
+        sqlx::query!("UPDATE databases SET password = $2 WHERE project_id = $1", id.0, sealed_password)
+            .execute(&mut *transaction)
+            .await
+            .map_err(&doing)?;
+        raise(&mut transaction, &mut row, false, now).await.map_err(&doing)?;
+        activity::write(&mut transaction, row.sandbox.id, &[told::password_reset(&row)], now).await?;
+        transaction.commit().await.map_err(&doing)?;
+        Ok(Some(row))
+    }
+}
+
+/// The next revision of what a sandbox is told, or of what `all` of its project are. Each from its own: the password of one
+/// database is no news to the others, so revisions of one project do not stay the same.
+async fn raise(connection: &mut PgConnection, row: &mut ProjectAndSandbox, all: bool, now: Timestamp) -> Result<(), sqlx::Error> {
+    row.project.env_revision += 1;
+    row.project.updated_at = now;
+    let of = if all { row.project.main() } else { row.project.id };
+    sqlx::query!(
+        "UPDATE projects SET env_revision = env_revision + 1, updated_at = $3 WHERE id = $1 OR ($2 AND main_id = $1)",
+        of.0,
+        all,
+        Time(now) as _
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
 }

@@ -1,17 +1,20 @@
 //! Rows in PostgreSQL. One file a noun; nothing outside `store` writes SQL for our own tables.
 //!
 //! ```text
-//!   project  env  ask    Control's side: intent. Lock order: projects, then sandboxes
+//!   project  env  ask    Control's side: intent. Lock order: users, projects, then sandboxes
+//!   claude               users' own Claude credentials, which all their projects are told
 //!   activity             what is told of either, in their transactions
 //!   lease                reconcile's side: leases and facts, sandboxes alone
 //!   row                  one join that everything is read by
-//!   change               LISTEN sandbox; triggers NOTIFY (migrations/0003)
+//!   change               LISTEN sandbox; triggers NOTIFY (migrations/0003, 0022)
 //!   migrate installation pool    at start
+//!   room                 whether anything can be written
 //! ```
 
-mod activity;
+pub(crate) mod activity;
 mod ask;
 mod change;
+mod claude;
 mod env;
 pub(crate) mod error;
 pub mod installation;
@@ -19,11 +22,13 @@ mod lease;
 pub mod migrate;
 pub mod pool;
 mod project;
+pub mod room;
 mod row;
 
 use super::{
     Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError,
     activity::{Entry, Filter},
+    claude::Claude,
     intent::EnvEdit,
 };
 use crate::secrets::Vault;
@@ -77,6 +82,14 @@ impl Store for PgStore {
 
     async fn projects(&self, owner: UserId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
         self.read_projects(owner).await
+    }
+
+    async fn sandboxes(&self, owner: UserId, main: ProjectId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        self.read_sandboxes(owner, main).await
+    }
+
+    async fn page(&self, owner: UserId, before: Option<ProjectId>, limit: usize) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        self.read_page(owner, before, limit).await
     }
 
     async fn project(&self, owner: UserId, id: ProjectId) -> Result<Option<ProjectAndSandbox>, StoreError> {
@@ -136,6 +149,24 @@ impl Store for PgStore {
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, EnvError>>, StoreError> {
         self.write_env(owner, id, EnvEdit::Replace(all), now).await
+    }
+
+    async fn reset_password(
+        &self,
+        owner: UserId,
+        id: ProjectId,
+        password: SecretString,
+        now: Timestamp,
+    ) -> Result<Option<ProjectAndSandbox>, StoreError> {
+        self.write_password(owner, id, password, now).await
+    }
+
+    async fn claude(&self, owner: UserId) -> Result<Option<(Claude, Timestamp)>, StoreError> {
+        self.read_claude(owner).await
+    }
+
+    async fn set_claude(&self, owner: UserId, claude: Option<Claude>, now: Timestamp) -> Result<bool, StoreError> {
+        self.write_claude(owner, claude, now).await
     }
 
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {

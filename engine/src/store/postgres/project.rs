@@ -5,7 +5,7 @@ use super::{
     activity::write,
     ask,
     error::{Because as _, sealed, while_doing},
-    row::{joined, password_place, read_all, seal_env, token_place},
+    row::{Frozen, freeze, joined, password_place, read_all, token_place},
 };
 use crate::store::{DatabaseRow, NewProjectRow, ProjectAndSandbox, StoreError, activity, intent, time::Time};
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use sqlx::{PgConnection, types::Json};
 use std::collections::BTreeSet;
 
 impl PgStore {
-    pub(super) async fn create_project(&self, new: NewProjectRow) -> Result<(ProjectAndSandbox, bool), StoreError> {
+    pub(super) async fn create_project(&self, mut new: NewProjectRow) -> Result<(ProjectAndSandbox, bool), StoreError> {
         loop {
             let mut transaction = self.pool.begin().await.map_err(while_doing("begin to store a project"))?;
             if let Some(key) = &new.key
@@ -35,11 +35,29 @@ impl PgStore {
                 }
             }
             count(&mut transaction, new.owner, new.most).await?;
+            let main = self.inherit(&mut transaction, &mut new).await?;
             let row = self.insert_project(&mut transaction, &new).await?;
-            write(&mut transaction, row.sandbox.id, &[activity::created(&row)], new.now).await?;
+            for told in [Some(row.sandbox.id), main].into_iter().flatten() {
+                write(&mut transaction, told, &[activity::created(&row)], new.now).await?;
+            }
             transaction.commit().await.map_err(while_doing("store a project"))?;
             return Ok((row, true));
         }
+    }
+
+    /// What an extra sandbox has of its project, whose row stays locked: the project's own sandbox.
+    async fn inherit(&self, connection: &mut PgConnection, new: &mut NewProjectRow) -> Result<Option<SandboxId>, StoreError> {
+        let Some(extra) = &new.extra else { return Ok(None) };
+        let id = extra.main.0;
+        let main = self.lock_project(connection, new.owner, extra.main).await?;
+        let main = main.ok_or(StoreError::Refused(intent::BEING_DELETED))?;
+        let env = self.env_of(connection, main.project.id).await?;
+        let taken = sqlx::query_scalar!(r#"SELECT branch AS "branch!" FROM projects WHERE main_id = $1"#, id)
+            .fetch_all(connection)
+            .await
+            .map_err(while_doing("read the branches that are taken"))?;
+        intent::inherit(new, &main.project, &env, taken.iter().map(String::as_str))?;
+        Ok(Some(main.sandbox.id))
     }
 
     async fn insert_project(&self, connection: &mut PgConnection, new: &NewProjectRow) -> Result<ProjectAndSandbox, StoreError> {
@@ -47,12 +65,14 @@ impl PgStore {
         if let Some(database) = &new.database {
             self.insert_database(connection, new.id, database).await?;
         }
-        if !new.env.is_empty() {
+        if !new.env.is_empty() && new.extra.is_none() {
             self.upsert_env(connection, new.id, &new.env, new.now).await.because("store a project's variables")?;
         }
+        // The owner's row is locked: they are not changed meanwhile.
+        let claude = self.claude_of(connection, new.owner).await?.map(|(claude, _)| claude);
         let mut random = new.random;
         loop {
-            let row = intent::create(new, slug.clone(), random);
+            let row = intent::create(new, claude.as_ref(), slug.clone(), random);
             if self.insert_sandbox(connection, &row).await? {
                 return Ok(row);
             }
@@ -87,12 +107,12 @@ impl PgStore {
     async fn insert_sandbox(&self, connection: &mut PgConnection, row: &ProjectAndSandbox) -> Result<bool, StoreError> {
         let sandbox = &row.sandbox;
         let id = sandbox.id.to_string();
-        let env = seal_env(&self.vault, &id, &sandbox.env)?;
+        let Frozen { env, claude } = freeze(&self.vault, sandbox)?;
         let token = self.vault.seal_text(token_place(&id), &sandbox.agent_token).map_err(sealed("seal an agent's token"))?;
         let done = sqlx::query!(
             "INSERT INTO sandboxes (id, project_id, name, desired, generation, asked_at, restart_count, preset, env, env_revision,
-                agent_token, observed, version, wake_at, changed_at, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
+                agent_token, observed, version, wake_at, changed_at, created_at, claude)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16)
             ON CONFLICT ON CONSTRAINT sandboxes_name_key DO NOTHING",
             sandbox.id.0,
             sandbox.project.0,
@@ -109,6 +129,7 @@ impl PgStore {
             sandbox.version,
             sandbox.wake_at.map(Time) as _,
             Time(sandbox.changed_at) as _,
+            claude
         )
         .execute(connection)
         .await
@@ -121,6 +142,37 @@ impl PgStore {
             .fetch_all(&self.pool)
             .await
             .map_err(while_doing("read the projects"))?;
+        read_all(rows, &self.vault)
+    }
+
+    pub(super) async fn read_sandboxes(&self, owner: UserId, main: ProjectId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        let rows = joined!(
+            "WHERE s.main AND p.owner_id = $1 AND (p.id = $2 OR p.main_id = $2)
+            ORDER BY p.main_id NULLS FIRST, p.created_at, p.id",
+            owner.0,
+            main.0
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(while_doing("read a project's sandboxes"))?;
+        read_all(rows, &self.vault)
+    }
+
+    pub(super) async fn read_page(
+        &self,
+        owner: UserId,
+        before: Option<ProjectId>,
+        limit: usize,
+    ) -> Result<Vec<ProjectAndSandbox>, StoreError> {
+        let rows = joined!(
+            "WHERE s.main AND p.main_id IS NULL AND p.owner_id = $1 AND ($2::uuid IS NULL OR p.id < $2) ORDER BY p.id DESC LIMIT $3",
+            owner.0,
+            before.map(|id| id.0),
+            i64::try_from(limit).unwrap_or(i64::MAX)
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(while_doing("read a page of projects"))?;
         read_all(rows, &self.vault)
     }
 
@@ -165,19 +217,28 @@ impl PgStore {
     }
 
     /// The rows of a project and its main sandbox, locked until the transaction ends. In this order
-    /// everywhere, so that two never wait for each other.
+    /// everywhere, so that two never wait for each other. With an extra sandbox its project's own row is
+    /// locked first: what is asked of those that belong together comes one after the other.
     pub(super) async fn lock_project(
         &self,
         connection: &mut PgConnection,
         owner: UserId,
         id: ProjectId,
     ) -> Result<Option<ProjectAndSandbox>, StoreError> {
-        let there = sqlx::query_scalar!("SELECT id FROM projects WHERE owner_id = $1 AND id = $2 FOR UPDATE", owner.0, id.0)
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(while_doing("lock a project"))?;
-        let Some(there) = there else { return Ok(None) };
-        let row = joined!("WHERE s.main AND p.id = $1 FOR UPDATE OF s", there)
+        let there = sqlx::query_scalar!(
+            "SELECT id FROM projects
+            WHERE owner_id = $1 AND (id = $2 OR id = (SELECT main_id FROM projects WHERE owner_id = $1 AND id = $2))
+            ORDER BY main_id NULLS FIRST FOR UPDATE",
+            owner.0,
+            id.0
+        )
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(while_doing("lock a project"))?;
+        if !there.contains(&id.0) {
+            return Ok(None);
+        }
+        let row = joined!("WHERE s.main AND p.id = $1 FOR UPDATE OF s", id.0)
             .fetch_optional(connection)
             .await
             .map_err(while_doing("lock a sandbox"))?;
@@ -197,10 +258,11 @@ impl PgStore {
         let Some(mut row) = self.lock_project(&mut transaction, owner, id).await? else { return Ok(None) };
         let name = name.unwrap_or_else(|| row.project.name.clone());
         let preset = preset.unwrap_or(row.project.preset);
-        let told = activity::updated(&row, &name, preset);
+        let told = activity::updated(&row, &name, preset, now);
         if told.is_empty() {
             return Ok(Some(row));
         }
+        let renamed = row.project.name != name;
         (row.project.name, row.project.preset, row.project.updated_at) = (name, preset, now);
         sqlx::query!(
             "UPDATE projects SET name = $2, preset = $3, updated_at = $4 WHERE id = $1",
@@ -212,6 +274,21 @@ impl PgStore {
         .execute(&mut *transaction)
         .await
         .map_err(&doing)?;
+        if intent::resize(&mut row, now) {
+            ask::write_intent(&mut transaction, &row.sandbox, None).await?;
+        }
+        if renamed && row.project.has_extras {
+            // As `intent::extra_name` says it.
+            sqlx::query!(
+                "UPDATE projects SET name = $2 || ' / ' || branch, updated_at = $3 WHERE main_id = $1",
+                id.0,
+                row.project.name.as_str(),
+                Time(now) as _,
+            )
+            .execute(&mut *transaction)
+            .await
+            .map_err(&doing)?;
+        }
         write(&mut transaction, row.sandbox.id, &told, now).await?;
         transaction.commit().await.map_err(&doing)?;
         Ok(Some(row))
@@ -225,15 +302,30 @@ impl PgStore {
     ) -> Result<Option<ProjectAndSandbox>, StoreError> {
         let mut transaction = self.pool.begin().await.map_err(while_doing("begin to delete a project"))?;
         let Some(mut row) = self.lock_project(&mut transaction, owner, id).await? else { return Ok(None) };
-        if !intent::delete(&mut row, now) {
+        if !mark(&mut transaction, &mut row, now).await? {
             return Ok(Some(row));
         }
-        sqlx::query!("UPDATE projects SET deleting_since = $2 WHERE id = $1", id.0, row.project.deleting_since.map(Time) as _)
-            .execute(&mut *transaction)
-            .await
-            .map_err(while_doing("mark a project for deletion"))?;
-        ask::write_intent(&mut transaction, &row.sandbox, None).await?;
-        write(&mut transaction, row.sandbox.id, &[activity::deleted(&row)], now).await?;
+        if let Some(extra) = &row.project.extra {
+            let main = sqlx::query_scalar!("SELECT id FROM sandboxes WHERE main AND project_id = $1", extra.main.0)
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(while_doing("read a project's sandbox"))?;
+            if let Some(main) = main {
+                write(&mut transaction, SandboxId(main), &[activity::deleted(&row)], now).await?;
+            }
+        } else if row.project.has_extras {
+            sqlx::query!("SELECT id FROM projects WHERE main_id = $1 ORDER BY id FOR UPDATE", id.0)
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(while_doing("lock a project's extra sandboxes"))?;
+            let extras = joined!("WHERE s.main AND p.main_id = $1 ORDER BY s.id FOR UPDATE OF s", id.0)
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(while_doing("lock a project's extra sandboxes"))?;
+            for mut extra in read_all(extras, &self.vault)? {
+                mark(&mut transaction, &mut extra, now).await?;
+            }
+        }
         transaction.commit().await.map_err(while_doing("mark a project for deletion"))?;
         Ok(Some(row))
     }
@@ -286,6 +378,21 @@ impl PgStore {
         transaction.commit().await.map_err(&doing)?;
         Ok(true)
     }
+}
+
+/// Marks a row that is locked for deletion; `false` if it was before.
+async fn mark(connection: &mut PgConnection, row: &mut ProjectAndSandbox, now: Timestamp) -> Result<bool, StoreError> {
+    if !intent::delete(row, now) {
+        return Ok(false);
+    }
+    let since = row.project.deleting_since.map(Time);
+    sqlx::query!("UPDATE projects SET deleting_since = $2 WHERE id = $1", row.project.id.0, since as _)
+        .execute(&mut *connection)
+        .await
+        .map_err(while_doing("mark a project for deletion"))?;
+    ask::write_intent(connection, &row.sandbox, None).await?;
+    write(connection, row.sandbox.id, &[activity::deleted(row)], now).await?;
+    Ok(true)
 }
 
 /// Whether the owner may have one more project. Their row stays locked until the transaction ends, so that
@@ -341,14 +448,17 @@ async fn insert_with_free_slug(connection: &mut PgConnection, new: &NewProjectRo
         let free = (0..).map(|attempt| Slug::derive(&new.name, attempt)).find(|slug| !taken.contains(slug));
         let Some(slug) = free else { return Err(StoreError::Broken(anyhow::anyhow!("no slug is free"))) };
         let done = sqlx::query!(
-            "INSERT INTO projects (id, owner_id, name, slug, preset, env_revision, created_at, updated_at)
-            VALUES ($1, $2, $3, $4, $5, 1, $6, $6) ON CONFLICT ON CONSTRAINT projects_slug_key DO NOTHING",
+            "INSERT INTO projects (id, owner_id, name, slug, preset, created_at, updated_at, env_revision, main_id, branch)
+            VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9) ON CONFLICT ON CONSTRAINT projects_slug_key DO NOTHING",
             new.id.0,
             new.owner.0,
             new.name.as_str(),
             slug.as_str(),
             new.preset.as_str(),
-            Time(new.now) as _
+            Time(new.now) as _,
+            new.env_revision,
+            new.extra.as_ref().map(|extra| extra.main.0),
+            new.extra.as_ref().map(|extra| extra.branch.as_str())
         )
         .execute(&mut *connection)
         .await

@@ -3,7 +3,7 @@
 use super::error::{sealed, unreadable};
 use crate::{
     secrets::{Place, Vault},
-    store::{DatabaseRow, ProjectAndSandbox, ProjectRow, SandboxRow, StoreError, time::Time},
+    store::{DatabaseRow, Extra, ProjectAndSandbox, ProjectRow, SandboxRow, StoreError, claude::Claude, time::Time},
 };
 use model::{Cause, DisplayName, Observed, ProjectId, SandboxId, Slug, UserId, env::EnvKey};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -21,6 +21,9 @@ pub(super) struct Joined {
     pub created_at: Time,
     pub updated_at: Time,
     pub deleting_since: Option<Time>,
+    pub main_id: Option<Uuid>,
+    pub branch: Option<String>,
+    pub has_extras: bool,
     pub database_role: Option<String>,
     pub database_name: Option<String>,
     pub database_password: Option<Vec<u8>>,
@@ -32,7 +35,9 @@ pub(super) struct Joined {
     pub restart_count: i64,
     pub preset: String,
     pub env: Vec<u8>,
+    pub claude: Option<Vec<u8>>,
     pub env_revision: i64,
+    pub resizes: bool,
     pub agent_token: Vec<u8>,
     pub observed: Json<Observed>,
     pub cause: Option<Json<Cause>>,
@@ -53,9 +58,10 @@ macro_rules! joined {
             SELECT p.id AS project_id, p.owner_id, p.name AS project_name, p.slug, p.preset AS project_preset,
                 p.env_revision AS project_env_revision, p.created_at AS "created_at: Time",
                 p.updated_at AS "updated_at: Time", p.deleting_since AS "deleting_since: Time",
+                p.main_id, p.branch, EXISTS (SELECT FROM projects e WHERE e.main_id = p.id) AS "has_extras!",
                 d.role AS "database_role?", d.name AS "database_name?", d.password AS "database_password?",
                 s.id AS sandbox_id, s.name AS sandbox_name, s.desired, s.generation, s.asked_at AS "asked_at: Time",
-                s.restart_count, s.preset, s.env, s.env_revision, s.agent_token,
+                s.restart_count, s.preset, s.env, s.claude, s.env_revision, s.resizes, s.agent_token,
                 s.observed AS "observed: Json<Observed>", s.cause AS "cause: Json<Cause>", s.last_error, s.failures,
                 s.version, s.wake_at AS "wake_at: Time", s.changed_at AS "changed_at: Time"
             FROM sandboxes s JOIN projects p ON p.id = s.project_id LEFT JOIN databases d ON d.project_id = p.id
@@ -92,6 +98,8 @@ impl Joined {
             updated_at: self.updated_at.0,
             deleting_since: self.deleting_since.map(|time| time.0),
             database,
+            extra: self.main_id.zip(self.branch).map(|(main, branch)| Extra { main: ProjectId(main), branch }),
+            has_extras: self.has_extras,
         };
         let sandbox = SandboxRow {
             id: sandbox,
@@ -103,7 +111,9 @@ impl Joined {
             restart_count: self.restart_count,
             preset: self.preset.parse().map_err(unreadable("read a sandbox's size"))?,
             env: open_env(vault, &row, &self.env)?,
+            claude: self.claude.map(|sealed| Claude::open(vault, claude_place(&row), &sealed)).transpose()?,
             env_revision: self.env_revision,
+            resizes: self.resizes,
             agent_token: vault.open_text(token_place(&row), &self.agent_token).map_err(sealed("open an agent's token"))?,
             observed: self.observed.0,
             cause: self.cause.map(|cause| cause.0),
@@ -134,8 +144,25 @@ fn env_place(sandbox: &str) -> Place<'_> {
     Place { table: "sandboxes", column: "env", row: sandbox }
 }
 
+fn claude_place(sandbox: &str) -> Place<'_> {
+    Place { table: "sandboxes", column: "claude", row: sandbox }
+}
+
+/// What a run is started with, sealed: a sandbox's frozen environment, and its owner's Claude credentials.
+pub(super) struct Frozen {
+    pub env: Vec<u8>,
+    pub claude: Option<Vec<u8>>,
+}
+
+/// Seals what was frozen in a row.
+pub(super) fn freeze(vault: &Vault, row: &SandboxRow) -> Result<Frozen, StoreError> {
+    let id = row.id.to_string();
+    let claude = row.claude.as_ref().map(|claude| claude.seal(vault, claude_place(&id))).transpose()?;
+    Ok(Frozen { env: seal_env(vault, &id, &row.env)?, claude })
+}
+
 /// A sandbox's frozen environment, as a JSON object, sealed as one.
-pub(super) fn seal_env(vault: &Vault, sandbox: &str, env: &BTreeMap<EnvKey, SecretString>) -> Result<Vec<u8>, StoreError> {
+fn seal_env(vault: &Vault, sandbox: &str, env: &BTreeMap<EnvKey, SecretString>) -> Result<Vec<u8>, StoreError> {
     let plain: BTreeMap<&str, &str> = env.iter().map(|(key, value)| (key.as_str(), value.expose_secret())).collect();
     let plain = serde_json::to_vec(&plain).map_err(unreadable("write a sandbox's environment"))?;
     vault.seal(env_place(sandbox), &plain).map_err(sealed("seal a sandbox's environment"))

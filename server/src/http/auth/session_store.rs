@@ -79,7 +79,12 @@ fn failed(error: StoreError) -> Error {
             super::visit::store_is_away();
             Error::Backend(format!("{AWAY}{error:#}"))
         }
+        StoreError::NoRoom(error) => {
+            super::visit::store_is_full();
+            super::visit::store_is_away();
+            Error::Backend(format!("{AWAY}{error:#}"))
+        }
         StoreError::Broken(error) => Error::Backend(format!("{error:#}")),
-        full @ StoreError::Full(_) => Error::Backend(full.to_string()),
+        refused @ (StoreError::Full(_) | StoreError::Refused(_)) => Error::Backend(refused.to_string()),
     }
 }

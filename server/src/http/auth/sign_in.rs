@@ -2,7 +2,7 @@
 
 use super::{Backend, SignedIn};
 use crate::{
-    control::store_error,
+    control::{sessions, store_error},
     http::{
         body::Json,
         errors::{self, Refusal},
@@ -20,8 +20,12 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use axum_login::AuthSession;
-use engine::store::accounts::CodeUse;
-use http::StatusCode;
+use engine::store::{
+    accounts::CodeUse,
+    activity::{self, Entry},
+};
+use http::{HeaderMap, StatusCode, header};
+use jiff::Timestamp;
 use model::UserId;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
@@ -66,6 +70,7 @@ pub struct SignOut {
 pub async fn sign_in(
     State(plane): State<Plane>,
     Extension(from): Extension<ClientAddress>,
+    headers: HeaderMap,
     mut auth: AuthSession<Backend>,
     Json(SignIn { code, next }): Json<SignIn>,
 ) -> Result<Response, Refusal> {
@@ -80,18 +85,26 @@ pub async fn sign_in(
         }
     };
     let name = patient(plane.accounts.user(user)).await.map_err(store_error)?.map(|user| user.name).unwrap_or_default();
-    log_in(&mut auth, user, &name).await?;
+    log_in(&mut auth, user, &name, &headers).await?;
     plane.watch.look();
     info!(user.id = %user, "signed in by link");
+    tell(&plane, user, &activity::signed_in(&name, "by the link", from.0)).await;
     let next = next.filter(|next| is_path(next)).unwrap_or_else(|| "/".to_owned());
     Ok(axum::Json(SignedInAs { name, next }).into_response())
+}
+
+/// Tells of it in the account's activity. Who signed in or out, or connected something, did so also where that fails.
+pub async fn tell(plane: &Plane, user: UserId, entry: &Entry) {
+    if let Err(error) = patient(plane.accounts.tell(user, entry, plane.now())).await {
+        warn!(user.id = %user, "failed to tell what happened to an account: {error:#}");
+    }
 }
 
 /// Begins a session: axum-login gives a new id only where nobody was signed in, so first the old session goes, and then its id.
 ///
 /// # Errors
 /// `503 Service Unavailable`.
-pub async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str) -> Result<(), Refusal> {
+pub async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str, headers: &HeaderMap) -> Result<(), Refusal> {
     let failed = |error: String| {
         if error.contains(super::session_store::AWAY) {
             return Refusal::from(errors::unavailable());
@@ -104,6 +117,13 @@ pub async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str) -
     }
     // Flushing forgets what is in it and keeps its id: without this, the new session would have that of the old.
     auth.session.cycle_id().await.map_err(|error| failed(error.to_string()))?;
+    let browser = headers.get(header::USER_AGENT).and_then(|browser| browser.to_str().ok());
+    let browser: Option<String> = browser.map(|browser| browser.chars().take(sessions::LONGEST_BROWSER).collect());
+    let kept = async {
+        auth.session.insert(sessions::SINCE, Timestamp::now().as_second()).await?;
+        auth.session.insert(sessions::BROWSER, browser).await
+    };
+    kept.await.map_err(|error| failed(error.to_string()))?;
     auth.login(&SignedIn { id: user, name: name.to_owned() }).await.map_err(|error| failed(error.to_string()))
 }
 
@@ -113,10 +133,12 @@ pub async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str) -
 /// `503 Service Unavailable`: then it is not over.
 pub async fn sign_out(
     State(plane): State<Plane>,
+    Extension(from): Extension<ClientAddress>,
     mut auth: AuthSession<Backend>,
     Json(SignOut { everywhere }): Json<SignOut>,
 ) -> Result<StatusCode, Refusal> {
-    if let Some(user) = auth.user.clone().filter(|_| everywhere) {
+    let who = auth.user.clone();
+    if let Some(user) = who.as_ref().filter(|_| everywhere) {
         patient(plane.accounts.end_sessions_of(user.id)).await.map_err(store_error)?;
     }
     if auth.session.id().is_some() {
@@ -126,6 +148,9 @@ pub async fn sign_out(
         })?;
     }
     plane.watch.look();
+    if let Some(user) = who {
+        tell(&plane, user.id, &activity::signed_out(&user.name, everywhere, from.0)).await;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

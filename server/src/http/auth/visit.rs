@@ -3,7 +3,14 @@
 use super::{Backend, watch::Credential};
 use crate::{
     control::store_error,
-    http::{errors, errors::Refusal, patience::patient, state::Plane},
+    http::{
+        errors,
+        errors::Refusal,
+        patience::patient,
+        security::{as_request, request_id},
+        state::Plane,
+    },
+    room::Room,
 };
 use app::error::{ControlError, ErrorKind};
 use axum::{
@@ -18,7 +25,10 @@ use model::{
     activity::{Actor, Via},
     view::{Scope, Viewer},
 };
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 /// Who asks, on every request behind [`read`].
 #[derive(Debug, Clone, Default)]
@@ -43,6 +53,8 @@ struct Current {
     /// The name of the token, where it is one.
     token: RefCell<Option<String>>,
     away: Cell<bool>,
+    /// Whether anything can be stored.
+    room: Option<Arc<Room>>,
 }
 
 /// By what the visitor of the present request is known, if they are.
@@ -67,18 +79,38 @@ pub fn store_is_away() {
     let _ = CURRENT.try_with(|current| current.away.set(true));
 }
 
+/// Notes that the store had no room to write.
+pub fn store_is_full() {
+    if let Some(room) = room() {
+        room.saw_full();
+    }
+}
+
+/// The refusal of what is not stored for want of room, while there is none.
+#[must_use]
+pub fn no_room() -> Option<ControlError> {
+    room()?.refusal()
+}
+
+fn room() -> Option<Arc<Room>> {
+    CURRENT.try_with(|current| current.room.clone()).ok().flatten()
+}
+
 /// Runs a future, on another task, as part of the present request.
 pub fn carry<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let future = as_request(request_id(), future);
     let token = CURRENT.try_with(|current| current.token.borrow().clone()).ok().flatten();
-    let current = Current { credential: RefCell::new(credential()), token: RefCell::new(token), ..Current::default() };
+    let (credential, token) = (RefCell::new(credential()), RefCell::new(token));
+    let current = Current { credential, token, room: room(), ..Current::default() };
     CURRENT.scope(current, future)
 }
 
 /// Outermost: gives the request its notes, and answers 503 where axum-login says 500 because the store
 /// is away.
-pub async fn begin(request: Request, next: Next) -> Response {
+pub async fn begin(State(plane): State<Plane>, request: Request, next: Next) -> Response {
+    let current = Current { room: Some(plane.room.clone()), ..Current::default() };
     CURRENT
-        .scope(Current::default(), async {
+        .scope(current, async {
             let response = next.run(request).await;
             let away = CURRENT.with(|current| current.away.get());
             let unshaped = response.extensions().get::<ControlError>().is_none();

@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use http::header;
+use http::{Method, header};
 use model::view::ErrorBody;
 use operations::{Answer, Operation};
 use serde_json::{Map, Value, json};
@@ -103,6 +103,10 @@ fn document(operations: &[Operation]) -> Value {
                 },
             },
             "headers": {
+                "ETag": {
+                    "description": "Names this state of what was read. What is measured is not part of it, and a file has one of its own.",
+                    "schema": { "type": "string" },
+                },
                 "RequestId": { "description": "Leads to the log.", "schema": { "type": "string" } },
                 "RetryAfter": { "description": "After how many seconds to ask again.", "schema": { "type": "integer" } },
             },
@@ -153,7 +157,10 @@ fn describe(operation: &Operation, schemas: &mut Map<String, Value>) -> Value {
         described["description"] = about.into();
     }
     let in_path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let parameters: Vec<Value> = in_path.map(operations::in_path).chain(operation.parameters.iter().cloned()).collect();
+    let is_json = |answer: &Answer| answer.status == 200 && answer.content.iter().any(|(kind, ..)| *kind == "application/json");
+    let tagged = route.is_some_and(|route| route.method == Method::GET) && operation.answers.iter().any(is_json);
+    let own = operation.parameters.iter().cloned().chain(tagged.then(operations::etag));
+    let parameters: Vec<Value> = in_path.map(operations::in_path).chain(own).collect();
     if !parameters.is_empty() {
         described["parameters"] = parameters.into();
     }
@@ -173,6 +180,11 @@ fn describe(operation: &Operation, schemas: &mut Map<String, Value>) -> Value {
             if let Some(example) = example {
                 response["content"][*kind]["example"] = example.clone();
             }
+        }
+        if tagged && *status == 200 {
+            response["headers"]["ETag"] = json!({ "$ref": "#/components/headers/ETag" });
+            let known = json!({ "description": "Nothing has changed.", "headers": response["headers"] });
+            responses.insert("304".to_owned(), known);
         }
         responses.insert(status.to_string(), response);
     }
@@ -211,7 +223,7 @@ fn errors(operation: &Operation, access: Access) -> Vec<(&'static str, &'static 
     }
     errors.extend(operation.refusals.iter().copied());
     errors.push(("429", "Too many requests in a short time."));
-    errors.push(("503", "The control plane's database, or what is asked, does not answer now. Ask again."));
+    errors.push(("503", "The control plane's database, or what is asked, does not answer now, or its disk is full. Ask again."));
     errors.push(("default", "Any other error, in the same shape."));
     errors
 }

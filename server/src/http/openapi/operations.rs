@@ -2,6 +2,8 @@
 
 use super::{Described, many, maybe, one, plain};
 use crate::{
+    control::{claude::ClaudeView, sessions::SessionView},
+    git::status::Status,
     github::repositories,
     http::{
         auth::sign_in::{SignIn, SignOut, SignedInAs},
@@ -12,10 +14,7 @@ use http::Method;
 use model::{
     activity::ActivityPage,
     repository::RepositoryView,
-    view::{
-        DatabaseView, EnvView, Event, NewProject, NewToken, PreviewCode, ProjectPatch, ProjectView, SandboxView, TokenView,
-        Viewer,
-    },
+    view::{DatabaseView, EnvView, Event, NewProject, NewToken, PreviewCode, ProjectPatch, ProjectView, SandboxView, TokenView},
 };
 use serde_json::{Value, json};
 
@@ -27,11 +26,16 @@ pub const TAGS: &[(&str, &str)] = &[
         "A project's main sandbox. An ask answers `202 Accepted` as soon as it is stored, with the sandbox as it is; the world follows, \
          and `GET` and events tell how far it is.",
     ),
+    (
+        "Sandboxes",
+        "Those of one project, each for a branch, with files and a database of its own. The `id` of an extra one stands for `{project}` in \
+         every other address: then that one is meant, where the project's own id means the main one. Variables are the project's.",
+    ),
     ("Environment", "A project's variables. Values are written and never read back."),
     ("Inside", "Commands, terminals, logs and previews of what runs."),
     ("Files", "The home folder of a sandbox that runs. No path leads out of it, by `..` or by a link."),
     ("Activity", "What happened, in order."),
-    ("Account", "Who asks, and their tokens."),
+    ("Account", "Who asks, their tokens and their Claude credentials."),
     ("GitHub", "The account that is connected, and what can be cloned."),
     ("Service", "The server itself."),
 ];
@@ -122,12 +126,23 @@ fn body(described: Described, required: bool, example: Value) -> Option<Body> {
     Some(Body { described, required, example })
 }
 
+fn findings() -> Value {
+    let text = json!({ "type": "string" });
+    let finding = json!({
+        "type": "object",
+        "required": ["check", "verdict", "what"],
+        "properties": { "check": text, "verdict": text, "what": text, "why": text, "mend": { "type": "array", "items": text } },
+    });
+    json!({ "type": "object", "required": ["findings"], "properties": { "findings": { "type": "array", "items": finding } } })
+}
+
 /// The parameter of that name in a path.
 pub fn in_path(name: &str) -> Value {
     let (about, format) = match name {
         "project" => ("The project's id.", Some("uuid")),
         "token" => ("The token's id.", Some("uuid")),
-        "session" => ("The terminal's name, such as `main`.", None),
+        "sandbox" => ("The extra sandbox's id.", Some("uuid")),
+        "session" => ("A terminal's name, such as `main`; or the id of a session of a browser, as it is listed.", None),
         "port" => ("A port inside, such as 3000.", None),
         "path" => ("From the home folder on; slashes are part of it, other bytes percent-encoded.", None),
         _ => ("", None),
@@ -158,7 +173,8 @@ fn key() -> Value {
     })
 }
 
-fn etag() -> Value {
+/// What every read of the API takes.
+pub fn etag() -> Value {
     json!({
         "name": "If-None-Match", "in": "header", "required": false, "schema": text(),
         "description": "The `ETag` of an answer before: `304 Not Modified` where nothing has changed.",
@@ -191,7 +207,7 @@ const NOT_RUNNING: &[(&str, &str)] = &[("409", "The sandbox does not run.")];
 
 /// All of them, in the order of the page.
 pub fn all() -> Vec<Operation> {
-    [projects(), sandbox(), environment(), inside(), files(), activity(), account(), github(), service()]
+    [projects(), sandbox(), sandboxes(), environment(), inside(), files(), activity(), account(), github(), service()]
         .into_iter()
         .flatten()
         .collect()
@@ -207,21 +223,18 @@ fn projects() -> Vec<Operation> {
                 query("after", "The id of the last project of the page before.", json!({ "type": "string", "format": "uuid" })),
                 query("search", "In whose name or slug this stands, whatever its case.", text()),
                 query("phase", "Phases, split by commas.", json!({ "type": "string", "examples": phases })),
-                etag(),
+                query("extra", "Extra sandboxes as well, each by itself.", json!({ "type": "boolean", "default": false })),
             ])
-            .json(200, "The projects.", many::<ProjectView>, None)
-            .answer(304, "Nothing has changed.", vec![]),
+            .json(200, "The projects.", many::<ProjectView>, None),
         operation(Method::POST, "/api/projects", "createProject", "Projects", "Make a project, and start its sandbox")
             .parameters([key()])
             .body(|| body(one::<NewProject>(), true, json!({ "name": "Boats", "database": true, "preset": "medium", "env": { "GREETING": "hej" } })))
             .json(201, "Made; `Location` is its address.", one::<ProjectView>, None)
             .refusals(&[("409", "There are as many projects as one may have.")]),
         operation(Method::GET, "/api/projects/{project}", "getProject", "Projects", "Get a project with its sandbox")
-            .parameters([etag()])
-            .json(200, "The project.", one::<ProjectView>, None)
-            .answer(304, "Nothing has changed.", vec![]),
+            .json(200, "The project.", one::<ProjectView>, None),
         operation(Method::PATCH, "/api/projects/{project}", "changeProject", "Projects", "Rename or resize a project")
-            .about("A new size waits for the next start. Slug and addresses stay.")
+            .about("A sandbox that is up goes on in a new run of a new size (Updating): its shells end, files and database stay, and changed variables go on waiting for a restart. Another takes it at its next start. Slug and addresses stay.")
             .body(|| body(one::<ProjectPatch>(), true, json!({ "name": "Ships" })))
             .json(200, "The project as it is now.", one::<ProjectView>, None),
         operation(Method::DELETE, "/api/projects/{project}", "deleteProject", "Projects", "Delete a project with all that is in it")
@@ -235,12 +248,70 @@ fn projects() -> Vec<Operation> {
         operation(Method::GET, "/api/projects/{project}/database", "getDatabase", "Projects", "Say where the project's PostgreSQL is")
             .about("As seen from inside the sandbox. With a token of scope `read`, without the password.")
             .json(200, "Where it is.", one::<DatabaseView>, None),
+        operation(Method::POST, "/api/projects/{project}/database/reset-password", "resetDatabasePassword", "Projects", "Reset the database's password")
+            .about("The database takes the new one at once, or with its next start if it does not run. Connections that are open stay; \
+                    new ones from the sandbox need a restart, which brings the new password into its variables.")
+            .json(200, "Where it is, with the new password.", one::<DatabaseView>, None)
+            .refusals(&[
+                ("409", "The project is being deleted."),
+                ("503", "The new password is stored, and the database did not take it yet: the next start sets it again."),
+            ]),
         operation(Method::GET, "/api/projects/{project}/repository", "getRepository", "Projects", "Say how far the project's clone is")
             .json(200, "The repository; `null` where the project was made without one.", maybe::<RepositoryView>, None),
         operation(Method::POST, "/api/projects/{project}/repository", "decideOnClone", "Projects", "Try a clone that failed again, or go on without")
             .body(|| body(one::<rest::projects::Decide>(), true, json!({ "action": "retry" })))
             .json(200, "The repository.", one::<RepositoryView>, None)
             .refusals(&[("409", "There is nothing to decide.")]),
+        operation(Method::GET, "/api/projects/{project}/repository/status", "getRepositoryStatus", "Projects", "Say what has changed in the repository")
+            .about("As git says inside: `ahead` and `behind` are as of its last clone, fetch or push, at `fetchedAt`. Without a repository: folders that can be published.")
+            .json(200, "The repository.", one::<Status>, None)
+            .refusals(&[("409", "The sandbox does not run, or the repository is not in it.")]),
+        operation(Method::POST, "/api/projects/{project}/repository/commit", "commit", "Projects", "Commit all that has changed")
+            .about("In the name of the GitHub account that is connected; its e-mail address, where it is public.")
+            .body(|| body(one::<rest::repository::Commit>(), true, json!({ "message": "Count the boats" })))
+            .json(200, "The repository as it is now.", one::<Status>, None)
+            .refusals(&[("409", "There is nothing to commit, git refuses, or the sandbox does not run.")]),
+        operation(Method::POST, "/api/projects/{project}/repository/push", "push", "Projects", "Push the branch that is checked out")
+            .body(NOTHING)
+            .json(200, "The repository as it is now.", one::<Status>, None)
+            .refusals(&[("409", "The push was rejected, or the sandbox does not run; `details.code` says which."), ("502", "GitHub answered with an error.")]),
+        operation(Method::GET, "/api/projects/{project}/repository/publication", "getPublication", "Projects", "Say how far a publication is")
+            .json(200, "It; `null` where nothing was published.", maybe::<rest::repository::View>, None),
+        operation(Method::POST, "/api/projects/{project}/repository/publication", "publish", "Projects", "Make a folder a new repository at GitHub")
+            .about("It is made there, and the folder is committed and pushed. The same ask again is the same publication; after a failure it goes on where it stood.")
+            .body(|| body(one::<rest::repository::Publish>(), true, json!({ "folder": "app", "name": "boats", "visibility": "private" })))
+            .json(202, "It is under way.", one::<rest::repository::View>, None)
+            .refusals(&[
+                ("409", "The project has a repository, no account is connected, the sandbox does not run, or another is under way."),
+                ("502", "GitHub answered with an error."),
+            ]),
+    ]
+}
+
+fn sandboxes() -> Vec<Operation> {
+    const PATH: &str = "/api/projects/{project}/sandboxes";
+    vec![
+        operation(Method::GET, PATH, "listSandboxes", "Sandboxes", "List the sandboxes of a project")
+            .about("The main one first, then oldest first; by the id of any of them.")
+            .json(200, "The sandboxes.", many::<rest::sandboxes::View>, None),
+        operation(Method::POST, PATH, "addSandbox", "Sandboxes", "Add a sandbox for a branch, and start it")
+            .about(
+                "What the project was made from is cloned into it, and the branch is made where the repository has none of that name. \
+                 Without a repository it starts with an empty home folder.",
+            )
+            .parameters([key()])
+            .body(|| body(one::<rest::sandboxes::New>(), true, json!({ "branch": "feature/search", "from": "main" })))
+            .json(201, "Made; `Location` is its address.", one::<rest::sandboxes::View>, None)
+            .refusals(&[("409", "There is one of that branch, or as many sandboxes as one may have, or the project is being deleted.")]),
+        operation(Method::DELETE, "/api/projects/{project}/sandboxes/{sandbox}", "removeSandbox", "Sandboxes", "Remove an extra sandbox")
+            .about("Its files and its database go with it.")
+            .json(
+                202,
+                "They are being removed; its address answers 404 once they are gone.",
+                || plain(json!({ "type": "object", "properties": { "id": { "type": "string", "format": "uuid" }, "deleting": { "type": "boolean" } } })),
+                None,
+            )
+            .refusals(&[("409", "It is the project's main sandbox.")]),
     ]
 }
 
@@ -254,9 +325,7 @@ fn sandbox() -> Vec<Operation> {
     };
     vec![
         operation(Method::GET, "/api/sandbox/{project}", "getSandbox", "Sandbox", "Get a sandbox: phase, stages, cause, addresses")
-            .parameters([etag()])
-            .json(200, "The sandbox.", one::<SandboxView>, None)
-            .answer(304, "Nothing has changed.", vec![]),
+            .json(200, "The sandbox.", one::<SandboxView>, None),
         operation(Method::POST, "/api/sandbox/{project}", "createSandbox", "Sandbox", "Create the sandbox, or restart it with other variables")
             .about("While it is being created or started, the same ask, unless it brings variables that the start under way does not have.")
             .parameters([key()])
@@ -353,11 +422,15 @@ fn inside() -> Vec<Operation> {
 }
 
 fn matching() -> Vec<Value> {
-    let header = |name: &str, about: &str| json!({ "name": name, "in": "header", "required": false, "description": about, "schema": text() });
-    vec![
-        header("If-Match", "The `ETag` of what is to be changed: 409 where it is another by now."),
-        header("If-None-Match", "`*`: only where there is nothing yet."),
-    ]
+    vec![if_match(), request_header("If-None-Match", "`*`: only where there is nothing yet.")]
+}
+
+fn if_match() -> Value {
+    request_header("If-Match", "The `ETag` of what is to be changed: 409 where it is another by now.")
+}
+
+fn request_header(name: &str, about: &str) -> Value {
+    json!({ "name": name, "in": "header", "required": false, "description": about, "schema": text() })
 }
 
 const CHANGED: &[(&str, &str)] = &[(
@@ -394,10 +467,11 @@ fn files() -> Vec<Operation> {
             .refusals(&[("409", "The sandbox does not run."), ("416", "The file has no such part.")]),
         changed(put),
         changed(
-            operation(Method::POST, PATH, "renameFile", "Files", "Rename a file or folder")
+            operation(Method::POST, PATH, "renameFile", "Files", "Move or rename a file or folder")
+                .about("Into a folder that is there, under a name that nothing has: nothing is written over.")
                 .parameters([json!({ "name": "to", "in": "query", "required": true, "description": "The new path, from the home folder on.", "schema": text() })])
-                .parameters(matching())
-                .answer(204, "It has its new name.", vec![]),
+                .parameters([if_match()])
+                .answer(204, "It is there; `ETag` names the version of a file.", vec![]),
         ),
         changed(
             operation(Method::DELETE, PATH, "deleteFile", "Files", "Delete a file or folder")
@@ -515,7 +589,7 @@ fn account() -> Vec<Operation> {
         operation(Method::GET, "/api/me", "getMe", "Account", "Say who is signed in, and what they may").json(
             200,
             "Who.",
-            one::<Viewer>,
+            one::<rest::tokens::Myself>,
             None,
         ),
         operation(Method::GET, "/api/tokens", "listTokens", "Account", "List API tokens").json(
@@ -532,6 +606,33 @@ fn account() -> Vec<Operation> {
             "What it opened ends within a second.",
             vec![],
         ),
+        operation(Method::GET, "/api/sessions", "listSessions", "Account", "Say where the user is signed in").json(
+            200,
+            "The session that asks first, then the newest.",
+            many::<SessionView>,
+            None,
+        ),
+        operation(Method::DELETE, "/api/sessions", "endOtherSessions", "Account", "Sign out everywhere else")
+            .json(200, "How many were ended. What they opened ends within a second.", one::<rest::sessions::Ended>, None)
+            .refusals(&[("409", "A token asks, which is no session.")]),
+        operation(Method::DELETE, "/api/sessions/{session}", "endSession", "Account", "End one session").answer(
+            204,
+            "What it opened ends within a second.",
+            vec![],
+        ),
+        operation(Method::GET, "/api/claude", "getClaude", "Account", "Say which Claude credentials the user's sandboxes get")
+            .about("The key or token itself is never answered.")
+            .json(200, "The user's own, and whether there are the operator's.", one::<ClaudeView>, None),
+        operation(Method::PUT, "/api/claude", "setClaude", "Account", "Set Claude credentials of one's own")
+            .about(
+                "A key or a token, and where it is sent; in place of those that there are. They win over the operator's as a whole, and a \
+                 project's variables win over them. What runs keeps what it was started with until it is restarted.",
+            )
+            .body(|| body(one::<rest::claude::Put>(), true, json!({ "kind": "apiKey", "value": "sk-ant-…" })))
+            .json(200, "What is set now, and whose sandboxes wait for a restart.", one::<ClaudeView>, None),
+        operation(Method::DELETE, "/api/claude", "removeClaude", "Account", "Remove one's own Claude credentials")
+            .about("What runs keeps them until it is restarted. Where there are none, nothing happens.")
+            .json(200, "What sandboxes get from now on.", one::<ClaudeView>, None),
         operation(Method::POST, "/api/sign-in", "signIn", "Account", "Sign in by the code of a link")
             .body(|| body(one::<SignIn>(), true, json!({ "code": "…" })))
             .json(200, "Signed in: the cookie is set.", one::<SignedInAs>, None)
@@ -557,9 +658,13 @@ fn service() -> Vec<Operation> {
             "Service",
             "Look at the installation, as `fullstack-agent doctor` does",
         )
-        .about("For who runs it. One finding a line, as it comes.")
-        .answer(200, "The findings.", vec![form("application/x-ndjson", || plain(text()), None)])
-        .refusals(&[("404", "It is not yours to run."), ("409", "Somebody looks at this very moment.")]),
+        .about("For who runs it. With `Accept: application/x-ndjson`, one finding a line, as it comes.")
+        .answer(
+            200,
+            "The findings.",
+            vec![form("application/json", || plain(findings()), None), form("application/x-ndjson", || plain(text()), None)],
+        )
+        .refusals(&[("404", "It is not yours to run."), ("429", "Somebody looks at this very moment.")]),
         operation(Method::GET, "/api/openapi.json", "getOpenApi", "Service", "Get this document").json(
             200,
             "The document.",

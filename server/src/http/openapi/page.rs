@@ -1,8 +1,14 @@
-//! `/docs/api`: the document as a page. Made on the server, without a script.
+//! `/docs/api`: the document as a page. Made on the server; it can be read without a script.
 
 use super::{DOCUMENT, operations::TAGS};
-use crate::http::{preview::page::escape, state::Plane};
+use crate::http::{
+    frame::{self, Framed},
+    preview::page::escape,
+    security::Nonce,
+    state::Plane,
+};
 use axum::{
+    Extension,
     extract::State,
     response::{Html, IntoResponse as _, Response},
 };
@@ -12,18 +18,16 @@ use std::sync::LazyLock;
 static BODY: LazyLock<String> = LazyLock::new(|| body(&DOCUMENT));
 
 /// `GET /docs/api`.
-pub async fn show(State(plane): State<Plane>) -> Response {
-    let style = plane.site.assets();
-    let style = escape(&style.main_css);
+pub async fn show(State(plane): State<Plane>, Extension(Nonce(nonce)): Extension<Nonce>) -> Response {
     let public = escape(&plane.origins.public());
-    Html(format!(
-        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>API · FullStack Agent</title><link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"{style}\"></head>\
-         <body><a class=\"skip-link button\" data-kind=\"primary\" href=\"#main\">Skip to content</a><div class=\"app\">\
-         <header class=\"top-bar\"><a class=\"brand\" href=\"/\">FullStack Agent</a></header>\
-         <main id=\"main\" tabindex=\"-1\" class=\"wide\"><div class=\"page page-narrow api-page\"><div class=\"page-head\"><div><h1>API</h1>\
-         <p>At <code>{public}</code>. The same for programs: <a href=\"/api/openapi.json\">OpenAPI 3.1</a>.</p></div></div>{body}</div></main></div></body></html>",
-        body = *BODY
+    let content = format!(
+        "<div class=\"page-head\"><div><h1>API</h1><p>At <code>{public}</code>. The same for programs: \
+         <a href=\"/api/openapi.json\">OpenAPI 3.1</a>.</p></div></div>{}",
+        *BODY
+    );
+    Html(frame::page(
+        &plane,
+        &Framed { title: "API", class: "api-page", content: &content, nonce: &nonce, script: "", public: true },
     ))
     .into_response()
 }

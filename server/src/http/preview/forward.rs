@@ -1,9 +1,15 @@
 //! One request to the app inside and its answer back, streamed both ways; or a WebSocket.
+//!
+//! A connection into a sandbox costs more than a small answer, so one that was asked something by `GET` waits a moment for
+//! the next such request ([`Idle`]). What has a body or becomes something else has a connection of its own, which ends
+//! with its visitor's credential.
 
-use super::cookie;
+use super::{
+    cookie::Brought,
+    headers::{Way, come_out, go_in, upgrade_of},
+};
 use crate::http::{
     auth::watch::{Held, over},
-    security::ClientAddress,
     state::Plane,
 };
 use axum::{
@@ -12,23 +18,22 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use engine::{
-    orchestrator::{AgentOrPort, BoxedIo, ConnectError},
-    store::accounts::TOKEN_PREFIX,
-};
+use engine::orchestrator::{AgentOrPort, BoxedIo, ConnectError};
 use futures::{FutureExt as _, future::BoxFuture};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use http::{Method, StatusCode, Uri};
 use hyper::{
     body::{Frame, Incoming, SizeHint},
+    client::conn::http1::SendRequest,
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
 use model::SandboxId;
 use std::{
+    collections::HashMap,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -36,38 +41,63 @@ use tracing::debug;
 /// How long a connection into a sandbox may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Of one connection each (RFC 9110, 7.6.1), and what proxies add.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// What a request on its way in must say.
-pub struct Way<'a> {
-    /// Where the app listens.
-    pub port: u16,
-    /// The host that the browser named.
-    pub host: &'a str,
-    /// The preview's own origin.
-    pub origin: &'a str,
-    /// The app's origin: the one that may frame it.
-    pub app: &'a str,
-    /// Who asks.
-    pub from: Option<ClientAddress>,
-}
-
 /// A connection to a port inside.
 pub async fn connect(plane: &Plane, sandbox: SandboxId, port: u16) -> Result<BoxedIo, ConnectError> {
     let late = || ConnectError::Io(std::io::Error::from(std::io::ErrorKind::TimedOut));
     let connect = plane.orchestrator.connect(sandbox, AgentOrPort::Port(port));
     tokio::time::timeout(CONNECT, connect).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// How long a connection waits for another request. Less than apps wait with theirs: Node's five seconds are the fewest that
+/// are usual.
+const IDLE: Duration = Duration::from_secs(2);
+/// How many wait for one port.
+const MOST_IDLE: usize = 32;
+
+type Waiting = Vec<(SendRequest<Body>, Instant)>;
+
+/// Connections to apps that wait for another request, by sandbox and port.
+#[derive(Default)]
+pub struct Idle(Mutex<HashMap<(SandboxId, u16), Waiting>>);
+
+impl Idle {
+    /// One that is still open; the one that was used last.
+    fn take(&self, of: (SandboxId, u16)) -> Option<SendRequest<Body>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = all.get_mut(&of)?;
+        while let Some((sender, since)) = waiting.pop() {
+            if !sender.is_closed() && since.elapsed() < IDLE {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    fn put(self: &Arc<Self>, of: (SandboxId, u16), sender: SendRequest<Body>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.is_empty() {
+            tokio::spawn(self.clone().close_in_time());
+        }
+        let waiting = all.entry(of).or_default();
+        if waiting.len() < MOST_IDLE {
+            waiting.push((sender, Instant::now()));
+        }
+    }
+
+    /// Closes those that waited for nothing, until there are none.
+    async fn close_in_time(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(IDLE).await;
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, waiting| {
+                waiting.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
+                !waiting.is_empty()
+            });
+            if all.is_empty() {
+                return;
+            }
+        }
+    }
 }
 
 /// How long a preview may stay open: until its visitor's credential is over, or the server stops.
@@ -87,6 +117,8 @@ impl Lease {
 
 /// Why a request did not get through.
 pub enum Broken {
+    /// There is no way to the app.
+    Way(ConnectError),
     /// The app inside broke off.
     App(hyper::Error),
     /// The lease was over before the app had answered.
@@ -94,7 +126,13 @@ pub enum Broken {
 }
 
 /// Passes a request on; its body, its answer and its WebSocket end with the lease.
-pub async fn forward(io: BoxedIo, mut request: Request, way: &Way<'_>, lease: &Lease) -> Result<Response, Broken> {
+pub async fn forward(
+    plane: &Plane,
+    sandbox: SandboxId,
+    mut request: Request,
+    way: &Way<'_>,
+    lease: &Lease,
+) -> Result<Response, Broken> {
     let upgrade = upgrade_of(request.headers());
     let browser_side = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
@@ -102,20 +140,39 @@ pub async fn forward(io: BoxedIo, mut request: Request, way: &Way<'_>, lease: &L
     parts.uri = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
     parts.version = http::Version::HTTP_11;
     parts.extensions.clear();
-    go_in(&mut parts.headers, way, upgrade.as_ref());
+    let brought = go_in(&mut parts.headers, way, upgrade.as_ref());
 
+    let of = (sandbox, way.port);
+    let only_asks = upgrade.is_none() && matches!(parts.method, Method::GET | Method::HEAD) && body.is_end_stream();
+    let idle = if only_asks { plane.idle.take(of) } else { None };
+    if let Some(mut sender) = idle {
+        let asked = Request::from_parts(parts.clone(), Body::empty());
+        let answer = async {
+            sender.ready().await?;
+            sender.send_request(asked).await
+        };
+        tokio::select! {
+            response = answer => match response {
+                Ok(response) => return Ok(answered(response, way, &brought, lease, Some(Back { sender, of, idle: plane.idle.clone() }))),
+                // The app closed it just then; what only asks may ask again (RFC 9110, 9.2.2).
+                Err(error) => debug!("a connection that waited was closed: {error:#}"),
+            },
+            () = lease.over() => return Err(Broken::Over),
+        }
+    }
+    let io = connect(plane, sandbox, way.port).await.map_err(Broken::Way)?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .preserve_header_case(true)
         .handshake::<_, Body>(TokioIo::new(io))
         .await
         .map_err(Broken::App)?;
-    let ended = lease.over();
+    // An upload has no end of its own. What only asks ends with its answer, and its connection may serve others after it.
+    let ended = if only_asks { std::future::pending().boxed() } else { lease.over() };
     tokio::spawn(async move {
         tokio::select! {
             done = connection.with_upgrades() => if let Err(error) = done {
                 debug!("a connection to an app broke: {error:#}");
             },
-            // An upload has no end of its own.
             () = ended => {}
         }
     });
@@ -123,20 +180,53 @@ pub async fn forward(io: BoxedIo, mut request: Request, way: &Way<'_>, lease: &L
         response = sender.send_request(Request::from_parts(parts, body)) => response.map_err(Broken::App)?,
         () = lease.over() => return Err(Broken::Over),
     };
+    if only_asks {
+        return Ok(answered(response, way, &brought, lease, Some(Back { sender, of, idle: plane.idle.clone() })));
+    }
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if let (true, Some(browser_side)) = (switched, browser_side) {
         let app_side = hyper::upgrade::on(&mut response);
         tokio::spawn(join(browser_side, app_side, lease.over()));
     }
-    let mut response = response.map(|body| Body::new(Leased { body, over: lease.over() }));
-    come_out(response.headers_mut(), way, if switched { upgrade.as_ref() } else { None });
+    let mut response = response.map(|body| Body::new(Leased { body, over: lease.over(), back: None }));
+    come_out(response.headers_mut(), way, &brought, if switched { upgrade.as_ref() } else { None });
     Ok(response)
+}
+
+/// The answer to what only asked.
+fn answered(response: Response<Incoming>, way: &Way<'_>, brought: &Brought, lease: &Lease, back: Option<Back>) -> Response {
+    let mut response = response.map(|body| {
+        let mut leased = Leased { body, over: lease.over(), back };
+        leased.give_back();
+        Body::new(leased)
+    });
+    come_out(response.headers_mut(), way, brought, None);
+    response
+}
+
+/// A connection that others may use once its answer is whole.
+struct Back {
+    sender: SendRequest<Body>,
+    of: (SandboxId, u16),
+    idle: Arc<Idle>,
 }
 
 /// What the app answers, broken off with the lease, so that it does not look whole.
 struct Leased {
     body: Incoming,
     over: BoxFuture<'static, ()>,
+    back: Option<Back>,
+}
+
+impl Leased {
+    /// Gives the connection back when the answer is whole; dropped before, it is closed.
+    fn give_back(&mut self) {
+        if self.body.is_end_stream()
+            && let Some(Back { sender, of, idle }) = self.back.take()
+        {
+            idle.put(of, sender);
+        }
+    }
 }
 
 impl HttpBody for Leased {
@@ -146,7 +236,11 @@ impl HttpBody for Leased {
         if self.over.poll_unpin(cx).is_ready() {
             return Poll::Ready(Some(Err("the preview is over".into())));
         }
-        Pin::new(&mut self.body).poll_frame(cx).map_err(Into::into)
+        let frame = Pin::new(&mut self.body).poll_frame(cx).map_err(Into::into);
+        if frame.is_ready() {
+            self.give_back();
+        }
+        frame
     }
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
@@ -166,159 +260,5 @@ async fn join(browser: OnUpgrade, app: OnUpgrade, over: BoxFuture<'static, ()>) 
             }
         }
         Err(error) => debug!("a WebSocket was not joined: {error:#}"),
-    }
-}
-
-fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let asked = asked.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case("upgrade"));
-    headers.get(header::UPGRADE).filter(|_| asked).cloned()
-}
-
-fn go_in(headers: &mut HeaderMap, way: &Way<'_>, upgrade: Option<&HeaderValue>) {
-    strip_hop_by_hop(headers, upgrade);
-    cookie::strip(headers);
-    let ours = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.split_once(' ').is_some_and(|(_, secret)| secret.trim_start().starts_with(TOKEN_PREFIX)));
-    if ours {
-        headers.remove(header::AUTHORIZATION);
-    }
-    headers.remove(header::EXPECT);
-    let proto = way.origin.split("://").next().unwrap_or("http");
-    let mut put = |name: &'static str, value: &str| {
-        headers.remove(name);
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    };
-    put("host", &format!("localhost:{}", way.port));
-    put("x-forwarded-host", way.host);
-    put("x-forwarded-proto", proto);
-    let from = way.from.map(|ClientAddress(from)| from.to_string());
-    put("x-forwarded-for", from.as_deref().unwrap_or("127.0.0.1"));
-    headers.remove(header::FORWARDED);
-}
-
-fn come_out(headers: &mut HeaderMap, way: &Way<'_>, upgrade: Option<&HeaderValue>) {
-    strip_hop_by_hop(headers, upgrade);
-    cookie::confine(headers);
-    headers.remove(header::X_FRAME_OPTIONS);
-    // Another way to our own address, chosen by the app inside.
-    headers.remove(header::ALT_SVC);
-    for name in [header::CONTENT_SECURITY_POLICY, header::CONTENT_SECURITY_POLICY_REPORT_ONLY] {
-        let policies: Vec<HeaderValue> = headers.get_all(&name).iter().cloned().collect();
-        headers.remove(&name);
-        for policy in policies.iter().filter_map(|policy| policy.to_str().ok()) {
-            if let Ok(policy) = HeaderValue::from_str(&without_frame_ancestors(policy)) {
-                headers.append(&name, policy);
-            }
-        }
-    }
-    if let Ok(policy) = HeaderValue::from_str(&format!("frame-ancestors 'self' {}", way.app)) {
-        headers.append(header::CONTENT_SECURITY_POLICY, policy);
-    }
-    if let Some(place) = headers.get(header::LOCATION).and_then(|place| place.to_str().ok())
-        && let Some(outside) = outside(place, way)
-        && let Ok(outside) = HeaderValue::from_str(&outside)
-    {
-        headers.insert(header::LOCATION, outside);
-    }
-}
-
-/// The app sees itself at localhost and may send the browser there.
-fn outside(place: &str, way: &Way<'_>) -> Option<String> {
-    let rest = ["localhost", "127.0.0.1", "[::1]", "0.0.0.0"]
-        .iter()
-        .find_map(|host| place.strip_prefix(&format!("http://{host}:{}", way.port)))?;
-    (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then(|| format!("{}{rest}", way.origin))
-}
-
-/// Policies of one header are split by commas, directives by semicolons; no value has either.
-fn without_frame_ancestors(policies: &str) -> String {
-    let keeps = |directive: &&str| !directive.trim().to_ascii_lowercase().starts_with("frame-ancestors");
-    let policies = policies.split(',').map(|policy| policy.split(';').filter(keeps).collect::<Vec<_>>().join(";"));
-    policies.filter(|policy| !policy.trim().is_empty()).collect::<Vec<_>>().join(",")
-}
-
-fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    named.iter().for_each(|name| drop(headers.remove(name)));
-    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(*name)));
-    if let Some(upgrade) = upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, upgrade.clone());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WAY: Way<'_> = Way {
-        port: 3000,
-        host: "3000--a.localhost:4000",
-        origin: "http://3000--a.localhost:4000",
-        app: "http://localhost:4000",
-        from: None,
-    };
-
-    #[test]
-    fn frames_are_ours_to_allow() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-        headers.insert(
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'self'; Frame-Ancestors 'none'; img-src *, frame-ancestors 'none'"),
-        );
-        come_out(&mut headers, &WAY, None);
-        assert!(!headers.contains_key(header::X_FRAME_OPTIONS));
-        let policies: Vec<_> = headers.get_all(header::CONTENT_SECURITY_POLICY).iter().collect();
-        assert_eq!(policies, ["default-src 'self'; img-src *", "frame-ancestors 'self' http://localhost:4000"]);
-    }
-
-    #[test]
-    fn a_way_to_localhost_leads_outside() {
-        let out = |place| outside(place, &WAY);
-        assert_eq!(out("http://localhost:3000/next?a=b").as_deref(), Some("http://3000--a.localhost:4000/next?a=b"));
-        assert_eq!(out("http://127.0.0.1:3000").as_deref(), Some("http://3000--a.localhost:4000"));
-        assert_eq!(out("http://localhost:30001/"), None);
-        assert_eq!(out("/relative"), None);
-        assert_eq!(out("https://example.com/"), None);
-    }
-
-    #[test]
-    fn what_is_ours_does_not_go_in() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("authorization", "Bearer fsa_secret"),
-            ("connection", "keep-alive, x-hop"),
-            ("x-hop", "1"),
-            ("cookie", "fsa_preview=1"),
-            ("x-forwarded-for", "6.6.6.6"),
-            ("accept", "text/html"),
-        ] {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        go_in(&mut headers, &WAY, None);
-        let mut left: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
-        left.sort();
-        assert_eq!(
-            left,
-            [
-                "accept: text/html",
-                "host: localhost:3000",
-                "x-forwarded-for: 127.0.0.1",
-                "x-forwarded-host: 3000--a.localhost:4000",
-                "x-forwarded-proto: http"
-            ]
-        );
     }
 }

@@ -6,8 +6,13 @@
 //!     GET  /.fsa/share   the page of a public link, which posts what stands behind its `#`
 //!     POST /.fsa/share   secret ─▶ a cookie that is the link's      (from this very page)
 //!     GET  /.fsa/status  does anybody listen?                      (asked by our waiting pages)
+//!     GET  /.fsa/here    nothing at all                            (asked by a page of the app: does this browser get here?)
 //!     everything else    ─ cookie? ─▶ Orchestrator::connect(port) ─▶ the app, HTTP/1.1 or WebSocket
 //! ```
+//!
+//! Where such names do not work, the server listens on a port for each preview, all of one host (`--preview-listen`),
+//! and everything else is the same ([`answer_at`]). Cookies know no ports: [`cookie::Jar`] keeps them apart, and what
+//! another preview's page asks gets nothing.
 //!
 //! The cookie is this host's alone, opens this port of this sandbox and nothing else, and never reaches
 //! the app inside. What the app answers is passed on as it is, but for what would let it frame, set or
@@ -15,7 +20,8 @@
 //! session or token behind the cookie.
 
 pub mod cookie;
-mod forward;
+pub(super) mod forward;
+pub mod headers;
 pub mod page;
 
 use super::{
@@ -28,9 +34,13 @@ use crate::control::store_error;
 use axum::{
     body::Body,
     extract::Request,
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
 };
-use engine::{orchestrator::ConnectError, store::accounts::shares::LinkUse};
+use cookie::Jar;
+use engine::{
+    orchestrator::ConnectError,
+    store::accounts::{ports::PreviewAt, shares::LinkUse},
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::{
     SandboxId,
@@ -46,6 +56,9 @@ use tracing::{debug, error};
 
 /// How long a visitor who was let in is let in without asking the database: a page of a dev server
 /// loads hundreds of files. Signing out ends it within the second that is promised.
+///
+/// Not until a change is told of, as sandboxes' are: a connection that listens and was lost is noticed after twenty seconds
+/// (`engine/src/store/postgres/change.rs`), and sessions, tokens and shares also end by time alone.
 const REMEMBER: Duration = Duration::from_millis(500);
 
 /// One request to one preview.
@@ -54,7 +67,12 @@ struct Visit<'a> {
     label: PreviewLabel,
     host: &'a str,
     nonce: String,
+    jar: Jar,
 }
+
+/// The port on which a request came that is a preview's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreviewListener(pub u16);
 
 /// Answers a request whose host is `LABEL.` and the preview domain.
 pub async fn answer(plane: &Plane, label: &str, host: &str, request: Request) -> Response {
@@ -72,38 +90,122 @@ pub async fn answer(plane: &Plane, label: &str, host: &str, request: Request) ->
             return plain(plane, StatusCode::NOT_FOUND, "There is no such preview", says);
         }
     };
-    let visit = Visit { plane, label, host, nonce: security::nonce() };
-    let response = match (request.method(), request.uri().path()) {
-        (&Method::POST, "/.fsa/enter") => visit.enter(request).await,
-        (&Method::GET, "/.fsa/share") => Ok(visit.link()),
-        (&Method::POST, "/.fsa/share") => visit.enter_by_link(request).await,
-        (&Method::GET, "/.fsa/status") => visit.status(request.headers()).await,
-        (_, path) if path == "/.fsa" || path.starts_with("/.fsa/") => Err(Face::nothing_here()),
-        _ => visit.pass(request).await,
+    let jar = Jar::of_host(secure(plane));
+    Visit { plane, label, host, nonce: security::nonce(), jar }.answer(request).await
+}
+
+/// Answers a request that came on a port which is a preview's address.
+pub async fn answer_at(plane: &Plane, PreviewListener(address): PreviewListener, host: &str, request: Request) -> Response {
+    let label = match label_at(plane, address).await {
+        Ok(Some(label)) => label,
+        Ok(None) => {
+            let says = "No preview has this address now. Open one from its project's page.";
+            return plain(plane, StatusCode::NOT_FOUND, "There is no such preview", says);
+        }
+        Err(face) => return plain(plane, face.status, &face.title, "Load this page again in a moment."),
     };
-    response.unwrap_or_else(|face| visit.show(face))
+    let jar = Jar::of_port(secure(plane), address, &label.to_string());
+    let visit = Visit { plane, label, host, nonce: security::nonce(), jar };
+    let entering = matches!(request.uri().path(), "/.fsa/enter" | "/.fsa/share" | "/.fsa/here");
+    if !entering && from_another_page(&request, &visit.origin()) {
+        return visit.show(Face::foreign());
+    }
+    // It would stay in the browser when the port is another preview's.
+    if request.headers().contains_key("service-worker") {
+        return visit.show(Face::no_service_worker());
+    }
+    visit.answer(request).await
+}
+
+/// Whether another page than the preview's own asks: pages of other ports of a host are of the same site, so browsers
+/// send all cookies along. A link to it is none.
+fn from_another_page(request: &Request, own: &str) -> bool {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let link = *request.method() == Method::GET
+        && header("sec-fetch-mode") == Some("navigate")
+        && header("sec-fetch-dest") == Some("document");
+    match header("sec-fetch-site") {
+        Some(site) => site == "same-site" && !link,
+        // An older browser, a program, or a host that browsers do not trust for want of TLS.
+        None => header("origin").is_some_and(|origin| !origin.eq_ignore_ascii_case(own)),
+    }
+}
+
+/// What has that address; looked up at most twice a second.
+async fn label_at(plane: &Plane, address: u16) -> Result<Option<PreviewLabel>, Face> {
+    let known = |plane: &Plane| {
+        let known = plane.preview_labels.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&address).filter(|(_, at)| at.elapsed() < REMEMBER).map(|(label, _)| label.clone())
+    };
+    if let Some(label) = known(plane) {
+        return Ok(Some(label));
+    }
+    let found = patient(plane.accounts.preview_at(address)).await.map_err(|error| Face::of(&store_error(error)))?;
+    let label = found.and_then(|PreviewAt { name, port }| Some(PreviewLabel { port: port.to_string().parse().ok()?, name }));
+    if let Some(label) = &label {
+        let mut known = plane.preview_labels.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(address, (label.clone(), Instant::now()));
+    }
+    Ok(label)
+}
+
+fn secure(plane: &Plane) -> bool {
+    plane.addresses.preview_scheme() == "https"
 }
 
 impl Visit<'_> {
+    async fn answer(&self, request: Request) -> Response {
+        let response = match (request.method(), request.uri().path()) {
+            (&Method::POST, "/.fsa/enter") => self.enter(request).await,
+            (&Method::GET, "/.fsa/share") => Ok(self.link()),
+            (&Method::POST, "/.fsa/share") => self.enter_by_link(request).await,
+            (&Method::GET, "/.fsa/status") => self.status(request.headers()).await,
+            (&Method::GET, "/.fsa/here") => Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response()),
+            (_, path) if path == "/.fsa" || path.starts_with("/.fsa/") => Err(Face::nothing_here()),
+            _ => self.pass(request).await,
+        };
+        response.unwrap_or_else(|face| self.show(face))
+    }
+
     fn port(&self) -> u16 {
         self.label.port.get()
     }
 
     /// The preview's own origin, as the browser sees it.
     fn origin(&self) -> String {
-        let scheme = self.plane.addresses.preview.as_ref().map_or("http", |domain| &domain.scheme);
-        format!("{scheme}://{}", self.host)
+        format!("{}://{}", self.plane.addresses.preview_scheme(), self.host)
     }
 
-    fn secure(&self) -> bool {
-        self.origin().starts_with("https://")
+    /// Lets a visitor in with a cookie; what another preview left in the browser at this address goes.
+    fn let_in(&self, response: impl IntoResponse, cookie: &str, asked: &HeaderMap, framed: bool) -> Response {
+        let mut response = response.into_response();
+        let mark = self.jar.first_seen(asked, framed);
+        let headers = response.headers_mut();
+        for cookie in [Some(cookie), mark.as_deref()].into_iter().flatten() {
+            if let Ok(cookie) = HeaderValue::from_str(cookie) {
+                headers.append(header::SET_COOKIE, cookie);
+            }
+        }
+        if mark.is_some() {
+            headers.insert("clear-site-data", HeaderValue::from_static("\"cache\", \"storage\""));
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
 
     /// `POST /.fsa/enter`: from a page of the app alone.
     async fn enter(&self, request: Request) -> Result<Response, Face> {
         let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
-        let port = security::port_of(self.host);
-        // The app behind the same port as this preview: a tunnel may have given both another.
+        let asked = request.headers().clone();
+        // The app behind the same port as this preview: a tunnel may have given both another. Where the preview has a port
+        // of its own, any: the code is what opens it.
+        let port = match self.plane.addresses.preview_ports {
+            None => security::port_of(self.host),
+            Some(_) => origin
+                .as_deref()
+                .and_then(|origin| origin.split_once("://"))
+                .map_or_else(String::new, |(_, at)| security::port_of(at)),
+        };
         let beside = self.plane.origins.single_machine().then(|| format!("localhost{port}"));
         if origin.is_some_and(|origin| !self.plane.origins.is_app(&origin, beside.as_deref().unwrap_or_default())) {
             return Err(Face::foreign());
@@ -113,10 +215,9 @@ impl Visit<'_> {
         let code = form_field(&form, "code").ok_or_else(Face::bad_code)?;
         let used = self.plane.accounts.use_preview_code(&code, &self.label.name, self.port(), self.plane.now());
         let secret = patient(used).await.map_err(|error| Face::of(&store_error(error)))?.ok_or_else(Face::bad_code)?;
-        let cookie = cookie::set(&secret, self.secure(), framed);
         let next = form_field(&form, "next").filter(|next| is_path(next)).unwrap_or_else(|| "/".to_owned());
-        let headers = [(header::SET_COOKIE, cookie), (header::LOCATION, next), (header::CACHE_CONTROL, "no-store".to_owned())];
-        Ok((StatusCode::SEE_OTHER, headers).into_response())
+        let response = (StatusCode::SEE_OTHER, [(header::LOCATION, next)]);
+        Ok(self.let_in(response, &self.jar.set(&secret, framed), &asked, framed))
     }
 
     /// `GET /.fsa/share`: what a public link leads to. Opening it changes nothing.
@@ -132,14 +233,13 @@ impl Visit<'_> {
         if origin.is_some_and(|origin| !origin.eq_ignore_ascii_case(&self.origin())) {
             return Err(Face::foreign());
         }
+        let asked = request.headers().clone();
         let secret = super::body::read(request).await.map_err(|_| Face::link_over(LinkUse::Unknown))?;
         let secret = String::from_utf8_lossy(&secret).into_owned();
         match self.opens(&secret).await? {
             LinkUse::Open { expires_at, .. } => {
                 let left = u64::try_from(expires_at.duration_since(self.plane.now()).as_secs()).unwrap_or(0).max(1);
-                let cookie = cookie::set_shared(&secret, self.secure(), left);
-                Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie), (header::CACHE_CONTROL, "no-store".to_owned())])
-                    .into_response())
+                Ok(self.let_in(StatusCode::NO_CONTENT, &self.jar.set_shared(&secret, left), &asked, false))
             }
             over => Err(Face::link_over(over)),
         }
@@ -168,21 +268,25 @@ impl Visit<'_> {
                 return Err(Face::foreign());
             }
         }
-        let io = forward::connect(self.plane, sandbox, self.port()).await.map_err(|error| match error {
-            ConnectError::NotRunning => Face::not_running(),
-            ConnectError::NobodyListens(port) => Face::nobody_listens(port),
-            ConnectError::Io(error) => {
-                debug!(sandbox.id = %sandbox, "cannot connect to a port: {error:#}");
-                Face::unreachable()
-            }
-        })?;
         let from = request.extensions().get::<ClientAddress>().copied();
-        let way =
-            forward::Way { port: self.port(), host: self.host, origin: &self.origin(), app: &self.plane.origins.public(), from };
+        let way = headers::Way {
+            port: self.port(),
+            host: self.host,
+            origin: &self.origin(),
+            app: &self.plane.origins.public(),
+            from,
+            jar: &self.jar,
+        };
         let by_link = matches!(credential, Credential::Link { .. });
         let held = self.plane.watch.hold(credential);
         let lease = forward::Lease { held, stop: self.plane.stop.clone() };
-        forward::forward(io, request, &way, &lease).await.map_err(|broken| match broken {
+        forward::forward(self.plane, sandbox, request, &way, &lease).await.map_err(|broken| match broken {
+            forward::Broken::Way(ConnectError::NotRunning) => Face::not_running(),
+            forward::Broken::Way(ConnectError::NobodyListens(port)) => Face::nobody_listens(port),
+            forward::Broken::Way(error @ (ConnectError::Refused(_) | ConnectError::Io(_))) => {
+                debug!(sandbox.id = %sandbox, "cannot connect to a port: {error:?}");
+                Face::unreachable()
+            }
             forward::Broken::App(error) => {
                 debug!(sandbox.id = %sandbox, "the app inside did not answer: {error:#}");
                 Face::died(self.port())
@@ -197,7 +301,7 @@ impl Visit<'_> {
     /// whether it exists, unless they have a link that did open it.
     async fn admit(&self, headers: &HeaderMap) -> Result<(SandboxId, Credential), Face> {
         let (sandbox, port) = (self.label.name.clone(), self.port());
-        for secret in cookie::all(headers, self.secure()) {
+        for secret in self.jar.all(headers) {
             let found = match remembered(&secret, &self.label) {
                 Some(found) => Some(found),
                 None => {
@@ -210,7 +314,7 @@ impl Visit<'_> {
                 return Ok((found, Credential::Preview { cookie: secret, sandbox, port }));
             }
         }
-        let Some(secret) = cookie::shared(headers, self.secure()) else { return Err(self.signed_out()) };
+        let Some(secret) = self.jar.shared(headers) else { return Err(self.signed_out()) };
         let found = match remembered(&secret, &self.label) {
             Some(found) => found,
             None => match self.opens(&secret).await? {

@@ -60,6 +60,12 @@ impl Face {
         Self::new(StatusCode::FORBIDDEN, "A foreign page asked", says)
     }
 
+    /// A script that would answer for this address later, when it may be another preview's.
+    pub fn no_service_worker() -> Self {
+        let says = "Several previews have this host one after the other, so none may keep a service worker at it.";
+        Self::new(StatusCode::FORBIDDEN, "No service worker here", says)
+    }
+
     /// A code that does not open it.
     pub fn bad_code() -> Self {
         let says =
@@ -121,7 +127,7 @@ pub fn page_of(title: &str, body: &str, script: Option<(&str, &str)>) -> Html<St
     let script = script.map(|(nonce, script)| format!("<script nonce=\"{nonce}\">{script}</script>")).unwrap_or_default();
     Html(format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title><style>\
+         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title><link rel=\"icon\" href=\"data:,\"><style>\
          body{{margin:0;min-height:100vh;display:grid;place-content:center;font:14px/1.5 system-ui,sans-serif;\
          background:light-dark(#fbfbfa,#141517);color:light-dark(#1b1c1f,#e8e8ea)}}\
          main{{max-width:30rem;padding:2rem}}h1{{font-size:20px;font-weight:600;margin:0 0 .5rem}}p{{margin:0 0 .75rem}}\

@@ -31,7 +31,7 @@ pub struct Wish {
     /// Of one project (`/api/activity` alone).
     #[serde(default)]
     project: Option<ProjectId>,
-    /// Kinds, split by commas: `ask,phase,cause,run,network`.
+    /// Kinds, split by commas: `ask,phase,cause,run,network,account`.
     #[serde(default)]
     kind: Option<String>,
     /// The name of who asked, or of their token, or `browser`, `token`, `system`.

@@ -1,16 +1,16 @@
 //! `/api/projects`.
 
 use crate::{
-    control::port_error,
+    control::{no_database, port_error},
     http::{
         body::{Json, Project, idempotency_key},
         errors::Refusal,
-        etag, paging,
+        paging,
         routes::Me,
         state::Plane,
     },
 };
-use app::error::{ControlError, ErrorKind};
+use app::error::ErrorKind;
 use axum::{
     Json as Answer,
     extract::{Query, State, rejection::QueryRejection},
@@ -42,10 +42,16 @@ pub struct Wish {
     /// Phases, split by commas, as pages write them in `data-phase`.
     #[serde(default)]
     phase: Option<String>,
+    /// Extra sandboxes as well, each by itself.
+    #[serde(default)]
+    extra: bool,
 }
 
-/// `GET /api/projects`: an array, newest first. With `limit`, a page of it, and the header `Link` names the
-/// next one. With an `If-None-Match` that is still right, `304 Not Modified`.
+/// How many projects are read at once.
+const AT_ONCE: usize = 200;
+
+/// `GET /api/projects`: an array, newest first; extra sandboxes where they are asked for. With `limit`, a page of it, and the header `Link` names the
+/// next one.
 ///
 /// # Errors
 /// `400 Bad Request`: a filter is none; `503 Service Unavailable`.
@@ -53,33 +59,42 @@ pub async fn list(
     State(plane): State<Plane>,
     Me(viewer): Me,
     uri: Uri,
-    headers: HeaderMap,
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(wish) = wish.map_err(|_| {
-        let message = "Projects are asked for by `limit`, `after` (a project's id), `search` and `phase`.";
+        let message = "Projects are asked for by `limit`, `after` (a project's id), `search`, `phase` and `extra`.";
         Refusal::new(ErrorKind::Malformed, "bad-query", message, "Ask for example for `?limit=20&phase=running`.")
     })?;
     let limit = wish.limit.map(|limit| paging::limit(Some(limit))).transpose()?;
     let phases = wish.phase.as_deref().map(phases).transpose()?;
-    let mut projects = plane.control().projects(&viewer).await?;
-    if let Some(after) = wish.after {
-        // Ids go up with time: also of a project that is gone by now it is known what came after it.
-        match projects.iter().position(|project| project.id == after) {
-            Some(at) => drop(projects.drain(..=at)),
-            None => projects.retain(|project| project.id < after),
-        }
+    let search = wish.search.as_deref().map(str::to_lowercase);
+    let wanted = |project: &ProjectView| {
+        search.as_ref().is_none_or(|search| project.name.to_lowercase().contains(search) || project.slug.contains(search))
+            && phases.as_ref().is_none_or(|phases| phases.contains(&project.sandbox.phase))
+    };
+    // One more than is shown tells whether there is a next page. What phases are and what is a capital letter, no query says:
+    // so it is looked through in parts until enough fit.
+    let enough = limit.map_or(usize::MAX, |limit| limit + 1);
+    let part = if search.is_none() && phases.is_none() { enough.min(AT_ONCE) } else { AT_ONCE };
+    // Ids go up with time: also of a project that is gone by now it is known what came after it.
+    let (mut projects, mut before) = (Vec::new(), wish.after);
+    if wish.extra {
+        projects = plane.control().projects(&viewer).await?;
+        projects.retain(|project| before.is_none_or(|before| project.id < before) && wanted(project));
+        projects.sort_by_key(|project| std::cmp::Reverse(project.id));
     }
-    if let Some(search) = wish.search.as_deref().map(str::to_lowercase) {
-        projects.retain(|project| project.name.to_lowercase().contains(&search) || project.slug.contains(&search));
-    }
-    if let Some(phases) = phases {
-        projects.retain(|project| phases.contains(&project.sandbox.phase));
+    let mut done = wish.extra;
+    while !done {
+        let found = plane.controller.page(&viewer, before, part).await?;
+        let last = found.len() < part;
+        before = found.last().map(|project| project.id).or(before);
+        projects.extend(found.into_iter().filter(&wanted));
+        done = last || projects.len() >= enough;
     }
     let more = limit.is_some_and(|limit| projects.len() > limit);
     projects.truncate(limit.unwrap_or(usize::MAX));
     let next = projects.last().filter(|_| more).and_then(|last| paging::next(&uri, "after", &last.id.to_string()));
-    let mut response = etag::json(&headers, &projects);
+    let mut response = Answer(projects).into_response();
     response.headers_mut().extend(next);
     Ok(response)
 }
@@ -114,17 +129,12 @@ pub async fn create(
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Answer(project)).into_response())
 }
 
-/// `GET /api/projects/{project}`. With an `If-None-Match` that is still right, `304 Not Modified`.
+/// `GET /api/projects/{project}`.
 ///
 /// # Errors
 /// `404 Not Found`.
-pub async fn get(
-    State(plane): State<Plane>,
-    Me(viewer): Me,
-    Project(id): Project,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    Ok(etag::json(&headers, &plane.control().project(&viewer, id).await?))
+pub async fn get(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Answer<ProjectView>, Refusal> {
+    Ok(Answer(plane.control().project(&viewer, id).await?))
 }
 
 /// `PATCH /api/projects/{project}`: `name`, `preset`.
@@ -165,14 +175,26 @@ pub async fn remove(
     Ok((StatusCode::ACCEPTED, Answer(json!({ "id": id, "deleting": true }))).into_response())
 }
 
-/// `GET /api/projects/{project}/database`.
+/// `GET /api/projects/{project}/database`. No browser keeps it: the password is in it.
 ///
 /// # Errors
 /// `404 Not Found`: no such project, or it has no database.
-pub async fn database(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Answer<DatabaseView>, Refusal> {
+pub async fn database(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Response, Refusal> {
     let database = plane.control().database(&viewer, id).await?;
-    let none = || ControlError::new(ErrorKind::NotFound, "no-database", "This project has no database.", "Make one that has.");
-    Ok(Answer(database.ok_or_else(none)?))
+    Ok(([(header::CACHE_CONTROL, "no-store")], Answer(database.ok_or_else(no_database)?)).into_response())
+}
+
+/// `POST /api/projects/{project}/database/reset-password`: the database, with the new password.
+///
+/// # Errors
+/// `404 Not Found`: no such project, or it has no database; `409 Conflict` while it is being deleted; `503 Service
+/// Unavailable`: it is stored, and the database did not take it yet.
+pub async fn reset_password(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+) -> Result<Answer<DatabaseView>, Refusal> {
+    Ok(Answer(plane.controller.reset_database_password(&viewer, id).await?))
 }
 
 /// `POST /api/projects/{project}/preview`.

@@ -4,7 +4,6 @@
 use crate::http::{
     body::{Json, Project, idempotency_key},
     errors::Refusal,
-    etag,
     routes::Me,
     state::Plane,
 };
@@ -15,7 +14,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, StatusCode};
-use model::view::ProjectView;
+use model::view::{ProjectView, SandboxView};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -40,17 +39,12 @@ fn asked(project: Result<ProjectView, ControlError>) -> Result<Response, Refusal
     Ok((StatusCode::ACCEPTED, Answer(project?.sandbox)).into_response())
 }
 
-/// `GET /api/sandbox/{project}`. With an `If-None-Match` that is still right, `304 Not Modified`.
+/// `GET /api/sandbox/{project}`.
 ///
 /// # Errors
 /// `404 Not Found`.
-pub async fn get(
-    State(plane): State<Plane>,
-    Me(viewer): Me,
-    Project(id): Project,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    Ok(etag::json(&headers, &plane.control().project(&viewer, id).await?.sandbox))
+pub async fn get(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Answer<SandboxView>, Refusal> {
+    Ok(Answer(plane.control().project(&viewer, id).await?.sandbox))
 }
 
 /// `POST /api/sandbox/{project}`: creates it, or restarts it with other variables. While it is being

@@ -1,6 +1,6 @@
 //! `/api/tokens`, `/api/me`.
 
-use crate::http::{body::Json, errors::Refusal, routes::Me, state::Plane};
+use crate::http::{body::Json, doctor, errors::Refusal, routes::Me, state::Plane};
 use app::error::{ControlError, ErrorKind};
 use axum::{
     Json as Answer,
@@ -8,12 +8,34 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
-use model::view::{Scope, TokenView, Viewer};
-use serde::Deserialize;
+use model::{
+    UserId,
+    view::{Scope, TokenView, Viewer},
+};
+use serde::{Deserialize, Serialize};
+
+/// What `GET /api/me` answers.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Myself {
+    /// Their id.
+    user: UserId,
+    /// What they are called.
+    name: String,
+    /// What they may.
+    scope: Scope,
+    /// Whether they run this installation, and may ask its doctor.
+    operator: bool,
+}
 
 /// `GET /api/me`: who is signed in, and what they may.
-pub async fn me(Me(viewer): Me) -> Answer<Viewer> {
-    Answer(viewer)
+///
+/// # Errors
+/// `503 Service Unavailable`.
+pub async fn me(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<Myself>, Refusal> {
+    let operator = doctor::is_operator(&plane, &viewer).await?;
+    let Viewer { user, name, scope } = viewer;
+    Ok(Answer(Myself { user, name, scope, operator }))
 }
 
 /// `GET /api/tokens`.

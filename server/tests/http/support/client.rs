@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -86,6 +86,11 @@ impl Client {
         Self { port: self.port, headers }
     }
 
+    /// To another port of this machine, by its address.
+    pub fn at(&self, port: u16) -> Self {
+        Self { port, ..self.with("host", &format!("127.0.0.1:{port}")) }
+    }
+
     pub fn without(&self, name: &str) -> Self {
         let mut headers = self.headers.clone();
         headers.remove(name);
@@ -109,6 +114,18 @@ impl Client {
         let mut request = Request::builder().method(method).uri(path).body(Full::new(body.unwrap_or_default())).unwrap();
         *request.headers_mut() = self.headers.clone();
         sender.send_request(request).await
+    }
+
+    /// Sends a piece again and again, and never says how long all of it will be.
+    pub async fn pour(&self, method: Method, path: &str, piece: Bytes, pieces: usize) -> Response<Incoming> {
+        let frames = std::iter::repeat_n(piece, pieces).map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(piece)));
+        let body = StreamBody::new(futures::stream::iter(frames));
+        let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
+        *request.headers_mut() = self.headers.clone();
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender.send_request(request).await.unwrap()
     }
 
     pub async fn ask(&self, method: Method, path: &str, body: Option<Bytes>) -> Answer {

@@ -13,6 +13,8 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use http::{HeaderMap, StatusCode};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use server::config::github::{Allowed, GitHubSettings};
@@ -22,6 +24,8 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 const CLIENT: &str = "Iv1.stand-in";
 const SECRET: &str = "stand-in-client-secret";
@@ -74,15 +78,34 @@ struct Inner {
     refresh: HashMap<String, u64>,
     /// What is served over git, with whether it is private.
     served: HashMap<String, bool>,
+    /// When what is served was made by the API.
+    made_at: HashMap<String, String>,
+    /// What is pushed is refused with these words.
+    refuses: Option<String>,
+    /// An answer to a creation is lost: it is made, and nothing is said.
+    loses: bool,
+    /// Whose e-mail is public.
+    email: Option<String>,
     /// Every question: `GET /api/v3/user`.
     asked: Vec<String>,
     made: u64,
+}
+
+impl Inner {
+    fn token(&mut self, account: u64) -> String {
+        self.made += 1;
+        let token = format!("gho_secret{}", self.made);
+        self.tokens.insert(token.clone(), account);
+        token
+    }
 }
 
 /// It, on a port of its own.
 #[derive(Clone)]
 pub struct StandIn {
     pub url: String,
+    /// Where its API is: on loopback, which needs no TLS.
+    api: String,
     /// Repositories, as `git http-backend` wants them.
     root: Arc<tempfile::TempDir>,
     inner: Arc<Mutex<Inner>>,
@@ -90,13 +113,52 @@ pub struct StandIn {
 
 impl StandIn {
     pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
-        let it = Self { url, root: Arc::new(tempfile::tempdir().unwrap()), inner: Arc::default() };
+        Self::answer(listener, url).await
+    }
+
+    /// One whose repositories are cloned by https, and the certificate that git has to trust for it.
+    pub async fn start_tls() -> (Self, String) {
+        let mut wish = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        wish.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = wish.self_signed(&key).unwrap();
+        let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], secret)
+            .unwrap();
+        let (plain, wrapped) =
+            (TcpListener::bind(("127.0.0.1", 0)).await.unwrap(), TcpListener::bind(("127.0.0.1", 0)).await.unwrap());
+        let behind = plain.local_addr().unwrap();
+        let url = format!("https://localhost:{}", wrapped.local_addr().unwrap().port());
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = wrapped.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    // Who does not trust it hangs up.
+                    let Ok(mut client) = acceptor.accept(stream).await else { return };
+                    let mut server = TcpStream::connect(behind).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        (Self::answer(plain, url).await, certificate.pem())
+    }
+
+    async fn answer(listener: TcpListener, url: String) -> Self {
+        let api = format!("http://{}/api/v3", listener.local_addr().unwrap());
+        let it = Self { url, api, root: Arc::new(tempfile::tempdir().unwrap()), inner: Arc::default() };
         let faulty = Router::new()
             .route("/login/oauth/access_token", post(token))
             .route("/api/v3/user", get(user))
-            .route("/api/v3/user/repos", get(repositories))
+            .route("/api/v3/user/repos", get(repositories).post(create))
+            .route("/api/v3/orgs/{owner}/repos", post(create_for))
+            .route("/api/v3/repos/{owner}/{name}", get(repository))
             .route("/api/v3/user/memberships/orgs/{organization}", get(membership))
             .route("/api/v3/applications/{client}/token", delete(end_token))
             .layer(middleware::from_fn_with_state(it.clone(), fail));
@@ -130,9 +192,12 @@ impl StandIn {
         let url = self.url.clone();
         self.change(|inner| {
             let account = inner.accounts.get_mut(&id).unwrap();
+            let owner = name.split('/').next().unwrap();
+            let kind = if owner == account.login { "User" } else { "Organization" };
             account.repositories.push(json!({
                 "id": 1, "full_name": name, "clone_url": format!("{url}/{name}.git"), "private": private,
-                "default_branch": "main", "description": null, "pushed_at": "2026-01-02T03:04:05Z", "owner": { "login": "x" },
+                "default_branch": "main", "description": null, "pushed_at": "2026-01-02T03:04:05Z",
+                "owner": { "login": owner, "type": kind },
             }));
         });
     }
@@ -178,6 +243,113 @@ impl StandIn {
         self.change(|inner| inner.fault = fault);
     }
 
+    /// Refuses what is pushed from now on, as a hook of the server's does.
+    pub fn refuses(&self, words: Option<&str>) {
+        self.change(|inner| inner.refuses = words.map(str::to_owned));
+    }
+
+    /// The next creation is done and not answered.
+    pub fn loses_an_answer(&self) {
+        self.change(|inner| inner.loses = true);
+    }
+
+    /// What everybody's public e-mail is.
+    pub fn email(&self, email: Option<&str>) {
+        self.change(|inner| inner.email = email.map(str::to_owned));
+    }
+
+    /// Adds a commit to `main`, whose tree the lines of `git mktree` add to.
+    fn commit(&self, name: &str, lines: &str) {
+        let folder = self.root.path().join(format!("{name}.git"));
+        let script = r#"
+            set -e
+            cd "$1"
+            tree=$( (git ls-tree main; printf '%s' "$2") | git mktree --missing)
+            commit=$(git -c user.name=x -c user.email=x@x commit-tree -p main -m more "$tree")
+            git update-ref refs/heads/main "$commit"
+        "#;
+        let made = std::process::Command::new("sh").args(["-c", script, "sh"]).arg(folder).arg(lines).status().unwrap();
+        assert!(made.success());
+    }
+
+    fn blob(&self, name: &str, bytes: &[u8]) -> String {
+        use std::io::Write as _;
+        let mut command = std::process::Command::new("git");
+        command.arg("-C").arg(self.root.path().join(format!("{name}.git"))).args(["hash-object", "-w", "--stdin"]);
+        let pipe = std::process::Stdio::piped;
+        let mut child = command.stdin(pipe()).stdout(pipe()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(bytes).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap().trim().to_owned()
+    }
+
+    /// A file `big` of so many bytes that no compression makes smaller.
+    pub fn grow(&self, name: &str, bytes: usize) {
+        let mut noise = vec![0; bytes];
+        rand::fill(noise.as_mut_slice());
+        let blob = self.blob(name, &noise);
+        self.commit(name, &format!("100644 blob {blob}\tbig\n"));
+    }
+
+    /// A submodule of `main`.
+    pub fn submodule(&self, name: &str, path: &str, url: &str, of: &str) {
+        let head = self.git(of, &["rev-parse", "main"]);
+        let (folder, last) = path.split_once('/').unwrap();
+        let settings = self.blob(name, format!("[submodule \"x\"]\n\tpath = {path}\n\turl = {url}\n").as_bytes());
+        let script = r#"cd "$1"; printf '160000 commit %s\t%s\n' "$2" "$3" | git mktree --missing"#;
+        let at = self.root.path().join(format!("{name}.git"));
+        let made =
+            std::process::Command::new("sh").args(["-c", script, "sh"]).arg(at).args([head.trim(), last]).output().unwrap();
+        let tree = String::from_utf8(made.stdout).unwrap();
+        self.commit(name, &format!("100644 blob {settings}\t.gitmodules\n040000 tree {}\t{folder}\n", tree.trim()));
+    }
+
+    /// Whether what is served is private.
+    pub fn is_private(&self, name: &str) -> bool {
+        self.change(|inner| inner.served[name])
+    }
+
+    /// What git says of a bare repository: `log --format=%an <%ae> %s main`.
+    pub fn git(&self, name: &str, arguments: &[&str]) -> String {
+        let folder = self.root.path().join(format!("{name}.git"));
+        let done = std::process::Command::new("git").arg("-C").arg(folder).args(arguments).output().unwrap();
+        String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr)
+    }
+
+    fn make(&self, owner: &str, wish: &Value) -> Response {
+        let scopes = self.change(|inner| inner.grants.clone()).unwrap_or_else(|| "repo".into());
+        if !scopes.contains("repo") {
+            return (StatusCode::NOT_FOUND, Json(json!({ "message": "Not Found" }))).into_response();
+        }
+        let full_name = format!("{owner}/{}", wish["name"].as_str().unwrap());
+        if self.change(|inner| inner.served.contains_key(&full_name)) {
+            let said = json!({
+                "message": "Repository creation failed.",
+                "errors": [{ "resource": "Repository", "code": "custom", "field": "name", "message": "name already exists on this account" }],
+            });
+            return (StatusCode::UNPROCESSABLE_ENTITY, Json(said)).into_response();
+        }
+        self.serve(&full_name, wish["private"].as_bool().unwrap(), &[]);
+        let lost = self.change(|inner| {
+            inner.made_at.insert(full_name.clone(), jiff::Timestamp::now().to_string());
+            std::mem::take(&mut inner.loses)
+        });
+        if lost {
+            return (StatusCode::BAD_GATEWAY, "<html>a proxy</html>").into_response();
+        }
+        (StatusCode::CREATED, Json(self.shown(&full_name).unwrap())).into_response()
+    }
+
+    fn shown(&self, full_name: &str) -> Option<Value> {
+        self.change(|inner| {
+            let private = *inner.served.get(full_name)?;
+            let made_at = inner.made_at.get(full_name).cloned().unwrap_or_else(|| "2020-01-02T03:04:05Z".into());
+            Some(json!({
+                "id": 1, "full_name": full_name, "clone_url": format!("{}/{full_name}.git", self.url), "private": private,
+                "default_branch": "main", "description": null, "pushed_at": null, "created_at": made_at,
+            }))
+        })
+    }
+
     /// Takes every token back, as its owner does in GitHub's settings.
     pub fn revoke_all(&self) {
         self.change(|inner| {
@@ -189,6 +361,11 @@ impl StandIn {
     /// Ends access tokens alone.
     pub fn end_access(&self) {
         self.change(|inner| inner.tokens.clear());
+    }
+
+    /// A token of an account's that works, as a sign-in gets one.
+    pub fn token(&self, id: u64) -> String {
+        self.change(|inner| inner.token(id))
     }
 
     /// Tokens that work.
@@ -207,7 +384,7 @@ impl StandIn {
             client_id: CLIENT.into(),
             client_secret: SecretString::from(SECRET),
             url: self.url.clone(),
-            api: format!("{}/api/v3", self.url),
+            api: self.api.clone(),
             host: self.url.split_once("://").unwrap().1.into(),
             allowed,
         }
@@ -299,9 +476,7 @@ async fn token(State(it): State<StandIn>, Form(form): Form<HashMap<String, Strin
             }
             (code.account, code.scopes)
         };
-        inner.made += 1;
-        let token = format!("gho_secret{}", inner.made);
-        inner.tokens.insert(token.clone(), account);
+        let token = inner.token(account);
         let mut answer = json!({ "access_token": token, "token_type": "bearer", "scope": scopes });
         if let Some(seconds) = inner.expires {
             let refresh = format!("ghr_secret{}", inner.made);
@@ -324,7 +499,7 @@ fn who(it: &StandIn, headers: &HeaderMap) -> Result<Account, Response> {
 /// The e-mail is private.
 async fn user(State(it): State<StandIn>, headers: HeaderMap) -> Result<Json<Value>, Response> {
     let account = who(&it, &headers)?;
-    Ok(Json(json!({ "id": account.id, "login": account.login, "name": null, "email": null })))
+    Ok(Json(json!({ "id": account.id, "login": account.login, "name": null, "email": it.change(|inner| inner.email.clone()) })))
 }
 
 async fn repositories(
@@ -339,6 +514,38 @@ async fn repositories(
     let next = format!("<{}/api/v3/user/repos?page={}>; rel=\"next\", <x>; rel=\"last\"", it.url, page + 1);
     let answer = Json(json!(shown));
     Ok(if page * size < all.len() { ([("link", next)], answer).into_response() } else { answer.into_response() })
+}
+
+async fn create(State(it): State<StandIn>, headers: HeaderMap, Json(wish): Json<Value>) -> Result<Response, Response> {
+    let account = who(&it, &headers)?;
+    Ok(it.make(&account.login, &wish))
+}
+
+async fn create_for(
+    State(it): State<StandIn>,
+    headers: HeaderMap,
+    Path(owner): Path<String>,
+    Json(wish): Json<Value>,
+) -> Result<Response, Response> {
+    let account = who(&it, &headers)?;
+    if owner == "closed" {
+        let message = "You need admin access to the organization before adding a repository to it.";
+        return Err((StatusCode::FORBIDDEN, Json(json!({ "message": message }))).into_response());
+    }
+    if !account.organizations.contains_key(&owner) {
+        return Err((StatusCode::NOT_FOUND, Json(json!({ "message": "Not Found" }))).into_response());
+    }
+    Ok(it.make(&owner, &wish))
+}
+
+async fn repository(
+    State(it): State<StandIn>,
+    headers: HeaderMap,
+    Path((owner, name)): Path<(String, String)>,
+) -> Result<Json<Value>, Response> {
+    who(&it, &headers)?;
+    let none = || (StatusCode::NOT_FOUND, Json(json!({ "message": "Not Found" }))).into_response();
+    it.shown(&format!("{owner}/{name}")).map(Json).ok_or_else(none)
 }
 
 async fn membership(
@@ -363,8 +570,7 @@ async fn git(State(it): State<StandIn>, Path((owner, name, path)): Path<(String,
     use tokio::io::AsyncWriteExt as _;
     let repository = format!("{owner}/{}", name.trim_end_matches(".git"));
     let basic = request.headers().get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
-    let password = basic.and_then(|basic| STANDARD.decode(basic).ok()).and_then(|text| String::from_utf8(text).ok());
-    let password = password.and_then(|text| text.split_once(':').map(|(_, password)| password.to_owned()));
+    let password = password_of(&request);
     let known = password.is_some_and(|token| it.change(|inner| inner.tokens.contains_key(&token)));
     match it.change(|inner| inner.served.get(&repository).copied()) {
         // As GitHub: what is private is not there, and who says nothing is asked who they are.
@@ -373,6 +579,14 @@ async fn git(State(it): State<StandIn>, Path((owner, name, path)): Path<(String,
         }
         Some(private) if known || !private => {}
         _ => return (StatusCode::NOT_FOUND, "Repository not found.").into_response(),
+    }
+    if request.uri().query() == Some("service=git-receive-pack") {
+        if password_of(&request).is_none() {
+            return (StatusCode::UNAUTHORIZED, [("www-authenticate", "Basic realm=\"GitHub\"")], "").into_response();
+        }
+        if let Some(words) = it.change(|inner| inner.refuses.clone()) {
+            return (StatusCode::FORBIDDEN, [("content-type", "text/plain")], words).into_response();
+        }
     }
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
@@ -408,6 +622,12 @@ async fn git(State(it): State<StandIn>, Path((owner, name, path)): Path<(String,
         }
     }
     response
+}
+
+fn password_of(request: &Request) -> Option<String> {
+    let basic = request.headers().get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+    let text = basic.and_then(|basic| STANDARD.decode(basic).ok()).and_then(|text| String::from_utf8(text).ok())?;
+    text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 async fn end_token(State(it): State<StandIn>, headers: HeaderMap, Json(body): Json<Value>) -> StatusCode {

@@ -20,14 +20,14 @@ use engine::{
     orchestrator::Orchestrator,
     random::SystemRandom,
     reconcile::{self, Reconciler},
-    store::{Store, accounts::Accounts, linked::LinkedAccounts, postgres::PgStore, repositories::Repositories},
+    store::{Store, accounts::Accounts, full::FullBell, linked::LinkedAccounts, postgres::PgStore, repositories::Repositories},
 };
 use jiff::Timestamp;
 use model::{
     ProjectId, UserId,
     view::{Installation, Scope},
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use server::{
     clone::Cloner,
     config::github::GitHubSettings,
@@ -35,13 +35,15 @@ use server::{
     doctor::{Doctor, Place},
     github::GitHub,
     http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
-    live::Live,
-    views::{Addresses, IngressDomain, PreviewDomain},
+    live::{Live, Said},
+    room::Room,
+    views::{Addresses, IngressDomain, PreviewDomain, PreviewPorts},
 };
-use sqlx::PgPool;
+use sqlx::{PgPool, postgres::PgConnectOptions};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -60,9 +62,13 @@ pub struct TestApp {
     pub accounts: Accounts,
     pub store: Arc<dyn Store>,
     pub world: Arc<World>,
+    /// The server of projects' databases.
+    pub databases: Arc<MemoryDatabase>,
     /// Aside of the server's own, for looking and meddling.
     pub pool: PgPool,
     pub owner: UserId,
+    /// What secrets at rest are sealed by.
+    pub vault: Arc<engine::secrets::Vault>,
     /// Between the server and its PostgreSQL.
     pub gate: gate::Gate,
     stop: CancellationToken,
@@ -89,12 +95,20 @@ pub struct Setup {
     pub pages: Option<Pages>,
     /// How many requests a second a session or token may make; 0: as many as it likes.
     pub requests_per_second: u32,
+    /// How many ports are previews; 0: they have names of their own.
+    pub preview_ports: u16,
     /// The domain of Ingresses.
     pub ingress: Option<&'static str>,
     /// GitHub.
     pub github: Option<GitHubSettings>,
+    /// The operator's variables in every sandbox.
+    pub operator_env: BTreeMap<String, SecretString>,
     /// A log that has begun.
     pub log: Option<log::Log>,
+    /// A database with our tables, on another server than the usual one.
+    pub database: Option<(PgConnectOptions, PgPool)>,
+    /// Where that server writes, if the app is to know it.
+    pub writes_to: Option<PathBuf>,
 }
 
 impl TestApp {
@@ -106,7 +120,10 @@ impl TestApp {
     /// As [`Self::start`], and different.
     pub async fn start_as(setup: Setup) -> Option<Self> {
         let log = setup.log.unwrap_or_else(log::Log::begin);
-        let (options, pool) = postgres::database().await?;
+        let (options, pool) = match setup.database {
+            Some(given) => given,
+            None => postgres::database().await?,
+        };
         let gate = gate::Gate::before(&options);
         pool.close().await;
         let pool = engine::store::postgres::pool::pool(gate.through(&options), 8);
@@ -117,13 +134,16 @@ impl TestApp {
         let github = setup.github.map(|settings| (linked(&settings.host), settings));
         let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault.clone()).await.unwrap());
         let patient = PatientStore::around(store.clone());
+        let full = FullBell::default();
+        let room = Room::new(setup.writes_to, pool.clone(), full.clone());
         let accounts = Accounts::new(pool);
         let owner = accounts.ensure_owner(Timestamp::now()).await.unwrap().id;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let world = Arc::new(World::new(clock.clone()));
         let orchestrator: Arc<dyn Orchestrator> = world.clone();
-        let database: Arc<dyn Database> = Arc::new(MemoryDatabase::new(clock.clone(), Arc::new(SystemRandom)));
-        let settings = reconcile::Settings::new(installation);
+        let databases = Arc::new(MemoryDatabase::new(clock.clone(), Arc::new(SystemRandom)));
+        let database: Arc<dyn Database> = databases.clone();
+        let settings = reconcile::Settings { full, operator_env: setup.operator_env, ..reconcile::Settings::new(installation) };
         let reconciler = Reconciler::new(
             store.clone(),
             orchestrator.clone(),
@@ -144,10 +164,19 @@ impl TestApp {
             ),
         };
         let ingress = setup.ingress.map(|domain| IngressDomain { scheme: "http".into(), domain: domain.into() });
-        let addresses = Addresses { public: public.clone(), preview: Some(preview), ingress };
+        let on_ports = if setup.preview_ports > 0 { Some(consecutive(setup.preview_ports).await) } else { None };
+        let (preview, preview_ports) = match &on_ports {
+            Some((range, _)) => {
+                let ports = PreviewPorts { scheme: preview.scheme, host: "127.0.0.1".into(), range: range.clone() };
+                (None, Some(ports))
+            }
+            None => (Some(preview), None),
+        };
+        let addresses = Addresses { public: public.clone(), preview, preview_ports, ingress };
         let watch = CredentialWatch::new(accounts.clone());
         let github = github.map(|(linked, settings)| Arc::new(GitHub::new(settings, linked, &public).unwrap()));
-        let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), Vec::new(), stop.clone());
+        let said = Said { full: room.full(), ..Said::default() };
+        let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), said, stop.clone());
         let repositories = Repositories::new(aside.clone());
         let cloner = Cloner::new(repositories, patient.clone(), orchestrator.clone(), live.clone(), github.clone(), stop.clone());
         live.answer_git_by(&cloner);
@@ -191,21 +220,42 @@ impl TestApp {
             dev: setup.dev,
             github,
             cloner: cloner.clone(),
+            room: room.clone(),
         });
+        tokio::spawn(room.run(stop.clone()));
         tokio::spawn(reconciler.run(stop.clone()));
         tokio::spawn(live.run());
         tokio::spawn(cloner.run());
         tokio::spawn(watch.run(stop.clone()));
         let pages = setup.pages.unwrap_or(http::leptos::routes);
-        let service = http::router_with(&plane, pages(&plane)).into_make_service_with_connect_info::<SocketAddr>();
+        let router = http::router_with(&plane, pages(&plane));
+        for listener in on_ports.map(|(_, listeners)| listeners).unwrap_or_default() {
+            let mark = http::preview::PreviewListener(listener.local_addr().unwrap().port());
+            let marked = axum::Router::new().fallback_service(router.clone()).layer(axum::Extension(mark));
+            let service = marked.into_make_service_with_connect_info::<SocketAddr>();
+            tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+        }
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
         tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
-        Some(Self { port, public, accounts, store, world, pool: aside, owner, gate, stop, log })
+        Some(Self { port, public, accounts, store, world, databases, pool: aside, owner, vault, gate, stop, log })
     }
 
     /// Ends the server.
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// What another process shows, on the same tables and of the same sandboxes; what is cloned, either clones.
+    pub async fn beside(&self) -> Arc<Live> {
+        let pool = engine::store::postgres::pool::pool((*self.pool.connect_options()).clone(), 4);
+        let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), self.vault.clone()).await.unwrap());
+        let orchestrator: Arc<dyn Orchestrator> = self.world.clone();
+        let addresses = Addresses { public: self.public.clone(), preview: None, preview_ports: None, ingress: None };
+        let (clock, stop) = (Arc::new(SystemClock), self.stop.clone());
+        let live = Live::new(store.clone(), orchestrator.clone(), clock, addresses, Said::default(), stop.clone());
+        tokio::spawn(Cloner::new(Repositories::new(pool), store, orchestrator, live.clone(), None, stop).run());
+        live
     }
 
     /// Nobody.
@@ -304,6 +354,25 @@ impl TestApp {
     }
 }
 
+/// Ports beside each other that are free, listened on.
+async fn consecutive(count: u16) -> (std::ops::RangeInclusive<u16>, Vec<TcpListener>) {
+    loop {
+        let first = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        let Some(last) = port.checked_add(count - 1) else { continue };
+        let mut all = vec![first];
+        for next in port + 1..=last {
+            match TcpListener::bind(("127.0.0.1", next)).await {
+                Ok(listener) => all.push(listener),
+                Err(_) => break,
+            }
+        }
+        if all.len() == usize::from(count) {
+            return (port..=last, all);
+        }
+    }
+}
+
 /// Asks until it is so, for ten seconds at most.
 pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -311,4 +380,10 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited ten seconds for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// What this process has in memory: the server, its clients, and the tests beside this one.
+pub fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }

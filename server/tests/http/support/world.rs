@@ -17,7 +17,7 @@ use engine::{
     clock::Clock,
     orchestrator::{
         AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Removed,
-        SandboxSpec, Seen, VolumeName, memory::MemoryOrchestrator,
+        SandboxSpec, Seen, VolumeName, VolumeSeen, memory::MemoryOrchestrator,
     },
     random::SystemRandom,
 };
@@ -30,10 +30,13 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::{broadcast, watch};
+
+/// What an agent was asked, and the id of the request in whose name.
+type Asked = (String, Option<String>);
 
 /// Sandboxes of this process.
 pub struct World {
@@ -46,10 +49,18 @@ pub struct World {
     ports: watch::Sender<Vec<u16>>,
     /// In the place of every agent, once it is set: a server of stock ttyd's protocol.
     ttyd: AtomicBool,
+    /// What every sandbox wrote into its log.
+    written: Mutex<Vec<String>>,
+    /// Whether logs are asked for in vain, as of a cluster that is slow.
+    log_hangs: AtomicBool,
     /// Lines that agents tell beside ports.
     lines: broadcast::Sender<String>,
     /// What git was answered.
     answers: Arc<Mutex<Vec<Value>>>,
+    /// How many connections apps had.
+    pub connected: AtomicUsize,
+    /// What agents were asked, each with the id of the request in whose name.
+    pub asked: Arc<Mutex<Vec<Asked>>>,
     /// Of every sandbox: where `sh` really runs.
     pub home: Arc<tempfile::TempDir>,
 }
@@ -63,8 +74,12 @@ impl World {
             files: Mutex::default(),
             ports: watch::channel(Vec::new()).0,
             ttyd: AtomicBool::new(false),
+            written: Mutex::default(),
+            log_hangs: AtomicBool::new(false),
             lines: broadcast::channel(16).0,
             answers: Arc::default(),
+            connected: AtomicUsize::new(0),
+            asked: Arc::default(),
             home: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
@@ -86,7 +101,17 @@ impl World {
         self.tell();
     }
 
-    /// From now on every sandbox has the home folder of a real agent.
+    /// From now on this is in the log of every sandbox, to which more may come.
+    pub fn writes(&self, lines: &[&str]) {
+        *self.written.lock().unwrap() = lines.iter().map(|&line| line.to_owned()).collect();
+    }
+
+    /// From now on nobody answers who asks for a log.
+    pub fn hang_logs(&self) {
+        self.log_hangs.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on every sandbox has the home folder of a real agent, and lists its terminals.
     pub fn files_of(&self, agent: Arc<RealAgent>) {
         *self.files.lock().unwrap() = Some(agent);
     }
@@ -117,7 +142,10 @@ impl World {
     }
 
     fn agent(&self, token: String) -> Router {
+        let asked = self.asked.clone();
         let admit = move |request: Request, next: Next| {
+            let id = request.headers().get("x-request-id").map(|id| id.to_str().unwrap().to_owned());
+            asked.lock().unwrap().push((request.uri().path().to_owned(), id));
             let admitted = request.headers().get("authorization").is_some_and(|value| value == &format!("Bearer {token}"));
             async move { if admitted { next.run(request).await } else { http::StatusCode::UNAUTHORIZED.into_response() } }
         };
@@ -143,7 +171,8 @@ impl World {
             .route("/ws", get(terminal))
             .with_state(self.ports.subscribe())
             .route("/v1/files/{*path}", any(files.clone()))
-            .route("/v1/files/", any(files))
+            .route("/v1/files/", any(files.clone()))
+            .route("/v1/sessions", any(files))
             .layer(middleware::from_fn(admit))
             .route(
                 "/healthz",
@@ -211,15 +240,25 @@ fn run(home: Arc<tempfile::TempDir>, ask: Value) -> Response {
             command.env(name, value.as_str().unwrap());
         }
         let pipe = std::process::Stdio::piped;
-        command.stdin(pipe()).stdout(std::process::Stdio::null()).stderr(pipe()).kill_on_drop(true);
+        command.stdin(pipe()).stdout(pipe()).stderr(pipe()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let _ = stdin.write_all(ask["stdin"].as_str().unwrap_or_default().as_bytes()).await;
         drop(stdin);
-        let (mut stderr, mut bytes) = (child.stderr.take().unwrap(), [0; 4096]);
-        while let Ok(read @ 1..) = stderr.read(&mut bytes).await {
-            let data = String::from_utf8_lossy(&bytes[..read]);
-            if sender.send(format!("{}\n", json!({ "stream": "stderr", "data": data }))).await.is_err() {
+        let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (mut out, mut err, mut open) = ([0; 4096], [0; 4096], [true, true]);
+        while open[0] || open[1] {
+            let (stream, data) = tokio::select! {
+                read = stdout.read(&mut out), if open[0] => match read {
+                    Ok(read @ 1..) => ("stdout", String::from_utf8_lossy(&out[..read])),
+                    _ => { open[0] = false; continue }
+                },
+                read = stderr.read(&mut err), if open[1] => match read {
+                    Ok(read @ 1..) => ("stderr", String::from_utf8_lossy(&err[..read])),
+                    _ => { open[1] = false; continue }
+                },
+            };
+            if sender.send(format!("{}\n", json!({ "stream": stream, "data": data }))).await.is_err() {
                 return;
             }
         }
@@ -298,6 +337,9 @@ impl Orchestrator for World {
     async fn remove_volume(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError> {
         self.memory.remove_volume(volume).await
     }
+    async fn volume(&self, volume: &VolumeName) -> Result<VolumeSeen, OrchestratorError> {
+        self.memory.volume(volume).await
+    }
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {
         self.memory.observe(id).await
     }
@@ -319,12 +361,21 @@ impl Orchestrator for World {
             }
             AgentOrPort::Port(port) => {
                 let app = self.apps.lock().unwrap().get(&port).cloned().ok_or(ConnectError::NobodyListens(port))?;
+                self.connected.fetch_add(1, Ordering::Relaxed);
                 Ok(serve(app))
             }
         }
     }
     async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
-        self.memory.logs(id, from).await
+        if self.log_hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        let written = self.written.lock().unwrap().clone();
+        if written.is_empty() || from != LogSource::Sandbox {
+            return self.memory.logs(id, from).await;
+        }
+        let lines = futures::stream::iter(written).map(|text| LogLine { at: None, text });
+        Ok(lines.chain(futures::stream::pending()).boxed())
     }
     async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError> {
         self.memory.list().await

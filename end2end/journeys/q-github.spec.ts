@@ -1,0 +1,282 @@
+// GitHub, from sign-in to a push: a stand-in has the accounts and the repositories, and git is real on both sides.
+import AxeBuilder from '@axe-core/playwright';
+import type { Locator, Page } from '@playwright/test';
+import { ALONE } from '../support/alone.ts';
+import { ONE_MACHINE } from '../support/cluster.ts';
+import { expect, test } from '../support/fixtures.ts';
+import { GitHub } from '../support/github.ts';
+import { inspect } from '../support/inspect.ts';
+import { NewProjectPage, ProjectsPage, Workspace, hydrated, shifted } from '../support/pages.ts';
+import { until } from '../support/until.ts';
+
+// Each has a server of its own, with its PostgreSQL.
+test.describe.configure({ timeout: 180_000 });
+
+let github: GitHub;
+test.beforeEach(async () => void (github = await GitHub.start()));
+test.afterEach(async () => await github.stop());
+
+/** To GitHub's page. */
+async function begin(page: Page): Promise<void> {
+  await page.goto('/sign-in');
+  await page.getByRole('button', { name: 'Continue with GitHub' }).click();
+  await expect(page.getByRole('heading', { name: `Authorize as ${github.browser.login}` })).toBeVisible();
+}
+
+async function signIn(page: Page): Promise<void> {
+  await begin(page);
+  await page.getByRole('link', { name: 'Authorize' }).click();
+  await expect(new ProjectsPage(page).heading).toBeVisible();
+}
+
+/** A form that only its repository is missing from. */
+async function newProject(page: Page, name: string): Promise<NewProjectPage> {
+  const form = await new NewProjectPage(page).open();
+  await form.name.fill(name);
+  await form.database.uncheck();
+  await page.getByLabel(/^Paste a .env/).fill(github.variables);
+  return form;
+}
+
+async function files(page: Page): Promise<Locator> {
+  await page.goto(`${new URL(page.url()).pathname.split('/').slice(0, 3).join('/')}/files`);
+  await hydrated(page);
+  return page.getByRole('region', { name: 'Repository' });
+}
+
+async function accessible(page: Page): Promise<void> {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).toEqual([]);
+}
+
+test('from a sign-in to a push: picked from the list, cloned, edited, committed', async ({ ownServer, visitor }) => {
+  github.serve('octocat/boats', true, { README: 'boats\n' });
+  for (let n = 0; n < 40; n++) github.serve(`acme/kayak-${n}`, false);
+  const server = await ownServer(github.options('octocat'));
+  const page = await (await visitor({ signedIn: false, server })).newPage();
+  await signIn(page);
+
+  const form = await newProject(page, 'From GitHub');
+  const list = page.getByRole('list', { name: 'Repositories' });
+  await expect(page.getByText('41 repositories')).toBeVisible();
+  await page.getByRole('searchbox', { name: /octocat sees at GitHub/ }).fill('Boat');
+  await expect(page.getByText('1 repository')).toBeVisible();
+  await expect(list.getByRole('listitem')).toHaveText(['octocat/boatsprivate']);
+  await list.getByRole('button', { name: 'octocat/boats' }).click();
+  await expect(page.getByLabel('Address')).toHaveValue(`${github.origin}/octocat/boats`);
+  await accessible(page);
+  const goOn = github.hold();
+  await form.create.click();
+
+  const workspace = new Workspace(page);
+  await expect(page.getByRole('heading', { name: 'Repository' })).toBeVisible();
+  await expect(workspace.phase).toHaveText(/Starting/);
+  await expect(page.locator('fsa-clone')).toContainText('Cloning into');
+  await accessible(page);
+  goOn();
+  const terminal = await workspace.terminal().prompt();
+  await expect(workspace.phase).toHaveText(/Running/);
+  await terminal.enter('cd boats && echo more >> README && git commit -qam "From the terminal" && git push -q && echo pus""hed');
+  await terminal.sees(/^pushed/m);
+  expect(github.git('octocat/boats', 'log', '-1', '--format=%an <%ae> %s', 'main')).toBe(
+    'octocat <1+octocat@users.noreply.127.0.0.1> From the terminal',
+  );
+  // Typed in two parts: what remembers what was typed is no place of the token.
+  const token = github.tokens[0]!.replace('_', '""_');
+  await terminal.enter(`found=$(grep -rlsF ${token} ~ /tmp /etc /var /run; env | grep -F ${token}); echo "token in \${found:-no file and no variable}"`);
+  await terminal.sees(/^token in no file and no variable/m);
+  await terminal.enter('echo again >> README && touch new && echo edi""ted');
+  await terminal.sees(/^edited/m);
+
+  const source = await files(page);
+  await expect(source.getByRole('status')).toContainText('main · 2 changes');
+  await expect(source.getByRole('list', { name: 'Changes' }).getByRole('listitem')).toHaveText(['modifiedREADME', 'addednew']);
+  await source.getByRole('button', { name: 'Commit and push' }).click();
+  await expect(source.getByRole('alert')).toContainText('A commit needs a message.');
+  await source.getByLabel('Message').fill('From the page');
+  await accessible(page);
+  await source.getByRole('button', { name: 'Commit and push' }).click();
+  await expect(source.getByRole('status')).toContainText('main · nothing changed');
+  expect(github.git('octocat/boats', 'log', '-1', '--format=%an %s', 'main')).toBe('octocat From the page');
+
+  await page.goto(page.url().replace('/files', '/activity'));
+  await expect(page.getByText('Committed “From the page”')).toBeVisible();
+});
+
+test('nothing moves where GitHub answers late, with an account and without one', { ...ONE_MACHINE, ...ALONE }, async ({ ownServer, visitor }) => {
+  for (let n = 0; n < 40; n++) github.serve(`acme/kayak-${n}`, false);
+  const server = await ownServer(github.options('octocat'));
+  const byLink = await (await visitor({ server })).newPage();
+  const byGitHub = await (await visitor({ signedIn: false, server })).newPage();
+  await signIn(byGitHub);
+  for (const [page, state, offer] of [
+    [byLink, 'Not connected', 'Connect GitHub to choose one of your own repositories.'],
+    [byGitHub, 'Connected as octocat', '40 repositories'],
+  ] as const) {
+    // Later than the page is painted, as GitHub is.
+    await page.route('**/api/github', async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      await route.continue();
+    });
+    await page.goto('/settings');
+    await hydrated(page);
+    await expect(page.getByRole('region', { name: 'GitHub' })).toContainText(state);
+    await expect(page.locator('.sessions > li').first()).toBeVisible();
+    expect.soft(await shifted(page), `what moved in the settings: ${state}`).toBeLessThan(0.005);
+    await accessible(page);
+    await page.goto('/projects/new');
+    await hydrated(page);
+    await expect(page.locator('fsa-repository')).toContainText(offer);
+    expect.soft(await shifted(page), `what moved on a new project: ${state}`).toBeLessThan(0.005);
+    await accessible(page);
+  }
+});
+
+test('a push that is rejected says the way on', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
+  allowConsole(/409 \(Conflict\)/);
+  const url = github.serve('octocat/boats', false);
+  const server = await ownServer(github.options('octocat'));
+  const page = await (await visitor({ signedIn: false, server })).newPage();
+  await signIn(page);
+  const form = await newProject(page, 'Rejected');
+  await page.getByLabel('Address').fill(url);
+  await form.create.click();
+  const terminal = await new Workspace(page).terminal().prompt();
+  await terminal.enter('cd boats && echo mine > mine && echo do""ne');
+  await terminal.sees(/^done/m);
+  const theirs = github.git('octocat/boats', '-c', 'user.name=x', '-c', 'user.email=x@x', 'commit-tree', '-p', 'main', '-m', 'theirs', 'main^{tree}');
+  github.git('octocat/boats', 'update-ref', 'refs/heads/main', theirs);
+  const source = await files(page);
+  await source.getByLabel('Message').fill('Mine');
+  await source.getByRole('button', { name: 'Commit and push' }).click();
+  await expect(source.getByRole('alert')).toContainText('git pull --rebase');
+  await expect(source.getByRole('status')).toContainText('1 commit to push');
+  await accessible(page);
+  await page.goto(page.url().replace('/files', ''));
+  await (await new Workspace(page).terminal().live()).enter('git pull -q --rebase && echo pul""led');
+  await terminal.sees(/^pulled/m);
+  await (await files(page)).getByRole('button', { name: 'Push', exact: true }).click();
+  await until('the push', () => github.git('octocat/boats', 'log', '-1', '--format=%s', 'main') === 'Mine');
+});
+
+test('a new project becomes a new private repository', ONE_MACHINE, async ({ ownServer, visitor }) => {
+  github.serve('acme/taken', false);
+  const server = await ownServer(github.options('octocat'));
+  const page = await (await visitor({ signedIn: false, server })).newPage();
+  await signIn(page);
+  await (await newProject(page, 'Fresh')).create.click();
+  const terminal = await new Workspace(page).terminal().prompt();
+  await terminal.enter('mkdir -p "my app/node_modules/x" && echo hi > "my app/index.html" && touch "my app/node_modules/x/y" && echo do""ne');
+  await terminal.sees(/^done/m);
+
+  const source = await files(page);
+  await source.getByRole('button', { name: 'Publish to GitHub…' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Publish to GitHub' });
+  await expect(dialog.getByLabel('Repository name')).toHaveValue('my-app');
+  await expect(dialog.getByLabel('Visibility')).toHaveValue('private');
+  await inspect(page, 'publish-dialog');
+  const owner = dialog.getByLabel('Owner');
+  await expect(owner.getByRole('option')).toHaveText(['octocat', 'acme', 'Another organization…']);
+  await owner.selectOption({ label: 'Another organization…' });
+  await dialog.getByRole('button', { name: 'Publish' }).click();
+  await expect(dialog.getByRole('alert')).toHaveText('Say which organization.');
+  await expect(dialog.getByLabel('Organization')).toBeFocused();
+  await owner.selectOption({ label: 'acme' });
+  await expect(dialog.getByLabel('Organization')).toBeHidden();
+  await dialog.getByLabel('Repository name').fill('taken');
+  await dialog.getByLabel('Repository name').press('Enter');
+  await expect(source.getByRole('alert')).toContainText('There is a repository acme/taken at GitHub already.');
+  await source.getByRole('button', { name: 'Try again…' }).click();
+  await expect(owner).toHaveValue('acme');
+  await owner.selectOption({ label: 'octocat' });
+  await dialog.getByLabel('Repository name').fill('fresh');
+  await dialog.getByRole('button', { name: 'Publish' }).click();
+  await expect(source.getByRole('status')).toContainText(`${github.origin}/octocat/fresh · main · nothing changed`);
+  expect(github.isPrivate('octocat/fresh')).toBe(true);
+  expect(github.git('octocat/fresh', 'ls-tree', '-r', '--name-only', 'main')).toBe('.gitignore\nindex.html');
+  await accessible(page);
+  await page.setViewportSize({ width: 390, height: 800 });
+  expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+});
+
+test('who may not sign in is told why, and what to do', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
+  allowConsole(/403 \(Forbidden\)/);
+  const server = await ownServer(github.options('octocat'));
+  server.allow(/may not sign in/);
+  const page = await (await visitor({ signedIn: false, server })).newPage();
+  await begin(page);
+  await page.getByRole('link', { name: 'Cancel' }).click();
+  await expect(page.getByText('At GitHub, access was not granted.')).toBeVisible();
+  github.browser = { id: 2, login: 'mallory' };
+  await page.getByRole('link', { name: 'Back to sign-in' }).click();
+  await begin(page);
+  await page.getByRole('link', { name: 'Authorize' }).click();
+  await expect(page.getByRole('heading', { name: 'You were not signed in' })).toBeVisible();
+  await expect(page.getByText('The GitHub account mallory may not sign in')).toBeVisible();
+  await accessible(page);
+  await page.goto('/');
+  await expect(page).toHaveURL(/\/sign-in/);
+});
+
+test('a clone that failed has a page with the cause, and goes on', ONE_MACHINE, async ({ ownServer, visitor }) => {
+  const server = await ownServer(github.options('octocat'));
+  const page = await (await visitor({ signedIn: false, server })).newPage();
+  await signIn(page);
+  const form = await newProject(page, 'Lost');
+  await page.getByLabel('Address').fill(`${github.origin}/octocat/lost`);
+  await form.create.click();
+  await expect(page.getByRole('heading', { name: 'The sandbox did not start' })).toBeVisible();
+  await expect(page.getByText(/There is no repository at .*\/octocat\/lost/).first()).toBeVisible();
+  await accessible(page);
+  github.serve('octocat/lost', true);
+  await page.locator('fsa-clone').getByRole('button', { name: 'Try again' }).click();
+  const terminal = await new Workspace(page).terminal().prompt();
+  await terminal.enter('cat lost/README');
+  await terminal.sees(/^main/m);
+});
+
+test('an account is connected in the settings, revoked at GitHub, connected again, disconnected', ONE_MACHINE, async ({ ownServer, visitor }) => {
+  const server = await ownServer(github.options());
+  const page = await (await visitor({ server })).newPage();
+  await page.goto('/settings');
+  await hydrated(page);
+  const panel = page.getByRole('region', { name: 'GitHub' });
+  const authorize = async () => {
+    await expect(page.getByRole('heading', { name: 'Authorize as octocat' })).toBeVisible();
+    await page.getByRole('link', { name: 'Authorize' }).click();
+    await expect(page).toHaveURL(`${server.origin}/settings#github`);
+    await expect(panel.getByRole('heading', { name: 'Connected as octocat' })).toBeVisible();
+    await expect(panel).toContainText('GitHub takes it.');
+    await hydrated(page);
+  };
+  await expect(panel.getByRole('heading', { name: 'Not connected' })).toBeVisible();
+  await panel.getByRole('button', { name: 'Connect GitHub' }).click();
+  await authorize();
+  await expect(panel).toContainText('user:email');
+  await accessible(page);
+
+  github.revoke('octocat');
+  await page.reload();
+  await expect(panel.getByRole('heading', { name: 'No longer connected as octocat' })).toBeVisible();
+  await expect(panel).toContainText('it was revoked there, or has ended');
+  await hydrated(page);
+  await accessible(page);
+  await panel.getByRole('button', { name: 'Connect again' }).click();
+  await authorize();
+
+  const disconnect = panel.getByRole('button', { name: 'Disconnect…' });
+  const question = page.getByRole('alertdialog', { name: 'Disconnect octocat?' });
+  await disconnect.click();
+  await expect(question.getByRole('button', { name: 'Stay connected' })).toBeFocused();
+  await expect(question).toContainText('Projects stay.');
+  await accessible(page);
+  await page.keyboard.press('Escape');
+  await expect(question).toHaveCount(0);
+  await expect(disconnect).toBeFocused();
+  expect(github.granted).toEqual(['octocat']);
+  await disconnect.click();
+  await question.getByRole('button', { name: 'Disconnect', exact: true }).click();
+  await expect(panel.getByRole('heading', { name: 'Not connected' })).toBeVisible();
+  await expect(panel.getByRole('button', { name: 'Connect GitHub' })).toBeFocused();
+  expect(github.granted, 'ended at GitHub too').toEqual([]);
+});

@@ -1,0 +1,79 @@
+// The account's page: API tokens made, shown once, used and revoked.
+import type { Locator, Page } from '@playwright/test';
+import { Api } from '../support/api.ts';
+import { expect, test } from '../support/fixtures.ts';
+import { inspect } from '../support/inspect.ts';
+import { hydrated } from '../support/pages.ts';
+
+const row = (page: Page, name: string): Locator => page.getByRole('row').filter({ has: page.getByText(name, { exact: true }) });
+
+test('an API token is made, shown once, and refused once it is revoked', async ({ server, signedIn: page }) => {
+  await page.goto('/settings');
+  await hydrated(page);
+  const tokens = page.getByRole('region', { name: 'API tokens' });
+  const opener = tokens.getByRole('button', { name: 'New token' });
+  const dialog = page.getByRole('dialog', { name: 'New API token' });
+  const name = dialog.getByRole('textbox', { name: 'Name' });
+  const secret = tokens.locator('.made-token code');
+  const make = dialog.getByRole('button', { name: 'Create token' });
+
+  await opener.click();
+  await expect(name).toBeFocused();
+  await make.click();
+  await expect(dialog).toContainText('A token needs a name, so that you know later what uses it.');
+  await expect(name).toHaveAttribute('aria-invalid', 'true');
+  await inspect(page, 'token-dialog');
+  await name.fill('Nightly build');
+  await dialog.getByRole('radio', { name: /^Read and write/ }).check();
+  await dialog.getByLabel('Expires').selectOption('In a year');
+  await make.click();
+  await expect(dialog).toHaveCount(0);
+  await expect(opener).toBeFocused();
+  await expect(tokens).toContainText('Token Nightly build was created.');
+  await expect(row(page, 'Nightly build')).toContainText('read and write');
+  await expect(row(page, 'Nightly build')).toContainText('Never used');
+  const first = await secret.innerText();
+  expect(first).toMatch(/^fsa_\S+$/);
+  await inspect(page, 'token-made');
+
+  // It works, and is shown this one time.
+  const nightly = new Api(server.origin, first, server.port);
+  const project = await nightly.create('By a token');
+  await page.reload();
+  await hydrated(page);
+  await expect(row(page, 'Nightly build')).toBeVisible();
+  await expect(secret).toHaveCount(0);
+  expect(await page.content()).not.toContain(first);
+
+  // One that reads alone, and is put away by its button.
+  await opener.click();
+  await name.fill('Dashboard');
+  await dialog.getByRole('radio', { name: /^Read(?! and)/ }).check();
+  await make.click();
+  await expect(tokens).toContainText('Token Dashboard was created.');
+  const dashboard = new Api(server.origin, await secret.innerText(), server.port);
+  await tokens.getByRole('button', { name: 'I have stored it' }).click();
+  await expect(secret).toHaveCount(0);
+  await expect(opener).toBeFocused();
+  expect((await dashboard.ask('GET', `/api/projects/${project.id}`)).status).toBe(200);
+  expect((await dashboard.ask('DELETE', `/api/projects/${project.id}`)).status).toBe(403);
+  await nightly.remove(project.id);
+
+  // Revoked, but not on the safe answer.
+  const revoke = page.getByRole('button', { name: 'Revoke Nightly build' });
+  const question = page.getByRole('alertdialog', { name: 'Revoke Nightly build?' });
+  await revoke.click();
+  await expect(question.getByRole('button', { name: 'Keep the token' })).toBeFocused();
+  await inspect(page, 'token-revoke');
+  await question.getByRole('button', { name: 'Keep the token' }).click();
+  await expect(question).toHaveCount(0);
+  await expect(revoke).toBeFocused();
+  expect((await nightly.ask('GET', '/api/projects')).status).toBe(200);
+  await revoke.click();
+  await question.getByRole('button', { name: 'Revoke it' }).click();
+  await expect(page.getByRole('status', { name: 'Notices' })).toContainText('Nightly build is revoked');
+  await expect(row(page, 'Nightly build')).toHaveCount(0);
+  await expect(opener).toBeFocused();
+  expect((await nightly.ask('GET', '/api/projects')).status).toBe(401);
+  expect((await dashboard.ask('GET', '/api/projects')).status, 'the other one goes on').toBe(200);
+});

@@ -1,0 +1,62 @@
+// Apps that sandboxes run: a page of Node alone, and those that run as their users do, by `npm run dev`. A sandbox of the
+// tests has no way to a registry of packages: they are installed outside, once, and copied in.
+import { execFileSync } from 'node:child_process';
+import crypto from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { Api, Project } from './api.ts';
+import { Terminal } from './terminal.ts';
+import { until } from './until.ts';
+
+const APPS = path.join(import.meta.dirname, 'apps');
+const CACHE = path.join(os.homedir(), '.cache/fullstack-agent/apps');
+
+const PAGE =
+  "const [port, title] = process.argv.slice(2); require('http').createServer((q, r) => r.setHeader('content-type', 'text/html').end('<!doctype html><html lang=en><title>x</title><h1>' + title + '</h1><p>at ' + q.url + '</p>')).listen(Number(port), '127.0.0.1', () => console.log('serving'));\n";
+
+/** Serves one heading on a port, with what was asked for, from a terminal of its own. */
+export async function serve(api: Api, project: Project, port: number, title: string): Promise<void> {
+  await api.output(project.id, 'cat > serve.js', { stdin: PAGE });
+  const terminal = await Terminal.open(api, project.id, { session: `web-${port}` });
+  await terminal.prompt();
+  const from = terminal.end;
+  terminal.type(`node serve.js ${port} '${title}'\r`);
+  await terminal.sees(/^serving/m, from);
+  await until(`port ${port} to be told`, async () => (await api.sandbox(project.id)).ports.some((open) => open.port === port), 5_000);
+}
+
+/** `node_modules` of an app, by its lock. */
+function packages(app: string): string {
+  const lock = fs.readFileSync(path.join(APPS, app, 'package-lock.json'));
+  const folder = path.join(CACHE, `${app}-${crypto.createHash('sha256').update(lock).digest('hex').slice(0, 12)}`);
+  if (fs.existsSync(folder)) return folder;
+  fs.mkdirSync(CACHE, { recursive: true });
+  // Another worker may be at the same.
+  const part = fs.mkdtempSync(`${folder}.part-`);
+  try {
+    for (const file of ['package.json', 'package-lock.json']) fs.copyFileSync(path.join(APPS, app, file), path.join(part, file));
+    execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: part, stdio: 'inherit' });
+    if (!fs.existsSync(folder)) fs.renameSync(part, folder);
+  } finally {
+    fs.rmSync(part, { recursive: true, force: true });
+  }
+  return folder;
+}
+
+/** A file of an app. */
+export function fileOf(app: string, file: string): string {
+  return fs.readFileSync(path.join(APPS, app, file), 'utf8');
+}
+
+/** Puts an app with its packages into the home folder of a sandbox, as `~/APP`. */
+export async function install(api: Api, project: string, app: 'vite' | 'next' | 'prisma'): Promise<void> {
+  // Nobody debugs the packages, nothing here scales pictures, and there is no other database than PostgreSQL.
+  const others = ['mysql', 'sqlite', 'sqlserver', 'cockroachdb'].map((name) => `--exclude=query_compiler_*.${name}.*`);
+  const left = ['--exclude=*.map', '--exclude=node_modules/@img', '--exclude=node_modules/sharp', ...others];
+  const raw = execFileSync('tar', ['-c', ...left, '-C', packages(app), 'node_modules', '-C', path.join(APPS, app), '--exclude=./node_modules', '.'], {
+    maxBuffer: 1 << 30,
+  });
+  await api.must('PUT', `/api/sandbox/${project}/files/${app}.tar`, { raw, headers: { 'content-type': 'application/x-tar' } });
+  await api.output(project, `mkdir ${app} && tar -x -C ${app} -f ${app}.tar && rm ${app}.tar`);
+}

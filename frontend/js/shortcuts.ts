@@ -1,0 +1,154 @@
+// Keys of the whole page, and what opens the palette and the shortcuts: elements with `data-opens`.
+//
+// Single keys work only when no field and no terminal has the focus and no dialog is open, and can be turned off.
+
+import { PAGES } from './commands.ts';
+
+const mac = /Mac|iPhone|iPad/.test(navigator.platform);
+/** After G, its second key is waited for. */
+const SECOND_KEY_MS = 1_500;
+const FIELDS = 'input, textarea, select, [contenteditable], .terminal-host, dialog, iframe, [role=menu]';
+
+/** The project whose page is shown. */
+export function projectHere(): string | undefined {
+  return /^\/projects\/([0-9a-f-]{36})(?:\/|$)/.exec(location.pathname)?.[1];
+}
+
+/** Goes to another page as a link does: within the app where it can. */
+export function go(address: string, whole = false): void {
+  if (whole) {
+    location.assign(address);
+    return;
+  }
+  const link = document.createElement('a');
+  link.href = address;
+  link.hidden = true;
+  document.body.append(link);
+  link.click();
+  link.remove();
+  if (/^\/projects\/[0-9a-f-]{36}$/.test(address)) enterTerminal();
+  else enterPage();
+}
+
+/** The focus is at the page's beginning, also where what had it went away with the page before. */
+function enterPage(): void {
+  const until = performance.now() + 2_000;
+  const look = () => {
+    if (document.activeElement === document.body) document.getElementById('main')?.focus();
+    if (performance.now() < until) setTimeout(look, 50);
+  };
+  setTimeout(look, 50);
+}
+
+/** The focus goes into the terminal that is shown, once it is there. */
+function enterTerminal(): void {
+  const until = performance.now() + 2_000;
+  const from = document.activeElement;
+  const look = () => {
+    const input = document.querySelector<HTMLElement>('.terminals > .terminal:not([hidden]) textarea');
+    // Whoever took the focus elsewhere in the meantime keeps it.
+    const still = document.activeElement;
+    if (still !== from && still !== document.body && still?.id !== 'main') return;
+    if (input && still?.id === 'main') input.focus();
+    else if (input && !document.querySelector('dialog[open]')) input.focus();
+    if (document.activeElement !== input && performance.now() < until) setTimeout(look, 50);
+  };
+  setTimeout(look, 100);
+}
+
+type Opens = 'palette' | 'shortcuts' | 'split';
+
+async function open(what: Opens): Promise<void> {
+  if (what === 'split') {
+    document.querySelector('fsa-split')?.dispatchEvent(new Event('open'));
+    return;
+  }
+  if (document.querySelector('dialog[open]:not(.palette)')) return;
+  const palette = await import('./palette.ts');
+  if (what === 'palette') palette.open();
+  else palette.shortcuts();
+}
+
+let begun = 0;
+
+function key(event: KeyboardEvent): void {
+  const { code, ctrlKey, metaKey, altKey, shiftKey } = event;
+  if (code === 'KeyK' && !altKey && !shiftKey && (mac ? metaKey && !ctrlKey : ctrlKey && !metaKey)) {
+    event.preventDefault();
+    event.stopPropagation();
+    void open('palette');
+    return;
+  }
+  if (code === 'Digit5' && ctrlKey && shiftKey && !altKey && !metaKey && document.querySelector('fsa-split')) {
+    event.preventDefault();
+    event.stopPropagation();
+    void open('split');
+    return;
+  }
+  if (ctrlKey || metaKey || altKey || event.defaultPrevented || event.isComposing) return;
+  if (document.activeElement?.closest(FIELDS) || document.querySelector('dialog[open]') || localStorage.getItem('fsa.no-keys')) return;
+  const second = begun > 0 && performance.now() - begun < SECOND_KEY_MS;
+  begun = 0;
+  const project = projectHere();
+  const pressed = event.key.toLowerCase();
+  if (second && project) {
+    const page = PAGES.find(([key]) => key === pressed);
+    if (page) {
+      event.preventDefault();
+      go(`/projects/${project}${page[2]}`);
+    }
+  } else if (event.key === '?') {
+    event.preventDefault();
+    void open('shortcuts');
+  } else if (project && pressed === 'g' && !shiftKey) {
+    begun = performance.now();
+  } else if (project && ((pressed === 's' && !shiftKey) || (pressed === 'r' && shiftKey)) && !event.repeat) {
+    event.preventDefault();
+    void import('./palette.ts').then((palette) => palette.press(project, pressed === 'r' ? 'restart' : 'toggle'));
+  }
+}
+
+/** Listens, once for the page. */
+export function begin(): void {
+  addEventListener('keydown', key, true);
+  // Ready before it is wanted: what is typed right after its key is meant for it, and not for the terminal below.
+  const later = window.requestIdleCallback ?? ((then: () => void) => setTimeout(then, 1_000));
+  later(() => void import('./palette.ts'));
+  // The app's router would take it for another page, and the focus would stay where it was.
+  addEventListener(
+    'click',
+    (event) => {
+      if (!(event.target instanceof Element) || !event.target.closest('.skip-link')) return;
+      event.preventDefault();
+      event.stopPropagation();
+      document.getElementById('main')?.focus();
+    },
+    true,
+  );
+  addEventListener('click', (event) => {
+    const opener = event.target instanceof Element ? event.target.closest<HTMLElement>('[data-opens]') : null;
+    if (opener) void open(opener.dataset['opens'] as Opens);
+  });
+  // Links that only whoever runs the installation can follow.
+  const links = () => {
+    for (const link of document.querySelectorAll<HTMLAnchorElement>('a[data-operator][hidden]')) {
+      void operator().then((is) => (link.hidden = !is));
+    }
+  };
+  links();
+  new MutationObserver(links).observe(document.body, { childList: true, subtree: true });
+}
+
+let known: Promise<boolean> | undefined;
+
+/** Whether the viewer runs the installation. Asked once. */
+export function operator(): Promise<boolean> {
+  known ??= fetch('/api/me', { headers: { accept: 'application/json' } })
+    .then((answer): Promise<{ operator?: boolean }> | object => (answer.ok ? answer.json() : {}))
+    .then((told: { operator?: boolean }) => told.operator === true)
+    .catch(() => {
+      known = undefined;
+      return false;
+    });
+  return known;
+}

@@ -1,0 +1,129 @@
+//! Where a given PostgreSQL server is. NetworkPolicies know addresses and no names, so its host's name is looked up, again
+//! and again: a server that moves takes the policies of the sandboxes that run with it.
+
+use crate::{Settings, index::Index, manifests};
+use engine::orchestrator::OrchestratorError;
+use model::{Cause, CauseCode};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{net::lookup_host, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How often the name is looked up.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(5);
+/// For how long an address counts that was not among the answers again. A name that stands for many is answered with
+/// others each time, and what is connected stays so.
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// What the host's name stands for.
+pub struct Addresses {
+    host: String,
+    port: u16,
+    /// When each was last among the answers.
+    found: Mutex<BTreeMap<IpAddr, Instant>>,
+}
+
+impl Addresses {
+    /// Of the server that was given, if one was. Nothing is looked up yet.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Option<Arc<Self>> {
+        let server = settings.database.server.as_ref()?;
+        Some(Arc::new(Self { host: server.host.clone(), port: server.port, found: Mutex::default() }))
+    }
+
+    /// Those that are known; the name is looked up where there are none.
+    ///
+    /// # Errors
+    /// With a cause: the name stands for nothing.
+    pub async fn known(&self) -> Result<Vec<IpAddr>, OrchestratorError> {
+        if self.found().is_empty() {
+            self.look().await?;
+        }
+        Ok(self.found().keys().copied().collect())
+    }
+
+    /// Looks it up until `stop`, and has the policies compared that do not open the way to it.
+    pub fn follow(self: &Arc<Self>, index: &Arc<Index>, stop: &CancellationToken) {
+        let (this, index) = (self.clone(), index.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+            loop {
+                match this.look().await {
+                    Ok(()) if index.watches().is_synced() => {
+                        let known: Vec<IpAddr> = this.found().keys().copied().collect();
+                        index.compare(|policy| manifests::misses_server(policy, this.port, &known));
+                    }
+                    Ok(()) => {}
+                    Err(error) => tracing::debug!(host = this.host, "{error}"),
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        }));
+    }
+
+    async fn look(&self) -> Result<(), OrchestratorError> {
+        let asked = match timeout(ANSWER, lookup_host((self.host.as_str(), self.port))).await {
+            Ok(Ok(answers)) => Ok(answers.map(|answer| answer.ip()).collect::<Vec<_>>()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("nobody answered in time".to_owned()),
+        };
+        match asked {
+            Ok(answers) if !answers.is_empty() => {
+                self.answered(&answers, Instant::now());
+                Ok(())
+            }
+            asked => {
+                let cause = Cause::new(
+                    CauseCode::DatabaseUnreachable,
+                    format!("The name `{}` of the given PostgreSQL server was not found.", self.host),
+                    &["It is looked up again by itself.", "Check the host in FSA_DATABASE_SERVER_URL."],
+                );
+                Err(OrchestratorError::Caused(cause.with_detail(asked.err().unwrap_or_default())))
+            }
+        }
+    }
+
+    fn answered(&self, answers: &[IpAddr], now: Instant) {
+        let mut found = self.found();
+        found.extend(answers.iter().map(|address| (*address, now)));
+        found.retain(|_, at| now.saturating_duration_since(*at) < KEPT);
+    }
+
+    fn found(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Instant>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(host: &str) -> Addresses {
+        Addresses { host: host.to_owned(), port: 5432, found: Mutex::default() }
+    }
+
+    #[tokio::test]
+    async fn an_address_is_its_own_and_a_name_that_stands_for_nothing_is_told() {
+        for address in ["192.0.2.7", "2001:db8::7"] {
+            assert_eq!(addresses(address).known().await.unwrap(), [address.parse::<IpAddr>().unwrap()]);
+        }
+        let error = addresses("nobody.invalid").known().await.unwrap_err();
+        assert!(error.to_string().contains("`nobody.invalid`"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_lately_counts() {
+        let (name, now) = (addresses("db.example"), Instant::now());
+        let [old, one, two] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|address| address.parse::<IpAddr>().unwrap());
+        name.answered(&[old, one], now);
+        name.answered(&[one], now + KEPT / 2);
+        assert_eq!(name.known().await.unwrap(), [old, one], "others are answered each time");
+        name.answered(&[two], now + KEPT + Duration::from_secs(1));
+        assert_eq!(name.known().await.unwrap(), [one, two]);
+    }
+}
