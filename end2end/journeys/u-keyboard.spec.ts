@@ -162,7 +162,8 @@ test('from the link to a deleted project, without a pointer', ALONE, async ({ ow
   await page.keyboard.type('account');
   await page.keyboard.press('Enter');
   await expect(page.getByRole('heading', { level: 1, name: 'Settings' })).toBeVisible();
-  await tabTo(page, /^Account:/);
+  await expect(page.locator('#main')).toBeFocused();
+  await tabTo(page, /^Account:/, 120);
   await page.keyboard.press('Enter');
   await expect(page.getByRole('menu', { name: 'Account' })).toBeVisible();
   for (let at = 0; at < 8 && !/Switch theme/.test(await focused(page)); at += 1) await page.keyboard.press('ArrowDown');

@@ -60,14 +60,14 @@ pub fn run(only: &[Part], args: &[String]) -> Result<bool> {
     }
     let wanted = |part: &Part| if only.is_empty() { part.is_usual() } else { only.contains(part) };
     let parts = Part::value_variants().iter().copied().filter(wanted);
-    run_parts(parts, &mut Run { args, ..Run::default() })
+    run_parts(parts, &mut Run { args, named: !only.is_empty(), ..Run::default() })
 }
 
 /// The long runs: what a test does under `FSA_LONG`, with ten thousand schedules and many kills.
 pub fn prove() -> Result<bool> {
     run_parts(
         [Part::Unit, Part::Fuzz, Part::Journeys, Part::Cluster, Part::ClusterJourneys].into_iter(),
-        &mut Run { long: true, ..Run::default() },
+        &mut Run { long: true, named: true, ..Run::default() },
     )
 }
 
@@ -126,7 +126,7 @@ impl Count {
 impl Part {
     /// Whether it runs when no part is named.
     fn is_usual(self) -> bool {
-        !matches!(self, Self::Cluster | Self::ClusterJourneys | Self::Fuzz)
+        self != Self::Fuzz
     }
 
     fn run(self, run: &mut Run<'_>) -> Result<Count> {
@@ -158,6 +158,8 @@ struct Run<'a> {
     /// Our cluster was brought up: whether it had been up before.
     cluster_was_up: Option<bool>,
     long: bool,
+    /// Its parts were asked for: those with a cluster run as a whole, and not what every run has time for.
+    named: bool,
     args: &'a [String],
 }
 
@@ -321,6 +323,9 @@ const ON_CLUSTER: [&str; 13] = [
 const SHORT: &str = "six times seven|psql, without any|closing the tab and|web server on 3000|stop and start|restart applies|a new size|terminate keeps|\
                      a sandbox for a branch|delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random|told as it happens|dropped into a terminal|its cluster|by hand|an Ingress host|two replicas|from a sign-in to a push|\
                      doctor of the command line|cluster tells of an image|logs of a sandbox on a cluster|right that is missing";
+/// Of these, what every run has.
+const SHORTEST: &str = "six times seven|closing the tab and|web server on 3000|stop and start|delete asks|ANTHROPIC_API_KEY|kills at random|two replicas|\
+                        its owner has application|cluster tells of an image|right that is missing|doctor of the command line";
 /// Of these, what reaches pods by their addresses, or is reached by them.
 const IN_ITS_NETWORK: [&str; 4] = ["e-claude", "o-ingress", "p-replicas", "q-github"];
 /// The namespace of the journeys, and how many kills they have there.
@@ -389,7 +394,8 @@ fn journeys_on(site: &Site, run: &Run<'_>, built: &Built) -> Result<Count> {
             wanted.extend(files.map(|file| (*file).to_owned()));
         }
         if !run.long {
-            wanted.extend(["-g", SHORT].map(str::to_owned));
+            let titles = if run.named { SHORT } else { SHORTEST };
+            wanted.extend(["-g", titles].map(str::to_owned));
         }
     }
     let mut command = on_cluster(site.program("npx").args(PLAYWRIGHT).args(wanted), site);
@@ -509,6 +515,39 @@ fn test_program(message: &str, folder: &Path) -> Option<TestProgram> {
     Some(TestProgram { program: program.into(), folder: folder.to_owned() })
 }
 
+/// Of the tests with a real cluster, by their programs, what every run has: the contract, six failures as they
+/// happen, what is foreign and what is changed by hand, and a database of either kind.
+const EVERY_RUN: [(&str, &[&str]); 5] = [
+    (
+        "database",
+        &[
+            "statefulset::the_url_connects_from_a_pod_of_the_project",
+            "statefulset::a_server_that_no_node_has_room_for_is_told_of_with_what_there_is",
+            "statefulset::a_missing_image_and_a_missing_class_are_said",
+            "kubeblocks::one_that_was_stopped_is_started_with_its_data",
+            "manifests::a_real_apiserver_accepts_all_of_a_stateful_set",
+            "manifests::a_real_apiserver_accepts_all_of_v1",
+            "manifests::a_real_apiserver_accepts_all_of_v1alpha1",
+        ],
+    ),
+    (
+        "cluster",
+        &[
+            "a_create_asks_little_and_an_unchanged_pass_nothing",
+            "an_ingress_class_that_is_missing_is_told_of_beside_a_sandbox_that_runs",
+            "an_image_that_is_not_there_is_told_of",
+            "a_sandbox_that_ends_again_and_again_is_told_of_with_its_last_words",
+            "a_process_that_is_killed_for_want_of_memory_is_told_of_while_the_sandbox_runs",
+            "what_is_foreign_is_neither_adopted_nor_deleted",
+            "what_is_deleted_or_changed_by_hand_is_mended",
+            "a_watch_that_the_apiserver_has_forgotten_begins_with_a_list",
+        ],
+    ),
+    ("contract", &["it_keeps_the_contract"]),
+    ("doctor", &["a_cluster_that_is_well_is_found_well"]),
+    ("manifests", &["a_real_apiserver_takes_every_object"]),
+];
+
 /// How many test programs run at a time: they wait for pods most of the time.
 const SIDE_BY_SIDE: usize = 4;
 /// What takes longest begins first.
@@ -516,16 +555,22 @@ const LONGEST: [&str; 5] = ["database", "cluster", "chart", "contract", "causes"
 
 /// Runs them side by side; what one prints is shown as a whole, when it has ended.
 fn run_programs(programs: &[TestProgram], run: &Run<'_>, start: impl Fn(&Path) -> Cmd + Sync) -> Result<Count> {
-    let mut waiting: Vec<&TestProgram> = programs.iter().collect();
+    let of_every_run =
+        |program: &TestProgram| EVERY_RUN.iter().find(|(name, _)| *name == program.name()).map(|(_, tests)| *tests);
+    let mut waiting: Vec<&TestProgram> = programs.iter().filter(|program| run.named || of_every_run(program).is_some()).collect();
     // The last is taken first.
     waiting.sort_by_key(|program| {
         std::cmp::Reverse(LONGEST.iter().position(|name| *name == program.name()).unwrap_or(LONGEST.len()))
     });
     let waiting = Mutex::new(waiting);
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let (long, args) = (run.long, run.args);
-    let one = |TestProgram { program, folder }: &TestProgram| -> Result<(Count, String)> {
+    let (long, args, named) = (run.long, run.args, run.named);
+    let one = |test: &TestProgram| -> Result<(Count, String)> {
+        let TestProgram { program, folder } = test;
         let mut command = start(program).args(args).dir(folder).env("CARGO_MANIFEST_DIR", folder);
+        if !named && let Some(tests) = of_every_run(test) {
+            command = command.args(["--exact"]).args(tests);
+        }
         command = command.env("FSA_REQUIRE", "1");
         if long {
             command = command.env("FSA_LONG", "1");
@@ -670,5 +715,27 @@ mod tests {
         assert_eq!(ended(Count { passed: 3, ..Count::default() }, false).failed, 1);
         assert_eq!(ended(Count { failed: 2, ..Count::default() }, false).failed, 2);
         assert_eq!(ended(Count::PASSED, true), Count::PASSED);
+    }
+
+    /// A name that is no test's would pass, and be missed by nobody.
+    #[test]
+    fn what_every_run_has_is_there() {
+        for (program, tests) in EVERY_RUN {
+            for test in tests {
+                let (file, name) = match test.split_once("::") {
+                    Some((module, name)) => (format!("{program}/{module}.rs"), name),
+                    None => (format!("{program}.rs"), *test),
+                };
+                let path = shell::root().join("kubernetes/tests").join(&file);
+                let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                assert!(text.contains(&format!("fn {name}()")), "{file} has no test {name}");
+            }
+        }
+        let folder = shell::root().join("end2end/journeys");
+        let files = fs::read_dir(folder).expect("list the journeys").flatten();
+        let journeys: String = files.filter_map(|file| fs::read_to_string(file.path()).ok()).collect();
+        for title in SHORT.split('|').chain(SHORTEST.split('|')) {
+            assert!(journeys.contains(title), "no journey is called “{title}”");
+        }
     }
 }

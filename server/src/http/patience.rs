@@ -6,6 +6,7 @@
 
 use engine::store::{
     Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, Store, StoreError,
+    accounts::Accounts,
     activity::{Entry, Filter},
     claude::Claude,
 };
@@ -14,6 +15,8 @@ use jiff::Timestamp;
 use model::{DisplayName, ProjectId, ResourceName, SandboxId, UserId, activity::ActivityView, env::EnvKey, resources::Preset};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 /// Longer than the three seconds in which a connection is waited for, and than any query of ours.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,6 +33,47 @@ pub async fn patient<T>(call: impl Future<Output = Result<T, StoreError>>) -> Re
 async fn within<T>(time: Duration, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let silent = || StoreError::Away(anyhow::anyhow!("it did not answer within {} s", time.as_secs()));
     tokio::time::timeout(time, call).await.unwrap_or_else(|_| Err(silent()))
+}
+
+/// Calls of the store that go on to their end though whoever asked is gone: a query that is dropped half
+/// way costs its connection, and clients that leave in numbers would take the pool from everybody. What
+/// waits for its turn may be dropped, so that they do not pile up either.
+#[derive(Debug, Clone)]
+pub struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    /// As many at a time as the pool has connections.
+    #[must_use]
+    pub fn of(accounts: &Accounts) -> Self {
+        let (_, _, most) = accounts.connections();
+        Self(Arc::new(Semaphore::new(most as usize)))
+    }
+
+    /// One call, in its turn.
+    ///
+    /// # Errors
+    /// Those of [`patient`].
+    pub async fn take<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        patient(async {
+            let turn = self.0.clone().acquire_owned().await.map_err(|closed| StoreError::Away(closed.into()))?;
+            let whole = async move {
+                let answer = patient(call).await;
+                drop(turn);
+                answer
+            };
+            match tokio::spawn(whole.in_current_span()).await {
+                Ok(answer) => answer,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(ended) => Err(StoreError::Away(ended.into())),
+                },
+            }
+        })
+        .await
+    }
 }
 
 /// A store of which every call is [`patient`].

@@ -205,9 +205,6 @@ async fn aborts(app: &TestApp) -> Aborted {
 
 /// The load, again until it did harm, at most so often.
 async fn aborts_up_to(app: &TestApp, tries: u32) -> Aborted {
-    // Who leaves while their session is read costs a connection, and the next one waits for another: slow,
-    // and no fault.
-    app.log.allow("time to acquire exceeded slow threshold");
     let owner = app.signed_in().await;
     owner.post("/api/projects", &json!({ "name": "Aborted", "database": false })).await;
     let cookie = owner.headers()["cookie"].to_str().unwrap().to_owned();

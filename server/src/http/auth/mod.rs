@@ -13,7 +13,7 @@ pub mod sign_in;
 pub mod visit;
 pub mod watch;
 
-use crate::http::patience::patient;
+use crate::http::patience::Turns;
 use engine::store::{StoreError, accounts::Accounts};
 use model::UserId;
 
@@ -41,13 +41,14 @@ impl axum_login::AuthUser for SignedIn {
 #[derive(Debug, Clone)]
 pub struct Backend {
     accounts: Accounts,
+    turns: Turns,
 }
 
 impl Backend {
     /// On the tables of accounts.
     #[must_use]
     pub fn new(accounts: Accounts) -> Self {
-        Self { accounts }
+        Self { turns: Turns::of(&accounts), accounts }
     }
 }
 
@@ -61,6 +62,8 @@ impl axum_login::AuthnBackend for Backend {
     }
 
     async fn get_user(&self, id: &uuid::Uuid) -> Result<Option<SignedIn>, StoreError> {
-        Ok(patient(self.accounts.user(UserId(*id))).await?.map(|user| SignedIn { id: user.id, name: user.name }))
+        let (accounts, id) = (self.accounts.clone(), UserId(*id));
+        let user = self.turns.take(async move { accounts.user(id).await }).await?;
+        Ok(user.map(|user| SignedIn { id: user.id, name: user.name }))
     }
 }

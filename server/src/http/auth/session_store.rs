@@ -1,6 +1,6 @@
 //! Sessions of tower-sessions in our own tables.
 
-use crate::http::patience::patient;
+use crate::http::patience::Turns;
 use engine::{
     clock::{Clock as _, SystemClock},
     store::{
@@ -22,6 +22,7 @@ use tower_sessions::{
 #[derive(Debug, Clone)]
 pub struct Sessions {
     accounts: Accounts,
+    turns: Turns,
 }
 
 /// Begins the message of an error that passes by itself: tower-sessions keeps texts only.
@@ -31,27 +32,33 @@ impl Sessions {
     /// On the tables of accounts.
     #[must_use]
     pub fn new(accounts: Accounts) -> Self {
-        Self { accounts }
+        Self { turns: Turns::of(&accounts), accounts }
     }
 }
 
 #[async_trait::async_trait]
 impl SessionStore for Sessions {
     async fn create(&self, record: &mut Record) -> Result<()> {
-        while !patient(self.accounts.create_session(&row(record)?)).await.map_err(failed)? {
+        loop {
+            let (accounts, row) = (self.accounts.clone(), row(record)?);
+            if self.turns.take(async move { accounts.create_session(&row).await }).await.map_err(failed)? {
+                return Ok(());
+            }
             record.id = Id::default();
         }
-        Ok(())
     }
 
     /// A session that was ended meanwhile stays ended.
     async fn save(&self, record: &Record) -> Result<()> {
-        patient(self.accounts.save_session(&row(record)?)).await.map_err(failed)?;
+        let (accounts, row) = (self.accounts.clone(), row(record)?);
+        self.turns.take(async move { accounts.save_session(&row).await }).await.map_err(failed)?;
         Ok(())
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
-        let Some(row) = patient(self.accounts.session(id.0, SystemClock.now())).await.map_err(failed)? else { return Ok(None) };
+        let (accounts, key) = (self.accounts.clone(), id.0);
+        let found = self.turns.take(async move { accounts.session(key, SystemClock.now()).await }).await.map_err(failed)?;
+        let Some(row) = found else { return Ok(None) };
         let data: HashMap<String, serde_json::Value> =
             serde_json::from_slice(&row.data).map_err(|error| Error::Decode(error.to_string()))?;
         let expiry_date =
@@ -60,7 +67,8 @@ impl SessionStore for Sessions {
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
-        patient(self.accounts.end_session(id.0)).await.map_err(failed)
+        let (accounts, key) = (self.accounts.clone(), id.0);
+        self.turns.take(async move { accounts.end_session(key).await }).await.map_err(failed)
     }
 }
 
