@@ -30,16 +30,17 @@ const LOOK_MS = 1_000;
 
 let ids = 0;
 
-/** A labelled input; its value goes into an attribute of `of`. */
+/** A labelled input; its value goes into an attribute of `of`. Its id is what the API calls the field (refused.ts). */
 function field(of: HTMLElement, attribute: string, label: string, optional: boolean, hint?: string): [HTMLElement, HTMLInputElement] {
   const input = make('input', 'input mono');
-  input.id = `fsa-${attribute}-${++ids}`;
+  input.id = `repository.${attribute}`;
   input.autocomplete = 'off';
   input.spellcheck = false;
   const name = make('label', 'field-label', label, ...(optional ? [' ', make('span', 'field-optional', 'optional')] : []));
   name.htmlFor = input.id;
   const keep = () => {
-    const value = input.value.trim();
+    // What is no number has no value, and is not to be taken for nothing.
+    const value = input.validity.badInput ? '?' : input.value.trim();
     if (value) of.setAttribute(attribute, value);
     else of.removeAttribute(attribute);
   };
