@@ -145,7 +145,7 @@ export function found(all: readonly Command[], query: string): Command[] {
 export const SHORTCUTS: [what: string, keys: string[]][] = [
   ['Command palette, also in a terminal', ['Ctrl', 'K']],
   ['Keyboard shortcuts', ['?']],
-  ['Search the list on this page', ['/']],
+  ['Search on this page', ['/']],
   ['New project, on the list of projects', ['N']],
   ...PAGES.map(([key, label]): [string, string[]] => [`Go to ${label}`, ['G', key.toUpperCase()]]),
   ['Start or stop; asks where a program runs', ['S']],
