@@ -5,7 +5,7 @@
 // `<fsa-clone src="…/repository">`: how far the clone into a new sandbox is, and the ways on where it failed.
 
 import { ask, button, connect, hasGitHub, make, Refused, words } from './api.ts';
-import { prose, tell } from './dom.ts';
+import { asks, prose, tell } from './dom.ts';
 
 interface Repository {
   fullName: string;
@@ -223,9 +223,9 @@ export class CloneProgress extends HTMLElement {
       text.setAttribute('role', 'status');
       const row = make('div', 'panel-body stack stack-tight', make('p', 'mono', clone.url), text);
       if (clone.state === 'failed') {
-        row.append(make('div', 'row', button('Try again', () => void this.#decide('retry')), button('Go on without it', () => void this.#decide('skip'))));
+        row.append(make('div', 'row', asks(button('Try again', () => void this.#decide('retry'))), asks(button('Go on without it', () => void this.#decide('skip')))));
       } else if (clone.state === 'waiting' || clone.state === 'cloning') {
-        row.append(make('div', 'row', button('Go on without it', () => void this.#decide('skip'))));
+        row.append(make('div', 'row', asks(button('Go on without it', () => void this.#decide('skip')))));
       }
       this.dataset['state'] = clone.state;
       this.replaceChildren(head, row);
