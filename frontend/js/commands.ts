@@ -92,6 +92,7 @@ export function commands(place: Place, projects: readonly Project[]): Command[] 
   all.push({ group, icon: 'projects', label: 'All projects', run: { go: '/' } });
   all.push({ group, icon: 'plus', label: 'New project', also: 'create', run: { go: '/projects/new' } });
   all.push({ group, icon: 'settings', label: 'Account settings', also: 'tokens sessions appearance', run: { go: '/settings' } });
+  all.push({ group, icon: 'activity', label: 'All activity', also: 'account sign-ins tokens audit', run: { go: '/activity' } });
   all.push({ group, icon: 'link', label: 'API', also: 'docs rest openapi', run: { go: '/docs/api', whole: true } });
   if (place.operator) all.push({ group, icon: 'server', label: 'Doctor', also: 'check installation', run: { go: '/doctor', whole: true } });
   all.push({ group, icon: 'moon', label: 'Switch theme', also: 'dark light', run: { act: 'theme' } });

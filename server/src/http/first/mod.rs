@@ -75,7 +75,8 @@ impl Asked {
             (Some("settings"), None, None, None) => {
                 vec![self.github(plane).await, self.claude(plane).await.map(Some), self.sessions(plane).await.map(Some)]
             }
-            (Some("projects"), Some(Ok(id)), Some("activity"), None) => vec![self.activity(plane, id).await.map(Some)],
+            (Some("activity"), None, None, None) => vec![self.activity(plane, None).await.map(Some)],
+            (Some("projects"), Some(Ok(id)), Some("activity"), None) => vec![self.activity(plane, Some(id)).await.map(Some)],
             (Some("projects"), Some(Ok(id)), Some("files"), None) => vec![self.files(plane, id).await],
             (Some("projects"), Some(Ok(id)), Some("database"), None) => vec![self.database(plane, id).await.map(Some)],
             (Some("projects"), Some(Ok(id)), Some("logs"), None) => vec![self.log(plane, id).await.map(Some)],
@@ -85,11 +86,14 @@ impl Asked {
         all.into_iter().filter_map(Result::ok).flatten().collect()
     }
 
-    async fn activity(&self, plane: &Plane, id: ProjectId) -> Result<(String, String), Refusal> {
-        plane.controller.row(&self.viewer, id).await?;
+    /// Of one project, or of all and the account.
+    async fn activity(&self, plane: &Plane, project: Option<ProjectId>) -> Result<(String, String), Refusal> {
+        if let Some(id) = project {
+            plane.controller.row(&self.viewer, id).await?;
+        }
         let since = self.paint.now().checked_sub(activity::SPAN).unwrap_or(Timestamp::MIN);
         let filter = Filter {
-            project: Some(id),
+            project,
             kinds: Vec::new(),
             actor: None,
             since: Some(since),
@@ -98,7 +102,7 @@ impl Asked {
             limit: activity::AT_ONCE,
         };
         let page = plane.controller.activity(&self.viewer, filter).await?;
-        let address = format!("/api/projects/{id}/activity");
+        let address = project.map_or_else(|| activity::ALL.to_owned(), |id| format!("/api/projects/{id}/activity"));
         let html = activity::html(&page, &address, since, &self.paint) + &island(&page);
         Ok((address, html))
     }
