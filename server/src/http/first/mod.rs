@@ -13,10 +13,11 @@
 mod activity;
 mod claude;
 mod database;
+mod doctor;
 mod files;
 mod github;
 mod log;
-mod markup;
+pub(super) mod markup;
 mod sessions;
 
 use super::{
@@ -28,6 +29,7 @@ use super::{
     preview::cookie::named,
     state::Plane,
 };
+use crate::doctor::Look;
 use axum::extract::Request;
 use engine::{orchestrator::LogSource, store::activity::Filter};
 use jiff::{Timestamp, tz::Offset};
@@ -65,6 +67,18 @@ impl Asked {
 pub async fn of(plane: &Plane, asked: Option<Asked>) -> BTreeMap<String, String> {
     let Some(asked) = asked else { return BTreeMap::new() };
     tokio::time::timeout(PATIENCE, asked.written(plane)).await.unwrap_or_default()
+}
+
+/// The content of the doctor's element, where a look is quick: on one machine. Nothing elsewhere, and past [`PATIENCE`]: the
+/// look goes on then, and the element's own waits for its turn.
+pub async fn of_doctor(plane: &Plane) -> String {
+    if plane.doctor.probes() {
+        return String::new();
+    }
+    match tokio::time::timeout(PATIENCE, plane.doctor.look(Look::default(), None)).await {
+        Ok(Some(report)) => doctor::html(&report) + &island(&report),
+        _ => String::new(),
+    }
 }
 
 impl Asked {
