@@ -57,6 +57,7 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/projects/:id/activity") view=pages::activity::Activity ssr=SsrMode::Async/>
                 <Route path=path!("/projects/:id/settings") view=pages::project_settings::ProjectSettings ssr=SsrMode::Async/>
                 <Route path=path!("/projects/:id/:part") view=pages::part::Part ssr=SsrMode::Async/>
+                <Route path=path!("/activity") view=pages::activity::Account ssr=SsrMode::Async/>
                 <Route path=path!("/settings") view=pages::settings::Settings ssr=SsrMode::Async/>
             </FlatRoutes>
         </Router>

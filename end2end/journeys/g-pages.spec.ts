@@ -138,7 +138,7 @@ test('nothing moves while a page comes alive', ALONE, async ({ ownServer, visito
   };
   const ofProject = ['', '/environment', '/database', '/files', '/activity', '/logs', '/settings'].map((path) => at + path);
   await api.output(project.id, 'echo "# Boats" > README.md');
-  for (const path of ['/sign-in', '/', '/projects/new', ...ofProject, '/settings', '/doctor']) {
+  for (const path of ['/sign-in', '/', '/projects/new', ...ofProject, '/activity', '/settings', '/doctor']) {
     await page.goto(path);
     if (!['/sign-in', '/doctor'].includes(path)) await hydrated(page);
     await late[path]?.();

@@ -165,7 +165,8 @@ test('a terminal opened elsewhere has its tab here, and a new one is another', a
   expect(names).not.toContain('shell-3');
 });
 
-test('what was typed before the page is alive is kept', async ({ visitor }) => {
+test('what was typed before the page is alive is kept, and where it is refused its field says so', async ({ visitor, allowConsole }) => {
+  allowConsole(/422/);
   const page = await (await visitor()).newPage();
   let release = () => {};
   const held = new Promise<void>((resolve) => (release = resolve));
@@ -184,6 +185,26 @@ test('what was typed before the page is alive is kept', async ({ visitor }) => {
   await expect(page.locator('#name-hint')).toContainText('typed-early');
   await expect(form.database).not.toBeChecked();
   await expect(page.getByLabel('Summary')).toContainText('None');
+
+  const [address, branch, depth] = ['Address', 'Branch', 'Commits'].map((label) => page.getByLabel(label));
+  await branch!.fill('a branch');
+  await depth!.fill('0');
+  for (const [field, why, instead] of [
+    [address!, 'begins with https://', 'https://example.com/a/b'],
+    [branch!, 'no name of a branch', ''],
+    [depth!, 'from 1 to 1,000,000', ''],
+  ] as const) {
+    await form.create.click();
+    await expect(field).toBeFocused();
+    await expect(field).toHaveAttribute('aria-invalid', 'true');
+    await expect(field).toHaveAccessibleDescription(new RegExp(why));
+    await expect(page.getByRole('alert').filter({ hasText: why })).toBeVisible();
+    await field.fill(instead);
+    await expect(field).not.toHaveAttribute('aria-invalid');
+    await expect(page.getByText(why)).toHaveCount(0);
+  }
+  await expect(form.name, 'all that was typed is kept').toHaveValue('Typed early');
+  await expect(form.database).not.toBeChecked();
 });
 
 test('a page that cannot come alive says so', async ({ visitor, allowConsole }) => {

@@ -26,6 +26,19 @@ test('what happened is told as it happens, filtered and exported', async ({ api,
   await expect(events.locator('pre')).toContainText('"added"');
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Export' }).click()]);
   expect(download.suggestedFilename()).toBe('activity.jsonl');
+
+  // Of all projects and the account, by the menu.
+  await page.getByRole('button', { name: /^Account:/ }).click();
+  await page.getByRole('menuitem', { name: 'All activity' }).click();
+  await expect(page).toHaveURL(/\/activity$/);
+  const made = events.filter({ hasText: 'Added SESSION_SECRET' });
+  await expect(made.getByRole('link', { name: project.name })).toHaveAttribute('href', `/projects/${project.id}`);
+  await page.getByRole('button', { name: 'Account', exact: true }).click();
+  await expect(made).toHaveCount(0);
+  await expect(events.filter({ hasText: /Signed in|Made the token/ }).first()).toBeVisible();
+  await page.locator('#main').focus();
+  await page.keyboard.press('/');
+  await expect(page.getByRole('searchbox', { name: 'Search activity' })).toBeFocused();
 });
 
 test('the page of the API names what there is', async ({ visitor }) => {

@@ -157,6 +157,17 @@ test('from the link to a deleted project, without a pointer', ALONE, async ({ ow
   await page.keyboard.press('s');
   await expect(workspace.phase).toHaveAttribute('data-phase', 'running', { timeout: 30_000 });
 
+  // All activity, and its search by a key.
+  await openPalette(page);
+  await page.keyboard.type('all activity');
+  await page.keyboard.press('Enter');
+  const search = page.getByRole('searchbox', { name: 'Search activity' });
+  await expect(page).toHaveURL(/\/activity$/);
+  await expect(search).toBeVisible();
+  await expect(page.locator('#main')).toBeFocused();
+  await page.keyboard.press('/');
+  await expect(search).toBeFocused();
+
   // The theme and the account, by the menu.
   await openPalette(page);
   await page.keyboard.type('account');

@@ -110,12 +110,28 @@ test('away for a while and back: old state is said to be old, what was typed arr
   const terminal = await workspace.terminal().prompt();
   await terminal.enter('for i in $(seq 100000); do echo tick-$i; sleep 0.2; done');
   await terminal.sees(/^tick-5$/m);
+  const other = await context.newPage();
+  await other.goto('/settings');
+  await hydrated(other);
+  await other.getByRole('button', { name: 'New token' }).click();
+  const dialog = other.getByRole('dialog');
+  const [named, create] = [dialog.getByLabel('Name'), dialog.getByRole('button', { name: 'Create token' })];
+  await named.fill('typed before');
   // Nothing new is opened, and what is open is cut: by itself, Chromium leaves streams and sockets that are open alone.
   await context.setOffline(true);
   cutOthers(server.port);
   const from = Date.now();
   await until('the page to say that it is away', () => page.locator('.link-banner > *').first().isVisible(), 60_000);
   await expect(page.locator('.link-banner')).toContainText(/\d\d:\d\d:\d\d/);
+  // What asks something of the server rests, and says why; what is typed into a dialog stays.
+  await expect(create).toHaveAttribute('aria-disabled', 'true');
+  await expect(create).toHaveAttribute('title', /^No connection to the server/);
+  await named.fill('typed away');
+  await named.press('Enter');
+  await create.click({ force: true });
+  await expect(dialog).toBeVisible();
+  await expect(named).toHaveValue('typed away');
+  await page.bringToFront();
   // What happens meanwhile is not on the page.
   await api.must('PATCH', `/api/projects/${project.id}`, { body: { name: 'Renamed meanwhile' } });
   await terminal.focus();
@@ -128,6 +144,10 @@ test('away for a while and back: old state is said to be old, what was typed arr
   await context.setOffline(false);
   await expect(page.locator('.link-banner > *')).toHaveCount(0, { timeout: 60_000 });
   await expect(page.getByRole('heading', { level: 1 })).toContainText('Renamed meanwhile');
+  await expect(create).not.toHaveAttribute('aria-disabled');
+  await expect(create).not.toHaveAttribute('title');
+  await expect(named, 'nothing was asked for, and nothing is lost').toHaveValue('typed away');
+  await other.close();
   await terminal.live(60_000);
   await terminal.sees(/^typed-42-away$/m, 30_000);
   const text = await terminal.text();

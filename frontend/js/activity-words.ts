@@ -3,6 +3,10 @@
 /** One thing that happened, as the API tells it. */
 export interface Activity {
   id: number;
+  /** Of which project; of the account, there is none. */
+  projectId?: string | null;
+  /** What it was called then. */
+  project?: string | null;
   at: string;
   lastAt: string;
   times: number;

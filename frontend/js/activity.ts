@@ -1,6 +1,6 @@
-// `<fsa-activity>`: what happened to a project, newest first. The page makes the element, with its address
-// in `src`, and changes `data-state` around it whenever something may be new; this is all of what it does. The server draws
-// what is seen first in the same way (server/src/http/first/activity.rs).
+// `<fsa-activity>`: what happened to a project, or to all of them and the account, newest first. The page makes the element, with
+// its address in `src`, and changes `data-state` around it whenever something may be new; this is all of what it does. The server
+// draws what is seen first in the same way (server/src/http/first/activity.rs).
 
 import { day, iconOf, time, type Activity as Item, type Page } from './activity-words.ts';
 import { first } from './first.ts';
@@ -19,6 +19,10 @@ const KINDS: [string, string][] = [
   ['cause', 'Causes'],
   ['network', 'Network'],
 ];
+/** What is of no project, and so of all of them alone. */
+const ACCOUNT: [string, string] = ['account', 'Account'];
+/** The address of all. */
+const ALL = '/api/activity';
 const SPANS: [string, number][] = [
   ['Last 24 hours', 1],
   ['Last 7 days', 7],
@@ -66,7 +70,7 @@ export class Activity extends HTMLElement {
     const kinds = element('div', 'segmented');
     kinds.setAttribute('role', 'group');
     kinds.setAttribute('aria-label', 'Filter by kind');
-    for (const [value, text] of KINDS) {
+    for (const [value, text] of this.getAttribute('src') === ALL ? [...KINDS, ACCOUNT] : KINDS) {
       const button = element('button', '', text);
       button.type = 'button';
       button.setAttribute('aria-pressed', String(value === this.#kinds));
@@ -227,7 +231,7 @@ export class Activity extends HTMLElement {
         list.setAttribute('role', 'list');
         parts.push(element('h2', 'timeline-day', on), list);
       }
-      const row = drawn(item);
+      const row = drawn(item, this.getAttribute('src') === ALL);
       if (open.has(String(item.id))) row.querySelector('details')?.setAttribute('open', '');
       list.append(row);
     }
@@ -249,7 +253,7 @@ export class Activity extends HTMLElement {
   }
 }
 
-function drawn(item: Item): HTMLElement {
+function drawn(item: Item, all: boolean): HTMLElement {
   const row = element('li', 'event');
   row.dataset['id'] = String(item.id);
   row.tabIndex = -1;
@@ -262,6 +266,14 @@ function drawn(item: Item): HTMLElement {
   mark.append(icon(name));
   const words = element('div', '');
   words.append(element('p', '', item.title));
+  if (all && item.projectId) {
+    const of = element('a', '');
+    of.href = `/projects/${item.projectId}`;
+    of.append(element('bdi', '', item.project ?? ''));
+    const line = element('p', '');
+    line.append(of);
+    words.append(line);
+  }
   if (item.detail) words.append(element('p', '', item.detail));
   if (item.times > 1) words.append(element('p', '', `Again and again, last at ${time(new Date(item.lastAt))}`));
   const raw = element('details', '');

@@ -4,11 +4,14 @@
 export class Refused extends Error {
   readonly code: string;
   readonly steps: string[];
+  /** The field of what was sent that it is about, as the API calls it. */
+  readonly field: string | undefined;
 
-  constructor(message: string, code: string, steps: string[]) {
+  constructor(message: string, code: string, steps: string[], field?: string) {
     super(message);
     this.code = code;
     this.steps = steps;
+    this.field = field;
   }
 }
 
@@ -27,7 +30,7 @@ export async function ask<T>(method: string, address: string, body?: unknown, si
   const read = await answer.json().catch(() => undefined);
   if (answer.ok && read !== undefined) return read as T;
   const told = read?.details;
-  throw new Refused(told?.message ?? `The server answered ${answer.status}.`, told?.code ?? '', told?.nextSteps ?? []);
+  throw new Refused(told?.message ?? `The server answered ${answer.status}.`, told?.code ?? '', told?.nextSteps ?? [], told?.field);
 }
 
 /** Goes to GitHub to connect an account, and comes back to `next`. */

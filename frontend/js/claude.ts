@@ -4,7 +4,7 @@
 
 import { ask, Refused, words } from './api.ts';
 import { KINDS, field, state, waits, type Kind, type View } from './claude-words.ts';
-import { ask as question, button, icon, make, prose, tell } from './dom.ts';
+import { ask as question, asks, button, icon, make, prose, tell } from './dom.ts';
 import { first } from './first.ts';
 
 /** What the terminal's note of missing credentials remembers, once it was read. */
@@ -45,7 +45,7 @@ export class ClaudeCredentials extends HTMLElement {
     const open = button(own ? 'edit' : 'plus', own ? 'Replace' : 'Set your own', () => this.#open());
     open.dataset['key'] = 'open';
     if (form) open.hidden = true;
-    const remove = own ? button('trash', 'Remove…', () => void this.#remove(), 'Remove your Claude credentials') : undefined;
+    const remove = own ? asks(button('trash', 'Remove…', () => void this.#remove(), 'Remove your Claude credentials')) : undefined;
     if (remove) remove.dataset['kind'] = 'danger';
     this.#fill(make('div', { class: 'setting' }, text, make('div', { class: 'row' }, open, remove)), this.#waits(view), form);
   }
@@ -87,7 +87,7 @@ export class ClaudeCredentials extends HTMLElement {
     const one = (name: string, label: string, input: HTMLElement, hint: string) =>
       make('div', { class: 'field' }, make('label', { class: 'field-label', for: `claude-${name}` }, label), input, make('p', { class: 'field-hint quiet small', id: `claude-${name}-hint` }, hint), wrong(name));
     const cancel = button('close', 'Cancel', () => this.#close());
-    const save = make('button', { class: 'button', 'data-kind': 'primary', 'data-size': 'small' }, 'Save');
+    const save = asks(make('button', { class: 'button', 'data-kind': 'primary', 'data-size': 'small' }, 'Save'));
     const form = make(
       'form',
       { novalidate: true, class: 'panel-body stack', 'aria-label': own ? 'Replace your Claude credentials' : 'Set your Claude credentials' },

@@ -21,6 +21,7 @@ test('without a project there is no sandbox to ask, and every project to go to',
   const place: Place = { terminals: false, split: false, operator: false };
   const all = labels(place, [project('1', 'tidewater', 'Running'), project('2', 'route-planner', 'Error')]);
   assert.ok(all.includes('tidewater') && all.includes('route-planner') && !all.includes('Terminal'));
+  assert.deepEqual(found(commands(place, []), 'account').map(({ label }) => label), ['Account settings', 'All activity']);
   assert.ok(!labels(here('Running'), [project('1', 'tidewater', 'Running')]).includes('tidewater'));
 });
 

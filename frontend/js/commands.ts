@@ -92,6 +92,7 @@ export function commands(place: Place, projects: readonly Project[]): Command[] 
   all.push({ group, icon: 'projects', label: 'All projects', run: { go: '/' } });
   all.push({ group, icon: 'plus', label: 'New project', also: 'create', run: { go: '/projects/new' } });
   all.push({ group, icon: 'settings', label: 'Account settings', also: 'tokens sessions appearance', run: { go: '/settings' } });
+  all.push({ group, icon: 'activity', label: 'All activity', also: 'account sign-ins tokens audit', run: { go: '/activity' } });
   all.push({ group, icon: 'link', label: 'API', also: 'docs rest openapi', run: { go: '/docs/api', whole: true } });
   if (place.operator) all.push({ group, icon: 'server', label: 'Doctor', also: 'check installation', run: { go: '/doctor', whole: true } });
   all.push({ group, icon: 'moon', label: 'Switch theme', also: 'dark light', run: { act: 'theme' } });
@@ -145,7 +146,7 @@ export function found(all: readonly Command[], query: string): Command[] {
 export const SHORTCUTS: [what: string, keys: string[]][] = [
   ['Command palette, also in a terminal', ['Ctrl', 'K']],
   ['Keyboard shortcuts', ['?']],
-  ['Search the list on this page', ['/']],
+  ['Search on this page', ['/']],
   ['New project, on the list of projects', ['N']],
   ...PAGES.map(([key, label]): [string, string[]] => [`Go to ${label}`, ['G', key.toUpperCase()]]),
   ['Start or stop; asks where a program runs', ['S']],

@@ -3,7 +3,7 @@
 // password (server/src/http/first/database.rs).
 
 import { ask, Refused, words } from './api.ts';
-import { ask as question, button, icon, make, prose, tell } from './dom.ts';
+import { ask as question, asks, button, icon, make, prose, tell } from './dom.ts';
 import { first } from './first.ts';
 import { bytes } from './size.ts';
 
@@ -95,7 +95,7 @@ export class Database extends HTMLElement {
         .catch((error: unknown) => this.#told(words(error), 'bad'))
         .finally(() => restart.removeAttribute('aria-busy'));
     });
-    restart.dataset['kind'] = 'primary';
+    asks(restart).dataset['kind'] = 'primary';
     restart.dataset['key'] = 'restart';
     return make(
       'div',
@@ -142,7 +142,7 @@ export class Database extends HTMLElement {
 
   #reset(view: View): HTMLElement {
     const run = button('key', 'Reset password…', () => void this.#ask(view));
-    run.dataset['key'] = 'reset';
+    asks(run).dataset['key'] = 'reset';
     return make(
       'section',
       { class: 'panel', 'aria-labelledby': 'password' },

@@ -1,7 +1,10 @@
 // `<fsa-doctor>`: asks the server to look, and shows each finding as it comes. The page makes the element, with the
 // address in `src`, and `probes` where pods may be started to try things out. `/doctor?project=ID` looks at one project too.
+// The server draws what is seen first in the same way, where a look is quick (server/src/http/first/doctor.rs).
 
+import { prose } from './dom.ts';
 import { FindingReader, question, summary, type Finding } from './findings.ts';
+import { first } from './first.ts';
 
 const WORDS = { ok: 'Well', warn: 'Look', fail: 'Failed' } as const;
 const TONES = { ok: 'good', warn: 'warn', fail: 'bad' } as const;
@@ -10,6 +13,7 @@ export class Doctor extends HTMLElement {
   #stop: AbortController | undefined;
 
   connectedCallback(): void {
+    const known = first<{ findings: Finding[] }>(this)?.findings;
     const bar = element('div', 'doctor-bar');
     const again = element('button', 'button', 'Look again') as HTMLButtonElement;
     again.type = 'button';
@@ -27,7 +31,9 @@ export class Doctor extends HTMLElement {
     const list = element('ul', 'findings');
     this.replaceChildren(bar, list);
     again.addEventListener('click', () => void this.#look(list, state, probes.checked));
-    void this.#look(list, state, false);
+    if (!known) return void this.#look(list, state, false);
+    list.append(...known.map(shown));
+    state.textContent = summary(known);
   }
 
   disconnectedCallback(): void {
@@ -73,13 +79,13 @@ function shown(finding: Finding): HTMLElement {
   tag.dataset['tone'] = TONES[finding.verdict];
   const text = element('div', 'finding-text');
   const head = element('p', '');
-  head.append(element('strong', '', finding.check), ` ${finding.what}`);
+  head.append(element('strong', '', finding.check), ' ', prose(finding.what));
   text.append(head);
   if (finding.verdict !== 'ok') {
-    if (finding.why !== '') text.append(element('p', 'quiet small', finding.why));
+    if (finding.why !== '') text.append(said('p', 'quiet small', finding.why));
     if (finding.mend.length > 0) {
       const steps = element('ul', 'steps');
-      for (const step of finding.mend) steps.append(element('li', '', step));
+      for (const step of finding.mend) steps.append(said('li', '', step));
       text.append(steps);
     }
     if (finding.detail) {
@@ -90,6 +96,13 @@ function shown(finding: Finding): HTMLElement {
   }
   row.append(tag, text);
   return row;
+}
+
+/** A sentence in an element of its own. */
+function said(name: string, classes: string, sentence: string): HTMLElement {
+  const made = element(name, classes);
+  made.append(prose(sentence));
+  return made;
 }
 
 function element(name: string, classes: string, text?: string): HTMLElement {

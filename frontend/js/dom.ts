@@ -43,6 +43,12 @@ export function button(glyph: string, text: string, click: () => void, label?: s
   return made;
 }
 
+/** Marks what asks something of the server, and so rests while there is no connection (offline.ts). */
+export function asks<T extends HTMLElement>(element: T): T {
+  element.dataset['asks'] = '';
+  return element;
+}
+
 /** A sentence in one element, so that it stays one in a row: what stands in backticks is code. */
 export function prose(sentence: string): HTMLElement {
   return make('span', {}, ...runs(sentence).map(({ text, code }) => (code ? make('code', {}, text) : text)));
@@ -68,6 +74,8 @@ export interface Question {
   text: string;
   /** What each answer says; the first is safe, and has the focus. */
   answers: { text: string; value: string; danger?: boolean }[];
+  /** Whether the answers ask nothing of the server: they are there without it, too. */
+  local?: boolean;
   /** To fill in; the first has the focus. */
   fields?: Field[];
   /**
@@ -127,6 +135,7 @@ export function ask(question: Question): Promise<{ answer: string; texts: string
           type: primary && fields.length > 0 ? 'submit' : 'button',
           class: 'button',
           'data-kind': danger ? 'danger-solid' : primary ? 'primary' : undefined,
+          'data-asks': value !== safe?.value && !question.local,
           autofocus: value === safe?.value && fields.length === 0,
           onclick: (event: Event) => {
             event.preventDefault();

@@ -2,7 +2,7 @@
 // of what is the project's own. It is called after its project and its branch, and goes alone.
 
 import { ask, words } from './api.ts';
-import { ask as question, button, make, prose, tell } from './dom.ts';
+import { ask as question, asks, button, make, prose, tell } from './dom.ts';
 import { removalOf, type Sandbox, titleOf } from './sandbox-words.ts';
 import { go } from './shortcuts.ts';
 
@@ -46,7 +46,7 @@ export class Extra extends HTMLElement {
     if (own.deleting) return this.#show('Remove the sandbox', 'It is being removed.');
     const said = make('span', { class: 'field-message', role: 'alert', 'data-tone': 'bad' });
     const remove = button('trash', 'Remove the sandbox…', () => void this.#ask(main, own, said));
-    remove.dataset['kind'] = 'danger';
+    asks(remove).dataset['kind'] = 'danger';
     this.#show('Remove the sandbox', `${text} Its project and the other sandboxes stay.`, remove);
     this.firstElementChild?.append(said);
   }

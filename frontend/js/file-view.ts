@@ -1,7 +1,7 @@
 // One file: shown, edited and saved. A save names the version that was read; where somebody wrote meanwhile, both
 // are shown and one is chosen.
 
-import { button, icon, make, prose, refusal, tell } from './dom.ts';
+import { asks, button, icon, make, prose, refusal, tell } from './dom.ts';
 import { MOST_SHOWN_BYTES, pictureType, read, shown, written } from './paths.ts';
 import { size } from './words.ts';
 
@@ -125,7 +125,7 @@ export class FileView {
       return;
     }
     this.#ends = content.ends;
-    const save = button('check', 'Save', () => void this.#save());
+    const save = asks(button('check', 'Save', () => void this.#save()));
     save.dataset['kind'] = 'primary';
     save.setAttribute('aria-keyshortcuts', 'Control+S');
     const changed = (): void => {
@@ -181,10 +181,12 @@ export class FileView {
     const seen = answer?.headers.get('etag') ?? current;
     if (this.#field !== field) return;
     this.element.querySelector('.file-conflict')?.remove();
-    const mine = button('check', current === null ? 'Make it again' : 'Replace it with mine', () => {
-      this.#version = seen;
-      void this.#save(seen);
-    });
+    const mine = asks(
+      button('check', current === null ? 'Make it again' : 'Replace it with mine', () => {
+        this.#version = seen;
+        void this.#save(seen);
+      }),
+    );
     const take = button('reload', current === null ? 'Let it go' : 'Take the other', () => {
       if (current === null) this.clear();
       else void this.open(address);

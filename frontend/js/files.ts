@@ -2,7 +2,7 @@
 // element, with the API's address in `src`; this is all of what it does. The server draws what is seen first in the same way
 // (server/src/http/first/files.rs).
 
-import { ask, button, icon, make, prose, refusal, tell } from './dom.ts';
+import { ask, asks, button, icon, make, prose, refusal, tell } from './dom.ts';
 import { Moves } from './file-moves.ts';
 import { FileView } from './file-view.ts';
 import { first } from './first.ts';
@@ -50,11 +50,11 @@ export class Files extends HTMLElement {
     const tools = make(
       'div',
       { class: 'file-tools', role: 'toolbar', 'aria-label': 'Files' },
-      button('upload', 'Upload', () => this.#picker.click()),
-      button('plus', 'New file', () => void this.#new('file')),
-      button('files', 'New folder', () => void this.#new('folder')),
-      button('edit', '', () => void this.#move(), 'Move or rename…'),
-      button('trash', '', () => void this.#delete(), 'Delete'),
+      asks(button('upload', 'Upload', () => this.#picker.click())),
+      asks(button('plus', 'New file', () => void this.#new('file'))),
+      asks(button('files', 'New folder', () => void this.#new('folder'))),
+      asks(button('edit', '', () => void this.#move(), 'Move or rename…')),
+      asks(button('trash', '', () => void this.#delete(), 'Delete')),
       button('reload', '', () => void this.#reload(), 'Read again'),
     );
     const side = make('div', { class: 'file-side' }, tools, this.#home, this.#rows, this.#uploads, make('div', { class: 'file-foot' }, this.#state), this.#picker);
@@ -248,6 +248,7 @@ export class Files extends HTMLElement {
     const { answer } = await ask({
       heading: `Leave ${name} without saving?`,
       text: 'What you typed is lost.',
+      local: true,
       answers: [
         { text: 'Keep editing', value: 'stay' },
         { text: 'Leave it', value: 'leave', danger: true },

@@ -4,7 +4,7 @@
 // way (server/src/http/first/github.rs).
 
 import { ask, button, connect, hasGitHub, make, words } from './api.ts';
-import { ask as question, tell } from './dom.ts';
+import { ask as question, asks, tell } from './dom.ts';
 import { first } from './first.ts';
 import { CloneProgress, RepositoryChoice } from './repository.ts';
 
@@ -59,7 +59,7 @@ class GitHubAccount extends HTMLElement {
   }
 
   #row({ account, host, grantsUrl }: GitHub): HTMLElement {
-    const go = (text: string) => button(text, () => void this.#do(() => connect('/settings#github')));
+    const go = (text: string) => asks(button(text, () => void this.#do(() => connect('/settings#github'))));
     if (!account) {
       const why = `Projects then start from your repositories at ${host ?? 'GitHub'}, private ones too.`;
       return setting('Not connected', why, go('Connect GitHub'));
@@ -75,7 +75,7 @@ class GitHubAccount extends HTMLElement {
       buttons.push(link);
     }
     if (account.state === 'revoked') buttons.push(go('Connect again'));
-    if (account.canDisconnect) buttons.push(button('Disconnect…', () => void this.#disconnect(account.login)));
+    if (account.canDisconnect) buttons.push(asks(button('Disconnect…', () => void this.#disconnect(account.login))));
     const title = account.state === 'revoked' ? `No longer connected as ${account.login}` : `Connected as ${account.login}`;
     const state = { working: `Since ${since}. GitHub takes it.`, revoked: account.message, unknown: account.message }[account.state];
     const row = setting(title, state ?? '', ...buttons);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { keyOwner, keySequence, withCtrl } from './keys.ts';
+import { keyOwner, keySequence, leadsIntoSearch, withCtrl } from './keys.ts';
 
 const key = (chord: string, code: string, name = '') => ({
   key: name, code,
@@ -28,6 +28,14 @@ test('copy and paste are where each system has them', () => {
   assert.equal(keyOwner(key('M', 'KeyC', 'c'), true), 'copy');
   assert.equal(keyOwner(key('M', 'KeyV', 'v'), true), 'paste');
   assert.equal(keyOwner(key('S', 'Insert', 'Insert'), false), 'paste');
+});
+
+test('a slash leads into the search, wherever the keyboard has it, and is the terminal’s inside one', () => {
+  assert.equal(leadsIntoSearch(key('', 'Slash', '/')), true);
+  assert.equal(leadsIntoSearch(key('S', 'Digit7', '/')), true);
+  for (const chord of ['C', 'A', 'M']) assert.equal(leadsIntoSearch(key(chord, 'Slash', '/')), false, chord);
+  assert.equal(leadsIntoSearch(key('S', 'Slash', '?')), false);
+  assert.equal(keyOwner(key('', 'Slash', '/'), false), 'terminal');
 });
 
 test('the on-screen keys follow the cursor mode', () => {

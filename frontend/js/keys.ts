@@ -41,6 +41,11 @@ export function keyOwner(key: Key, mac: boolean): KeyOwner {
   return 'terminal';
 }
 
+/** Whether a key leads into the search of a page. With Shift as well: many keyboards have the slash there. */
+export function leadsIntoSearch(key: Key): boolean {
+  return key.key === '/' && !key.ctrlKey && !key.altKey && !key.metaKey;
+}
+
 /** What a key of the on-screen row sends. */
 export function keySequence(name: string, applicationCursor: boolean): string {
   const cursor = applicationCursor ? '\x1bO' : '\x1b[';

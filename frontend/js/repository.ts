@@ -5,7 +5,7 @@
 // `<fsa-clone src="…/repository">`: how far the clone into a new sandbox is, and the ways on where it failed.
 
 import { ask, button, connect, hasGitHub, make, Refused, words } from './api.ts';
-import { prose, tell } from './dom.ts';
+import { asks, prose, tell } from './dom.ts';
 
 interface Repository {
   fullName: string;
@@ -30,16 +30,17 @@ const LOOK_MS = 1_000;
 
 let ids = 0;
 
-/** A labelled input; its value goes into an attribute of `of`. */
+/** A labelled input; its value goes into an attribute of `of`. Its id is what the API calls the field (refused.ts). */
 function field(of: HTMLElement, attribute: string, label: string, optional: boolean, hint?: string): [HTMLElement, HTMLInputElement] {
   const input = make('input', 'input mono');
-  input.id = `fsa-${attribute}-${++ids}`;
+  input.id = `repository.${attribute}`;
   input.autocomplete = 'off';
   input.spellcheck = false;
   const name = make('label', 'field-label', label, ...(optional ? [' ', make('span', 'field-optional', 'optional')] : []));
   name.htmlFor = input.id;
   const keep = () => {
-    const value = input.value.trim();
+    // What is no number has no value, and is not to be taken for nothing.
+    const value = input.validity.badInput ? '?' : input.value.trim();
     if (value) of.setAttribute(attribute, value);
     else of.removeAttribute(attribute);
   };
@@ -222,9 +223,9 @@ export class CloneProgress extends HTMLElement {
       text.setAttribute('role', 'status');
       const row = make('div', 'panel-body stack stack-tight', make('p', 'mono', clone.url), text);
       if (clone.state === 'failed') {
-        row.append(make('div', 'row', button('Try again', () => void this.#decide('retry')), button('Go on without it', () => void this.#decide('skip'))));
+        row.append(make('div', 'row', asks(button('Try again', () => void this.#decide('retry'))), asks(button('Go on without it', () => void this.#decide('skip')))));
       } else if (clone.state === 'waiting' || clone.state === 'cloning') {
-        row.append(make('div', 'row', button('Go on without it', () => void this.#decide('skip'))));
+        row.append(make('div', 'row', asks(button('Go on without it', () => void this.#decide('skip')))));
       }
       this.dataset['state'] = clone.state;
       this.replaceChildren(head, row);

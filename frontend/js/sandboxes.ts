@@ -3,7 +3,7 @@
 // when the popover opens, and as long as it is open.
 
 import { ask, Refused, words } from './api.ts';
-import { ask as question, button, icon, make, tell } from './dom.ts';
+import { ask as question, asks, button, icon, make, tell } from './dom.ts';
 import { removalOf, type Sandbox, titleOf, verbsOf } from './sandbox-words.ts';
 
 /** How often what is shown is read again. */
@@ -115,7 +115,7 @@ export class Sandboxes extends HTMLElement {
     link.addEventListener('click', () => this.#close(false));
     const verb = (glyph: string, name: string, run: () => void) => {
       const made = button(glyph, '', run, `${name} ${title}`);
-      made.dataset['kind'] = 'quiet';
+      asks(made).dataset['kind'] = 'quiet';
       made.dataset['key'] = `${name} ${one.id}`;
       return made;
     };
@@ -164,7 +164,7 @@ export class Sandboxes extends HTMLElement {
 
   #offer(): void {
     const open = button('plus', 'New sandbox…', () => void this.#form());
-    open.dataset['kind'] = 'quiet';
+    asks(open).dataset['kind'] = 'quiet';
     this.#more.replaceChildren(open);
   }
 
@@ -186,7 +186,7 @@ export class Sandboxes extends HTMLElement {
     const hint = repository
       ? 'The repository is cloned into it. A branch that it has is checked out; another one is made.'
       : 'This project has no repository: the sandbox starts with an empty home folder.';
-    const create = make('button', { class: 'button', 'data-kind': 'primary', 'data-size': 'small' }, 'Add sandbox');
+    const create = asks(make('button', { class: 'button', 'data-kind': 'primary', 'data-size': 'small' }, 'Add sandbox'));
     const cancel = button('close', 'Cancel', () => {
       this.#offer();
       this.#more.querySelector('button')?.focus();

@@ -1,7 +1,7 @@
 // `<fsa-share project="ID">`: who may open the preview that its pane shows. The port is the one in the pane's
 // address; how it is shared is read each time that the popover opens.
 
-import { button, icon, make, refusal, tell, when } from './dom.ts';
+import { asks, button, icon, make, refusal, tell, when } from './dom.ts';
 
 type Audience = 'private' | 'users' | 'link';
 
@@ -105,7 +105,7 @@ export class Share extends HTMLElement {
     });
     const select = make('select', { class: 'input', 'aria-label': 'The link works for' }, ...HOURS.map(([value, text]) => new Option(text, value, value === '24', value === '24')));
     const hours = make('div', { hidden: view.audience !== 'link' }, select);
-    const set = button('check', view.audience === 'link' ? 'Set, or make a new link' : 'Set', () => void this.#set(port, select.value));
+    const set = asks(button('check', view.audience === 'link' ? 'Set, or make a new link' : 'Set', () => void this.#set(port, select.value)));
     set.dataset['kind'] = 'primary';
     const copy = button('copy', 'Copy address', () => void this.#copy(this.#address, 'Address copied.'));
     const made = view.url !== undefined && this.#link(view.url);

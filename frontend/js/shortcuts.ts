@@ -3,6 +3,7 @@
 // Single keys work only when no field and no terminal has the focus and no dialog is open, and can be turned off.
 
 import { PAGES } from './commands.ts';
+import { leadsIntoSearch } from './keys.ts';
 
 const mac = /Mac|iPhone|iPad/.test(navigator.platform);
 /** After G, its second key is waited for. */
@@ -97,6 +98,12 @@ function key(event: KeyboardEvent): void {
       event.preventDefault();
       go(`/projects/${project}${page[2]}`);
     }
+  } else if (leadsIntoSearch(event)) {
+    const search = [...document.querySelectorAll<HTMLInputElement>('input[type=search]')].find((one) => one.checkVisibility());
+    if (!search) return;
+    event.preventDefault();
+    search.focus();
+    search.select();
   } else if (event.key === '?') {
     event.preventDefault();
     void open('shortcuts');

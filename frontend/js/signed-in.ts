@@ -2,7 +2,7 @@
 // (server/src/http/first/sessions.rs).
 
 import { ask, words } from './api.ts';
-import { ask as question, button, make, tell } from './dom.ts';
+import { ask as question, asks, button, make, tell } from './dom.ts';
 import { first } from './first.ts';
 import { browser, since } from './signed-in-words.ts';
 
@@ -28,7 +28,7 @@ export class SignedIn extends HTMLElement {
   #show(sessions: Session[]): void {
     this.#list.replaceChildren(...sessions.map((session) => this.#row(session)));
     const others = sessions.filter(({ current }) => !current).length;
-    if (others > 1) this.#list.append(make('li', { class: 'setting' }, make('p', {}, `${others} other sessions`), button('signout', 'End all others…', () => void this.#all(others))));
+    if (others > 1) this.#list.append(make('li', { class: 'setting' }, make('p', {}, `${others} other sessions`), asks(button('signout', 'End all others…', () => void this.#all(others)))));
   }
 
   async #load(): Promise<void> {
@@ -45,7 +45,7 @@ export class SignedIn extends HTMLElement {
       ? make('time', { datetime: session.since, title: session.since }, since(session.since, Date.now()))
       : 'Signed in before that was kept';
     const text = make('div', {}, make('h3', {}, name, session.current && ' ', session.current && make('span', { class: 'tag', 'data-tone': 'good' }, 'this browser')), make('p', {}, time));
-    const end = button('', 'End', () => void this.#end(session.id, name), `End the session of ${name}`);
+    const end = asks(button('', 'End', () => void this.#end(session.id, name), `End the session of ${name}`));
     end.firstChild?.remove();
     return make('li', { class: 'setting' }, text, !session.current && end);
   }

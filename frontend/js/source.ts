@@ -2,7 +2,7 @@
 // there is none, a folder that becomes a new one at GitHub.
 
 import { ask, button, connect, make, Refused, words } from './api.ts';
-import { prose, tell, when } from './dom.ts';
+import { asks, prose, tell, when } from './dom.ts';
 import { proposed, summary, type Status } from './source-words.ts';
 
 interface Publication {
@@ -113,10 +113,10 @@ export class Source extends HTMLElement {
     this.#state.replaceChildren(make('span', 'mono', (status.url ?? '').replace(/\.git$/, '')), ` · ${summary(status, when)}`);
     const label = make('label', 'field-label', 'Message');
     label.htmlFor = this.#message.id;
-    const commit = button('Commit', () => void this.#commit(false));
-    const both = button('Commit and push', () => void this.#commit(true));
+    const commit = asks(button('Commit', () => void this.#commit(false)));
+    const both = asks(button('Commit and push', () => void this.#commit(true)));
     both.dataset['kind'] = 'primary';
-    const push = button('Push', () => void this.#push());
+    const push = asks(button('Push', () => void this.#push()));
     const unpushed = status.commit !== null && (status.ahead === null || status.ahead > 0);
     push.disabled = !unpushed;
     const rows = status.changes.map(({ path, kind }) => {
@@ -264,7 +264,7 @@ export class Source extends HTMLElement {
     wrong.setAttribute('role', 'alert');
     const cancel = make('button', 'button', 'Cancel');
     cancel.type = 'button';
-    const publish = make('button', 'button', 'Publish');
+    const publish = asks(make('button', 'button', 'Publish'));
     publish.type = 'submit';
     publish.dataset['kind'] = 'primary';
     const title = make('h2', '', 'Publish to GitHub');

@@ -492,6 +492,9 @@ pub struct ErrorDetails {
     /// What to do next.
     #[serde(default)]
     pub next_steps: Vec<String>,
+    /// Which field of what was sent it is about, where it is one: `name`, `repository.branch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ use model::{
     claude::{BASE_URL, is_credential},
     env::{self, EnvKey},
     port::{PortError, PreviewPort},
-    repository::{CloneState, NewRepository, Repository, RepositoryView},
+    repository::{CloneState, NewRepository, Repository, RepositoryError, RepositoryView},
     resources::Preset,
     view::{
         ChangeKind, DatabaseView, EnvChange, EnvSource, EnvVariable, EnvView, Installation, NewProject, NewToken, PendingChange,
@@ -180,7 +180,11 @@ impl Controller {
     fn checked_repository(&self, new: &NewRepository) -> Result<Repository, ControlError> {
         new.check(self.parts.cloner.plain_http()).map_err(|error| {
             let (code, field) = error.code();
-            let next = "Give an address such as https://github.com/owner/name.";
+            let next = match error {
+                RepositoryError::Branch => "Give the name of one, or leave it empty for the usual branch.",
+                RepositoryError::Depth => "Give a number in that range, or leave it empty for all.",
+                _ => "Give an address such as https://github.com/owner/name.",
+            };
             ControlError::new(ErrorKind::Invalid, code, error.to_string(), next).at(field)
         })
     }

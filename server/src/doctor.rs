@@ -14,6 +14,8 @@ use tokio::{net::TcpStream, runtime::Handle, sync::Semaphore, time::timeout};
 
 /// How long PostgreSQL, or a port of this server, may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long a look waits for one that is under way: on one machine, it takes less.
+const TURN: Duration = Duration::from_secs(2);
 /// Free space below which sandboxes soon stop, and below which it is time to look, in bytes.
 const DISK_FAIL_BYTES: u64 = 1 << 30;
 const DISK_WARN_BYTES: u64 = 5 << 30;
@@ -69,7 +71,7 @@ impl Doctor {
     }
 
     /// Looks at everything, and tells each finding as it is made. `None`: somebody else's look is under way. It goes on
-    /// although nobody waits any more: what it starts, it removes.
+    /// although nobody waits any more: what it starts, it removes. One that is about to end is waited for.
     pub async fn look(self: &Arc<Self>, look: Look, telling: Telling) -> Option<Report> {
         let (this, runtime) = (self.clone(), Handle::current());
         // On a thread of its own: some of it also waits for processes.
@@ -78,7 +80,7 @@ impl Doctor {
     }
 
     async fn examine(&self, look: &Look, telling: Telling) -> Option<Report> {
-        let _turn = self.turn.try_acquire().ok()?;
+        let _turn = timeout(TURN, self.turn.acquire()).await.ok()?.ok()?;
         let mut report = Report::telling(telling);
         match &self.place {
             Place::Cluster { args, secret_dir, public } => {

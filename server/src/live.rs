@@ -19,10 +19,10 @@ use crate::{
 use engine::{
     clock::Clock,
     orchestrator::Orchestrator,
-    store::{ProjectAndSandbox, Store, StoreError},
+    store::{ProjectAndSandbox, Store, StoreError, activity},
 };
 use futures::StreamExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::{
     Cause, Desired, Phase, ProjectId, SandboxId, UserId,
     port::{OpenPort, RESERVED},
@@ -49,6 +49,8 @@ const LINGER: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(500);
 /// How long an agent may be silent before its connection is taken for dead; it speaks every 8 s.
 const AGENT_SILENCE: Duration = Duration::from_secs(25);
+/// How long after a process was killed for want of memory it is still told, where nobody heard of it in time.
+const KILLED_SINCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// One user's projects, as they are shown.
 #[derive(Debug, Clone, Default)]
@@ -452,10 +454,11 @@ impl Followers {
         self.by_sandbox.insert(id, (run, stop.clone()));
         let (live, agent) = (self.live.clone(), Agent::of(self.live.orchestrator.clone(), &row.sandbox));
         let of = (row.project.owner, row.project.id);
+        let memory = row.sandbox.preset.resources().limit_memory_bytes;
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = follow(&live, id, of, &agent) => {}
+                () = follow(&live, id, of, memory, &agent) => {}
             }
         });
     }
@@ -476,9 +479,10 @@ fn running(row: &ProjectAndSandbox, now: Timestamp) -> Option<String> {
     sandbox.observed.instance.as_ref().filter(|_| up).map(|instance| instance.id.clone())
 }
 
-/// Reads an agent's events for ever, connecting again when they end.
-async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), agent: &Agent) {
+/// Reads an agent's events for ever, connecting again when they end. `memory` is how many bytes of it the run may use.
+async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64, agent: &Agent) {
     let mut pause = Duration::from_millis(50);
+    let mut told = None;
     loop {
         match agent.connect().await {
             Ok(io) => match client::events(io, agent.token()).await {
@@ -491,7 +495,12 @@ async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), agent: &Age
                                 let url = format!("{protocol}://{host}/{}", path.unwrap_or_default());
                                 answer_git(live, of, agent.clone(), ask, url);
                             }
-                            event => apply(live, id, event),
+                            event => {
+                                let killed = apply(live, id, event);
+                                if killed.is_some() && killed != told && tell_killed(live, id, memory, killed).await {
+                                    told = killed;
+                                }
+                            }
                         }
                     }
                 }
@@ -525,7 +534,19 @@ fn answer_git(live: &Live, (owner, project): (UserId, ProjectId), agent: Agent, 
     });
 }
 
-fn apply(live: &Live, id: SandboxId, event: AgentEvent) {
+/// Tells the owner of a process that was killed for want of memory. `false` where it could not be stored: agents say it again.
+async fn tell_killed(live: &Live, id: SandboxId, memory: u64, killed: Option<Timestamp>) -> bool {
+    let Some(at) = killed.filter(|at| live.clock.now().duration_since(*at) < KILLED_SINCE) else { return true };
+    let entry = activity::killed(&views::process_killed(memory), at);
+    let stored = live.store.tell(id, entry, at).await;
+    if let Err(error) = &stored {
+        debug!(sandbox.id = %id, "cannot tell what was killed: {error:#}");
+    }
+    stored.is_ok()
+}
+
+/// Keeps what an agent said. Answers when a process was killed for want of memory, where it says that.
+fn apply(live: &Live, id: SandboxId, event: AgentEvent) -> Option<Timestamp> {
     match event {
         AgentEvent::Ports { ports } => {
             let mut open: Vec<OpenPort> = ports
@@ -547,10 +568,12 @@ fn apply(live: &Live, id: SandboxId, event: AgentEvent) {
                 processes: usage.processes,
             };
             live.say(id, |facts| (facts.usage, facts.oom_killed_at) = (Some(usage), killed));
+            return killed;
         }
         AgentEvent::Disk { over } => live.say(id, |facts| facts.disk_over = over),
         _ => {}
     }
+    None
 }
 
 #[cfg(test)]

@@ -157,7 +157,8 @@ fn disk_over(limit_bytes: u64, project: ProjectId) -> Cause {
 }
 
 /// A process was killed, and the sandbox runs on.
-fn process_killed(limit_bytes: u64) -> Cause {
+#[must_use]
+pub fn process_killed(limit_bytes: u64) -> Cause {
     kubernetes::causes::out_of_memory(Some(&limit_bytes.to_string()), false)
 }
 

@@ -96,6 +96,7 @@ pub fn DeleteDialog(
                     <button
                         class="button"
                         data-kind="danger-solid"
+                        data-asks
                         aria-disabled=move || (!ready()).then_some("true")
                         aria-busy=move || busy.get().then_some("true")
                     >

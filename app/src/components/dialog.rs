@@ -86,7 +86,7 @@ pub fn Confirm(
             <div class="dialog-body"><p>{move || text.with_value(Words::get)}</p></div>
             <div class="dialog-foot">
                 <button type="button" class="button" autofocus on:click=on(move |_| open.set(false))>{keep}</button>
-                <button type="button" class="button" data-kind="danger-solid" on:click=on(done)>{act}</button>
+                <button type="button" class="button" data-kind="danger-solid" data-asks on:click=on(done)>{act}</button>
             </div>
         </Dialog>
     }

@@ -242,6 +242,7 @@ fn AccountMenu() -> impl IntoView {
         >
             <p class="menu-title">"Signed in as " <bdi>{move || name.get()}</bdi></p>
             <a role="menuitem" tabindex="-1" href="/settings">{icon("settings")} "Account settings"</a>
+            <a role="menuitem" tabindex="-1" href="/activity">{icon("activity")} "All activity"</a>
             <button type="button" role="menuitem" tabindex="-1" data-opens="palette">{icon("search")} "Commands"</button>
             <button type="button" role="menuitem" tabindex="-1" data-opens="shortcuts">{icon("keyboard")} "Keyboard shortcuts"</button>
             <button type="button" role="menuitem" tabindex="-1" on:click=on(move |_| switch_theme())>

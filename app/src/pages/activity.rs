@@ -1,9 +1,10 @@
-//! What happened to a project: the element `fsa-activity` does all of it, in TypeScript.
+//! What happened to a project, and to all of them with the account: the element `fsa-activity` does all of it, in TypeScript.
 
 use crate::{
     components::{
-        frame::{ProjectFrame, Tab},
+        frame::{Frame, ProjectFrame, Tab},
         project::{Project, page_title},
+        signed::Signed,
     },
     first::first,
 };
@@ -14,6 +15,26 @@ use leptos_meta::Title;
 #[component]
 pub fn Activity() -> impl IntoView {
     super::of_project(Callback::new(move |project| html! { <Page project/> }))
+}
+
+/// The page of the account: of all projects, those that are gone included, of sign-ins, sessions and tokens.
+#[component]
+pub fn Account() -> impl IntoView {
+    html! { <Signed page=Callback::new(|()| html! { <Whole/> })/> }
+}
+
+#[component]
+fn Whole() -> impl IntoView {
+    let source = "/api/activity";
+    let content = format!(
+        "<div class=\"page-head\"><div><h1>Activity</h1><p>Everything that happened to your projects and to your account.</p></div></div>\
+         <div><fsa-activity class=\"stack\" src=\"{source}\">{}</fsa-activity></div>",
+        first(source)
+    );
+    html! {
+        <Title text="Activity"/>
+        <Frame here="Activity"><div class="page page-narrow" inner_html=content></div></Frame>
+    }
 }
 
 #[component]

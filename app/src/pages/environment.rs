@@ -293,6 +293,7 @@ fn Row(variable: EnvVariable, edit: Callback<String>, remove: Callback<String>) 
                 data-size="small"
                 aria-label=label.clone()
                 title=label
+                data-asks
                 aria-disabled=off
                 on:click=on(move |_| if live.offline().is_none() { act.run(key.clone()) })
             >
@@ -387,7 +388,7 @@ fn EditDialog(form: Form, change: Change, saving: State<bool>) -> impl IntoView 
                 </div>
                 <div class="dialog-foot">
                     <button type="button" class="button" on:click=on(move |_| open.set(false))>"Cancel"</button>
-                    <button class="button" data-kind="primary" aria-busy=move || saving.get().then_some("true")>{move || if saving.get() { "Saving…" } else { "Save" }}</button>
+                    <button class="button" data-kind="primary" data-asks aria-busy=move || saving.get().then_some("true")>{move || if saving.get() { "Saving…" } else { "Save" }}</button>
                 </div>
             </form>
         </Dialog>
@@ -434,7 +435,7 @@ fn PasteDialog(env: State<EnvView>, pasting: State<bool>, change: Change, saving
                 </div>
                 <div class="dialog-foot">
                     <button type="button" class="button" on:click=on(move |_| pasting.set(false))>"Cancel"</button>
-                    <button class="button" data-kind="primary" aria-disabled=move || none().then_some("true") aria-busy=move || saving.get().then_some("true")>"Save variables"</button>
+                    <button class="button" data-kind="primary" data-asks aria-disabled=move || none().then_some("true") aria-busy=move || saving.get().then_some("true")>"Save variables"</button>
                 </div>
             </form>
         </Dialog>

@@ -118,7 +118,7 @@ fn Form() -> impl IntoView {
                     if error.field.as_deref() == Some("name") {
                         refused.set(Some(error.message));
                         focus("name");
-                    } else {
+                    } else if !said_at_its_field(&error) {
                         failed.set(Some(error));
                     }
                 }
@@ -246,11 +246,25 @@ fn Form() -> impl IntoView {
     }
 }
 
-/// What the element `fsa-repository` holds.
+/// What the element `fsa-repository` holds. A branch without an address, and a depth that is no number, are sent as such:
+/// the server refuses them, and nothing that was typed is left out without a word.
 fn chosen_repository() -> Option<NewRepository> {
     let element = document().query_selector("fsa-repository").ok()??;
-    let get = |name: &str| element.get_attribute(name);
-    Some(NewRepository { url: get("url")?, branch: get("branch"), depth: get("depth").and_then(|depth| depth.parse().ok()) })
+    let [url, branch, depth] = ["url", "branch", "depth"].map(|name| element.get_attribute(name));
+    if url.is_none() && branch.is_none() && depth.is_none() {
+        return None;
+    }
+    let depth = depth.map(|depth| depth.parse().unwrap_or_default());
+    Some(NewRepository { url: url.unwrap_or_default(), branch, depth })
+}
+
+/// Has the field that an error is about say it, where the form has that field (`frontend/js/refused.ts`).
+fn said_at_its_field(error: &ControlError) -> bool {
+    let Some(field) = error.field.as_deref().and_then(|id| document().get_element_by_id(id)) else { return false };
+    let why = format!("{} {}", error.message, error.next_steps.join(" "));
+    browser::call(&field, "setCustomValidity", &[why.into()]);
+    browser::call(&field, "checkValidity", &[]);
+    true
 }
 
 fn focus(id: &str) {

@@ -52,15 +52,8 @@ fn List() -> impl IntoView {
             {
                 return;
             }
-            match event.key().as_str() {
-                "/" => {
-                    event.prevent_default();
-                    if let Some(search) = search.get_untracked() {
-                        drop(search.focus());
-                    }
-                }
-                "n" | "N" => navigate.with_value(|navigate| navigate("/projects/new", Default::default())),
-                _ => {}
+            if event.key().eq_ignore_ascii_case("n") {
+                navigate.with_value(|navigate| navigate("/projects/new", Default::default()));
             }
         });
         on_cleanup(move || listener.remove());

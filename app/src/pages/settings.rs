@@ -220,6 +220,7 @@ fn Row(token: TokenView, revoke: Callback<TokenView>) -> impl IntoView {
                         data-kind="danger"
                         data-size="small"
                         aria-label=format!("Revoke {}", token.name)
+                        data-asks
                         aria-disabled=move || live.offline().is_some().then_some("true")
                         on:click=on(move |_| revoke.run(whole.clone()))
                     >
@@ -319,7 +320,7 @@ fn NewTokenDialog(open: State<bool>, created: Callback<NewToken>) -> impl IntoVi
                 </div>
                 <div class="dialog-foot">
                     <button type="button" class="button" on:click=on(move |_| open.set(false))>"Cancel"</button>
-                    <button class="button" data-kind="primary" aria-busy=move || busy.get().then_some("true")>"Create token"</button>
+                    <button class="button" data-kind="primary" data-asks aria-busy=move || busy.get().then_some("true")>"Create token"</button>
                 </div>
             </form>
         </Dialog>

@@ -16,7 +16,7 @@ use super::{
 };
 use jiff::Timestamp;
 use model::{
-    CauseCode, Desired, DisplayName, Observed, Phase, ProjectId, Stage,
+    Cause, CauseCode, Desired, DisplayName, Observed, Phase, ProjectId, Stage,
     activity::{ActivityKind, Actor, Via},
     env::EnvKey,
     phase::{overdue_stage, phase},
@@ -46,7 +46,7 @@ pub struct Entry {
     /// The same for programs: an object.
     pub data: Value,
     /// Entries of one project with the same bucket are one row, whose `times` goes up: what may happen
-    /// again and again by itself floods nobody.
+    /// again and again by itself floods nobody. One with the time of the row's last is the same one told again, and not counted.
     pub bucket: Option<String>,
 }
 
@@ -201,7 +201,14 @@ pub fn pass(before: &ProjectAndSandbox, pass: &Pass, now: Timestamp) -> Vec<Entr
         sandbox.desired == Desired::Running && pass.observed.instance.as_ref().is_none_or(|other| other.id != run.id)
     });
     if let Some(run) = ended {
-        let detail = pass.cause.as_ref().map_or_else(|| "It is being started again".to_owned(), |cause| cause.message.clone());
+        let detail = pass.cause.as_ref().map_or_else(
+            || "It is being started again".to_owned(),
+            // Its end is not where it is mended.
+            |cause| match cause.next_steps.first().filter(|_| cause.code == CauseCode::OutOfMemory) {
+                Some(step) => format!("{} {step}", cause.message),
+                None => cause.message.clone(),
+            },
+        );
         let code = pass.cause.as_ref().map(|cause| cause.code.as_str());
         let ran = millis(run.started_at, now);
         let data = json!({ "event": "ended", "generation": generation, "ranMs": ran, "cause": code });
@@ -212,12 +219,11 @@ pub fn pass(before: &ProjectAndSandbox, pass: &Pass, now: Timestamp) -> Vec<Entr
         let title = format!("The sandbox {how} after {}", lasting(ran));
         entries.push(told(ActivityKind::Run, title, Some(detail), data, Some(format!("ended:{generation}:{hour}"))));
     } else if let Some(cause) = &pass.cause
-        && sandbox.cause.as_ref().is_none_or(|known| known.code != cause.code)
+        && sandbox.cause.as_ref().is_none_or(|known| known.code != cause.code || killed_again(known, cause))
     {
         let code = cause.code.as_str();
-        let bucket = format!("cause:{generation}:{code}:{hour}");
-        let data = json!({ "code": code, "detail": cause.detail, "nextSteps": cause.next_steps });
-        entries.push(told(ActivityKind::Cause, cause.message.clone(), cause.next_steps.first().cloned(), data, Some(bucket)));
+        let when = if cause.code == CauseCode::OutOfMemory { format!("minute-{}", minute(now)) } else { hour.to_string() };
+        entries.push(caused(cause, format!("cause:{generation}:{code}:{when}")));
     }
     if ended.is_none() && lost_its_network(before, &pass.observed) {
         let data = json!({ "event": "mended", "generation": generation });
@@ -229,6 +235,27 @@ pub fn pass(before: &ProjectAndSandbox, pass: &Pass, now: Timestamp) -> Vec<Entr
         entries.push(phase_changed(before, &pass.observed, (was, is), now));
     }
     entries
+}
+
+/// Whether the kernel killed once more for want of memory: the raw text says how often, and when.
+fn killed_again(known: &Cause, now: &Cause) -> bool {
+    known.code == CauseCode::OutOfMemory && now.code == known.code && now.detail.is_some() && now.detail != known.detail
+}
+
+/// The kernel killed a process inside for want of memory, and the sandbox runs on, as its agent says, which also says when.
+/// Each is told, those of one minute as one row. The same one may be told again, by another replica or after a restart.
+#[must_use]
+pub fn killed(cause: &Cause, at: Timestamp) -> Entry {
+    caused(cause, format!("killed:{}", minute(at)))
+}
+
+fn caused(cause: &Cause, bucket: String) -> Entry {
+    let data = json!({ "code": cause.code.as_str(), "detail": cause.detail, "nextSteps": cause.next_steps });
+    told(ActivityKind::Cause, cause.message.clone(), cause.next_steps.first().cloned(), data, Some(bucket))
+}
+
+fn minute(at: Timestamp) -> i64 {
+    at.as_second() / 60
 }
 
 /// A sandbox that ran before starts, and its home folder is not there.
@@ -519,7 +546,7 @@ fn lasting(millis: i64) -> String {
 mod tests {
     use super::*;
     use crate::store::{contract::least, intent};
-    use model::{Cause, CauseCode, InstanceFact, Slug, StageFact};
+    use model::{InstanceFact, Slug, StageFact};
     use secrecy::SecretString;
     use std::collections::BTreeMap;
 
@@ -593,6 +620,34 @@ mod tests {
         let deleted = Cause::new(CauseCode::DeletedOutside, "Somebody else deleted it.", &["Wait."]);
         let entries = pass(&row, &found(observed, Some(deleted)), at(62_500));
         assert_eq!(words(&entries)[0], ("The sandbox was deleted from outside after 1 min 2 s", "Somebody else deleted it."));
+    }
+
+    #[test]
+    fn each_process_that_is_killed_for_want_of_memory_is_told_with_what_to_do() {
+        let mut row = row();
+        row.sandbox.observed = ready(&row);
+        row.sandbox.changed_at = at(2_000);
+        let message = "A process was ended, because all of its 2048 MiB were used.";
+        let killed = |detail: &str| Cause::new(CauseCode::OutOfMemory, message, &["Use a larger size."]).with_detail(detail);
+        let told =
+            |row: &ProjectAndSandbox, cause, millis| pass(row, &found(row.sandbox.observed.clone(), Some(cause)), at(millis));
+        let first = told(&row, killed("1, at 10:00"), 60_000);
+        assert_eq!(words(&first), [(message, "Use a larger size.")]);
+        row.sandbox.cause = Some(killed("1, at 10:00"));
+        let again = told(&row, killed("2, at 10:02"), 180_000);
+        assert_eq!(words(&again), [(message, "Use a larger size.")]);
+        assert_ne!(first[0].bucket, again[0].bucket, "one row each");
+        assert_eq!(told(&row, killed("1, at 10:00"), 180_000), [], "the same one");
+        // The whole of it: the run that ended is told, and what to do.
+        let mut observed = row.sandbox.observed.clone();
+        (observed.instance, observed.ready_at, observed.stages) = (None, None, Default::default());
+        let entries = pass(&row, &found(observed, Some(killed("all"))), at(240_000));
+        assert_eq!(words(&entries)[0].1, format!("{message} Use a larger size."));
+        // And by what an agent says.
+        let (one, same, other) =
+            (super::killed(&killed("x"), at(0)), super::killed(&killed("x"), at(0)), super::killed(&killed("x"), at(60_000)));
+        assert_eq!(one, same);
+        assert_ne!(one.bucket, other.bucket);
     }
 
     #[test]

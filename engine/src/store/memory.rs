@@ -198,8 +198,8 @@ impl State {
         let (project, bucket) = (row.project.id, &entry.bucket);
         let known = |told: &&mut Told| bucket.is_some() && told.bucket == *bucket && told.view.project_id == Some(project);
         if let Some(told) = self.told.iter_mut().find(known) {
+            told.view.times += i64::from(told.view.last_at != now);
             told.view.last_at = told.view.last_at.max(now);
-            told.view.times += 1;
             return;
         }
         self.tell_owner(row.project.owner, Some((project, row.project.name.to_string())), entry, now);

@@ -276,7 +276,9 @@ impl Memory {
             let before = (status.refused, status.cause.clone());
             status.refused = refused;
             if more {
-                status.cause = Some(causes::out_of_memory(config.resources.limit_memory_bytes, false));
+                // Each differs from the one before, and so is told.
+                let when = format!("{killed} killed in this run so far, the last at {:.0}.", Timestamp::now());
+                status.cause = Some(causes::out_of_memory(config.resources.limit_memory_bytes, false).with_detail(when));
             } else if over {
                 status.cause = None;
             }

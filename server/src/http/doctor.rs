@@ -7,6 +7,7 @@
 use super::{
     auth::visit::Visit,
     errors::Refusal,
+    first,
     frame::{self, Framed},
     preview::page::escape,
     routes::{Access, Me, refuse},
@@ -23,7 +24,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Uri, header};
 use kubernetes::doctor::Finding;
 use model::view::Viewer;
 use serde::Deserialize;
@@ -104,7 +105,7 @@ pub async fn look(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
-/// `GET /doctor`: the page. Its element does all of it, in TypeScript.
+/// `GET /doctor`: the page. Its element does all of it, in TypeScript; what it shows first is in the page, where that is quick.
 ///
 /// # Errors
 /// `404 Not Found` for anybody but the operator.
@@ -112,13 +113,17 @@ pub async fn page(
     State(plane): State<Plane>,
     Extension(visit): Extension<Visit>,
     Extension(Nonce(nonce)): Extension<Nonce>,
+    uri: Uri,
 ) -> Result<Response, Refusal> {
     let Some(viewer) = visit.viewer else { return Ok(Redirect::to("/sign-in?next=%2Fdoctor").into_response()) };
     operator(&plane, &viewer).await?;
     let probes = if plane.doctor.probes() { " probes" } else { "" };
+    // Of a project, only a cluster has more to tell: then the element asks.
+    let seen = if uri.query().is_none() { first::of_doctor(&plane).await } else { String::new() };
+    let without = if seen.is_empty() { "<noscript><p>This page needs JavaScript.</p></noscript>" } else { "" };
     let content = format!(
         "<div class=\"page-head\"><div><h1>Doctor</h1><p>What is right and wrong with this installation, why it matters, and what \
-         mends it.</p></div></div><fsa-doctor src=\"/api/doctor\"{probes}></fsa-doctor><noscript><p>This page needs JavaScript.</p></noscript>"
+         mends it.</p></div></div><fsa-doctor src=\"/api/doctor\"{probes}>{seen}</fsa-doctor>{without}"
     );
     let script =
         format!("import('{}').then(m=>customElements.define('fsa-doctor',m.Doctor))", escape(&plane.site.assets().doctor_js));

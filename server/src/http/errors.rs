@@ -201,6 +201,7 @@ pub fn body(doing: &str, project: Option<String>, status: StatusCode, error: Con
             code: error.code,
             cause: None,
             next_steps: error.next_steps,
+            field: error.field,
         },
         project_id: project,
         timestamp: Timestamp::now(),

@@ -1,6 +1,6 @@
 //! The frame of pages that the server writes by itself, without the app: as the app's own, in little.
 
-use super::{preview::page::escape, state::Plane};
+use super::{first::markup::prose, preview::page::escape, state::Plane};
 use app::{FAVICON, THEME};
 
 /// A page that belongs to no project.
@@ -25,7 +25,7 @@ fn notices(all: &[String], icons: &str) -> String {
         format!(
             "<div class=\"banner banner-strip\" data-tone=\"warn\" role=\"note\"><svg class=\"icon\" aria-hidden=\"true\">\
              <use href=\"{icons}#warning\"></use></svg> <p>{}</p></div>",
-            escape(notice)
+            prose(notice)
         )
     };
     all.iter().map(strip).collect()
@@ -69,8 +69,9 @@ mod tests {
     #[test]
     fn each_notice_is_a_strip_and_no_markup() {
         assert_eq!(notices(&[], "/i.svg"), "");
-        let said = notices(&["It is <away>.".to_owned(), "And old.".to_owned()], "/i.svg");
+        let said = notices(&["It is <away>.".to_owned(), "Run `x`.".to_owned()], "/i.svg");
         assert_eq!(said.matches("role=\"note\"").count(), 2, "{said}");
+        assert!(said.contains("<p>Run <code>x</code>.</p>"), "{said}");
         assert!(said.contains("<p>It is &lt;away&gt;.</p>") && said.contains("/i.svg#warning"), "{said}");
     }
 }

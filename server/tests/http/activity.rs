@@ -232,6 +232,35 @@ async fn terminals_and_commands_are_told_with_by_whom_and_not_what_they_were_giv
 }
 
 #[tokio::test]
+async fn a_process_that_was_killed_for_want_of_memory_is_told_once_with_the_limit_and_what_to_do() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Greedy").await;
+    let path = format!("/api/projects/{project}/activity?kind=cause");
+    let usage = |at: i64| json!({ "type": "usage", "cpuPercent": 1.0, "memoryBytes": 1, "processes": 1, "oomKilledAt": at });
+    let at = jiff::Timestamp::now().as_millisecond();
+    let told = async || owner.get(&path).await.json()["activity"].as_array().unwrap().clone();
+    // An agent says it with every measurement, and another replica hears it as well.
+    app.world.says(&usage(at)).await;
+    until("the kill to be told", async || told().await.len() == 1).await;
+    let row = app.store.project(app.owner, project).await.unwrap().unwrap();
+    let cause = server::views::process_killed(row.sandbox.preset.resources().limit_memory_bytes);
+    let entry = activity::killed(&cause, jiff::Timestamp::from_millisecond(at).unwrap());
+    app.store.tell(row.sandbox.id, entry, jiff::Timestamp::from_millisecond(at).unwrap()).await.unwrap();
+    app.world.says(&usage(at)).await;
+    app.world.says(&usage(at + 120_000)).await;
+    until("the next to be told", async || told().await.len() == 2).await;
+    for one in told().await {
+        assert_eq!(
+            (&one["times"], &one["actor"]["via"], &one["data"]["code"]),
+            (&json!(1), &json!("system"), &json!("out-of-memory"))
+        );
+        assert!(one["title"].as_str().unwrap().contains(" MiB of memory"), "{one}");
+        assert_eq!(one["detail"], "Use a larger size for the sandbox.");
+    }
+}
+
+#[tokio::test]
 async fn a_requests_id_goes_with_it_to_the_agent() {
     let Some(app) = TestApp::start().await else { return };
     let owner = app.signed_in().await;

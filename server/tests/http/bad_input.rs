@@ -30,6 +30,7 @@ async fn odd_names_are_refused_or_kept_as_they_are() {
         let answer = owner.post("/api/projects", &json!({ "name": name })).await;
         refused(&answer, 422, code);
         assert_eq!(answer.json()["error"], "Failed to create project");
+        assert_eq!(answer.json()["details"]["field"], "name");
     }
     assert_eq!(owner.get("/api/projects").await.json(), json!([]));
     let mut slugs = std::collections::BTreeSet::new();
@@ -54,6 +55,7 @@ async fn odd_variables_are_refused_all_or_nothing() {
     for key in ["DATABASE_URL", "NODE_ENV", "PATH", "FSA_ANYTHING"] {
         let answer = put(json!({ "set": { "GOOD": "1", key: "x" } })).await;
         refused(&answer, 422, "env-key-reserved");
+        assert!(answer.json()["details"]["field"].is_string(), "{}", answer.text());
         assert!(answer.text().contains(key));
     }
     refused(&put(json!({ "set": { "GOOD": "1", "LONG": "x".repeat(64 * 1024 + 1) } })).await, 422, "env-value-too-long");

@@ -340,6 +340,11 @@ async fn bad_repositories_are_refused_at_the_door_and_nothing_is_made() {
     ] {
         let answer = owner.post("/api/projects", &json!({ "name": "Bad", "repository": repository })).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, code), "{repository}");
+        let field = match code {
+            "repository-branch" | "repository-depth" => code.replace('-', "."),
+            _ => "repository.url".to_owned(),
+        };
+        assert_eq!(answer.json()["details"]["field"], field, "{repository}");
         assert!(!answer.text().contains("hunter2"));
     }
     for repository in [

@@ -1,6 +1,6 @@
 //! The doctor's page and its answers.
 
-use crate::support::TestApp;
+use crate::support::{TestApp, until};
 use model::view::Scope;
 use serde_json::Value;
 
@@ -33,6 +33,19 @@ async fn the_operator_is_told_what_is_right_and_wrong() {
     let page = owner.get("/doctor").await;
     assert_eq!(page.status, 200);
     assert!(page.text().contains("<fsa-doctor"), "{}", page.text());
+    // A look takes longer than a page waits for it on a busy machine.
+    until("the page to have what was found", async || owner.get("/doctor").await.text().contains("data-first>")).await;
+    until("the same in words", async || {
+        let text = owner.get("/doctor").await.text();
+        let said = [
+            "<strong>PostgreSQL</strong> <span>It answers. Projects in it: 0.</span>",
+            "<code>claude</code> in every terminal is this.",
+        ];
+        said.iter().all(|said| text.contains(said))
+    })
+    .await;
+    let of_one = owner.get("/doctor?project=00000000-0000-0000-0000-000000000000").await.text();
+    assert!(of_one.contains("<noscript>") && !of_one.contains("data-first>"), "its element asks: {of_one}");
 }
 
 #[tokio::test]

@@ -65,6 +65,31 @@ async fn activity_has_its_rows_by_the_clock_of_who_looks() {
 }
 
 #[tokio::test]
+async fn activity_of_the_account_has_all_projects_and_what_happened_to_itself_and_nothing_of_anothers() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (one, _) = app.running(&owner, "One of two").await;
+    let (two, _) = app.running(&owner, "Two of two").await;
+    app.settled().await;
+    let shown = inside(&owner.get("/activity").await, "fsa-activity");
+    for (project, name) in [(one, "One of two"), (two, "Two of two")] {
+        assert!(shown.contains(&format!("<p><a href=\"/projects/{project}\"><bdi>{name}</bdi></a></p>")), "{shown}");
+    }
+    assert!(shown.contains("<p>Signed in by the link</p>") && shown.contains(">Account</button>"), "{shown}");
+    assert_eq!(data(&shown), Some(owner.get("/api/activity").await.json()), "as by REST");
+
+    let stranger = app.somebody_else().await;
+    let page = stranger.get("/activity").await;
+    let told = data(&inside(&page, "fsa-activity")).expect("the data");
+    let titles: Vec<&str> = told["activity"].as_array().unwrap().iter().map(|one| one["title"].as_str().unwrap()).collect();
+    assert_eq!(titles, ["Signed in by the link"], "their own alone");
+    assert!(!page.text().contains("of two"));
+    let nobodys = app.anonymous().get("/activity").await;
+    assert_eq!(nobodys.status, 302);
+    assert!(!nobodys.text().contains("data-first"));
+}
+
+#[tokio::test]
 async fn files_have_the_home_folder_while_it_can_be_read() {
     let Some(app) = TestApp::start().await else { return };
     let agent = Arc::new(RealAgent::start(&[]));

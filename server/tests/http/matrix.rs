@@ -298,7 +298,8 @@ async fn no_get_changes_anything() {
     // A token's last use is noted to the minute, and that of this one now.
     assert_eq!(writer.get("/api/me").await.status, 200);
     let routes = ROUTES.iter().filter(|route| route.method == Method::GET).map(|route| route.path.to_owned());
-    let pages = ["/", "/sign-in", "/settings", "/projects/{project}", "/nothing-here", "/healthz", "/readyz", "/pkg/x.js"];
+    let pages =
+        ["/", "/sign-in", "/settings", "/activity", "/projects/{project}", "/nothing-here", "/healthz", "/readyz", "/pkg/x.js"];
     let others = [
         format!("/sign-in?code={code}"),
         format!("/open/{name}/3000"),

@@ -31,7 +31,8 @@ pub(super) async fn write(
             SELECT p.owner_id, p.id, p.name, $2, $2, $3, $4, $5, $6, $7, $8, $9, $10
             FROM sandboxes s JOIN projects p ON p.id = s.project_id WHERE s.id = $1
             ON CONFLICT ON CONSTRAINT activity_bucket_key
-                DO UPDATE SET last_at = GREATEST(activity.last_at, EXCLUDED.last_at), times = activity.times + 1",
+                DO UPDATE SET last_at = GREATEST(activity.last_at, EXCLUDED.last_at),
+                    times = activity.times + CASE WHEN EXCLUDED.last_at = activity.last_at THEN 0 ELSE 1 END",
             sandbox.0,
             Time(now) as _,
             entry.kind.as_str(),

@@ -13,14 +13,19 @@ pub const AT_ONCE: usize = 50;
 /// Of which time.
 pub const SPAN: SignedDuration = SignedDuration::from_hours(90 * 24);
 
+/// The address of all projects and the account.
+pub const ALL: &str = "/api/activity";
+
 /// A filter, and whether it is on.
 const KINDS: [(&str, bool); 5] = [("All", true), ("People", false), ("Phases", false), ("Causes", false), ("Network", false)];
+/// What is of no project, and so of all of them alone.
+const ACCOUNT: (&str, bool) = ("Account", false);
 /// A time span in days, and whether it is chosen.
 const SPANS: [(&str, u32, bool); 3] = [("Last 24 hours", 1, false), ("Last 7 days", 7, false), ("Last 90 days", 90, true)];
 
 /// The element's content.
 pub fn html(page: &ActivityPage, source: &str, since: Timestamp, paint: &Paint) -> String {
-    format!("{}<div class=\"row\" role=\"status\"></div>{}", toolbar(source, since, paint), list(page, paint))
+    format!("{}<div class=\"row\" role=\"status\"></div>{}", toolbar(source, since, paint), list(page, source == ALL, paint))
 }
 
 fn toolbar(source: &str, since: Timestamp, paint: &Paint) -> String {
@@ -36,7 +41,7 @@ fn toolbar(source: &str, since: Timestamp, paint: &Paint) -> String {
          <a class=\"button\" download=\"activity.jsonl\" title=\"As filtered, as JSON lines\" \
          href=\"{source}?format=jsonl&amp;since={since}\">{download}Export</a></div></div>",
         search = paint.icon("search"),
-        kinds = KINDS.map(kind).concat(),
+        kinds = KINDS.into_iter().chain((source == ALL).then_some(ACCOUNT)).map(kind).collect::<String>(),
         spans = SPANS.map(span).concat(),
         down = paint.icon("down"),
         source = escape(source),
@@ -45,7 +50,8 @@ fn toolbar(source: &str, since: Timestamp, paint: &Paint) -> String {
     )
 }
 
-fn list(page: &ActivityPage, paint: &Paint) -> String {
+/// `all`: not of one project, so that each says of which it is.
+fn list(page: &ActivityPage, all: bool, paint: &Paint) -> String {
     let mut days = String::new();
     let mut open: Option<Date> = None;
     for item in &page.activity {
@@ -56,7 +62,7 @@ fn list(page: &ActivityPage, paint: &Paint) -> String {
             days += &format!("{end}<h2 class=\"timeline-day\">{heading}</h2><ol role=\"list\">");
             open = Some(day);
         }
-        days += &row(item, paint);
+        days += &row(item, all, paint);
     }
     days += if open.is_some() {
         "</ol>"
@@ -72,10 +78,14 @@ fn list(page: &ActivityPage, paint: &Paint) -> String {
     )
 }
 
-fn row(item: &ActivityView, paint: &Paint) -> String {
+fn row(item: &ActivityView, all: bool, paint: &Paint) -> String {
     let (icon, tone) = look(item);
     let tone = tone.map(|tone| format!(" data-tone=\"{tone}\"")).unwrap_or_default();
     let mut words = format!("<p>{}</p>", escape(&item.title));
+    if let Some(id) = item.project_id.filter(|_| all) {
+        let name = escape(item.project.as_deref().unwrap_or_default());
+        words += &format!("<p><a href=\"/projects/{id}\"><bdi>{name}</bdi></a></p>");
+    }
     if let Some(detail) = item.detail.as_deref().filter(|detail| !detail.is_empty()) {
         words += &format!("<p>{}</p>", escape(detail));
     }
@@ -201,7 +211,7 @@ mod tests {
     fn drawn(activity: Vec<ActivityView>, minutes: i32) -> String {
         let now = "2026-11-23T12:00:00Z".parse().unwrap();
         let paint = Paint::new("/i.svg", Offset::from_seconds(minutes * 60).unwrap(), now);
-        list(&ActivityPage { activity, next: None, kept_days: 90 }, &paint)
+        list(&ActivityPage { activity, next: None, kept_days: 90 }, false, &paint)
     }
 
     #[test]
@@ -223,6 +233,23 @@ mod tests {
         assert_eq!(headings(&east), ["Today, 23 November", "20 November", "31 December 2025"]);
         assert!(east.contains(">00:30:00</time>"), "{east}");
         assert!(drawn(Vec::new(), 0).contains("Nothing like that happened"));
+    }
+
+    #[test]
+    fn of_all_projects_each_says_of_which() {
+        let mut of_project = event(2, "2026-11-23T10:00:00Z", ActivityKind::Ask, json!({}));
+        let id: model::ProjectId = "00000000-0000-0000-0000-00000000000b".parse().unwrap();
+        (of_project.project_id, of_project.project) = (Some(id), Some("<Boats>".to_owned()));
+        let of_account = event(1, "2026-11-23T10:00:00Z", ActivityKind::Account, json!({}));
+        let page = ActivityPage { activity: vec![of_project, of_account], next: None, kept_days: 90 };
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        let paint = Paint::new("/i.svg", Offset::UTC, now);
+        let all = html(&page, ALL, now, &paint);
+        assert_eq!(all.matches(&format!("<p><a href=\"/projects/{id}\"><bdi>&lt;Boats&gt;</bdi></a></p>")).count(), 1, "{all}");
+        assert_eq!(all.matches("<a href=\"/projects/").count(), 1, "{all}");
+        assert!(all.contains(">Account</button>"), "{all}");
+        let one = html(&page, &format!("/api/projects/{id}/activity"), now, &paint);
+        assert!(!one.contains("<bdi>") && !one.contains(">Account</button>"), "{one}");
     }
 
     #[test]

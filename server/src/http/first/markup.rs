@@ -69,6 +69,21 @@ impl Paint {
     }
 }
 
+/// A sentence: what stands in backticks is code. A mark that stands alone is text.
+pub fn prose(text: &str) -> String {
+    let (mut html, mut rest) = (String::new(), text);
+    while let Some((before, (code, after))) =
+        rest.split_once('`').and_then(|(before, from)| Some((before, from.split_once('`')?)))
+    {
+        html += &escape(before);
+        if !code.is_empty() {
+            html += &format!("<code>{}</code>", escape(code));
+        }
+        rest = after;
+    }
+    html + &escape(rest)
+}
+
 /// A small button of words.
 pub fn plain_button(text: &str) -> String {
     format!("<button type=\"button\" class=\"button\" data-size=\"small\">{}</button>", escape(text))
@@ -93,6 +108,13 @@ mod tests {
         let json = rest.strip_suffix("</script>").unwrap();
         assert!(!json.contains('<'), "{json}");
         assert_eq!(serde_json::from_str::<Vec<String>>(json).unwrap(), data);
+    }
+
+    #[test]
+    fn what_stands_in_backticks_is_code_and_no_markup() {
+        assert_eq!(prose("Run `a <b>`, or <c>."), "Run <code>a &lt;b&gt;</code>, or &lt;c&gt;.");
+        assert_eq!(prose("`a` and `b"), "<code>a</code> and `b");
+        assert_eq!(prose(""), "");
     }
 
     #[test]

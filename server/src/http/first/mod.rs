@@ -13,10 +13,11 @@
 mod activity;
 mod claude;
 mod database;
+mod doctor;
 mod files;
 mod github;
 mod log;
-mod markup;
+pub(super) mod markup;
 mod sessions;
 
 use super::{
@@ -28,6 +29,7 @@ use super::{
     preview::cookie::named,
     state::Plane,
 };
+use crate::doctor::Look;
 use axum::extract::Request;
 use engine::{orchestrator::LogSource, store::activity::Filter};
 use jiff::{Timestamp, tz::Offset};
@@ -67,6 +69,18 @@ pub async fn of(plane: &Plane, asked: Option<Asked>) -> BTreeMap<String, String>
     tokio::time::timeout(PATIENCE, asked.written(plane)).await.unwrap_or_default()
 }
 
+/// The content of the doctor's element, where a look is quick: on one machine. Nothing elsewhere, and past [`PATIENCE`]: the
+/// look goes on then, and the element's own waits for its turn.
+pub async fn of_doctor(plane: &Plane) -> String {
+    if plane.doctor.probes() {
+        return String::new();
+    }
+    match tokio::time::timeout(PATIENCE, plane.doctor.look(Look::default(), None)).await {
+        Ok(Some(report)) => doctor::html(&report) + &island(&report),
+        _ => String::new(),
+    }
+}
+
 impl Asked {
     async fn written(&self, plane: &Plane) -> BTreeMap<String, String> {
         let mut parts = self.path.split('/').skip(1);
@@ -75,7 +89,8 @@ impl Asked {
             (Some("settings"), None, None, None) => {
                 vec![self.github(plane).await, self.claude(plane).await.map(Some), self.sessions(plane).await.map(Some)]
             }
-            (Some("projects"), Some(Ok(id)), Some("activity"), None) => vec![self.activity(plane, id).await.map(Some)],
+            (Some("activity"), None, None, None) => vec![self.activity(plane, None).await.map(Some)],
+            (Some("projects"), Some(Ok(id)), Some("activity"), None) => vec![self.activity(plane, Some(id)).await.map(Some)],
             (Some("projects"), Some(Ok(id)), Some("files"), None) => vec![self.files(plane, id).await],
             (Some("projects"), Some(Ok(id)), Some("database"), None) => vec![self.database(plane, id).await.map(Some)],
             (Some("projects"), Some(Ok(id)), Some("logs"), None) => vec![self.log(plane, id).await.map(Some)],
@@ -85,11 +100,14 @@ impl Asked {
         all.into_iter().filter_map(Result::ok).flatten().collect()
     }
 
-    async fn activity(&self, plane: &Plane, id: ProjectId) -> Result<(String, String), Refusal> {
-        plane.controller.row(&self.viewer, id).await?;
+    /// Of one project, or of all and the account.
+    async fn activity(&self, plane: &Plane, project: Option<ProjectId>) -> Result<(String, String), Refusal> {
+        if let Some(id) = project {
+            plane.controller.row(&self.viewer, id).await?;
+        }
         let since = self.paint.now().checked_sub(activity::SPAN).unwrap_or(Timestamp::MIN);
         let filter = Filter {
-            project: Some(id),
+            project,
             kinds: Vec::new(),
             actor: None,
             since: Some(since),
@@ -98,7 +116,7 @@ impl Asked {
             limit: activity::AT_ONCE,
         };
         let page = plane.controller.activity(&self.viewer, filter).await?;
-        let address = format!("/api/projects/{id}/activity");
+        let address = project.map_or_else(|| activity::ALL.to_owned(), |id| format!("/api/projects/{id}/activity"));
         let html = activity::html(&page, &address, since, &self.paint) + &island(&page);
         Ok((address, html))
     }

@@ -570,7 +570,7 @@ fn activity() -> Vec<Operation> {
             "/api/activity",
             "readAllActivity",
             "Activity",
-            "Read what happened to all projects, those that are gone included",
+            "Read what happened to all projects, those that are gone included, and to the account",
         )
         .parameters(of_all)
         .answer(

@@ -134,6 +134,16 @@ impl World {
         }
     }
 
+    /// Has the agents that are followed say something, once there is one.
+    pub async fn says(&self, event: &Value) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while self.lines.receiver_count() == 0 {
+            assert!(std::time::Instant::now() < deadline, "no agent is followed");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let _ = self.lines.send(event.to_string());
+    }
+
     /// What agents say: also ports that are nobody's business.
     fn tell(&self) {
         let mut ports: Vec<u16> = self.apps.lock().unwrap().keys().copied().collect();
