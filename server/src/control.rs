@@ -453,8 +453,7 @@ impl Control for Controller {
             return Ok(self.view(&row));
         }
         if let Err(wait) = self.creations.take(viewer.user) {
-            let next = format!("Wait {} s.", wait.as_secs() + 1);
-            return Err(ControlError::new(ErrorKind::TooMany, "too-many", "Too many projects were made in a short time.", &next));
+            return Err(ControlError::too_many("too-many", "Too many projects were made in a short time.", wait));
         }
         let env = env.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
         let row = NewProjectRow { env, preset: new.preset, key, ..self.new_row(viewer, name, new.database) };

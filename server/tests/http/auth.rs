@@ -106,6 +106,32 @@ async fn many_wrong_codes_have_to_wait() {
         }
     }
     assert_eq!(last, 429);
+    // Behind the same router there may be somebody whose link is right.
+    let answer = app.anonymous().post("/api/sign-in", &json!({ "code": app.code().await })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn many_wrong_tokens_have_to_wait_and_lock_nobody_out() {
+    let Some(app) = TestApp::start().await else { return };
+    app.log.allow("never made");
+    let (right, session) = (app.token(Scope::Read).await, app.signed_in().await);
+    let over = app.accounts.make_token(app.owner, "old", Scope::Write, Some(Timestamp::now()), Timestamp::now()).await.unwrap();
+    let wrong = [over.secret.as_str(), "fsa_nonsense", "nonsense"];
+    let mut answers = Vec::new();
+    for secret in wrong.iter().cycle().take(30) {
+        answers.push(app.anonymous().with("authorization", &format!("Bearer {secret}")).get("/api/me").await);
+    }
+    assert!(answers[..20].iter().all(|answer| answer.status == 401 && answer.code() == "bad-token"));
+    let refused = answers.last().unwrap();
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "too-many"));
+    assert!((1..=6).contains(&refused.header("retry-after").parse::<u32>().unwrap()));
+    assert!(!refused.text().contains("nonsense"), "what was brought is not said again");
+    for let_in in [&right, &session] {
+        assert_eq!(let_in.get("/api/me").await.status, 200, "from the same address");
+    }
+    let code = app.anonymous().post("/api/sign-in", &json!({ "code": "wrong" })).await;
+    assert_eq!(code.code(), "link-unknown", "links are counted apart");
 }
 
 #[tokio::test]
