@@ -170,6 +170,47 @@ async fn a_token_is_shown_once_works_and_is_over_when_revoked_or_expired() {
 }
 
 #[tokio::test]
+async fn a_token_that_a_token_made_does_not_outlive_it() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let by = |secret: &serde_json::Value| app.anonymous().with("authorization", &format!("Bearer {}", secret.as_str().unwrap()));
+    let made = owner.post("/api/tokens", &json!({ "name": "maker", "scope": "write", "days": 2 })).await.json();
+    assert!(made["token"]["madeBy"].is_null(), "a session made it: {made}");
+    let (maker, id, end) = (by(&made["secret"]), &made["token"]["id"], &made["token"]["expiresAt"]);
+    assert!(end.is_string(), "{made}");
+
+    let asked = [(json!(null), true), (json!(90), true), (json!(1), false)];
+    let mut children = Vec::new();
+    for (days, as_the_maker) in asked {
+        let child = maker.post("/api/tokens", &json!({ "name": "child", "scope": "write", "days": days })).await;
+        assert_eq!(child.status, 201, "{}", child.text());
+        let child = child.json();
+        assert_eq!((&child["token"]["expiresAt"] == end, &child["token"]["madeBy"]), (as_the_maker, id), "{days}: {child}");
+        children.push(by(&child["secret"]));
+    }
+    // A page's server function that a program calls is no way around.
+    let ask = json!({ "name": "child", "scope": "read", "days": null });
+    let child = maker.post("/api/fn/create-token", &ask).await.json();
+    assert_eq!((&child["token"]["expiresAt"], &child["token"]["madeBy"]), (end, id), "{child}");
+    children.push(by(&child["secret"]));
+    let grandchild = children[0].post("/api/tokens", &json!({ "name": "grandchild", "scope": "read" })).await.json();
+    assert_eq!(&grandchild["token"]["expiresAt"], end);
+    children.push(by(&grandchild["secret"]));
+    let listed = owner.get("/api/tokens").await.json();
+    assert_eq!(listed.as_array().unwrap().iter().filter(|token| &token["madeBy"] == id).count(), 4, "{listed}");
+
+    let beside = app.token(Scope::Write).await;
+    let path = format!("/api/tokens/{}", id.as_str().unwrap());
+    assert_eq!(owner.ask(Method::DELETE, &path, None).await.status, 204);
+    for child in children.iter().chain([&maker]) {
+        assert_eq!(child.get("/api/me").await.code(), "bad-token");
+    }
+    assert_eq!(beside.get("/api/me").await.status, 200);
+    let told = owner.get("/api/activity?kind=account").await.text();
+    assert_eq!(told.matches("The token that made it was revoked").count(), 5, "{told}");
+}
+
+#[tokio::test]
 async fn what_a_credential_opened_ends_with_it_within_a_second() {
     use http_body_util::BodyExt as _;
     let Some(app) = TestApp::start().await else { return };
