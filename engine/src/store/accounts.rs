@@ -360,6 +360,25 @@ impl Accounts {
         Ok(rows.into_iter().map(|row| (UserId(row.user_id), row.provider_id, row.login)).collect())
     }
 
+    /// Who signed in by accounts of other providers than this one, or of any where there is none now, and has no other way in:
+    /// users, each with the newest account's name.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn who_signed_in_elsewhere(&self, provider: Option<&str>) -> Result<Vec<(UserId, String)>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT DISTINCT ON (l.user_id) l.user_id, l.login FROM linked_accounts l JOIN users u ON u.id = l.user_id
+            WHERE NOT u.machine_owner
+                AND NOT EXISTS (SELECT FROM linked_accounts o WHERE o.user_id = l.user_id AND o.provider = $1)
+            ORDER BY l.user_id, l.created_at DESC",
+            provider
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(while_doing("read who signed in by accounts of another provider"))?;
+        Ok(rows.into_iter().map(|row| (UserId(row.user_id), row.login)).collect())
+    }
+
     /// Ends the sessions and API tokens of a user who may not sign in any more; `false` if they had none.
     ///
     /// # Errors
