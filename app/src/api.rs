@@ -26,6 +26,7 @@ mod ssr {
         control::{Control, RequestContext},
         error::{ControlError, ErrorKind},
     };
+    use axum::http::{StatusCode, header};
     use leptos::prelude::*;
     use leptos_axum::ResponseOptions;
     use model::view::Viewer;
@@ -58,8 +59,12 @@ mod ssr {
         }
 
         fn status(&self, error: &ControlError) {
-            if let (Some(response), Ok(status)) = (&self.response, axum::http::StatusCode::from_u16(error.kind.status())) {
+            let Some(response) = &self.response else { return };
+            if let Ok(status) = StatusCode::from_u16(error.kind.status()) {
                 response.set_status(status);
+            }
+            if let Some(wait) = error.kind.wait() {
+                response.insert_header(header::RETRY_AFTER, wait.secs().into());
             }
         }
     }

@@ -1,6 +1,32 @@
 //! Why an ask was refused: the one error of the `Control` trait, of server functions and of REST.
 
 use serde::{Deserialize, Serialize};
+use std::{num::NonZeroU32, time::Duration};
+
+/// How long who asked too often is to wait, in whole seconds: the header `Retry-After`. No 429 can be made without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait(NonZeroU32);
+
+impl Wait {
+    /// Rounded up, and a second at least: who waits for so long has waited long enough.
+    #[must_use]
+    pub fn of(wait: Duration) -> Self {
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        Self(NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN))
+    }
+
+    /// At least 1.
+    #[must_use]
+    pub fn secs(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl Default for Wait {
+    fn default() -> Self {
+        Self(NonZeroU32::MIN)
+    }
+}
 
 /// Why an ask was refused. Each kind has one HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +46,8 @@ pub enum ErrorKind {
     TooLarge,
     /// `422 Unprocessable Content`: well-formed and against a rule.
     Invalid,
-    /// `429 Too Many Requests`.
-    TooMany,
+    /// `429 Too Many Requests`, with `Retry-After`. In a body, a sentence says how long; the kind is its name alone.
+    TooMany(#[serde(skip)] Wait),
     /// `503 Service Unavailable`: the store or the orchestrator is away.
     Unavailable,
     /// `500 Internal Server Error`.
@@ -40,10 +66,16 @@ impl ErrorKind {
             Self::Conflict => 409,
             Self::TooLarge => 413,
             Self::Invalid => 422,
-            Self::TooMany => 429,
+            Self::TooMany(_) => 429,
             Self::Unavailable => 503,
             Self::Internal => 500,
         }
+    }
+
+    /// What `Retry-After` says, where there has to be one.
+    #[must_use]
+    pub fn wait(self) -> Option<Wait> {
+        if let Self::TooMany(wait) = self { Some(wait) } else { None }
     }
 }
 
@@ -86,6 +118,13 @@ impl ControlError {
         Self::new(ErrorKind::NotFound, "not-found", "There is no such project.", "Look at the list of your projects.")
     }
 
+    /// Too much of something in a short time: the one way to a 429.
+    #[must_use]
+    pub fn too_many(code: &str, message: impl Into<String>, wait: Duration) -> Self {
+        let wait = Wait::of(wait);
+        Self::new(ErrorKind::TooMany(wait), code, message, &format!("Wait {} s.", wait.secs()))
+    }
+
     /// Nobody is signed in.
     #[must_use]
     pub fn signed_out() -> Self {
@@ -122,5 +161,30 @@ impl leptos::server_fn::error::FromServerFnError for ControlError {
                 "Try again. If it stays, look into the server's log.",
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_of_whole_seconds_and_never_none() {
+        for (millis, secs) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (5999, 6), (6000, 6)] {
+            assert_eq!(Wait::of(Duration::from_millis(millis)).secs(), secs, "{millis} ms");
+        }
+        assert_eq!(Wait::of(Duration::MAX).secs(), u32::MAX);
+    }
+
+    #[test]
+    fn too_many_says_how_long_to_wait_and_keeps_its_name_on_the_way_to_a_page() {
+        let error = ControlError::too_many("too-many", "Too many requests in a short time.", Duration::from_millis(2500));
+        assert_eq!((error.kind.status(), error.kind.wait().map(Wait::secs)), (429, Some(3)));
+        assert_eq!(error.next_steps, ["Wait 3 s."]);
+        let body = serde_json::to_value(&error).unwrap();
+        assert_eq!(body["kind"], "too-many");
+        let read: ControlError = serde_json::from_value(body).unwrap();
+        assert_eq!((read.kind.status(), read.next_steps), (429, error.next_steps));
+        assert_eq!(ErrorKind::Conflict.wait(), None);
     }
 }

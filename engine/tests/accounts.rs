@@ -172,6 +172,66 @@ async fn a_token_works_until_it_expires_or_is_revoked() {
 }
 
 #[tokio::test]
+async fn a_token_that_a_token_made_may_no_more_lasts_no_longer_and_goes_with_it() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let made = async |expires| accounts.make_token(owner, "Maker", Scope::Write, expires, at(0)).await.unwrap().token.id;
+    let (ends, lasts) = (made(Some(at(100))).await, made(None).await);
+    let child = async |maker, expires| {
+        let child = accounts.make_token_by(maker, owner, "Child", Scope::Write, expires, at(1)).await.unwrap().unwrap();
+        assert_eq!((child.token.made_by, child.token.scope), (Some(maker), Scope::Write));
+        child
+    };
+    for (maker, asked, expires) in [
+        (ends, None, Some(100)),
+        (ends, Some(200), Some(100)),
+        (ends, Some(50), Some(50)),
+        (lasts, None, None),
+        (lasts, Some(200), Some(200)),
+    ] {
+        let child = child(maker, asked.map(at)).await;
+        assert_eq!(child.token.expires_at, expires.map(at), "{asked:?}");
+        assert_eq!(accounts.tokens(owner).await.unwrap()[0], child.token, "as it is listed");
+    }
+    let reader = accounts.make_token(owner, "Reader", Scope::Read, None, at(0)).await.unwrap().token.id;
+    let least = accounts.make_token_by(reader, owner, "Child", Scope::Write, None, at(1)).await.unwrap().unwrap();
+    assert_eq!(least.token.scope, Scope::Read);
+
+    let nobody = stranger(&pool).await;
+    for (maker, user, now) in [(ends, owner, at(100)), (lasts, nobody, at(1)), (TokenId(Uuid::new_v4()), owner, at(1))] {
+        assert!(accounts.make_token_by(maker, user, "x", Scope::Read, None, now).await.unwrap().is_none());
+    }
+
+    let one = child(lasts, None).await;
+    let grandchild = child(one.token.id, None).await;
+    let beside = child(ends, None).await;
+    assert!(accounts.revoke_token(owner, lasts, at(2)).await.unwrap());
+    for (token, works) in [(&one, false), (&grandchild, false), (&beside, true), (&least, true)] {
+        assert_eq!(accounts.verify_token(&token.secret, at(2)).await.unwrap().is_some(), works, "{:?}", token.token);
+    }
+    assert!(accounts.make_token_by(lasts, owner, "late", Scope::Read, None, at(2)).await.unwrap().is_none());
+    assert!(accounts.revoke_token(owner, beside.token.id, at(3)).await.unwrap());
+    assert!(accounts.token_works(ends, at(3)).await.unwrap(), "a maker outlives what it made");
+}
+
+#[tokio::test]
+async fn what_a_token_makes_while_it_is_revoked_is_not_left_over() {
+    let Some((accounts, owner, _)) = subject().await else { return };
+    for round in 0..20 {
+        let maker = accounts.make_token(owner, "Maker", Scope::Write, None, at(0)).await.unwrap().token.id;
+        let one = accounts.make_token_by(maker, owner, "One", Scope::Write, None, at(1)).await.unwrap().unwrap().token.id;
+        let (revoked, by_maker, by_child) = tokio::join!(
+            accounts.revoke_token(owner, maker, at(2)),
+            accounts.make_token_by(maker, owner, "Two", Scope::Write, None, at(2)),
+            accounts.make_token_by(one, owner, "Three", Scope::Write, None, at(2)),
+        );
+        assert!(revoked.unwrap());
+        for made in [by_maker, by_child].into_iter().filter_map(Result::unwrap) {
+            assert!(!accounts.token_works(made.token.id, at(3)).await.unwrap(), "round {round}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_tokens_last_use_is_kept_to_the_minute() {
     let Some((accounts, owner, _)) = subject().await else { return };
     let token = accounts.make_token(owner, "CI", Scope::Read, None, at(0)).await.unwrap();

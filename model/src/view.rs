@@ -370,6 +370,9 @@ pub struct TokenView {
     /// When it was last used, to the minute.
     #[serde(default, with = "crate::time::option")]
     pub last_used_at: Option<Timestamp>,
+    /// By which other token it was made, if by one: it lasts no longer than that, may no more, and is revoked with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<TokenId>,
 }
 
 /// Facts of the installation that pages show; the same for everyone who is signed in, but for
@@ -516,6 +519,7 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
             last_used_at: None,
+            made_by: None,
         };
         let token = NewToken { secret: SECRET.into(), token };
         let code = PreviewCode { action: "http://a/".into(), code: SECRET.into(), url: "http://u/".into() };

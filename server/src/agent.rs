@@ -15,6 +15,9 @@ use tracing::debug;
 /// How long a connection to an agent may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// After how long an agent that is asked too often is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The agent of one sandbox.
 #[derive(Clone)]
 pub struct Agent {
@@ -93,13 +96,15 @@ pub fn not_running() -> ControlError {
 #[must_use]
 pub fn refused(error: &ClientError) -> ControlError {
     match error {
+        ClientError::Refused { status, body } if *status == http::StatusCode::TOO_MANY_REQUESTS => {
+            ControlError::too_many(&body.code, body.error.clone(), ASK_AGAIN)
+        }
         ClientError::Refused { status, body } if status.is_client_error() && *status != http::StatusCode::UNAUTHORIZED => {
             let kind = match status.as_u16() {
                 404 => ErrorKind::NotFound,
                 409 => ErrorKind::Conflict,
                 413 => ErrorKind::TooLarge,
                 422 => ErrorKind::Invalid,
-                429 => ErrorKind::TooMany,
                 _ => ErrorKind::Malformed,
             };
             ControlError::new(kind, &body.code, body.error.clone(), "")

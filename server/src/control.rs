@@ -457,8 +457,7 @@ impl Control for Controller {
             return Ok(self.view(&row));
         }
         if let Err(wait) = self.creations.take(viewer.user) {
-            let next = format!("Wait {} s.", wait.as_secs() + 1);
-            return Err(ControlError::new(ErrorKind::TooMany, "too-many", "Too many projects were made in a short time.", &next));
+            return Err(ControlError::too_many("too-many", "Too many projects were made in a short time.", wait));
         }
         let env = env.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
         let row = NewProjectRow { env, preset: new.preset, key, ..self.new_row(viewer, name, new.database) };
@@ -618,8 +617,15 @@ impl Control for Controller {
         }
         let now = self.now();
         let expires = days.and_then(|days| now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
-        let made = self.parts.accounts.make_token(viewer.user, name.as_str(), scope, expires, now);
-        activity::by(visit::actor(viewer), patient(made)).await.map_err(store_error)
+        let accounts = &self.parts.accounts;
+        // What a token makes does not outlive it: whoever has found one cannot keep what it opens by making another.
+        let Some(Credential::Token(maker)) = visit::credential() else {
+            let made = accounts.make_token(viewer.user, name.as_str(), scope, expires, now);
+            return activity::by(visit::actor(viewer), patient(made)).await.map_err(store_error);
+        };
+        let made = accounts.make_token_by(maker, viewer.user, name.as_str(), scope, expires, now);
+        let made = activity::by(visit::actor(viewer), patient(made)).await.map_err(store_error)?;
+        made.ok_or_else(ControlError::signed_out)
     }
 
     async fn revoke_token(&self, viewer: &Viewer, id: TokenId) -> Result<(), ControlError> {

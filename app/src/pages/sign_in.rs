@@ -92,7 +92,7 @@ mod whole {
                             {notice("expired", "This link has expired", "A link is good for 15 minutes.", again())}
                             {notice("forged", "This link is not valid", "It was not printed by this server, or only part of it was copied.", again())}
                             {notice("github", "GitHub could not be asked", "The server did not begin a sign-in there.", "Try again in a minute, or sign in by link.".into_any())}
-                            {notice("many", "Too many tries", "Sign-in waits a while after many wrong codes.", "Wait a minute, then open the link again. It still works.".into_any())}
+                            {notice("many", "Too many tries", "Many links from your address were wrong.", "Open the newest link: a right one works at once. Or wait a minute.".into_any())}
                             {notice("away", "The server did not answer", "Nothing was used up: the link still works.", "Check that the server runs, then open the link again.".into_any())}
                         </div>
                         // Filled by the script with the server's own words, for those who look.

@@ -8,6 +8,7 @@
 //!   sign-in code ──▶ session ──┐
 //!        once                  ├─▶ preview code ──▶ preview session     each ends with what it came from
 //!                    API token ┘       once             one port of one sandbox
+//!                        └──▶ API tokens that it makes
 //! ```
 
 pub mod ports;
@@ -31,7 +32,7 @@ use model::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -359,6 +360,25 @@ impl Accounts {
         Ok(rows.into_iter().map(|row| (UserId(row.user_id), row.provider_id, row.login)).collect())
     }
 
+    /// Who signed in by accounts of other providers than this one, or of any where there is none now, and has no other way in:
+    /// users, each with the newest account's name.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn who_signed_in_elsewhere(&self, provider: Option<&str>) -> Result<Vec<(UserId, String)>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT DISTINCT ON (l.user_id) l.user_id, l.login FROM linked_accounts l JOIN users u ON u.id = l.user_id
+            WHERE NOT u.machine_owner
+                AND NOT EXISTS (SELECT FROM linked_accounts o WHERE o.user_id = l.user_id AND o.provider = $1)
+            ORDER BY l.user_id, l.created_at DESC",
+            provider
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(while_doing("read who signed in by accounts of another provider"))?;
+        Ok(rows.into_iter().map(|row| (UserId(row.user_id), row.login)).collect())
+    }
+
     /// Ends the sessions and API tokens of a user who may not sign in any more; `false` if they had none.
     ///
     /// # Errors
@@ -422,26 +442,63 @@ impl Accounts {
         now: Timestamp,
     ) -> Result<NewToken, StoreError> {
         let doing = while_doing("store a token");
-        let secret = random_secret(TOKEN_PREFIX);
-        let id = Uuid::now_v7();
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
-        sqlx::query!(
-            "INSERT INTO api_tokens (id, user_id, name, hash, scope, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            id,
+        let token = TokenView {
+            id: TokenId(Uuid::now_v7()),
+            name: name.to_owned(),
+            scope,
+            created_at: now,
+            expires_at,
+            last_used_at: None,
+            made_by: None,
+        };
+        let new = store_token(&mut transaction, user, token).await?;
+        transaction.commit().await.map_err(&doing)?;
+        Ok(new)
+    }
+
+    /// A new API token, made by another of the user's: it may no more and lasts no longer than that one, and is revoked with it.
+    /// `None` if that one does not work any more.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn make_token_by(
+        &self,
+        maker: TokenId,
+        user: UserId,
+        name: &str,
+        scope: Scope,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Option<NewToken>, StoreError> {
+        let doing = while_doing("store a token that a token made");
+        let mut transaction = self.pool.begin().await.map_err(&doing)?;
+        // Held until the new one is stored: a revocation waits for it, and then finds it.
+        let held = sqlx::query!(
+            r#"SELECT scope, expires_at AS "expires_at: Time" FROM api_tokens
+            WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3) FOR SHARE"#,
+            maker.0,
             user.0,
-            name,
-            &hash(secret.expose_secret())[..],
-            scope.as_str(),
-            Time(now) as _,
-            expires_at.map(Time) as _
+            Time(now) as _
         )
-        .execute(&mut *transaction)
+        .fetch_optional(&mut *transaction)
         .await
         .map_err(&doing)?;
-        write_account(&mut transaction, user, &activity::token_made(name, scope.as_str(), expires_at), now).await?;
+        let Some(held) = held else { return Ok(None) };
+        let most: Scope = held.scope.parse().map_err(unreadable("read a token's scope"))?;
+        let last = held.expires_at.map(|time| time.0);
+        let token = TokenView {
+            id: TokenId(Uuid::now_v7()),
+            name: name.to_owned(),
+            scope: scope.min(most),
+            created_at: now,
+            expires_at: expires_at.into_iter().chain(last).min(),
+            last_used_at: None,
+            made_by: Some(maker),
+        };
+        let new = store_token(&mut transaction, user, token).await?;
         transaction.commit().await.map_err(&doing)?;
-        let token = TokenView { id: TokenId(id), name: name.to_owned(), scope, created_at: now, expires_at, last_used_at: None };
-        Ok(NewToken { secret: secret.expose_secret().to_owned(), token })
+        Ok(Some(new))
     }
 
     /// Who comes with this secret: `None` if it is no token, expired or revoked. Notes the use, to the
@@ -506,7 +563,7 @@ impl Accounts {
     pub async fn tokens(&self, user: UserId) -> Result<Vec<TokenView>, StoreError> {
         let rows = sqlx::query!(
             r#"SELECT id, name, scope, created_at AS "created_at: Time", expires_at AS "expires_at: Time",
-                last_used_at AS "last_used_at: Time"
+                last_used_at AS "last_used_at: Time", maker_id
             FROM api_tokens WHERE user_id = $1 AND revoked_at IS NULL ORDER BY created_at DESC, id DESC"#,
             user.0
         )
@@ -522,12 +579,13 @@ impl Accounts {
                     created_at: row.created_at.0,
                     expires_at: row.expires_at.map(|time| time.0),
                     last_used_at: row.last_used_at.map(|time| time.0),
+                    made_by: row.maker_id.map(TokenId),
                 })
             })
             .collect()
     }
 
-    /// Revokes a token; `false` if the user has no such token, or revoked it before.
+    /// Revokes a token with all that it made, and that those made; `false` if the user has no such token, or revoked it before.
     ///
     /// # Errors
     /// The database is away.
@@ -545,6 +603,23 @@ impl Accounts {
         .map_err(&doing)?;
         if let Some(name) = &revoked {
             write_account(&mut transaction, user, &activity::token_revoked(name), now).await?;
+        }
+        // One generation a statement: each sees what those of the one before were making while it waited for them.
+        let mut makers = if revoked.is_some() { vec![id.0] } else { Vec::new() };
+        while !makers.is_empty() {
+            let made = sqlx::query!(
+                "UPDATE api_tokens SET revoked_at = $2 WHERE maker_id = ANY($1) AND revoked_at IS NULL RETURNING id, name",
+                &makers,
+                Time(now) as _
+            )
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(&doing)?;
+            for token in &made {
+                let entry = activity::token_revoked_with_its_maker(&token.name);
+                write_account(&mut transaction, user, &entry, now).await?;
+            }
+            makers = made.into_iter().map(|token| token.id).collect();
         }
         transaction.commit().await.map_err(&doing)?;
         Ok(revoked.is_some())
@@ -672,6 +747,29 @@ impl Accounts {
         .map_err(while_doing("read a preview's visitor"))?;
         Ok(visitor.map(|row| PreviewVisitor { user: UserId(row.user_id), sandbox: SandboxId(row.sandbox_id) }))
     }
+}
+
+/// Stores a token, and tells of it.
+async fn store_token(connection: &mut PgConnection, user: UserId, token: TokenView) -> Result<NewToken, StoreError> {
+    let secret = random_secret(TOKEN_PREFIX);
+    sqlx::query!(
+        "INSERT INTO api_tokens (id, user_id, name, hash, scope, created_at, expires_at, maker_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        token.id.0,
+        user.0,
+        token.name,
+        &hash(secret.expose_secret())[..],
+        token.scope.as_str(),
+        Time(token.created_at) as _,
+        token.expires_at.map(Time) as _,
+        token.made_by.map(|maker| maker.0)
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(while_doing("store a token"))?;
+    let made = activity::token_made(&token.name, token.scope.as_str(), token.expires_at);
+    write_account(connection, user, &made, token.created_at).await?;
+    Ok(NewToken { secret: secret.expose_secret().to_owned(), token })
 }
 
 /// 32 random bytes, in base64url after the prefix.

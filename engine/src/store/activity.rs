@@ -416,6 +416,11 @@ pub(super) fn token_revoked(name: &str) -> Entry {
     of_account(format!("Revoked the token “{name}”"), None, json!({ "event": "token-revoked", "name": name }))
 }
 
+/// An API token was revoked because the one that made it was.
+pub(super) fn token_revoked_with_its_maker(name: &str) -> Entry {
+    Entry { detail: Some("The token that made it was revoked".to_owned()), ..token_revoked(name) }
+}
+
 /// The account's own Claude credentials were set, replaced or removed.
 pub(super) fn claude_changed(before: Option<&Claude>, now: Option<&Claude>) -> Entry {
     let Some(now) = now else {

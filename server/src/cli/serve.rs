@@ -15,7 +15,7 @@ use crate::{
     control::{Controller, ControllerParts},
     dist,
     doctor::Doctor,
-    github::GitHub,
+    github::{self, GitHub},
     http::{
         self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, metrics::Metrics, patience::PatientStore,
         preview::PreviewListener, security::Origins,
@@ -261,12 +261,17 @@ async fn run(
     if tokio::time::timeout(FIRST_LOOK, first_look).await.is_err() {
         info!("serving before every sandbox was looked at");
     }
-    if let Some(github) = plane.github.clone() {
-        // What our own tables tell is over before the first answer; GitHub is not waited for.
-        let accounts = accounts.clone();
-        let shut_out = tokio::spawn(async move { github.shut_out(&accounts).await });
-        let _ = tokio::time::timeout(FIRST_LOOK, shut_out).await;
-    }
+    // What our own tables tell is over before the first answer; GitHub is not waited for.
+    let shut_out = tokio::spawn({
+        let (github, accounts) = (plane.github.clone(), accounts.clone());
+        async move {
+            github::shut_out_others(&accounts, github.as_deref().map(GitHub::host)).await;
+            if let Some(github) = github {
+                github.shut_out(&accounts).await;
+            }
+        }
+    });
+    let _ = tokio::time::timeout(FIRST_LOOK, shut_out).await;
     let router = http::router(&plane);
     // Streams and terminals end at once; reconciling ends after them.
     let reconciling = CancellationToken::new();

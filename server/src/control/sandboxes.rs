@@ -75,13 +75,7 @@ impl Controller {
             return Err(ControlError::new(ErrorKind::Invalid, "no-repository", message, next).at("from"));
         }
         if let Err(wait) = self.creations.take(viewer.user) {
-            let next = format!("Wait {} s.", wait.as_secs() + 1);
-            return Err(ControlError::new(
-                ErrorKind::TooMany,
-                "too-many",
-                "Too many sandboxes were made in a short time.",
-                &next,
-            ));
+            return Err(ControlError::too_many("too-many", "Too many sandboxes were made in a short time.", wait));
         }
         let repository = cloned.map(|of| Repository {
             url: of.url,

@@ -391,7 +391,7 @@ impl GitHub {
             .filter(|(_, who)| !named(who.id, &who.login))
             .partition(|_| self.settings.allowed.organizations.is_empty());
         for (user, who) in first {
-            shut_out(accounts, user, &who).await;
+            shut_out(accounts, user, &who.login).await;
         }
         for (user, who) in asked {
             let is_member = match self.account(user).await {
@@ -401,7 +401,7 @@ impl GitHub {
             match is_member {
                 Ok(true) => {}
                 // Nobody can say any more that they are one.
-                Ok(false) | Err(GitHubError::Revoked | GitHubError::NotConnected) => shut_out(accounts, user, &who).await,
+                Ok(false) | Err(GitHubError::Revoked | GitHubError::NotConnected) => shut_out(accounts, user, &who.login).await,
                 Err(error) => warn!(user.id = %user, "cannot look whether a user may still sign in: {error:#}"),
             }
         }
@@ -578,9 +578,23 @@ fn token_error(error: RequestTokenError<GitHubError, BasicErrorResponse>) -> Git
         }
     }
 }
-async fn shut_out(accounts: &Accounts, user: UserId, who: &ApiUser) {
-    match patient(accounts.shut_out(user, &who.login, SystemClock.now())).await {
-        Ok(true) => info!(user.id = %user, github.id = who.id, "signed out who may not sign in by GitHub any more"),
+
+/// Ends what is open of users who signed in by accounts of another host than this one, or of any where GitHub is not used any
+/// more: the operator allows none of them.
+pub async fn shut_out_others(accounts: &Accounts, host: Option<&str>) {
+    match patient(accounts.who_signed_in_elsewhere(host)).await {
+        Ok(users) => {
+            for (user, login) in users {
+                shut_out(accounts, user, &login).await;
+            }
+        }
+        Err(error) => warn!("cannot look who signed in by another GitHub: {error:#}"),
+    }
+}
+
+async fn shut_out(accounts: &Accounts, user: UserId, login: &str) {
+    match patient(accounts.shut_out(user, login, SystemClock.now())).await {
+        Ok(true) => info!(user.id = %user, github.login = login, "signed out who may not sign in by GitHub any more"),
         Ok(false) => {}
         Err(error) => warn!(user.id = %user, "failed to sign out who may not sign in any more: {error:#}"),
     }

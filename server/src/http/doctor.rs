@@ -28,9 +28,12 @@ use http::{HeaderMap, Uri, header};
 use kubernetes::doctor::Finding;
 use model::view::Viewer;
 use serde::Deserialize;
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+
+/// After how long who finds the doctor busy asks again: a look at a machine takes about as long.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
@@ -75,7 +78,7 @@ pub async fn look(
     let look = Look { sandbox, probe: wish.probes };
     let busy = || {
         let message = "The doctor is looking already, and looks once at a time.";
-        ControlError::new(ErrorKind::TooMany, "doctor-busy", message, "Ask again in a moment.")
+        ControlError::too_many("doctor-busy", message, LOOK_AGAIN)
     };
     let lines = headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("ndjson"));
     if !lines {

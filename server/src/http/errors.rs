@@ -44,7 +44,7 @@ impl Refusal {
         ControlError::new(kind, code, message, next).into()
     }
 
-    /// With another status than the kind's.
+    /// With another status than the kind's. A 429 is none of them: it has its wait in its kind.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {
         self.0.status = Some(status);
@@ -106,6 +106,9 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(name, value.clone());
         }
         match self.0.error.kind {
+            ErrorKind::TooMany(wait) => {
+                response.headers_mut().insert(header::RETRY_AFTER, wait.secs().into());
+            }
             ErrorKind::Unavailable => {
                 response.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("5"));
             }
@@ -218,7 +221,7 @@ fn name_of(status: StatusCode, kind: ErrorKind) -> &'static str {
         ErrorKind::Forbidden => "AuthorizationError",
         ErrorKind::NotFound => "NotFoundError",
         ErrorKind::Conflict => "ConflictError",
-        ErrorKind::TooMany => "RateLimitError",
+        ErrorKind::TooMany(_) => "RateLimitError",
         ErrorKind::Unavailable => "UnavailableError",
         ErrorKind::Internal => "InternalError",
     }

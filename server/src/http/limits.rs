@@ -1,15 +1,16 @@
 //! How often something may be done: a bucket of tokens a key, refilled at a steady rate.
 //!
-//! Not by `governor`, which every call takes from: here a look takes nothing (only sign-ins that did not
-//! work count), and there are never more than [`MOST`] buckets, however many addresses somebody has.
+//! Not by `governor`: here there are never more than [`MOST`] buckets, however many addresses somebody has.
+//!
+//! Credentials that are wrong are counted when they were looked up ([`Wrong`]), and not before: whoever comes with a right one
+//! from the same address, as from behind one router, is let in however many wrong ones came.
 
-use super::errors::Refusal;
-use app::error::ErrorKind;
-use http::header;
+use super::{errors::Refusal, security::ClientAddress};
+use app::error::ControlError;
 use std::{
     collections::HashMap,
     hash::Hash,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -50,19 +51,6 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     /// How long to wait for the next.
     pub fn take(&self, key: K) -> Result<(), Duration> {
         self.take_at(key, Instant::now())
-    }
-
-    /// Whether one could be taken; takes none, and remembers nothing.
-    ///
-    /// # Errors
-    /// How long to wait for the next.
-    pub fn peek(&self, key: &K) -> Result<(), Duration> {
-        self.peek_at(key, Instant::now())
-    }
-
-    fn peek_at(&self, key: &K, now: Instant) -> Result<(), Duration> {
-        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.by_key.get(key).map_or(Ok(()), |bucket| self.enough(self.left(*bucket, now)))
     }
 
     fn take_at(&self, key: K, now: Instant) -> Result<(), Duration> {
@@ -107,12 +95,44 @@ pub fn neighbourhood(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The neighbourhood of a request; of one without an address, as in tests of a part alone, this machine.
+#[must_use]
+pub fn neighbourhood_of(from: Option<&ClientAddress>) -> IpAddr {
+    neighbourhood(from.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |from| from.0))
+}
+
+/// Credentials that were wrong, by neighbourhood: twenty of a kind at once, then one every six seconds.
+#[derive(Debug)]
+pub struct Wrong {
+    what: &'static str,
+    tries: Limit<IpAddr>,
+}
+
+impl Wrong {
+    /// `what`: as it stands after "Too many".
+    #[must_use]
+    pub fn new(what: &'static str) -> Self {
+        Self { what, tries: Limit::new(20, Duration::from_secs(6)) }
+    }
+
+    /// Counts one that was looked up and is wrong.
+    ///
+    /// # Errors
+    /// `429 Too Many Requests`, in place of what is said of a wrong one.
+    pub fn count(&self, from: IpAddr) -> Result<(), Refusal> {
+        self.tries.take(neighbourhood(from)).map_err(|wait| {
+            let message = format!("Too many {} came from this address in a short time.", self.what);
+            let mut error = ControlError::too_many("too-many", message, wait);
+            error.next_steps.push("A right one is let in at once: look which one is used.".to_owned());
+            error.into()
+        })
+    }
+}
+
 /// `429 Too Many Requests`, with `Retry-After`.
 #[must_use]
 pub fn too_many(what: &str, wait: Duration) -> Refusal {
-    let seconds = wait.as_secs() + 1;
-    Refusal::new(ErrorKind::TooMany, "too-many", format!("Too many {what} in a short time."), &format!("Wait {seconds} s."))
-        .with_header(header::RETRY_AFTER, seconds.to_string())
+    ControlError::too_many("too-many", format!("Too many {what} in a short time."), wait).into()
 }
 
 #[cfg(test)]
@@ -125,21 +145,17 @@ mod tests {
         let start = Instant::now();
         assert!(limit.take_at("a", start).is_ok());
         assert!(limit.take_at("a", start).is_ok());
-        assert!(limit.take_at("a", start).is_err() && limit.peek_at(&"a", start).is_err());
+        assert!(limit.take_at("a", start).is_err());
         assert!(limit.take_at("b", start).is_ok(), "another key has a bucket of its own");
         let later = start + Duration::from_millis(1100);
-        assert!(limit.peek_at(&"a", later).is_ok() && limit.take_at("a", later).is_ok(), "a look takes nothing");
+        assert!(limit.take_at("a", later).is_ok());
         assert!(limit.take_at("a", later).is_err());
     }
 
     #[test]
-    fn a_look_remembers_nothing_and_buckets_have_an_end() {
+    fn buckets_have_an_end() {
         let limit = Limit::new(2, Duration::from_secs(1000));
         let start = Instant::now();
-        for key in 0..5000_u32 {
-            assert!(limit.peek_at(&key, start).is_ok());
-        }
-        assert_eq!(limit.buckets.lock().unwrap().by_key.len(), 0);
         for key in 0..100_000_u32 {
             assert!(limit.take_at(key, start).is_ok());
         }
@@ -149,6 +165,21 @@ mod tests {
             assert!(limit.take_at(key, much_later).is_ok(), "nobody is locked out by others");
         }
         assert!(limit.buckets.lock().unwrap().by_key.keys().all(|key| *key >= 200_000), "full ones are forgotten");
+    }
+
+    #[test]
+    fn wrong_ones_are_counted_by_neighbourhood_and_have_to_wait() {
+        let wrong = Wrong::new("wrong tokens");
+        let at = |text: &str| text.parse::<IpAddr>().unwrap();
+        for _ in 0..20 {
+            assert!(wrong.count(at("2001:db8:1:2::1")).is_ok());
+        }
+        let refused = wrong.count(at("2001:db8:1:2:ffff::9")).unwrap_err();
+        assert_eq!(refused.status(), 429);
+        assert!(refused.error().kind.wait().is_some_and(|wait| (1..=6).contains(&wait.secs())));
+        assert!(refused.error().message.contains("wrong tokens"));
+        assert!(wrong.count(at("2001:db8:1:3::1")).is_ok(), "another network");
+        assert!(wrong.count(at("192.0.2.1")).is_ok());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
     doctor,
     errors::{About, Refusal},
     etag, events, exec, files, github,
-    limits::{neighbourhood, too_many},
+    limits::{neighbourhood_of, too_many},
     logs,
     metrics::RouteName,
     openapi,
@@ -26,7 +26,6 @@ use axum::{
 };
 use http::{HeaderValue, Method, header, request::Parts};
 use model::view::{Scope, Viewer};
-use std::net::{IpAddr, Ipv4Addr};
 
 /// Who may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +188,7 @@ pub fn refuse(access: Access, visit: Option<&Visit>) -> Option<ControlError> {
 fn caller(visit: Option<&Visit>, from: Option<&ClientAddress>) -> Caller {
     match visit.and_then(|visit| visit.credential.clone()) {
         Some(credential) => Caller::Known(credential),
-        None => Caller::Unknown(neighbourhood(from.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |from| from.0))),
+        None => Caller::Unknown(neighbourhood_of(from)),
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     assets::Site,
     auth::watch::{Credential, CredentialWatch},
     leptos::Renderer,
-    limits::Limit,
+    limits::{Limit, Wrong},
     metrics::Metrics,
     preview::forward::Idle,
     security::Origins,
@@ -93,8 +93,10 @@ pub struct Inner {
     parts: PlaneParts,
     /// Renders pages.
     pub renderer: Renderer,
-    /// Sign-ins that did not work, by neighbourhood: twenty at once, then one every six seconds.
-    pub failed_sign_ins: Limit<IpAddr>,
+    /// Sign-in codes that did not work.
+    pub wrong_codes: Wrong,
+    /// API tokens that did not work: apart from the codes, since a program whose token is over asks on and on.
+    pub wrong_tokens: Wrong,
     /// Sign-ins that were begun, by neighbourhood, since each is a row: thirty at once, then one every six seconds.
     pub begun_sign_ins: Limit<IpAddr>,
     /// Connections to apps that wait for another request.
@@ -135,7 +137,8 @@ impl Plane {
             preview_labels: Mutex::default(),
             idle: Arc::default(),
             renderer: Renderer::default(),
-            failed_sign_ins: Limit::new(20, Duration::from_secs(6)),
+            wrong_codes: Wrong::new("sign-in links that did not work"),
+            wrong_tokens: Wrong::new("API tokens that are unknown, revoked or expired"),
             begun_sign_ins: Limit::new(30, Duration::from_secs(6)),
             boot: hex::encode(rand::random::<[u8; 4]>()),
             requests: AtomicU64::new(0),

@@ -106,6 +106,32 @@ async fn many_wrong_codes_have_to_wait() {
         }
     }
     assert_eq!(last, 429);
+    // Behind the same router there may be somebody whose link is right.
+    let answer = app.anonymous().post("/api/sign-in", &json!({ "code": app.code().await })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn many_wrong_tokens_have_to_wait_and_lock_nobody_out() {
+    let Some(app) = TestApp::start().await else { return };
+    app.log.allow("never made");
+    let (right, session) = (app.token(Scope::Read).await, app.signed_in().await);
+    let over = app.accounts.make_token(app.owner, "old", Scope::Write, Some(Timestamp::now()), Timestamp::now()).await.unwrap();
+    let wrong = [over.secret.as_str(), "fsa_nonsense", "nonsense"];
+    let mut answers = Vec::new();
+    for secret in wrong.iter().cycle().take(30) {
+        answers.push(app.anonymous().with("authorization", &format!("Bearer {secret}")).get("/api/me").await);
+    }
+    assert!(answers[..20].iter().all(|answer| answer.status == 401 && answer.code() == "bad-token"));
+    let refused = answers.last().unwrap();
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "too-many"));
+    assert!((1..=6).contains(&refused.header("retry-after").parse::<u32>().unwrap()));
+    assert!(!refused.text().contains("nonsense"), "what was brought is not said again");
+    for let_in in [&right, &session] {
+        assert_eq!(let_in.get("/api/me").await.status, 200, "from the same address");
+    }
+    let code = app.anonymous().post("/api/sign-in", &json!({ "code": "wrong" })).await;
+    assert_eq!(code.code(), "link-unknown", "links are counted apart");
 }
 
 #[tokio::test]
@@ -141,6 +167,47 @@ async fn a_token_is_shown_once_works_and_is_over_when_revoked_or_expired() {
         let answer = owner.post("/api/tokens", &bad).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, code));
     }
+}
+
+#[tokio::test]
+async fn a_token_that_a_token_made_does_not_outlive_it() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let by = |secret: &serde_json::Value| app.anonymous().with("authorization", &format!("Bearer {}", secret.as_str().unwrap()));
+    let made = owner.post("/api/tokens", &json!({ "name": "maker", "scope": "write", "days": 2 })).await.json();
+    assert!(made["token"]["madeBy"].is_null(), "a session made it: {made}");
+    let (maker, id, end) = (by(&made["secret"]), &made["token"]["id"], &made["token"]["expiresAt"]);
+    assert!(end.is_string(), "{made}");
+
+    let asked = [(json!(null), true), (json!(90), true), (json!(1), false)];
+    let mut children = Vec::new();
+    for (days, as_the_maker) in asked {
+        let child = maker.post("/api/tokens", &json!({ "name": "child", "scope": "write", "days": days })).await;
+        assert_eq!(child.status, 201, "{}", child.text());
+        let child = child.json();
+        assert_eq!((&child["token"]["expiresAt"] == end, &child["token"]["madeBy"]), (as_the_maker, id), "{days}: {child}");
+        children.push(by(&child["secret"]));
+    }
+    // A page's server function that a program calls is no way around.
+    let ask = json!({ "name": "child", "scope": "read", "days": null });
+    let child = maker.post("/api/fn/create-token", &ask).await.json();
+    assert_eq!((&child["token"]["expiresAt"], &child["token"]["madeBy"]), (end, id), "{child}");
+    children.push(by(&child["secret"]));
+    let grandchild = children[0].post("/api/tokens", &json!({ "name": "grandchild", "scope": "read" })).await.json();
+    assert_eq!(&grandchild["token"]["expiresAt"], end);
+    children.push(by(&grandchild["secret"]));
+    let listed = owner.get("/api/tokens").await.json();
+    assert_eq!(listed.as_array().unwrap().iter().filter(|token| &token["madeBy"] == id).count(), 4, "{listed}");
+
+    let beside = app.token(Scope::Write).await;
+    let path = format!("/api/tokens/{}", id.as_str().unwrap());
+    assert_eq!(owner.ask(Method::DELETE, &path, None).await.status, 204);
+    for child in children.iter().chain([&maker]) {
+        assert_eq!(child.get("/api/me").await.code(), "bad-token");
+    }
+    assert_eq!(beside.get("/api/me").await.status, 200);
+    let told = owner.get("/api/activity?kind=account").await.text();
+    assert_eq!(told.matches("The token that made it was revoked").count(), 5, "{told}");
 }
 
 #[tokio::test]

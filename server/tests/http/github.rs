@@ -8,7 +8,10 @@ use engine::store::linked::LinkedAccounts;
 use http::Method;
 use model::view::Scope;
 use serde_json::json;
-use server::{config::github::Allowed, github::GitHub};
+use server::{
+    config::github::Allowed,
+    github::{self, GitHub},
+};
 
 pub async fn with(allowed: Allowed) -> Option<(TestApp, StandIn)> {
     let github = StandIn::start().await;
@@ -370,11 +373,13 @@ async fn the_sign_in_page_offers_github_where_it_signs_in() {
     let Some((app, _github)) = with(everybody()).await else { return };
     let page = app.anonymous().get("/sign-in").await.text();
     assert!(page.contains("Continue with GitHub") && page.contains("one-time link"), "{page}");
-    let mut last = 200;
+    let mut last = None;
     for _ in 0..40 {
-        last = app.anonymous().post("/api/github/sign-in", &json!({})).await.status.as_u16();
+        last = Some(app.anonymous().post("/api/github/sign-in", &json!({})).await);
     }
-    assert_eq!(last, 429, "each is a row, so there is a limit");
+    let last = last.unwrap();
+    assert_eq!(last.status, 429, "each is a row, so there is a limit");
+    assert!((1..=6).contains(&last.header("retry-after").parse::<u32>().unwrap()));
 }
 
 #[tokio::test]
@@ -419,4 +424,28 @@ async fn who_is_taken_off_the_list_is_signed_out_at_the_next_start() {
     assert_eq!(entries, 1);
     starts(nobody()).await;
     assert_eq!(statuses().await, [200, 401, 401]);
+}
+
+#[tokio::test]
+async fn who_signed_in_by_a_github_that_is_not_used_any_more_is_signed_out() {
+    let Some((app, stand_in)) = with(everybody()).await else { return };
+    let (owner, other) = (app.signed_in().await, app.somebody_else().await);
+    let own = stand_in.settings(everybody()).host;
+    for now in [Some("github.example"), None] {
+        let visitor = session(&app, &sign_in(&app).await);
+        let made = visitor.post("/api/tokens", &json!({ "name": "ci", "scope": "write" })).await.json();
+        let program = app.anonymous().with("authorization", &format!("Bearer {}", made["secret"].as_str().unwrap()));
+        for (host, expected) in [(Some(own.as_str()), 200), (now, 401)] {
+            github::shut_out_others(&app.accounts, host).await;
+            for client in [&visitor, &program] {
+                assert_eq!(client.get("/api/me").await.status, expected, "{host:?}");
+            }
+        }
+        for client in [&owner, &other] {
+            assert_eq!(client.get("/api/me").await.status, 200, "they do not sign in by GitHub");
+        }
+    }
+    let back = session(&app, &sign_in(&app).await);
+    let told = back.get("/api/activity?kind=account").await.text();
+    assert_eq!(told.matches("Signed out: octocat may not sign in here any more").count(), 2, "{told}");
 }

@@ -22,6 +22,7 @@ mod first;
 mod github;
 mod hosts;
 mod ingress;
+mod limits;
 mod matrix;
 mod metrics;
 mod preview;

@@ -1,7 +1,7 @@
 //! The matrix of authorisation: every route of the table, asked by everybody. A new route is in it by
 //! being in the table.
 
-use crate::support::{Client, TestApp};
+use crate::support::{Client, TestApp, client::hear};
 use http::{Method, StatusCode};
 use model::view::Scope;
 use server::http::routes::{Access, ROUTES, Route};
@@ -124,35 +124,102 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What a WebSocket is asked for with is no way past the table, where none is opened.
+/// What must come of it with what a WebSocket is asked for with: no more than without, and from a foreign page nothing at all.
+fn expected_of_a_websocket(route: &Route, who: Who, ours: bool) -> Outcome {
+    if ours { expected(route, who) } else { Outcome::Status(403) }
+}
+
+/// By which code a terminal that our own page asked for is closed: a browser is told by that alone why it has none.
+fn closed_by(who: Who) -> Option<u16> {
+    match who {
+        Who::Nobody => Some(4401),
+        Who::ReadToken => Some(4403),
+        Who::SomebodyElse => Some(4404),
+        _ => None,
+    }
+}
+
+/// What a WebSocket is asked for with is no way past the table, whoever sends it: the answer is the one without it. A terminal
+/// is the one route where it is meant.
 #[tokio::test]
-async fn headers_of_a_websocket_let_nobody_in_who_may_not() {
+async fn headers_of_a_websocket_change_nobodys_answer() {
     let Some(app) = TestApp::start().await else { return };
+    app.log.allow("never made");
     let owner = app.signed_in().await;
-    let (project, _) = app.running(&owner, "Matrix").await;
-    let upgrading = |client: Client| {
-        let client = client.with("origin", &app.public).with("upgrade", "websocket").with("connection", "upgrade");
-        client.with("sec-websocket-version", "13").with("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==")
-    };
-    let reader = upgrading(app.token(Scope::Read).await);
-    let nobody = upgrading(app.anonymous());
+    // Refusals and reads change nothing, so one project is enough for them.
+    let (kept, _) = app.running(&owner, "Matrix").await;
+    let everybody = [
+        (Who::Nobody, app.anonymous()),
+        (Who::ReadToken, app.token(Scope::Read).await),
+        (Who::WriteToken, app.token(Scope::Write).await),
+        (Who::Owner, owner.clone()),
+        (Who::SomebodyElse, app.somebody_else().await),
+    ];
     let mut wrong = Vec::new();
-    for route in ROUTES.iter().filter(|route| !route.path.ends_with("/terminal")) {
-        let id = project.to_string();
-        let path = ["{project}", "{sandbox}", "{token}"].iter().fold(route.path.to_owned(), |path, name| path.replace(name, &id));
-        let path = path.replace("{session}", "main").replace("{*path}", "file").replace("{port}", "3000");
-        let refused = [
-            (route.access == Access::Write).then_some((&reader, Who::ReadToken, 403)),
-            (route.access != Access::Public).then_some((&nobody, Who::Nobody, 401)),
-        ];
-        for (client, who, expected) in refused.into_iter().flatten() {
-            let status = ask(client, route, &path).await;
-            if status != expected {
-                wrong.push(format!("{} {} by {who:?}: {status}, expected {expected}", route.method, route.path));
+    for route in ROUTES {
+        let mut changed = None;
+        let token = app.accounts.make_token(app.owner, "x", Scope::Read, None, jiff::Timestamp::now()).await.unwrap();
+        for (who, client) in &everybody {
+            for (origin, ours) in [(app.public.as_str(), true), ("http://evil.example", false)] {
+                let expected = expected_of_a_websocket(route, *who, ours);
+                let project = if expected == Outcome::LetIn && route.method != Method::GET && route.path.contains("{project}") {
+                    if changed.is_none() {
+                        changed = Some(app.running(&owner, "Matrix").await.0);
+                    }
+                    changed.unwrap_or(kept)
+                } else {
+                    kept
+                };
+                let path = route
+                    .path
+                    .replace("{project}", &project.to_string())
+                    .replace("{token}", &token.token.id.to_string())
+                    .replace("{sandbox}", &project.to_string())
+                    .replace("{session}", "main")
+                    .replace("{*path}", "file")
+                    .replace("{port}", "3000");
+                let client = match who {
+                    // Signing out would end the session that the rest uses.
+                    Who::Owner | Who::SomebodyElse if ours && route.path == "/api/sign-out" => app.signed_in().await,
+                    _ => client.clone(),
+                };
+                let client = client.with("origin", origin);
+                if route.path.ends_with("/terminal") {
+                    let right = match client.socket(&path, "fsa-tty.v1").await {
+                        Ok(_) if !ours => false,
+                        Ok(mut socket) => match closed_by(*who) {
+                            Some(code) => hear(&mut socket).await == Err(code),
+                            None => true,
+                        },
+                        Err(status) => !ours && status == 403,
+                    };
+                    if !right {
+                        wrong.push(format!("the terminal by {who:?} from {origin}"));
+                    }
+                    continue;
+                }
+                let client = client.with("upgrade", "websocket").with("connection", "Upgrade");
+                let client = client.with("sec-websocket-version", "13").with("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==");
+                let status = ask(&client, route, &path).await;
+                let right = match expected {
+                    Outcome::Status(expected) => status == expected,
+                    Outcome::LetIn if route.path == "/api/sign-in" => matches!(status.as_u16(), 401 | 429),
+                    Outcome::LetIn => !matches!(status.as_u16(), 101 | 401 | 403 | 405) && !status.is_server_error(),
+                };
+                if !right {
+                    wrong.push(format!(
+                        "{} {} by {who:?} from {origin}: {status}, expected {expected:?}",
+                        route.method, route.path
+                    ));
+                }
             }
+        }
+        if let Some(project) = changed {
+            app.store.delete(app.owner, project, jiff::Timestamp::now()).await.unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(owner.get(&format!("/api/sandbox/{kept}")).await.json()["phase"], "Running", "who is refused changes nothing");
 }
 
 /// A server function, and what the test asks of it. `PROJECT`, `TOKEN` and `KEY` are filled in.

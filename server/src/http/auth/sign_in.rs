@@ -6,7 +6,6 @@ use crate::{
     http::{
         body::Json,
         errors::{self, Refusal},
-        limits::{neighbourhood, too_many},
         patience::patient,
         preview::is_path,
         security::ClientAddress,
@@ -66,7 +65,7 @@ pub struct SignOut {
 ///
 /// # Errors
 /// `401 Unauthorized` for a code that was never made, `410 Gone` for one that was used or is too old,
-/// `429 Too Many Requests` after many that did not work.
+/// `429 Too Many Requests` for either, after many from the same neighbourhood; a right one works all the same.
 pub async fn sign_in(
     State(plane): State<Plane>,
     Extension(from): Extension<ClientAddress>,
@@ -74,12 +73,12 @@ pub async fn sign_in(
     mut auth: AuthSession<Backend>,
     Json(SignIn { code, next }): Json<SignIn>,
 ) -> Result<Response, Refusal> {
-    plane.failed_sign_ins.peek(&neighbourhood(from.0)).map_err(|wait| too_many("sign-ins that did not work", wait))?;
     let used = patient(plane.accounts.use_sign_in_code(code.trim(), plane.now())).await.map_err(store_error)?;
     let user = match used {
         CodeUse::Accepted(user) => user,
         refused => {
-            let _ = plane.failed_sign_ins.take(neighbourhood(from.0));
+            // Past the limit, the log is not written either.
+            plane.wrong_codes.count(from.0)?;
             warn_of(refused, from);
             return Err(refusal(refused, &plane.sign_in_command));
         }

@@ -6,8 +6,9 @@ use crate::{
     http::{
         errors,
         errors::Refusal,
+        limits::neighbourhood_of,
         patience::patient,
-        security::{as_request, request_id},
+        security::{ClientAddress, as_request, request_id},
         state::Plane,
     },
     room::Room,
@@ -27,6 +28,7 @@ use model::{
 };
 use std::{
     cell::{Cell, RefCell},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -125,7 +127,7 @@ pub async fn begin(State(plane): State<Plane>, request: Request, next: Next) -> 
 /// Behind axum-login: finds out who asks. A token in the header goes before a cookie.
 pub async fn read(State(plane): State<Plane>, mut request: Request, next: Next) -> Response {
     let visit = match bearer(request.headers()) {
-        Some(secret) => match token(&plane, secret).await {
+        Some(secret) => match token(&plane, secret, neighbourhood_of(request.extensions().get::<ClientAddress>())).await {
             Ok(visit) => visit,
             Err(refusal) => return refusal.into_response(),
         },
@@ -151,13 +153,17 @@ fn cookie(auth: &AuthSession<Backend>) -> Option<Visit> {
     Some(Visit { viewer: Some(viewer), credential: Some(Credential::Session(session.0)), token: None })
 }
 
-async fn token(plane: &Plane, secret: &str) -> Result<Visit, Refusal> {
-    let unknown = || {
+/// # Errors
+/// `401 Unauthorized` for one that is unknown, revoked or expired, and `429 Too Many Requests` in its place after many of them
+/// from the same neighbourhood; `503 Service Unavailable`.
+async fn token(plane: &Plane, secret: &str, from: IpAddr) -> Result<Visit, Refusal> {
+    let wrong = || {
         let message = format!("The token is unknown, revoked or expired. Tokens begin with `{TOKEN_PREFIX}`.");
-        Refusal::new(ErrorKind::SignedOut, "bad-token", message, "Make a new one: `fullstack-agent token create`.")
+        let unknown = Refusal::new(ErrorKind::SignedOut, "bad-token", message, "Make a new one: `fullstack-agent token create`.");
+        plane.wrong_tokens.count(from).err().unwrap_or(unknown)
     };
-    let holder = patient(plane.accounts.verify_token(secret, plane.now())).await.map_err(store_error)?.ok_or_else(unknown)?;
-    let user = patient(plane.accounts.user(holder.user)).await.map_err(store_error)?.ok_or_else(unknown)?;
+    let holder = patient(plane.accounts.verify_token(secret, plane.now())).await.map_err(store_error)?.ok_or_else(wrong)?;
+    let user = patient(plane.accounts.user(holder.user)).await.map_err(store_error)?.ok_or_else(wrong)?;
     let viewer = Viewer { user: user.id, name: user.name, scope: holder.scope };
     Ok(Visit { viewer: Some(viewer), credential: Some(Credential::Token(holder.token)), token: Some(holder.name) })
 }

@@ -599,11 +599,15 @@ fn account() -> Vec<Operation> {
             None,
         ),
         operation(Method::POST, "/api/tokens", "createToken", "Account", "Make an API token")
+            .about(
+                "Where a token asks, the new one expires when that one does, or earlier if `days` says so, is of its scope at most, and \
+                 is revoked with it; `madeBy` names it.",
+            )
             .body(|| body(one::<rest::tokens::New>(), true, json!({ "name": "ci", "scope": "write", "days": 90 })))
             .json(201, "The token, with its secret: it is shown this once.", one::<NewToken>, None),
         operation(Method::DELETE, "/api/tokens/{token}", "revokeToken", "Account", "Revoke an API token").answer(
             204,
-            "What it opened ends within a second.",
+            "What it opened ends within a second; the tokens that it made are revoked with it.",
             vec![],
         ),
         operation(Method::GET, "/api/sessions", "listSessions", "Account", "Say where the user is signed in").json(

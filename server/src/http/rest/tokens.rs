@@ -54,21 +54,22 @@ pub async fn list(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<V
 pub struct New {
     name: String,
     scope: Scope,
-    /// Until it expires; never, where it is absent.
+    /// Until it expires; never, where it is absent. No later than the token that asks, if one does.
     #[serde(default)]
     days: Option<u32>,
 }
 
-/// `POST /api/tokens`: `201 Created`; the secret is shown this once.
+/// `POST /api/tokens`: `201 Created`; the secret is shown this once. Where a token asks, the new one expires when that one does
+/// or earlier, is of its scope at most, and `madeBy` names it.
 ///
 /// # Errors
-/// `422 Unprocessable Content`.
+/// `401 Unauthorized`: the token that asks was revoked meanwhile; `422 Unprocessable Content`.
 pub async fn create(State(plane): State<Plane>, Me(viewer): Me, Json(new): Json<New>) -> Result<Response, Refusal> {
     let token = plane.control().create_token(&viewer, new.name, new.scope, new.days).await?;
     Ok((StatusCode::CREATED, Answer(token)).into_response())
 }
 
-/// `DELETE /api/tokens/{token}`: `204 No Content`; what it opened ends within a second.
+/// `DELETE /api/tokens/{token}`: `204 No Content`; what it opened ends within a second, and so do the tokens that it made.
 ///
 /// # Errors
 /// `404 Not Found`.

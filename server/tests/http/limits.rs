@@ -1,0 +1,90 @@
+//! What is asked too often: 429, and when to ask again.
+
+use crate::support::{Answer, TestApp, until};
+use model::view::Scope;
+use serde_json::json;
+use std::{collections::BTreeSet, fs, path::Path};
+
+#[track_caller]
+fn says_when(answer: &Answer, code: &str) {
+    assert_eq!(answer.status, 429, "{}", answer.text());
+    let secs: u32 = answer.header("retry-after").parse().unwrap_or_else(|_| panic!("no whole seconds: {:?}", answer.headers));
+    assert!((1..=60).contains(&secs), "{secs} s");
+    let body = answer.json();
+    // A server function answers the error itself, for its page.
+    let (said, steps) = match body.get("details") {
+        Some(details) => (&details["code"], &details["nextSteps"]),
+        None => (&body["code"], &body["nextSteps"]),
+    };
+    assert_eq!((said, &steps[0]), (&json!(code), &json!(format!("Wait {secs} s."))), "{body}");
+}
+
+#[tokio::test]
+async fn every_429_says_when_to_ask_again() {
+    let Some(app) = TestApp::start().await else { return };
+    app.log.allow("never made");
+    let owner = app.signed_in().await;
+
+    let wrong = app.anonymous().with("authorization", "Bearer fsa_wrong");
+    let new = json!({ "name": "Made", "database": false });
+    let made = owner.post("/api/projects", &new).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let branches = format!("/api/projects/{}/sandboxes", made.json()["id"].as_str().unwrap());
+    let function = json!({ "new": new, "key": "made-by-a-page" });
+    let branch = json!({ "branch": "x" });
+    for (client, path, body, code) in [
+        (&wrong, "/api/projects", &new, "too-many"),
+        (&app.anonymous(), "/api/sign-in", &json!({ "code": "wrong" }), "too-many"),
+        // A user's projects and sandboxes are counted together, whoever asks.
+        (&owner, "/api/projects", &new, "too-many"),
+        (&app.token(Scope::Write).await, branches.as_str(), &branch, "too-many"),
+        (&owner, "/api/fn/create-project", &function, "too-many"),
+    ] {
+        let mut refused = None;
+        for _ in 0..400 {
+            let answer = client.post(path, body).await;
+            if answer.status == 429 {
+                refused = Some(answer);
+                break;
+            }
+        }
+        says_when(&refused.unwrap_or_else(|| panic!("{path} has no limit")), code);
+    }
+
+    until("the doctor to be busy", async || {
+        let (one, other) = tokio::join!(owner.get("/api/doctor"), owner.get("/api/doctor"));
+        let busy = [one, other].into_iter().find(|answer| answer.status != 200);
+        busy.inspect(|busy| says_when(busy, "doctor-busy")).is_some()
+    })
+    .await;
+}
+
+/// The kind has its wait in it, so that none can be forgotten; what remains is that nobody writes the status by hand.
+#[test]
+fn nothing_makes_a_429_in_another_way() {
+    fn look(folder: &Path, root: &Path, word: &str, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                look(&path, root, word, found);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                if text.lines().any(|line| line.contains(word) && !line.trim_start().starts_with("//")) {
+                    found.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let files = |word: &str| {
+        let mut found = BTreeSet::new();
+        for folder in ["app/src", "server/src"] {
+            look(&root.join(folder), &root, word, &mut found);
+        }
+        found.into_iter().collect::<Vec<_>>()
+    };
+    // They read what others answer.
+    assert_eq!(files("TOO_MANY_REQUESTS"), ["server/src/agent.rs", "server/src/github/api.rs", "server/src/github/mod.rs"]);
+    // The constructor, and who writes the header.
+    assert_eq!(files("ErrorKind::TooMany"), ["app/src/error.rs", "server/src/http/errors.rs"]);
+}
