@@ -340,7 +340,7 @@ test('a preview shared with who can sign in opens to a second user and to no str
   await panel.getByRole('radio', { name: /^Private/ }).check();
   await set.click();
   await expect(panel.getByText('Private.', { exact: true })).toBeVisible();
-  await until('the second user to be out', async () => (await friend.reload(), await closed(friend).isVisible()), 10_000);
+  await until('the second user to be out', async () => (await friend.reload(), await closed(friend).isVisible()));
   expect(await statusOf(friend, way), 'and there is no way in').toBe(404);
   await page.reload();
   await expect(boats(owner.preview), 'its owner goes on').toBeVisible();

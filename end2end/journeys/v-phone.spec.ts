@@ -36,6 +36,7 @@ test('from the link to a deleted project on a phone', async ({ ownServer, browse
 
   // A line, and the keys that a touch screen's keyboard lacks.
   await page.locator('#terminal-main').tap();
+  await expect(page.locator('#terminal-main .xterm-helper-textarea')).toBeFocused();
   await page.keyboard.type("psql -c 'select 6*7'");
   await page.keyboard.press('Enter');
   await terminal.sees(/^\s*42\s*$/m);

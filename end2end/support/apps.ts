@@ -23,7 +23,7 @@ export async function serve(api: Api, project: Project, port: number, title: str
   const from = terminal.end;
   terminal.type(`node serve.js ${port} '${title}'\r`);
   await terminal.sees(/^serving/m, from);
-  await until(`port ${port} to be told`, async () => (await api.sandbox(project.id)).ports.some((open) => open.port === port), 5_000);
+  await until(`port ${port} to be told`, async () => (await api.sandbox(project.id)).ports.some((open) => open.port === port));
 }
 
 /** `node_modules` of an app, by its lock. */

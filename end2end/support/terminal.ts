@@ -80,7 +80,7 @@ export class Terminal {
   }
 
   /** Attaches, or attaches again from the byte it has. */
-  async connect(deadlineMs = 10_000): Promise<Hello> {
+  async connect(deadlineMs = 15_000): Promise<Hello> {
     const again = this.#sessionId !== undefined;
     const query = new URLSearchParams({ session: this.session });
     if (again) {
