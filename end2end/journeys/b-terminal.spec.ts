@@ -267,6 +267,7 @@ test('a program fills the clipboard by OSC 52, once and up to a limit, and never
   expect(await terminal.text(), 'no answer is typed').not.toMatch(/\^\[\]52/);
   expect(await used(), 'and nothing was read').toHaveLength(1);
   await page.keyboard.press('Control+c');
+  await terminal.prompt();
 
   await page.reload();
   terminal = await workspace.terminal().live();

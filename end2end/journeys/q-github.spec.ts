@@ -337,6 +337,7 @@ test('a preview shared with who can sign in opens to a second user and to no str
   // Shown as it is when the panel is opened again, and taken back.
   await opener.click();
   await expect(panel.getByRole('radio', { name: /^Signed-in users/ })).toBeChecked();
+  await expect(panel.getByRole('status')).toHaveText('Open to everybody who is signed in.');
   await panel.getByRole('radio', { name: /^Private/ }).check();
   await set.click();
   await expect(panel.getByText('Private.', { exact: true })).toBeVisible();
