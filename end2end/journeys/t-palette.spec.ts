@@ -99,6 +99,7 @@ test('the palette has extra sandboxes, to go to and to ask', async ({ api, proje
   await page.keyboard.type(project.name);
   await expect(palette(page).getByRole('option', { name: project.name })).toHaveText([new RegExp(`^${project.name}Running`), new RegExp(`^${project.name} / feature/xRunning`)]);
   await page.keyboard.press('Escape');
+  await expect(palette(page)).toHaveCount(0);
   await run(`${project.name} feature`);
   await expect(page).toHaveURL(new RegExp(`/projects/${extra.id}$`));
   await expect(page.getByRole('heading', { level: 1 })).toHaveText(`${project.name} / feature/x`);
@@ -176,6 +177,7 @@ test('two terminals side by side and below each other, by keyboard, and after a 
   await page.keyboard.press('Enter');
   await other.sees(/^in-the-2nd$/m);
   await page.keyboard.press('Control+Shift+5');
+  await expect(page.locator('#terminal-main .xterm-helper-textarea')).toBeFocused();
   await page.keyboard.type('echo in-the-$((0+1))st');
   await page.keyboard.press('Enter');
   await workspace.terminal().sees(/^in-the-1st$/m);
