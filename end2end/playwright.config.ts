@@ -15,8 +15,8 @@ export default defineConfig({
   retries: 0,
   forbidOnly: true,
   grepInvert: new RegExp(onCluster ? ONE_MACHINE.tag : CLUSTER.tag),
-  timeout: 90_000,
-  expect: { timeout: 15_000 },
+  timeout: 120_000,
+  expect: { timeout: 20_000 },
   reporter: [['list'], ['json', { outputFile: process.env['FSA_JOURNEYS_REPORT'] ?? 'test-results/report.json' }]],
   use: {
     browserName: 'chromium',

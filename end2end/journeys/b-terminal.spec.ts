@@ -143,7 +143,7 @@ test('Ctrl-C ends yes at once, and the tab goes on', async ({ visitor, project }
   await terminal.focus();
   await workspace.page.keyboard.press('Control+c');
   await terminal.enter('echo after-$((6*7))');
-  await terminal.sees(/^after-42/m);
+  await terminal.sees(/^after-42/m, 30_000);
 });
 
 test('a second terminal is a shell of its own', async ({ visitor, project }) => {
@@ -157,6 +157,133 @@ test('a second terminal is a shell of its own', async ({ visitor, project }) => 
   const second = await workspace.terminal(name).prompt();
   await second.enter('echo two-${only_here-none}-');
   await second.sees(/^two-none-/m);
+});
+
+test('the output is searched by keyboard: matches are counted and stepped through, and Escape leads back into the terminal', async ({ visitor, project }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  const { page } = workspace;
+  const terminal = await workspace.terminal().prompt();
+  await terminal.enter("seq -f 'needle-%g in hay' 60; echo over-$((1))-");
+  await terminal.sees(/^over-1-/m);
+  await terminal.prompt();
+  const bar = page.getByRole('search');
+  const field = bar.getByRole('textbox', { name: 'Search the output' });
+  const count = bar.getByRole('status');
+  /** What is chosen, the line that it is in, and whether that line can be seen. */
+  const chosen = () =>
+    page.evaluate(() => {
+      const { terminal } = (window as any).__terminals.main;
+      const { active } = terminal.buffer;
+      const row: number | undefined = terminal.getSelectionPosition()?.start.y;
+      if (row === undefined) return 'nothing';
+      const seen = row >= active.viewportY && row < active.viewportY + terminal.rows;
+      return `${terminal.getSelection()} of ${active.getLine(row).translateToString(true)}${seen ? '' : ', out of sight'}`;
+    });
+
+  // Typed letter by letter, it is the oldest match of the whole, not the next one at each letter.
+  await page.keyboard.press('Control+Shift+F');
+  await expect(field).toBeFocused();
+  await page.keyboard.type('needle-1');
+  await expect(count).toHaveText('1 of 11');
+  await expect.poll(chosen).toBe('needle-1 of needle-1 in hay');
+  await page.keyboard.press('Enter');
+  await expect(count).toHaveText('2 of 11');
+  await expect.poll(chosen).toBe('needle-1 of needle-10 in hay');
+  await page.keyboard.press('Shift+Enter');
+  await expect(count).toHaveText('1 of 11');
+  await page.keyboard.press('Shift+Enter');
+  await expect(count, 'from the first to the last').toHaveText('11 of 11');
+  await expect.poll(chosen).toBe('needle-1 of needle-19 in hay');
+  await bar.getByRole('button', { name: 'Next match' }).click();
+  await expect(count, 'and back').toHaveText('1 of 11');
+  await bar.getByRole('button', { name: 'Previous match' }).click();
+  await expect(count).toHaveText('11 of 11');
+  await field.fill('no such straw');
+  await expect(count).toHaveText('No match');
+  await expect.poll(chosen).toBe('nothing');
+  await field.fill('needle-60');
+  await expect(count).toHaveText('1 of 1');
+
+  // From the terminal back into the field, which keeps what stands in it.
+  await terminal.focus();
+  await page.keyboard.press('Control+Shift+F');
+  await expect(field).toBeFocused();
+  await expect(field).toHaveValue('needle-60');
+  await expect(count).toHaveText('1 of 1');
+
+  await page.keyboard.press('Escape');
+  await expect(bar).toHaveCount(0);
+  await expect(page.locator('#terminal-main .xterm-helper-textarea')).toBeFocused();
+  await expect.poll(chosen, 'what was marked is no longer').toBe('nothing');
+  await page.keyboard.type('echo back-$((6*7))');
+  await page.keyboard.press('Enter');
+  await terminal.sees(/^back-42$/m);
+
+  // The button does the same.
+  const button = page.getByRole('button', { name: 'Search the output' });
+  await expect(button).toHaveAttribute('aria-expanded', 'false');
+  await button.click();
+  await expect(field).toBeFocused();
+  await expect(field, 'a new search').toHaveValue('');
+  await expect(button).toHaveAttribute('aria-expanded', 'true');
+  await bar.getByRole('button', { name: 'Close the search' }).click();
+  await expect(bar).toHaveCount(0);
+  await expect(page.locator('#terminal-main .xterm-helper-textarea')).toBeFocused();
+});
+
+test('a program fills the clipboard by OSC 52, once and up to a limit, and never reads it', async ({ visitor, project }) => {
+  const context = await visitor();
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  // What each load of the page does with the clipboard.
+  await context.addInitScript(() => {
+    const used: string[] = ((window as any).used = []);
+    const { clipboard } = navigator;
+    if (!clipboard) return;
+    const write = clipboard.writeText.bind(clipboard);
+    (window as any).held = clipboard.readText.bind(clipboard);
+    clipboard.writeText = async (text: string) => {
+      used.push(`wrote ${text.slice(0, 40)}`);
+      await write(text);
+    };
+    clipboard.readText = async () => {
+      used.push('read');
+      return 'of the user';
+    };
+  });
+  const workspace = await new Workspace(await context.newPage()).open(project.id);
+  const { page } = workspace;
+  const used = () => page.evaluate(() => (window as any).used as string[]);
+  let terminal = await workspace.terminal().prompt();
+  await terminal.enter(String.raw`printf '\033]52;c;%s\a' "$(printf 'from the shell \303\244' | base64)"; echo wro""te`);
+  await terminal.sees(/^wrote$/m);
+  expect(await used()).toEqual(['wrote from the shell ä']);
+  await expect.poll(() => page.evaluate(() => (window as any).held() as Promise<string>), 'it is in the clipboard').toBe('from the shell ä');
+
+  // Whoever asks hears nothing. What comes after it, who are you?, is answered, so it was read by then.
+  await terminal.enter(String.raw`stty -echo; printf 'ask\033]52;c;?\a\033]52;c;?;\a\033]52;;?\033\\\033[c'; cat -v`);
+  await terminal.sees(/^ask/m);
+  await terminal.enter('mark');
+  await terminal.sees(/\^\[\[\?[\d;]+c.*mark/);
+  expect(await terminal.text(), 'no answer is typed').not.toMatch(/\^\[\]52/);
+  expect(await used(), 'and nothing was read').toHaveLength(1);
+  await page.keyboard.press('Control+c');
+  await terminal.prompt();
+
+  await page.reload();
+  terminal = await workspace.terminal().live();
+  await terminal.sees(/^wrote$/m);
+  expect(await used(), 'what is only shown again fills nothing').toEqual([]);
+
+  // Too much, the selection of a mouse, and what is none of both.
+  const parts = [
+    String.raw`printf '\033]52;c;%s\a' "$(head -c 1048577 /dev/zero | tr '\0' x | base64 -w0)"`,
+    String.raw`printf '\033]52;p;%s\a' "$(printf primary | base64)"`,
+    String.raw`printf '\033]52;c;%s\a' "$(printf small | base64)"`,
+    'echo la""st',
+  ];
+  await terminal.enter(parts.join('; '));
+  await terminal.sees(/^last$/m, 30_000);
+  expect(await used()).toEqual(['wrote small']);
 });
 
 /** A package and what it needs, as paths below the folder of this program. */

@@ -39,7 +39,7 @@ async function serve(api: Api, project: Project, port = 3000, address = '127.0.0
   const from = terminal.end;
   terminal.type(`node app.js ${port} ${address}\r`);
   await terminal.sees(/^serving/m, from);
-  await until(`port ${port} to be told`, async () => (await api.sandbox(project.id)).ports.some((open) => open.port === port), 5_000);
+  await until(`port ${port} to be told`, async () => (await api.sandbox(project.id)).ports.some((open) => open.port === port));
   return terminal;
 }
 
@@ -120,12 +120,12 @@ test('a server on ::1 and one on all addresses are found too', async ({ api, pro
 test('a port that closes is gone, and one that opens is there within a second', ALONE, async ({ api, project }) => {
   const terminal = await serve(api, project);
   terminal.type('\x03');
-  await until('the port to be gone', async () => !(await api.sandbox(project.id)).ports.some(({ port }) => port === 3000), 5_000);
+  await until('the port to be gone', async () => !(await api.sandbox(project.id)).ports.some(({ port }) => port === 3000));
   const from = terminal.end;
   terminal.type('node app.js 3000 127.0.0.1\r');
   await terminal.sees(/serving/, from);
   const open = performance.now();
-  await until('the port to be told', async () => (await api.sandbox(project.id)).ports.some(({ port }) => port === 3000), 5_000);
+  await until('the port to be told', async () => (await api.sandbox(project.id)).ports.some(({ port }) => port === 3000));
   expect(performance.now() - open, 'milliseconds from open to told').toBeLessThan(1_000);
 });
 

@@ -76,11 +76,12 @@ test('a new size is a new run of what is up, and changed variables go on waiting
   await until('the new run', async () => {
     const { generation, phase } = await api.sandbox(project.id);
     return generation > changed.sandbox.generation && phase === 'Running';
-  });
-  const told = await api.must('GET', `/api/projects/${project.id}/activity`);
-  const titles = told.activity.map(({ title }: { title: string }) => title);
-  expect(titles).toContain('Changed the size from Small to Medium');
-  expect(titles).toContain('Updating became Running');
+  }, 30_000);
+  const titles = async () => {
+    const { activity } = await api.must('GET', `/api/projects/${project.id}/activity`);
+    return activity.map(({ title }: { title: string }) => title) as string[];
+  };
+  await expect.poll(titles).toEqual(expect.arrayContaining(['Changed the size from Small to Medium', 'Updating became Running']));
 
   await api.act(project.id, 'stop');
   await api.reaches(project.id, 'Stopped');
@@ -94,7 +95,7 @@ test('terminate keeps files and rows, and a new start finds them', async ({ api,
   expect(answer.status).toBe(202);
   expect(answer.body.projectId).toBe(project.id);
   await api.reaches(project.id, 'Terminated');
-  expect(runsOf(server)).toEqual([]);
+  await until('nothing of the sandbox to run', () => runsOf(server).length === 0);
   expect(volumesOf(server)).toHaveLength(1);
   expect(databasesOf(server).databases).toHaveLength(1);
 
@@ -122,6 +123,7 @@ test('delete asks for the name and leaves no process, folder, database or role',
   await dialog.getByRole('textbox').fill('Gone');
   await expect(confirm).toHaveAttribute('aria-disabled', 'true');
   await dialog.getByRole('textbox').fill('Gone tomorrow');
+  await expect(confirm).not.toHaveAttribute('aria-disabled', 'true');
   await confirm.click();
   await expect(workspace.page).toHaveURL(`${server.origin}/`);
   await until('the project to be gone', async () => (await api.ask('GET', `/api/projects/${project.id}`)).status === 404);
@@ -250,7 +252,7 @@ test('an upgrade puts another file in place: sandboxes run on, and a terminal go
   await until('the new run', async () => {
     const sandbox = await api.sandbox(project.id);
     return sandbox.generation > project.sandbox.generation && sandbox.phase === 'Running';
-  });
+  }, 30_000);
   expect(await api.output(project.id, 'echo here')).toBe('here\n');
   terminal.close();
 });

@@ -19,6 +19,8 @@ const installed = () => {
 /** The line that Claude Code takes a prompt in. */
 const INPUT_LINE = /(^|\n)\s*[│|]?\s*[❯>]\s/;
 
+// Claude Code takes seconds to come up, and more where the machine does other things as well.
+test.describe.configure({ timeout: 180_000 });
 test.beforeEach(() => test.skip(!installed(), 'Claude Code is not installed here (FSA_CLAUDE_DIR)'));
 
 for (const [credential, header] of [
@@ -55,13 +57,13 @@ test('claude, typed for the first time, takes a prompt and answers, with no dial
     const terminal = await workspace.terminal().prompt();
     await terminal.enter('claude');
     // Its input line; whatever it asks first would have stood in its place.
-    await terminal.sees(INPUT_LINE, 30_000);
+    await terminal.sees(INPUT_LINE, 60_000);
     const before = await terminal.text();
     expect(before).not.toMatch(/choose the text style|do you trust|use this api key|select login|sign in to|log in/i);
     await terminal.type('say hi please');
     await terminal.sees(/say hi please/);
     await workspace.page.keyboard.press('Enter');
-    await terminal.sees(/Hi from the stand-in\./, 30_000);
+    await terminal.sees(/Hi from the stand-in\./, 60_000);
     expect(messages.prompts.some((prompt) => prompt.includes('say hi please'))).toBe(true);
   } finally {
     await messages.stop();
@@ -78,7 +80,7 @@ test('Claude Code survives a kill of the server in the middle of its answer', as
     const workspace = await new Workspace(await (await visitor({ server })).newPage()).open(project.id);
     const terminal = await workspace.terminal().prompt();
     await terminal.enter('claude');
-    await terminal.sees(INPUT_LINE, 30_000);
+    await terminal.sees(INPUT_LINE, 60_000);
     await terminal.type('say hi before');
     await terminal.sees(/say hi before/);
     const goOn = messages.hold();
@@ -87,8 +89,8 @@ test('Claude Code survives a kill of the server in the middle of its answer', as
     await server.kill9();
     goOn();
     await server.restart();
-    await terminal.live(30_000);
-    await terminal.sees(/Hi from the stand-in/, 30_000);
+    await terminal.live(60_000);
+    await terminal.sees(/Hi from the stand-in/, 60_000);
   } finally {
     await messages.stop();
   }
@@ -98,7 +100,6 @@ test('Claude Code survives a kill of the server in the middle of its answer', as
 const fromInside = (messages: MessagesApi) => (onCluster ? messages.origin : `http://host.sandbox.internal:${new URL(messages.origin).port}`);
 
 test('without credentials of the operator, one sets their own in the settings, and Claude Code answers after "Restart now"', async ({ ownServer, visitor, allowConsole }) => {
-  test.setTimeout(180_000);
   allowConsole(/status of 422/);
   const messages = await MessagesApi.start();
   const secret = 'sk-test-own-0123456789abcdefghij';

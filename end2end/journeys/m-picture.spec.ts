@@ -22,6 +22,7 @@ http.createServer((q, r) => r.setHeader('content-type', 'text/html').end(page)).
 `;
 
 test('Claude Code and the app that it speaks of are seen side by side', ONE_MACHINE, async ({ ownServer, visitor }) => {
+  test.setTimeout(180_000);
   const messages = await MessagesApi.start();
   messages.answer = () =>
     'The harbour has four boats in `boats`. I added a page that lists them, newest first, and it is served on port 3000: the preview beside this terminal shows it.';
@@ -37,11 +38,11 @@ test('Claude Code and the app that it speaks of are seen side by side', ONE_MACH
     await terminal.enter("psql -c 'select name, seats from (values ($$Kestrel$$, 4), ($$Avocet$$, 3)) as boats (name, seats)'");
     await terminal.sees(/\(2 rows\)/);
     await terminal.enter('claude');
-    await terminal.sees(/(^|\n)\s*[│|]?\s*[❯>]\s/, 30_000);
+    await terminal.sees(/(^|\n)\s*[│|]?\s*[❯>]\s/, 60_000);
     await terminal.type('Add a page that lists the boats, newest first');
     await terminal.sees(/newest first/);
     await page.keyboard.press('Enter');
-    await terminal.sees(/served on port 3000/, 30_000);
+    await terminal.sees(/served on port 3000/, 60_000);
     fs.mkdirSync(path.dirname(PICTURE), { recursive: true });
     await page.screenshot({ path: PICTURE, animations: 'disabled' });
   } finally {

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { ALONE } from '../support/alone.ts';
 import { CLUSTER, Narrow, apply, kubectl, kubectlArguments, objectsOf } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
-import { NewProjectPage, Workspace } from '../support/pages.ts';
+import { NewProjectPage, Workspace, hydrated } from '../support/pages.ts';
 import { freePort } from '../support/server.ts';
 import { until } from '../support/until.ts';
 import { installationOf, nothingLeft } from '../support/world.ts';
@@ -253,6 +253,7 @@ test('the logs of a sandbox on a cluster: by REST, and on the page as they are w
 
   const page = await (await visitor()).newPage();
   await page.goto(`/projects/${project.id}/logs`);
+  await hydrated(page);
   const lines = page.locator('.log-lines');
   await expect(lines).toContainText('listening on');
   await page.getByLabel('Which log').selectOption('database');

@@ -115,6 +115,7 @@ test('files: dragged onto a folder and home again, and never over what is there'
 
   // What has the name stays, whatever is answered.
   await drag(row(tree, 'notes.md'), row(tree, 'src'));
+  await expect(row(tree, 'src')).toHaveAttribute('data-drop', '');
   await page.mouse.up();
   const taken = page.getByRole('alertdialog', { name: 'notes.md is taken' });
   await expect(taken.getByRole('button', { name: 'Leave it where it was' })).toBeFocused();
@@ -242,8 +243,8 @@ test('files: dropped, downloaded, and what cannot be shown says why', async ({ a
 test('a file dropped into a terminal is uploaded to its folder, and its path is typed', async ({ api, project, visitor }) => {
   const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
   const terminal = await workspace.terminal().prompt();
-  await terminal.enter('mkdir -p "a b" && cd "a b"');
-  await terminal.prompt();
+  await terminal.enter('mkdir -p "a b" && cd "a b" && echo in""side');
+  await terminal.sees(/^inside$/m);
   await drop(workspace.page.locator('.fsa-terminal').first(), "it's.txt", 'dropped');
   await terminal.sees(/'[^\n]*\/a b\/it'\\''s\.txt'/);
   expect(await api.output(project.id, `cat "a b/it's.txt"`)).toBe('dropped');
@@ -292,7 +293,7 @@ test('a preview is shared by a link that a stranger can open, until it is withdr
   await panel.getByRole('radio', { name: /Private/ }).check();
   await panel.getByRole('button', { name: 'Set' }).click();
   await expect(panel.getByText('Private.', { exact: true })).toBeVisible();
-  await until('the link to be over', async () => (await stranger.reload(), await stranger.getByText('This link was withdrawn').isVisible()), 5_000);
+  await until('the link to be over', async () => (await stranger.reload(), await stranger.getByText('This link was withdrawn').isVisible()));
   await inspect(stranger, 'preview-withdrawn');
   expect((await api.must('GET', `/api/projects/${project.id}/ports/3000/share`)).audience).toBe('private');
 });

@@ -308,7 +308,7 @@ test('an Ingress host opens to its owner’s code once, and to nothing that is m
       const visitor = (await ask(led.headers.location!)).headers['set-cookie']![0]!.split(';')[0]!;
       expect((await ask(application, { cookie: visitor })).status).toBe(200);
       await server.command('token', 'revoke', await server.tokenId('visitor'));
-      await until('the cookie of a revoked token to open nothing', async () => (await ask(application, { cookie: visitor })).status === 302, 5_000);
+      await until('the cookie of a revoked token to open nothing', async () => (await ask(application, { cookie: visitor })).status === 302);
     });
   } finally {
     await end(all);
@@ -359,7 +359,7 @@ test('an Ingress host is its owner’s alone, whoever else is signed in and what
       expect((await ask(`${address}.fsa/share`, { cookie: linked })).status, 'the link’s page is not there').toBe(302);
     }
     await api.must('DELETE', share);
-    await until('the link to be over', async () => (await preview('/', host, 'GET', { cookie: linked })).status !== 200, 5_000);
+    await until('the link to be over', async () => (await preview('/', host, 'GET', { cookie: linked })).status !== 200);
     expect((await ask(application, { cookie: await cookie(api, application) })).text, 'and the owner has it as before').toContain('Boats for hire');
   } finally {
     await end(all);

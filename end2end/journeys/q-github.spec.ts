@@ -2,6 +2,7 @@
 import AxeBuilder from '@axe-core/playwright';
 import type { Locator, Page } from '@playwright/test';
 import { ALONE } from '../support/alone.ts';
+import { serve } from '../support/apps.ts';
 import { ONE_MACHINE } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { GitHub } from '../support/github.ts';
@@ -279,4 +280,69 @@ test('an account is connected in the settings, revoked at GitHub, connected agai
   await expect(panel.getByRole('heading', { name: 'Not connected' })).toBeVisible();
   await expect(panel.getByRole('button', { name: 'Connect GitHub' })).toBeFocused();
   expect(github.granted, 'ended at GitHub too').toEqual([]);
+});
+
+test('a preview shared with who can sign in opens to a second user and to no stranger, until it is private again', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
+  allowConsole(/status of 40[14]/);
+  const server = await ownServer(github.accounts('octocat'));
+  const api = await server.api();
+  const project = await api.running('Harbour', { database: false });
+  await serve(api, project, 3000, 'Boats for hire');
+  const owner = await new Workspace(await (await visitor({ server })).newPage()).open(project.id);
+  const boats = (page: Pick<Page, 'getByRole'>) => page.getByRole('heading', { name: 'Boats for hire' });
+  await expect(boats(owner.preview)).toBeVisible();
+  const address = (await api.sandbox(project.id)).urls.application!;
+  const way = `${server.origin}/open/${project.sandbox.name}/3000`;
+  const friend = await (await visitor({ signedIn: false, server })).newPage();
+  await signIn(friend);
+  const stranger = await (await visitor({ signedIn: false, server })).newPage();
+  const closed = (page: Page) => page.getByRole('heading', { name: 'Sign in to see this preview' });
+  const through = (page: Page) => page.getByRole('link', { name: 'Open it through FullStack Agent' });
+  const statusOf = async (page: Page, url: string) => (await page.request.get(url)).status();
+
+  // At first it is its owner's alone, and nobody else is told that it exists.
+  await friend.goto(address);
+  await expect(closed(friend)).toBeVisible();
+  expect(await statusOf(friend, way)).toBe(404);
+
+  const { page } = owner;
+  const opener = page.getByRole('button', { name: 'Share preview' });
+  const panel = page.getByRole('dialog', { name: 'Share preview' });
+  const set = panel.getByRole('button', { name: 'Set', exact: true });
+  await opener.click();
+  await expect(panel.getByRole('radio', { name: /^Private/ })).toBeChecked();
+  await panel.getByRole('radio', { name: /^Signed-in users/ }).check();
+  await set.click();
+  await expect(panel.getByText('Open to everybody who is signed in.')).toBeVisible();
+  await expect(panel.getByRole('textbox', { name: 'Public link' }), 'no link is needed').toHaveCount(0);
+  await page.keyboard.press('Escape');
+  await expect(panel).toBeHidden();
+  await expect(opener).toBeFocused();
+
+  // The second user gets there by the address alone, and to nothing else of the project.
+  await friend.goto(address);
+  await through(friend).click();
+  await expect(boats(friend)).toBeVisible();
+  expect(new URL(friend.url()).host).toBe(new URL(address).host);
+  expect(await (await friend.request.get(`${server.origin}/api/projects`)).json()).toEqual([]);
+  expect(await statusOf(friend, `${server.origin}/api/projects/${project.id}`)).toBe(404);
+  expect(await statusOf(friend, way.replace(/3000$/, '5000')), 'one port').toBe(404);
+
+  await stranger.goto(address);
+  await through(stranger).click();
+  await expect(stranger.getByRole('heading', { name: 'Sign in to open this preview' })).toBeVisible();
+  await stranger.goto(address);
+  await expect(closed(stranger)).toBeVisible();
+
+  // Shown as it is when the panel is opened again, and taken back.
+  await opener.click();
+  await expect(panel.getByRole('radio', { name: /^Signed-in users/ })).toBeChecked();
+  await expect(panel.getByRole('status')).toHaveText('Open to everybody who is signed in.');
+  await panel.getByRole('radio', { name: /^Private/ }).check();
+  await set.click();
+  await expect(panel.getByText('Private.', { exact: true })).toBeVisible();
+  await until('the second user to be out', async () => (await friend.reload(), await closed(friend).isVisible()));
+  expect(await statusOf(friend, way), 'and there is no way in').toBe(404);
+  await page.reload();
+  await expect(boats(owner.preview), 'its owner goes on').toBeVisible();
 });

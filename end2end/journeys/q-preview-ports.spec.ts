@@ -41,15 +41,17 @@ test('previews on ports are seen in the pane, and keep their cookies and request
     const project = await api.running(name, { database: false });
     await api.output(project.id, 'cat > app.js', { stdin: APPLICATION });
     await api.output(project.id, `setsid node app.js ${name} >/dev/null 2>&1 & sleep 0.1`);
-    await until('port 3000 to be told', async () => (await api.sandbox(project.id)).ports.some(({ port }) => port === 3000), 10_000);
+    await until('port 3000 to be told', async () => (await api.sandbox(project.id)).ports.some(({ port }) => port === 3000));
     await workspace.open(project.id);
     await expect(workspace.preview.getByRole('heading', { name })).toBeVisible();
     await until('the frame', () => page.frames().some((frame) => frame.url() === `http://127.0.0.1:${first + n}/`));
     // The second time its own cookies come along.
     await until('another load', async () => {
+      await workspace.preview.locator('body').evaluate((body) => body.setAttribute('data-before', ''));
       await page.getByRole('button', { name: 'Reload preview' }).click();
-      return (await workspace.preview.locator('#came').textContent({ timeout: 2_000 }).catch(() => '')) !== 'none';
-    }, 15_000);
+      await expect(workspace.preview.locator('body:not([data-before])')).toBeVisible();
+      return (await workspace.preview.locator('#came').textContent()) !== 'none';
+    }, 30_000);
     await expect(workspace.preview.locator('#came')).toContainText(`sid=${name}`);
     await expect(workspace.preview.locator('#came')).not.toContainText(/fsa/);
   }

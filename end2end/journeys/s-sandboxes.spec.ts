@@ -40,7 +40,7 @@ test('a sandbox for a branch: added, used beside the main one, removed with all 
   await expect(page).not.toHaveURL(new RegExp(project.id));
   const extra = page.url().split('/').pop()!;
   await expect(page.getByRole('heading', { level: 1 })).toHaveText(`${project.name} / feature/x`);
-  await expect(workspace.phase).toHaveText('Running');
+  await expect(workspace.phase).toHaveText('Running', { timeout: 30_000 });
   await workspace.terminal().live();
   await page.reload();
   await expect(page.getByRole('heading', { level: 1 })).toHaveText(`${project.name} / feature/x`);
@@ -88,8 +88,8 @@ test('a sandbox for a branch: added, used beside the main one, removed with all 
   await expect(page).toHaveURL(new RegExp(`/projects/${project.id}$`));
   await until('the sandbox to be gone', async () => (await api.ask('GET', `/api/projects/${extra}`)).status === 404);
   await until('nothing of it to run', () => runsOf(server).length === before.runs);
-  expect(volumesOf(server)).toEqual(before.volumes);
-  expect(databasesOf(server)).toEqual(before.databases);
+  await expect.poll(() => volumesOf(server)).toEqual(before.volumes);
+  await expect.poll(() => databasesOf(server)).toEqual(before.databases);
   expect(await api.output(project.id, 'cat which; psql -Atc "SELECT which FROM own"')).toBe('main\nmain\n');
   await expect(workspace.phase).toHaveText('Running');
 });
@@ -142,5 +142,5 @@ test('the list of sandboxes fits a phone, and closes by Escape', async ({ api, p
   await expect(page.getByRole('button', { name: 'Sandboxes' })).toBeFocused();
   // With its project it goes.
   await api.remove(project.id);
-  expect((await api.ask('GET', `/api/projects/${made.id}`)).status).toBe(404);
+  await until('the extra sandbox to be gone', async () => (await api.ask('GET', `/api/projects/${made.id}`)).status === 404);
 });

@@ -36,12 +36,15 @@ test('from the link to a deleted project on a phone', async ({ ownServer, browse
 
   // A line, and the keys that a touch screen's keyboard lacks.
   await page.locator('#terminal-main').tap();
+  await expect(page.locator('#terminal-main .xterm-helper-textarea')).toBeFocused();
   await page.keyboard.type("psql -c 'select 6*7'");
   await page.keyboard.press('Enter');
   await terminal.sees(/^\s*42\s*$/m);
   await page.getByRole('group', { name: 'Terminal keys' }).getByRole('button', { name: 'Up' }).tap();
   await terminal.sees(/select 6\*7'\s*$/);
-  await page.getByRole('group', { name: 'Terminal keys' }).getByRole('button', { name: 'Ctrl' }).tap();
+  const ctrl = page.getByRole('group', { name: 'Terminal keys' }).getByRole('button', { name: 'Ctrl' });
+  await ctrl.tap();
+  await expect(ctrl).toHaveAttribute('aria-pressed', 'true');
   await page.keyboard.type('c');
   await terminal.sees(/\^C/);
   await expect(page.getByRole('button', { name: 'Split', exact: true }), 'one terminal at a time').toBeHidden();

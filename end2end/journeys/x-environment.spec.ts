@@ -21,7 +21,7 @@ async function restart(page: Page, api: Api, project: Project, changes: string[]
   await until('the new run', async () => {
     const sandbox = await api.sandbox(project.id);
     return sandbox.generation > generation && sandbox.phase === 'Running' && !sandbox.restartPending;
-  });
+  }, 30_000);
   await expect(waiting(page)).toHaveCount(0);
 }
 

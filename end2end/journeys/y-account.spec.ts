@@ -1,9 +1,9 @@
-// The account's page: API tokens made, shown once, used and revoked.
+// The account's page: API tokens made, shown once, used and revoked; what this browser keeps of how things look.
 import type { Locator, Page } from '@playwright/test';
 import { Api } from '../support/api.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { inspect } from '../support/inspect.ts';
-import { hydrated } from '../support/pages.ts';
+import { Workspace, hydrated } from '../support/pages.ts';
 
 const row = (page: Page, name: string): Locator => page.getByRole('row').filter({ has: page.getByText(name, { exact: true }) });
 
@@ -76,4 +76,68 @@ test('an API token is made, shown once, and refused once it is revoked', async (
   await expect(opener).toBeFocused();
   expect((await nightly.ask('GET', '/api/projects')).status).toBe(401);
   expect((await dashboard.ask('GET', '/api/projects')).status, 'the other one goes on').toBe(200);
+});
+
+test('less motion, a larger terminal and one for screen readers are chosen, take effect, and stay', async ({ project, signedIn: page }) => {
+  const workspace = new Workspace(page);
+  /** How a terminal is. Who is not its first viewer, as one is for a moment after a reload, may have a smaller font. */
+  const made = (session = 'main') =>
+    page.evaluate((session) => {
+      const { fontSize, cursorBlink, screenReaderMode } = (window as any).__terminals[session].terminal.options;
+      return { fontSize, cursorBlink, screenReaderMode };
+    }, session);
+  /** Whether buttons glide from colour to colour. */
+  const moves = () => page.evaluate(() => getComputedStyle(document.querySelector('.button')!).transitionDuration !== '0s');
+  const still = page.getByRole('switch', { name: 'Reduce motion' });
+  const reader = page.getByRole('switch', { name: 'Terminal for screen readers' });
+  const font = page.getByRole('combobox', { name: 'Terminal font size' });
+  const settings = async () => {
+    await page.goto('/settings');
+    await hydrated(page);
+    await expect(font).toBeVisible();
+  };
+  const usual = { fontSize: 13, cursorBlink: true, screenReaderMode: false };
+  const chosen = { fontSize: 16, cursorBlink: false, screenReaderMode: true };
+  await workspace.open(project.id);
+  await workspace.terminal().prompt();
+  await expect.poll(() => made()).toEqual(usual);
+
+  await settings();
+  await expect(still).not.toBeChecked();
+  await expect(reader).not.toBeChecked();
+  await expect(font).toHaveValue('13');
+  expect(await moves()).toBe(true);
+  await still.check();
+  await expect.poll(moves, 'at once').toBe(false);
+  await reader.check();
+  await font.selectOption('16 px');
+  await page.reload();
+  expect(await moves(), 'after a reload').toBe(false);
+  await hydrated(page);
+  await expect(still).toBeChecked();
+  await expect(reader).toBeChecked();
+  await expect(font).toHaveValue('16');
+
+  await workspace.open(project.id);
+  const terminal = await workspace.terminal().prompt();
+  await expect.poll(() => made()).toEqual(chosen);
+  await terminal.enter('echo announced-$((6*7))');
+  await expect(page.locator('#terminal-main .xterm-accessibility'), 'what a screen reader is told').toContainText('announced-42');
+  await page.keyboard.press('Control+Shift+5');
+  await workspace.terminal('shell-2').live();
+  await expect.poll(() => made('shell-2'), 'the second one, too').toEqual(chosen);
+  await page.reload();
+  await workspace.terminal().live();
+  await expect.poll(() => made()).toEqual(chosen);
+
+  // And back.
+  await settings();
+  await still.uncheck();
+  await expect.poll(moves).toBe(true);
+  await reader.uncheck();
+  await font.selectOption('13 px');
+  await workspace.open(project.id);
+  await workspace.terminal().live();
+  await expect.poll(() => made()).toEqual(usual);
+  await expect(page.locator('#terminal-main .xterm-accessibility')).toHaveCount(0);
 });

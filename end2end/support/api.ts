@@ -1,6 +1,6 @@
 // The REST API as a program uses it: a bearer token, JSON in and out.
 import http from 'node:http';
-import { until } from './until.ts';
+import { Final, until } from './until.ts';
 
 export interface Answer<T = any> {
   status: number;
@@ -17,6 +17,8 @@ export interface Ask {
   headers?: Record<string, string | undefined>;
   /** Its own address unless said; `Host` stays the public one. */
   host?: string;
+  /** How long nothing may come; half a minute unless said. */
+  timeoutMs?: number;
 }
 
 export interface Sandbox {
@@ -76,6 +78,7 @@ export class Api {
   async ask<T = any>(method: string, path: string, ask: Ask = {}): Promise<Answer<T>> {
     const payload = ask.raw ?? (ask.body === undefined ? undefined : JSON.stringify(ask.body));
     const headers: Record<string, string> = {};
+    const timeout = ask.timeoutMs ?? 30_000;
     const wanted = {
       host: new URL(this.origin).host,
       authorization: `Bearer ${this.token}`,
@@ -86,7 +89,7 @@ export class Api {
     if (payload !== undefined) headers['content-length'] = String(Buffer.byteLength(payload));
     return await new Promise((resolve, reject) => {
       const request = http.request(
-        { host: ask.host ?? this.address, port: this.port, method, path, headers, agent: false, timeout: 30_000 },
+        { host: ask.host ?? this.address, port: this.port, method, path, headers, agent: false, timeout },
         (response) => {
           const chunks: Buffer[] = [];
           response.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -103,7 +106,7 @@ export class Api {
           });
         },
       );
-      request.on('timeout', () => request.destroy(new Error(`${method} ${path} took over 30 s`)));
+      request.on('timeout', () => request.destroy(new Error(`${method} ${path} took over ${timeout} ms`)));
       request.on('error', reject);
       request.end(payload);
     });
@@ -171,7 +174,15 @@ export class Api {
   /** Runs a command in a sandbox to its end. */
   async exec(id: string, command: string[] | string, more: { stdin?: string; timeoutMs?: number; cwd?: string } = {}): Promise<Executed> {
     const argv = typeof command === 'string' ? ['bash', '-c', command] : command;
-    const answer = await this.ask('POST', `/api/sandbox/${id}/exec`, { body: { command: argv, timeoutMs: 60_000, ...more } });
+    const body = { command: argv, timeoutMs: 60_000, ...more };
+    const answer = await until('the agent to take a command', async () => {
+      const answer = await this.ask('POST', `/api/sandbox/${id}/exec`, { body, timeoutMs: body.timeoutMs + 15_000 }).catch((error: Error) => {
+        throw new Final(error.message);
+      });
+      // It was not reached, so nothing ran: on a busy machine it may be a moment late after a start.
+      if (answer.status === 503 && /its agent does not answer/.test(answer.body?.details?.message ?? '')) throw new Error(answer.text);
+      return answer;
+    });
     if (answer.status >= 300) throw new Error(`exec: ${answer.status} ${answer.text}`);
     const { exitCode, signal, stdout, stderr } = answer.body;
     return { code: exitCode, signal, stdout, stderr };

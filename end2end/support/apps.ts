@@ -7,7 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { Api, Project } from './api.ts';
 import { Terminal } from './terminal.ts';
-import { until } from './until.ts';
+import { Final, until } from './until.ts';
 
 const APPS = path.join(import.meta.dirname, 'apps');
 const CACHE = path.join(os.homedir(), '.cache/fullstack-agent/apps');
@@ -23,7 +23,7 @@ export async function serve(api: Api, project: Project, port: number, title: str
   const from = terminal.end;
   terminal.type(`node serve.js ${port} '${title}'\r`);
   await terminal.sees(/^serving/m, from);
-  await until(`port ${port} to be told`, async () => (await api.sandbox(project.id)).ports.some((open) => open.port === port), 5_000);
+  await until(`port ${port} to be told`, async () => (await api.sandbox(project.id)).ports.some((open) => open.port === port));
 }
 
 /** `node_modules` of an app, by its lock. */
@@ -57,6 +57,10 @@ export async function install(api: Api, project: string, app: 'vite' | 'next' | 
   const raw = execFileSync('tar', ['-c', ...left, '-C', packages(app), 'node_modules', '-C', path.join(APPS, app), '--exclude=./node_modules', '.'], {
     maxBuffer: 1 << 30,
   });
-  await api.must('PUT', `/api/sandbox/${project}/files/${app}.tar`, { raw, headers: { 'content-type': 'application/x-tar' } });
+  await until(`${app} to be taken`, async () => {
+    const answer = await api.ask('PUT', `/api/sandbox/${project}/files/${app}.tar`, { raw, headers: { 'content-type': 'application/x-tar' }, timeoutMs: 60_000 });
+    if (answer.status >= 300 && answer.status !== 503) throw new Final(`${answer.status} ${answer.text.slice(0, 500)}`);
+    return answer.status < 300;
+  });
   await api.output(project, `mkdir ${app} && tar -x -C ${app} -f ${app}.tar && rm ${app}.tar`);
 }

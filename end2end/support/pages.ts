@@ -165,14 +165,14 @@ export class BrowserTerminal {
     return await this.page.evaluate((session) => (window as any).__terminals?.[session]?.state, this.session);
   }
 
-  async live(deadlineMs = 20_000): Promise<this> {
+  async live(deadlineMs = 30_000): Promise<this> {
     await until(`terminal ${this.session} of the page to be live`, async () => (await this.state()) === 'live', deadlineMs);
     return this;
   }
 
   async prompt(): Promise<this> {
     await this.live();
-    await until('a prompt in the page', async () => /[$#>%]\s*$/.test((await this.text()).trimEnd() + ' ') || undefined, 15_000);
+    await until('a prompt in the page', async () => /[$#>%]\s*$/.test((await this.text()).trimEnd() + ' ') || undefined, 30_000);
     return this;
   }
 

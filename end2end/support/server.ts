@@ -292,7 +292,7 @@ export class Server {
     }
     if (fs.existsSync(this.dataDir)) {
       await this.down().catch((error: Error) => left.push(`down failed: ${error.message}`));
-      await until('down to end every process', () => this.processes().length === 0, 5_000).catch(() => undefined);
+      await until('down to end every process', () => this.processes().length === 0, 15_000).catch(() => undefined);
     }
     left = [...left, ...this.processes()];
     for (const { pid } of processesOf(this.dataDir)) {
@@ -316,20 +316,21 @@ const PORTS = { first: 12_000, each: 2_000, parts: 4 };
 /** Where the search goes on. Begun anywhere, as another run on this machine takes from the same part. */
 let look = Math.floor(Math.random() * PORTS.each);
 
-/** A port that nobody has on 127.0.0.1 now, and that was not given out lately. */
+/** A port that nobody has on 127.0.0.1 or ::1 now, and that was not given out lately. */
 export async function freePort(): Promise<number> {
   const part = Number(process.env['TEST_PARALLEL_INDEX'] ?? 0) % PORTS.parts;
   for (let tries = 0; tries < PORTS.each; tries++) {
     const port = PORTS.first + part * PORTS.each + (look++ % PORTS.each);
-    if (await nobodyHas(port)) return port;
+    if ((await nobodyHas(port, '127.0.0.1')) && (await nobodyHas(port, '::1'))) return port;
   }
   throw new Error(`none of ${PORTS.each} ports is free`);
 }
 
-function nobodyHas(port: number): Promise<boolean> {
+function nobodyHas(port: number, host: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = net.createServer();
-    probe.once('error', () => resolve(false));
-    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
+    // Where there is no such address, nobody has its ports.
+    probe.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT'));
+    probe.listen(port, host, () => probe.close(() => resolve(true)));
   });
 }

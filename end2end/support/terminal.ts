@@ -71,7 +71,12 @@ export class Terminal {
 
   static async open(api: Api, projectId: string, options: TerminalOptions = {}): Promise<Terminal> {
     const terminal = new Terminal(api, projectId, options);
-    await terminal.connect();
+    // On a busy machine the agent may be a moment late after a start; a page tries again, too.
+    await until(`the terminal ${terminal.session} to open`, () =>
+      terminal.connect().catch((error: Error) => {
+        throw /response: 503|closed: 4503/.test(error.message) ? new Error(error.message) : new Final(error.message);
+      }),
+    );
     return terminal;
   }
 
@@ -80,7 +85,7 @@ export class Terminal {
   }
 
   /** Attaches, or attaches again from the byte it has. */
-  async connect(deadlineMs = 10_000): Promise<Hello> {
+  async connect(deadlineMs = 15_000): Promise<Hello> {
     const again = this.#sessionId !== undefined;
     const query = new URLSearchParams({ session: this.session });
     if (again) {

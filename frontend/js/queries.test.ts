@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import headless from '@xterm/headless';
-import { install, isColourQuery, isMouseMove, isMouseReport, isWindowReport, turnsFocusReportsOn } from './queries.ts';
+import { install, isClipboardQuery, isColourQuery, isMouseMove, isMouseReport, isWindowReport, turnsFocusReportsOn } from './queries.ts';
 
 const { Terminal } = headless;
 
@@ -70,6 +70,8 @@ test('questions are told from commands of the same letter', () => {
   assert.ok(!isWindowReport([22, 0]) && !isWindowReport([8, 24, 80]) && !isWindowReport([]));
   assert.ok(isColourQuery('?') && isColourQuery('1;?') && isColourQuery('?;?'));
   assert.ok(!isColourQuery('1;rgb:00/00/00') && !isColourQuery('#ffffff'));
+  assert.ok(isClipboardQuery('c;?') && isClipboardQuery(';?') && isClipboardQuery('p;?;') && isClipboardQuery('c;?;?'));
+  assert.ok(!isClipboardQuery('c;Zm9v') && !isClipboardQuery('c;') && !isClipboardQuery('?') && !isClipboardQuery(''));
   assert.ok(turnsFocusReportsOn([1000, 1004]) && !turnsFocusReportsOn([1000]));
 });
 

@@ -48,6 +48,11 @@ export function isColourQuery(data: string): boolean {
   return data.split(';').includes('?');
 }
 
+/** Whether the data of OSC 52 asks for what is in the clipboard rather than fills it; whatever follows the `?`. */
+export function isClipboardQuery(data: string): boolean {
+  return data.split(';')[1] === '?';
+}
+
 /** Whether `CSI ? params h` turns focus reports on. */
 export function turnsFocusReportsOn(params: Params): boolean {
   return params.includes(FOCUS_REPORTS);

@@ -23,6 +23,13 @@ const HOURS: [string, string][] = [
   ['720', '30 days'],
 ];
 
+/** How it is shared, beside what is chosen. */
+function said({ audience, expiresAt }: View): string {
+  if (audience === 'private') return '';
+  if (audience === 'link') return expiresAt ? `The link works until ${when(expiresAt)}.` : '';
+  return `Open to everybody who is signed in${expiresAt ? `, until ${when(expiresAt)}` : ''}.`;
+}
+
 export class Share extends HTMLElement {
   readonly #opener = button('share', '', () => this.#toggle(), 'Share preview');
   readonly #panel = make('div', { class: 'menu share-panel', role: 'dialog', 'aria-label': 'Share preview', hidden: true });
@@ -96,7 +103,7 @@ export class Share extends HTMLElement {
   }
 
   #show(port: string, view: View): void {
-    this.#state.textContent = view.audience === 'link' && view.expiresAt ? `The link works until ${when(view.expiresAt)}.` : '';
+    this.#state.textContent = said(view);
     const choices = (Object.keys(WORDS) as Audience[]).map((audience) => {
       const [name, about] = WORDS[audience];
       const input = make('input', { type: 'radio', name: 'share', value: audience, checked: audience === view.audience });
@@ -140,7 +147,7 @@ export class Share extends HTMLElement {
     const view = await this.#ask(port, 'PUT', body);
     if (!view) return;
     this.#show(port, view);
-    if (view.audience !== 'link') this.#state.textContent = view.audience === 'users' ? 'Open to everybody who is signed in.' : 'Private.';
+    if (view.audience === 'private') this.#state.textContent = 'Private.';
   }
 
   async #copy(text: string, done: string): Promise<void> {

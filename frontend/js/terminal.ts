@@ -18,7 +18,7 @@ import { takeFiles } from './drop.ts';
 import { Connection, endedMessage, type Socket, type StateChange } from './connection.ts';
 import { keyOwner, keySequence, withCtrl } from './keys.ts';
 import type { Hello } from './protocol.ts';
-import { install, isFocusReport, isMouseMove, isMouseReport, type Muzzle } from './queries.ts';
+import { install, isClipboardQuery, isFocusReport, isMouseMove, isMouseReport, type Muzzle } from './queries.ts';
 import { DEFAULT_FONT_SIZE, LINE_HEIGHT, look, onLookChange } from './theme.ts';
 import * as words from './words.ts';
 import { Gap } from './gap.ts';
@@ -103,6 +103,8 @@ const NOTICE_MS = 8_000;
 const REPLAY_HIDDEN_MS = 800;
 /** Without offsets there is no credit: above this ttyd is told to pause, and below a quarter to go on. */
 const TTY_PAUSE_BYTES = 1024 * 1024;
+/** So many matches of a search are marked and counted (`app/src/components/terminal_pane.rs`). */
+const MATCHES = 1000;
 /** OSC 52 may fill the clipboard with this much. */
 const CLIPBOARD_CHARACTERS = 1024 * 1024;
 const SEARCH_COLOURS = {
@@ -149,7 +151,7 @@ class Viewer implements Handle {
   readonly #screen = document.createElement('div');
   readonly #notice = document.createElement('div');
   readonly #fit = new FitAddon();
-  readonly #search = new SearchAddon({ highlightLimit: 1000 });
+  readonly #search = new SearchAddon({ highlightLimit: MATCHES });
   readonly #writer: Writer;
   readonly #muzzle: Muzzle;
   readonly #connection: Connection;
@@ -384,7 +386,7 @@ class Viewer implements Handle {
         },
       }),
     );
-    this.terminal.parser.registerOscHandler(52, (data) => data.endsWith(';?'));
+    this.terminal.parser.registerOscHandler(52, isClipboardQuery);
   }
 
   #listen(): void {

@@ -32,6 +32,8 @@ use wasm_bindgen::JsCast;
 const MAIN: &str = "main";
 /// More tabs than this nobody finds their way in, and each is a connection.
 const MOST_TABS: usize = 9;
+/// The search marks and counts so many matches (`frontend/js/terminal.ts`); there may be more.
+const MOST_MATCHES: u32 = 1000;
 
 /// A terminal once it is mounted. On the server nothing is ever put in: a value of the browser's thread
 /// must not be dropped on another.
@@ -217,6 +219,11 @@ fn tab_label(session: &str, title: &str) -> String {
     if session == MAIN { "shell".to_owned() } else { session.replace('-', " ") }
 }
 
+/// How many matches a search has, as far as they are counted.
+fn counted(count: u32) -> String {
+    format!("{count}{}", if count < MOST_MATCHES { "" } else { "+" })
+}
+
 /// The pane.
 #[component]
 pub fn TerminalPane(
@@ -286,7 +293,12 @@ fn Sessions(project: Project) -> impl IntoView {
                 tabs.open();
             } else if event.ctrl_key() && event.shift_key() && code == "KeyF" {
                 event.prevent_default();
-                searching.set(true);
+                // What stands in the field stays there.
+                if searching.get_untracked() {
+                    browser::focus_next(".terminal-search input");
+                } else {
+                    searching.set(true);
+                }
             } else if event.alt_key()
                 && !event.ctrl_key()
                 && let Some(nth) = code.strip_prefix("Digit").and_then(|n| n.parse::<usize>().ok())
@@ -625,8 +637,8 @@ fn Search(terminal: Mounted, searching: State<bool>, found: State<(Option<u32>, 
     let count = move || match (text.with(String::is_empty), found.get()) {
         (true, _) => String::new(),
         (_, (_, 0)) => "No match".to_owned(),
-        (_, (Some(index), count)) => format!("{} of {count}", index + 1),
-        (_, (None, count)) => format!("{count} matches"),
+        (_, (Some(index), count)) => format!("{} of {}", index + 1, counted(count)),
+        (_, (None, count)) => format!("{} matches", counted(count)),
     };
     let step = move |label: &'static str, glyph: &'static str, backwards: bool| {
         html! {
@@ -787,6 +799,11 @@ mod tests {
     #[test]
     fn a_new_shell_is_numbered_after_all_that_there_are() {
         assert_eq!((number("shell-12"), number("main"), number("shell-x")), (Some(12), None, None));
+    }
+
+    #[test]
+    fn matches_that_were_not_counted_are_said() {
+        assert_eq!((counted(1), counted(999), counted(1000)), ("1".to_owned(), "999".to_owned(), "1000+".to_owned()));
     }
 
     #[test]
