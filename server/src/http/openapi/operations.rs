@@ -166,6 +166,18 @@ fn limit() -> Value {
     query("limit", "How many at most.", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }))
 }
 
+/// Of a list that is whole where nothing is said.
+fn pages() -> [Value; 2] {
+    [
+        query(
+            "limit",
+            "How many at most; then the header `Link` names the next page. Without it: all of them.",
+            json!({ "type": "integer", "minimum": 1, "maximum": 200 }),
+        ),
+        query("after", "Where the page before ended, as its `Link` says.", text()),
+    ]
+}
+
 fn key() -> Value {
     json!({
         "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
@@ -293,6 +305,7 @@ fn sandboxes() -> Vec<Operation> {
     vec![
         operation(Method::GET, PATH, "listSandboxes", "Sandboxes", "List the sandboxes of a project")
             .about("The main one first, then oldest first; by the id of any of them.")
+            .parameters(pages())
             .json(200, "The sandboxes.", many::<rest::sandboxes::View>, None),
         operation(Method::POST, PATH, "addSandbox", "Sandboxes", "Add a sandbox for a branch, and start it")
             .about(
@@ -404,7 +417,8 @@ fn inside() -> Vec<Operation> {
             .parameters([query("session", "The terminal's name; one that is not there is begun.", text())])
             .answer(101, "The terminal.", vec![])
             .refusals(&[("409", "The sandbox does not run."), ("426", "It takes a WebSocket.")]),
-        operation(Method::GET, "/api/sandbox/{project}/terminals", "listTerminals", "Inside", "List terminals")
+        operation(Method::GET, "/api/sandbox/{project}/terminals", "listTerminals", "Inside", "List terminals, by name")
+            .parameters(pages())
             .json(200, "Those that run.", sessions, None)
             .refusals(NOT_RUNNING),
         operation(Method::DELETE, "/api/sandbox/{project}/terminal/{session}", "endTerminal", "Inside", "End a terminal, and what runs in it")
@@ -592,7 +606,7 @@ fn account() -> Vec<Operation> {
             one::<rest::tokens::Myself>,
             None,
         ),
-        operation(Method::GET, "/api/tokens", "listTokens", "Account", "List API tokens").json(
+        operation(Method::GET, "/api/tokens", "listTokens", "Account", "List API tokens, newest first").parameters(pages()).json(
             200,
             "The tokens, without their secrets.",
             many::<TokenView>,
@@ -606,7 +620,7 @@ fn account() -> Vec<Operation> {
             "What it opened ends within a second.",
             vec![],
         ),
-        operation(Method::GET, "/api/sessions", "listSessions", "Account", "Say where the user is signed in").json(
+        operation(Method::GET, "/api/sessions", "listSessions", "Account", "Say where the user is signed in").parameters(pages()).json(
             200,
             "The session that asks first, then the newest.",
             many::<SessionView>,

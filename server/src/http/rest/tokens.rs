@@ -1,13 +1,20 @@
 //! `/api/tokens`, `/api/me`.
 
-use crate::http::{body::Json, doctor, errors::Refusal, routes::Me, state::Plane};
+use crate::http::{
+    body::Json,
+    doctor,
+    errors::Refusal,
+    paging::{self, newest_first},
+    routes::Me,
+    state::Plane,
+};
 use app::error::{ControlError, ErrorKind};
 use axum::{
     Json as Answer,
     extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use model::{
     UserId,
     view::{Scope, TokenView, Viewer},
@@ -38,12 +45,15 @@ pub async fn me(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<Mys
     Ok(Answer(Myself { user, name, scope, operator }))
 }
 
-/// `GET /api/tokens`.
+/// `GET /api/tokens`: an array, newest first. With `limit`, a page of it, and the header `Link` names the next one.
 ///
 /// # Errors
-/// `503 Service Unavailable`.
-pub async fn list(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<Vec<TokenView>>, Refusal> {
-    Ok(Answer(plane.control().tokens(&viewer).await?))
+/// `400 Bad Request`: `limit` is no length of a page; `503 Service Unavailable`.
+pub async fn list(State(plane): State<Plane>, Me(viewer): Me, uri: Uri, asked: paging::Asked) -> Result<Response, Refusal> {
+    let wish = paging::read(asked)?;
+    let tokens = plane.control().tokens(&viewer).await?;
+    let place = |token: &TokenView| format!("{}-{}", newest_first(token.created_at), token.id);
+    Ok(wish.answer(&uri, tokens, place))
 }
 
 /// `POST /api/tokens`.
