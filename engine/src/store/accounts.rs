@@ -10,12 +10,14 @@
 //!                    API token ┘       once             one port of one sandbox
 //! ```
 
+pub mod keys;
 pub mod ports;
 pub mod shares;
 
 use super::{
     StoreError,
     activity::{self, Entry},
+    intent,
     postgres::{
         activity::write_account,
         error::{OnConstraint as _, unreadable, while_doing},
@@ -31,7 +33,7 @@ use model::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -395,6 +397,7 @@ impl Accounts {
         let doing = while_doing("sweep what is over");
         let forgotten = now.checked_sub(CODE_MEMORY).unwrap_or(Timestamp::MIN);
         let withdrawn = now.checked_sub(shares::SHARE_MEMORY).unwrap_or(Timestamp::MIN);
+        let oldest_key = now.checked_sub(intent::KEY_LIFE).unwrap_or(Timestamp::MIN);
         for (statement, before) in [
             ("DELETE FROM sessions WHERE expires_at <= $1", now),
             ("DELETE FROM preview_codes WHERE expires_at <= $1", now),
@@ -403,6 +406,7 @@ impl Accounts {
             ("DELETE FROM oauth_states WHERE expires_at <= $1", forgotten),
             ("DELETE FROM api_tokens WHERE revoked_at <= $1", forgotten),
             ("DELETE FROM preview_shares WHERE revoked_at <= $1 OR expires_at <= $1", withdrawn),
+            ("DELETE FROM asked_keys WHERE created_at <= $1", oldest_key),
         ] {
             sqlx::query(statement).bind(Time(before)).execute(&self.pool).await.map_err(&doing)?;
         }
@@ -422,26 +426,10 @@ impl Accounts {
         now: Timestamp,
     ) -> Result<NewToken, StoreError> {
         let doing = while_doing("store a token");
-        let secret = random_secret(TOKEN_PREFIX);
-        let id = Uuid::now_v7();
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
-        sqlx::query!(
-            "INSERT INTO api_tokens (id, user_id, name, hash, scope, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            id,
-            user.0,
-            name,
-            &hash(secret.expose_secret())[..],
-            scope.as_str(),
-            Time(now) as _,
-            expires_at.map(Time) as _
-        )
-        .execute(&mut *transaction)
-        .await
-        .map_err(&doing)?;
-        write_account(&mut transaction, user, &activity::token_made(name, scope.as_str(), expires_at), now).await?;
+        let made = insert_token(&mut transaction, user, name, scope, expires_at, now).await?;
         transaction.commit().await.map_err(&doing)?;
-        let token = TokenView { id: TokenId(id), name: name.to_owned(), scope, created_at: now, expires_at, last_used_at: None };
-        Ok(NewToken { secret: secret.expose_secret().to_owned(), token })
+        Ok(made)
     }
 
     /// Who comes with this secret: `None` if it is no token, expired or revoked. Notes the use, to the
@@ -678,6 +666,34 @@ impl Accounts {
 pub(super) fn random_secret(prefix: &str) -> SecretString {
     let bytes: [u8; 32] = rand::random();
     SecretString::from(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+async fn insert_token(
+    connection: &mut PgConnection,
+    user: UserId,
+    name: &str,
+    scope: Scope,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<NewToken, StoreError> {
+    let secret = random_secret(TOKEN_PREFIX);
+    let id = Uuid::now_v7();
+    sqlx::query!(
+        "INSERT INTO api_tokens (id, user_id, name, hash, scope, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        id,
+        user.0,
+        name,
+        &hash(secret.expose_secret())[..],
+        scope.as_str(),
+        Time(now) as _,
+        expires_at.map(Time) as _
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(while_doing("store a token"))?;
+    write_account(connection, user, &activity::token_made(name, scope.as_str(), expires_at), now).await?;
+    let token = TokenView { id: TokenId(id), name: name.to_owned(), scope, created_at: now, expires_at, last_used_at: None };
+    Ok(NewToken { secret: secret.expose_secret().to_owned(), token })
 }
 
 pub(super) fn hash(secret: &str) -> [u8; 32] {

@@ -22,6 +22,7 @@ mod first;
 mod github;
 mod hosts;
 mod ingress;
+mod keys;
 mod matrix;
 mod metrics;
 mod preview;

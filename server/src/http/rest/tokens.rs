@@ -1,7 +1,7 @@
 //! `/api/tokens`, `/api/me`.
 
 use crate::http::{
-    body::Json,
+    body::{Json, idempotency_key},
     doctor,
     errors::Refusal,
     paging::{self, newest_first},
@@ -14,7 +14,7 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
-use http::{StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use model::{
     UserId,
     view::{Scope, TokenView, Viewer},
@@ -69,12 +69,18 @@ pub struct New {
     days: Option<u32>,
 }
 
-/// `POST /api/tokens`: `201 Created`; the secret is shown this once.
+/// `POST /api/tokens`: `201 Created`; the secret is shown this once. With an `Idempotency-Key`, one token within a day.
 ///
 /// # Errors
-/// `422 Unprocessable Content`.
-pub async fn create(State(plane): State<Plane>, Me(viewer): Me, Json(new): Json<New>) -> Result<Response, Refusal> {
-    let token = plane.control().create_token(&viewer, new.name, new.scope, new.days).await?;
+/// `409 Conflict`: by that key it was made before; `422 Unprocessable Content`.
+pub async fn create(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    headers: HeaderMap,
+    Json(new): Json<New>,
+) -> Result<Response, Refusal> {
+    let key = idempotency_key(&headers)?;
+    let token = plane.controller.create_token_once(&viewer, &new.name, new.scope, new.days, key).await?;
     Ok((StatusCode::CREATED, Answer(token)).into_response())
 }
 
