@@ -239,6 +239,42 @@ async fn what_has_not_changed_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_sandbox_that_only_works_is_not_sent_again() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Measured").await;
+    let at = format!("/api/sandbox/{project}");
+    let measured = async |cpu: u32| {
+        until("the measure to be shown", async || {
+            app.world.uses(cpu);
+            owner.get(&at).await.json()["usage"]["cpuPercent"].as_f64() == Some(f64::from(cpu))
+        })
+        .await;
+    };
+    measured(1).await;
+    app.settled().await;
+    let paths = [
+        "/api/projects".to_owned(),
+        format!("/api/projects/{project}"),
+        format!("/api/projects/{project}/sandboxes"),
+        at.clone(),
+    ];
+    let mut tags = Vec::new();
+    for path in &paths {
+        tags.push(owner.get(path).await.header("etag").to_owned());
+    }
+    measured(2).await;
+    for (path, tag) in paths.iter().zip(&tags) {
+        assert!(tag.starts_with("W/\""), "the bytes are others by then: {path} {tag}");
+        assert_eq!(owner.with("if-none-match", tag).get(path).await.status, 304, "{path}");
+    }
+    assert_eq!(owner.post(&format!("/api/sandbox/{project}/stop"), &json!({})).await.status, 202);
+    for (path, tag) in paths.iter().zip(&tags) {
+        assert_eq!(owner.with("if-none-match", tag).get(path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn every_read_has_a_tag_and_is_not_sent_again() {
     let Some((app, _github)) = with(everybody()).await else { return };
     app.world.files_of(Arc::new(RealAgent::start(&[])));
