@@ -22,7 +22,7 @@ use crate::{
     },
     live::{Live, Said},
     refusals,
-    room::Room,
+    room::{self, Room},
     sweep::Sweep,
 };
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -83,7 +83,12 @@ enum Ended {
 /// # Errors
 /// Whatever keeps it from starting, in a sentence that says what to do.
 pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
-    let mut config = Config::read(data, args)?;
+    let config = Config::read(data, args)?;
+    let (folder, embedded) = (config.data_dir.clone(), config.database_url.is_none());
+    serve_as(data, config).await.map_err(|error| room::explained(error, &folder, embedded))
+}
+
+async fn serve_as(data: &DataArgs, mut config: Config) -> Result<()> {
     // One file with everything has the site in itself, for want of another; it needs the data folder to put it.
     let carried = (config.args.site_dir.is_none() || config.args.agent.is_none()) && dist::carries()?;
     let read = |folder: &Path| Site::read(folder).map_err(|why| anyhow!(why));
@@ -95,6 +100,7 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     }
     let previews = listen_for_previews(&config).await?;
     let signals = signals()?;
+    room::for_a_start(&config.data_dir, config.database_url.is_none())?;
     let folder = DataFolder::open(&config.data_dir)?;
     let site = match beside {
         Some(site) => site,
