@@ -352,6 +352,8 @@ async fn the_worked_example_works() {
     let done = tokio::time::timeout(std::time::Duration::from_secs(60), bash.output()).await.expect("it ends").unwrap();
     let (said, complained) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{said}\n{complained}");
+    // The newest first, a page each.
+    assert!(said.contains("token nightly\ntoken example\n"), "{said}");
     for expected in ["changed GREETING", "Restarted the sandbox", "Owner: Made the project", "Boats", "stopped", "true"] {
         assert!(said.contains(expected), "{expected} is not in\n{said}");
     }
