@@ -137,6 +137,9 @@ function listen(context: BrowserContext): void {
     // What the sandbox's own application says is its own affair.
     const from = message.location().url;
     if (/\/\/\d+--/.test(from)) return;
+    // A page lists the terminals of what runs; where it has just stopped running, the answer says so before the
+    // stream does, and the page takes it.
+    if (/status of 409/.test(message.text()) && from.endsWith('/terminals')) return;
     told.lines.push(`${message.type()}: ${message.text()} (${from})`);
   });
   // One without frames, as a fetch that was cut off, has an empty stack.

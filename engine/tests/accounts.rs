@@ -8,11 +8,16 @@ use engine::store::{
     NewProjectRow, Store as _,
     accounts::{
         Accounts, CodeUse, Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor, SIGN_IN_CODE_LIFE, SessionRow,
+        keys::{KeyUse, Made},
     },
     postgres::PgStore,
 };
 use jiff::Timestamp;
-use model::{ProjectId, ResourceName, SandboxId, TokenId, UserId, resources::Preset, view::Scope};
+use model::{
+    ProjectId, ResourceName, SandboxId, TokenId, UserId,
+    resources::Preset,
+    view::{Scope, TokenView},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use std::{collections::BTreeMap, time::Duration};
@@ -229,6 +234,45 @@ async fn what_a_token_makes_while_it_is_revoked_is_not_left_over() {
             assert!(!accounts.token_works(made.token.id, at(3)).await.unwrap(), "round {round}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_key_is_of_one_ask_of_one_user_for_a_day() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let other = stranger(&pool).await;
+    let take = async |user, ask: &str, second| accounts.take_key(user, ask, "k", at(second)).await.unwrap();
+    assert_eq!(take(owner, "push", 0).await, KeyUse::First);
+    assert_eq!(take(owner, "push", 1).await, KeyUse::UnderWay);
+    assert_eq!(take(owner, "commit", 1).await, KeyUse::First, "of another ask");
+    assert_eq!(take(other, "push", 1).await, KeyUse::First, "of another user");
+    accounts.key_is_done(owner, "push", "k", at(2)).await.unwrap();
+    assert_eq!(take(owner, "push", 3).await, KeyUse::Done(None));
+    accounts.forget_key(owner, "commit", "k").await.unwrap();
+    assert_eq!(take(owner, "commit", 3).await, KeyUse::First);
+
+    let token = async |second| {
+        let wanted = TokenView {
+            id: TokenId(Uuid::now_v7()),
+            name: "CI".into(),
+            scope: Scope::Read,
+            created_at: at(second),
+            expires_at: None,
+            last_used_at: None,
+            made_by: None,
+        };
+        accounts.make_token_once(owner, wanted, "k").await.unwrap()
+    };
+    let Made::Now(made) = token(4).await else { panic!("it is new") };
+    let Made::Before(Some(id)) = token(5).await else { panic!("it was made before") };
+    assert_eq!((id, accounts.tokens(owner).await.unwrap().len()), (made.token.id, 1));
+
+    const DAY: i64 = 24 * 60 * 60;
+    accounts.sweep(at(DAY - 1)).await.unwrap();
+    assert_eq!(take(owner, "push", DAY - 1).await, KeyUse::Done(None));
+    assert_eq!(take(owner, "push", DAY).await, KeyUse::First);
+    accounts.sweep(at(3 * DAY)).await.unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM asked_keys").fetch_one(&pool).await.unwrap();
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ pub struct ServeArgs {
     #[arg(long, env = "FSA_REQUESTS_PER_SECOND", value_name = "N", default_value_t = 500)]
     pub requests_per_second: u32,
     /// For how many days what happened to projects is kept
-    #[arg(long, env = "FSA_ACTIVITY_DAYS", value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    #[arg(long, env = "FSA_ACTIVITY_DAYS", value_name = "DAYS", default_value_t = 90, value_parser = days)]
     pub activity_days: u32,
     /// The folder that holds node_modules/@anthropic-ai/claude-code
     #[arg(long, env = "FSA_CLAUDE_DIR", value_name = "FOLDER")]
@@ -149,6 +149,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     } else {
         Err(format!("{seconds} s is not between 1 s and a day."))
     }
+}
+
+fn days(text: &str) -> Result<u32, String> {
+    let days: i64 = text.trim().parse().map_err(|_| format!("`{text}` is no number of days: write 90."))?;
+    u32::try_from(days).ok().filter(|days| (1..=3650).contains(days)).ok_or_else(|| {
+        format!("{days} days is not between 1 and 3650: what happened is kept for a day at least, and for ten years at most.")
+    })
 }
 
 fn deadlines(text: &str) -> Result<[Duration; 5], String> {
@@ -493,6 +500,29 @@ mod tests {
         assert_eq!(listen("[::]:80").unwrap().addresses[0].to_string(), "[::]:80");
         for bad in ["nonsense", "4000", "localhost:", "localhost:70000", "example.com:80"] {
             assert!(listen(bad).unwrap_err().to_string().contains("--listen localhost:4000"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn activity_is_kept_for_a_day_at_least() {
+        #[derive(Debug, clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            args: ServeArgs,
+        }
+        let given = |days: &str| <Alone as clap::Parser>::try_parse_from(["serve".to_owned(), format!("--activity-days={days}")]);
+        for (text, kept) in [("1", 1), ("90", 90), ("3650", 3650)] {
+            assert_eq!(given(text).unwrap().args.activity_days, kept);
+        }
+        for (bad, why) in [
+            ("0", "0 days is not between 1 and 3650"),
+            ("-1", "-1 days is not between 1 and 3650"),
+            ("3651", "3651 days is not between 1 and 3650"),
+            ("a week", "`a week` is no number of days: write 90."),
+            ("1.5", "`1.5` is no number of days: write 90."),
+        ] {
+            let refused = given(bad).unwrap_err().to_string();
+            assert!(refused.contains(why) && refused.contains("--activity-days"), "{bad}: {refused}");
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod claude;
 pub mod database;
+pub mod once;
 pub mod repository;
 pub mod sandboxes;
 pub mod sessions;
@@ -37,7 +38,7 @@ use engine::{
     reconcile::{self, Reconciler},
     store::{
         Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, StoreError,
-        accounts::{Accounts, Opener},
+        accounts::{Accounts, Opener, keys::Made},
         activity,
         claude::Claude,
         intent,
@@ -606,26 +607,7 @@ impl Control for Controller {
         scope: Scope,
         days: Option<u32>,
     ) -> Result<NewToken, ControlError> {
-        may_change(viewer)?;
-        let name: DisplayName = name.parse().map_err(|_| {
-            let message = "A token needs a name of 1 to 300 characters, such as the program that will use it.";
-            ControlError::new(ErrorKind::Invalid, "bad-token-name", message, "Type one.").at("name")
-        })?;
-        if days.is_some_and(|days| !(1..=3650).contains(&days)) {
-            let message = "A token expires in 1 to 3650 days, or never.";
-            return Err(ControlError::new(ErrorKind::Invalid, "bad-expiry", message, "Give a number in that range.").at("days"));
-        }
-        let now = self.now();
-        let expires = days.and_then(|days| now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
-        let accounts = &self.parts.accounts;
-        // What a token makes does not outlive it: whoever has found one cannot keep what it opens by making another.
-        let Some(Credential::Token(maker)) = visit::credential() else {
-            let made = accounts.make_token(viewer.user, name.as_str(), scope, expires, now);
-            return activity::by(visit::actor(viewer), patient(made)).await.map_err(store_error);
-        };
-        let made = accounts.make_token_by(maker, viewer.user, name.as_str(), scope, expires, now);
-        let made = activity::by(visit::actor(viewer), patient(made)).await.map_err(store_error)?;
-        made.ok_or_else(ControlError::signed_out)
+        self.create_token_once(viewer, &name, scope, days, None).await
     }
 
     async fn revoke_token(&self, viewer: &Viewer, id: TokenId) -> Result<(), ControlError> {
@@ -640,6 +622,58 @@ impl Control for Controller {
 }
 
 impl Controller {
+    /// Makes an API token; with a key, once for it within a day.
+    ///
+    /// # Errors
+    /// `403 Forbidden`, `422 Unprocessable Content`; `409 Conflict`: by that key it was made before, and its secret, which is
+    /// kept nowhere, is not told again.
+    pub async fn create_token_once(
+        &self,
+        viewer: &Viewer,
+        name: &str,
+        scope: Scope,
+        days: Option<u32>,
+        key: Option<String>,
+    ) -> Result<NewToken, ControlError> {
+        may_change(viewer)?;
+        let name: DisplayName = name.parse().map_err(|_| {
+            let message = "A token needs a name of 1 to 300 characters, such as the program that will use it.";
+            ControlError::new(ErrorKind::Invalid, "bad-token-name", message, "Type one.").at("name")
+        })?;
+        if days.is_some_and(|days| !(1..=3650).contains(&days)) {
+            let message = "A token expires in 1 to 3650 days, or never.";
+            return Err(ControlError::new(ErrorKind::Invalid, "bad-expiry", message, "Give a number in that range.").at("days"));
+        }
+        let (now, actor) = (self.now(), visit::actor(viewer));
+        let expires = days.and_then(|days| now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
+        // What a token makes does not outlive it: whoever has found one cannot keep what it opens by making another.
+        let maker = match visit::credential() {
+            Some(Credential::Token(maker)) => Some(maker),
+            _ => None,
+        };
+        let (accounts, user, name) = (&self.parts.accounts, viewer.user, name.as_str());
+        let made = async {
+            match (key, maker) {
+                (Some(key), made_by) => {
+                    let id = TokenId(Uuid::now_v7());
+                    let (name, expires_at) = (name.to_owned(), expires);
+                    let token = TokenView { id, name, scope, created_at: now, expires_at, last_used_at: None, made_by };
+                    accounts.make_token_once(user, token, &key).await
+                }
+                (None, Some(maker)) => {
+                    let made = accounts.make_token_by(maker, user, name, scope, expires, now).await?;
+                    Ok(made.map_or(Made::MakerGone, Made::Now))
+                }
+                (None, None) => accounts.make_token(user, name, scope, expires, now).await.map(Made::Now),
+            }
+        };
+        match activity::by(actor, patient(made)).await.map_err(store_error)? {
+            Made::Now(token) => Ok(token),
+            Made::Before(id) => Err(token_made_before(id)),
+            Made::MakerGone => Err(ControlError::signed_out()),
+        }
+    }
+
     /// A page of the viewer's projects, by their ids from the newest on.
     ///
     /// # Errors
@@ -659,6 +693,13 @@ fn may_change(viewer: &Viewer) -> Result<(), ControlError> {
 pub fn read_only() -> ControlError {
     let message = "This token may look and not change anything: its scope is `read`.";
     ControlError::new(ErrorKind::Forbidden, "read-only", message, "Use a token of scope `write`.")
+}
+
+fn token_made_before(id: Option<TokenId>) -> ControlError {
+    let message = "A token was made by this key already. Its secret was in the first answer, and is kept nowhere.";
+    let which = id.map_or_else(|| "it".to_owned(), |id| format!("the token {id}"));
+    let next = format!("Where that answer is lost, revoke {which}, and make another one by another key.");
+    ControlError::new(ErrorKind::Conflict, "key-used", message, &next)
 }
 
 /// `404 Not Found`: the project was made without.

@@ -27,4 +27,5 @@ pub mod http;
 pub mod live;
 pub mod refusals;
 pub mod room;
+pub mod sweep;
 pub mod views;

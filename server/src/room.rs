@@ -6,8 +6,10 @@
 //!   while it is full: a write to try  ───────────────────┘           that wait for it, the words of refusals
 //! ```
 //!
-//! It refuses nothing by itself: what can be stored is stored.
+//! It refuses nothing by itself: what can be stored is stored. A server alone does not begin on a disk that is full already
+//! ([`for_a_start`]): without room it has no way in for anybody, and would serve pages that it cannot open.
 
+use anyhow::{Error, anyhow};
 use app::error::{ControlError, ErrorKind};
 use engine::store::{StoreError, full::FullBell, postgres::room::try_writing};
 use model::{Cause, CauseCode};
@@ -27,6 +29,15 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// Free space below which it is full, in bytes: PostgreSQL writes its log in files of this size, and ends where it cannot
 /// make the next one.
 const LEAST_BYTES: u64 = 16 << 20;
+
+/// What the first start needs, in bytes: PostgreSQL's own files have some 80 MB.
+const FIRST_BYTES: u64 = 100 << 20;
+
+/// What a start needs where PostgreSQL is elsewhere, in bytes: files of a few words.
+const OWN_BYTES: u64 = 1 << 20;
+
+/// How a full disk says so: the kernel, and PostgreSQL in the language that we run it in.
+const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
 /// Knows whether there is room.
 pub struct Room {
@@ -119,15 +130,68 @@ pub fn without_figures() -> ControlError {
     refusal(&cause(None))
 }
 
+/// Whether the disk of a data folder has room for a server to start, with its own PostgreSQL there or with one elsewhere.
+///
+/// # Errors
+/// It has not: a sentence that says how much is free, how much is needed, and what to do.
+pub fn for_a_start(folder: &Path, embedded: bool) -> Result<(), Error> {
+    let least = match embedded {
+        false => OWN_BYTES,
+        true if folder.join("postgres/data/PG_VERSION").exists() => LEAST_BYTES,
+        true => FIRST_BYTES,
+    };
+    // Of one that is yet to be made, its parent's.
+    let place = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    match place.ancestors().find_map(free_bytes) {
+        Some(free) if free < least => Err(too_little(folder, free, least)),
+        _ => Ok(()),
+    }
+}
+
+fn too_little(folder: &Path, free: u64, least: u64) -> Error {
+    anyhow!(
+        "The disk of the data folder {} is full: {} are free, and a start needs {} MB. {}",
+        folder.display(),
+        megabytes(free),
+        least >> 20,
+        what_to_do(folder)
+    )
+}
+
+/// An error of a start, with the sentence of a full disk before it where that is what it comes from.
+#[must_use]
+pub fn explained(error: Error, folder: &Path, embedded: bool) -> Error {
+    let said = error.chain().map(ToString::to_string).any(|text| FULL.iter().any(|full| text.contains(full)));
+    if !said {
+        return error;
+    }
+    let disk = if embedded { "" } else { ", or that of the control plane's database," };
+    let details = format!("{error:#}").replace('\n', " ");
+    anyhow!("The disk of the data folder {}{disk} is full ({details}). {}", folder.display(), what_to_do(folder))
+}
+
+fn what_to_do(folder: &Path) -> String {
+    let files = folder.join("volumes");
+    format!(
+        "Free some space on that disk (files of sandboxes are in {}), or give it a larger one, and start the server again. What runs in \
+         sandboxes goes on.",
+        files.display()
+    )
+}
+
 /// What whoever runs PostgreSQL may write there; `None` where it cannot be told.
 fn free_bytes(folder: &Path) -> Option<u64> {
     let space = rustix::fs::statvfs(folder).ok()?;
-    Some(space.f_bavail.saturating_mul(space.f_frsize))
+    // Some file systems have no size.
+    (space.f_blocks > 0).then(|| space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes >> 20, ((bytes & ((1 << 20) - 1)) * 10) >> 20)
 }
 
 fn cause(free: Option<u64>) -> Cause {
     const GOES_ON: &str = "It goes on by itself once there is room.";
-    let megabytes = |bytes: u64| format!("{}.{} MB", bytes >> 20, ((bytes & ((1 << 20) - 1)) * 10) >> 20);
     match free {
         Some(free) if free < LEAST_BYTES => Cause::new(
             CauseCode::DiskFull,
@@ -176,6 +240,32 @@ mod tests {
             assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unavailable, "store-full"));
             assert!(error.next_steps.len() == 3 && error.message.contains("goes on"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_start_that_has_no_room_says_so_in_one_sentence_and_what_to_do() {
+        let folder = Path::new("/data");
+        let told = too_little(folder, 5 << 20, LEAST_BYTES).to_string();
+        for part in
+            ["disk of the data folder /data is full", "5.0 MB are free", "needs 16 MB", "Free some space", "/data/volumes"]
+        {
+            assert!(told.contains(part) && !told.contains('\n'), "{part}: {told}");
+        }
+        let full = || Error::new(std::io::Error::from_raw_os_error(28));
+        for (error, embedded) in [
+            (full().context("write postgresql.conf"), true),
+            (anyhow!("initdb failed: could not write to file \"base/1\": No space left on device"), true),
+            (full(), false),
+        ] {
+            let told = format!("{:#}", explained(error, folder, embedded));
+            assert!(told.starts_with("The disk of the data folder /data") && told.contains("Free some space"), "{told}");
+            assert!(told.contains("No space left on device"), "what was being done is said: {told}");
+            assert_eq!(told.contains("the control plane's database"), !embedded, "{told}");
+        }
+        let other = explained(anyhow!("Port 4000 is taken"), folder, true);
+        assert_eq!(format!("{other:#}"), "Port 4000 is taken");
+        let here = tempfile::tempdir().unwrap();
+        assert!(for_a_start(here.path(), false).is_ok() && for_a_start(Path::new("/no/such/folder"), true).is_ok());
     }
 
     #[test]

@@ -48,8 +48,13 @@ fn folder() -> TempDir {
 }
 
 fn serve(folder: &Path, more: &[&str]) -> Command {
+    serve_on(folder, &folder.join("data"), more)
+}
+
+/// The same with its data elsewhere.
+fn serve_on(folder: &Path, data: &Path, more: &[&str]) -> Command {
     let mut command = program();
-    command.args(["--data-dir", folder.join("data").to_str().unwrap(), "--site-dir", folder.join("site").to_str().unwrap()]);
+    command.args(["--data-dir", data.to_str().unwrap(), "--site-dir", folder.join("site").to_str().unwrap()]);
     command.args(["--secret-dir", folder.to_str().unwrap(), "--listen", "localhost:0"]).args(more);
     if let Some(agent) = std::env::var_os("FSA_AGENT") {
         command.env("FSA_AGENT", agent);
@@ -245,6 +250,45 @@ fn ctrl_c_while_postgresql_starts_leaves_nothing_behind() {
     for loud in ["ERROR", "panicked", "lost its keeper", "no session id"] {
         assert!(!log.contains(loud), "{log}");
     }
+}
+
+#[test]
+fn on_a_disk_that_is_full_it_says_so_and_does_not_start_before_there_is_room() {
+    // Of two clusters, what one of them keeps of its log included.
+    let Some(disk) = postgres::SmallDisk::of(360) else { return };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let folder = folder();
+    let data = disk.folder().join("ours");
+    let refused = |free: &str| {
+        let mut server = Server::start(serve_on(folder.path(), &data, &[]));
+        let (status, log) = server.ended(Duration::from_secs(30));
+        assert_eq!((status.code(), server.line()), (Some(1), None), "{log}");
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("fullstack-agent: ")).collect();
+        let [told] = told[..] else { panic!("{log}") };
+        for part in ["The disk of the data folder", "is full", free, "Free some space on that disk", "start the server again"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    };
+    let starts = || {
+        let mut server = Server::start(serve_on(folder.path(), &data, &[]));
+        let link = server.line();
+        assert!(
+            link.as_ref().is_some_and(|link| link.starts_with("Sign in: ")),
+            "{link:?} {}",
+            server.ended(Duration::from_secs(1)).1
+        );
+        server.signal("-INT");
+        let (status, log) = server.ended(Duration::from_secs(60));
+        assert!(status.success(), "{log}");
+    };
+    runtime.block_on(disk.fill());
+    refused("a start needs 100 MB");
+    disk.empty();
+    starts();
+    runtime.block_on(disk.fill());
+    refused("a start needs 16 MB");
+    disk.empty();
+    starts();
 }
 
 #[test]

@@ -11,12 +11,14 @@
 //!                        └──▶ API tokens that it makes
 //! ```
 
+pub mod keys;
 pub mod ports;
 pub mod shares;
 
 use super::{
     StoreError,
     activity::{self, Entry},
+    intent,
     postgres::{
         activity::write_account,
         error::{OnConstraint as _, unreadable, while_doing},
@@ -415,6 +417,7 @@ impl Accounts {
         let doing = while_doing("sweep what is over");
         let forgotten = now.checked_sub(CODE_MEMORY).unwrap_or(Timestamp::MIN);
         let withdrawn = now.checked_sub(shares::SHARE_MEMORY).unwrap_or(Timestamp::MIN);
+        let oldest_key = now.checked_sub(intent::KEY_LIFE).unwrap_or(Timestamp::MIN);
         for (statement, before) in [
             ("DELETE FROM sessions WHERE expires_at <= $1", now),
             ("DELETE FROM preview_codes WHERE expires_at <= $1", now),
@@ -423,6 +426,7 @@ impl Accounts {
             ("DELETE FROM oauth_states WHERE expires_at <= $1", forgotten),
             ("DELETE FROM api_tokens WHERE revoked_at <= $1", forgotten),
             ("DELETE FROM preview_shares WHERE revoked_at <= $1 OR expires_at <= $1", withdrawn),
+            ("DELETE FROM asked_keys WHERE created_at <= $1", oldest_key),
         ] {
             sqlx::query(statement).bind(Time(before)).execute(&self.pool).await.map_err(&doing)?;
         }
@@ -473,29 +477,16 @@ impl Accounts {
     ) -> Result<Option<NewToken>, StoreError> {
         let doing = while_doing("store a token that a token made");
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
-        // Held until the new one is stored: a revocation waits for it, and then finds it.
-        let held = sqlx::query!(
-            r#"SELECT scope, expires_at AS "expires_at: Time" FROM api_tokens
-            WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3) FOR SHARE"#,
-            maker.0,
-            user.0,
-            Time(now) as _
-        )
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(&doing)?;
-        let Some(held) = held else { return Ok(None) };
-        let most: Scope = held.scope.parse().map_err(unreadable("read a token's scope"))?;
-        let last = held.expires_at.map(|time| time.0);
         let token = TokenView {
             id: TokenId(Uuid::now_v7()),
             name: name.to_owned(),
-            scope: scope.min(most),
+            scope,
             created_at: now,
-            expires_at: expires_at.into_iter().chain(last).min(),
+            expires_at,
             last_used_at: None,
             made_by: Some(maker),
         };
+        let Some(token) = bounded(&mut transaction, user, token).await? else { return Ok(None) };
         let new = store_token(&mut transaction, user, token).await?;
         transaction.commit().await.map_err(&doing)?;
         Ok(Some(new))
@@ -776,6 +767,26 @@ async fn store_token(connection: &mut PgConnection, user: UserId, token: TokenVi
 pub(super) fn random_secret(prefix: &str) -> SecretString {
     let bytes: [u8; 32] = rand::random();
     SecretString::from(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+/// A token that is to be stored, within what its maker may and for no longer than that one lasts; `None` if that one does not work
+/// any more. The maker is held until the transaction ends: a revocation waits for it, and then finds what it made.
+async fn bounded(connection: &mut PgConnection, user: UserId, token: TokenView) -> Result<Option<TokenView>, StoreError> {
+    let Some(maker) = token.made_by else { return Ok(Some(token)) };
+    let held = sqlx::query!(
+        r#"SELECT scope, expires_at AS "expires_at: Time" FROM api_tokens
+        WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3) FOR SHARE"#,
+        maker.0,
+        user.0,
+        Time(token.created_at) as _
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(while_doing("look at the token that makes another"))?;
+    let Some(held) = held else { return Ok(None) };
+    let most: Scope = held.scope.parse().map_err(unreadable("read a token's scope"))?;
+    let last = held.expires_at.map(|time| time.0);
+    Ok(Some(TokenView { scope: token.scope.min(most), expires_at: token.expires_at.into_iter().chain(last).min(), ..token }))
 }
 
 pub(super) fn hash(secret: &str) -> [u8; 32] {

@@ -94,14 +94,20 @@ pub struct SmallDisk {
 impl SmallDisk {
     /// `None`, said once, where there can be none.
     pub fn start() -> Option<Self> {
+        // A cluster with one database of ours has some 80 MB.
+        Self::of(200)
+    }
+
+    /// The same of another size, in megabytes.
+    pub fn of(megabytes: u32) -> Option<Self> {
         if !is_root() {
             skipped("only root can mount a small disk");
             return None;
         }
         let folder = std::env::temp_dir().join(format!("fsa-small-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&folder).expect("make a folder for a small disk");
-        // A cluster with one database of ours has some 80 MB.
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=200m", "none"]).arg(&folder).output();
+        let size = format!("size={megabytes}m");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(&folder).output();
         if !mount.is_ok_and(|done| done.status.success()) {
             let _ = std::fs::remove_dir(&folder);
             skipped("this machine lets nobody mount");

@@ -22,7 +22,8 @@ use crate::{
     },
     live::{Live, Said},
     refusals,
-    room::Room,
+    room::{self, Room},
+    sweep::Sweep,
 };
 use anyhow::{Context as _, Result, anyhow, bail};
 use axum::{Extension, Router, serve::ListenerExt as _};
@@ -43,7 +44,6 @@ use engine::{
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
-use jiff::{SignedDuration, Timestamp};
 use local::{LocalOrchestrator, datafolder::DataFolder, postgres::EmbeddedPostgres};
 use model::{Cause, view::Installation};
 use secrecy::ExposeSecret as _;
@@ -68,8 +68,6 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const HALF_WAY: Duration = Duration::from_secs(30);
 /// How long the first answer waits for a look at every sandbox.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
-/// How often what is over is removed from the tables of accounts, and what happened long ago from activity.
-const SWEEP: Duration = Duration::from_secs(600);
 
 /// How it was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +83,12 @@ enum Ended {
 /// # Errors
 /// Whatever keeps it from starting, in a sentence that says what to do.
 pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
-    let mut config = Config::read(data, args)?;
+    let config = Config::read(data, args)?;
+    let (folder, embedded) = (config.data_dir.clone(), config.database_url.is_none());
+    serve_as(data, config).await.map_err(|error| room::explained(error, &folder, embedded))
+}
+
+async fn serve_as(data: &DataArgs, mut config: Config) -> Result<()> {
     // One file with everything has the site in itself, for want of another; it needs the data folder to put it.
     let carried = (config.args.site_dir.is_none() || config.args.agent.is_none()) && dist::carries()?;
     let read = |folder: &Path| Site::read(folder).map_err(|why| anyhow!(why));
@@ -97,6 +100,7 @@ pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     }
     let previews = listen_for_previews(&config).await?;
     let signals = signals()?;
+    room::for_a_start(&config.data_dir, config.database_url.is_none())?;
     let folder = DataFolder::open(&config.data_dir)?;
     let site = match beside {
         Some(site) => site,
@@ -287,8 +291,13 @@ async fn run(
     tasks.spawn(plane.cloner.clone().run());
     tasks.spawn(plane.watch.clone().run(stop.clone()));
     tasks.spawn(plane.room.clone().run(stop.clone()));
-    let swept = Swept { accounts: accounts.clone(), repositories: Repositories::new(pool.clone()), store: plane.store.clone() };
-    tasks.spawn(sweep(swept, config.args.activity_days, stop.clone()));
+    let sweep = Sweep {
+        accounts: accounts.clone(),
+        repositories: Repositories::new(pool.clone()),
+        store: plane.store.clone(),
+        activity_days: config.args.activity_days,
+    };
+    tasks.spawn(sweep.run(stop.clone()));
     tasks.spawn(refusals::tell(plane.store.clone(), plane.orchestrator.clone(), stop.clone()));
 
     let mut serving = JoinSet::new();
@@ -537,36 +546,6 @@ impl Signals {
             std::process::exit(130);
         });
         ended
-    }
-}
-
-/// Where what is over is removed.
-struct Swept {
-    accounts: Accounts,
-    repositories: Repositories,
-    store: Arc<dyn Store>,
-}
-
-async fn sweep(of: Swept, activity_days: u32, stop: CancellationToken) {
-    let Swept { accounts, repositories, store } = of;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP) => {}
-        }
-        if let Err(error) = accounts.sweep(SystemClock.now()).await {
-            warn!("failed to sweep the accounts: {error:#}");
-        }
-        if let Err(error) = repositories.sweep(SystemClock.now()).await {
-            warn!("failed to sweep the repositories: {error:#}");
-        }
-        let kept = SignedDuration::from_hours(24 * i64::from(activity_days));
-        let before = SystemClock.now().checked_sub(kept).unwrap_or(Timestamp::MIN);
-        match store.forget_activity(before).await {
-            Ok(0) => {}
-            Ok(forgotten) => info!(forgotten, "forgot what happened more than {activity_days} days ago"),
-            Err(error) => warn!("failed to forget old activity: {error:#}"),
-        }
     }
 }
 

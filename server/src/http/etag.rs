@@ -24,7 +24,9 @@ pub async fn tagged(known: &[HeaderValue], response: Response) -> Response {
     }
     let (mut parts, body) = response.into_parts();
     let Ok(mut body) = to_bytes(body, usize::MAX).await else { return Refusal::from(internal()).into_response() };
-    let tag = tag_of(&body);
+    // What is kept by its tag leads to the next page, and a page that is full may get one behind it later.
+    let link = parts.headers.get(header::LINK).map(HeaderValue::as_bytes).unwrap_or_default();
+    let tag = tag_of(&body, link);
     if known.iter().filter_map(|tags| tags.to_str().ok()).any(|tags| matches(tags, &tag)) {
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(header::CONTENT_TYPE);
@@ -38,16 +40,17 @@ pub async fn tagged(known: &[HeaderValue], response: Response) -> Response {
     Response::from_parts(parts, Body::from(body))
 }
 
-fn tag_of(body: &[u8]) -> String {
+fn tag_of(body: &[u8], link: &[u8]) -> String {
+    let hash = |body: &[u8]| hex::encode(&Sha256::new().chain_update(body).chain_update(link).finalize()[..16]);
     let named = |name: &str| body.windows(name.len()).any(|part| part == name.as_bytes());
     // To look for the names costs less than to read what has none of them.
     if MEASURED.iter().any(|name| named(name))
         && let Ok(mut lasting) = serde_json::from_slice::<Value>(body)
         && without_measures(&mut lasting)
     {
-        return format!("W/\"{}\"", hex::encode(&Sha256::digest(lasting.to_string())[..16]));
+        return format!("W/\"{}\"", hash(lasting.to_string().as_bytes()));
     }
-    format!("\"{}\"", hex::encode(&Sha256::digest(body)[..16]))
+    format!("\"{}\"", hash(body))
 }
 
 /// Takes measures out; whether there were any.
@@ -104,6 +107,21 @@ mod tests {
         assert_eq!(ask(&[first.as_str()], &at("Stopped", 2)).await.status(), 200);
         let word = tag(&ask(&[], &serde_json::json!([{ "name": "usage" }])).await);
         assert!(!word.starts_with("W/"), "a word is no measure: {word}");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_another_follows_has_another_tag() {
+        let page = |link: Option<&'static str>| {
+            let mut response = axum::Json(["one"]).into_response();
+            response.headers_mut().extend(link.map(|link| (header::LINK, HeaderValue::from_static(link))));
+            response
+        };
+        let last = tag(&tagged(&[], page(None)).await);
+        let followed = "</api/tokens?limit=1&after=one>; rel=\"next\"";
+        let now = tagged(&[HeaderValue::from_str(&last).unwrap()], page(Some(followed))).await;
+        assert_eq!((now.status().as_u16(), now.headers()[header::LINK].to_str().unwrap()), (200, followed));
+        let again = tagged(&[HeaderValue::from_str(&tag(&now)).unwrap()], page(Some(followed))).await;
+        assert_eq!((again.status().as_u16(), again.headers()[header::LINK].to_str().unwrap()), (304, followed));
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use super::{
         visit::{self, Visit},
         watch::{Over, over},
     },
-    body::{Json, Project},
+    body::{Json, Project, idempotency_key},
     errors::Refusal,
     routes::Me,
     state::Plane,
@@ -29,7 +29,7 @@ use futures::StreamExt as _;
 use http::{HeaderMap, Method, Request, header};
 use http_body_util::{BodyExt as _, Full};
 use sandbox_agent::{
-    client,
+    client::{self, ClientError},
     protocol::http::{ExecExit, ExecRequest},
 };
 use serde::{Deserialize, Serialize};
@@ -81,11 +81,11 @@ pub struct Done {
     truncated: bool,
 }
 
-/// `POST /api/sandbox/{project}/exec`.
+/// `POST /api/sandbox/{project}/exec`. With an `Idempotency-Key`, it is begun once within a day.
 ///
 /// # Errors
-/// `404 Not Found`; `409 Conflict` while it does not run; `422 Unprocessable Content`; `503 Service
-/// Unavailable` where the server stops before the command has ended.
+/// `404 Not Found`; `409 Conflict` while it does not run, or where it was begun by that key before; `422 Unprocessable
+/// Content`; `503 Service Unavailable` where the server stops before the command has ended.
 pub async fn exec(
     State(plane): State<Plane>,
     Me(viewer): Me,
@@ -94,6 +94,7 @@ pub async fn exec(
     headers: HeaderMap,
     Json(ask): Json<Exec>,
 ) -> Result<Response, Refusal> {
+    let key = idempotency_key(&headers)?;
     let row = plane.controller.row(&viewer, id).await?;
     let agent = plane.agent(&row.sandbox);
     let ask = request(ask)?;
@@ -101,6 +102,10 @@ pub async fn exec(
         return Err(without_agent().into());
     }
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
+    let what = format!("command in {id}");
+    plane.controller.begin_once(&viewer, &what, key.as_deref()).await?;
+    // What the agent or the store refused did not begin, and may be asked again.
+    let not_begun = || plane.controller.not_begun(&viewer, &what, key.as_deref());
     let now = plane.now();
     let program = ask.command.first().map(String::as_str).unwrap_or_default();
     let entry = activity::by(visit::actor(&viewer), async { activity::command_run(program, now) }).await;
@@ -110,7 +115,11 @@ pub async fn exec(
             warn!(sandbox.id = %row.sandbox.id, user.id = %viewer.user, "a command runs that could not be told of: no room");
             visit::store_is_full();
         }
-        told => told.map_err(store_error)?,
+        Err(error) => {
+            not_begun().await;
+            return Err(store_error(error).into());
+        }
+        Ok(()) => {}
     }
     let over = over(visit.credential.map(|credential| plane.watch.hold(credential)), plane.stop.clone());
     let streams = headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("ndjson"));
@@ -124,6 +133,7 @@ pub async fn exec(
             .map_err(|_| super::errors::internal())?;
         let answer = client::request(io, agent.token(), request).await.map_err(|error| refused(&error))?;
         if !answer.status().is_success() {
+            not_begun().await;
             let status = answer.status();
             let body = answer.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
             let body = serde_json::from_slice(&body).unwrap_or_else(|_| sandbox_agent::protocol::http::ErrorBody {
@@ -131,14 +141,23 @@ pub async fn exec(
                 code: "refused".to_owned(),
                 versions: None,
             });
-            return Err(refused(&client::ClientError::Refused { status, body }).into());
+            return Err(refused(&ClientError::Refused { status, body }).into());
         }
         let lines = answer.into_body().into_data_stream().take_until(Box::pin(over));
         return Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response());
     }
     let finished = tokio::select! {
         over = over => return Err(ended(over).into()),
-        finished = client::exec_to_end(io, agent.token(), &ask, MOST_BYTES) => finished.map_err(|error| refused(&error))?,
+        finished = client::exec_to_end(io, agent.token(), &ask, MOST_BYTES) => finished,
+    };
+    let finished = match finished {
+        Ok(finished) => finished,
+        Err(error) => {
+            if matches!(error, ClientError::Refused { .. }) {
+                not_begun().await;
+            }
+            return Err(refused(&error).into());
+        }
     };
     let (exit_code, signal, timed_out) = match finished.exit {
         ExecExit::Code(code) => (code, None, false),

@@ -19,6 +19,7 @@ use super::{
     },
     body::Project,
     errors::Refusal,
+    paging,
     routes::{Access, Me, refuse},
     security::{as_request, request_id},
     state::Plane,
@@ -26,7 +27,7 @@ use super::{
 use crate::agent::{refused, unreachable};
 use app::error::{ControlError, ErrorKind};
 use axum::{
-    Extension, Json,
+    Extension,
     extract::{
         FromRequestParts, Path, Query, Request, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
@@ -42,7 +43,7 @@ use futures::{
     FutureExt as _, SinkExt as _, StreamExt as _,
     stream::{SplitSink, SplitStream},
 };
-use http::{StatusCode, header};
+use http::{StatusCode, Uri, header};
 use model::{ProjectId, activity::Actor};
 use prometheus_client::metrics::counter::Counter;
 use sandbox_agent::{
@@ -93,7 +94,7 @@ struct Wish {
 }
 
 fn wish_of(query: Option<&str>) -> Option<Wish> {
-    let uri: http::Uri = format!("/?{}", query.unwrap_or_default()).parse().ok()?;
+    let uri: Uri = format!("/?{}", query.unwrap_or_default()).parse().ok()?;
     Query::<Wish>::try_from_uri(&uri).ok().map(|Query(wish)| wish)
 }
 
@@ -371,19 +372,29 @@ async fn say_goodbye(socket: &mut WebSocket, code: u16, reason: &str) {
     let _ = timeout(FAREWELL, closing).await;
 }
 
-/// `GET /api/sandbox/{project}/terminals`: the sessions, as the agent lists them.
+/// `GET /api/sandbox/{project}/terminals`: the sessions, as the agent lists them: by name. With `limit`, a page of them, and the
+/// header `Link` names the next one.
 ///
 /// # Errors
-/// `404 Not Found`, `409 Conflict` while it does not run.
-pub async fn list(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Json<Vec<SessionInfo>>, Refusal> {
+/// `400 Bad Request`: `limit` is no length of a page; `404 Not Found`, `409 Conflict` while it does not run.
+pub async fn list(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+    uri: Uri,
+    asked: paging::Asked,
+) -> Result<Response, Refusal> {
+    let wish = paging::read(asked)?;
+    let place = |session: &SessionInfo| session.name.clone();
     let row = plane.controller.row(&viewer, id).await?;
     let agent = plane.agent(&row.sandbox);
     if !agent.is_there() {
         // Each viewer of a stock ttyd has a shell of its own, which ends with it.
-        return Ok(Json(Vec::new()));
+        return Ok(wish.answer(&uri, Vec::<SessionInfo>::new(), place));
     }
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
-    Ok(Json(client::sessions(io, agent.token()).await.map_err(|error| refused(&error))?))
+    let sessions = client::sessions(io, agent.token()).await.map_err(|error| refused(&error))?;
+    Ok(wish.answer(&uri, sessions, place))
 }
 
 /// `DELETE /api/sandbox/{project}/terminal/{session}`: ends a session, and what runs in it.

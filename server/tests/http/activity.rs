@@ -1,10 +1,11 @@
 //! What happened, by REST.
 
 use crate::support::{TestApp, until};
-use engine::store::activity;
+use engine::store::{activity, repositories::Repositories};
 use http::Method;
 use model::view::Scope;
 use serde_json::{Value, json};
+use server::sweep::Sweep;
 
 fn titles(page: &Value) -> Vec<String> {
     let all = page["activity"].as_array().unwrap_or_else(|| panic!("no page: {page}"));
@@ -258,6 +259,46 @@ async fn a_process_that_was_killed_for_want_of_memory_is_told_once_with_the_limi
         assert!(one["title"].as_str().unwrap().contains(" MiB of memory"), "{one}");
         assert_eq!(one["detail"], "Use a larger size for the sandbox.");
     }
+}
+
+#[tokio::test]
+async fn what_happened_is_kept_for_as_many_days_as_the_operator_says() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Remembered").await;
+    assert_eq!(owner.post(&format!("/api/sandbox/{project}/stop"), &json!({})).await.status, 202);
+    app.reaches(&owner, project, "Stopped").await;
+    app.settled().await;
+    let told = async || titles(&owner.get(&format!("/api/projects/{project}/activity")).await.json());
+    let all = ["Stopping became Stopped", "Stopped the sandbox", "Creating became Running", "Made the project"];
+    assert_eq!(told().await, all);
+    let now = jiff::Timestamp::now();
+    // When it began, and when it last happened.
+    for (title, [at, last_at]) in
+        [("Made the project", [31, 31]), ("Creating became Running", [31, 29]), ("Stopped the sandbox", [29, 29])]
+    {
+        let done = sqlx::query("UPDATE activity SET at = now() - make_interval(days => $2), last_at = now() - make_interval(days => $3) WHERE title = $1")
+            .bind(title)
+            .bind(at)
+            .bind(last_at)
+            .execute(&app.pool)
+            .await
+            .unwrap();
+        assert_eq!(done.rows_affected(), 1, "{title}");
+    }
+    let sweep = |activity_days| Sweep {
+        accounts: app.accounts.clone(),
+        repositories: Repositories::new(app.pool.clone()),
+        store: app.store.clone(),
+        activity_days,
+    };
+    sweep(32).once(now).await;
+    assert_eq!(told().await, all, "all of it is younger");
+    sweep(30).once(now).await;
+    assert_eq!(told().await, all[..3], "what is older is gone, and what happened again since is not");
+    sweep(1).once(now).await;
+    assert_eq!(told().await, all[..1]);
+    assert_eq!(owner.get("/api/projects").await.json()[0]["name"], "Remembered", "and nothing else with it");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::{
     github::{session, sign_in, with},
-    support::{Setup, TestApp, agent::RealAgent, github::everybody, until},
+    support::{Answer, Client, Setup, TestApp, agent::RealAgent, github::everybody, until},
 };
 use http::Method;
 use model::view::Scope;
@@ -139,6 +139,81 @@ async fn projects_come_in_pages_and_filtered() {
     }
 }
 
+fn texts(answer: &Answer, field: &str) -> Vec<String> {
+    let all = answer.json();
+    all.as_array().unwrap_or_else(|| panic!("{all}")).iter().map(|one| one[field].as_str().unwrap().to_owned()).collect()
+}
+
+/// Where the next page is.
+fn next(answer: &Answer) -> Option<String> {
+    let link = answer.header("link").strip_prefix('<')?;
+    Some(link.strip_suffix(">; rel=\"next\"").unwrap_or_else(|| panic!("{link}")).to_owned())
+}
+
+/// All of a list, two at a time.
+async fn in_pages(client: &Client, path: &str, field: &str) -> Vec<String> {
+    let (mut all, mut at) = (Vec::new(), Some(format!("{path}?limit=2")));
+    while let Some(path) = at {
+        let answer = client.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let page = texts(&answer, field);
+        at = next(&answer);
+        assert!(page.len() == 2 || (page.len() < 2 && at.is_none()), "{path}: {page:?}");
+        all.extend(page);
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_list_of_things_comes_whole_or_in_pages() {
+    let Some(app) = TestApp::start().await else { return };
+    let agent = Arc::new(RealAgent::start(&[]));
+    app.world.files_of(agent.clone());
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Listed").await;
+    let (sandboxes, terminals) = (format!("/api/projects/{project}/sandboxes"), format!("/api/sandbox/{project}/terminals"));
+    let mut sockets = Vec::new();
+    for name in ["b", "a", "d", "c"] {
+        app.signed_in().await;
+        assert_eq!(owner.post("/api/tokens", &json!({ "name": name, "scope": "read" })).await.status, 201);
+        assert_eq!(owner.post(&sandboxes, &json!({ "branch": name })).await.status, 201);
+        let (token, at) = (crate::support::agent::TOKEN.to_owned().into(), format!("/ws?session={name}"));
+        let mut socket = sandbox_agent::client::websocket(agent.io().await, &token, &at, "fsa-tty.v1").await.unwrap();
+        let first = tokio_tungstenite::tungstenite::Message::Binary(r#"{"columns":80,"rows":24}"#.into());
+        futures::SinkExt::send(&mut socket, first).await.unwrap();
+        sockets.push(socket);
+    }
+    until("four terminals beside the first", async || texts(&owner.get(&terminals).await, "name").len() == 5).await;
+    for (path, field) in
+        [("/api/tokens", "id"), (sandboxes.as_str(), "id"), (terminals.as_str(), "name"), ("/api/sessions", "id")]
+    {
+        let whole = owner.get(path).await;
+        assert_eq!((whole.status.as_u16(), next(&whole)), (200, None), "{path}: all of it, where nobody asks for pages");
+        let (mut all, mut paged) = (texts(&whole, field), in_pages(&owner, path, field).await);
+        assert!(all.len() >= 4, "{path}: {all:?}");
+        assert_eq!(all[0], paged[0], "{path}");
+        if path == "/api/sessions" {
+            // Those of one second have no order.
+            all.sort();
+            paged.sort();
+        }
+        assert_eq!(all, paged, "{path}");
+        for (query, code) in
+            [("limit=0", "bad-limit"), ("limit=201", "bad-limit"), ("limit=x", "bad-query"), ("x=1", "bad-query")]
+        {
+            let refused = owner.get(&format!("{path}?{query}")).await;
+            assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, code), "{path}?{query}");
+        }
+    }
+
+    // What goes while somebody turns pages takes none of the others with it.
+    let first = owner.get("/api/tokens?limit=1").await;
+    let rest = texts(&owner.get("/api/tokens").await, "id")[1..].to_vec();
+    let gone = texts(&first, "id")[0].clone();
+    assert_eq!(owner.ask(Method::DELETE, &format!("/api/tokens/{gone}"), None).await.status, 204);
+    assert_eq!(texts(&owner.get(&next(&first).unwrap()).await, "id"), rest[..1]);
+}
+
 #[tokio::test]
 async fn what_has_not_changed_is_not_sent_again() {
     let Some(app) = TestApp::start().await else { return };
@@ -160,6 +235,42 @@ async fn what_has_not_changed_is_not_sent_again() {
         assert_eq!(owner.with("if-none-match", &tag).get(&path).await.status, 200, "{path}");
         app.reaches(&owner, project, "Running").await;
         app.settled().await;
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_that_only_works_is_not_sent_again() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Measured").await;
+    let at = format!("/api/sandbox/{project}");
+    let measured = async |cpu: u32| {
+        until("the measure to be shown", async || {
+            app.world.uses(cpu);
+            owner.get(&at).await.json()["usage"]["cpuPercent"].as_f64() == Some(f64::from(cpu))
+        })
+        .await;
+    };
+    measured(1).await;
+    app.settled().await;
+    let paths = [
+        "/api/projects".to_owned(),
+        format!("/api/projects/{project}"),
+        format!("/api/projects/{project}/sandboxes"),
+        at.clone(),
+    ];
+    let mut tags = Vec::new();
+    for path in &paths {
+        tags.push(owner.get(path).await.header("etag").to_owned());
+    }
+    measured(2).await;
+    for (path, tag) in paths.iter().zip(&tags) {
+        assert!(tag.starts_with("W/\""), "the bytes are others by then: {path} {tag}");
+        assert_eq!(owner.with("if-none-match", tag).get(path).await.status, 304, "{path}");
+    }
+    assert_eq!(owner.post(&format!("/api/sandbox/{project}/stop"), &json!({})).await.status, 202);
+    for (path, tag) in paths.iter().zip(&tags) {
+        assert_eq!(owner.with("if-none-match", tag).get(path).await.status, 200, "{path}");
     }
 }
 
@@ -241,6 +352,8 @@ async fn the_worked_example_works() {
     let done = tokio::time::timeout(std::time::Duration::from_secs(60), bash.output()).await.expect("it ends").unwrap();
     let (said, complained) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{said}\n{complained}");
+    // The newest first, a page each.
+    assert!(said.contains("token nightly\ntoken example\n"), "{said}");
     for expected in ["changed GREETING", "Restarted the sandbox", "Owner: Made the project", "Boats", "stopped", "true"] {
         assert!(said.contains(expected), "{expected} is not in\n{said}");
     }

@@ -23,6 +23,7 @@ mod github;
 mod hosts;
 mod ingress;
 mod limits;
+mod keys;
 mod matrix;
 mod metrics;
 mod preview;

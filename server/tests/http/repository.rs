@@ -125,8 +125,19 @@ async fn what_changed_is_committed_in_the_accounts_name_and_pushed() {
 
     github.email(Some("octocat@example.com"));
     write(&app, "boats/README", "again\n");
-    assert_eq!(commit(&user, &id, "Again").await.status, 200);
-    assert_eq!(push(&user, &id).await.status, 200);
+    // The answers may be lost: what is asked again by the same key is done once, and answered.
+    let keyed = user.with("idempotency-key", "again");
+    for _ in 0..2 {
+        let done = commit(&keyed, &id, "Again").await;
+        assert_eq!((done.status.as_u16(), done.json()["ahead"].as_u64()), (200, Some(1)), "{}", done.text());
+    }
+    write(&app, "boats/README", "once more\n");
+    assert_eq!(commit(&keyed, &id, "Not by this key").await.json()["changes"].as_array().unwrap().len(), 1);
+    git(&app, "boats", &["checkout", "-q", "README"]).await;
+    for _ in 0..2 {
+        let done = push(&keyed, &id).await;
+        assert_eq!((done.status.as_u16(), done.json()["ahead"].as_u64()), (200, Some(0)), "{}", done.text());
+    }
     assert_eq!(github.git("octocat/boats", &["log", "-1", "--format=%ae", "main"]).trim(), "octocat@example.com");
     let told = user.get(&format!("/api/projects/{id}/activity?kind=ask")).await.json();
     let titles: Vec<&str> = told["activity"].as_array().unwrap().iter().map(|one| one["title"].as_str().unwrap()).collect();

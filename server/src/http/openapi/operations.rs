@@ -166,10 +166,23 @@ fn limit() -> Value {
     query("limit", "How many at most.", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }))
 }
 
+/// Of a list that is whole where nothing is said.
+fn pages() -> [Value; 2] {
+    [
+        query(
+            "limit",
+            "How many at most; then the header `Link` names the next page. Without it: all of them.",
+            json!({ "type": "integer", "minimum": 1, "maximum": 200 }),
+        ),
+        query("after", "Where the page before ended, as its `Link` says.", text()),
+    ]
+}
+
 fn key() -> Value {
     json!({
         "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
-        "description": "The same key within a day is the same ask: repeat it safely after a lost answer.",
+        "description": "The same key within a day is the same ask: repeat it safely after a lost answer. Of a commit, a push, a publication, a clone \
+                        or a password, `409` with the code `key-under-way` while the first is carried out.",
     })
 }
 
@@ -251,6 +264,7 @@ fn projects() -> Vec<Operation> {
         operation(Method::POST, "/api/projects/{project}/database/reset-password", "resetDatabasePassword", "Projects", "Reset the database's password")
             .about("The database takes the new one at once, or with its next start if it does not run. Connections that are open stay; \
                     new ones from the sandbox need a restart, which brings the new password into its variables.")
+            .parameters([key()])
             .json(200, "Where it is, with the new password.", one::<DatabaseView>, None)
             .refusals(&[
                 ("409", "The project is being deleted."),
@@ -259,6 +273,7 @@ fn projects() -> Vec<Operation> {
         operation(Method::GET, "/api/projects/{project}/repository", "getRepository", "Projects", "Say how far the project's clone is")
             .json(200, "The repository; `null` where the project was made without one.", maybe::<RepositoryView>, None),
         operation(Method::POST, "/api/projects/{project}/repository", "decideOnClone", "Projects", "Try a clone that failed again, or go on without")
+            .parameters([key()])
             .body(|| body(one::<rest::projects::Decide>(), true, json!({ "action": "retry" })))
             .json(200, "The repository.", one::<RepositoryView>, None)
             .refusals(&[("409", "There is nothing to decide.")]),
@@ -268,10 +283,12 @@ fn projects() -> Vec<Operation> {
             .refusals(&[("409", "The sandbox does not run, or the repository is not in it.")]),
         operation(Method::POST, "/api/projects/{project}/repository/commit", "commit", "Projects", "Commit all that has changed")
             .about("In the name of the GitHub account that is connected; its e-mail address, where it is public.")
+            .parameters([key()])
             .body(|| body(one::<rest::repository::Commit>(), true, json!({ "message": "Count the boats" })))
             .json(200, "The repository as it is now.", one::<Status>, None)
             .refusals(&[("409", "There is nothing to commit, git refuses, or the sandbox does not run.")]),
         operation(Method::POST, "/api/projects/{project}/repository/push", "push", "Projects", "Push the branch that is checked out")
+            .parameters([key()])
             .body(NOTHING)
             .json(200, "The repository as it is now.", one::<Status>, None)
             .refusals(&[("409", "The push was rejected, or the sandbox does not run; `details.code` says which."), ("502", "GitHub answered with an error.")]),
@@ -279,6 +296,7 @@ fn projects() -> Vec<Operation> {
             .json(200, "It; `null` where nothing was published.", maybe::<rest::repository::View>, None),
         operation(Method::POST, "/api/projects/{project}/repository/publication", "publish", "Projects", "Make a folder a new repository at GitHub")
             .about("It is made there, and the folder is committed and pushed. The same ask again is the same publication; after a failure it goes on where it stood.")
+            .parameters([key()])
             .body(|| body(one::<rest::repository::Publish>(), true, json!({ "folder": "app", "name": "boats", "visibility": "private" })))
             .json(202, "It is under way.", one::<rest::repository::View>, None)
             .refusals(&[
@@ -293,6 +311,7 @@ fn sandboxes() -> Vec<Operation> {
     vec![
         operation(Method::GET, PATH, "listSandboxes", "Sandboxes", "List the sandboxes of a project")
             .about("The main one first, then oldest first; by the id of any of them.")
+            .parameters(pages())
             .json(200, "The sandboxes.", many::<rest::sandboxes::View>, None),
         operation(Method::POST, PATH, "addSandbox", "Sandboxes", "Add a sandbox for a branch, and start it")
             .about(
@@ -378,6 +397,7 @@ fn inside() -> Vec<Operation> {
     vec![
         operation(Method::POST, "/api/sandbox/{project}/exec", "runCommand", "Inside", "Run a command to its end")
             .about("With `Accept: application/x-ndjson`, the output comes in lines as it is written. It ends with the credential that asked.")
+            .parameters([key()])
             .body(|| body(one::<exec::Exec>(), true, json!({ "command": ["npm", "test"], "cwd": "app", "timeoutMs": 60_000 })))
             .answer(
                 200,
@@ -387,7 +407,7 @@ fn inside() -> Vec<Operation> {
                     form("application/x-ndjson", || plain(text()), None),
                 ],
             )
-            .refusals(NOT_RUNNING),
+            .refusals(&[("409", "The sandbox does not run; or a command was begun by that `Idempotency-Key` before, and is not run again (`key-used`).")]),
         operation(Method::GET, "/api/sandbox/{project}/logs", "readLog", "Inside", "Read or follow a log")
             .parameters([
                 query("source", "Which.", json!({ "type": "string", "enum": ["sandbox", "past", "keeper", "install", "database", "events"], "default": "sandbox" })),
@@ -404,7 +424,8 @@ fn inside() -> Vec<Operation> {
             .parameters([query("session", "The terminal's name; one that is not there is begun.", text())])
             .answer(101, "The terminal.", vec![])
             .refusals(&[("409", "The sandbox does not run."), ("426", "It takes a WebSocket.")]),
-        operation(Method::GET, "/api/sandbox/{project}/terminals", "listTerminals", "Inside", "List terminals")
+        operation(Method::GET, "/api/sandbox/{project}/terminals", "listTerminals", "Inside", "List terminals, by name")
+            .parameters(pages())
             .json(200, "Those that run.", sessions, None)
             .refusals(NOT_RUNNING),
         operation(Method::DELETE, "/api/sandbox/{project}/terminal/{session}", "endTerminal", "Inside", "End a terminal, and what runs in it")
@@ -592,7 +613,7 @@ fn account() -> Vec<Operation> {
             one::<rest::tokens::Myself>,
             None,
         ),
-        operation(Method::GET, "/api/tokens", "listTokens", "Account", "List API tokens").json(
+        operation(Method::GET, "/api/tokens", "listTokens", "Account", "List API tokens, newest first").parameters(pages()).json(
             200,
             "The tokens, without their secrets.",
             many::<TokenView>,
@@ -603,14 +624,16 @@ fn account() -> Vec<Operation> {
                 "Where a token asks, the new one expires when that one does, or earlier if `days` says so, is of its scope at most, and \
                  is revoked with it; `madeBy` names it.",
             )
+            .parameters([key()])
             .body(|| body(one::<rest::tokens::New>(), true, json!({ "name": "ci", "scope": "write", "days": 90 })))
-            .json(201, "The token, with its secret: it is shown this once.", one::<NewToken>, None),
+            .json(201, "The token, with its secret: it is shown this once.", one::<NewToken>, None)
+            .refusals(&[("409", "A token was made by that `Idempotency-Key` before; its secret is kept nowhere. The sentence names it, to be revoked.")]),
         operation(Method::DELETE, "/api/tokens/{token}", "revokeToken", "Account", "Revoke an API token").answer(
             204,
             "What it opened ends within a second; the tokens that it made are revoked with it.",
             vec![],
         ),
-        operation(Method::GET, "/api/sessions", "listSessions", "Account", "Say where the user is signed in").json(
+        operation(Method::GET, "/api/sessions", "listSessions", "Account", "Say where the user is signed in").parameters(pages()).json(
             200,
             "The session that asks first, then the newest.",
             many::<SessionView>,

@@ -10,7 +10,10 @@ use crate::{
         state::Plane,
     },
 };
-use app::error::ErrorKind;
+use app::{
+    control::Control as _,
+    error::{ControlError, ErrorKind},
+};
 use axum::{
     Json as Answer,
     extract::{Query, State, rejection::QueryRejection},
@@ -184,7 +187,8 @@ pub async fn database(State(plane): State<Plane>, Me(viewer): Me, Project(id): P
     Ok(([(header::CACHE_CONTROL, "no-store")], Answer(database.ok_or_else(no_database)?)).into_response())
 }
 
-/// `POST /api/projects/{project}/database/reset-password`: the database, with the new password.
+/// `POST /api/projects/{project}/database/reset-password`: the database, with the new password. With an `Idempotency-Key`, a
+/// repeated one answers the password that it has by then.
 ///
 /// # Errors
 /// `404 Not Found`: no such project, or it has no database; `409 Conflict` while it is being deleted; `503 Service
@@ -193,8 +197,16 @@ pub async fn reset_password(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Project(id): Project,
+    headers: HeaderMap,
 ) -> Result<Answer<DatabaseView>, Refusal> {
-    Ok(Answer(plane.controller.reset_database_password(&viewer, id).await?))
+    let key = idempotency_key(&headers)?;
+    let control = plane.controller.clone();
+    let ask = {
+        let (control, viewer) = (control.clone(), viewer.clone());
+        async move { control.reset_database_password(&viewer, id).await }
+    };
+    let again = async { control.database(&viewer, id).await?.ok_or_else(no_database) };
+    Ok(Answer(control.once(&viewer, format!("password of {id}"), key, ask, again).await?))
 }
 
 /// `POST /api/projects/{project}/preview`.
@@ -252,7 +264,8 @@ pub enum Action {
     Skip,
 }
 
-/// `POST /api/projects/{project}/repository`: tries a clone that failed again, or goes on without.
+/// `POST /api/projects/{project}/repository`: tries a clone that failed again, or goes on without. With an `Idempotency-Key`, a
+/// repeated one decides nothing more.
 ///
 /// # Errors
 /// `404 Not Found`, `409 Conflict` where there is nothing to decide, `422 Unprocessable Content`.
@@ -260,7 +273,15 @@ pub async fn decide_clone(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Project(id): Project,
+    headers: HeaderMap,
     Json(Decide { action }): Json<Decide>,
 ) -> Result<Answer<RepositoryView>, Refusal> {
-    Ok(Answer(plane.controller.decide_clone(&viewer, id, action == Action::Retry).await?))
+    let key = idempotency_key(&headers)?;
+    let control = plane.controller.clone();
+    let ask = {
+        let (control, viewer) = (control.clone(), viewer.clone());
+        async move { control.decide_clone(&viewer, id, action == Action::Retry).await }
+    };
+    let again = async { control.repository(&viewer, id).await?.ok_or_else(ControlError::not_found) };
+    Ok(Answer(control.once(&viewer, format!("clone of {id}"), key, ask, again).await?))
 }

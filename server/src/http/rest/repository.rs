@@ -3,15 +3,16 @@
 use crate::{
     git::status::Status,
     http::{
-        body::{Json, Project},
+        body::{Json, Project, idempotency_key},
         errors::Refusal,
         routes::Me,
         state::Plane,
     },
 };
+use app::error::ControlError;
 use axum::{Json as Answer, extract::State};
 use engine::store::publications::{Failure, Publication, PublicationState, Wish};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 /// `GET /api/projects/{project}/repository/status`.
@@ -31,7 +32,8 @@ pub struct Commit {
     message: String,
 }
 
-/// `POST /api/projects/{project}/repository/commit`: all that has changed; the repository as it is then.
+/// `POST /api/projects/{project}/repository/commit`: all that has changed; the repository as it is then. With an
+/// `Idempotency-Key`, a repeated one commits nothing more.
 ///
 /// # Errors
 /// `404 Not Found`; `409 Conflict` where there is nothing to commit, or git refuses; `422 Unprocessable Content`.
@@ -39,12 +41,21 @@ pub async fn commit(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Project(id): Project,
+    headers: HeaderMap,
     Json(Commit { message }): Json<Commit>,
 ) -> Result<Answer<Status>, Refusal> {
-    Ok(Answer(plane.controller.commit(&viewer, id, &message).await?))
+    let key = idempotency_key(&headers)?;
+    let control = plane.controller.clone();
+    let ask = {
+        let (control, viewer) = (control.clone(), viewer.clone());
+        async move { control.commit(&viewer, id, &message).await }
+    };
+    let again = control.repository_status(&viewer, id);
+    Ok(Answer(control.once(&viewer, format!("commit in {id}"), key, ask, again).await?))
 }
 
-/// `POST /api/projects/{project}/repository/push`: the branch that is checked out; the repository as it is then.
+/// `POST /api/projects/{project}/repository/push`: the branch that is checked out; the repository as it is then. With an
+/// `Idempotency-Key`, a repeated one pushes nothing more.
 ///
 /// # Errors
 /// `404 Not Found`; `409 Conflict` where the push is rejected, and why.
@@ -52,9 +63,17 @@ pub async fn push(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Project(id): Project,
+    headers: HeaderMap,
     Json(super::sandbox::Nothing {}): Json<super::sandbox::Nothing>,
 ) -> Result<Answer<Status>, Refusal> {
-    Ok(Answer(plane.controller.push(&viewer, id).await?))
+    let key = idempotency_key(&headers)?;
+    let control = plane.controller.clone();
+    let ask = {
+        let (control, viewer) = (control.clone(), viewer.clone());
+        async move { control.push(&viewer, id).await }
+    };
+    let again = async { control.repository_status(&viewer, id).await.map_err(Refusal::from) };
+    Ok(Answer(control.once(&viewer, format!("push of {id}"), key, ask, again).await?))
 }
 
 /// Who sees a repository.
@@ -180,7 +199,8 @@ pub async fn publication(
     Ok(Answer(plane.controller.publication(&viewer, id).await?.map(View::from)))
 }
 
-/// `POST /api/projects/{project}/repository/publication`: `202 Accepted`; a folder becomes a new repository at GitHub.
+/// `POST /api/projects/{project}/repository/publication`: `202 Accepted`; a folder becomes a new repository at GitHub. With an
+/// `Idempotency-Key`, a repeated one begins nothing, also where the first has failed since.
 ///
 /// # Errors
 /// `404 Not Found`, `409 Conflict` where it cannot be now, `422 Unprocessable Content`.
@@ -188,10 +208,22 @@ pub async fn publish(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Project(id): Project,
+    headers: HeaderMap,
     Json(ask): Json<Publish>,
 ) -> Result<(StatusCode, Answer<View>), Refusal> {
+    let key = idempotency_key(&headers)?;
     let Publish { folder, name, owner, visibility, description, message } = ask;
     let message = message.unwrap_or_else(|| "First commit".to_owned());
     let wish = Wish { owner, name, private: visibility == Visibility::Private, description, message, folder };
-    Ok((StatusCode::ACCEPTED, Answer(plane.controller.publish(&viewer, id, wish).await?.into())))
+    let control = plane.controller.clone();
+    let ask = {
+        let (control, viewer) = (control.clone(), viewer.clone());
+        async move { control.publish(&viewer, id, wish).await }
+    };
+    let again = async {
+        let of = control.publication(&viewer, id).await?;
+        of.ok_or_else(|| Refusal::from(ControlError::not_found()))
+    };
+    let of = control.once(&viewer, format!("publication of {id}"), key, ask, again).await?;
+    Ok((StatusCode::ACCEPTED, Answer(of.into())))
 }

@@ -5,6 +5,7 @@ use crate::{
     http::{
         body::{Json, Project, idempotency_key},
         errors::Refusal,
+        paging,
         routes::Me,
         state::Plane,
     },
@@ -15,7 +16,7 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use model::{ProjectId, view::SandboxView};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -60,12 +61,22 @@ pub struct New {
     from: Option<String>,
 }
 
-/// `GET /api/projects/{project}/sandboxes`: the main one first.
+/// `GET /api/projects/{project}/sandboxes`: an array, the main one first, then oldest first. With `limit`, a page of it, and the
+/// header `Link` names the next one.
 ///
 /// # Errors
-/// `404 Not Found`.
-pub async fn list(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Answer<Vec<View>>, Refusal> {
-    Ok(Answer(plane.controller.sandboxes(&viewer, id).await?.into_iter().map(View::from).collect()))
+/// `400 Bad Request`: `limit` is no length of a page; `404 Not Found`.
+pub async fn list(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+    uri: Uri,
+    asked: paging::Asked,
+) -> Result<Response, Refusal> {
+    let wish = paging::read(asked)?;
+    let sandboxes: Vec<View> = plane.controller.sandboxes(&viewer, id).await?.into_iter().map(View::from).collect();
+    // Ids go up with time.
+    Ok(wish.answer(&uri, sandboxes, |sandbox| format!("{}-{}", u8::from(!sandbox.main), sandbox.id)))
 }
 
 /// `POST /api/projects/{project}/sandboxes`: `201 Created`. The same `Idempotency-Key` within a day: the same one.

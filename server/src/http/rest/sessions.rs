@@ -2,21 +2,36 @@
 
 use crate::{
     control::sessions::SessionView,
-    http::{errors::Refusal, routes::Me, state::Plane},
+    http::{
+        errors::Refusal,
+        paging::{self, newest_first},
+        routes::Me,
+        state::Plane,
+    },
 };
 use axum::{
     Json as Answer,
     extract::{Path, State},
+    response::Response,
 };
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use serde::Serialize;
 
-/// `GET /api/sessions`: the one that asks first, then the newest.
+/// `GET /api/sessions`: an array, the one that asks first, then the newest. With `limit`, a page of it, and the header `Link`
+/// names the next one.
 ///
 /// # Errors
-/// `503 Service Unavailable`.
-pub async fn list(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<Vec<SessionView>>, Refusal> {
-    Ok(Answer(plane.controller.sessions(&viewer).await?))
+/// `400 Bad Request`: `limit` is no length of a page; `503 Service Unavailable`.
+pub async fn list(State(plane): State<Plane>, Me(viewer): Me, uri: Uri, asked: paging::Asked) -> Result<Response, Refusal> {
+    let wish = paging::read(asked)?;
+    let sessions = plane.controller.sessions(&viewer).await?;
+    Ok(wish.answer(&uri, sessions, place))
+}
+
+/// Those of which it is not known since when come last.
+fn place(session: &SessionView) -> String {
+    let since = session.since.map_or_else(|| "x".to_owned(), newest_first);
+    format!("{}-{since}-{}", u8::from(!session.current), session.id)
 }
 
 /// `DELETE /api/sessions/{session}`: `204 No Content`; its streams and terminals' connections end within a second.

@@ -1,13 +1,20 @@
 //! `/api/tokens`, `/api/me`.
 
-use crate::http::{body::Json, doctor, errors::Refusal, routes::Me, state::Plane};
+use crate::http::{
+    body::{Json, idempotency_key},
+    doctor,
+    errors::Refusal,
+    paging::{self, newest_first},
+    routes::Me,
+    state::Plane,
+};
 use app::error::{ControlError, ErrorKind};
 use axum::{
     Json as Answer,
     extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, Uri};
 use model::{
     UserId,
     view::{Scope, TokenView, Viewer},
@@ -38,12 +45,15 @@ pub async fn me(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<Mys
     Ok(Answer(Myself { user, name, scope, operator }))
 }
 
-/// `GET /api/tokens`.
+/// `GET /api/tokens`: an array, newest first. With `limit`, a page of it, and the header `Link` names the next one.
 ///
 /// # Errors
-/// `503 Service Unavailable`.
-pub async fn list(State(plane): State<Plane>, Me(viewer): Me) -> Result<Answer<Vec<TokenView>>, Refusal> {
-    Ok(Answer(plane.control().tokens(&viewer).await?))
+/// `400 Bad Request`: `limit` is no length of a page; `503 Service Unavailable`.
+pub async fn list(State(plane): State<Plane>, Me(viewer): Me, uri: Uri, asked: paging::Asked) -> Result<Response, Refusal> {
+    let wish = paging::read(asked)?;
+    let tokens = plane.control().tokens(&viewer).await?;
+    let place = |token: &TokenView| format!("{}-{}", newest_first(token.created_at), token.id);
+    Ok(wish.answer(&uri, tokens, place))
 }
 
 /// `POST /api/tokens`.
@@ -59,13 +69,20 @@ pub struct New {
     days: Option<u32>,
 }
 
-/// `POST /api/tokens`: `201 Created`; the secret is shown this once. Where a token asks, the new one expires when that one does
-/// or earlier, is of its scope at most, and `madeBy` names it.
+/// `POST /api/tokens`: `201 Created`; the secret is shown this once. With an `Idempotency-Key`, one token within a day.
+/// Where a token asks, the new one expires when that one does or earlier, is of its scope at most, and `madeBy` names it.
 ///
 /// # Errors
-/// `401 Unauthorized`: the token that asks was revoked meanwhile; `422 Unprocessable Content`.
-pub async fn create(State(plane): State<Plane>, Me(viewer): Me, Json(new): Json<New>) -> Result<Response, Refusal> {
-    let token = plane.control().create_token(&viewer, new.name, new.scope, new.days).await?;
+/// `401 Unauthorized`: the token that asks was revoked meanwhile; `409 Conflict`: by that key it was made before; `422 Unprocessable
+/// Content`.
+pub async fn create(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    headers: HeaderMap,
+    Json(new): Json<New>,
+) -> Result<Response, Refusal> {
+    let key = idempotency_key(&headers)?;
+    let token = plane.controller.create_token_once(&viewer, &new.name, new.scope, new.days, key).await?;
     Ok((StatusCode::CREATED, Answer(token)).into_response())
 }
 

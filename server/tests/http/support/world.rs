@@ -144,6 +144,14 @@ impl World {
         let _ = self.lines.send(event.to_string());
     }
 
+    /// Agents that are followed tell of a measure. Those that are not yet do not.
+    pub fn uses(&self, cpu_percent: u32) {
+        let usage = json!({
+            "type": "usage", "cpuPercent": cpu_percent, "memoryBytes": 1 << 20, "diskBytes": 1 << 20, "diskLimitBytes": null, "processes": 3,
+        });
+        let _ = self.lines.send(usage.to_string());
+    }
+
     /// What agents say: also ports that are nobody's business.
     fn tell(&self) {
         let mut ports: Vec<u16> = self.apps.lock().unwrap().keys().copied().collect();
