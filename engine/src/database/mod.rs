@@ -55,6 +55,11 @@ pub struct Glance {
     pub ending: bool,
     /// Whether [`Database::stop`] ends what runs of it.
     pub stops: bool,
+    /// Whether it is known not to be there, running or stopped: it was never made, or somebody removed it.
+    pub lost: bool,
+    /// Whether somebody else removed or changed something around it, which [`Database::ensure`] puts right; also while it
+    /// is stopped.
+    pub edited: bool,
     /// Why it cannot be used although it is on, where that is known.
     pub cause: Option<Cause>,
 }

@@ -642,6 +642,15 @@ impl Servers for KubeBlocks {
         self.on(spec) && self.policy(spec)
     }
 
+    fn there(&self, spec: &DatabaseSpec) -> bool {
+        self.found(spec).is_some_and(|cluster| cluster.metadata.deletion_timestamp.is_none())
+    }
+
+    fn edited(&self, spec: &DatabaseSpec) -> bool {
+        let policy = self.policies_seen.named(&names::postgres(&spec.name));
+        self.there(spec) && objects::touched(policy.as_deref(), &network_policy(spec, &self.settings))
+    }
+
     fn stops(&self) -> bool {
         true
     }

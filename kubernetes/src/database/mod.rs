@@ -113,6 +113,10 @@ pub(crate) trait Servers: Send + Sync + 'static {
     fn ending(&self, spec: &DatabaseSpec) -> bool;
     /// Whether it is on, and its objects are as they were made.
     fn whole(&self, spec: &DatabaseSpec) -> bool;
+    /// Whether it is there, running or stopped.
+    fn there(&self, spec: &DatabaseSpec) -> bool;
+    /// Whether it is there, and somebody else removed or changed something of it that [`Servers::make`] puts right.
+    fn edited(&self, spec: &DatabaseSpec) -> bool;
     /// Whether something that nobody else removes keeps it from coming: [`Servers::make`] removes it.
     fn stuck(&self, _spec: &DatabaseSpec) -> bool {
         false
@@ -412,7 +416,16 @@ impl Database for ClusterDatabase {
             Standing::Coming(cause) if on => cause,
             _ => None,
         };
-        Some(Glance { on, whole: servers.whole(spec), ending: servers.ending(spec), stops: servers.stops(), cause })
+        Some(Glance {
+            on,
+            whole: servers.whole(spec),
+            ending: servers.ending(spec),
+            stops: servers.stops(),
+            // One that the account may not see is made by nobody, and may well be there.
+            lost: !servers.there(spec) && self.unseen.is_empty(),
+            edited: servers.edited(spec),
+            cause,
+        })
     }
 
     fn watch(&self) -> BoxStream<'static, SandboxId> {

@@ -3,6 +3,7 @@
 use crate::{
     Cluster, FIELD_MANAGER,
     causes::{name_taken, of_error},
+    index::written_by_us,
     labels, names,
 };
 use engine::database::{DatabaseError, DatabaseSpec};
@@ -101,6 +102,13 @@ pub fn holds<K: Serialize>(there: &K, wanted: &K) -> bool {
         (Ok(wanted), Ok(there)) => within(&wanted, &there),
         _ => false,
     }
+}
+
+/// Whether somebody else removed an object, or made it otherwise than it is `wanted`. What another version of the control
+/// plane, or one with other settings, made otherwise is no change by hand.
+#[must_use]
+pub fn touched<K: Resource + Serialize>(there: Option<&K>, wanted: &K) -> bool {
+    there.is_none_or(|there| !holds(there, wanted) && !written_by_us(there.meta()))
 }
 
 /// Whether an object is this project's of this installation.
@@ -244,5 +252,21 @@ mod tests {
         assert!(holds(&service(5432, Some("ClusterIP")), &service(5432, None)));
         assert!(!holds(&service(5433, Some("ClusterIP")), &service(5432, None)));
         assert!(!holds(&service(5432, None), &service(5432, Some("ClusterIP"))));
+    }
+
+    #[test]
+    fn what_we_wrote_otherwise_before_was_changed_by_nobody() {
+        let by = |manager: &str| {
+            let mut there = service(5433, None);
+            there.metadata = serde_json::from_value(serde_json::json!({"managedFields": [
+                {"manager": manager, "operation": "Update", "time": "2026-11-28T12:00:00Z"}]}))
+            .unwrap();
+            there
+        };
+        let wanted = service(5432, None);
+        assert!(touched(None, &wanted), "one that is missing was removed");
+        assert!(touched(Some(&by("kubectl-edit")), &wanted));
+        assert!(!touched(Some(&by(FIELD_MANAGER)), &wanted));
+        assert!(!touched(Some(&wanted), &wanted));
     }
 }

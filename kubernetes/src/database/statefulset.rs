@@ -474,7 +474,25 @@ impl Servers for StatefulSets {
     }
 
     fn whole(&self, spec: &DatabaseSpec) -> bool {
-        self.on(spec) && self.network(spec) && self.set(spec).is_some_and(|set| !self.edited(&set, spec)) && !self.stuck(spec)
+        self.on(spec)
+            && self.network(spec)
+            && self.set(spec).is_some_and(|set| !self.changed_by_hand(&set, spec))
+            && !self.stuck(spec)
+    }
+
+    fn there(&self, spec: &DatabaseSpec) -> bool {
+        self.set(spec).is_some_and(|set| set.metadata.deletion_timestamp.is_none())
+    }
+
+    fn edited(&self, spec: &DatabaseSpec) -> bool {
+        let name = names::postgres(&spec.name);
+        let (services, policies) = (self.seen.services.named(&name), self.seen.policies.named(&name));
+        let set = self.set(spec).filter(|set| set.metadata.deletion_timestamp.is_none());
+        set.is_some_and(|set| {
+            self.changed_by_hand(&set, spec)
+                || objects::touched(services.as_deref(), &service(spec, &self.settings))
+                || objects::touched(policies.as_deref(), &network_policy(spec, &self.settings))
+        })
     }
 
     fn stuck(&self, spec: &DatabaseSpec) -> bool {
@@ -508,7 +526,7 @@ impl Servers for StatefulSets {
 impl StatefulSets {
     /// One that is there is put right where somebody changed it, and started where it was stopped.
     async fn keep(&self, spec: &DatabaseSpec, set: &StatefulSet) -> Result<bool, DatabaseError> {
-        if self.edited(set, spec) {
+        if self.changed_by_hand(set, spec) {
             self.put_back(spec, set).await?;
         }
         if let Some(pod) = self.stuck_pod(set, spec) {
@@ -519,7 +537,7 @@ impl StatefulSets {
 
     /// Whether somebody changed what its pod is made by. What other settings or a newer program would make otherwise is
     /// no change by hand.
-    fn edited(&self, set: &StatefulSet, spec: &DatabaseSpec) -> bool {
+    fn changed_by_hand(&self, set: &StatefulSet, spec: &DatabaseSpec) -> bool {
         let wanted = stateful_set(spec, &self.settings);
         let marked = |set: &StatefulSet| set.metadata.annotations.as_ref().and_then(|all| all.get(labels::MANIFEST).cloned());
         marked(set) == marked(&wanted)

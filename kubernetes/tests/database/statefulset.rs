@@ -211,7 +211,7 @@ async fn one_that_is_removed_by_hand_is_told_of_without_asking() {
         !glance().whole
     })
     .await;
-    assert!(glance().on, "it runs, and nobody finds it");
+    assert!(glance().on && glance().edited, "it runs, and nobody finds it");
     database.ensure(&spec).await.unwrap();
     assert!(glance().whole);
 
@@ -221,6 +221,7 @@ async fn one_that_is_removed_by_hand_is_told_of_without_asking() {
         !glance().on
     })
     .await;
+    assert!(glance().lost);
     world.asked.lock().unwrap().clear();
     assert!(!glance().whole);
     assert!(world.asked.lock().unwrap().iter().all(|what| what.contains("watch=true")), "a glance asks nobody");
