@@ -2,7 +2,7 @@
 
 use crate::{
     Cluster, FIELD_MANAGER,
-    causes::{name_taken, of_error},
+    causes::{at, name_taken, of_error},
     index::written_by_us,
     labels, names,
 };
@@ -18,7 +18,7 @@ use kube::{
 };
 use model::ResourceName;
 use serde::{Serialize, de::DeserializeOwned};
-use std::fmt::Debug;
+use std::{cmp::Reverse, fmt::Debug, sync::Arc};
 
 /// What became of asking for an object.
 #[derive(Debug)]
@@ -192,6 +192,20 @@ pub async fn warnings(cluster: &Cluster, names: &[String]) -> Option<String> {
     });
     let text = newest.collect::<Vec<_>>().join("; ");
     (!text.is_empty()).then_some(text)
+}
+
+/// What the cluster told lately about objects of these names, newest first; nothing where it does not answer.
+pub async fn events(cluster: &Cluster, names: &[String]) -> Vec<Arc<Event>> {
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let all = futures::future::join_all(names.iter().map(|name| {
+        let these = ListParams::default().fields(&format!("involvedObject.name={name}")).limit(100);
+        let events = &events;
+        async move { events.list(&these).await }
+    }))
+    .await;
+    let mut told: Vec<Event> = all.into_iter().flatten().flat_map(|list| list.items).collect();
+    told.sort_by_key(|event| Reverse(at(event)));
+    told.into_iter().map(Arc::new).collect()
 }
 
 /// How much of a log is told with a cause.

@@ -34,10 +34,10 @@ use k8s_openapi::{
     api::{
         apps::v1::{StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec},
         core::v1::{
-            Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, LocalObjectReference, PersistentVolumeClaim,
-            PersistentVolumeClaimSpec, Pod, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-            SeccompProfile, Secret, SecretVolumeSource, SecurityContext, Service, ServicePort, ServiceSpec, TCPSocketAction,
-            Volume, VolumeMount, VolumeResourceRequirements,
+            Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, Event, LocalObjectReference,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+            ResourceRequirements, SeccompProfile, Secret, SecretVolumeSource, SecurityContext, Service, ServicePort, ServiceSpec,
+            TCPSocketAction, Volume, VolumeMount, VolumeResourceRequirements,
         },
         networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec},
     },
@@ -415,11 +415,16 @@ impl Servers for StatefulSets {
         {
             return Standing::Up(pod.uid().unwrap_or_default());
         }
-        let volume = self.seen.claims.named(&volume_claim(&spec.name));
-        let since = pod.as_ref().and_then(|pod| pod.creation_timestamp()).or_else(|| set.creation_timestamp()).map(|time| time.0);
-        let facts =
-            cause::Facts { name: &spec.name, pod: pod.as_deref(), volume: volume.as_deref(), since, now: Timestamp::now() };
-        Standing::Coming(cause::cause(&facts))
+        Standing::Coming(self.cause(spec, &set, &[]))
+    }
+
+    fn explain(&self, spec: &DatabaseSpec, events: &[Arc<Event>]) -> Option<model::Cause> {
+        self.cause(spec, &self.set(spec)?, events)
+    }
+
+    fn silent(&self, spec: &DatabaseSpec) -> bool {
+        let pod = newest(self.seen.pods.all(|meta| is_of(meta, spec)));
+        self.set(spec).is_some() && cause::is_silent(pod.as_deref())
     }
 
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError> {
@@ -524,6 +529,15 @@ impl Servers for StatefulSets {
 }
 
 impl StatefulSets {
+    /// What stands in its way.
+    fn cause(&self, spec: &DatabaseSpec, set: &StatefulSet, events: &[Arc<Event>]) -> Option<model::Cause> {
+        let pod = newest(self.seen.pods.all(|meta| is_of(meta, spec)));
+        let volume = self.seen.claims.named(&volume_claim(&spec.name));
+        let since = pod.as_ref().and_then(|pod| pod.creation_timestamp()).or_else(|| set.creation_timestamp()).map(|time| time.0);
+        let (pod, volume) = (pod.as_deref(), volume.as_deref());
+        cause::cause(&cause::Facts { name: &spec.name, pod, volume, events, since, now: Timestamp::now() })
+    }
+
     /// One that is there is put right where somebody changed it, and started where it was stopped.
     async fn keep(&self, spec: &DatabaseSpec, set: &StatefulSet) -> Result<bool, DatabaseError> {
         if self.changed_by_hand(set, spec) {
