@@ -187,8 +187,8 @@ impl ServerDatabase {
         if !look.role || !look.ours {
             return Ok(Removed::Gone);
         }
-        let database = Some(&spec.database).filter(|_| look.database && look.owned);
-        self.drop_role(&spec.role, database).await?;
+        let databases = if look.database && look.owned { std::slice::from_ref(&spec.database) } else { &[] };
+        self.drop_role(&spec.role, databases).await?;
         info!(project.id = %spec.project, database = spec.database, "removed the database");
         Ok(Removed::Gone)
     }
@@ -256,7 +256,7 @@ impl ServerDatabase {
     }
 
     /// Drops databases, whoever is in them, and then the role that they belong to.
-    async fn drop_role(&self, role: &str, databases: impl IntoIterator<Item = &String>) -> Result<(), sqlx::Error> {
+    async fn drop_role(&self, role: &str, databases: &[String]) -> Result<(), sqlx::Error> {
         let role = identifier(role);
         for database in databases {
             self.run(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(database))).await?;
