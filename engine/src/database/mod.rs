@@ -8,7 +8,10 @@ pub mod memory;
 mod scram;
 pub mod server;
 
-use crate::orchestrator::{DatabaseEndpoint, Removed};
+use crate::{
+    measure::WatchFact,
+    orchestrator::{DatabaseEndpoint, Removed},
+};
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use model::{Cause, InstallationId, ProjectId, ResourceName, SandboxId, Slug, connection::Connection, view::DatabaseFigures};
 use secrecy::SecretString;
@@ -97,6 +100,10 @@ pub trait Database: Send + Sync + 'static {
     /// [`Self::glance`] was about.
     fn watch(&self) -> BoxStream<'static, SandboxId> {
         stream::pending().boxed()
+    }
+    /// How each of its watches is; none where only asking tells.
+    fn watches(&self) -> Vec<WatchFact> {
+        Vec::new()
     }
     /// Removes both with all data, ending open connections, if they exist and are ours.
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError>;

@@ -38,6 +38,7 @@ use engine::{
         Database, DatabaseError, DatabaseSeen, DatabaseSpec, Glance,
         server::{Reach as Address, ServerDatabase},
     },
+    measure::WatchFact,
     orchestrator::{DatabaseEndpoint, Removed},
 };
 use futures::{StreamExt as _, stream::BoxStream};
@@ -460,6 +461,10 @@ impl Database for ClusterDatabase {
 
     fn watch(&self) -> BoxStream<'static, SandboxId> {
         UnboundedReceiverStream::new(self.changed.listen()).boxed()
+    }
+
+    fn watches(&self) -> Vec<WatchFact> {
+        self.changed.facts()
     }
 
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {

@@ -102,6 +102,7 @@ impl Tasks<'_> {
     }
 
     fn spawn<S: Source>(&self, to: impl Listener<S::Object>, source: S, kind: Kind, selector: Option<String>) {
+        self.index.watches().begin(kind);
         let health = OfIndex { index: self.index.clone(), kind };
         let task = Task { source, to, health, place: self.index.place().to_owned(), kind: kind.to_string(), selector };
         let stop = self.stop.clone();
@@ -250,6 +251,10 @@ pub(crate) trait Health: Send + Sync + 'static {
     fn well(&self, listed: bool);
     /// It failed, and is tried again by itself.
     fn ill(&self, cause: Cause);
+    /// Something came of it.
+    fn heard(&self);
+    /// What it is of may not be seen, and need not.
+    fn unseen(&self) {}
 }
 
 struct OfIndex {
@@ -263,6 +268,12 @@ impl Health for OfIndex {
     }
     fn well(&self, listed: bool) {
         self.index.watches().well(self.kind, listed);
+    }
+    fn heard(&self) {
+        self.index.watches().heard(self.kind);
+    }
+    fn unseen(&self) {
+        self.index.watches().unseen(self.kind);
     }
     fn ill(&self, cause: Cause) {
         self.index.watches().ill(self.kind, cause);
@@ -327,6 +338,7 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
         let mut params = ListParams { label_selector: self.selector.clone(), limit: Some(PAGE), ..ListParams::default() };
         loop {
             let page = self.answer(self.source.list(&params)).await.map_err(|broken| (None, broken))?;
+            self.health.heard();
             for object in page.items {
                 self.to.put(object, From::List);
             }
@@ -350,10 +362,20 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
         self.health.well(false);
         loop {
             let item = match timeout(life, stream.next()).await {
-                Ok(None) => return Ok(version),
+                // It ended as it was to: nothing is missing.
+                Ok(None) => {
+                    self.health.heard();
+                    return Ok(version);
+                }
                 Ok(Some(item)) => item,
                 Err(_) => return Err((Some(version), Broken::There(self.silent()))),
             };
+            if matches!(
+                item,
+                Ok(WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_) | WatchEvent::Bookmark(_))
+            ) {
+                self.health.heard();
+            }
             match item {
                 Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                     version = S::meta(&object).resource_version.clone().unwrap_or(version);
@@ -403,7 +425,8 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
         if cause.code == CauseCode::PermissionMissing && !self.health.needed() {
             self.to.lost();
             // What may not be seen and is not needed is no reason to wait.
-            return self.health.well(true);
+            self.health.well(true);
+            return self.health.unseen();
         }
         self.health.ill(cause);
     }
