@@ -440,13 +440,19 @@ pub struct KubeBlocks {
     clusters: Api<DynamicObject>,
     policies: Api<NetworkPolicy>,
     seen: Watched<DynamicObject>,
-    policies_seen: Watched<NetworkPolicy>,
+    policies_seen: Arc<Watched<NetworkPolicy>>,
 }
 
 impl KubeBlocks {
-    /// Watches from now on.
+    /// Watches from now on. `policies_seen`: this installation's databases', whoever makes those.
     #[must_use]
-    pub fn new(cluster: &Cluster, settings: &Settings, version: Version, changed: &Changed) -> Self {
+    pub fn new(
+        cluster: &Cluster,
+        settings: &Settings,
+        version: Version,
+        changed: &Changed,
+        policies_seen: &Arc<Watched<NetworkPolicy>>,
+    ) -> Self {
         let settings = Settings { namespace: cluster.namespace.clone(), ..settings.clone() };
         let selector = hidden::of_databases(settings.installation);
         let resource = version.resource();
@@ -457,7 +463,7 @@ impl KubeBlocks {
             settings,
             cluster: cluster.clone(),
             seen: Watched::start(clusters.clone(), resource, "Clusters", &selector, changed),
-            policies_seen: Watched::start(policies.clone(), (), "NetworkPolicies", &selector, changed),
+            policies_seen: Arc::clone(policies_seen),
             clusters,
             policies,
         }

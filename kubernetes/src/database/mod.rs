@@ -47,10 +47,11 @@ use inside::{Door, Doors};
 use k8s_openapi::{
     api::{
         core::v1::{Event, Pod},
-        networking::v1::NetworkPolicyPeer,
+        networking::v1::{NetworkPolicy, NetworkPolicyPeer},
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
+use kube::Api;
 use kubeblocks::KubeBlocks;
 use model::{
     Cause, CauseCode, InstallationId, ProjectId, ResourceName, SandboxId, connection::Connection, view::DatabaseFigures,
@@ -64,7 +65,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tracing::{info, warn};
-use watched::Changed;
+use watched::{Changed, Watched};
 
 /// How long a verb waits for what the cluster does, before it says that it is under way.
 ///
@@ -197,8 +198,13 @@ impl ClusterDatabase {
     pub async fn at(place: String, cluster: Cluster, settings: &Settings, reach: Reach) -> Result<Self, DatabaseError> {
         let changed = Changed::of(place);
         let served = kubeblocks::discover(&cluster).await?;
-        let statefulsets = || -> Box<dyn Servers> { Box::new(StatefulSets::new(&cluster, settings, &changed)) };
-        let kubeblocks = |version| -> Box<dyn Servers> { Box::new(KubeBlocks::new(&cluster, settings, version, &changed)) };
+        // One watch for whoever there is of both.
+        let policies: Api<NetworkPolicy> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let selector = hidden::of_databases(settings.installation);
+        let policies = Arc::new(Watched::start(policies, (), "NetworkPolicies", &selector, &changed));
+        let statefulsets = || -> Box<dyn Servers> { Box::new(StatefulSets::new(&cluster, settings, &changed, &policies)) };
+        let kubeblocks =
+            |version| -> Box<dyn Servers> { Box::new(KubeBlocks::new(&cluster, settings, version, &changed, &policies)) };
         let given = Given::of(settings).await?;
         let (mut servers, mut unseen) = (Vec::new(), Vec::new());
         match (settings.database.provider, served) {

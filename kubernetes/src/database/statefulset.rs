@@ -305,14 +305,14 @@ struct Seen {
     sets: Watched<StatefulSet>,
     pods: Watched<Pod>,
     services: Watched<Service>,
-    policies: Watched<NetworkPolicy>,
+    policies: Arc<Watched<NetworkPolicy>>,
     claims: Watched<PersistentVolumeClaim>,
 }
 
 impl StatefulSets {
-    /// Watches from now on.
+    /// Watches from now on. `seen_policies`: this installation's databases', whoever makes those.
     #[must_use]
-    pub fn new(cluster: &Cluster, settings: &Settings, changed: &Changed) -> Self {
+    pub fn new(cluster: &Cluster, settings: &Settings, changed: &Changed, seen_policies: &Arc<Watched<NetworkPolicy>>) -> Self {
         let (client, namespace) = (&cluster.client, cluster.namespace.as_str());
         let settings = Settings { namespace: namespace.to_owned(), ..settings.clone() };
         let selector = hidden::of_databases(settings.installation);
@@ -325,7 +325,7 @@ impl StatefulSets {
             sets: Watched::start(sets.clone(), (), "StatefulSets", &selector, changed),
             pods: Watched::start(pods.clone(), (), "Pods", &selector, changed),
             services: Watched::start(services.clone(), (), "Services", &selector, changed),
-            policies: Watched::start(policies.clone(), (), "NetworkPolicies", &selector, changed),
+            policies: Arc::clone(seen_policies),
             claims: Watched::start(claims.clone(), (), "PersistentVolumeClaims", &selector, changed),
         };
         Self {

@@ -22,7 +22,7 @@ use kube::{
     api::{ListParams, WatchParams},
     core::{ObjectList, PartialObjectMeta, WatchEvent},
 };
-use model::{Cause, CauseCode};
+use model::{Cause, CauseCode, InstallationId};
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -69,6 +69,19 @@ pub fn watch(index: &Arc<Index>, cluster: &Cluster, stop: &CancellationToken) {
     tasks.spawn(classes, Objects(Api::<IngressClass>::all(client.clone())), Kind::IngressClass, None);
 }
 
+/// Which objects of a kind are kept. Of those that databases have as well and nobody asks for here, the databases' are left
+/// to their own watches.
+fn selector(kind: Kind, installation: InstallationId) -> String {
+    let ours = labels::of_installation(installation);
+    match kind {
+        Kind::PersistentVolumeClaim | Kind::Service | Kind::NetworkPolicy => {
+            format!("{ours},{}!={}", labels::COMPONENT, labels::Component::Database.as_str())
+        }
+        // A database's pods hold room on nodes, and write the log that is shown.
+        _ => ours,
+    }
+}
+
 struct Tasks<'a> {
     index: &'a Arc<Index>,
     cluster: &'a Cluster,
@@ -87,7 +100,7 @@ impl Tasks<'_> {
     where
         K: Indexed + Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Debug,
     {
-        let selector = labels::of_installation(self.index.installation());
+        let selector = selector(K::KIND, self.index.installation());
         self.spawn(Kept(self.index.clone(), PhantomData), Objects(self.api::<K>()), K::KIND, Some(selector));
     }
 
@@ -435,4 +448,25 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
 fn wait(failures: u32, last: Duration) -> Duration {
     let base = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures)).min(last);
     base.mul_f64(1.0 + rand::random::<f64>() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_object_is_kept_twice_but_the_pods_of_databases() {
+        let installation = InstallationId(uuid::Uuid::from_u128(1));
+        let ours = labels::of_installation(installation);
+        let databases = crate::database::hidden::of_databases(installation);
+        let theirs = databases.strip_prefix(&ours).unwrap();
+        assert_eq!(theirs, ",app.kubernetes.io/component=database");
+        // Those that databases have watches for.
+        for kind in [Kind::PersistentVolumeClaim, Kind::Service, Kind::NetworkPolicy] {
+            assert_eq!(selector(kind, installation), format!("{ours}{}", theirs.replace('=', "!=")), "{kind}");
+        }
+        for kind in [Kind::Pod, Kind::Deployment, Kind::Ingress] {
+            assert_eq!(selector(kind, installation), ours, "{kind}");
+        }
+    }
 }
