@@ -5,7 +5,7 @@ use crate::causes::{self, Whose};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, Event, PersistentVolumeClaim, Pod};
 use model::{Cause, CauseCode, ResourceName};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// How long a server may take before it is called slow.
 ///
@@ -57,14 +57,20 @@ pub fn is_stated(code: CauseCode) -> bool {
     )
 }
 
-/// Whether only events may tell what it waits for: nothing of its container runs, or has run, yet.
+/// How often events are asked for that alone may tell what it waits for; `None` once something of its container runs, or has
+/// run: then the pod says it all.
+///
+/// Each second while the cluster has not even found it a place, which it does at once or says why not. A node that fetches
+/// an image may take minutes, and says on the pod how that goes.
 #[must_use]
-pub fn is_silent(pod: Option<&Pod>) -> bool {
+pub fn asks_every(pod: Option<&Pod>) -> Option<Duration> {
     let statuses = pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref());
-    !statuses.into_iter().flatten().any(|status| {
+    let ran = statuses.into_iter().flatten().any(|status| {
         status.restart_count > 0
             || status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
-    })
+    });
+    let placed = pod.is_some_and(causes::is_placed);
+    (!ran).then_some(Duration::from_millis(if placed { 2_500 } else { 1_000 }))
 }
 
 /// What stands in the way, where it is known.
@@ -430,10 +436,14 @@ mod tests {
                 "ready": false, "restartCount": restarts, "state": state}]}}))
             .unwrap()
         };
-        assert!(is_silent(None));
-        assert!(is_silent(Some(&pod(json!({"waiting": {"reason": "ContainerCreating"}}), 0))));
-        assert!(!is_silent(Some(&pod(json!({"running": {}}), 0))));
-        assert!(!is_silent(Some(&pod(json!({"waiting": {"reason": "CrashLoopBackOff"}}), 3))));
+        let (often, seldom) = (Some(Duration::from_secs(1)), Some(Duration::from_millis(2_500)));
+        assert_eq!(asks_every(None), often);
+        let mut creating = pod(json!({"waiting": {"reason": "ContainerCreating"}}), 0);
+        assert_eq!(asks_every(Some(&creating)), often, "it has no node");
+        creating.spec = serde_json::from_value(json!({"nodeName": "n", "containers": []})).unwrap();
+        assert_eq!(asks_every(Some(&creating)), seldom);
+        assert_eq!(asks_every(Some(&pod(json!({"running": {}}), 0))), None);
+        assert_eq!(asks_every(Some(&pod(json!({"waiting": {"reason": "CrashLoopBackOff"}}), 3))), None);
     }
 
     #[test]

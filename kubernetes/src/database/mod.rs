@@ -73,8 +73,7 @@ use watched::{Changed, Watched};
 /// so most are done in one go; a slower one is asked about again, and its stage is shown meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long what the cluster has said in so many words must hold before it is told ([`cause::is_stated`]), and how often the
-/// events of what says nothing are asked for.
+/// How long what the cluster has said in so many words must hold before it is told ([`cause::is_stated`]).
 ///
 /// One second: a pod finds its node, and a volume its pod, in less; with the time that an event takes to come, what is final is
 /// on the page within two.
@@ -117,9 +116,9 @@ pub(crate) trait Servers: Send + Sync + 'static {
     fn explain(&self, _spec: &DatabaseSpec, _events: &[Arc<Event>]) -> Option<Cause> {
         None
     }
-    /// Whether only events may tell what it waits for.
-    fn silent(&self, _spec: &DatabaseSpec) -> bool {
-        false
+    /// How often events are asked for that alone may tell what it waits for; `None` where they tell nothing more.
+    fn asks_every(&self, _spec: &DatabaseSpec) -> Option<Duration> {
+        None
     }
     /// The way to its superuser; `None` where that is not there yet.
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError>;
@@ -344,15 +343,17 @@ impl Database for ClusterDatabase {
             let mut again = until;
             let known = match servers.standing(spec) {
                 Standing::Absent => None,
-                Standing::Coming(cause) if servers.silent(spec) && cause.as_ref().is_none_or(|cause| !is_stated(cause.code)) => {
-                    if Instant::now() >= ask_at {
-                        events = objects::events(&self.cluster, &servers.objects(&spec.name)).await;
-                        ask_at = Instant::now() + SETTLED;
+                Standing::Coming(cause) => match servers.asks_every(spec) {
+                    Some(pause) if cause.as_ref().is_none_or(|cause| !is_stated(cause.code)) => {
+                        if Instant::now() >= ask_at {
+                            events = objects::events(&self.cluster, &servers.objects(&spec.name)).await;
+                            ask_at = Instant::now() + pause;
+                        }
+                        again = ask_at;
+                        servers.explain(spec, &events).or(cause)
                     }
-                    again = ask_at;
-                    servers.explain(spec, &events).or(cause)
-                }
-                Standing::Coming(cause) => cause,
+                    _ => cause,
+                },
                 Standing::Up(run) => match self.door(servers, spec, &run).await? {
                     None => {
                         again = Instant::now() + PAUSE;

@@ -56,6 +56,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::try_join;
 use tracing::{info, warn};
@@ -422,9 +423,9 @@ impl Servers for StatefulSets {
         self.cause(spec, &self.set(spec)?, events)
     }
 
-    fn silent(&self, spec: &DatabaseSpec) -> bool {
-        let pod = newest(self.seen.pods.all(|meta| is_of(meta, spec)));
-        self.set(spec).is_some() && cause::is_silent(pod.as_deref())
+    fn asks_every(&self, spec: &DatabaseSpec) -> Option<Duration> {
+        self.set(spec)?;
+        cause::asks_every(newest(self.seen.pods.all(|meta| is_of(meta, spec))).as_deref())
     }
 
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError> {
