@@ -3,7 +3,6 @@
 // Each one makes what it measures, waits on conditions, and leaves nothing. p50 and p99 are of the
 // samples named in `what`; `generator` is the share of one core that this driver used meanwhile, since on
 // two cores it competes with what it measures.
-import { chromium } from '@playwright/test';
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
@@ -15,6 +14,7 @@ import { onCluster } from '../support/cluster.ts';
 import { Server, binary } from '../support/server.ts';
 import { Terminal } from '../support/terminal.ts';
 import { nextLook, until } from '../support/until.ts';
+import { inBrowser } from './browser.ts';
 import { ON_CLUSTER } from './cluster.ts';
 import { kwok } from './kwok.ts';
 import { listeners, preview, reads } from './traffic.ts';
@@ -401,21 +401,6 @@ async function idle(server: Server, api: Api): Promise<Row[]> {
 }
 
 // ---- parts
-
-async function inBrowser<T>(server: Server, work: (page: import('@playwright/test').Page) => Promise<T>): Promise<T> {
-  const browser = await chromium.launch({
-    executablePath: process.env['FSA_CHROMIUM'] ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
-  try {
-    const page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
-    await page.goto(await server.signInLink());
-    await page.waitForURL((url) => !url.pathname.startsWith('/sign-in'));
-    return await work(page);
-  } finally {
-    await browser.close();
-  }
-}
 
 /** The cookies of a browser that signed in. */
 async function cookieOf(server: Server): Promise<string> {

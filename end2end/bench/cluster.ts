@@ -1,5 +1,6 @@
 // What is promised of a cluster, measured on the test cluster: `cargo xtask bench cluster`. Server and driver are in its
 // network, on the node that the pods share.
+import type { Page } from '@playwright/test';
 import { spawn } from 'node:child_process';
 import http from 'node:http';
 import type { Api } from '../support/api.ts';
@@ -8,6 +9,7 @@ import type { Server } from '../support/server.ts';
 import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
 import { installationOf, runsOf } from '../support/world.ts';
+import { inBrowser } from './browser.ts';
 import { type Row, generatorShare, latency, megabytes, ms, repeat, seconds } from './table.ts';
 
 type Bench = (server: Server, api: Api) => Promise<Row[]>;
@@ -79,8 +81,31 @@ async function terminate(server: Server, api: Api): Promise<Row[]> {
   return [latency('terminate, to no pod left (kubectl looks every 100 ms)', value, share, { p99: 3_000 }, seconds)];
 }
 
-/** From the moment that a watch of our own tells of a change of a pod, to the server-sent event with it. */
+/**
+ * From the moment that a watch of our own tells of a change of a pod, to the server-sent event with it, and to the DOM of the
+ * list of projects in Chromium.
+ */
 async function status(server: Server, api: Api): Promise<Row[]> {
+  return await inBrowser(server, async (page) => {
+    await page.goto(`${server.origin}/`);
+    await page.waitForFunction(() => performance.now() > 1500);
+    // The page notes by the machine's clock when it showed a phase: `timeOrigin` is by the same clock here.
+    await page.evaluate(() => {
+      const shown: { at: number; phase: string }[] = ((window as any).__shown = []);
+      const look = () => {
+        const at = performance.timeOrigin + performance.now();
+        for (const pill of document.querySelectorAll('[data-phase]')) {
+          const phase = pill.getAttribute('data-phase')!;
+          if (shown.at(-1)?.phase !== phase) shown.push({ at, phase });
+        }
+      };
+      new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ['data-phase'] });
+    });
+    return await statusSeen(server, api, page);
+  });
+}
+
+async function statusSeen(server: Server, api: Api, page: Page): Promise<Row[]> {
   const events: { at: number; phase: string }[] = [];
   const headers = { authorization: `Bearer ${api.token}`, host: new URL(api.origin).host };
   const stream = http.get({ host: '127.0.0.1', port: api.port, path: '/api/events', headers, agent: false }, (answer) => {
@@ -105,18 +130,28 @@ async function status(server: Server, api: Api): Promise<Row[]> {
       if (object.status?.containerStatuses?.some(({ state }: any) => state.terminated !== undefined)) ends.push(at);
     }
   });
+  const inDom: number[] = [];
   const one = async (id: string): Promise<number> => {
     await api.reaches(id, 'Running', 120_000);
+    // One project at a time: its pill is the only one.
+    await page.waitForFunction(() => {
+      const phases = Array.from(document.querySelectorAll('[data-phase]'), (pill) => pill.getAttribute('data-phase'));
+      return phases.length > 0 && phases.every((phase) => phase === 'running');
+    }, undefined, { timeout: 30_000 });
     await until('the streams to be quiet', async () => {
       const before = events.length + ends.length;
       await new Promise((resolve) => setTimeout(resolve, 700));
       return events.length + ends.length === before;
     }, 30_000);
     events.length = ends.length = 0;
+    await page.evaluate(() => void ((window as any).__shown.length = 0));
     // The container's first process ends: the kubelet says so, then we do.
     await api.exec(id, 'kill -TERM 1').catch(() => undefined);
     const told = await until('the event', () => events.find(({ phase }) => phase !== 'Running'), 30_000);
     const seen = await until('the watch', () => ends[0], 30_000);
+    const look = () => page.evaluate(() => ((window as any).__shown as { at: number; phase: string }[]).find(({ phase }) => phase !== 'running')?.at);
+    const shown = await until('the page', look, 30_000);
+    inDom.push(Math.max(0, shown - performance.timeOrigin - seen));
     // Another pod: the kubelet waits longer and longer with one that ends.
     await api.act(id, 'restart');
     return Math.max(0, told.at - seen);
@@ -132,7 +167,10 @@ async function status(server: Server, api: Api): Promise<Row[]> {
       }
       return samples;
     });
-    return [latency('a pod’s status, as a watch has it, to its server-sent event', value, share, { p99: 150 }, ms)];
+    return [
+      latency('a pod’s status, as a watch has it, to its server-sent event', value, share, { p99: 150 }, ms),
+      latency('a pod’s status, as a watch has it, to the DOM', inDom, '', { p99: 200 }, ms),
+    ];
   } finally {
     watch.kill();
     stream.destroy();

@@ -17,6 +17,19 @@ pub type Labels<const N: usize> = [(&'static str, String); N];
 /// Times, by labels.
 pub type Times<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
+/// How one watch of the world is, where what is known comes by watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchFact {
+    /// What it is for: `sandboxes`, `databases`.
+    pub objects: &'static str,
+    /// What it tells of, as the cluster calls it.
+    pub kind: String,
+    /// Whether all that there is was told of, and it has not broken off since.
+    pub synced: bool,
+    /// How long ago it last heard anything: a change, or that there is none.
+    pub silent: Duration,
+}
+
 /// What reconciling counts.
 #[derive(Debug, Clone)]
 pub struct Measures {

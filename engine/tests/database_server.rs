@@ -9,7 +9,7 @@ use engine::{
     database::{
         Database, DatabaseError, DatabaseSpec,
         contract::{Behind, Subject},
-        server::{Reach, ServerDatabase},
+        server::{OwnedRole, Reach, ServerDatabase},
     },
     orchestrator::{DatabaseEndpoint, Removed},
 };
@@ -234,6 +234,53 @@ async fn a_refusal_and_an_absence_are_told_apart() {
     server.run(format!("CREATE ROLE {nobody} LOGIN PASSWORD 'nobody'")).await;
     let refused = ServerDatabase::new(options.username(&nobody).password("nobody"), installation, reach());
     assert_eq!(code(refused.ensure(&spec(installation)).await.unwrap_err()), CauseCode::DatabaseRefused);
+}
+
+#[tokio::test]
+async fn what_an_installation_has_on_a_server_is_listed_and_discarded_alone() {
+    let Some(options) = support::server() else { return };
+    let server = Server(options.clone());
+    let [ours, theirs] = [0, 1].map(|_| InstallationId(Uuid::new_v4()));
+    let [own, other] = [ours, theirs].map(|installation| ServerDatabase::new(options.clone(), installation, reach()));
+    let (kept, left, foreign) = (spec(ours), spec(ours), spec(theirs));
+    for (database, spec) in [(&own, &kept), (&own, &left), (&other, &foreign)] {
+        database.ensure(spec).await.unwrap();
+    }
+    let of = |spec: &DatabaseSpec| OwnedRole {
+        project: spec.project,
+        role: spec.role.clone(),
+        databases: vec![spec.database.clone()],
+    };
+    let sorted = |mut all: Vec<OwnedRole>| {
+        all.sort_by(|a, b| a.role.cmp(&b.role));
+        all
+    };
+    assert_eq!(own.owned().await.unwrap(), sorted(vec![of(&kept), of(&left)]));
+    assert_eq!(other.owned().await.unwrap(), [of(&foreign)]);
+
+    // A second database that an administrator gave it goes too, and so does who is inside.
+    server.run(format!("CREATE DATABASE more_{} OWNER {}", left.project.0.simple(), left.role)).await;
+    let held = server.hold(&own.credentials(&left)).await.unwrap();
+    assert_eq!(own.discard(&of(&left)).await.unwrap(), Removed::Gone);
+    held.await;
+    assert_eq!(server.there(&left.role, &left.database).await, (false, false));
+    assert_eq!(server.there(&left.role, &format!("more_{}", left.project.0.simple())).await, (false, false));
+    assert_eq!(own.discard(&of(&left)).await.unwrap(), Removed::Gone, "it may be repeated");
+
+    // Neither another installation's, nor one of another project, nor one that is nobody's.
+    let bare = format!("bare_{}", Uuid::new_v4().simple());
+    server.put_foreign(&bare, Some(&bare)).await;
+    for not_it in [
+        of(&foreign),
+        OwnedRole { project: left.project, ..of(&kept) },
+        OwnedRole { project: kept.project, role: bare.clone(), databases: vec![bare.clone()] },
+    ] {
+        assert_eq!(own.discard(&not_it).await.unwrap(), Removed::Gone, "there is none of ours");
+    }
+    for (role, database) in [(&foreign.role, &foreign.database), (&kept.role, &kept.database), (&bare, &bare)] {
+        assert_eq!(server.there(role, database).await, (true, true), "{role}");
+    }
+    assert_eq!(own.owned().await.unwrap(), [of(&kept)]);
 }
 
 #[tokio::test]

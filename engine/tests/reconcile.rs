@@ -308,3 +308,28 @@ async fn an_agent_without_a_shell_says_so() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn a_database_that_was_touched_while_its_sandbox_was_stopped_is_told_of() {
+    const LOST: &str = "The database was gone";
+    const MENDED: &str = "Something of the database was deleted or changed from outside";
+    let running = Running::start(|_| {});
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+    let again = async |meanwhile: &dyn Fn()| {
+        running.ask(id, Ask::Stop).await;
+        running.until(id, Phase::Stopped).await;
+        meanwhile();
+        running.ask(id, Ask::Start).await;
+        running.until(id, Phase::Running).await;
+        let times = |told: Vec<ActivityView>| told.iter().map(|told| told.times).sum::<i64>();
+        (times(running.told(LOST).await), times(running.told(MENDED).await))
+    };
+    assert_eq!(again(&|| {}).await, (0, 0), "one that was stopped is as it was left");
+    assert_eq!(again(&|| assert!(running.database.edit("p1"))).await, (0, 1));
+    assert_eq!(again(&|| assert!(running.database.lose("p1"))).await, (1, 1), "once, and not as changed");
+    let told = running.told(LOST).await;
+    assert_eq!(told[0].data["event"], "database-lost");
+    assert!(told[0].detail.as_ref().unwrap().contains("Somebody removed it"), "{told:?}");
+    assert_eq!(again(&|| {}).await, (1, 1), "it was made again");
+}

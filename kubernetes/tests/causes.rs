@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     core::v1::{Event, PersistentVolumeClaim, Pod},
     networking::v1::Ingress,
 };
-use kubernetes::causes::{self, Facts};
+use kubernetes::causes::{self, Facts, Whose};
 use model::{Cause, CauseCode, ResourceName, Timestamp};
 use serde::Deserialize;
 use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf, sync::Arc};
@@ -48,6 +48,7 @@ impl Recorded {
     fn facts(&self) -> Facts<'_> {
         Facts {
             name: &self.name,
+            whose: Whose::Sandbox,
             deployment: self.deployment.as_ref(),
             pods: &self.pods,
             volume: self.volume.as_ref(),

@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     core::v1::{Event, PersistentVolumeClaim, Pod},
 };
 use kubernetes::causes::{
-    self, Facts,
+    self, Facts, Whose,
     room::{Amounts, Room},
 };
 use model::{Cause, CauseCode, ResourceName, Timestamp};
@@ -42,6 +42,7 @@ fn told_where(rooms: Option<&[Room]>, pods: &[Value], volume: Option<Value>, eve
     let now: Timestamp = NOW.parse().unwrap();
     causes::cause(&Facts {
         name: &name,
+        whose: Whose::Sandbox,
         deployment: Some(&deployment),
         pods: &pods,
         volume: volume.as_ref(),
@@ -81,6 +82,54 @@ fn what_is_short_is_named_with_what_was_asked_for() {
         "No node has room for the sandbox: 1 of 3 nodes cannot give the 256Mi of memory that the sandbox asks for; 2 of 3 nodes cannot give the 100m of cpu that the sandbox asks for."
     );
     assert!(!cause.code.blocks(), "a node may be added");
+}
+
+#[test]
+fn a_cause_says_whose_pod_it_is() {
+    let name: ResourceName = "shop-agentruntime-abc123".parse().unwrap();
+    let deployment = Deployment::default();
+    let of = |whose: Whose, pod: Value, events: &[Value]| {
+        let pods = [Arc::new(serde_json::from_value::<Pod>(pod).unwrap())];
+        let events: Vec<Arc<Event>> =
+            events.iter().map(|event| Arc::new(serde_json::from_value(event.clone()).unwrap())).collect();
+        causes::cause(&Facts {
+            name: &name,
+            whose,
+            deployment: Some(&deployment),
+            pods: &pods,
+            volume: None,
+            ingresses: &[],
+            events: &events,
+            node_ready: None,
+            rooms: Some(&[]),
+            ingress_class_present: None,
+            log_tail: None,
+            now: NOW.parse().unwrap(),
+        })
+        .unwrap()
+    };
+    let unplaced = |message: &str| json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]});
+    let creating = json!({"phase": "Pending", "containerStatuses": [{"name": "sandbox", "image": "", "imageID": "", "ready": false,
+        "restartCount": 0, "state": {"waiting": {"reason": "ContainerCreating"}}}]});
+    let failed_mount = [event("Pod", "FailedMount", "MountVolume.SetUp failed")];
+    let missing = [event("Pod", "FailedMount", "secret \"keys\" not found")];
+    let cases: [(Value, &[Value]); 8] = [
+        (pod(None, unplaced("0/1 nodes are available: 1 Insufficient cpu.")), &[]),
+        (pod(None, unplaced("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.")), &[]),
+        (pod(None, unplaced("0/1 nodes are available: 1 node(s) had volume node affinity conflict.")), &[]),
+        (pod(None, unplaced("0/1 nodes are available: 1 node(s) had untolerated taint(s).")), &[]),
+        (pod(None, unplaced("0/1 nodes are available: 1 something new.")), &[]),
+        (pod(Some("node1"), json!({"phase": "Running", "reason": "NodeLost"})), &[]),
+        (pod(Some("node1"), creating.clone()), &failed_mount),
+        (pod(Some("node1"), creating), &missing),
+    ];
+    for (pod, events) in cases {
+        let (sandbox, database) = (of(Whose::Sandbox, pod.clone(), events), of(Whose::Database, pod, events));
+        assert_eq!(sandbox.code, database.code);
+        assert!(sandbox.message.to_lowercase().contains("the sandbox"), "{sandbox:?}");
+        assert!(database.message.to_lowercase().contains("the database"), "{database:?}");
+        assert!(!database.message.to_lowercase().contains("the sandbox"), "{database:?}");
+    }
 }
 
 #[test]

@@ -33,6 +33,8 @@ struct State {
     databases: BTreeMap<String, Content>,
     /// Databases whose server does not run.
     stopped: BTreeSet<String>,
+    /// Databases around which somebody changed something.
+    edited: BTreeSet<String>,
 }
 
 struct Role {
@@ -74,7 +76,18 @@ impl MemoryDatabase {
     pub fn lose(&self, database: &str) -> bool {
         let mut state = self.lock();
         state.stopped.remove(database);
+        state.edited.remove(database);
         state.databases.remove(database).is_some()
+    }
+
+    /// Changes something around a database behind the back of everyone. `false` if it is not there.
+    pub fn edit(&self, database: &str) -> bool {
+        let mut state = self.lock();
+        let there = state.databases.contains_key(database);
+        if there {
+            state.edited.insert(database.to_owned());
+        }
+        there
     }
 
     /// Makes a role that is nobody's, and, if `database` says so, a database of it.
@@ -202,6 +215,7 @@ impl Database for MemoryDatabase {
                 return Err(taken("database", &spec.database));
             }
             state.stopped.remove(&spec.database);
+            state.edited.remove(&spec.database);
             Ok(())
         })
         .await
@@ -230,7 +244,8 @@ impl Database for MemoryDatabase {
         let state = self.lock();
         let there = state.databases.get(&spec.database).is_some_and(|content| content.owner == spec.role);
         let on = there && !state.stopped.contains(&spec.database);
-        Some(Glance { on, whole: on, stops: true, ..Glance::default() })
+        let edited = there && state.edited.contains(&spec.database);
+        Some(Glance { on, whole: on && !edited, stops: true, lost: !there, edited, ..Glance::default() })
     }
 
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {
@@ -240,6 +255,7 @@ impl Database for MemoryDatabase {
                 if ours && state.databases.get(&spec.database).is_some_and(|content| content.owner == spec.role) {
                     state.databases.remove(&spec.database);
                     state.stopped.remove(&spec.database);
+                    state.edited.remove(&spec.database);
                 }
                 Ok(ours)
             })

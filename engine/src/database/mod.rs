@@ -8,7 +8,10 @@ pub mod memory;
 mod scram;
 pub mod server;
 
-use crate::orchestrator::{DatabaseEndpoint, Removed};
+use crate::{
+    measure::WatchFact,
+    orchestrator::{DatabaseEndpoint, Removed},
+};
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use model::{Cause, InstallationId, ProjectId, ResourceName, SandboxId, Slug, connection::Connection, view::DatabaseFigures};
 use secrecy::SecretString;
@@ -55,6 +58,11 @@ pub struct Glance {
     pub ending: bool,
     /// Whether [`Database::stop`] ends what runs of it.
     pub stops: bool,
+    /// Whether it is known not to be there, running or stopped: it was never made, or somebody removed it.
+    pub lost: bool,
+    /// Whether somebody else removed or changed something around it, which [`Database::ensure`] puts right; also while it
+    /// is stopped.
+    pub edited: bool,
     /// Why it cannot be used although it is on, where that is known.
     pub cause: Option<Cause>,
 }
@@ -92,6 +100,10 @@ pub trait Database: Send + Sync + 'static {
     /// [`Self::glance`] was about.
     fn watch(&self) -> BoxStream<'static, SandboxId> {
         stream::pending().boxed()
+    }
+    /// How each of its watches is; none where only asking tells.
+    fn watches(&self) -> Vec<WatchFact> {
+        Vec::new()
     }
     /// Removes both with all data, ending open connections, if they exist and are ours.
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError>;

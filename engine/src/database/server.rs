@@ -57,6 +57,17 @@ pub struct ServerDatabase {
     reach: Reach,
 }
 
+/// A role of this installation's on the server, and the databases that belong to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedRole {
+    /// Which project it was made for.
+    pub project: ProjectId,
+    /// Its name.
+    pub role: String,
+    /// Their names, in order.
+    pub databases: Vec<String>,
+}
+
 /// What the server says of a role and a database.
 #[derive(Debug)]
 struct Look {
@@ -176,19 +187,87 @@ impl ServerDatabase {
         if !look.role || !look.ours {
             return Ok(Removed::Gone);
         }
-        let (role, database) = (identifier(&spec.role), identifier(&spec.database));
-        if look.database && look.owned {
-            self.run(format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await?;
+        let databases = if look.database && look.owned { std::slice::from_ref(&spec.database) } else { &[] };
+        self.drop_role(&spec.role, databases).await?;
+        info!(project.id = %spec.project, database = spec.database, "removed the database");
+        Ok(Removed::Gone)
+    }
+
+    /// Every role of this installation, told by its comment as everywhere: names are chosen for people, and another
+    /// installation's on the same server look alike.
+    ///
+    /// # Errors
+    /// With a cause: the server does not answer, or refuses.
+    pub async fn owned(&self) -> Result<Vec<OwnedRole>, DatabaseError> {
+        let rows = sqlx::query(
+            "SELECT r.rolname::text AS role, substring(c.description FROM length($1) + 1) AS project,
+                ARRAY(SELECT d.datname::text FROM pg_database d WHERE d.datdba = r.oid ORDER BY 1) AS databases
+            FROM pg_roles r JOIN pg_shdescription c ON c.objoid = r.oid AND c.classoid = 'pg_authid'::regclass
+            WHERE starts_with(c.description, $1) ORDER BY 1",
+        )
+        .bind(comment_prefix(self.installation))
+        .fetch_all(&self.admin)
+        .await
+        .map_err(|error| DatabaseError::from(Failure::Sql(error)))?;
+        let mut owned = Vec::new();
+        for row in rows {
+            let read = || -> Result<(String, String, Vec<String>), sqlx::Error> {
+                Ok((row.try_get("role")?, row.try_get("project")?, row.try_get("databases")?))
+            };
+            let (role, project, databases) = read().map_err(|error| DatabaseError::from(Failure::Sql(error)))?;
+            // What does not say which project it is of is left alone.
+            if let Ok(project) = project.parse() {
+                owned.push(OwnedRole { project, role, databases });
+            }
+        }
+        Ok(owned)
+    }
+
+    /// Removes a role of [`Self::owned`] and all databases that belong to it by now, ending open connections, if it still
+    /// says that it is that project's of this installation. May be repeated; [`Removed::Going`] where somebody inside does
+    /// not go.
+    ///
+    /// # Errors
+    /// As [`Self::owned`].
+    pub async fn discard(&self, owned: &OwnedRole) -> Result<Removed, DatabaseError> {
+        let mut tries = 1;
+        loop {
+            match self.try_discard(owned).await {
+                Err(Failure::Sql(error)) if tries < TRIES && overtaken(&error) => tries = again(tries).await,
+                Err(Failure::Sql(error)) if code(&error).as_deref() == Some("55006") => return Ok(Removed::Going),
+                done => return done.map_err(DatabaseError::from),
+            }
+        }
+    }
+
+    async fn try_discard(&self, owned: &OwnedRole) -> Result<Removed, Failure> {
+        let databases: Option<Vec<String>> = sqlx::query_scalar(
+            "SELECT ARRAY(SELECT d.datname::text FROM pg_database d WHERE d.datdba = r.oid ORDER BY 1) FROM pg_roles r
+            WHERE r.rolname = $1 AND shobj_description(r.oid, 'pg_authid') = $2",
+        )
+        .bind(&owned.role)
+        .bind(comment(self.installation, owned.project))
+        .fetch_optional(&self.admin)
+        .await?;
+        let Some(databases) = databases else { return Ok(Removed::Gone) };
+        self.drop_role(&owned.role, &databases).await?;
+        info!(project.id = %owned.project, role = owned.role, ?databases, "removed a role and its databases that had no row");
+        Ok(Removed::Gone)
+    }
+
+    /// Drops databases, whoever is in them, and then the role that they belong to.
+    async fn drop_role(&self, role: &str, databases: &[String]) -> Result<(), sqlx::Error> {
+        let role = identifier(role);
+        for database in databases {
+            self.run(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(database))).await?;
         }
         match self.run(format!("DROP ROLE IF EXISTS {role}")).await {
             // Something elsewhere was given to it, which nobody but an administrator can do.
             Err(error) if code(&error).as_deref() == Some("2BP01") => {
-                self.run(format!("DROP OWNED BY {role}; DROP ROLE {role}")).await?;
+                self.run(format!("DROP OWNED BY {role}; DROP ROLE {role}")).await
             }
-            done => done?,
+            done => done,
         }
-        info!(project.id = %spec.project, database = spec.database, "removed the database");
-        Ok(Removed::Gone)
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod contract;
 pub mod memory;
 
+use crate::measure::WatchFact;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use model::{Cause, Desired, InstallationId, InstanceFact, ProjectId, ResourceName, SandboxId, Slug, resources::Resources};
@@ -269,6 +270,10 @@ pub trait Orchestrator: Send + Sync + 'static {
     /// answer; and when that changes. One that is always there says `None` for ever.
     fn health(&self) -> watch::Receiver<Option<Cause>> {
         watch::channel(None).1
+    }
+    /// How each of its watches is; none where it knows by itself.
+    fn watches(&self) -> Vec<WatchFact> {
+        Vec::new()
     }
     /// Whether its sandboxes have our agent. Those without speak stock ttyd's protocol at [`AgentOrPort::Agent`], and
     /// nothing else.

@@ -77,10 +77,12 @@ impl Reconciler {
         let mended = glance.as_ref().filter(|glance| made && !glance.whole);
         if mended.is_some_and(|glance| glance.on) {
             // It runs, and something around it was changed: no reason to say that the sandbox does not.
-            if let Some(spec) = spec::database(row, &self.settings)
-                && let Err(failure) = self.timed("mend the database", self.database.ensure(&spec)).await
-            {
-                work.blame(failure);
+            if let Some(spec) = spec::database(row, &self.settings) {
+                match self.timed("mend the database", self.database.ensure(&spec)).await {
+                    // What another version of ours made otherwise is nobody's change.
+                    Ok(()) => work.told.extend(glance.as_ref().and_then(|glance| touched(row, glance, now))),
+                    Err(failure) => work.blame(failure),
+                }
             }
         } else if mended.is_some() {
             // Somebody removed or stopped it: the sandbox runs, and is not as it was asked for.
@@ -105,8 +107,12 @@ impl Reconciler {
         if matches!(home, Some(VolumeSeen::There | VolumeSeen::Absent)) {
             work.begin(Stage::NetworkConfiguration, limits.deadline(Stage::NetworkConfiguration, now), now);
         }
-        // That they began, and that the home folder was gone, is recorded before anything is waited for: a slow database
-        // is seen as such.
+        if begins && let Some(told) = glance.as_ref().and_then(|glance| touched(row, glance, now)) {
+            warn!(project.id = %row.project.id, "{}; it is mended, and is empty if it was lost", told.title);
+            work.told.push(told);
+        }
+        // That they began, and that the home folder or the database was gone, is recorded before anything is waited for: a
+        // slow database is seen as such.
         if begins || (home_unknown && !leaving) {
             return;
         }
@@ -119,9 +125,11 @@ impl Reconciler {
         // A run that is of an earlier ask is ended all the same.
         let waits = wait.is_some() || (leaving && seen.instance.is_none());
         let needs_run = !waits && (!alive || !seen.network);
-        let (database, run) = tokio::join!(self.database_up(row, work.observed.stages[0]), async {
+        let mut told = None;
+        let (database, run) = tokio::join!(self.database_up(row, work.observed.stages[0], &mut told), async {
             if needs_run { self.timed("start the sandbox", self.orchestrator.ensure(&asked)).await } else { Ok(()) }
         });
+        work.told.extend(told);
         match database {
             Ok(Some(fact)) => work.stage(Stage::DatabaseCreation, fact),
             Ok(None) => {
@@ -201,8 +209,14 @@ impl Reconciler {
         }
     }
 
-    /// The database's stage: `Some` fact when it is over, `None` when another look is due.
-    async fn database_up(&self, row: &ProjectAndSandbox, fact: StageFact) -> Result<Option<StageFact>, Failure> {
+    /// The database's stage: `Some` fact when it is over, `None` when another look is due. `told`: that it was not as it was
+    /// left, where no glance could tell that before.
+    async fn database_up(
+        &self,
+        row: &ProjectAndSandbox,
+        fact: StageFact,
+        told: &mut Option<activity::Entry>,
+    ) -> Result<Option<StageFact>, Failure> {
         let now = self.clock.now();
         let Some(spec) = spec::database(row, &self.settings) else {
             return Ok(Some(StageFact { ended_at: fact.ended_at.or(Some(now)), skipped: true, ..fact }));
@@ -210,6 +224,7 @@ impl Reconciler {
         if fact.ended_at.is_some() {
             return Ok(Some(fact));
         }
+        let glanced = self.database.glance(&spec).is_some();
         // An address in our own tables is no proof that the database exists: ask the server.
         let seen = self.timed("look at the database", self.database.observe(&spec)).await?;
         let same = row.sandbox.observed.instance.as_ref().is_some_and(|run| run.env_revision == row.sandbox.env_revision);
@@ -218,10 +233,13 @@ impl Reconciler {
             self.timed("make the database", self.database.ensure(&spec)).await?;
         }
         if !seen.ready {
-            // One that was stopped with its sandbox is there, and starts as it was.
-            let stopped = seen.present && self.database.glance(&spec).is_some_and(|glance| glance.stops && !glance.on);
-            if row.sandbox.observed.first_ready_at.is_some() && !stopped {
-                warn!(project.id = %row.project.id, database = spec.database, "the database was not as it was made; it is mended, and is empty if it was lost");
+            if !glanced {
+                // On a server of many only asking tells; one that is stopped with its sandbox is there, and starts as it was.
+                let unknown = || Glance { lost: !seen.present, edited: true, ..Glance::default() };
+                *told = touched(row, &self.database.glance(&spec).unwrap_or_else(unknown), now);
+                if let Some(told) = told {
+                    warn!(project.id = %row.project.id, database = spec.database, "{}; it is mended, and is empty if it was lost", told.title);
+                }
             }
             self.timed("make the database", self.database.ensure(&spec)).await?;
             if !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
@@ -426,6 +444,16 @@ fn notice(seen: &Seen, glance: Option<&Glance>) -> Option<Cause> {
 /// Whether something of a database runs that a stop would end, or is ending.
 fn runs_on(glance: &Glance) -> bool {
     (glance.on || glance.ending) && glance.stops
+}
+
+/// What is told of the database of a sandbox that ran before, where somebody else removed or changed it.
+fn touched(row: &ProjectAndSandbox, glance: &Glance, now: Timestamp) -> Option<activity::Entry> {
+    row.sandbox.observed.first_ready_at?;
+    match glance {
+        Glance { lost: true, .. } => Some(activity::database_lost(&row.sandbox, now)),
+        Glance { edited: true, .. } => Some(activity::database_mended(&row.sandbox, now)),
+        _ => None,
+    }
 }
 
 /// Whether the database is being mended under a sandbox that runs: the run is older than the stage.

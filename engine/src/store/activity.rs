@@ -268,6 +268,28 @@ pub fn home_lost(sandbox: &SandboxRow, now: Timestamp) -> Entry {
     told(ActivityKind::Run, "The home folder was gone", Some(detail.to_owned()), data, Some(bucket))
 }
 
+/// A sandbox that ran before starts, and its database is not there.
+#[must_use]
+pub fn database_lost(sandbox: &SandboxRow, now: Timestamp) -> Entry {
+    let generation = sandbox.generation;
+    let bucket = format!("database-lost:{generation}:{}", now.as_second() / 3600);
+    let detail = "Somebody removed it. It is made again, with what is on its volume if that is kept; else it is empty: restore \
+                  it from a backup, if there is one";
+    let data = json!({ "event": "database-lost", "generation": generation });
+    told(ActivityKind::Run, "The database was gone", Some(detail.to_owned()), data, Some(bucket))
+}
+
+/// Something of a database was deleted or changed by somebody else, beside a sandbox that runs or while it was stopped.
+#[must_use]
+pub fn database_mended(sandbox: &SandboxRow, now: Timestamp) -> Entry {
+    let generation = sandbox.generation;
+    let bucket = format!("database-mended:{generation}:{}", now.as_second() / 3600);
+    let detail = "It is put right, and what is in the database is kept";
+    let data = json!({ "event": "database-mended", "generation": generation });
+    let title = "Something of the database was deleted or changed from outside";
+    told(ActivityKind::Run, title, Some(detail.to_owned()), data, Some(bucket))
+}
+
 /// Whether a run that was ready has its ways in and out made once more.
 fn lost_its_network(before: &ProjectAndSandbox, now: &Observed) -> bool {
     let (sandbox, was) = (&before.sandbox, before.sandbox.observed.stage(Stage::NetworkConfiguration));
@@ -684,6 +706,24 @@ mod tests {
         assert_eq!(entry.title, "The home folder was gone");
         assert!(entry.detail.as_deref().is_some_and(|detail| detail.contains("made anew, empty")), "{entry:?}");
         assert_eq!(entry.bucket, home_lost(&row.sandbox, at(1_000)).bucket);
+    }
+
+    #[test]
+    fn a_database_that_was_gone_or_changed_is_told_once_a_start() {
+        let row = row();
+        for (tell, title) in [
+            (database_lost as fn(&SandboxRow, Timestamp) -> Entry, "The database was gone"),
+            (
+                database_mended as fn(&SandboxRow, Timestamp) -> Entry,
+                "Something of the database was deleted or changed from outside",
+            ),
+        ] {
+            let entry = tell(&row.sandbox, at(0));
+            assert_eq!(entry.title, title);
+            assert!(entry.detail.as_ref().is_some_and(|detail| !detail.contains("  ")), "{entry:?}");
+            assert_eq!(entry.bucket, tell(&row.sandbox, at(1_000)).bucket);
+        }
+        assert_ne!(database_lost(&row.sandbox, at(0)).bucket, database_mended(&row.sandbox, at(0)).bucket);
     }
 
     #[test]

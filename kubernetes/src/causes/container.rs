@@ -1,6 +1,6 @@
 //! The containers of a pod: their volumes, their start, how they end.
 
-use super::{Facts, between, event, image, since, text};
+use super::{Facts, Whose, between, event, image, since, text};
 use crate::settings::AGENT_IN_IMAGE;
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod};
 use model::{Cause, CauseCode};
@@ -26,23 +26,24 @@ pub(super) fn mount(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
         &["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "Pulling", "Pulled", "Created"],
     )?;
     let told = text(event);
+    let (the, begins) = (facts.whose.the(), facts.whose.begins());
     let cause = match event.reason.as_deref() {
         Some("FailedCreatePodSandBox") => Cause::new(
             CauseCode::NetworkFailed,
-            "The node could not set up the sandbox's network.",
+            format!("The node could not set up {the}'s network."),
             &["It is tried again by itself.", "Look at the network plugin on that node if it stays like this."],
         ),
         Some("FailedMount" | "FailedAttachVolume" | "FailedMapVolume") => {
-            if let Some(missing) = missing_config(told) {
+            if let Some(missing) = missing_config(facts.whose, told) {
                 return Some(missing.with_detail(told));
             }
             let (message, step) = if told.contains("Multi-Attach error") {
                 (
-                    "The sandbox's volume is still held by another node.",
+                    format!("{begins}'s volume is still held by another node."),
                     "Wait: it is let go of by itself; after some minutes if that node is lost. Where it is gone for good: `kubectl delete node NAME`.",
                 )
             } else {
-                ("The sandbox's volume could not be mounted.", "The node's words, below, say why.")
+                (format!("{begins}'s volume could not be mounted."), "The node's words, below, say why.")
             };
             Cause::new(CauseCode::MountFailed, message, &[step, "It is tried again by itself."])
         }
@@ -167,6 +168,14 @@ fn crashed(facts: &Facts<'_>, pod: &Pod, status: &ContainerStatus, ended: &Conta
     with_log(cause, facts, ended)
 }
 
+/// Why the image of one of the containers is not there.
+pub(super) fn pull(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
+    statuses(pod, false).find_map(|status| {
+        let (reason, message) = waiting(status)?;
+        image::waiting(facts, pod, image_of(pod, status), reason, message)
+    })
+}
+
 /// What keeps a container from its first instruction.
 fn not_started(facts: &Facts<'_>, pod: &Pod, status: &ContainerStatus) -> Option<Cause> {
     let (reason, message) = waiting(status)?;
@@ -192,7 +201,7 @@ fn config(pod: &Pod, status: &ContainerStatus, message: &str) -> Cause {
         needs_root(image, &format!("it runs as the user `{user}`, by name, which the cluster cannot tell from root"))
     } else if message.contains("non-root policy") {
         needs_root(image, "its settings ask for root")
-    } else if let Some(missing) = missing_config(message) {
+    } else if let Some(missing) = missing_config(Whose::Sandbox, message) {
         missing
     } else {
         Cause::new(
@@ -205,16 +214,24 @@ fn config(pod: &Pod, status: &ContainerStatus, message: &str) -> Cause {
 }
 
 /// `secret "x" not found`, `configmap references non-existent config key`, `couldn't find key k in Secret ns/x`.
-fn missing_config(message: &str) -> Option<Cause> {
-    let steps = ["Restart the sandbox: it makes its own ones again.", "Or make what is missing; it goes on by itself then."];
+fn missing_config(whose: Whose, message: &str) -> Option<Cause> {
+    let the = whose.the();
+    let steps = match whose {
+        Whose::Sandbox => {
+            ["Restart the sandbox: it makes its own ones again.", "Or make what is missing; it goes on by itself then."]
+        }
+        Whose::Database => {
+            ["Make what is missing, as it was; it goes on by itself then.", "Look at who removed it: in the cluster's audit log."]
+        }
+    };
     for (kind, before) in [("Secret", "secret \""), ("ConfigMap", "configmap \"")] {
         if let Some(name) = between(message, before, "\" not found") {
-            let text = format!("The {kind} `{name}`, which the sandbox needs for its start, does not exist.");
+            let text = format!("The {kind} `{name}`, which {the} needs for its start, does not exist.");
             return Some(Cause::new(CauseCode::ConfigMissing, text, &steps));
         }
     }
     let key = between(message, "couldn't find key ", " in ").or_else(|| between(message, "references non-existent ", ":"))?;
-    let message = format!("A Secret or ConfigMap, which the sandbox needs for its start, lacks `{key}`.");
+    let message = format!("A Secret or ConfigMap, which {the} needs for its start, lacks `{key}`.");
     Some(Cause::new(CauseCode::ConfigMissing, message, &steps))
 }
 

@@ -1,6 +1,6 @@
 //! Fetching the image.
 
-use super::{Facts, at, between, event, since, text};
+use super::{Facts, Whose, at, between, event, since, text};
 use k8s_openapi::api::core::v1::Pod;
 use model::{Cause, CauseCode};
 
@@ -9,12 +9,13 @@ const SLOW_SECS: i64 = 20;
 
 /// From the reason and the message of a container that waits for its image.
 pub(super) fn waiting(facts: &Facts<'_>, pod: &Pod, image: &str, reason: &str, message: &str) -> Option<Cause> {
+    let whose = facts.whose;
     match reason {
         "InvalidImageName" => Some(
             Cause::new(
                 CauseCode::ImageNameInvalid,
                 format!("`{image}` is no name of an image."),
-                &["Name one as `registry.example.com/team/image:tag`: --image NAME, or the project's own setting."],
+                &[&format!("Name one as `registry.example.com/team/image:tag`: {}.", set(whose))],
             )
             .with_detail(message),
         ),
@@ -30,14 +31,22 @@ pub(super) fn waiting(facts: &Facts<'_>, pod: &Pod, image: &str, reason: &str, m
             // Before Kubernetes 1.31 only the event had the reason.
             let told = event(facts, pod, &["Failed"]).map(text).filter(|text| text.starts_with("Failed to pull"));
             let bare = reason == "ImagePullBackOff" && !message.contains(": ErrImagePull:");
-            Some(pull(image, if bare { told.unwrap_or(message) } else { message }))
+            Some(pull(whose, image, if bare { told.unwrap_or(message) } else { message }))
         }
         _ => None,
     }
 }
 
+/// What names the image.
+fn set(whose: Whose) -> &'static str {
+    match whose {
+        Whose::Sandbox => "--image NAME, or the project's own setting",
+        Whose::Database => "--database-image NAME",
+    }
+}
+
 /// The words of the container runtime on a pull that failed.
-fn pull(image: &str, told: &str) -> Cause {
+fn pull(whose: Whose, image: &str, told: &str) -> Cause {
     let has = |words: &[&str]| words.iter().any(|word| told.contains(word));
     let registry = registry(image);
     let cause = if has(&[
@@ -68,10 +77,7 @@ fn pull(image: &str, told: &str) -> Cause {
         Cause::new(
             CauseCode::ImageNotFound,
             format!("The registry {registry} has no image `{image}`."),
-            &[
-                "Check the image's name and tag: --image NAME, or the project's own setting.",
-                "It is tried again by itself once it is there.",
-            ],
+            &[&format!("Check the image's name and tag: {}.", set(whose)), "It is tried again by itself once it is there."],
         )
     } else if has(&[
         "no such host",

@@ -36,11 +36,47 @@ use k8s_openapi::api::{
 use model::{Cause, CauseCode, ResourceName};
 use std::sync::Arc;
 
-/// What the cluster says of one sandbox, borrowed from the index.
+/// Whose pod and volume it is that a sentence speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// A sandbox's.
+    Sandbox,
+    /// That of a project's own PostgreSQL.
+    Database,
+}
+
+impl Whose {
+    /// Within a sentence.
+    #[must_use]
+    pub fn the(self) -> &'static str {
+        match self {
+            Self::Sandbox => "the sandbox",
+            Self::Database => "the database",
+        }
+    }
+
+    /// At its beginning.
+    #[must_use]
+    pub fn begins(self) -> &'static str {
+        match self {
+            Self::Sandbox => "The sandbox",
+            Self::Database => "The database",
+        }
+    }
+
+    /// By the name of a pod or volume: every provider of databases calls them alike.
+    fn of_name(object: &str) -> Self {
+        if object.contains("-postgresql-") { Self::Database } else { Self::Sandbox }
+    }
+}
+
+/// What the cluster says of one sandbox or database, borrowed from the index.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// The name of its objects.
     pub name: &'a ResourceName,
+    /// What it is.
+    pub whose: Whose,
     /// Its Deployment.
     pub deployment: Option<&'a Deployment>,
     /// Its pods, newest first.
@@ -92,6 +128,24 @@ fn of_pod(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
         .or_else(|| container::main(facts, pod))
         .or_else(|| image::slow(facts, pod))
         .or_else(|| container::silent(facts, pod))
+}
+
+/// Why the volume of a database is not there, as far as the cluster says so. Pure.
+#[must_use]
+pub(crate) fn of_database_volume(facts: &Facts<'_>) -> Option<Cause> {
+    volume::cause(facts)
+}
+
+/// Why a database has no pod: what its controller was told when it wanted to make one. Pure.
+#[must_use]
+pub(crate) fn of_database_set(facts: &Facts<'_>) -> Option<Cause> {
+    refusal::of_set(facts)
+}
+
+/// What keeps the pod of a database from its first instruction. Pure.
+#[must_use]
+pub(crate) fn of_database_pod(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
+    place::cause(facts, pod).or_else(|| container::mount(facts, pod)).or_else(|| container::pull(facts, pod))
 }
 
 /// Whether somebody has asked for the pod's end. On a lost node it stays until the node is back, or is deleted.

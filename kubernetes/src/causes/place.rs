@@ -1,6 +1,6 @@
 //! Where a pod runs: whether a node takes it, answers, and keeps it.
 
-use super::{Facts, between, condition, event, is_ready, room, since};
+use super::{Facts, Whose, between, condition, event, is_ready, room, since};
 use k8s_openapi::api::core::v1::Pod;
 use model::{Cause, CauseCode};
 
@@ -30,25 +30,29 @@ fn unschedulable(facts: &Facts<'_>, pod: &Pod, text: &str) -> Cause {
     let grows = event(facts, pod, &["TriggeredScaleUp"]).is_some();
     let (counts, reasons) = why.split_once(" nodes are available: ").unwrap_or(("", why));
     let nodes = counts.split_once('/').map_or("", |(_, all)| all);
+    let the = facts.whose.the();
     let lacking: Vec<(&str, &str)> = reasons.split(", ").filter_map(|reason| reason.split_once(" Insufficient ")).collect();
     let cause = if lacking.is_empty() {
-        unsuitable(nodes, reasons)
+        unsuitable(facts.whose, nodes, reasons)
     } else {
         let short: Vec<&str> = lacking.iter().map(|(_, resource)| *resource).collect();
         let each: Vec<String> = lacking
             .iter()
             .map(|(count, resource)| match requested(pod, resource) {
                 Some(asked) => {
-                    format!("{count} of {nodes} nodes cannot give the {asked} of {resource} that the sandbox asks for")
+                    format!("{count} of {nodes} nodes cannot give the {asked} of {resource} that {the} asks for")
                 }
                 None => format!("{count} of {nodes} nodes have too little {resource} left"),
             })
             .collect();
         Cause::new(
             CauseCode::Unschedulable,
-            format!("No node has room for the sandbox: {}.{}", each.join("; "), room::told(&short, facts.rooms)),
+            format!("No node has room for {the}: {}.{}", each.join("; "), room::told(&short, facts.rooms)),
             &[
-                "Stop sandboxes that are not needed, or use a smaller size.",
+                match facts.whose {
+                    Whose::Sandbox => "Stop sandboxes that are not needed, or use a smaller size.",
+                    Whose::Database => "Stop sandboxes that are not needed.",
+                },
                 "Or add a node: `kubectl describe nodes` shows what each has left.",
                 "It starts by itself once there is room.",
             ],
@@ -63,7 +67,8 @@ fn unschedulable(facts: &Facts<'_>, pod: &Pod, text: &str) -> Cause {
 }
 
 /// There may be room, and no node fits.
-fn unsuitable(nodes: &str, reasons: &str) -> Cause {
+fn unsuitable(whose: Whose, nodes: &str, reasons: &str) -> Cause {
+    let (the, begins) = (whose.the(), whose.begins());
     let (message, step) = if reasons.contains("no nodes available") {
         ("The cluster has no node.".to_owned(), "Add a node, or start those that are off: `kubectl get nodes`.")
     } else if reasons.contains("Too many pods") {
@@ -76,12 +81,12 @@ fn unsuitable(nodes: &str, reasons: &str) -> Cause {
     } else if reasons.contains("unbound immediate PersistentVolumeClaims") || reasons.contains("persistentvolumeclaim \"") {
         return Cause::new(
             CauseCode::VolumePending,
-            "The sandbox waits for its volume, which is not there yet.",
+            format!("{begins} waits for its volume, which is not there yet."),
             &["Wait: it goes on by itself.", "Look at the volume: `kubectl describe pvc`."],
         );
     } else if reasons.contains("volume node affinity conflict") || reasons.contains("PersistentVolume's node affinity") {
         (
-            "The sandbox's volume is on a node (or in a zone) that does not take the sandbox now.".to_owned(),
+            format!("{begins}'s volume is on a node (or in a zone) that does not take {the} now."),
             "Look at the node of the volume: `kubectl get pv -o wide`, `kubectl get nodes`.",
         )
     } else if reasons.contains("disk-pressure") {
@@ -91,7 +96,7 @@ fn unsuitable(nodes: &str, reasons: &str) -> Cause {
         )
     } else if reasons.contains("unreachable") || reasons.contains("not-ready") {
         (
-            "No node that is ready takes the sandbox.".to_owned(),
+            format!("No node that is ready takes {the}."),
             "Look why the nodes are not ready: `kubectl get nodes`, `kubectl describe node NAME`.",
         )
     } else if reasons.contains("were unschedulable") || reasons.contains("node.kubernetes.io/unschedulable") {
@@ -103,16 +108,16 @@ fn unsuitable(nodes: &str, reasons: &str) -> Cause {
         )
     } else if reasons.contains("untolerated taint") {
         (
-            "Every node that could run the sandbox has a taint that keeps it away.".to_owned(),
+            format!("Every node that could run {the} has a taint that keeps it away."),
             "Look at the taints (a node is not ready, cordoned, short of something, or kept for others): `kubectl describe nodes`.",
         )
     } else if reasons.contains("node affinity/selector") {
         (
-            "No node has the labels that the sandbox's pod asks for.".to_owned(),
+            format!("No node has the labels that {the}'s pod asks for."),
             "Look for a webhook or a namespace's default that adds a node selector: `kubectl get pod -o yaml`.",
         )
     } else {
-        ("No node fits the sandbox.".to_owned(), "The scheduler's words, below, say why for each node.")
+        (format!("No node fits {the}."), "The scheduler's words, below, say why for each node.")
     };
     Cause::new(CauseCode::NodeUnsuitable, message, &[step, "It starts by itself once a node takes it."])
 }
@@ -141,10 +146,13 @@ pub(super) fn lost(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
     }
     Some(Cause::new(
         CauseCode::NodeLost,
-        format!("The node `{node}`, on which the sandbox runs, does not answer the cluster."),
+        format!("The node `{node}`, on which {} runs, does not answer the cluster.", facts.whose.the()),
         &[
             &format!("Look at the node: `kubectl describe node {node}`."),
-            "The sandbox goes on where it is if the node comes back; else the cluster moves it after some minutes.",
+            &format!(
+                "{} goes on where it is if the node comes back; else the cluster moves it after some minutes.",
+                facts.whose.begins()
+            ),
             &format!(
                 "Where the node is gone for good, delete it, so that its volume is let go of: `kubectl delete node {node}`."
             ),

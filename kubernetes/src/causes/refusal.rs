@@ -1,6 +1,6 @@
 //! What the apiserver does not let anybody make: quotas, limits, admission, accounts.
 
-use super::{Facts, between};
+use super::{Facts, Whose, between};
 use model::{Cause, CauseCode};
 
 /// What the Deployment's controller was told when it wanted to make the pod.
@@ -22,6 +22,22 @@ pub(super) fn of_deployment(facts: &Facts<'_>) -> Option<Cause> {
         Cause::new(
             CauseCode::AdmissionRefused,
             "The cluster refused to make the sandbox's pod.",
+            &["The cluster's answer, below, says why.", "It is tried again by itself."],
+        )
+        .with_detail(text)
+    }))
+}
+
+/// What the controller of a StatefulSet was told when it wanted to make the pod or its volume: it says so by events alone,
+/// and by another one once it could.
+pub(super) fn of_set(facts: &Facts<'_>) -> Option<Cause> {
+    let newest = facts.events.iter().find(|event| event.involved_object.kind.as_deref() == Some("StatefulSet"))?;
+    let text = newest.message.as_deref().filter(|_| newest.reason.as_deref() == Some("FailedCreate"))?;
+    let text = text.split_once(" failed error: ").map_or(text, |(_, why)| why);
+    Some(read(text).unwrap_or_else(|| {
+        Cause::new(
+            CauseCode::AdmissionRefused,
+            format!("The cluster refused to make {}'s pod.", facts.whose.the()),
             &["The cluster's answer, below, says why.", "It is tried again by itself."],
         )
         .with_detail(text)
@@ -61,7 +77,12 @@ pub(super) fn read(text: &str) -> Option<Cause> {
         Cause::new(
             CauseCode::LimitRangeExceeded,
             format!("A LimitRange of the namespace does not allow what {what} asks for: {rules}."),
-            &["Use another size for the sandbox.", "Or change the limit: `kubectl get limitrange -o yaml` shows it."],
+            match named(text) {
+                Whose::Sandbox => {
+                    &["Use another size for the sandbox.", "Or change the limit: `kubectl get limitrange -o yaml` shows it."]
+                }
+                Whose::Database => &["Change the limit: `kubectl get limitrange -o yaml` shows it."][..],
+            },
         )
     } else if let Some(webhook) = between(text, "admission webhook \"", "\" denied the request") {
         Cause::new(
@@ -108,11 +129,17 @@ fn is_limit_range(text: &str) -> bool {
 /// What the text speaks of: `the pod`, `the volume`, or the object's kind and name.
 pub(super) fn subject(text: &str) -> String {
     match text.split_once(" \"").map(|(kind, _)| kind) {
-        Some("pods") => "the sandbox's pod".to_owned(),
+        Some("pods") => format!("{}'s pod", named(text).the()),
+        Some("persistentvolumeclaims") if named(text) == Whose::Database => "the database's volume".to_owned(),
         Some("persistentvolumeclaims") => "the volume".to_owned(),
         Some(kind) if !kind.contains(' ') => format!("an object ({kind})"),
         _ => "the sandbox".to_owned(),
     }
+}
+
+/// Whose the object is that the text names first.
+fn named(text: &str) -> Whose {
+    Whose::of_name(between(text, " \"", "\"").unwrap_or_default())
 }
 
 /// `exceeded quota: NAME, requested: A=1,B=2, used: A=1,B=2, limited: A=1,B=2`.

@@ -1,6 +1,6 @@
-//! The claim of the project's home folder.
+//! The claim of the project's home folder, or of its database.
 
-use super::{Facts, since};
+use super::{Facts, Whose, since};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use model::{Cause, CauseCode};
 
@@ -9,7 +9,7 @@ const SLOW_SECS: i64 = 10;
 
 /// Somebody deletes it. The cluster keeps it, with its files, for as long as a pod uses it.
 pub(super) fn leaving(facts: &Facts<'_>) -> Option<Cause> {
-    let claim = facts.volume.filter(|claim| claim.metadata.deletion_timestamp.is_some())?;
+    let claim = facts.volume.filter(|claim| facts.whose == Whose::Sandbox && claim.metadata.deletion_timestamp.is_some())?;
     let name = claim.metadata.name.as_deref().unwrap_or_default();
     Some(Cause::new(
         CauseCode::VolumeLeaving,
@@ -64,23 +64,25 @@ fn pending(facts: &Facts<'_>, claim: &PersistentVolumeClaim, name: &str, class: 
         "WaitForPodScheduled",
     ])?;
     let class = class.filter(|class| !class.is_empty());
-    let set = "Choose one that exists: `kubectl get storageclass` shows them, --storage-class NAME sets it for new projects.";
+    let the = facts.whose.the();
+    let (what, option) = match facts.whose {
+        Whose::Sandbox => ("home folder", "--storage-class NAME"),
+        Whose::Database => ("volume for the database", "--database-storage-class NAME"),
+    };
+    let set = format!("Choose one that exists: `kubectl get storageclass` shows them, {option} sets it for new projects.");
     let cause = if newest.contains("storageclass.storage.k8s.io") && newest.contains("not found") {
         Cause::new(
             CauseCode::StorageClassMissing,
-            format!(
-                "The storage class `{}` does not exist in the cluster, so there is no home folder.",
-                class.unwrap_or_default()
-            ),
-            &[set, "Or make one of that name; the sandbox starts by itself then."],
+            format!("The storage class `{}` does not exist in the cluster, so there is no {what}.", class.unwrap_or_default()),
+            &[&set, &format!("Or make one of that name; {the} starts by itself then.")],
         )
     } else if newest.contains("no storage class is set") {
         Cause::new(
             CauseCode::StorageClassMissing,
-            "No storage class is set and the cluster has no default one, so there is no home folder.",
-            &[
-                "Mark one as the default (annotation storageclass.kubernetes.io/is-default-class), or set one: --storage-class NAME.",
-            ],
+            format!("No storage class is set and the cluster has no default one, so there is no {what}."),
+            &[&format!(
+                "Mark one as the default (annotation storageclass.kubernetes.io/is-default-class), or set one: {option}."
+            )],
         )
     } else if let Some(failed) = about(&["ProvisioningFailed"]) {
         let full =
@@ -88,14 +90,14 @@ fn pending(facts: &Facts<'_>, claim: &PersistentVolumeClaim, name: &str, class: 
         if full.iter().any(|word| failed.contains(word)) {
             Cause::new(
                 CauseCode::VolumePending,
-                "The storage has no room for the sandbox's volume.",
+                format!("The storage has no room for {the}'s volume."),
                 &["Delete projects that are not needed, or add storage.", "It is tried again by itself."],
             )
         } else {
             Cause::new(
                 CauseCode::VolumePending,
                 format!(
-                    "The storage{} could not make the sandbox's volume.",
+                    "The storage{} could not make {the}'s volume.",
                     class.map(|class| format!(" class `{class}`")).unwrap_or_default()
                 ),
                 &["The provisioner's words, below, say why; its own log says more.", "It is tried again by itself."],
@@ -106,7 +108,7 @@ fn pending(facts: &Facts<'_>, claim: &PersistentVolumeClaim, name: &str, class: 
         Cause::new(
             CauseCode::VolumePending,
             format!(
-                "The storage{} has not made the sandbox's volume yet.",
+                "The storage{} has not made {the}'s volume yet.",
                 class.map(|class| format!(" class `{class}`")).unwrap_or_default()
             ),
             &["Wait: it goes on by itself.", "Look whether the class's provisioner runs, if it stays like this."],

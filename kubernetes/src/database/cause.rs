@@ -1,8 +1,11 @@
-//! Why a project's PostgreSQL is not there yet: one pure function of its pod and its volume.
+//! Why a project's PostgreSQL is not there yet: one pure function of its pod, its volume and what the cluster tells of
+//! them. What is the same for every pod (nodes, images, mounts, refusals) is [`causes`]', in the words for a database.
 
+use crate::causes::{self, Whose};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, Event, PersistentVolumeClaim, Pod};
 use model::{Cause, CauseCode, ResourceName};
+use std::{sync::Arc, time::Duration};
 
 /// How long a server may take before it is called slow.
 ///
@@ -22,29 +25,99 @@ pub struct Facts<'a> {
     pub pod: Option<&'a Pod>,
     /// Its volume.
     pub volume: Option<&'a PersistentVolumeClaim>,
+    /// Events about its objects, newest first; none where nobody asked for them.
+    pub events: &'a [Arc<Event>],
     /// Since when it is waited for.
     pub since: Option<Timestamp>,
     /// Now.
     pub now: Timestamp,
 }
 
+/// Whether the cluster itself has said so, and waiting alone seldom mends it: it is told at once, and not only when
+/// patience is over. All else may be passing.
+#[must_use]
+pub fn is_stated(code: CauseCode) -> bool {
+    matches!(
+        code,
+        CauseCode::ImageNotFound
+            | CauseCode::ImageRefused
+            | CauseCode::ImageNameInvalid
+            | CauseCode::ImageAbsent
+            | CauseCode::ImageBackOff
+            | CauseCode::Unschedulable
+            | CauseCode::NodeUnsuitable
+            | CauseCode::StorageClassMissing
+            | CauseCode::VolumeLost
+            | CauseCode::QuotaExceeded
+            | CauseCode::LimitRangeExceeded
+            | CauseCode::AdmissionRefused
+            | CauseCode::ObjectRefused
+            | CauseCode::ServiceAccountMissing
+            | CauseCode::ConfigMissing
+    )
+}
+
+/// How often events are asked for that alone may tell what it waits for; `None` once something of its container runs, or has
+/// run: then the pod says it all.
+///
+/// Each second while the cluster has not even found it a place, which it does at once or says why not. A node that fetches
+/// an image may take minutes, and says on the pod how that goes.
+#[must_use]
+pub fn asks_every(pod: Option<&Pod>) -> Option<Duration> {
+    let statuses = pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref());
+    let ran = statuses.into_iter().flatten().any(|status| {
+        status.restart_count > 0
+            || status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    });
+    let placed = pod.is_some_and(causes::is_placed);
+    (!ran).then_some(Duration::from_millis(if placed { 2_500 } else { 1_000 }))
+}
+
 /// What stands in the way, where it is known.
+///
+/// A volume that is not bound yet is no cause of its own for some seconds, and never want of room: it is being made, or waits
+/// for the pod that uses it, which may wait for a node.
 #[must_use]
 pub fn cause(facts: &Facts<'_>) -> Option<Cause> {
     let waited = facts.since.map_or(0, |since| facts.now.as_second() - since.as_second());
-    of_volume(facts, waited).or_else(|| facts.pod.and_then(|pod| of_pod(facts.name, pod))).or_else(|| {
-        let name = facts.name;
-        if facts.pod.is_none() && waited >= PENDING_SECS {
-            return Some(failed(
-                format!("The cluster has not made the pod of `{name}`'s PostgreSQL."),
-                &[
-                    "Look at the events of its StatefulSet: a quota, an admission policy or a missing permission says so there.",
-                    "It goes on by itself once that is mended.",
-                ],
-            ));
-        }
-        (waited >= SLOW_SECS).then(|| slow_start(name, facts.pod, waited))
-    })
+    let told = causes::Facts {
+        name: facts.name,
+        whose: Whose::Database,
+        deployment: None,
+        pods: &[],
+        volume: facts.volume,
+        ingresses: &[],
+        events: facts.events,
+        node_ready: None,
+        // Whoever tells of it asks for them.
+        rooms: Some(&[]),
+        ingress_class_present: None,
+        log_tail: None,
+        now: facts.now,
+    };
+    let refused = || if facts.pod.is_none() { causes::of_database_set(&told) } else { None };
+    let of_pod = || facts.pod.and_then(|pod| of_pod(&told, pod));
+    lost(facts)
+        .or_else(|| causes::of_database_volume(&told))
+        .or_else(refused)
+        .or_else(of_pod)
+        .or_else(|| pending(facts, waited))
+        .or_else(|| late(facts, waited))
+}
+
+/// What takes long, where nothing says why.
+fn late(facts: &Facts<'_>, waited: i64) -> Option<Cause> {
+    let name = facts.name;
+    if facts.pod.is_none() && waited >= PENDING_SECS {
+        return Some(failed(
+            format!("The cluster has not made the pod of `{name}`'s PostgreSQL."),
+            &[
+                "Look at the events of its StatefulSet: a quota, an admission policy or a missing permission says so there.",
+                "It goes on by itself once that is mended.",
+            ],
+        ));
+    }
+    (waited >= SLOW_SECS).then(|| slow_start(name, facts.pod, waited))
 }
 
 /// What a start that takes long is waiting for.
@@ -74,34 +147,33 @@ pub fn over(secs: i64) -> String {
     if secs < 60 { format!("{} s", (secs / 10 * 10).max(1)) } else { format!("{} min", secs / 60) }
 }
 
-fn of_volume(facts: &Facts<'_>, waited: i64) -> Option<Cause> {
-    let volume = facts.volume?;
-    let name = facts.name;
-    let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
-    let class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
-    match phase {
-        "Lost" => Some(Cause::new(
-            CauseCode::VolumeLost,
-            format!("The volume of `{name}`'s PostgreSQL is lost: what it was bound to is gone."),
-            &["Bring the PersistentVolume back.", "Or delete the project: its data cannot be read."],
-        )),
-        "Pending" if waited >= PENDING_SECS => {
-            let class = class
-                .map_or_else(|| "of the default storage class".to_owned(), |class| format!("of the storage class `{class}`"));
-            Some(Cause::new(
-                CauseCode::VolumePending,
-                format!("The volume of `{name}`'s PostgreSQL, {class}, has not been made for over {}.", over(waited)),
-                &[
-                    "Check that the storage class exists and its provisioner runs.",
-                    "Look at the events of the PersistentVolumeClaim.",
-                ],
-            ))
-        }
-        _ => None,
-    }
+fn phase(volume: &PersistentVolumeClaim) -> &str {
+    volume.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
 
-fn of_pod(name: &ResourceName, pod: &Pod) -> Option<Cause> {
+fn lost(facts: &Facts<'_>) -> Option<Cause> {
+    facts.volume.filter(|volume| phase(volume) == "Lost")?;
+    Some(Cause::new(
+        CauseCode::VolumeLost,
+        format!("The volume of `{}`'s PostgreSQL is lost: what it was bound to is gone.", facts.name),
+        &["Bring the PersistentVolume back.", "Or delete the project: its data cannot be read."],
+    ))
+}
+
+fn pending(facts: &Facts<'_>, waited: i64) -> Option<Cause> {
+    let volume = facts.volume.filter(|volume| phase(volume) == "Pending" && waited >= PENDING_SECS)?;
+    let class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+    let class =
+        class.map_or_else(|| "of the default storage class".to_owned(), |class| format!("of the storage class `{class}`"));
+    Some(Cause::new(
+        CauseCode::VolumePending,
+        format!("The volume of `{}`'s PostgreSQL, {class}, has not been made for over {}.", facts.name, over(waited)),
+        &["Check that the storage class exists and its provisioner runs.", "Look at the events of the PersistentVolumeClaim."],
+    ))
+}
+
+fn of_pod(told: &causes::Facts<'_>, pod: &Pod) -> Option<Cause> {
+    let name = told.name;
     let status = pod.status.as_ref()?;
     if status.phase.as_deref() == Some("Failed") {
         let why = status.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
@@ -114,37 +186,16 @@ fn of_pod(name: &ResourceName, pod: &Pod) -> Option<Cause> {
             None => cause,
         });
     }
-    let unscheduled = status.conditions.iter().flatten().find(|condition| {
-        condition.type_ == "PodScheduled" && condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable")
-    });
-    if let Some(condition) = unscheduled {
-        return Some(
-            Cause::new(
-                CauseCode::Unschedulable,
-                format!("No node of the cluster has room for `{name}`'s PostgreSQL."),
-                &["It starts by itself when there is room.", "Add a node, or ask for less in the settings of databases."],
-            )
-            .with_detail(condition.message.clone().unwrap_or_default()),
-        );
+    match causes::of_database_pod(told, pod) {
+        // It waits for its volume, which is told of once that has taken its time.
+        Some(cause) if cause.code == CauseCode::VolumePending => return None,
+        Some(cause) => return Some(cause),
+        None => {}
     }
     let container = status.container_statuses.iter().flatten().next()?;
-    let image = &container.image;
     if let Some(ContainerState { waiting: Some(waiting), .. }) = &container.state {
         let detail = waiting.message.clone().unwrap_or_default();
         let cause = match waiting.reason.as_deref().unwrap_or_default() {
-            "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "RegistryUnavailable" => Cause::new(
-                CauseCode::ImageBackOff,
-                format!("The image of `{name}`'s PostgreSQL, `{image}`, could not be pulled."),
-                &[
-                    "Check its name in the settings of databases, and that the nodes reach its registry.",
-                    "It is tried again by itself.",
-                ],
-            ),
-            "InvalidImageName" => Cause::new(
-                CauseCode::ImageNameInvalid,
-                format!("`{image}` is no name of an image: PostgreSQL could not be started."),
-                &["Correct the image in the settings of databases."],
-            ),
             "CrashLoopBackOff" => failed(
                 format!("`{name}`'s PostgreSQL ends by itself, {} times so far.", container.restart_count),
                 &["Look at the log of its pod for why.", "It is started again by itself, later each time."],
@@ -239,7 +290,7 @@ mod tests {
         let volume: Option<PersistentVolumeClaim> = volume.map(|volume| serde_json::from_value(volume).unwrap());
         let since = Timestamp::from_second(1_000).ok();
         let now = Timestamp::from_second(1_000 + waited).unwrap();
-        let found = cause(&Facts { name: &name, pod: pod.as_ref(), volume: volume.as_ref(), since, now })?;
+        let found = cause(&Facts { name: &name, pod: pod.as_ref(), volume: volume.as_ref(), events: &[], since, now })?;
         assert!(!found.next_steps.is_empty());
         Some((found.code, format!("{} {}", found.message, found.detail.unwrap_or_default())))
     }
@@ -264,7 +315,7 @@ mod tests {
             let (_, said) = found.unwrap_or_else(|| panic!("nothing, not `{text}`"));
             assert!(said.contains(text), "{said}");
         };
-        said(of(Some(waiting("ImagePullBackOff")), None, 5), "`fsa.local/nothing:dev`, could not be pulled");
+        said(of(Some(waiting("ImagePullBackOff")), None, 5), "The image `fsa.local/nothing:dev` could not be fetched");
         said(of(Some(waiting("InvalidImageName")), None, 5), "is no name of an image");
         said(of(Some(waiting("CrashLoopBackOff")), None, 5), "OOMKilled, exit code 137");
         said(of(Some(waiting("CreateContainerConfigError")), None, 5), "said so");
@@ -281,6 +332,118 @@ mod tests {
         let ended = json!({"status": {"containerStatuses": [{"name": "postgresql", "image": "", "imageID": "", "ready": false,
             "restartCount": 0, "state": {"terminated": {"reason": "Error", "exitCode": 1}}}]}});
         said(of(Some(ended), None, 5), "exit code 1");
+    }
+
+    fn unscheduled(message: &str) -> serde_json::Value {
+        json!({"spec": {"containers": [{"name": "postgresql", "image": "postgres:17", "resources": {"requests": {"memory": "256Mi"}}}]},
+            "status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]}})
+    }
+
+    #[test]
+    fn a_volume_that_is_on_its_way_is_no_want_of_room() {
+        let claim = || Some(json!({"spec": {"storageClassName": "local-path"}, "status": {"phase": "Pending"}}));
+        let text =
+            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. preemption: 0/1 nodes are available.";
+        for waited in [0, 5, 9] {
+            assert_eq!(of(Some(unscheduled(text)), claim(), waited), None, "{waited} s");
+        }
+        let (code, said) = of(Some(unscheduled(text)), claim(), 12).unwrap();
+        assert!(code == CauseCode::VolumePending && !said.contains("room"), "{said}");
+        // One that waits for its pod's node is not to blame for the node.
+        let text = "0/1 nodes are available: 1 Insufficient memory. preemption: 0/1 nodes are available.";
+        for waited in [0, 5, 30] {
+            let (code, said) = of(Some(unscheduled(text)), claim(), waited).unwrap();
+            assert_eq!(code, CauseCode::Unschedulable);
+            assert!(said.contains("No node has room for the database: 1 of 1 nodes cannot give the 256Mi of memory"), "{said}");
+            assert!(!said.contains("sandbox asks"), "{said}");
+        }
+    }
+
+    /// What the cluster tells of a server without a pod, oldest event first.
+    fn heard(volume: Option<serde_json::Value>, events: &[(&str, &str, &str)]) -> Option<Cause> {
+        let name = super::super::tests::spec().name;
+        let event = |(kind, reason, message): &(&str, &str, &str)| {
+            let about = json!({"kind": kind, "name": "data-x-postgresql-0"});
+            Arc::new(
+                serde_json::from_value(json!({"metadata": {}, "involvedObject": about, "reason": reason, "message": message}))
+                    .unwrap(),
+            )
+        };
+        let events: Vec<Arc<Event>> = events.iter().rev().map(event).collect();
+        let volume: Option<PersistentVolumeClaim> = volume.map(|mut volume| {
+            volume["metadata"] = json!({"name": "data-x-postgresql-0"});
+            serde_json::from_value(volume).unwrap()
+        });
+        let now = Timestamp::from_second(1_000).unwrap();
+        cause(&Facts { name: &name, pod: None, volume: volume.as_ref(), events: &events, since: Some(now), now })
+    }
+
+    #[test]
+    fn what_the_cluster_refuses_is_stated_as_soon_as_it_says_so() {
+        let refused =
+            r#"create Pod x-postgresql-0 in StatefulSet x-postgresql failed error: pods "x-postgresql-0" is forbidden: "#;
+        let quota = format!(
+            "{refused}exceeded quota: small, requested: limits.memory=1Gi, used: limits.memory=1Gi, limited: limits.memory=1Gi"
+        );
+        let security = format!("{refused}violates PodSecurity \"restricted:latest\": runAsNonRoot != true");
+        let other = format!("{refused}because of the moon");
+        let claim = || Some(json!({"spec": {"storageClassName": "nobodys"}, "status": {"phase": "Pending"}}));
+        let class = r#"storageclass.storage.k8s.io "nobodys" not found"#;
+        for (volume, kind, reason, message, code, words) in [
+            (None, "StatefulSet", "FailedCreate", quota.as_str(), CauseCode::QuotaExceeded, "no room for the database's pod"),
+            (
+                None,
+                "StatefulSet",
+                "FailedCreate",
+                security.as_str(),
+                CauseCode::AdmissionRefused,
+                "and the database's pod breaks it",
+            ),
+            (
+                None,
+                "StatefulSet",
+                "FailedCreate",
+                other.as_str(),
+                CauseCode::AdmissionRefused,
+                "refused to make the database's pod",
+            ),
+            (
+                claim(),
+                "PersistentVolumeClaim",
+                "ProvisioningFailed",
+                class,
+                CauseCode::StorageClassMissing,
+                "no volume for the database",
+            ),
+        ] {
+            let cause = heard(volume, &[(kind, reason, message)]).unwrap();
+            assert_eq!(cause.code, code, "{cause:?}");
+            assert!(cause.message.contains(words) && cause.detail.is_some(), "{cause:?}");
+            assert!(is_stated(cause.code), "{cause:?}");
+        }
+        let made = ("StatefulSet", "SuccessfulCreate", "create Pod x-postgresql-0 in StatefulSet x-postgresql successful");
+        assert_eq!(heard(None, &[("StatefulSet", "FailedCreate", quota.as_str()), made]), None, "what was overcome since");
+        assert_eq!(heard(claim(), &[("PersistentVolumeClaim", "WaitForFirstConsumer", "waiting for first consumer")]), None);
+        assert!(
+            !is_stated(CauseCode::VolumePending) && !is_stated(CauseCode::DatabaseSlow) && !is_stated(CauseCode::DatabaseFailed)
+        );
+    }
+
+    #[test]
+    fn only_what_has_not_run_yet_is_asked_about() {
+        let pod = |state: serde_json::Value, restarts: i32| -> Pod {
+            serde_json::from_value(json!({"status": {"containerStatuses": [{"name": "postgresql", "image": "", "imageID": "",
+                "ready": false, "restartCount": restarts, "state": state}]}}))
+            .unwrap()
+        };
+        let (often, seldom) = (Some(Duration::from_secs(1)), Some(Duration::from_millis(2_500)));
+        assert_eq!(asks_every(None), often);
+        let mut creating = pod(json!({"waiting": {"reason": "ContainerCreating"}}), 0);
+        assert_eq!(asks_every(Some(&creating)), often, "it has no node");
+        creating.spec = serde_json::from_value(json!({"nodeName": "n", "containers": []})).unwrap();
+        assert_eq!(asks_every(Some(&creating)), seldom);
+        assert_eq!(asks_every(Some(&pod(json!({"running": {}}), 0))), None);
+        assert_eq!(asks_every(Some(&pod(json!({"waiting": {"reason": "CrashLoopBackOff"}}), 3))), None);
     }
 
     #[test]

@@ -440,13 +440,19 @@ pub struct KubeBlocks {
     clusters: Api<DynamicObject>,
     policies: Api<NetworkPolicy>,
     seen: Watched<DynamicObject>,
-    policies_seen: Watched<NetworkPolicy>,
+    policies_seen: Arc<Watched<NetworkPolicy>>,
 }
 
 impl KubeBlocks {
-    /// Watches from now on.
+    /// Watches from now on. `policies_seen`: this installation's databases', whoever makes those.
     #[must_use]
-    pub fn new(cluster: &Cluster, settings: &Settings, version: Version, changed: &Changed) -> Self {
+    pub fn new(
+        cluster: &Cluster,
+        settings: &Settings,
+        version: Version,
+        changed: &Changed,
+        policies_seen: &Arc<Watched<NetworkPolicy>>,
+    ) -> Self {
         let settings = Settings { namespace: cluster.namespace.clone(), ..settings.clone() };
         let selector = hidden::of_databases(settings.installation);
         let resource = version.resource();
@@ -457,7 +463,7 @@ impl KubeBlocks {
             settings,
             cluster: cluster.clone(),
             seen: Watched::start(clusters.clone(), resource, "Clusters", &selector, changed),
-            policies_seen: Watched::start(policies.clone(), (), "NetworkPolicies", &selector, changed),
+            policies_seen: Arc::clone(policies_seen),
             clusters,
             policies,
         }
@@ -640,6 +646,15 @@ impl Servers for KubeBlocks {
 
     fn whole(&self, spec: &DatabaseSpec) -> bool {
         self.on(spec) && self.policy(spec)
+    }
+
+    fn there(&self, spec: &DatabaseSpec) -> bool {
+        self.found(spec).is_some_and(|cluster| cluster.metadata.deletion_timestamp.is_none())
+    }
+
+    fn edited(&self, spec: &DatabaseSpec) -> bool {
+        let policy = self.policies_seen.named(&names::postgres(&spec.name));
+        self.there(spec) && objects::touched(policy.as_deref(), &network_policy(spec, &self.settings))
     }
 
     fn stops(&self) -> bool {

@@ -4,6 +4,7 @@ use super::{ClusterDatabase, given};
 use crate::{Cluster, Settings, causes, connection::try_namespace, names, reach::Reach, settings::DatabaseProvider};
 use engine::{
     database::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, Glance},
+    measure::WatchFact,
     orchestrator::{DatabaseEndpoint, Removed},
 };
 use futures::{StreamExt as _, future, stream, stream::BoxStream};
@@ -132,6 +133,10 @@ impl Database for Later {
         let mut decided = self.told.subscribe();
         let found = async move { decided.wait_for(Option::is_some).await.ok().and_then(|found| found.clone()) };
         stream::once(found).filter_map(future::ready).flat_map(|database| database.watch()).boxed()
+    }
+
+    fn watches(&self) -> Vec<WatchFact> {
+        self.found.get().map(|found| found.watches()).unwrap_or_default()
     }
 
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {

@@ -13,7 +13,7 @@
 //! installed later, and no project wakes up beside an empty database. With a server that is given ([`given`]) the same:
 //! projects that have objects keep them, and those that are on it stay there while its address is.
 
-mod cause;
+pub(crate) mod cause;
 mod given;
 pub mod hidden;
 pub mod inside;
@@ -32,20 +32,26 @@ use crate::{
     reach::Reach,
     settings::DatabaseProvider,
 };
+use cause::is_stated;
 use engine::{
     database::{
         Database, DatabaseError, DatabaseSeen, DatabaseSpec, Glance,
         server::{Reach as Address, ServerDatabase},
     },
+    measure::WatchFact,
     orchestrator::{DatabaseEndpoint, Removed},
 };
 use futures::{StreamExt as _, stream::BoxStream};
 use given::Given;
 use inside::{Door, Doors};
 use k8s_openapi::{
-    api::{core::v1::Pod, networking::v1::NetworkPolicyPeer},
+    api::{
+        core::v1::{Event, Pod},
+        networking::v1::{NetworkPolicy, NetworkPolicyPeer},
+    },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
+use kube::Api;
 use kubeblocks::KubeBlocks;
 use model::{
     Cause, CauseCode, InstallationId, ProjectId, ResourceName, SandboxId, connection::Connection, view::DatabaseFigures,
@@ -59,13 +65,19 @@ use tokio::{
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tracing::{info, warn};
-use watched::Changed;
+use watched::{Changed, Watched};
 
 /// How long a verb waits for what the cluster does, before it says that it is under way.
 ///
 /// Five seconds: a PostgreSQL whose image is present has made its files and answers after two or three,
 /// so most are done in one go; a slower one is asked about again, and its stage is shown meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long what the cluster has said in so many words must hold before it is told ([`cause::is_stated`]).
+///
+/// One second: a pod finds its node, and a volume its pod, in less; with the time that an event takes to come, what is final is
+/// on the page within two.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// How long between two tries of what answers "not yet".
 const PAUSE: Duration = Duration::from_millis(200);
@@ -100,6 +112,14 @@ pub(crate) trait Servers: Send + Sync + 'static {
     async fn make(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError>;
     /// How it is, from what is known: no network.
     fn standing(&self, spec: &DatabaseSpec) -> Standing;
+    /// What stands in its way by what the cluster's events tell, newest first, as well: no network.
+    fn explain(&self, _spec: &DatabaseSpec, _events: &[Arc<Event>]) -> Option<Cause> {
+        None
+    }
+    /// How often events are asked for that alone may tell what it waits for; `None` where they tell nothing more.
+    fn asks_every(&self, _spec: &DatabaseSpec) -> Option<Duration> {
+        None
+    }
     /// The way to its superuser; `None` where that is not there yet.
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError>;
     /// Removes it with its data.
@@ -113,6 +133,10 @@ pub(crate) trait Servers: Send + Sync + 'static {
     fn ending(&self, spec: &DatabaseSpec) -> bool;
     /// Whether it is on, and its objects are as they were made.
     fn whole(&self, spec: &DatabaseSpec) -> bool;
+    /// Whether it is there, running or stopped.
+    fn there(&self, spec: &DatabaseSpec) -> bool;
+    /// Whether it is there, and somebody else removed or changed something of it that [`Servers::make`] puts right.
+    fn edited(&self, spec: &DatabaseSpec) -> bool;
     /// Whether something that nobody else removes keeps it from coming: [`Servers::make`] removes it.
     fn stuck(&self, _spec: &DatabaseSpec) -> bool {
         false
@@ -173,8 +197,13 @@ impl ClusterDatabase {
     pub async fn at(place: String, cluster: Cluster, settings: &Settings, reach: Reach) -> Result<Self, DatabaseError> {
         let changed = Changed::of(place);
         let served = kubeblocks::discover(&cluster).await?;
-        let statefulsets = || -> Box<dyn Servers> { Box::new(StatefulSets::new(&cluster, settings, &changed)) };
-        let kubeblocks = |version| -> Box<dyn Servers> { Box::new(KubeBlocks::new(&cluster, settings, version, &changed)) };
+        // One watch for whoever there is of both.
+        let policies: Api<NetworkPolicy> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let selector = hidden::of_databases(settings.installation);
+        let policies = Arc::new(Watched::start(policies, (), "NetworkPolicies", &selector, &changed));
+        let statefulsets = || -> Box<dyn Servers> { Box::new(StatefulSets::new(&cluster, settings, &changed, &policies)) };
+        let kubeblocks =
+            |version| -> Box<dyn Servers> { Box::new(KubeBlocks::new(&cluster, settings, version, &changed, &policies)) };
         let given = Given::of(settings).await?;
         let (mut servers, mut unseen) = (Vec::new(), Vec::new());
         match (settings.database.provider, served) {
@@ -305,6 +334,7 @@ impl Database for ClusterDatabase {
         self.changed.know(spec.project, spec.sandbox);
         let mut changed = self.changed.bell();
         let mut made = false;
+        let (mut stated, mut ask_at, mut events) = (Stated::default(), Instant::now() + SETTLED / 2, Vec::new());
         loop {
             changed.borrow_and_update();
             if !made || servers.stuck(spec) {
@@ -313,7 +343,17 @@ impl Database for ClusterDatabase {
             let mut again = until;
             let known = match servers.standing(spec) {
                 Standing::Absent => None,
-                Standing::Coming(cause) => cause,
+                Standing::Coming(cause) => match servers.asks_every(spec) {
+                    Some(pause) if cause.as_ref().is_none_or(|cause| !is_stated(cause.code)) => {
+                        if Instant::now() >= ask_at {
+                            events = objects::events(&self.cluster, &servers.objects(&spec.name)).await;
+                            ask_at = Instant::now() + pause;
+                        }
+                        again = ask_at;
+                        servers.explain(spec, &events).or(cause)
+                    }
+                    _ => cause,
+                },
                 Standing::Up(run) => match self.door(servers, spec, &run).await? {
                     None => {
                         again = Instant::now() + PAUSE;
@@ -329,7 +369,8 @@ impl Database for ClusterDatabase {
                     },
                 },
             };
-            if Instant::now() >= until {
+            let told_at = stated.hold(known.as_ref(), Instant::now());
+            if Instant::now() >= told_at.map_or(until, |at| at.min(until)) {
                 // Without a cause it is only slow, and is asked about again.
                 let Some(mut cause) = known else { return Ok(()) };
                 if cause.code == CauseCode::DatabaseFailed
@@ -352,7 +393,8 @@ impl Database for ClusterDatabase {
             if !made {
                 again = Instant::now() + PAUSE;
             }
-            let _ = timeout_at(again.min(until), changed.changed()).await;
+            let next = told_at.map_or(until, |at| at.min(until));
+            let _ = timeout_at(again.min(next), changed.changed()).await;
         }
     }
 
@@ -412,11 +454,24 @@ impl Database for ClusterDatabase {
             Standing::Coming(cause) if on => cause,
             _ => None,
         };
-        Some(Glance { on, whole: servers.whole(spec), ending: servers.ending(spec), stops: servers.stops(), cause })
+        Some(Glance {
+            on,
+            whole: servers.whole(spec),
+            ending: servers.ending(spec),
+            stops: servers.stops(),
+            // One that the account may not see is made by nobody, and may well be there.
+            lost: !servers.there(spec) && self.unseen.is_empty(),
+            edited: servers.edited(spec),
+            cause,
+        })
     }
 
     fn watch(&self) -> BoxStream<'static, SandboxId> {
         UnboundedReceiverStream::new(self.changed.listen()).boxed()
+    }
+
+    fn watches(&self) -> Vec<WatchFact> {
+        self.changed.facts()
     }
 
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {
@@ -489,6 +544,22 @@ impl Database for ClusterDatabase {
     }
 }
 
+/// What the cluster has said of a server, and since when it says the same.
+#[derive(Default)]
+struct Stated(Option<(CauseCode, Instant)>);
+
+impl Stated {
+    /// When it is told, if it stays like this; `None` for what is not stated.
+    fn hold(&mut self, known: Option<&Cause>, now: Instant) -> Option<Instant> {
+        let code = known.map(|cause| cause.code).filter(|code| is_stated(*code));
+        self.0 = code.map(|code| match self.0 {
+            Some((same, since)) if same == code => (code, since),
+            _ => (code, now),
+        });
+        self.0.map(|(_, since)| since + SETTLED)
+    }
+}
+
 /// Whether the account may list what is not made any more, but may have been: a Role for these settings alone need not
 /// say so. Then it is noted as unseen.
 async fn may_see(cluster: &Cluster, kind: hidden::Kind, unseen: &mut Vec<hidden::Kind>) -> Result<bool, DatabaseError> {
@@ -555,6 +626,21 @@ fn clients(spec: &DatabaseSpec, settings: &Settings) -> Vec<NetworkPolicyPeer> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_stated_is_told_once_it_has_held_and_well_before_patience_is_over() {
+        let said = |code| Some(Cause::new(code, "It is so.", &[]));
+        let (mut stated, begun) = (Stated::default(), Instant::now());
+        let at = |millis| begun + Duration::from_millis(millis);
+        let mut hold = |cause: Option<Cause>, millis| stated.hold(cause.as_ref(), at(millis));
+        assert_eq!(hold(said(CauseCode::VolumePending), 0), None, "it may be passing");
+        assert_eq!(hold(said(CauseCode::Unschedulable), 100), Some(at(1_100)));
+        assert_eq!(hold(said(CauseCode::Unschedulable), 900), Some(at(1_100)));
+        assert_eq!(hold(None, 950), None, "a node was found");
+        assert_eq!(hold(said(CauseCode::Unschedulable), 1_200), Some(at(2_200)), "from anew");
+        assert_eq!(hold(said(CauseCode::ImageNotFound), 1_300), Some(at(2_300)));
+        assert!(SETTLED * 2 < PATIENCE);
+    }
 
     pub(crate) fn spec() -> DatabaseSpec {
         let id = uuid::Uuid::from_u128(7);

@@ -2,7 +2,8 @@
 
 use crate::{
     Cluster, FIELD_MANAGER,
-    causes::{name_taken, of_error},
+    causes::{at, name_taken, of_error},
+    index::written_by_us,
     labels, names,
 };
 use engine::database::{DatabaseError, DatabaseSpec};
@@ -17,7 +18,7 @@ use kube::{
 };
 use model::ResourceName;
 use serde::{Serialize, de::DeserializeOwned};
-use std::fmt::Debug;
+use std::{cmp::Reverse, fmt::Debug, sync::Arc};
 
 /// What became of asking for an object.
 #[derive(Debug)]
@@ -103,6 +104,13 @@ pub fn holds<K: Serialize>(there: &K, wanted: &K) -> bool {
     }
 }
 
+/// Whether somebody else removed an object, or made it otherwise than it is `wanted`. What another version of the control
+/// plane, or one with other settings, made otherwise is no change by hand.
+#[must_use]
+pub fn touched<K: Resource + Serialize>(there: Option<&K>, wanted: &K) -> bool {
+    there.is_none_or(|there| !holds(there, wanted) && !written_by_us(there.meta()))
+}
+
 /// Whether an object is this project's of this installation.
 #[must_use]
 pub fn is_of(meta: &ObjectMeta, spec: &DatabaseSpec) -> bool {
@@ -186,6 +194,20 @@ pub async fn warnings(cluster: &Cluster, names: &[String]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// What the cluster told lately about objects of these names, newest first; nothing where it does not answer.
+pub async fn events(cluster: &Cluster, names: &[String]) -> Vec<Arc<Event>> {
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let all = futures::future::join_all(names.iter().map(|name| {
+        let these = ListParams::default().fields(&format!("involvedObject.name={name}")).limit(100);
+        let events = &events;
+        async move { events.list(&these).await }
+    }))
+    .await;
+    let mut told: Vec<Event> = all.into_iter().flatten().flat_map(|list| list.items).collect();
+    told.sort_by_key(|event| Reverse(at(event)));
+    told.into_iter().map(Arc::new).collect()
+}
+
 /// How much of a log is told with a cause.
 const TAIL_LINES: i64 = 20;
 const TAIL_BYTES: i64 = 8192;
@@ -244,5 +266,21 @@ mod tests {
         assert!(holds(&service(5432, Some("ClusterIP")), &service(5432, None)));
         assert!(!holds(&service(5433, Some("ClusterIP")), &service(5432, None)));
         assert!(!holds(&service(5432, None), &service(5432, Some("ClusterIP"))));
+    }
+
+    #[test]
+    fn what_we_wrote_otherwise_before_was_changed_by_nobody() {
+        let by = |manager: &str| {
+            let mut there = service(5433, None);
+            there.metadata = serde_json::from_value(serde_json::json!({"managedFields": [
+                {"manager": manager, "operation": "Update", "time": "2026-11-28T12:00:00Z"}]}))
+            .unwrap();
+            there
+        };
+        let wanted = service(5432, None);
+        assert!(touched(None, &wanted), "one that is missing was removed");
+        assert!(touched(Some(&by("kubectl-edit")), &wanted));
+        assert!(!touched(Some(&by(FIELD_MANAGER)), &wanted));
+        assert!(!touched(Some(&wanted), &wanted));
     }
 }

@@ -34,10 +34,10 @@ use k8s_openapi::{
     api::{
         apps::v1::{StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec},
         core::v1::{
-            Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, LocalObjectReference, PersistentVolumeClaim,
-            PersistentVolumeClaimSpec, Pod, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-            SeccompProfile, Secret, SecretVolumeSource, SecurityContext, Service, ServicePort, ServiceSpec, TCPSocketAction,
-            Volume, VolumeMount, VolumeResourceRequirements,
+            Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, Event, LocalObjectReference,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+            ResourceRequirements, SeccompProfile, Secret, SecretVolumeSource, SecurityContext, Service, ServicePort, ServiceSpec,
+            TCPSocketAction, Volume, VolumeMount, VolumeResourceRequirements,
         },
         networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec},
     },
@@ -56,6 +56,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::try_join;
 use tracing::{info, warn};
@@ -305,14 +306,14 @@ struct Seen {
     sets: Watched<StatefulSet>,
     pods: Watched<Pod>,
     services: Watched<Service>,
-    policies: Watched<NetworkPolicy>,
+    policies: Arc<Watched<NetworkPolicy>>,
     claims: Watched<PersistentVolumeClaim>,
 }
 
 impl StatefulSets {
-    /// Watches from now on.
+    /// Watches from now on. `seen_policies`: this installation's databases', whoever makes those.
     #[must_use]
-    pub fn new(cluster: &Cluster, settings: &Settings, changed: &Changed) -> Self {
+    pub fn new(cluster: &Cluster, settings: &Settings, changed: &Changed, seen_policies: &Arc<Watched<NetworkPolicy>>) -> Self {
         let (client, namespace) = (&cluster.client, cluster.namespace.as_str());
         let settings = Settings { namespace: namespace.to_owned(), ..settings.clone() };
         let selector = hidden::of_databases(settings.installation);
@@ -325,7 +326,7 @@ impl StatefulSets {
             sets: Watched::start(sets.clone(), (), "StatefulSets", &selector, changed),
             pods: Watched::start(pods.clone(), (), "Pods", &selector, changed),
             services: Watched::start(services.clone(), (), "Services", &selector, changed),
-            policies: Watched::start(policies.clone(), (), "NetworkPolicies", &selector, changed),
+            policies: Arc::clone(seen_policies),
             claims: Watched::start(claims.clone(), (), "PersistentVolumeClaims", &selector, changed),
         };
         Self {
@@ -415,11 +416,16 @@ impl Servers for StatefulSets {
         {
             return Standing::Up(pod.uid().unwrap_or_default());
         }
-        let volume = self.seen.claims.named(&volume_claim(&spec.name));
-        let since = pod.as_ref().and_then(|pod| pod.creation_timestamp()).or_else(|| set.creation_timestamp()).map(|time| time.0);
-        let facts =
-            cause::Facts { name: &spec.name, pod: pod.as_deref(), volume: volume.as_deref(), since, now: Timestamp::now() };
-        Standing::Coming(cause::cause(&facts))
+        Standing::Coming(self.cause(spec, &set, &[]))
+    }
+
+    fn explain(&self, spec: &DatabaseSpec, events: &[Arc<Event>]) -> Option<model::Cause> {
+        self.cause(spec, &self.set(spec)?, events)
+    }
+
+    fn asks_every(&self, spec: &DatabaseSpec) -> Option<Duration> {
+        self.set(spec)?;
+        cause::asks_every(newest(self.seen.pods.all(|meta| is_of(meta, spec))).as_deref())
     }
 
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError> {
@@ -474,7 +480,25 @@ impl Servers for StatefulSets {
     }
 
     fn whole(&self, spec: &DatabaseSpec) -> bool {
-        self.on(spec) && self.network(spec) && self.set(spec).is_some_and(|set| !self.edited(&set, spec)) && !self.stuck(spec)
+        self.on(spec)
+            && self.network(spec)
+            && self.set(spec).is_some_and(|set| !self.changed_by_hand(&set, spec))
+            && !self.stuck(spec)
+    }
+
+    fn there(&self, spec: &DatabaseSpec) -> bool {
+        self.set(spec).is_some_and(|set| set.metadata.deletion_timestamp.is_none())
+    }
+
+    fn edited(&self, spec: &DatabaseSpec) -> bool {
+        let name = names::postgres(&spec.name);
+        let (services, policies) = (self.seen.services.named(&name), self.seen.policies.named(&name));
+        let set = self.set(spec).filter(|set| set.metadata.deletion_timestamp.is_none());
+        set.is_some_and(|set| {
+            self.changed_by_hand(&set, spec)
+                || objects::touched(services.as_deref(), &service(spec, &self.settings))
+                || objects::touched(policies.as_deref(), &network_policy(spec, &self.settings))
+        })
     }
 
     fn stuck(&self, spec: &DatabaseSpec) -> bool {
@@ -506,9 +530,18 @@ impl Servers for StatefulSets {
 }
 
 impl StatefulSets {
+    /// What stands in its way.
+    fn cause(&self, spec: &DatabaseSpec, set: &StatefulSet, events: &[Arc<Event>]) -> Option<model::Cause> {
+        let pod = newest(self.seen.pods.all(|meta| is_of(meta, spec)));
+        let volume = self.seen.claims.named(&volume_claim(&spec.name));
+        let since = pod.as_ref().and_then(|pod| pod.creation_timestamp()).or_else(|| set.creation_timestamp()).map(|time| time.0);
+        let (pod, volume) = (pod.as_deref(), volume.as_deref());
+        cause::cause(&cause::Facts { name: &spec.name, pod, volume, events, since, now: Timestamp::now() })
+    }
+
     /// One that is there is put right where somebody changed it, and started where it was stopped.
     async fn keep(&self, spec: &DatabaseSpec, set: &StatefulSet) -> Result<bool, DatabaseError> {
-        if self.edited(set, spec) {
+        if self.changed_by_hand(set, spec) {
             self.put_back(spec, set).await?;
         }
         if let Some(pod) = self.stuck_pod(set, spec) {
@@ -519,7 +552,7 @@ impl StatefulSets {
 
     /// Whether somebody changed what its pod is made by. What other settings or a newer program would make otherwise is
     /// no change by hand.
-    fn edited(&self, set: &StatefulSet, spec: &DatabaseSpec) -> bool {
+    fn changed_by_hand(&self, set: &StatefulSet, spec: &DatabaseSpec) -> bool {
         let wanted = stateful_set(spec, &self.settings);
         let marked = |set: &StatefulSet| set.metadata.annotations.as_ref().and_then(|all| all.get(labels::MANIFEST).cloned());
         marked(set) == marked(&wanted)

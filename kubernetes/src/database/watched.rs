@@ -1,10 +1,13 @@
 //! What the cluster has of databases, kept up to date by one watch a kind: looking at it asks nobody.
 
 use crate::{
-    index::{From, Listener, Objects, Task, WatchHealth, health::TOLERATED},
+    index::{
+        From, Listener, Objects, Task, WatchHealth,
+        health::{Heard, TOLERATED},
+    },
     labels,
 };
-use engine::database::DatabaseError;
+use engine::{database::DatabaseError, measure::WatchFact};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource,
@@ -20,7 +23,7 @@ use std::{
     fmt::Debug,
     hash::Hash,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -46,6 +49,8 @@ struct Told {
     sandboxes: Mutex<HashMap<ProjectId, SandboxId>>,
     listeners: Mutex<Vec<mpsc::UnboundedSender<SandboxId>>>,
     watches: AtomicUsize,
+    /// Of which kind each watch is, and what it has heard.
+    heard: Mutex<BTreeMap<usize, (&'static str, Heard)>>,
     /// The watches that are broken off, since when, and why.
     ill: Mutex<BTreeMap<usize, (Instant, Cause)>>,
     trouble: watch::Sender<Option<Cause>>,
@@ -61,6 +66,7 @@ impl Changed {
             sandboxes: Mutex::default(),
             listeners: Mutex::default(),
             watches: AtomicUsize::default(),
+            heard: Mutex::default(),
             ill: Mutex::default(),
             trouble: watch::Sender::default(),
         }))
@@ -70,6 +76,29 @@ impl Changed {
     #[must_use]
     pub fn trouble(&self) -> watch::Receiver<Option<Cause>> {
         self.0.trouble.subscribe()
+    }
+
+    /// How each watch is.
+    #[must_use]
+    pub fn facts(&self) -> Vec<WatchFact> {
+        self.heard().values().map(|(kind, heard)| heard.fact("databases", (*kind).to_owned())).collect()
+    }
+
+    fn heard(&self) -> MutexGuard<'_, BTreeMap<usize, (&'static str, Heard)>> {
+        self.0.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A watch of objects of this kind begins; answers which one it is.
+    fn begin(&self, kind: &'static str) -> usize {
+        let watch = self.0.watches.fetch_add(1, Ordering::Relaxed);
+        self.heard().insert(watch, (kind, Heard::new()));
+        watch
+    }
+
+    /// A watch is over.
+    fn end(&self, watch: usize) {
+        self.heard().remove(&watch);
+        self.well(watch);
     }
 
     fn well(&self, watch: usize) {
@@ -144,6 +173,9 @@ where
     /// Why the watch is broken off, until it is taken up again.
     trouble: Arc<watch::Sender<Option<Cause>>>,
     task: JoinHandle<()>,
+    changed: Changed,
+    /// Which of the watches.
+    watch: usize,
 }
 
 impl<K> Drop for Watched<K>
@@ -153,6 +185,7 @@ where
 {
     fn drop(&mut self) {
         self.task.abort();
+        self.changed.end(self.watch);
     }
 }
 
@@ -212,11 +245,22 @@ impl WatchHealth for OfDatabases {
     fn needed(&self) -> bool {
         true
     }
-    fn well(&self, _: bool) {
+    fn heard(&self) {
+        if let Some((_, heard)) = self.changed.heard().get_mut(&self.watch) {
+            heard.heard();
+        }
+    }
+    fn well(&self, listed: bool) {
+        if let Some((_, heard)) = self.changed.heard().get_mut(&self.watch) {
+            heard.well(listed);
+        }
         self.trouble.send_replace(None);
         self.changed.well(self.watch);
     }
     fn ill(&self, cause: Cause) {
+        if let Some((_, heard)) = self.changed.heard().get_mut(&self.watch) {
+            heard.ill();
+        }
         let told = self.trouble.send_replace(Some(cause.clone()));
         if told.is_none_or(|told| told.message != cause.message) {
             warn!(kind = self.kind, "the watch of databases broke off, and is taken up again: {}", cause.message);
@@ -236,7 +280,7 @@ where
         let writer = Writer::new(of);
         let store = writer.as_reader();
         let trouble = Arc::new(watch::Sender::new(None));
-        let watch = changed.0.watches.fetch_add(1, Ordering::Relaxed);
+        let watch = changed.begin(kind);
         let task = Task {
             source: Objects(api),
             to: Mirror { writer: Mutex::new(writer), changed: changed.clone() },
@@ -245,7 +289,7 @@ where
             kind: kind.to_owned(),
             selector: Some(selector.to_owned()),
         };
-        Self { store, kind, trouble, task: tokio::spawn(task.run()) }
+        Self { store, kind, trouble, task: tokio::spawn(task.run()), changed: changed.clone(), watch }
     }
 
     /// Waits for the first list.

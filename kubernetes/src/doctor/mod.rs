@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Nothing is changed but by [`probes`], which makes pods of its own and removes them, and
-//! [`orphans::remove`], where that is asked for.
+//! [`orphans::remove`] and [`remove_database_orphan`], where that is asked for.
 
 pub mod orphans;
 pub mod permissions;
@@ -29,7 +29,7 @@ use kube::{
 use model::Cause;
 pub use permissions::Databases;
 use serde::Serialize;
-pub use server::check as database_server;
+pub use server::{check as database_server, orphans as database_orphans, remove as remove_database_orphan};
 use tokio::sync::mpsc;
 
 /// How a check came out.
@@ -216,6 +216,9 @@ pub async fn examine(asked: Asked<'_>, mut report: Report) -> Report {
             &["Run the doctor where the server's data folder or FSA_DATABASE_URL is."],
         ),
     });
+    if let (Some(server), Some(known)) = (&settings.database.server, asked.known) {
+        report.add(server::check_orphans(server, settings.installation, known).await);
+    }
     if let Some(name) = asked.sandbox {
         report.add_all(project::check(cluster, settings, name).boxed().await);
     }

@@ -284,6 +284,7 @@ impl Probes<'_> {
     fn cause(&self, pod: &Pod, events: &[Arc<Event>]) -> Option<Cause> {
         causes::cause(&causes::Facts {
             name: &self.name,
+            whose: causes::Whose::Sandbox,
             deployment: None,
             pods: &[Arc::new(pod.clone())],
             volume: None,

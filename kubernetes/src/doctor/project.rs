@@ -1,7 +1,17 @@
 //! One project: its sandbox, terminal and database, and whether the address that it was given still leads there.
 
 use super::{Finding, Verdict};
-use crate::{Cluster, Settings, causes, names, reach::Reach, settings::Runtime};
+use crate::{
+    Cluster, Settings,
+    causes::{
+        self, Whose,
+        room::{self, Room},
+    },
+    database::{cause, statefulset::volume_claim},
+    names,
+    reach::Reach,
+    settings::Runtime,
+};
 use engine::orchestrator::BoxedIo;
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -12,7 +22,7 @@ use kube::{
     Api,
     api::{ListParams, LogParams},
 };
-use model::{Cause, ResourceName};
+use model::{Cause, CauseCode, ResourceName};
 use sqlx::postgres::PgConnectOptions;
 use std::{cmp::Reverse, str::FromStr as _, sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -50,7 +60,7 @@ struct Found {
     events: Vec<Arc<Event>>,
     log: Option<String>,
     /// What nodes have, where a pod has none.
-    rooms: Option<Vec<causes::room::Room>>,
+    rooms: Option<Vec<Room>>,
 }
 
 impl Look<'_> {
@@ -81,6 +91,7 @@ impl Look<'_> {
         let about = |event: &Event| {
             let object = event.involved_object.name.as_deref().unwrap_or_default();
             object.starts_with(self.name.as_str())
+                || object == volume_claim(self.name)
                 || Some(object) == volume.as_ref().and_then(|volume| volume.metadata.name.as_deref())
         };
         events.retain(about);
@@ -104,15 +115,16 @@ impl Look<'_> {
         })
     }
 
-    async fn rooms(&self) -> Option<Vec<causes::room::Room>> {
-        causes::room::ask(self.cluster, self.settings.installation).await
+    async fn rooms(&self) -> Option<Vec<Room>> {
+        room::ask(self.cluster, self.settings.installation).await
     }
 
-    fn cause(&self, found: &Found, pods: &[Arc<Pod>]) -> Option<Cause> {
+    fn cause(&self, found: &Found) -> Option<Cause> {
         causes::cause(&causes::Facts {
             name: self.name,
+            whose: Whose::Sandbox,
             deployment: found.deployment.as_ref(),
-            pods,
+            pods: &found.pods,
             volume: found.volume.as_ref(),
             ingresses: &[],
             events: &found.events,
@@ -147,7 +159,7 @@ impl Look<'_> {
             return Finding::ok(check, format!("`{name}` is stopped; its files are kept."), why);
         }
         let ready = found.pods.first().is_some_and(|pod| causes::is_ready(pod));
-        match self.cause(found, &found.pods) {
+        match self.cause(found) {
             Some(cause) => Finding::of_cause(check, if ready { Verdict::Warn } else { Verdict::Fail }, &cause, why),
             None if ready => Finding::ok(check, format!("`{name}` runs."), why),
             None => Finding::new(
@@ -201,6 +213,10 @@ impl Look<'_> {
             Ok(None) => {
                 let address = self.address(found).await;
                 let mut findings: Vec<Finding> = address.into_iter().collect();
+                if let Some(refused) = refused(self.name, &found.events) {
+                    findings.insert(0, Finding::of_cause(check, Verdict::Fail, &refused, why));
+                    return findings;
+                }
                 if findings.iter().any(|finding| finding.verdict == Verdict::Fail) {
                     findings.push(Finding::new(
                         check,
@@ -240,10 +256,9 @@ impl Look<'_> {
             }
         } else {
             let rooms = if causes::is_placed(&pod) { None } else { self.rooms().await };
-            match self.cause(
-                &Found { deployment: None, volume: None, pods: Vec::new(), events: found.events.clone(), log: None, rooms },
-                &[pod],
-            ) {
+            let volume = self.api::<PersistentVolumeClaim>().get_opt(&volume_claim(self.name)).await.ok().flatten();
+            let (pod, volume) = (Some(&*pod), volume.as_ref());
+            match of_database(self.name, pod, volume, &found.events, rooms.as_deref(), Timestamp::now()) {
                 Some(cause) => Finding::of_cause(check, Verdict::Fail, &cause, why),
                 None => Finding::new(
                     check,
@@ -292,9 +307,93 @@ impl Look<'_> {
     }
 }
 
+/// What stands in the way of the database's pod, in the words of the project's page.
+fn of_database(
+    name: &ResourceName,
+    pod: Option<&Pod>,
+    volume: Option<&PersistentVolumeClaim>,
+    events: &[Arc<Event>],
+    rooms: Option<&[Room]>,
+    now: Timestamp,
+) -> Option<Cause> {
+    let since = pod.and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(|time| time.0);
+    let mut told = cause::cause(&cause::Facts { name, pod, volume, events, since, now })?;
+    if told.code == CauseCode::Unschedulable
+        && let Some(said) = told.detail.as_deref()
+    {
+        let free = room::told(&room::lacking(said), rooms);
+        told.message.push_str(&free);
+    }
+    Some(told)
+}
+
+/// Why the cluster does not make the database's pod at all, where it has said so.
+fn refused(name: &ResourceName, events: &[Arc<Event>]) -> Option<Cause> {
+    of_database(name, None, None, events, None, Timestamp::now()).filter(|told| cause::is_stated(told.code))
+}
+
 async fn talk(io: &mut BoxedIo, ask: &[u8], length: usize) -> std::io::Result<Vec<u8>> {
     io.write_all(ask).await?;
     let mut answer = vec![0; length];
     io.read_exact(&mut answer).await?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn told(pod: Option<&Value>, events: &[Value]) -> Option<Cause> {
+        let name: ResourceName = "shop-agentruntime-abc123".parse().unwrap();
+        let pod: Option<Pod> = pod.map(|pod| serde_json::from_value(pod.clone()).unwrap());
+        let events: Vec<Arc<Event>> =
+            events.iter().map(|event| Arc::new(serde_json::from_value(event.clone()).unwrap())).collect();
+        of_database(&name, pod.as_ref(), None, &events, None, Timestamp::now())
+    }
+
+    #[test]
+    fn the_databases_pod_is_spoken_of_as_the_databases() {
+        let container = json!({"name": "postgresql", "image": "postgres:17", "resources": {"requests": {"cpu": "4"}}});
+        let spec = json!({"containers": [container]});
+        let unschedulable = |message: &str| {
+            json!({"spec": spec, "status": {"conditions": [
+                {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]}})
+        };
+        let waiting = json!({"spec": spec, "status": {"containerStatuses": [{"name": "postgresql", "image": "postgres:17",
+            "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ErrImagePull", "message": "postgres:17: not found"}}}]}});
+        let crashed = json!({"spec": spec, "status": {"containerStatuses": [{"name": "postgresql", "image": "postgres:17",
+            "imageID": "", "ready": false, "restartCount": 2,
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}}]}});
+        for (pod, code, words) in [
+            (unschedulable("0/1 nodes are available: 1 Insufficient cpu."), CauseCode::Unschedulable, "room for the database"),
+            (unschedulable("0/1 nodes are available: 1 node(s) were bad."), CauseCode::NodeUnsuitable, "fits the database"),
+            (waiting, CauseCode::ImageNotFound, "no image `postgres:17`"),
+            (crashed, CauseCode::DatabaseFailed, "PostgreSQL ends by itself"),
+        ] {
+            let cause = told(Some(&pod), &[]).unwrap();
+            assert_eq!(cause.code, code, "{cause:?}");
+            assert!(cause.message.contains(words), "{cause:?}");
+            assert!(!cause.message.contains("the sandbox") && !cause.message.contains("The sandbox"), "{cause:?}");
+            assert!(cause.next_steps.iter().all(|step| !step.contains("--image ")), "{cause:?}");
+        }
+        let unseen = told(Some(&unschedulable("0/1 nodes are available: 1 Insufficient cpu.")), &[]).unwrap();
+        assert!(unseen.message.ends_with("the account may not see nodes."), "{unseen:?}");
+    }
+
+    #[test]
+    fn a_database_without_a_pod_is_told_of_where_the_cluster_refused_it() {
+        let event = |reason: &str, message: &str| {
+            json!({"metadata": {}, "involvedObject": {"kind": "StatefulSet", "name": "shop-agentruntime-abc123-postgresql"},
+                "reason": reason, "message": message})
+        };
+        let name: ResourceName = "shop-agentruntime-abc123".parse().unwrap();
+        let text = "create Pod p-postgresql-0 in StatefulSet p-postgresql failed error: pods \"p-postgresql-0\" is forbidden: \
+                    exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1";
+        let of = |event: Value| refused(&name, &[Arc::new(serde_json::from_value(event).unwrap())]);
+        let cause = of(event("FailedCreate", text)).unwrap();
+        assert!(cause.code == CauseCode::QuotaExceeded && cause.message.contains("the database's pod"), "{cause:?}");
+        assert_eq!(of(event("SuccessfulDelete", "delete Pod p-postgresql-0 in StatefulSet p-postgresql successful")), None);
+    }
 }

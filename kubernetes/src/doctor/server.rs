@@ -1,7 +1,16 @@
-//! The PostgreSQL server that was given for projects' databases.
+//! The PostgreSQL server that was given for projects' databases, and what is on it of this installation that belongs to no
+//! row.
 
-use super::{Finding, Verdict};
+use super::{Finding, Verdict, orphans::Known};
 use crate::settings::GivenServer;
+use engine::{
+    database::{
+        DatabaseError,
+        server::{OwnedRole, Reach, ServerDatabase},
+    },
+    orchestrator::Removed,
+};
+use model::{Cause, CauseCode, InstallationId};
 use sqlx::ConnectOptions as _;
 use std::time::Duration;
 
@@ -51,9 +60,111 @@ pub async fn check(server: &GivenServer) -> Finding {
     Finding { detail: Some(detail), ..finding }
 }
 
+fn owned_by(server: &GivenServer, installation: InstallationId) -> ServerDatabase {
+    let reach = Reach { host: server.host.clone(), port: server.port, endpoint: None };
+    ServerDatabase::new(server.admin.clone(), installation, reach)
+}
+
+/// The roles of this installation on it whose project has no row, with their databases. Those of other installations, and
+/// what is anybody else's, are never among them: a role's comment says whose it is, and a role cannot change its own.
+///
+/// # Errors
+/// The server's.
+pub async fn orphans(server: &GivenServer, installation: InstallationId, known: &Known) -> Result<Vec<OwnedRole>, Cause> {
+    let owned = owned_by(server, installation).owned().await.map_err(caused)?;
+    Ok(without_row(owned, known))
+}
+
+fn without_row(owned: Vec<OwnedRole>, known: &Known) -> Vec<OwnedRole> {
+    owned.into_iter().filter(|role| !known.projects.contains(&role.project)).collect()
+}
+
+/// Removes one with its databases, ending open connections, if it still is this installation's.
+///
+/// # Errors
+/// The server's, and that somebody inside does not go.
+pub async fn remove(server: &GivenServer, installation: InstallationId, orphan: &OwnedRole) -> Result<(), Cause> {
+    match owned_by(server, installation).discard(orphan).await.map_err(caused)? {
+        Removed::Gone => Ok(()),
+        Removed::Going => Err(Cause::new(
+            CauseCode::DeletionOverdue,
+            format!("Somebody is connected to a database of the role `{}`, and does not go.", orphan.role),
+            &["End what is connected, and ask again."],
+        )),
+    }
+}
+
+fn caused(error: DatabaseError) -> Cause {
+    match error {
+        DatabaseError::Caused(cause) => cause,
+        DatabaseError::Other(error) => Cause::new(
+            CauseCode::Unexpected,
+            "What this installation has on the PostgreSQL server could not be told.",
+            &["Look again."],
+        )
+        .with_detail(format!("{error:#}")),
+    }
+}
+
+/// The finding of the doctor.
+pub async fn check_orphans(server: &GivenServer, installation: InstallationId, known: &Known) -> Finding {
+    told(orphans(server, installation, known).await)
+}
+
+fn told(orphans: Result<Vec<OwnedRole>, Cause>) -> Finding {
+    let (check, why) = ("orphans on the database server", "Databases without a row take disk and are of no use.");
+    let orphans = match orphans {
+        Ok(orphans) => orphans,
+        Err(cause) => return Finding::of_cause(check, Verdict::Warn, &cause, why),
+    };
+    if orphans.is_empty() {
+        return Finding::ok(check, "Every role and database of this installation on it has a row.", why);
+    }
+    let named: Vec<String> = orphans
+        .iter()
+        .map(|orphan| match orphan.databases.as_slice() {
+            [] => format!("role {}", orphan.role),
+            [database] if *database == orphan.role => format!("database and role {database}"),
+            databases => format!("role {} with the databases {}", orphan.role, databases.join(", ")),
+        })
+        .collect();
+    let mut mend = Vec::new();
+    if orphans.iter().any(|orphan| orphan.databases.is_empty()) {
+        mend.push("Remove what holds no data: `fullstack-agent doctor --remove-orphans`.");
+    }
+    if orphans.iter().any(|orphan| !orphan.databases.is_empty()) {
+        mend.push("With their data, which cannot be had back: `fullstack-agent doctor --remove-orphans --with-data`.");
+    }
+    let what = format!("{} of this installation's roles belong to no row: {}.", orphans.len(), named.join("; "));
+    Finding::new(check, Verdict::Warn, what, why, &mend)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::ProjectId;
+    use uuid::Uuid;
+
+    fn role(project: u128, role: &str, databases: &[&str]) -> OwnedRole {
+        let databases = databases.iter().map(|name| (*name).to_owned()).collect();
+        OwnedRole { project: ProjectId(Uuid::from_u128(project)), role: role.to_owned(), databases }
+    }
+
+    #[test]
+    fn what_has_no_row_is_named_with_what_goes_with_it() {
+        let known = Known { projects: [ProjectId(Uuid::from_u128(1))].into(), ..Known::default() };
+        let all =
+            vec![role(1, "kept", &["kept"]), role(2, "shop_1", &["shop_1"]), role(3, "bare", &[]), role(4, "two", &["a", "b"])];
+        let left = without_row(all, &known);
+        assert_eq!(left.iter().map(|role| role.role.as_str()).collect::<Vec<_>>(), ["shop_1", "bare", "two"]);
+        let finding = told(Ok(left));
+        assert_eq!(finding.verdict, Verdict::Warn);
+        assert!(finding.what.starts_with("3 of this installation's roles"), "{finding:?}");
+        assert!(finding.what.contains("database and role shop_1; role bare; role two with the databases a, b"), "{finding:?}");
+        assert!(!finding.what.contains("kept") && finding.mend.len() == 2, "{finding:?}");
+        assert!(finding.mend[1].contains("--with-data"));
+        assert_eq!(told(Ok(Vec::new())).verdict, Verdict::Ok);
+    }
 
     #[tokio::test]
     async fn a_server_that_is_not_there_is_told_without_its_password() {

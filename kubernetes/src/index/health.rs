@@ -1,6 +1,7 @@
 //! Whether what is known is still true: how each watch is.
 
 use super::Kind;
+use engine::measure::WatchFact;
 use jiff::Timestamp;
 use model::Cause;
 use std::{
@@ -35,6 +36,42 @@ impl Health {
     }
 }
 
+/// What one watch has heard.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    at: Instant,
+    listed: bool,
+    ill: bool,
+}
+
+impl Heard {
+    /// It begins, and has heard nothing yet.
+    pub fn new() -> Self {
+        Self { at: Instant::now(), listed: false, ill: false }
+    }
+
+    /// Something came.
+    pub fn heard(&mut self) {
+        self.at = Instant::now();
+    }
+
+    /// It is well; `listed`: all that there is was told of.
+    pub fn well(&mut self, listed: bool) {
+        self.heard();
+        (self.listed, self.ill) = (self.listed || listed, false);
+    }
+
+    /// It broke off.
+    pub fn ill(&mut self) {
+        self.ill = true;
+    }
+
+    /// For whoever measures.
+    pub fn fact(&self, objects: &'static str, kind: String) -> WatchFact {
+        WatchFact { objects, kind, synced: self.listed && !self.ill, silent: self.at.elapsed() }
+    }
+}
+
 /// All watches.
 pub struct Watches {
     state: Mutex<State>,
@@ -46,6 +83,8 @@ pub struct Watches {
 struct State {
     listed: BTreeSet<Kind>,
     ill: BTreeMap<Kind, Ill>,
+    /// Of those that may see anything.
+    heard: BTreeMap<Kind, Heard>,
 }
 
 struct Ill {
@@ -74,8 +113,29 @@ impl Watches {
         tokio::time::timeout(limit, synced.wait_for(|synced| *synced)).await.is_ok_and(|waited| waited.is_ok())
     }
 
+    /// A watch begins.
+    pub(super) fn begin(&self, kind: Kind) {
+        self.lock().heard.insert(kind, Heard::new());
+    }
+
+    /// A watch heard something.
+    pub(super) fn heard(&self, kind: Kind) {
+        self.lock().heard.entry(kind).or_insert_with(Heard::new).heard();
+    }
+
+    /// What a watch is of may not be seen, and need not: nothing is to be heard of it.
+    pub(super) fn unseen(&self, kind: Kind) {
+        self.lock().heard.remove(&kind);
+    }
+
+    /// How each is.
+    pub(crate) fn facts(&self) -> Vec<WatchFact> {
+        self.lock().heard.iter().map(|(kind, heard)| heard.fact("sandboxes", kind.to_string())).collect()
+    }
+
     /// A watch is well.
     pub(super) fn well(&self, kind: Kind, listed: bool) {
+        self.lock().heard.entry(kind).or_insert_with(Heard::new).well(listed);
         if !kind.is_needed() {
             return;
         }
@@ -91,6 +151,7 @@ impl Watches {
 
     /// A watch failed. It tries again by itself.
     pub(super) fn ill(&self, kind: Kind, cause: Cause) {
+        self.lock().heard.entry(kind).or_insert_with(Heard::new).ill();
         if !kind.is_needed() {
             return;
         }

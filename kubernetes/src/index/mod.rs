@@ -445,7 +445,7 @@ impl State {
 }
 
 /// Whether the last write, but for those to its status, was by a control plane.
-fn written_by_us(meta: &ObjectMeta) -> bool {
+pub(crate) fn written_by_us(meta: &ObjectMeta) -> bool {
     let writes = meta.managed_fields.iter().flatten().filter(|write| write.subresource.is_none());
     let Some(last) = writes.clone().filter_map(|write| write.time.as_ref()).map(|time| time.0).max() else { return false };
     // Times are whole seconds: of two writers within one, it may have been the other.

@@ -136,3 +136,36 @@ fn nothing_foreign_is_kept() {
     index.put(service("a", "u", 1, 80), From::List);
     assert_eq!(index.read().services.all().count(), 0);
 }
+
+#[test]
+fn each_watch_says_whether_it_is_synced_and_since_when_it_is_silent() {
+    let index = index();
+    let watches = index.watches();
+    let of = |kind: Kind| watches.facts().into_iter().find(|fact| fact.kind == kind.to_string());
+    assert_eq!(watches.facts(), []);
+    for kind in [Kind::Pod, Kind::Node] {
+        watches.begin(kind);
+        let fact = of(kind).unwrap();
+        assert!(!fact.synced && fact.objects == "sandboxes", "{fact:?}");
+        watches.well(kind, false);
+        assert!(!of(kind).unwrap().synced, "not all is told of yet");
+        watches.well(kind, true);
+        assert!(of(kind).unwrap().synced);
+        let trouble = Cause::new(model::CauseCode::OrchestratorUnreachable, "It does not answer.", &[]);
+        watches.ill(kind, trouble);
+        assert!(!of(kind).unwrap().synced);
+        watches.well(kind, false);
+        assert!(of(kind).unwrap().synced, "it is taken up where it was");
+    }
+    let long = Duration::from_millis(20);
+    while of(Kind::Pod).unwrap().silent < long {
+        std::hint::spin_loop();
+    }
+    let again = || {
+        watches.heard(Kind::Pod);
+        of(Kind::Pod).unwrap().silent < long
+    };
+    assert!((0..100).any(|_| again()), "what is heard ends the silence");
+    watches.unseen(Kind::Node);
+    assert_eq!(of(Kind::Node), None, "nothing is to be heard of it");
+}

@@ -22,7 +22,7 @@ use kube::{
     api::{ListParams, WatchParams},
     core::{ObjectList, PartialObjectMeta, WatchEvent},
 };
-use model::{Cause, CauseCode};
+use model::{Cause, CauseCode, InstallationId};
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -69,6 +69,19 @@ pub fn watch(index: &Arc<Index>, cluster: &Cluster, stop: &CancellationToken) {
     tasks.spawn(classes, Objects(Api::<IngressClass>::all(client.clone())), Kind::IngressClass, None);
 }
 
+/// Which objects of a kind are kept. Of those that databases have as well and nobody asks for here, the databases' are left
+/// to their own watches.
+fn selector(kind: Kind, installation: InstallationId) -> String {
+    let ours = labels::of_installation(installation);
+    match kind {
+        Kind::PersistentVolumeClaim | Kind::Service | Kind::NetworkPolicy => {
+            format!("{ours},{}!={}", labels::COMPONENT, labels::Component::Database.as_str())
+        }
+        // A database's pods hold room on nodes, and write the log that is shown.
+        _ => ours,
+    }
+}
+
 struct Tasks<'a> {
     index: &'a Arc<Index>,
     cluster: &'a Cluster,
@@ -87,7 +100,7 @@ impl Tasks<'_> {
     where
         K: Indexed + Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Debug,
     {
-        let selector = labels::of_installation(self.index.installation());
+        let selector = selector(K::KIND, self.index.installation());
         self.spawn(Kept(self.index.clone(), PhantomData), Objects(self.api::<K>()), K::KIND, Some(selector));
     }
 
@@ -102,6 +115,7 @@ impl Tasks<'_> {
     }
 
     fn spawn<S: Source>(&self, to: impl Listener<S::Object>, source: S, kind: Kind, selector: Option<String>) {
+        self.index.watches().begin(kind);
         let health = OfIndex { index: self.index.clone(), kind };
         let task = Task { source, to, health, place: self.index.place().to_owned(), kind: kind.to_string(), selector };
         let stop = self.stop.clone();
@@ -250,6 +264,10 @@ pub(crate) trait Health: Send + Sync + 'static {
     fn well(&self, listed: bool);
     /// It failed, and is tried again by itself.
     fn ill(&self, cause: Cause);
+    /// Something came of it.
+    fn heard(&self);
+    /// What it is of may not be seen, and need not.
+    fn unseen(&self) {}
 }
 
 struct OfIndex {
@@ -263,6 +281,12 @@ impl Health for OfIndex {
     }
     fn well(&self, listed: bool) {
         self.index.watches().well(self.kind, listed);
+    }
+    fn heard(&self) {
+        self.index.watches().heard(self.kind);
+    }
+    fn unseen(&self) {
+        self.index.watches().unseen(self.kind);
     }
     fn ill(&self, cause: Cause) {
         self.index.watches().ill(self.kind, cause);
@@ -327,6 +351,7 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
         let mut params = ListParams { label_selector: self.selector.clone(), limit: Some(PAGE), ..ListParams::default() };
         loop {
             let page = self.answer(self.source.list(&params)).await.map_err(|broken| (None, broken))?;
+            self.health.heard();
             for object in page.items {
                 self.to.put(object, From::List);
             }
@@ -350,10 +375,20 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
         self.health.well(false);
         loop {
             let item = match timeout(life, stream.next()).await {
-                Ok(None) => return Ok(version),
+                // It ended as it was to: nothing is missing.
+                Ok(None) => {
+                    self.health.heard();
+                    return Ok(version);
+                }
                 Ok(Some(item)) => item,
                 Err(_) => return Err((Some(version), Broken::There(self.silent()))),
             };
+            if matches!(
+                item,
+                Ok(WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_) | WatchEvent::Bookmark(_))
+            ) {
+                self.health.heard();
+            }
             match item {
                 Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                     version = S::meta(&object).resource_version.clone().unwrap_or(version);
@@ -403,7 +438,8 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
         if cause.code == CauseCode::PermissionMissing && !self.health.needed() {
             self.to.lost();
             // What may not be seen and is not needed is no reason to wait.
-            return self.health.well(true);
+            self.health.well(true);
+            return self.health.unseen();
         }
         self.health.ill(cause);
     }
@@ -412,4 +448,25 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
 fn wait(failures: u32, last: Duration) -> Duration {
     let base = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures)).min(last);
     base.mul_f64(1.0 + rand::random::<f64>() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_object_is_kept_twice_but_the_pods_of_databases() {
+        let installation = InstallationId(uuid::Uuid::from_u128(1));
+        let ours = labels::of_installation(installation);
+        let databases = crate::database::hidden::of_databases(installation);
+        let theirs = databases.strip_prefix(&ours).unwrap();
+        assert_eq!(theirs, ",app.kubernetes.io/component=database");
+        // Those that databases have watches for.
+        for kind in [Kind::PersistentVolumeClaim, Kind::Service, Kind::NetworkPolicy] {
+            assert_eq!(selector(kind, installation), format!("{ours}{}", theirs.replace('=', "!=")), "{kind}");
+        }
+        for kind in [Kind::Pod, Kind::Deployment, Kind::Ingress] {
+            assert_eq!(selector(kind, installation), ours, "{kind}");
+        }
+    }
 }

@@ -26,9 +26,12 @@ use crate::{
 };
 use anyhow::Result;
 use apply::Applier;
-use engine::orchestrator::{
-    AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Removed, SandboxSpec,
-    Seen, VolumeName, VolumeSeen,
+use engine::{
+    measure::WatchFact,
+    orchestrator::{
+        AgentOrPort, BoxedIo, ConnectError, LogLine, LogSource, Orchestrator, OrchestratorError, OwnedObject, Removed,
+        SandboxSpec, Seen, VolumeName, VolumeSeen,
+    },
 };
 use futures::{StreamExt as _, future::try_join_all, stream::BoxStream};
 use jiff::Timestamp;
@@ -449,6 +452,9 @@ impl Orchestrator for KubernetesOrchestrator {
         self.away.clone()
     }
 
+    fn watches(&self) -> Vec<WatchFact> {
+        self.inner.index().watches().facts()
+    }
     fn has_agents(&self) -> bool {
         self.inner.settings.runtime != Runtime::Ttyd
     }

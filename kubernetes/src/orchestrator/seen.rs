@@ -77,6 +77,7 @@ fn cause(state: &State, id: SandboxId, deployment: Option<&Deployment>, pods: &[
     let rooms = if unplaced { state.rooms() } else { None };
     causes::cause(&Facts {
         name: &name,
+        whose: causes::Whose::Sandbox,
         deployment,
         pods,
         volume: claim.and_then(|claim| state.volumes.get(claim)).map(AsRef::as_ref),

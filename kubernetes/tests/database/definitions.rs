@@ -181,9 +181,29 @@ fn version(name: &str, storage: bool) -> Value {
     served_version(name, storage, &spec, &status)
 }
 
-/// Every path of `object` that `schema` does not have, or has and misses, as `fieldValidation=Strict` finds them.
+/// Whether a value is of the type that a schema names.
+fn is_typed(kind: &str, value: &Value) -> bool {
+    match kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        _ => false,
+    }
+}
+
+/// Every path of `object` that `schema` does not have, or has of another type, or has and misses, as
+/// `fieldValidation=Strict` finds them.
 pub fn complaints(schema: &Value, object: &Value) -> Vec<String> {
     fn look(schema: &Value, object: &Value, at: &str, found: &mut Vec<String>) {
+        if let Some(kind) = schema["type"].as_str()
+            && !is_typed(kind, object)
+        {
+            found.push(format!("{at} is no {kind}"));
+            return;
+        }
         match object {
             Value::Object(fields) => {
                 for (name, value) in fields {

@@ -15,6 +15,7 @@ use k8s_openapi::api::{
 use kube::{Api, api::ListParams};
 use kubernetes::{
     Settings,
+    doctor::{database_orphans, orphans::Known, remove_database_orphan},
     settings::{DatabaseProvider, GivenServer},
 };
 use model::{InstallationId, connection::Connection};
@@ -115,6 +116,18 @@ async fn the_doctor_looks_at_the_server() {
     let database = world.database(&settings).await;
     let project = spec(settings.installation);
     database.ensure(&project).await.unwrap();
+    // What has no row is listed there, and removed on ask; another installation's is nobody's to see.
+    let (installation, known) = (settings.installation, Known { projects: [project.project].into(), ..Known::default() });
+    let left = async |known: &Known| database_orphans(&given, installation, known).await.unwrap();
+    assert_eq!(left(&known).await, []);
+    assert_eq!(database_orphans(&given, InstallationId(Uuid::new_v4()), &Known::default()).await.unwrap(), []);
+    let other = spec(settings.installation);
+    database.ensure(&other).await.unwrap();
+    let orphans = left(&known).await;
+    assert_eq!(orphans.iter().map(|orphan| &orphan.role).collect::<Vec<_>>(), [&other.role]);
+    remove_database_orphan(&given, installation, &orphans[0]).await.unwrap();
+    assert_eq!(left(&known).await, []);
+    assert!(!database.observe(&other).await.unwrap().present && database.observe(&project).await.unwrap().ready);
     let nobody = GivenServer::parse(&database.credentials(&project).postgres_url(), None).unwrap();
     let finding = kubernetes::doctor::database_server(&nobody).await;
     assert_eq!(finding.verdict, kubernetes::doctor::Verdict::Fail);

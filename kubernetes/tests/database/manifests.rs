@@ -7,7 +7,7 @@ use super::{
 use engine::database::DatabaseSpec;
 use kube::{
     Api, Resource, ResourceExt as _,
-    api::{Patch, PatchParams},
+    api::{DynamicObject, Patch, PatchParams},
 };
 use kubernetes::{
     Settings,
@@ -99,19 +99,55 @@ fn a_cluster_has_only_published_fields() {
     // And the check would find it.
     let definition = definitions::definition(Served::V1).unwrap();
     assert!(!definitions::complaints(definitions::schema(&definition, "v1"), &v1alpha1).is_empty());
-    // So are its operations.
-    let object = kubeblocks::cluster(&spec(), &settings(), Version::V1alpha1);
-    for operation in [Operation::Stop, Operation::Start] {
-        let request = yaml(&operation::ops_request(&spec(), &settings(), &object, operation));
-        for definition in [Some(definitions::our_operations()), definitions::published_operations()].into_iter().flatten() {
-            let schema = definitions::schema(&definition, "v1alpha1");
-            assert_eq!(definitions::complaints(schema, &request), Vec::<String>::new());
-        }
-    }
     let mut without = v1;
     without["spec"].as_object_mut().unwrap().remove("terminationPolicy");
     let found = definitions::complaints(definitions::schema(&definition, "v1"), &without);
     assert_eq!(found, ["spec.terminationPolicy is required"]);
+}
+
+/// A Cluster as the apiserver has it: with an id, by which its operations go with it.
+fn made() -> DynamicObject {
+    let mut object = kubeblocks::cluster(&spec(), &settings(), Version::V1alpha1);
+    object.metadata.uid = Some("0190a000-0000-7000-8000-000000000007".to_owned());
+    object
+}
+
+#[test]
+fn an_operation_has_only_published_fields_of_their_types() {
+    let (spec, settings) = (spec(), settings());
+    for (operation, kind, verb) in [(Operation::Stop, "Stop", "stop"), (Operation::Start, "Start", "start")] {
+        let request = yaml(&operation::ops_request(&spec, &settings, &made(), operation));
+        assert_eq!(
+            (request["apiVersion"].as_str(), request["kind"].as_str()),
+            (Some("apps.kubeblocks.io/v1alpha1"), Some("OpsRequest"))
+        );
+        assert_eq!(request["spec"]["type"], kind);
+        assert_eq!(request["metadata"]["name"], format!("{}-{verb}", spec.name));
+        assert_eq!(request["metadata"]["labels"]["fullstackagent.io/installation"], spec.installation.0.to_string());
+        let owner = &request["metadata"]["ownerReferences"][0];
+        assert_eq!((owner["kind"].as_str(), owner["name"].as_str()), (Some("Cluster"), Some(spec.name.as_str())));
+        assert_eq!(owner["uid"], "0190a000-0000-7000-8000-000000000007");
+        for definition in [Some(definitions::our_operations()), definitions::published_operations()].into_iter().flatten() {
+            let schema = definitions::schema(&definition, "v1alpha1");
+            let found = |change: &dyn Fn(&mut Value)| {
+                let mut request = request.clone();
+                change(&mut request["spec"]);
+                definitions::complaints(schema, &request)
+            };
+            assert_eq!(found(&|_| {}), Vec::<String>::new());
+            // And the check would find it.
+            assert_eq!(found(&|spec| spec["clusterReference"] = "n".into()), ["spec.clusterReference is unknown"]);
+            assert_eq!(found(&|spec| spec["type"] = "Pause".into()), ["spec.type may not be \"Pause\""]);
+            assert_eq!(
+                found(&|spec| spec["ttlSecondsAfterSucceed"] = "60".into()),
+                ["spec.ttlSecondsAfterSucceed is no integer"]
+            );
+            let without = found(&|spec| {
+                spec.as_object_mut().unwrap().remove("type");
+            });
+            assert_eq!(without, ["spec.type is required"]);
+        }
+    }
 }
 
 #[test]
@@ -179,6 +215,12 @@ async fn all_accepted(served: Served, version: Option<Version>) {
         Some(version) => {
             let clusters = Api::namespaced_with(client.clone(), namespace, &support::resource(version));
             accepted(clusters, &kubeblocks::cluster(&spec, &settings, version)).await;
+            if version == Version::V1alpha1 {
+                let requests = Api::namespaced_with(client.clone(), namespace, &operation::resource());
+                for operation in [Operation::Stop, Operation::Start] {
+                    accepted(requests.clone(), &operation::ops_request(&spec, &settings, &made(), operation)).await;
+                }
+            }
             accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::network_policy(&spec, &settings)).await;
             accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::service_account(&spec, &settings)).await;
             accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::role(&spec, &settings)).await;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use kubernetes::{
     connection::connect,
-    doctor::{Asked, Finding, Report, Verdict, examine, orphans},
+    doctor::{Asked, Finding, Report, Verdict, database_orphans, examine, orphans, remove_database_orphan},
 };
 use model::{InstallationId, ProjectId, ResourceName, SandboxId};
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct DoctorArgs {
     /// Start no pods: image, name lookup and network policies are not tried then
     #[arg(long)]
     no_probes: bool,
-    /// Remove what is left in the cluster and belongs to no project
+    /// Remove what is left in the cluster, and on a given PostgreSQL server, and belongs to no project
     #[arg(long)]
     remove_orphans: bool,
     /// With --remove-orphans: volumes and databases too. They cannot be had back
@@ -92,6 +92,17 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
         for orphan in found.iter().filter(|orphan| still.contains(orphan) && (args.with_data || !orphan.holds_data)) {
             orphans::remove(&connected.cluster, orphan).await.map_err(|cause| anyhow::anyhow!(cause.message))?;
             tracing::info!(orphan.kind, orphan.name, "removed");
+        }
+        if let Some(server) = &settings.database.server {
+            let find = async |known: &orphans::Known| {
+                database_orphans(server, installation, known).await.map_err(|cause| anyhow::anyhow!(cause.message))
+            };
+            let (found, still) = (find(&before.known).await?, find(&now.known).await?);
+            let may = |databases: &[String]| args.with_data || databases.is_empty();
+            for orphan in found.iter().filter(|orphan| still.contains(orphan) && may(&orphan.databases)) {
+                remove_database_orphan(server, installation, orphan).await.map_err(|cause| anyhow::anyhow!(cause.message))?;
+                tracing::info!(orphan.role, "removed");
+            }
         }
     }
     let known = rows.map(|rows| &rows.known);

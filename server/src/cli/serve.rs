@@ -387,7 +387,9 @@ fn assemble(parts: Parts<'_>) -> Plane {
     let notices = installation.notices.clone();
     let said = Said { notices, trouble, full: room.full() };
     let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), said, stop.clone());
-    let metrics = Arc::new(Metrics::new(&settings.measures));
+    let watched = (orchestrator.clone(), database.clone());
+    let watches = move || [watched.0.watches(), watched.1.watches()].concat();
+    let metrics = Arc::new(Metrics::new(&settings.measures, watches));
     let sign_in_command = installation.sign_in_command.clone();
     let cloner = Cloner::new(repositories, store.clone(), orchestrator.clone(), live.clone(), github.clone(), stop.clone());
     live.answer_git_by(&cloner);

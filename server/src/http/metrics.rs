@@ -14,13 +14,20 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use engine::measure::{Labels, Measures, Times, short};
+use engine::measure::{Labels, Measures, Times, WatchFact, short};
 use http::{HeaderMap, Method, header};
 use http_body::Frame;
 use model::{Intent, Phase, phase::phase};
 use prometheus_client::{
-    encoding::text::encode,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
+    metrics::{
+        MetricType,
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        info::Info,
+    },
     registry::Registry,
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -31,6 +38,33 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+
+/// How each watch is, asked at each look.
+struct Hearing(Box<dyn Fn() -> Vec<WatchFact> + Send + Sync>);
+
+impl std::fmt::Debug for Hearing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hearing")
+    }
+}
+
+impl Collector for Hearing {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let facts = (self.0)();
+        let labels = |fact: &WatchFact| [("objects", fact.objects.to_owned()), ("kind", fact.kind.clone())];
+        let help = "Whether a watch of the cluster has told of all that there is, and has not broken off, by objects and kind.";
+        let mut synced = to.encode_descriptor("fsa_watch_synced", help, None, MetricType::Gauge)?;
+        for fact in &facts {
+            ConstGauge::new(i64::from(fact.synced)).encode(synced.encode_family(&labels(fact))?)?;
+        }
+        let help = "How long ago a watch of the cluster last heard anything, by objects and kind.";
+        let mut silent = to.encode_descriptor("fsa_watch_silent_seconds", help, None, MetricType::Gauge)?;
+        for fact in &facts {
+            ConstGauge::new(fact.silent.as_secs_f64()).encode(silent.encode_family(&labels(fact))?)?;
+        }
+        Ok(())
+    }
+}
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -49,11 +83,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// With what reconciling counts.
+    /// With what reconciling counts, and what says how each watch is.
     #[must_use]
-    pub fn new(reconciling: &Measures) -> Self {
+    pub fn new(reconciling: &Measures, watches: impl Fn() -> Vec<WatchFact> + Send + Sync + 'static) -> Self {
         let mut registry = Registry::default();
         reconciling.register(&mut registry);
+        registry.register_collector(Box::new(Hearing(Box::new(watches))));
         let mut metrics = Self {
             registry,
             asks: Family::default(),
@@ -259,4 +294,32 @@ fn may_read(token: Option<&SecretString>, request: &Request) -> bool {
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_watch_is_told_of_as_it_is_at_that_look() {
+        let fact = |objects, kind: &str, synced, secs| WatchFact {
+            objects,
+            kind: kind.to_owned(),
+            synced,
+            silent: Duration::from_millis(secs),
+        };
+        let all = vec![fact("sandboxes", "Pod", true, 1500), fact("databases", "Pods", false, 75_000)];
+        let mut text = String::new();
+        encode(&mut text, &Metrics::new(&Measures::default(), move || all.clone()).registry).unwrap();
+        for line in [
+            "# TYPE fsa_watch_synced gauge",
+            "fsa_watch_synced{objects=\"sandboxes\",kind=\"Pod\"} 1",
+            "fsa_watch_synced{objects=\"databases\",kind=\"Pods\"} 0",
+            "# TYPE fsa_watch_silent_seconds gauge",
+            "fsa_watch_silent_seconds{objects=\"sandboxes\",kind=\"Pod\"} 1.5",
+            "fsa_watch_silent_seconds{objects=\"databases\",kind=\"Pods\"} 75.0",
+        ] {
+            assert!(text.lines().any(|one| one == line), "no `{line}` in\n{text}");
+        }
+    }
 }

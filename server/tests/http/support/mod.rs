@@ -152,7 +152,7 @@ impl TestApp {
             Arc::new(SystemRandom),
             settings.clone(),
         );
-        let metrics = Arc::new(http::metrics::Metrics::new(&settings.measures));
+        let metrics = Arc::new(http::metrics::Metrics::new(&settings.measures, Vec::new));
         let stop = CancellationToken::new();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
