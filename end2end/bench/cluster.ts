@@ -169,7 +169,7 @@ async function statusSeen(server: Server, api: Api, page: Page): Promise<Row[]> 
     });
     return [
       latency('a pod’s status, as a watch has it, to its server-sent event', value, share, { p99: 150 }, ms),
-      latency('a pod’s status, as a watch has it, to the DOM', inDom, '', { p99: 200 }, ms),
+      latency('a pod’s status, as a watch has it, to the DOM', inDom, '', { p99: 150 }, ms),
     ];
   } finally {
     watch.kill();
