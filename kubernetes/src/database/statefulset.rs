@@ -420,7 +420,8 @@ impl Servers for StatefulSets {
     }
 
     fn explain(&self, spec: &DatabaseSpec, events: &[Arc<Event>]) -> Option<model::Cause> {
-        self.cause(spec, &self.set(spec)?, events)
+        let set = self.set(spec)?;
+        self.cause(spec, &set, events)
     }
 
     fn asks_every(&self, spec: &DatabaseSpec) -> Option<Duration> {
