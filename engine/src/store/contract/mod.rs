@@ -145,7 +145,7 @@ macro_rules! store_contract {
 /// The names of all checks in this file, in order.
 #[must_use]
 pub fn promises() -> Vec<&'static str> {
-    include_str!("contract.rs")
+    include_str!("mod.rs")
         .lines()
         .filter_map(|line| line.strip_prefix("pub async fn ")?.split_once('('))
         .map(|(name, _)| name)
