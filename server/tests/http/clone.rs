@@ -101,9 +101,7 @@ async fn a_private_repository_is_cloned_by_its_owners_token_which_stays_nowhere(
     let id = create(&user, json!({ "url": url })).await;
     reaches(&user, &id, "done").await;
     assert_eq!(readme(&app, "secrets").as_deref(), Some("main\n"));
-    let token = github.tokens().remove(0);
-    let found = std::process::Command::new("grep").arg("-r").arg(&token).arg(app.world.home.path()).output().unwrap();
-    assert_eq!(found.status.code(), Some(1), "the token is in a file: {}", String::from_utf8_lossy(&found.stdout));
+    app.world.is_in_no_file(&github.tokens().remove(0));
 }
 
 #[tokio::test]
@@ -313,8 +311,7 @@ async fn a_private_repository_is_cloned_over_https_by_its_owners_token() {
     retry(&owner, &id).await;
     reaches(&owner, &id, "done").await;
     assert_eq!(readme(&app, "secrets").as_deref(), Some("main\n"));
-    let found = std::process::Command::new("grep").arg("-r").arg(&token).arg(app.world.home.path()).output().unwrap();
-    assert_eq!(found.status.code(), Some(1), "the token is in a file: {}", String::from_utf8_lossy(&found.stdout));
+    app.world.is_in_no_file(&token);
 
     // What git inside asks for later.
     let own = app.world.git_asks(1, "https", host, "octocat/secrets.git").await;

@@ -1,37 +1,22 @@
 //! Previews: private, streamed, and with nothing of ours inside.
 
 use crate::support::{
-    Client, TestApp,
+    Client, TestApp, apps,
     client::{hear, say},
 };
 use axum::{
-    Json, Router,
+    Router,
     body::Body,
-    extract::{Request, WebSocketUpgrade},
     routing::{any, get, post},
 };
 use futures::StreamExt as _;
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use model::ProjectId;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 fn boats() -> Router {
-    let echo = |upgrade: WebSocketUpgrade| async {
-        upgrade.on_upgrade(|mut socket| async move {
-            while let Some(Ok(message)) = socket.next().await {
-                if socket.send(message).await.is_err() {
-                    return;
-                }
-            }
-        })
-    };
-    let headers = |request: Request| async move {
-        let pairs: serde_json::Map<_, _> =
-            request.headers().iter().map(|(name, value)| (name.to_string(), json!(value.to_str().unwrap()))).collect();
-        Json(Value::from(pairs))
-    };
     let slow = || async {
         let parts = futures::stream::unfold(0, |n| async move {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -55,13 +40,13 @@ fn boats() -> Router {
     };
     Router::new()
         .route("/", get(|| async { "Boats for hire" }))
-        .route("/headers", any(headers))
+        .route("/headers", any(apps::headers))
         .route("/upload", post(|body: bytes::Bytes| async move { body.len().to_string() }))
         .route("/slow", get(slow))
         .route("/breaks", get(breaks))
         .route("/framed", get(framed))
         .route("/away", get(|| async { (StatusCode::FOUND, [(header::LOCATION, "http://localhost:3000/next")]) }))
-        .route("/echo", any(echo))
+        .route("/echo", any(apps::echo))
 }
 
 /// A browser that is let in to a port by a code.

@@ -1,6 +1,9 @@
 //! Apps that behave badly, and visitors that do, behind previews.
 
-use crate::support::{Client, TestApp, resident_bytes};
+use crate::{
+    preview::enter,
+    support::{Client, TestApp, resident_bytes},
+};
 use axum::{
     Json, Router,
     body::Body,
@@ -11,7 +14,6 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// More than 32 bits of bytes are near.
@@ -68,13 +70,8 @@ async fn visitor() -> Option<(TestApp, Client)> {
     test.world.listen(3000, app());
     let owner = test.signed_in().await;
     let (project, _) = test.running(&owner, "Bad").await;
-    let made = owner.post(&format!("/api/projects/{project}/preview"), &json!({ "port": 3000 })).await.json();
-    let host = made["url"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
-    let form = test.anonymous().with("host", &host).with("content-type", "application/x-www-form-urlencoded");
-    let body = format!("code={}", made["code"].as_str().unwrap());
-    let entered = form.ask(Method::POST, "/.fsa/enter", Some(body.into())).await;
-    let cookie = entered.header("set-cookie").split(';').next().unwrap().to_owned();
-    Some((test, form.with("cookie", &cookie).without("content-type")))
+    let (visitor, _) = enter(&test, &owner, project, 3000).await;
+    Some((test, visitor))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

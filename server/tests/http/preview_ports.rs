@@ -1,24 +1,22 @@
 //! Previews as ports of one host (`--preview-listen`): as private as those with names of their own, although browsers
 //! send all cookies of a host to all its ports.
 
-use crate::support::{Answer, Client, Setup, TestApp, client::say, until};
-use axum::{Json, Router, extract::Request, routing::any};
+use crate::support::{Answer, Client, Setup, TestApp, apps, client::say, until};
+use axum::{Router, routing::any};
 use http::{Method, StatusCode, header};
 use model::ProjectId;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Says what it is asked, and sets a cookie of each kind.
 fn harbour() -> Router {
-    let headers = |request: Request| async move {
-        let pairs: serde_json::Map<_, _> =
-            request.headers().iter().map(|(name, value)| (name.to_string(), json!(value.to_str().unwrap()))).collect();
-        Json(Value::from(pairs))
-    };
     let cookies = || async {
         let set = [(header::SET_COOKIE, "sid=secret; Path=/; HttpOnly"), (header::SET_COOKIE, "theme=dark; Domain=127.0.0.1")];
         (axum::response::AppendHeaders(set), "set")
     };
-    Router::new().route("/headers", any(headers)).route("/cookies", any(cookies)).route("/", any(|| async { "Boats for hire" }))
+    Router::new()
+        .route("/headers", any(apps::headers))
+        .route("/cookies", any(cookies))
+        .route("/", any(|| async { "Boats for hire" }))
 }
 
 async fn app(ports: u16) -> Option<TestApp> {
@@ -205,19 +203,7 @@ async fn an_address_is_free_again_when_its_sandbox_is_gone() {
 #[tokio::test]
 async fn a_socket_of_the_previews_own_page_is_joined() {
     let Some(app) = app(1).await else { return };
-    app.world.listen(3000, {
-        let echo = |upgrade: axum::extract::WebSocketUpgrade| async {
-            upgrade.on_upgrade(|mut socket| async move {
-                use futures::StreamExt as _;
-                while let Some(Ok(message)) = socket.next().await {
-                    if socket.send(message).await.is_err() {
-                        return;
-                    }
-                }
-            })
-        };
-        Router::new().route("/echo", any(echo))
-    });
+    app.world.listen(3000, Router::new().route("/echo", any(apps::echo)));
     let owner = app.signed_in().await;
     let (project, _) = app.running(&owner, "Sockets").await;
     let (visitor, at) = enter(&app, &owner, project, 3000).await;

@@ -10,7 +10,6 @@ use crate::{
     },
 };
 use serde_json::{Value, json};
-use std::process::Command;
 
 async fn project(client: &Client, repository: Option<&str>) -> String {
     let repository = repository.map(|url| json!({ "url": url }));
@@ -77,12 +76,6 @@ async fn signed_in() -> Option<(TestApp, StandIn, Client)> {
     Some((app, github, user))
 }
 
-fn token_is_nowhere(app: &TestApp, github: &StandIn) {
-    let token = github.tokens().remove(0);
-    let found = Command::new("grep").arg("-r").arg(&token).arg(app.world.home.path()).output().unwrap();
-    assert_eq!(found.status.code(), Some(1), "the token is in a file: {}", String::from_utf8_lossy(&found.stdout));
-}
-
 #[tokio::test]
 async fn what_changed_is_committed_in_the_accounts_name_and_pushed() {
     let Some((app, github, user)) = signed_in().await else { return };
@@ -121,7 +114,7 @@ async fn what_changed_is_committed_in_the_accounts_name_and_pushed() {
     git(&app, "boats", &["reset", "-q", "--hard", "origin/main"]).await;
     let log = github.git("octocat/boats", &["log", "-1", "--format=%an <%ae> %cn %B", "main"]);
     assert_eq!(log.trim(), "octocat <1+octocat@users.noreply.127.0.0.1> octocat Change it\n\n# not a comment");
-    token_is_nowhere(&app, &github);
+    app.world.is_in_no_file(&github.tokens().remove(0));
 
     github.email(Some("octocat@example.com"));
     write(&app, "boats/README", "again\n");
@@ -217,7 +210,7 @@ async fn a_folder_becomes_a_new_private_repository() {
     assert_eq!(log.trim(), "octocat Begin");
     let files = github.git("octocat/Boats.io_1", &["ls-tree", "-r", "--name-only", "main"]);
     assert_eq!(files.lines().collect::<Vec<_>>(), [".gitignore", "index.js"], "neither secrets nor what npm brings");
-    token_is_nowhere(&app, &github);
+    app.world.is_in_no_file(&github.tokens().remove(0));
 
     let now = status(&user, &id).await;
     assert_eq!(

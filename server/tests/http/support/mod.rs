@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses its own part, and one of them all")]
 
 pub mod agent;
+pub mod apps;
 pub mod client;
 pub mod gate;
 pub mod github;

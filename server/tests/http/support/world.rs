@@ -116,6 +116,13 @@ impl World {
         *self.files.lock().unwrap() = Some(agent);
     }
 
+    /// No file in the home folder has this token in it.
+    #[track_caller]
+    pub fn is_in_no_file(&self, token: &str) {
+        let found = std::process::Command::new("grep").arg("-r").arg(token).arg(self.home.path()).output().unwrap();
+        assert_eq!(found.status.code(), Some(1), "the token is in a file: {}", String::from_utf8_lossy(&found.stdout));
+    }
+
     /// git inside asks for the credentials of a repository: what it is answered.
     pub async fn git_asks(&self, ask: u64, protocol: &str, host: &str, path: &str) -> Value {
         let event = json!({ "type": "credentials", "ask": ask, "protocol": protocol, "host": host, "path": path });
