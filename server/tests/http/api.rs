@@ -179,7 +179,7 @@ async fn every_list_of_things_comes_whole_or_in_pages() {
         assert_eq!(owner.post(&sandboxes, &json!({ "branch": name })).await.status, 201);
         let (token, at) = (crate::support::agent::TOKEN.to_owned().into(), format!("/ws?session={name}"));
         let mut socket = sandbox_agent::client::websocket(agent.io().await, &token, &at, "fsa-tty.v1").await.unwrap();
-        let first = tokio_tungstenite::tungstenite::Message::Binary(r#"{"columns":80,"rows":24}"#.into());
+        let first = tokio_tungstenite::tungstenite::Message::Binary(r#"{"columns":80,"rows":24,"client":"tab"}"#.into());
         futures::SinkExt::send(&mut socket, first).await.unwrap();
         sockets.push(socket);
     }
