@@ -43,6 +43,93 @@ async fn odd_names_are_refused_or_kept_as_they_are() {
 }
 
 #[tokio::test]
+async fn an_odd_new_name_is_refused_and_the_old_one_stays() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "As it was").await;
+    let path = format!("/api/projects/{project}");
+    let before = owner.get(&path).await.json();
+    for (name, code) in [
+        ("", "name-empty"),
+        (" \t ", "name-empty"),
+        ("\u{200b}\u{202e}", "name-empty"),
+        (&"x".repeat(301), "name-too-long"),
+        ("two\nlines", "name-control-character"),
+        ("nul\0", "name-control-character"),
+    ] {
+        // A size that comes with it is not taken either.
+        let answer = owner.send(Method::PATCH, &path, &json!({ "name": name, "preset": "large" })).await;
+        refused(&answer, 422, code);
+        assert_eq!(answer.json()["error"], "Failed to change project");
+        assert_eq!(
+            (&answer.json()["details"]["field"], &answer.json()["projectId"]),
+            (&json!("name"), &json!(project.to_string()))
+        );
+    }
+    for wrong in
+        [json!({ "name": 1 }), json!({ "slug": "mine" }), json!({ "name": "x", "database": false }), json!({ "preset": 3 })]
+    {
+        refused(&owner.send(Method::PATCH, &path, &wrong).await, 422, "wrong-form");
+    }
+    let after = owner.get(&path).await.json();
+    for kept in ["name", "slug", "preset"] {
+        assert_eq!(after[kept], before[kept], "{kept}");
+    }
+    assert_eq!(after["sandbox"]["generation"], before["sandbox"]["generation"], "nothing was asked for");
+    for name in ["夜市", "مشروع", "<b>&\"'", &"ä".repeat(300)] {
+        let answer = owner.send(Method::PATCH, &path, &json!({ "name": name })).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["name"]), (200, &json!(name)), "{}", answer.text());
+        assert_eq!(answer.json()["slug"], before["slug"], "addresses stay");
+    }
+}
+
+#[tokio::test]
+async fn a_project_with_odd_variables_is_not_made() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let create = async |env: Value| owner.post("/api/projects", &json!({ "name": "Half", "database": false, "env": env })).await;
+    for (env, code) in [
+        (json!({ "GOOD": "1", "A=B": "x" }), "env-key"),
+        (json!({ "GOOD": "1", "1A": "x" }), "env-key"),
+        (json!({ "GOOD": "1", "A B": "x" }), "env-key"),
+        (json!({ "GOOD": "1", "A\0": "x" }), "env-key"),
+        (json!({ "GOOD": "1", "PATH": "/" }), "env-key-reserved"),
+        (json!({ "GOOD": "1", "NUL": "a\0b" }), "env-value-nul"),
+        (json!({ "GOOD": "1", "LONG": "x".repeat(64 * 1024 + 1) }), "env-value-too-long"),
+        (json!({ "GOOD": 1 }), "wrong-form"),
+    ] {
+        refused(&create(env).await, 422, code);
+    }
+    let many: Value = (0..9).map(|n| (format!("V{n}"), json!("x".repeat(60 * 1024)))).collect::<serde_json::Map<_, _>>().into();
+    refused(&create(many).await, 422, "env-too-large");
+    assert_eq!(owner.get("/api/projects").await.json(), json!([]));
+    let made = create(json!({ "lower": "x", "LONGEST": "x".repeat(64 * 1024), "lines": "ä\n=" })).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+}
+
+/// What a request brings for one run is held to the same rules as what a project keeps.
+#[tokio::test]
+async fn odd_variables_of_a_request_start_nothing() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Steady").await;
+    let path = format!("/api/sandbox/{project}");
+    let generation = owner.get(&path).await.json()["generation"].clone();
+    for (env, code) in [
+        (json!({ "GOOD": "1", "A=B": "x" }), "env-key"),
+        (json!({ "GOOD": "1", "DATABASE_URL": "postgresql://elsewhere" }), "env-key-reserved"),
+        (json!({ "GOOD": "1", "NUL": "a\0b" }), "env-value-nul"),
+        (json!({ "GOOD": "1", "LONG": "x".repeat(64 * 1024 + 1) }), "env-value-too-long"),
+        (json!({ "GOOD": 1 }), "wrong-form"),
+        (json!(["GOOD"]), "wrong-form"),
+    ] {
+        refused(&owner.post(&path, &json!({ "envVars": env })).await, 422, code);
+    }
+    refused(&owner.post(&path, &json!({ "envVars": {}, "surprise": 1 })).await, 422, "wrong-form");
+    assert_eq!(owner.get(&path).await.json()["generation"], generation, "it runs on as it did");
+}
+
+#[tokio::test]
 async fn odd_variables_are_refused_all_or_nothing() {
     let Some(app) = TestApp::start().await else { return };
     let owner = app.signed_in().await;
