@@ -141,6 +141,59 @@ fn it_says_its_version_and_every_flag() {
 }
 
 #[test]
+fn every_command_says_what_it_does() {
+    let commands: [(&[&str], &[&str]); 8] = [
+        (&["serve"], &["--listen", "localhost:4000", "--public-url", "--keep-running", "--insecure-no-isolation"]),
+        (&["sign-in-link"], &["one-time sign-in link", "--data-dir", "--public-url"]),
+        (&["token"], &["create", "list", "revoke"]),
+        (&["token", "create"], &["--name", "--scope", "read", "write", "--days", "[default: never]", "--data-dir"]),
+        (&["token", "list"], &["--data-dir"]),
+        (&["token", "revoke"], &["<ID>", "token list", "--data-dir"]),
+        (&["down"], &["sandboxes and PostgreSQL", "stay", "--data-dir"]),
+        (&["doctor"], &["--project", "--json"]),
+    ];
+    for (words, parts) in commands {
+        let help = run(&[words, &["--help"]].concat());
+        let shown = text(&help.stdout);
+        assert!(help.status.success() && help.stderr.is_empty(), "{words:?}: {}", text(&help.stderr));
+        assert!(shown.contains(&format!("Usage: fullstack-agent {}", words.join(" "))), "{shown}");
+        for part in parts {
+            assert!(shown.contains(part), "{part} in {words:?}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn a_command_that_is_wrong_says_what_would_be_right_and_makes_nothing() {
+    let folder = folder();
+    let data = folder.path().join("none");
+    let mistakes: [(&[&str], i32, &[&str]); 12] = [
+        (&["token"], 2, &["create", "list", "revoke"]),
+        (&["token", "create"], 2, &["--name <NAME>", "--scope <SCOPE>"]),
+        (&["token", "create", "--name", "ci", "--scope", "admin"], 2, &["admin", "--scope", "read", "write"]),
+        (&["token", "create", "--name", "ci", "--scope", "read", "--days", "0"], 2, &["--days", "1..=3650"]),
+        (&["token", "create", "--name", " ", "--scope", "read"], 1, &["--name ci"]),
+        (&["token", "create", "--name", "ci", "--scope", "read"], 1, &["There is no PostgreSQL", "--data-dir"]),
+        (&["token", "list"], 1, &["There is no PostgreSQL", "--data-dir"]),
+        (&["token", "revoke"], 2, &["<ID>"]),
+        (&["token", "revoke", "x"], 1, &["There is no PostgreSQL", "--data-dir"]),
+        (&["sign-in-link"], 1, &["There is no PostgreSQL", "--data-dir"]),
+        (&["sign-in-link", "--public-url", "nonsense"], 1, &["--public-url https://"]),
+        (&["down"], 1, &["There is no data folder", "--data-dir"]),
+    ];
+    for (words, code, parts) in mistakes {
+        let output = program().args(words).arg("--data-dir").arg(&data).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(code), ""), "{words:?}: {said}");
+        for part in parts {
+            assert!(said.contains(part), "{part} for {words:?}: {said}");
+        }
+        assert!(!said.contains("panicked") && !said.contains("Os {"), "{said}");
+        assert!(!data.exists(), "{words:?} made something");
+    }
+}
+
+#[test]
 fn the_service_of_systemd_fits_the_program() {
     let unit =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/fullstack-agent.service")).unwrap();
@@ -244,11 +297,30 @@ fn ctrl_c_while_postgresql_starts_leaves_nothing_behind() {
     assert!(made.status.success() && text(&made.stdout).starts_with("fsa_"), "{}", text(&made.stderr));
     let linked = serve_beside(folder.path(), &["sign-in-link"]);
     assert!(text(&linked.stdout).starts_with(&format!("http://localhost:{port}/sign-in#")), "{}", text(&linked.stdout));
+    let listed = || text(&serve_beside(folder.path(), &["token", "list"]).stdout);
+    let line = listed();
+    let id = line.split_whitespace().next().unwrap().to_owned();
+    assert!(line.contains("  read   expires never  last used never  ci\n") && !line.contains("fsa_"), "{line}");
+    for unknown in ["x", "0198c2f0-0000-7000-8000-000000000000"] {
+        let refused = serve_beside(folder.path(), &["token", "revoke", unknown]);
+        let said = text(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(unknown) && said.contains("fullstack-agent token list"), "{said}");
+    }
+    assert_eq!(listed(), line, "nothing else was revoked");
+    let revoked = serve_beside(folder.path(), &["token", "revoke", &id]);
+    assert!(revoked.status.success() && revoked.stdout.is_empty(), "{}", text(&revoked.stderr));
+    assert!(!serve_beside(folder.path(), &["token", "revoke", &id]).status.success(), "once");
     server.signal("-INT");
     let (status, log) = server.ended(Duration::from_secs(60));
     assert!(status.success() && !data.join("postmaster.pid").exists(), "{log}");
     for loud in ["ERROR", "panicked", "lost its keeper", "no session id"] {
         assert!(!log.contains(loud), "{log}");
+    }
+    // Without it, they say what they lack.
+    for words in [&["token", "list"][..], &["sign-in-link"][..]] {
+        let alone = serve_beside(folder.path(), words);
+        let said = text(&alone.stderr);
+        assert!(alone.status.code() == Some(1) && alone.stdout.is_empty() && said.contains("`fullstack-agent serve`"), "{said}");
     }
 }
 
