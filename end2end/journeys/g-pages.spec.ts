@@ -25,7 +25,8 @@ test('sign-in, and a link that does not work', async ({ visitor, server, allowCo
   await inspect(page, 'sign-in-refused');
 });
 
-test('projects: none, and some in several states', async ({ ownServer, visitor }) => {
+test('projects: none, some in several states, and as they were when the server went away', async ({ ownServer, visitor, allowConsole }) => {
+  allowConsole(/ERR_|Failed to fetch|NetworkError|network error/);
   const server = await ownServer();
   const page = await (await visitor({ server })).newPage();
   await new ProjectsPage(page).open();
@@ -40,6 +41,18 @@ test('projects: none, and some in several states', async ({ ownServer, visitor }
   await api.reaches(gone.id, 'Terminated');
   await expect(page.locator('.phase-pill')).toHaveCount(3);
   await inspect(page, 'projects');
+
+  // What is shown is said to be old, and how old it is, wherever one looks; and it is live again by itself.
+  const note = page.locator('.link-note');
+  await expect(note).toContainText('Live');
+  await server.kill9();
+  await expect(page.locator('.link-banner')).toContainText(/Reconnecting….*Showing the state as of \d\d:\d\d:\d\d/);
+  await expect(note).toContainText(/As of \d\d:\d\d:\d\d/);
+  await expect(note).not.toContainText('Live');
+  await inspect(page, 'projects-away');
+  await server.restart();
+  await expect(note).toContainText('Live', { timeout: 30_000 });
+  await expect(page.locator('.phase-pill')).toHaveCount(3);
 });
 
 test('new project, and what is wrong with it', async ({ signedIn }) => {
