@@ -593,4 +593,27 @@ mod tests {
         assert_eq!(asked[3].port(), listeners[0].local_addr().unwrap().port());
         assert_ne!(asked[3].port(), 0);
     }
+
+    /// Who has the other loopback of the port would get half of the visitors.
+    #[tokio::test]
+    async fn a_port_that_is_taken_on_one_loopback_is_taken() {
+        let first = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        first.set_nonblocking(true).unwrap();
+        let port = first.local_addr().unwrap().port();
+        for (kind, parts) in [
+            (
+                ErrorKind::AddrInUse,
+                [format!("Port {port} is taken on ::1"), format!("`--listen localhost:{}`", port.max(1023) + 1)],
+            ),
+            (ErrorKind::PermissionDenied, [format!("may not listen on port {port}"), "`--listen localhost:4000`".to_owned()]),
+        ] {
+            let bind = async |address: SocketAddr| {
+                if address.is_ipv6() { Err(io::Error::from(kind)) } else { TcpListener::from_std(first.try_clone()?) }
+            };
+            let refused = listen(&[place(&format!("localhost:{port}"))], bind).await.unwrap_err().to_string();
+            for part in parts {
+                assert!(refused.contains(&part), "{part}: {refused}");
+            }
+        }
+    }
 }
