@@ -282,8 +282,13 @@ fn ctrl_c_while_postgresql_starts_leaves_nothing_behind() {
         assert!(status.success(), "{status} {log}");
         assert!(!data.join("postmaster.pid").exists(), "PostgreSQL runs on: {log}");
     }
-    // And the next start is as any other.
-    let mut server = Server::start(serve(folder.path(), &[]));
+    // And the next start is as any other, also with what is exported in a sandbox of this very product: it names a project's
+    // database, which is not the control plane's.
+    let mut command = serve(folder.path(), &[]);
+    command.env("DATABASE_URL", "postgresql://theirs:secret@127.0.0.1:1/theirs?schema=public");
+    let theirs = [("HOST", "127.0.0.1"), ("PORT", "1"), ("USER", "theirs"), ("PASSWORD", "secret"), ("DATABASE", "theirs")];
+    command.envs(theirs.map(|(name, value)| (format!("PG{name}"), value)));
+    let mut server = Server::start(command);
     let link = server.line().unwrap_or_else(|| panic!("{}", server.ended(Duration::from_secs(1)).1));
     assert!(link.starts_with("Sign in: http://localhost:") && !link.contains(":0/"), "{link}");
     // Both loopbacks have the port that the link names.
