@@ -202,6 +202,46 @@ async fn odd_bodies_are_refused() {
     assert_eq!(owner.get("/api/projects").await.json(), json!([]));
 }
 
+/// Every route that takes an object, by the document: what it does not know is refused and not passed over.
+#[tokio::test]
+async fn no_route_takes_a_body_of_another_form() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Formal").await;
+    let before = owner.get(&format!("/api/sandbox/{project}")).await.json();
+    let document = owner.get("/api/openapi.json").await.json();
+    let client = owner.with("content-type", "application/json");
+    let mut tried = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        // Those say of which field it is, or that there is no GitHub.
+        if path == "/api/claude" || path.starts_with("/api/github") {
+            continue;
+        }
+        for (method, operation) in methods.as_object().unwrap() {
+            if operation["requestBody"]["content"]["application/json"].is_null() {
+                continue;
+            }
+            let at = path.replace("{project}", &project.to_string()).replace("{port}", "3000");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            for (body, status, code) in [
+                (&b"{\"surprise\":1}"[..], 422, "wrong-form"),
+                (&b"[1]"[..], 422, "wrong-form"),
+                (&b"1"[..], 422, "wrong-form"),
+                (&b"{"[..], 400, "not-json"),
+            ] {
+                let answer = client.ask(method.clone(), &at, Some(body.into())).await;
+                assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.text());
+                refused(&answer, status, code);
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 12, "{tried} routes take an object");
+    let after = owner.get(&format!("/api/sandbox/{project}")).await.json();
+    assert_eq!((&after["generation"], &after["desired"]), (&before["generation"], &before["desired"]));
+    assert_eq!(owner.get("/api/projects").await.json().as_array().unwrap().len(), 1, "nothing was made, and nobody signed out");
+}
+
 #[tokio::test]
 async fn what_is_not_yours_or_not_an_id_does_not_exist() {
     let Some(app) = TestApp::start().await else { return };
