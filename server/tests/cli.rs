@@ -330,6 +330,46 @@ fn ctrl_c_while_postgresql_starts_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_start_that_fails_says_why_and_leaves_nothing_that_runs() {
+    if postgres::server().is_none() {
+        return;
+    }
+    let folder = folder();
+    let data = folder.path().join("data");
+    let postmaster = data.join("postgres/data/postmaster.pid");
+    let refused = |key: Option<&str>, parts: &[&str]| {
+        let mut command = serve(folder.path(), &[]);
+        command.envs(key.map(|key| ("FSA_ENCRYPTION_KEY", key)));
+        let mut server = Server::start(command);
+        let (status, log) = server.ended(Duration::from_secs(60));
+        assert_eq!((status.code(), server.line()), (Some(1), None), "{log}");
+        for part in parts {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+        assert!(key.is_none_or(|key| !log.contains(key)), "a key is in no log: {log}");
+        assert!(!postmaster.exists(), "PostgreSQL runs on: {log}");
+    };
+    refused(Some("no-key-of-ours"), &["FSA_ENCRYPTION_KEY", "64 hexadecimal digits", "openssl rand -hex 32"]);
+    assert!(!data.join("postgres").exists(), "what is wrong with the settings is known before anything is made");
+    // What others may read is no secret, which is known once PostgreSQL runs.
+    std::fs::write(data.join("encryption.key"), "00".repeat(32)).unwrap();
+    let mode = |mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(data.join("encryption.key"), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o644);
+    refused(None, &["may be read by others", "chmod 600"]);
+    mode(0o600);
+    let mut server = Server::start(serve(folder.path(), &[]));
+    let link = server.line();
+    assert!(link.is_some_and(|link| link.starts_with("Sign in: ")), "{}", server.ended(Duration::from_secs(1)).1);
+    server.signal("-INT");
+    assert!(server.ended(Duration::from_secs(60)).0.success());
+    // Another key than the one that sealed: without it nothing is served, and nothing sealed anew.
+    refused(Some(&"11".repeat(32)), &["FSA_ENCRYPTION_KEY", "Restore the key file"]);
+}
+
+#[test]
 fn on_a_disk_that_is_full_it_says_so_and_does_not_start_before_there_is_room() {
     // Of two clusters, what one of them keeps of its log included.
     let Some(disk) = postgres::SmallDisk::of(360) else { return };

@@ -154,15 +154,26 @@ async fn leave_half_started(config: &Config, folder: &DataFolder, ended: Ended) 
 
 /// Everything up to the point where it can serve, or until `stop`.
 async fn start(config: &Config, site: Site, data: &DataArgs, folder: &DataFolder, stop: &CancellationToken) -> Result<Started> {
+    // A setting that is wrong is said before anything runs.
+    let keys = config.encryption_key.as_ref();
+    let vault = keys.map(|keys| Vault::from_text(keys, "FSA_ENCRYPTION_KEY").context("read FSA_ENCRYPTION_KEY")).transpose()?;
     let embedded = match &config.database_url {
         Some(_) => None,
         None => Some(EmbeddedPostgres::start(folder.path()).await?),
     };
-    tokio::select! {
+    let begun = embedded.clone().filter(|postgres| !postgres.adopted());
+    let made = tokio::select! {
         biased;
         () = stop.cancelled() => bail!("interrupted"),
-        made = make(config, site, data, folder, stop, embedded) => made,
+        made = make(config, site, data, folder, stop, (embedded, vault)) => made,
+    };
+    // A start that fails leaves nothing behind that runs; what ran before runs on.
+    if let (Err(_), Some(postgres)) = (&made, begun)
+        && let Err(error) = postgres.stop().await
+    {
+        error!("PostgreSQL did not end: {error:#}");
     }
+    made
 }
 
 /// What needs a PostgreSQL that runs.
@@ -172,7 +183,7 @@ async fn make(
     data: &DataArgs,
     folder: &DataFolder,
     stop: &CancellationToken,
-    embedded: Option<EmbeddedPostgres>,
+    (embedded, vault): (Option<EmbeddedPostgres>, Option<Vault>),
 ) -> Result<Started> {
     let url = match (&config.database_url, &embedded) {
         (Some(url), _) => url.clone(),
@@ -182,8 +193,8 @@ async fn make(
     let options = connect_options(url.expose_secret())?.disable_statement_logging();
     let pool = postgres::pool::pool(options.clone(), CONNECTIONS);
     postgres::migrate::migrate(&pool).await?;
-    let vault = Arc::new(match &config.encryption_key {
-        Some(keys) => Vault::from_text(keys, "FSA_ENCRYPTION_KEY")?,
+    let vault = Arc::new(match vault {
+        Some(vault) => vault,
         None => Vault::from_file(&folder.path().join("encryption.key"))?,
     });
     let installation = postgres::installation::open(&pool, &vault, SystemClock.now()).await?;
