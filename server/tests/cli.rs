@@ -321,6 +321,9 @@ fn ctrl_c_while_postgresql_starts_leaves_nothing_behind() {
     for loud in ["ERROR", "panicked", "lost its keeper", "no session id"] {
         assert!(!log.contains(loud), "{log}");
     }
+    for secret in [text(&made.stdout), text(&linked.stdout).split('#').nth(1).unwrap().to_owned()] {
+        assert!(!log.contains(secret.trim()), "a secret is in the log: {log}");
+    }
     // Without it, they say what they lack.
     for words in [&["token", "list"][..], &["sign-in-link"][..]] {
         let alone = serve_beside(folder.path(), words);
@@ -526,4 +529,8 @@ fn one_file_alone_in_an_empty_folder_serves_and_signs_in() {
     server.signal("-INT");
     let (status, log) = server.ended(Duration::from_secs(60));
     assert!(status.success() && !log.contains("ERROR"), "{status} {log}");
+    let session = cookie.split_once('=').unwrap().1;
+    for secret in [code, session] {
+        assert!(!log.contains(secret), "who reads the log signs in by nothing of it: {log}");
+    }
 }
