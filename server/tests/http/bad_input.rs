@@ -242,6 +242,52 @@ async fn no_route_takes_a_body_of_another_form() {
     assert_eq!(owner.get("/api/projects").await.json().as_array().unwrap().len(), 1, "nothing was made, and nobody signed out");
 }
 
+/// Pages ask by these: what they would not send is refused as it is by REST.
+#[tokio::test]
+async fn odd_bodies_of_server_functions_are_refused() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Pages").await;
+    let client = owner.with("content-type", "application/json");
+    let call = async |name: &str, body: String| client.ask(Method::POST, &format!("/api/fn/{name}"), Some(body.into())).await;
+    for (name, body) in [
+        ("create-project", "{"),
+        ("create-project", "nonsense"),
+        ("create-project", "[]"),
+        ("create-project", "null"),
+        ("create-project", r#"{"new": {"name": 1}, "key": "k"}"#),
+        ("create-project", r#"{"new": {"name": "x", "surprise": 1}, "key": "k"}"#),
+        ("create-project", r#"{"new": {"name": "x", "preset": "huge"}, "key": "k"}"#),
+        ("update-project", r#"{"id": "PROJECT", "patch": {"slug": "mine"}}"#),
+        ("ask", r#"{"id": "PROJECT", "verb": "explode"}"#),
+        ("ask", r#"{"id": "x", "verb": "stop"}"#),
+        ("change-env", r#"{"id": "PROJECT", "change": {"set": {"A": 1}}}"#),
+        ("open-preview", r#"{"id": "PROJECT", "port": "x"}"#),
+        ("create-token", r#"{"name": "x", "scope": "admin", "days": 1}"#),
+        ("load", "{}"),
+        ("load", r#"{"what": "Everything"}"#),
+    ] {
+        let answer = call(name, body.replace("PROJECT", &project.to_string())).await;
+        let error = answer.json();
+        assert_eq!(
+            (answer.status.as_u16(), error["code"].as_str()),
+            (400, Some("malformed")),
+            "{name} {body}: {}",
+            answer.text()
+        );
+        assert!(error["message"].as_str().is_some_and(|says| says.starts_with("The request could not be read")), "{error}");
+    }
+    for (name, status, code) in [("", 422, "name-empty"), ("two\nlines", 422, "name-control-character")] {
+        let answer = call("create-project", json!({ "new": { "name": name }, "key": "k" }).to_string()).await;
+        assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (status, Some(code)), "{}", answer.text());
+    }
+    let large = json!({ "new": { "name": "x", "env": { "BIG": "x".repeat(8 << 20) } }, "key": "k" });
+    refused(&call("create-project", large.to_string()).await, 413, "body-too-large");
+    let projects = owner.get("/api/projects").await.json();
+    assert_eq!(projects.as_array().unwrap().len(), 1, "nothing was made");
+    assert_eq!((&projects[0]["name"], &projects[0]["sandbox"]["desired"]), (&json!("Pages"), &json!("running")));
+}
+
 #[tokio::test]
 async fn what_is_not_yours_or_not_an_id_does_not_exist() {
     let Some(app) = TestApp::start().await else { return };
