@@ -135,6 +135,24 @@ async fn a_viewer_that_resumes_gets_each_byte_once() {
     assert_eq!(Sha256::digest(&pieces), Sha256::digest(&whole.output[..pieces.len()]));
 }
 
+/// Whoever asks for bytes that were never written has an offset of something else: it gets what there is, from its beginning.
+#[tokio::test]
+async fn an_offset_past_the_end_is_none() {
+    let agent = Agent::start();
+    let mut first = agent.viewer("session=s", "a", SIZE).await;
+    first.type_text("echo be''fore\r").await;
+    first.until_text("before").await;
+    let id = first.hello.session.clone();
+    for (tab, offset) in [("b", first.at + 1_000_000), ("c", u64::MAX)] {
+        let mut late = agent.viewer(&format!("session=s&id={id}&offset={offset}"), tab, SIZE).await;
+        assert_eq!((late.hello.start, late.hello.skipped, late.hello.new_session), (0, 0, false), "{offset}");
+        late.until_text("before").await;
+        late.type_text(&format!("echo go''on-{tab}\r")).await;
+        late.until_text(&format!("goon-{tab}")).await;
+    }
+    first.until_text("goon-c").await;
+}
+
 #[tokio::test]
 async fn what_is_skipped_is_said_and_the_screen_is_right() {
     let agent = Agent::start();

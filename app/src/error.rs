@@ -138,6 +138,9 @@ impl leptos::server_fn::error::FromServerFnError for ControlError {
 
     fn from_server_fn_error(error: leptos::server_fn::error::ServerFnErrorErr) -> Self {
         use leptos::server_fn::error::ServerFnErrorErr as E;
+        let malformed = |why: String| {
+            Self::new(ErrorKind::Malformed, "malformed", format!("The request could not be read: {why}."), "Reload the page.")
+        };
         match error {
             E::Request(_) => Self::new(
                 ErrorKind::Unavailable,
@@ -145,9 +148,9 @@ impl leptos::server_fn::error::FromServerFnError for ControlError {
                 "The server did not answer. Nothing was changed, as far as this page knows.",
                 "Wait until the page is connected again, and repeat it.",
             ),
-            E::Args(why) | E::MissingArg(why) => {
-                Self::new(ErrorKind::Malformed, "malformed", format!("The request could not be read: {why}."), "Reload the page.")
-            }
+            E::Args(why) | E::MissingArg(why) => malformed(why),
+            // On the server, of what was asked; in a browser, of what was answered.
+            E::Deserialization(why) if cfg!(feature = "ssr") => malformed(why),
             E::Deserialization(_) => Self::new(
                 ErrorKind::Internal,
                 "unreadable-answer",

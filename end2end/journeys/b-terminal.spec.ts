@@ -231,6 +231,31 @@ test('the output is searched by keyboard: matches are counted and stepped throug
   await expect(page.locator('#terminal-main .xterm-helper-textarea')).toBeFocused();
 });
 
+test('an address in the output is opened by a click, in a tab of its own', async ({ visitor, project, server }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  const { page } = workspace;
+  const terminal = await workspace.terminal().prompt();
+  const address = `${server.origin}/docs/api`;
+  // In two parts, so that it stands in the output alone.
+  await terminal.enter(`clear; echo; echo ${address.slice(0, 9)}""${address.slice(9)}`);
+  const row = page.locator('#terminal-main .xterm-rows > div').filter({ hasText: new RegExp(`^${address}\\s*$`) });
+  await expect(row).toHaveCount(1);
+  const { x, y, height } = (await row.boundingBox())!;
+  // Over the address the pointer says that it leads somewhere; links are looked for when it moves.
+  await expect(async () => {
+    await page.mouse.move(x + 40, y + height / 2 + 40);
+    await page.mouse.move(x + 40, y + height / 2, { steps: 3 });
+    await expect(page.locator('#terminal-main .xterm-cursor-pointer')).toHaveCount(1, { timeout: 1_000 });
+  }).toPass({ timeout: 15_000 });
+  const opened = page.context().waitForEvent('page');
+  await page.mouse.down();
+  await page.mouse.up();
+  const tab = await opened;
+  await expect(tab).toHaveURL(address);
+  expect(await tab.evaluate(() => window.opener), 'it has no hold of this page').toBeNull();
+  await expect(page, 'which stays where it is').toHaveURL(new RegExp(`/projects/${project.id}$`));
+});
+
 test('a program fills the clipboard by OSC 52, once and up to a limit, and never reads it', async ({ visitor, project }) => {
   const context = await visitor();
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);

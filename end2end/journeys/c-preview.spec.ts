@@ -2,6 +2,7 @@
 import { ALONE } from '../support/alone.ts';
 import { type Api, type Project } from '../support/api.ts';
 import { expect, test } from '../support/fixtures.ts';
+import { inspect } from '../support/inspect.ts';
 import { Workspace } from '../support/pages.ts';
 import { until } from '../support/until.ts';
 import { Terminal } from '../support/terminal.ts';
@@ -71,7 +72,15 @@ test('a browser that is not signed in gets nothing of the application', async ({
   const stranger = await (await visitor({ signedIn: false })).newPage();
   const answer = await stranger.goto(application!);
   expect(await stranger.content()).not.toContain('Boats for hire');
-  expect([401, 403, 200, 303]).toContain(answer!.status());
+  expect(answer!.status()).toBe(401);
+  await expect(stranger.getByRole('heading', { level: 1 })).toHaveText('Sign in to see this preview');
+  await inspect(stranger, 'preview-signed-out');
+  // The way in leads to the sign-in, and says why.
+  await stranger.getByRole('link', { name: 'Open it through FullStack Agent' }).click();
+  await expect(stranger.getByRole('heading', { level: 1 })).toHaveText('Sign in to open this preview');
+  await inspect(stranger, 'open-signed-out');
+  await stranger.getByRole('link', { name: 'Sign in' }).click();
+  await expect(stranger).toHaveURL(/\/sign-in\?next=/);
   const host = new URL(application!).host;
   for (const path of ['/', '/headers', '/app.js']) {
     const raw = await api.ask('GET', path, { headers: { host, authorization: undefined } });
@@ -129,7 +138,7 @@ test('a port that closes is gone, and one that opens is there within a second', 
   expect(performance.now() - open, 'milliseconds from open to told').toBeLessThan(1_000);
 });
 
-test('ports that are none, nobody’s or the agent’s are refused with a word', async ({ api, project, allowConsole }) => {
+test('ports that are none, nobody’s or the agent’s are refused with a word', async ({ api, project, signedIn: page, allowConsole }) => {
   allowConsole(/status of 4\d\d/);
   const { name } = project.sandbox;
   const base = new URL(api.origin).port;
@@ -145,5 +154,16 @@ test('ports that are none, nobody’s or the agent’s are refused with a word',
     // A stranger may be sent to sign in before anything is said of the port; never to the sandbox.
     expect([status, 401, 403, 404, 303], `${label}: ${answer.text.slice(0, 200)}`).toContain(answer.status);
     expect(answer.status, label).not.toBe(200);
+  }
+  // As a person sees it, by the way in and at the preview's own host.
+  for (const [address, status, says, picture] of [
+    [`/open/${name}/7681`, 403, /7681/, 'page-refused'],
+    [`http://7681--${name}.localhost:${base}/`, 403, /7681/, 'preview-refused'],
+  ] as const) {
+    const answer = await page.goto(address);
+    expect(answer!.status(), address).toBe(status);
+    await expect(page.getByRole('heading', { level: 1 })).toBeVisible();
+    await expect(page.getByRole('main')).toContainText(says);
+    await inspect(page, picture);
   }
 });

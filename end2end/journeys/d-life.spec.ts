@@ -142,7 +142,7 @@ test('a change in one browser is seen in another, in the list and in the title',
   await expect(row.locator('.phase-pill')).toHaveAttribute('data-phase', 'running');
 });
 
-test('Ctrl-C ends sandboxes and the next start resumes them; SIGTERM leaves them', ONE_MACHINE, async ({ ownServer }) => {
+test('Ctrl-C ends sandboxes and the next start resumes them; SIGTERM leaves them, and so does --keep-running', ONE_MACHINE, async ({ ownServer }) => {
   const server = await ownServer();
   const api = await server.api();
   const project = await api.running('Through restarts');
@@ -161,10 +161,22 @@ test('Ctrl-C ends sandboxes and the next start resumes them; SIGTERM leaves them
 
   expect(await server.interrupt(), 'Ctrl-C ends it well').toEqual({ code: 0, signal: null });
   await until('Ctrl-C to end every sandbox and PostgreSQL', () => server.processes().length === 0);
+  server.options.args = ['--keep-running'];
   await server.restart();
   await api.reaches(project.id, 'Running');
   expect(await api.output(project.id, 'cat file')).toBe('kept\n');
   expect(fs.existsSync(server.dataDir)).toBe(true);
+
+  const kept = await Terminal.open(api, project.id);
+  await kept.prompt();
+  const shell = kept.hello!.session;
+  expect(shell, 'another shell than the one that ended').not.toBe(session);
+  expect(await server.interrupt(), 'Ctrl-C ends it well').toEqual({ code: 0, signal: null });
+  expect(runsOf(server).length, '--keep-running leaves the sandbox').toBeGreaterThan(0);
+  await server.restart();
+  await api.reaches(project.id, 'Running');
+  await kept.reconnect();
+  expect(kept.hello!.session, 'the same shell').toBe(shell);
 });
 
 /** `systemctl stop fullstack-agent && fullstack-agent down`. */

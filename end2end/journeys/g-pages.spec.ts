@@ -4,6 +4,7 @@ import { ONE_MACHINE } from '../support/cluster.ts';
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Request } from '@playwright/test';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from '../support/fixtures.ts';
 import { inspect } from '../support/inspect.ts';
 import { NewProjectPage, ProjectsPage, SignInPage, Workspace, hydrated, shifted } from '../support/pages.ts';
@@ -11,6 +12,45 @@ import { Terminal } from '../support/terminal.ts';
 import { foldersOf, holdRoles } from '../support/world.ts';
 
 test.describe.configure({ timeout: 180_000 });
+
+/** Pages of a project beside its workspace. */
+const OTHERS = ['environment', 'database', 'files', 'activity', 'logs', 'settings'];
+
+/** Each page of the app, and under which names it is looked at. */
+const LOOKS: Record<string, string[]> = {
+  '/sign-in': ['sign-in', 'sign-in-refused'],
+  '/': ['projects', 'projects-empty', 'projects-no-match', 'projects-away', 'projects-signed-out'],
+  '/projects/new': ['new-project', 'new-project-refused'],
+  '/projects/:id': ['creating', 'failed', 'workspace', 'workspace-preview', 'workspace-stopped', 'not-found', 'delete-dialog'],
+  '/projects/:id/environment': ['project-environment'],
+  '/projects/:id/activity': ['project-activity'],
+  '/projects/:id/settings': ['project-settings'],
+  '/projects/:id/:part': ['project-database', 'project-files', 'project-logs'],
+  '/activity': ['activity'],
+  '/settings': ['settings'],
+  // The server's own.
+  '/doctor': ['doctor'],
+  '/docs/api': ['api'],
+  '/open/{target}/{port}': ['open-signed-out', 'page-refused'],
+  'a preview’s host': ['preview-signed-out', 'preview-refused', 'preview-waiting', 'preview-withdrawn'],
+};
+
+test('no page is left out', async () => {
+  const journeys = path.dirname(fileURLToPath(import.meta.url));
+  const source = (...parts: string[]) => fs.readFileSync(path.join(journeys, '../..', ...parts), 'utf8');
+  const routes = [...source('app/src/root.rs').matchAll(/<Route path=path!\("([^"]+)"\)/g)].map(([, route]) => route!);
+  expect(routes.length).toBeGreaterThan(5);
+  expect(routes.filter((route) => !(route in LOOKS)), 'pages of the app that no journey looks at').toEqual([]);
+  const parts = [...source('app/src/pages/part.rs').matchAll(/path: "([^"]+)"/g)].map(([, part]) => part!);
+  expect(parts.length).toBeGreaterThan(2);
+  expect(parts.filter((part) => !OTHERS.includes(part)), 'parts of a project that no journey looks at').toEqual([]);
+  const looked = fs
+    .readdirSync(journeys)
+    .flatMap((file) => [...fs.readFileSync(path.join(journeys, file), 'utf8').matchAll(/\binspect\(\w+, '([a-z-]+)'|, '([a-z-]+)'\],$/gm)])
+    .map(([, name, listed]) => name ?? listed!);
+  const all = new Set([...looked, ...OTHERS.map((name) => `project-${name}`)]);
+  expect(Object.values(LOOKS).flat().filter((name) => !all.has(name)), 'looks that no journey takes').toEqual([]);
+});
 
 test('sign-in, and a link that does not work', async ({ visitor, server, allowConsole }) => {
   allowConsole(/status of 4\d\d/);
@@ -25,7 +65,8 @@ test('sign-in, and a link that does not work', async ({ visitor, server, allowCo
   await inspect(page, 'sign-in-refused');
 });
 
-test('projects: none, and some in several states', async ({ ownServer, visitor }) => {
+test('projects: none, some in several states, and as they were when the server went away', async ({ ownServer, visitor, allowConsole }) => {
+  allowConsole(/ERR_|Failed to fetch|NetworkError|network error/);
   const server = await ownServer();
   const page = await (await visitor({ server })).newPage();
   await new ProjectsPage(page).open();
@@ -40,6 +81,18 @@ test('projects: none, and some in several states', async ({ ownServer, visitor }
   await api.reaches(gone.id, 'Terminated');
   await expect(page.locator('.phase-pill')).toHaveCount(3);
   await inspect(page, 'projects');
+
+  // What is shown is said to be old, and how old it is, wherever one looks; and it is live again by itself.
+  const note = page.locator('.link-note');
+  await expect(note).toContainText('Live');
+  await server.kill9();
+  await expect(page.locator('.link-banner')).toContainText(/Reconnecting….*Showing the state as of \d\d:\d\d:\d\d/);
+  await expect(note).toContainText(/As of \d\d:\d\d:\d\d/);
+  await expect(note).not.toContainText('Live');
+  await inspect(page, 'projects-away');
+  await server.restart();
+  await expect(note).toContainText('Live', { timeout: 30_000 });
+  await expect(page.locator('.phase-pill')).toHaveCount(3);
 });
 
 test('new project, and what is wrong with it', async ({ signedIn }) => {
@@ -81,7 +134,7 @@ test('the other pages of a project', async ({ api, project, visitor }) => {
   await api.must('PUT', `/api/projects/${project.id}/env`, { body: { set: { LOG_LEVEL: 'debug', lower_case: 'x', SESSION_SECRET: 'y'.repeat(500) } } });
   await api.output(project.id, 'mkdir -p src && echo "# Boats" > README.md');
   const page = await (await visitor()).newPage();
-  for (const name of ['environment', 'database', 'files', 'activity', 'logs', 'settings']) {
+  for (const name of OTHERS) {
     await page.goto(`/projects/${project.id}/${name}`);
     await expect(page.getByRole('heading', { level: 1 }).first()).toBeVisible();
     await hydrated(page);

@@ -129,6 +129,19 @@ test('without bubblewrap it says how to get it, and no sandbox starts unisolated
     }
     plainWords(without.log, /bubblewrap/);
     expect(without.log).toMatch(/apt|install|--insecure-no-isolation/);
+
+    // Who goes on without is told on every page what that means, signed in or not.
+    without.options.args = ['--insecure-no-isolation'];
+    await without.restart();
+    const api = await without.api();
+    const [project] = await api.projects();
+    await api.reaches(project!.id, 'Running', 60_000);
+    const shown = /role="note"[\s\S]{0,600}No isolation: sandboxes run as plain processes of this machine/;
+    for (const at of ['/', '/projects/new', '/activity', '/settings', '/doctor', '/docs/api', `/projects/${project!.id}`, `/projects/${project!.id}/logs`]) {
+      expect((await api.ask('GET', at, { headers: { accept: 'text/html' } })).text, at).toMatch(shown);
+    }
+    expect((await api.ask('GET', '/sign-in', { headers: { accept: 'text/html', authorization: undefined } })).text).toMatch(shown);
+    await without.kill9();
   } finally {
     await without.destroy();
   }

@@ -229,6 +229,7 @@ test('terminating asks first, and keeps the sandbox on the safe answer', async (
   await page.getByRole('menuitem', { name: /^Terminate/ }).click();
   const keep = page.getByRole('alertdialog').getByRole('button', { name: 'Keep the sandbox' });
   await expect(keep).toBeFocused();
+  await inspect(page, 'terminate-dialog');
   await keep.click();
   expect((await api.sandbox(project.id)).desired).toBe('running');
   await workspace.act('Terminate');
@@ -247,6 +248,9 @@ test('after signing out and in again every tab is live', async ({ ownServer, vis
   await two.getByRole('menuitem', { name: 'Sign out' }).click();
   await expect(new SignInPage(two).heading).toBeVisible();
   await expect(one.getByText('You are signed out.')).toBeVisible();
+  await one.bringToFront();
+  await inspect(one, 'projects-signed-out');
+  await two.bringToFront();
   await two.goto('about:blank');
   await two.goto(await server.newSignInLink());
   await expect(new ProjectsPage(two).heading).toBeVisible();

@@ -1,5 +1,6 @@
 // What happened, as its owner reads it; and the page of the API.
 import { expect, test } from '../support/fixtures.ts';
+import { inspect } from '../support/inspect.ts';
 import { hydrated } from '../support/pages.ts';
 
 test('what happened is told as it happens, filtered and exported', async ({ api, project, visitor }) => {
@@ -33,6 +34,7 @@ test('what happened is told as it happens, filtered and exported', async ({ api,
   await expect(page).toHaveURL(/\/activity$/);
   const made = events.filter({ hasText: 'Added SESSION_SECRET' });
   await expect(made.getByRole('link', { name: project.name })).toHaveAttribute('href', `/projects/${project.id}`);
+  await inspect(page, 'activity');
   await page.getByRole('button', { name: 'Account', exact: true }).click();
   await expect(made).toHaveCount(0);
   await expect(events.filter({ hasText: /Signed in|Made the token/ }).first()).toBeVisible();

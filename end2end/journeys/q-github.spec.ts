@@ -46,8 +46,12 @@ async function files(page: Page): Promise<Locator> {
 }
 
 async function accessible(page: Page): Promise<void> {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).toEqual([]);
+  for (const colorScheme of ['dark', 'light'] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`), colorScheme).toEqual([]);
+  }
 }
 
 test('from a sign-in to a push: picked from the list, cloned, edited, committed', async ({ ownServer, visitor }) => {
@@ -214,7 +218,7 @@ test('who may not sign in is told why, and what to do', ONE_MACHINE, async ({ ow
   await page.getByRole('link', { name: 'Authorize' }).click();
   await expect(page.getByRole('heading', { name: 'You were not signed in' })).toBeVisible();
   await expect(page.getByText('The GitHub account mallory may not sign in')).toBeVisible();
-  await accessible(page);
+  await inspect(page, 'sign-in-not-allowed');
   await page.goto('/');
   await expect(page).toHaveURL(/\/sign-in/);
 });
@@ -228,7 +232,7 @@ test('a clone that failed has a page with the cause, and goes on', ONE_MACHINE, 
   await form.create.click();
   await expect(page.getByRole('heading', { name: 'The sandbox did not start' })).toBeVisible();
   await expect(page.getByText(/There is no repository at .*\/octocat\/lost/).first()).toBeVisible();
-  await accessible(page);
+  await inspect(page, 'clone-failed');
   github.serve('octocat/lost', true);
   await page.locator('fsa-clone').getByRole('button', { name: 'Try again' }).click();
   const terminal = await new Workspace(page).terminal().prompt();
@@ -254,7 +258,7 @@ test('an account is connected in the settings, revoked at GitHub, connected agai
   await panel.getByRole('button', { name: 'Connect GitHub' }).click();
   await authorize();
   await expect(panel).toContainText('user:email');
-  await accessible(page);
+  await inspect(page, 'settings-github');
 
   github.revoke('octocat');
   await page.reload();

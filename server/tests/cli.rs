@@ -141,6 +141,59 @@ fn it_says_its_version_and_every_flag() {
 }
 
 #[test]
+fn every_command_says_what_it_does() {
+    let commands: [(&[&str], &[&str]); 8] = [
+        (&["serve"], &["--listen", "localhost:4000", "--public-url", "--keep-running", "--insecure-no-isolation"]),
+        (&["sign-in-link"], &["one-time sign-in link", "--data-dir", "--public-url"]),
+        (&["token"], &["create", "list", "revoke"]),
+        (&["token", "create"], &["--name", "--scope", "read", "write", "--days", "[default: never]", "--data-dir"]),
+        (&["token", "list"], &["--data-dir"]),
+        (&["token", "revoke"], &["<ID>", "token list", "--data-dir"]),
+        (&["down"], &["sandboxes and PostgreSQL", "stay", "--data-dir"]),
+        (&["doctor"], &["--project", "--json"]),
+    ];
+    for (words, parts) in commands {
+        let help = run(&[words, &["--help"]].concat());
+        let shown = text(&help.stdout);
+        assert!(help.status.success() && help.stderr.is_empty(), "{words:?}: {}", text(&help.stderr));
+        assert!(shown.contains(&format!("Usage: fullstack-agent {}", words.join(" "))), "{shown}");
+        for part in parts {
+            assert!(shown.contains(part), "{part} in {words:?}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn a_command_that_is_wrong_says_what_would_be_right_and_makes_nothing() {
+    let folder = folder();
+    let data = folder.path().join("none");
+    let mistakes: [(&[&str], i32, &[&str]); 12] = [
+        (&["token"], 2, &["create", "list", "revoke"]),
+        (&["token", "create"], 2, &["--name <NAME>", "--scope <SCOPE>"]),
+        (&["token", "create", "--name", "ci", "--scope", "admin"], 2, &["admin", "--scope", "read", "write"]),
+        (&["token", "create", "--name", "ci", "--scope", "read", "--days", "0"], 2, &["--days", "1..=3650"]),
+        (&["token", "create", "--name", " ", "--scope", "read"], 1, &["--name ci"]),
+        (&["token", "create", "--name", "ci", "--scope", "read"], 1, &["There is no PostgreSQL", "--data-dir"]),
+        (&["token", "list"], 1, &["There is no PostgreSQL", "--data-dir"]),
+        (&["token", "revoke"], 2, &["<ID>"]),
+        (&["token", "revoke", "x"], 1, &["There is no PostgreSQL", "--data-dir"]),
+        (&["sign-in-link"], 1, &["There is no PostgreSQL", "--data-dir"]),
+        (&["sign-in-link", "--public-url", "nonsense"], 1, &["--public-url https://"]),
+        (&["down"], 1, &["There is no data folder", "--data-dir"]),
+    ];
+    for (words, code, parts) in mistakes {
+        let output = program().args(words).arg("--data-dir").arg(&data).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(code), ""), "{words:?}: {said}");
+        for part in parts {
+            assert!(said.contains(part), "{part} for {words:?}: {said}");
+        }
+        assert!(!said.contains("panicked") && !said.contains("Os {"), "{said}");
+        assert!(!data.exists(), "{words:?} made something");
+    }
+}
+
+#[test]
 fn the_service_of_systemd_fits_the_program() {
     let unit =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/fullstack-agent.service")).unwrap();
@@ -229,8 +282,13 @@ fn ctrl_c_while_postgresql_starts_leaves_nothing_behind() {
         assert!(status.success(), "{status} {log}");
         assert!(!data.join("postmaster.pid").exists(), "PostgreSQL runs on: {log}");
     }
-    // And the next start is as any other.
-    let mut server = Server::start(serve(folder.path(), &[]));
+    // And the next start is as any other, also with what is exported in a sandbox of this very product: it names a project's
+    // database, which is not the control plane's.
+    let mut command = serve(folder.path(), &[]);
+    command.env("DATABASE_URL", "postgresql://theirs:secret@127.0.0.1:1/theirs?schema=public");
+    let theirs = [("HOST", "127.0.0.1"), ("PORT", "1"), ("USER", "theirs"), ("PASSWORD", "secret"), ("DATABASE", "theirs")];
+    command.envs(theirs.map(|(name, value)| (format!("PG{name}"), value)));
+    let mut server = Server::start(command);
     let link = server.line().unwrap_or_else(|| panic!("{}", server.ended(Duration::from_secs(1)).1));
     assert!(link.starts_with("Sign in: http://localhost:") && !link.contains(":0/"), "{link}");
     // Both loopbacks have the port that the link names.
@@ -244,12 +302,74 @@ fn ctrl_c_while_postgresql_starts_leaves_nothing_behind() {
     assert!(made.status.success() && text(&made.stdout).starts_with("fsa_"), "{}", text(&made.stderr));
     let linked = serve_beside(folder.path(), &["sign-in-link"]);
     assert!(text(&linked.stdout).starts_with(&format!("http://localhost:{port}/sign-in#")), "{}", text(&linked.stdout));
+    let listed = || text(&serve_beside(folder.path(), &["token", "list"]).stdout);
+    let line = listed();
+    let id = line.split_whitespace().next().unwrap().to_owned();
+    assert!(line.contains("  read   expires never  last used never  ci\n") && !line.contains("fsa_"), "{line}");
+    for unknown in ["x", "0198c2f0-0000-7000-8000-000000000000"] {
+        let refused = serve_beside(folder.path(), &["token", "revoke", unknown]);
+        let said = text(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(unknown) && said.contains("fullstack-agent token list"), "{said}");
+    }
+    assert_eq!(listed(), line, "nothing else was revoked");
+    let revoked = serve_beside(folder.path(), &["token", "revoke", &id]);
+    assert!(revoked.status.success() && revoked.stdout.is_empty(), "{}", text(&revoked.stderr));
+    assert!(!serve_beside(folder.path(), &["token", "revoke", &id]).status.success(), "once");
     server.signal("-INT");
     let (status, log) = server.ended(Duration::from_secs(60));
     assert!(status.success() && !data.join("postmaster.pid").exists(), "{log}");
     for loud in ["ERROR", "panicked", "lost its keeper", "no session id"] {
         assert!(!log.contains(loud), "{log}");
     }
+    for secret in [text(&made.stdout), text(&linked.stdout).split('#').nth(1).unwrap().to_owned()] {
+        assert!(!log.contains(secret.trim()), "a secret is in the log: {log}");
+    }
+    // Without it, they say what they lack.
+    for words in [&["token", "list"][..], &["sign-in-link"][..]] {
+        let alone = serve_beside(folder.path(), words);
+        let said = text(&alone.stderr);
+        assert!(alone.status.code() == Some(1) && alone.stdout.is_empty() && said.contains("`fullstack-agent serve`"), "{said}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_says_why_and_leaves_nothing_that_runs() {
+    if postgres::server().is_none() {
+        return;
+    }
+    let folder = folder();
+    let data = folder.path().join("data");
+    let postmaster = data.join("postgres/data/postmaster.pid");
+    let refused = |key: Option<&str>, parts: &[&str]| {
+        let mut command = serve(folder.path(), &[]);
+        command.envs(key.map(|key| ("FSA_ENCRYPTION_KEY", key)));
+        let mut server = Server::start(command);
+        let (status, log) = server.ended(Duration::from_secs(60));
+        assert_eq!((status.code(), server.line()), (Some(1), None), "{log}");
+        for part in parts {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+        assert!(key.is_none_or(|key| !log.contains(key)), "a key is in no log: {log}");
+        assert!(!postmaster.exists(), "PostgreSQL runs on: {log}");
+    };
+    refused(Some("no-key-of-ours"), &["FSA_ENCRYPTION_KEY", "64 hexadecimal digits", "openssl rand -hex 32"]);
+    assert!(!data.join("postgres").exists(), "what is wrong with the settings is known before anything is made");
+    // What others may read is no secret, which is known once PostgreSQL runs.
+    std::fs::write(data.join("encryption.key"), "00".repeat(32)).unwrap();
+    let mode = |mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(data.join("encryption.key"), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o644);
+    refused(None, &["may be read by others", "chmod 600"]);
+    mode(0o600);
+    let mut server = Server::start(serve(folder.path(), &[]));
+    let link = server.line();
+    assert!(link.is_some_and(|link| link.starts_with("Sign in: ")), "{}", server.ended(Duration::from_secs(1)).1);
+    server.signal("-INT");
+    assert!(server.ended(Duration::from_secs(60)).0.success());
+    // Another key than the one that sealed: without it nothing is served, and nothing sealed anew.
+    refused(Some(&"11".repeat(32)), &["FSA_ENCRYPTION_KEY", "Restore the key file"]);
 }
 
 #[test]
@@ -409,4 +529,8 @@ fn one_file_alone_in_an_empty_folder_serves_and_signs_in() {
     server.signal("-INT");
     let (status, log) = server.ended(Duration::from_secs(60));
     assert!(status.success() && !log.contains("ERROR"), "{status} {log}");
+    let session = cookie.split_once('=').unwrap().1;
+    for secret in [code, session] {
+        assert!(!log.contains(secret), "who reads the log signs in by nothing of it: {log}");
+    }
 }

@@ -145,3 +145,111 @@ fn bench(args: &[String]) -> Result<()> {
     let driver = shell::Cmd::new("node").args(["bench/run.mjs"]).args(args);
     test::journey_environment(driver, &built).run()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use std::fs;
+
+    fn page(name: &str) -> String {
+        fs::read_to_string(shell::root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    #[test]
+    fn every_command_is_described_and_in_the_documentation() {
+        Cli::command().debug_assert();
+        let development = page("docs/development.md");
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some_and(|about| !about.to_string().is_empty()), "{name} says nothing of itself");
+            assert!(development.contains(&format!("`cargo xtask {name}")), "docs/development.md says nothing of {name}");
+        }
+    }
+
+    #[test]
+    fn what_documents_say_to_type_is_a_command() {
+        let known: Vec<String> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        for name in
+            ["README.md", "docs/development.md", "docs/architecture.md", "docs/operations.md", "docs/kubernetes.md", ".ci/run"]
+        {
+            let text = page(name);
+            for rest in text.split("cargo xtask ").skip(1) {
+                let word: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
+                // A line that is broken behind it, or a placeholder.
+                assert!(word.is_empty() || known.contains(&word), "{name} says `cargo xtask {word}`");
+            }
+        }
+    }
+
+    #[test]
+    fn arguments_reach_the_server_and_the_runner_of_a_part() {
+        let read = |words: &[&str]| Cli::try_parse_from([&["cargo xtask"][..], words].concat()).map(|cli| cli.command);
+        let Ok(Command::Run { args }) = read(&["run", "--listen", "localhost:5000", "--data-dir", "/x"]) else { panic!("run") };
+        assert_eq!(args, ["--listen", "localhost:5000", "--data-dir", "/x"]);
+        let Ok(Command::Test { only, args }) = read(&["test", "--only", "unit", "--only", "fmt"]) else { panic!("test") };
+        assert_eq!((only.len(), args.len()), (2, 0));
+        let Ok(Command::Test { only, args }) = read(&["test", "--only", "unit", "--", "simulator"]) else { panic!("test") };
+        assert_eq!((only.len(), args), (1, vec!["simulator".to_owned()]));
+        let Err(unknown) = read(&["test", "--only", "nothing"]) else { panic!("no part is called so") };
+        let said = unknown.to_string();
+        assert!(said.contains("journeys") && said.contains("unit"), "which there are is said: {said}");
+        assert!(read(&["nothing"]).is_err());
+    }
+
+    /// What checks every change is what a reader is told to type.
+    #[test]
+    fn the_check_of_every_change_is_the_test_command_of_the_readme() {
+        let readme = page("README.md");
+        let test = readme
+            .split("## Test it")
+            .nth(1)
+            .and_then(|rest| rest.split("```sh\n").nth(1))
+            .and_then(|rest| rest.split("\n```").next());
+        let ci = page(".ci/run");
+        assert_eq!(test, Some("cargo xtask test"));
+        assert_eq!(ci.lines().last(), Some("exec cargo xtask test"));
+        assert!(ci.lines().count() < 10, "a few lines");
+    }
+
+    /// Words of a heading as they stand in an address of it.
+    fn anchor(heading: &str) -> String {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        kept.chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
+    }
+
+    #[test]
+    fn every_link_of_the_documentation_leads_somewhere() {
+        let root = shell::root();
+        let mut pages: Vec<String> = vec!["README.md".to_owned()];
+        let docs = fs::read_dir(root.join("docs")).unwrap_or_else(|error| panic!("docs: {error}"));
+        let names = docs.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        pages.extend(names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")));
+        for promised in ["docs/architecture.md", "docs/development.md", "docs/security.md", "docs/configuration.md"] {
+            assert!(pages.iter().any(|page| page == promised), "{promised}");
+        }
+        for name in &pages {
+            let text = page(name);
+            for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next()) {
+                if target.contains("://") || target.starts_with("mailto:") {
+                    continue;
+                }
+                let (file, part) = target.split_once('#').unwrap_or((target, ""));
+                let at = match (file, name.starts_with("docs/")) {
+                    ("", _) => root.join(name),
+                    (file, true) => root.join("docs").join(file),
+                    (file, false) => root.join(file),
+                };
+                assert!(at.exists(), "{name}: {target}");
+                if !part.is_empty() {
+                    let there = fs::read_to_string(&at).unwrap_or_else(|error| panic!("{name}: {target}: {error}"));
+                    let found = there.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line) == part);
+                    assert!(found, "{name}: {target} names no heading");
+                }
+            }
+        }
+    }
+}

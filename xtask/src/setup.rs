@@ -381,16 +381,10 @@ fn apt(packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     let list = packages.join(" ");
-    if !shell::has("apt-get") {
-        bail!(
-            "These are missing, and there is no apt-get here: {list}. Install what they are called on this system, and run this again."
-        );
+    let there = shell::has("apt-get");
+    if !there || as_root("apt-get", Path::new("/")).is_err() {
+        bail!(by_hand(&list, there));
     }
-    let Ok(_) = as_root("apt-get", Path::new("/")) else {
-        bail!(
-            "These are missing. Run this line, and then this command again:\n  sudo apt-get update && sudo apt-get install -y {list}"
-        );
-    };
     say(format!("Installing with apt-get: {list}"));
     let run = |args: &[&str]| as_root("apt-get", Path::new("/"))?.args(args).run();
     let install: Vec<&str> =
@@ -401,6 +395,19 @@ fn apt(packages: &[&str]) -> Result<()> {
         run(&install)?;
     }
     end_services(packages)
+}
+
+/// What is said where packages cannot be installed from here: the one line to run, where there is one.
+fn by_hand(list: &str, apt: bool) -> String {
+    if apt {
+        format!(
+            "These are missing. Run this line, and then this command again:\n  sudo apt-get update && sudo apt-get install -y {list}"
+        )
+    } else {
+        format!(
+            "These are missing, and there is no apt-get here: {list}. Install what they are called on this system, and run this again."
+        )
+    }
 }
 
 /// A package whose service would listen on the machine's own ports, and the service.
@@ -438,6 +445,23 @@ mod tests {
     fn node_s_age_is_read() {
         assert_eq!(major("v20.20.2"), Some(20));
         assert_eq!(major("twenty"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_installed_from_here_is_one_line_to_run() {
+        let said = by_hand("bubblewrap postgresql", true);
+        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| line.starts_with("sudo ")).collect();
+        assert_eq!(lines, ["sudo apt-get update && sudo apt-get install -y bubblewrap postgresql"]);
+        let elsewhere = by_hand("bubblewrap postgresql", false);
+        assert!(elsewhere.contains("bubblewrap postgresql") && !elsewhere.contains("sudo"), "{elsewhere}");
+    }
+
+    /// It is looked for in the real lock file, whose form is cargo's own affair.
+    #[test]
+    fn the_locked_version_of_wasm_bindgen_is_found() {
+        let lock = fs::read_to_string(shell::root().join("Cargo.lock")).unwrap();
+        let version = locked(&lock, "wasm-bindgen").expect("its version");
+        assert_eq!(version.split('.').count(), 3, "{version}");
     }
 
     #[test]

@@ -284,6 +284,15 @@ mod tests {
         for argument in Cli::command().get_arguments() {
             let Some(flag) = argument.get_long().filter(|flag| !matches!(*flag, "help" | "version")) else { continue };
             assert!(known.contains(flag), "docs/configuration.md says nothing of --{flag}");
+            let variable = argument.get_env().unwrap_or_else(|| panic!("--{flag} has no variable")).to_string_lossy();
+            let of_its_name = format!("FSA_{}", flag.replace('-', "_").to_uppercase());
+            // Where it may be given again, a variable has them all.
+            assert!(
+                variable.strip_suffix('S').unwrap_or(&variable) == of_its_name || variable == of_its_name,
+                "{variable} of --{flag}"
+            );
+            assert!(page.contains(&format!("`{variable}`")), "docs/configuration.md says nothing of {variable}");
+            assert!(argument.get_help().is_some(), "--help says nothing of --{flag}");
         }
     }
 }

@@ -154,15 +154,26 @@ async fn leave_half_started(config: &Config, folder: &DataFolder, ended: Ended) 
 
 /// Everything up to the point where it can serve, or until `stop`.
 async fn start(config: &Config, site: Site, data: &DataArgs, folder: &DataFolder, stop: &CancellationToken) -> Result<Started> {
+    // A setting that is wrong is said before anything runs.
+    let keys = config.encryption_key.as_ref();
+    let vault = keys.map(|keys| Vault::from_text(keys, "FSA_ENCRYPTION_KEY").context("read FSA_ENCRYPTION_KEY")).transpose()?;
     let embedded = match &config.database_url {
         Some(_) => None,
         None => Some(EmbeddedPostgres::start(folder.path()).await?),
     };
-    tokio::select! {
+    let begun = embedded.clone().filter(|postgres| !postgres.adopted());
+    let made = tokio::select! {
         biased;
         () = stop.cancelled() => bail!("interrupted"),
-        made = make(config, site, data, folder, stop, embedded) => made,
+        made = make(config, site, data, folder, stop, (embedded, vault)) => made,
+    };
+    // A start that fails leaves nothing behind that runs; what ran before runs on.
+    if let (Err(_), Some(postgres)) = (&made, begun)
+        && let Err(error) = postgres.stop().await
+    {
+        error!("PostgreSQL did not end: {error:#}");
     }
+    made
 }
 
 /// What needs a PostgreSQL that runs.
@@ -172,7 +183,7 @@ async fn make(
     data: &DataArgs,
     folder: &DataFolder,
     stop: &CancellationToken,
-    embedded: Option<EmbeddedPostgres>,
+    (embedded, vault): (Option<EmbeddedPostgres>, Option<Vault>),
 ) -> Result<Started> {
     let url = match (&config.database_url, &embedded) {
         (Some(url), _) => url.clone(),
@@ -182,8 +193,8 @@ async fn make(
     let options = connect_options(url.expose_secret())?.disable_statement_logging();
     let pool = postgres::pool::pool(options.clone(), CONNECTIONS);
     postgres::migrate::migrate(&pool).await?;
-    let vault = Arc::new(match &config.encryption_key {
-        Some(keys) => Vault::from_text(keys, "FSA_ENCRYPTION_KEY")?,
+    let vault = Arc::new(match vault {
+        Some(vault) => vault,
         None => Vault::from_file(&folder.path().join("encryption.key"))?,
     });
     let installation = postgres::installation::open(&pool, &vault, SystemClock.now()).await?;
@@ -592,5 +603,28 @@ mod tests {
         assert_eq!((asked[0].port(), asked[2].port()), (0, 0), "any port, and any other when the first was taken");
         assert_eq!(asked[3].port(), listeners[0].local_addr().unwrap().port());
         assert_ne!(asked[3].port(), 0);
+    }
+
+    /// Who has the other loopback of the port would get half of the visitors.
+    #[tokio::test]
+    async fn a_port_that_is_taken_on_one_loopback_is_taken() {
+        let first = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        first.set_nonblocking(true).unwrap();
+        let port = first.local_addr().unwrap().port();
+        for (kind, parts) in [
+            (
+                ErrorKind::AddrInUse,
+                [format!("Port {port} is taken on ::1"), format!("`--listen localhost:{}`", port.max(1023) + 1)],
+            ),
+            (ErrorKind::PermissionDenied, [format!("may not listen on port {port}"), "`--listen localhost:4000`".to_owned()]),
+        ] {
+            let bind = async |address: SocketAddr| {
+                if address.is_ipv6() { Err(io::Error::from(kind)) } else { TcpListener::from_std(first.try_clone()?) }
+            };
+            let refused = listen(&[place(&format!("localhost:{port}"))], bind).await.unwrap_err().to_string();
+            for part in parts {
+                assert!(refused.contains(&part), "{part}: {refused}");
+            }
+        }
     }
 }

@@ -175,7 +175,24 @@ async fn server_function(State(plane): State<Plane>, request: Request) -> Respon
     if server_fn_unknown(&request) {
         return no_such_address(request.uri().path());
     }
-    leptos_axum::handle_server_fns_with_context(move || provide_context(context.clone()), request).await.into_response()
+    let answer = leptos_axum::handle_server_fns_with_context(move || provide_context(context.clone()), request);
+    with_its_status(answer.await.into_response()).await
+}
+
+/// Leptos answers 500 where it cannot read what a function is given, whatever the error in the body is.
+async fn with_its_status(response: Response) -> Response {
+    if response.status() != StatusCode::INTERNAL_SERVER_ERROR {
+        return response;
+    }
+    let (mut parts, body) = buffered(response).await.into_parts();
+    let Ok(body) = body.collect().await else { return Refusal::from(errors::internal()).into_response() };
+    let body = body.to_bytes();
+    if let Ok(error) = serde_json::from_slice::<ControlError>(&body)
+        && let Ok(status) = StatusCode::from_u16(error.kind.status())
+    {
+        parts.status = status;
+    }
+    Response::from_parts(parts, Body::from(body))
 }
 
 fn server_fn_unknown(request: &Request) -> bool {

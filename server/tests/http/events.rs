@@ -150,3 +150,18 @@ async fn a_stream_ends_when_the_server_does() {
     app.stop();
     assert!(events.next().await.is_none());
 }
+
+/// Proxies and browsers close what says nothing: a comment every eight seconds, and no event.
+#[tokio::test]
+async fn a_stream_on_which_nothing_happens_says_that_it_is_alive() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let mut events = Stream::open(&owner).await;
+    events.until(|event| event["type"] == "notices").await;
+    assert_eq!(events.held, "");
+    let start = Instant::now();
+    let frame = tokio::time::timeout(Duration::from_secs(10), events.body.frame()).await.expect("a word in time");
+    let bytes = frame.unwrap().unwrap().into_data().unwrap();
+    assert!(bytes.starts_with(b":") && bytes.ends_with(b"\n\n"), "{bytes:?}");
+    assert!(start.elapsed() > Duration::from_secs(6), "not before it is due: {:?}", start.elapsed());
+}

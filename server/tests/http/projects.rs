@@ -56,6 +56,61 @@ async fn asks_answer_the_sandbox_and_those_that_cannot_apply_say_why() {
     assert_eq!(once["source"], "request");
 }
 
+/// What programs rely on, by name: all of it is there, whatever else is.
+#[tokio::test]
+async fn projects_and_sandboxes_have_the_shape_that_is_promised() {
+    fn keys(value: &serde_json::Value) -> std::collections::BTreeSet<&str> {
+        value.as_object().unwrap_or_else(|| panic!("no object: {value}")).keys().map(String::as_str).collect()
+    }
+    #[track_caller]
+    fn has(value: &serde_json::Value, promised: &[&str]) {
+        let there = keys(value);
+        assert!(promised.iter().all(|key| there.contains(key)), "{promised:?} in {value}");
+    }
+    const SANDBOX: [&str; 8] = ["projectId", "name", "phase", "generation", "stages", "cause", "urls", "ports"];
+    const STAGES: [&str; 5] =
+        ["database-creation", "container-provisioning", "network-configuration", "terminal-initialization", "environment-ready"];
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let made = owner.post("/api/projects", &json!({ "name": "Shape" })).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let made = made.json();
+    has(&made, &["id", "name", "slug", "sandbox"]);
+    assert_eq!((made["name"].as_str(), made["slug"].as_str()), (Some("Shape"), Some("shape")));
+    let project = made["id"].as_str().unwrap().parse().unwrap();
+    app.reaches(&owner, project, "Running").await;
+    assert!(owner.get("/api/projects").await.json().is_array());
+
+    let path = format!("/api/sandbox/{project}");
+    let shown = owner.get(&path).await.json();
+    has(&shown, &SANDBOX);
+    has(&shown["urls"], &["application", "terminal"]);
+    assert!(shown["ports"].is_array() && shown["cause"].is_null() && shown["generation"].is_u64(), "{shown}");
+    assert_eq!((&shown["projectId"], shown["phase"].as_str()), (&json!(project.to_string()), Some("Running")));
+    let stages = shown["stages"].as_array().unwrap();
+    for (stage, name) in stages.iter().zip(STAGES) {
+        has(stage, &["stage", "state", "startedAt", "endedAt", "deadlineAt"]);
+        assert_eq!((stage["stage"].as_str(), stage["state"].as_str()), (Some(name), Some("done")));
+        for at in ["startedAt", "endedAt", "deadlineAt"] {
+            assert!(stage[at].as_str().is_some_and(|at| at.ends_with('Z') && at.contains('T')), "RFC 3339, in UTC: {stage}");
+        }
+    }
+    // What goes on in the background is answered with the sandbox, as it is read.
+    for (method, at) in [
+        (Method::POST, format!("{path}/restart")),
+        (Method::POST, format!("{path}/stop")),
+        (Method::POST, format!("{path}/start")),
+        (Method::POST, path.clone()),
+        (Method::DELETE, path.clone()),
+    ] {
+        let answer = owner.send(method.clone(), &at, &json!({})).await;
+        assert_eq!(answer.status, 202, "{method} {at}: {}", answer.text());
+        has(&answer.json(), &SANDBOX);
+        assert_eq!(answer.json()["stages"].as_array().unwrap().len(), 5, "{method} {at}");
+        has(&owner.get(&path).await.json(), &SANDBOX);
+    }
+}
+
 #[tokio::test]
 async fn where_variables_come_from_is_said_and_no_value() {
     let operators = [("ANTHROPIC_API_KEY", "sk-of-the-operator"), ("BOTH", "operators-both")];

@@ -17,7 +17,12 @@ async fn an_away_database_is_said_and_comes_back() {
     let owner = app.signed_in().await;
     let program = app.token(model::view::Scope::Write).await;
     let (project, _) = app.running(&owner, "Away").await;
-    assert_eq!(owner.get("/readyz").await.status, 200);
+    // Probes bring nothing with them.
+    let probe = app.anonymous();
+    let (ready, alive) = (probe.get("/readyz").await, probe.get("/healthz").await);
+    assert_eq!((ready.status.as_u16(), ready.json()), (200, json!({ "status": "ready" })));
+    assert_eq!((alive.status.as_u16(), &alive.json()["status"]), (200, &json!("ok")));
+    assert_eq!(alive.json()["version"], env!("CARGO_PKG_VERSION"));
 
     app.gate.set_open(false);
     for client in [&owner, &program] {
@@ -27,8 +32,9 @@ async fn an_away_database_is_said_and_comes_back() {
         let ask = client.post(&format!("/api/sandbox/{project}/stop"), &json!({})).await;
         assert_eq!(ask.status, 503);
     }
-    assert_eq!(owner.get("/readyz").await.status, 503);
-    assert_eq!(owner.get("/healthz").await.status, 200, "it is alive");
+    let away = probe.get("/readyz").await;
+    assert_eq!((away.status.as_u16(), away.code().as_str()), (503, "store-away"), "{}", away.text());
+    assert_eq!(probe.get("/healthz").await.status, 200, "it is alive");
 
     app.gate.set_open(true);
     until("it to be well again", async || owner.get("/readyz").await.status == 200).await;
