@@ -14,6 +14,13 @@ test('another open port is loaded when it is chosen, and a restart keeps the cho
   const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
   await expect(workspace.preview.getByRole('heading', { name: 'First' })).toBeVisible();
   await workspace.previewPane.getByRole('button', { name: /choose another/ }).click();
+  // Each with the process that has it.
+  const { ports } = await api.sandbox(project.id);
+  for (const open of [3000, 5000]) {
+    const process = ports.find(({ port }) => port === open)?.process;
+    expect(process).toMatch(/\w/);
+    await expect(workspace.page.getByRole('menuitemradio', { name: `${open} ${process}` })).toBeVisible();
+  }
   await workspace.page.getByRole('menuitemradio', { name: /5000/ }).click();
   await expect(workspace.preview.getByRole('heading', { name: 'Second' })).toBeVisible();
   await api.act(project.id, 'restart');
