@@ -573,11 +573,11 @@ async fn membership(
 
 /// git over HTTP, by `git http-backend`. A private repository wants a token as the password.
 async fn git(State(it): State<StandIn>, Path((owner, name, path)): Path<(String, String, String)>, request: Request) -> Response {
+    use http_body_util::BodyExt as _;
+    use tokio::io::AsyncWriteExt as _;
     if let Some(status) = it.change(|inner| inner.breaks) {
         return (StatusCode::from_u16(status).unwrap(), "<html>a proxy</html>").into_response();
     }
-    use http_body_util::BodyExt as _;
-    use tokio::io::AsyncWriteExt as _;
     let repository = format!("{owner}/{}", name.trim_end_matches(".git"));
     let basic = request.headers().get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
     let password = password_of(&request);
