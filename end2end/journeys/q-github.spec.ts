@@ -307,7 +307,7 @@ test('a new project becomes a new private repository', ONE_MACHINE, async ({ own
 });
 
 test('who may not sign in is told why, and what to do', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
-  allowConsole(/403 \(Forbidden\)/);
+  allowConsole(/403 \(Forbidden\)/, /502 \(Bad Gateway\)/);
   const server = await ownServer(github.options('octocat'));
   server.allow(/may not sign in/);
   const page = await (await visitor({ signedIn: false, server })).newPage();
@@ -323,6 +323,15 @@ test('who may not sign in is told why, and what to do', ONE_MACHINE, async ({ ow
   await accessible(page);
   await page.goto('/');
   await expect(page).toHaveURL(/\/sign-in/);
+
+  // GitHub is gone between its page and ours.
+  github.browser = { id: 1, login: 'octocat' };
+  await begin(page);
+  await github.stop();
+  await page.getByRole('link', { name: 'Authorize' }).click();
+  await expect(page.getByRole('heading', { name: 'You were not signed in' })).toBeVisible();
+  await expect(page.getByText('Try again in a minute')).toBeVisible();
+  await inspect(page, 'github-away', [390]);
 });
 
 test('a clone that failed has a page with the cause, and goes on', ONE_MACHINE, async ({ ownServer, visitor }) => {
