@@ -1,11 +1,13 @@
 // What the sandbox serves, seen through the control plane by its owner and by nobody else.
 import { ALONE } from '../support/alone.ts';
 import { type Api, type Project } from '../support/api.ts';
+import { ONE_MACHINE } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { inspect } from '../support/inspect.ts';
 import { Workspace } from '../support/pages.ts';
 import { until } from '../support/until.ts';
 import { Terminal } from '../support/terminal.ts';
+import { controlPlane } from '../support/world.ts';
 
 /** An application of Node alone: a page, headers shown back, a slow stream, a WebSocket that echoes. */
 const APPLICATION = String.raw`
@@ -16,6 +18,7 @@ const page = '<!doctype html><html lang=en><title>Boats</title><h1>Boats for hir
 const server = http.createServer((q, r) => {
   if (q.url === '/headers') return r.setHeader('content-type', 'application/json'), r.end(JSON.stringify(q.headers));
   if (q.url === '/framed') return r.setHeader('x-frame-options', 'DENY'), r.setHeader('content-security-policy', "frame-ancestors 'none'"), r.end('framed');
+  if (q.url === '/dies') return q.socket.destroy();
   r.setHeader('content-type', 'text/html');
   r.end(page);
 });
@@ -103,6 +106,94 @@ test('the application sees its own host and nothing of ours', async ({ api, proj
   expect(headers['x-forwarded-host']).toMatch(/^3000--/);
   expect(headers['authorization']).toBeUndefined();
   expect(headers['cookie'] ?? '').not.toMatch(/fsa|session|preview/i);
+});
+
+test('an application that sets our cookies signs nobody out and opens nothing', async ({ api, project, visitor }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  await serve(api, project);
+  await expect(workspace.preview.getByText('echo: ahoy')).toBeVisible();
+  // Scripts set what no answer may: for itself, for the path of the API, for all names below ours.
+  await workspace.preview.locator('body').evaluate(() => {
+    const above = location.hostname.split('.').slice(1).join('.');
+    for (const name of ['fsa_session', 'fsa_preview', 'fsa_frame', 'fsa_shared']) {
+      for (const rest of ['path=/', 'path=/api', `path=/; domain=${above}`, `path=/api; domain=${above}`]) document.cookie = `${name}=mine; ${rest}`;
+    }
+  });
+  const answers = await workspace.page.evaluate(async () => [(await fetch('/api/me')).status, (await fetch('/api/projects')).status]);
+  expect(answers).toEqual([200, 200]);
+  await workspace.page.reload();
+  await expect(workspace.preview.getByText('echo: ahoy')).toBeVisible();
+  const headers = await workspace.preview.locator('body').evaluate(async () => (await fetch('/headers')).json() as Promise<Record<string, string>>);
+  expect(headers['cookie'] ?? '').not.toContain('fsa_');
+});
+
+test('each way in which a preview is not shown has a page of its own, which is true for as long as it stands', ONE_MACHINE, async ({ api, project, server, visitor, allowConsole }) => {
+  test.setTimeout(180_000);
+  allowConsole(/status of [45]\d\d/);
+  const { preview: template } = (await api.sandbox(project.id)).urls;
+  const at = (port: number) => template!.replace('{port}', String(port));
+  const context = await visitor();
+  const page = await context.newPage();
+  const heading = page.getByRole('heading', { level: 1 });
+
+  // Nobody listens; then somebody does, and nobody asks for the page again.
+  await page.goto(`/open/${project.sandbox.name}/3000`);
+  await expect(heading).toHaveText('Nothing listens on port 3000');
+  await serve(api, project);
+  await expect(heading).toHaveText('Boats for hire');
+
+  await page.goto(new URL('/dies', at(3000)).href);
+  await expect(heading).toHaveText('The server on port 3000 broke off');
+  await inspect(page, 'preview-died', [390]);
+
+  // Stopped; up again without a server; with one.
+  await api.act(project.id, 'stop');
+  await api.reaches(project.id, 'Stopped');
+  await page.goto(at(3000));
+  await expect(heading).toHaveText('The sandbox is not running');
+  await inspect(page, 'preview-stopped', [390]);
+  await api.act(project.id, 'start');
+  await expect(heading).toHaveText('Nothing listens on port 3000', { timeout: 30_000 });
+  await api.reaches(project.id, 'Running');
+  const terminal = await serve(api, project);
+  await expect(heading).toHaveText('Boats for hire');
+
+  for (const [address, title] of [
+    [at(7681), 'This port has no preview'],
+    [at(0), 'There is no such port'],
+    [at(65_536), 'There is no such port'],
+    [at(3000).replace(project.sandbox.name, 'nobody'), 'There is no such preview'],
+    [new URL('/.fsa/nothing', at(3000)).href, 'There is nothing here'],
+  ] as const) {
+    await page.goto(address);
+    await expect(heading, address).toHaveText(title);
+  }
+  await inspect(page, 'preview-none', [390]);
+
+  // Over by the clock: said where a page waits, and where one is loaded, with the way back from each.
+  const workspace = await new Workspace(await context.newPage()).open(project.id);
+  await expect(workspace.preview.getByText('echo: ahoy')).toBeVisible();
+  terminal.type('\x03');
+  await until('the port to be gone', async () => !(await api.sandbox(project.id)).ports.some(({ port }) => port === 3000));
+  await page.goto(at(3000));
+  await expect(heading).toHaveText('Nothing listens on port 3000');
+  await serve(api, project, 5000);
+  await workspace.previewPane.getByRole('button', { name: /choose another/ }).click();
+  await workspace.page.getByRole('menuitemradio', { name: /5000/ }).click();
+  await expect(workspace.preview.getByText('echo: ahoy')).toBeVisible();
+  controlPlane(server, `UPDATE preview_sessions SET expires_at = now() WHERE sandbox_id = (SELECT id FROM sandboxes WHERE name = '${project.sandbox.name}')`);
+  await expect(heading).toHaveText('Sign in to see this preview');
+  await inspect(page, 'preview-signed-out', [390]);
+  await page.getByRole('link', { name: 'Open it through FullStack Agent' }).click();
+  await expect(heading, 'who is signed in is let in').toHaveText('Nothing listens on port 3000');
+
+  await workspace.page.bringToFront();
+  // Its page goes away while it answers.
+  await workspace.preview.locator('body').evaluate(() => location.reload()).catch(() => undefined);
+  await expect(workspace.preview.getByRole('heading', { name: 'Sign in to see this preview' })).toBeVisible();
+  await expect(workspace.preview.getByText('the button “Reload preview” opens it again')).toBeVisible();
+  await workspace.previewPane.getByRole('button', { name: 'Reload preview' }).click();
+  await expect(workspace.preview.getByText('echo: ahoy')).toBeVisible();
 });
 
 test('an application that forbids framing is shown in the pane all the same', async ({ api, project, visitor }) => {

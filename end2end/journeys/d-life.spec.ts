@@ -89,6 +89,32 @@ test('a new size is a new run of what is up, and changed variables go on waiting
   expect(stopped.sandbox.phase, 'it waits for the next start').toBe('Stopped');
 });
 
+test('a new name is everywhere at once, one that is none is said at its field, and of many notices three stay', async ({ api, project, visitor }) => {
+  const context = await visitor();
+  const [page, list] = [await context.newPage(), await context.newPage()];
+  await list.goto('/');
+  await page.goto(`/projects/${project.id}/settings`);
+  await hydrated(page);
+  const name = page.getByRole('textbox', { name: 'Project name' });
+  await name.fill(' ');
+  await page.getByRole('button', { name: 'Rename' }).click();
+  await expect(name).toHaveAttribute('aria-invalid', 'true');
+  const toasts = page.getByRole('status', { name: 'Notices' }).locator('.toast');
+  for (const [at, wished] of ['One', 'Two', 'Three', 'Four'].entries()) {
+    await name.fill(`Renamed ${wished}`);
+    await name.press('Enter');
+    await expect(page).toHaveTitle(new RegExp(`Renamed ${wished}`));
+    await expect(list.getByRole('link', { name: `Renamed ${wished}`, exact: true })).toBeVisible();
+    await expect(toasts).toHaveCount(Math.min(at + 1, 3));
+    // They stay while the pointer is on one.
+    if (at === 0) await toasts.first().hover();
+  }
+  await expect(name).not.toHaveAttribute('aria-invalid', 'true');
+  expect((await api.project(project.id)).name).toBe('Renamed Four');
+  await toasts.first().getByRole('button', { name: 'Dismiss: Renamed' }).click();
+  await expect(toasts).not.toHaveCount(3);
+});
+
 test('terminate keeps files and rows, and a new start finds them', async ({ api, project, server }) => {
   await api.output(project.id, 'echo kept > kept.txt && psql -q -c "create table kept (n int)" -c "insert into kept values (7)"');
   const answer = await api.ask('DELETE', `/api/sandbox/${project.id}`);

@@ -5,6 +5,7 @@ import http from 'node:http';
 import type net from 'node:net';
 import os from 'node:os';
 import { expect, test } from '../support/fixtures.ts';
+import { until } from '../support/until.ts';
 import { sandboxProcessesOf } from '../support/processes.ts';
 
 /** Tries to fetch, and says what came. Node's fetch knows no proxy; curl goes by the environment. */
@@ -40,6 +41,16 @@ test('metadata and private addresses are refused', ONE_MACHINE, async ({ api, pr
   for (const host of ['169.254.169.254', '[fd00:ec2::254]', '10.0.0.1', '192.168.0.1', '172.16.0.1', '100.64.0.1', '[fe80::1]']) {
     const said = await api.exec(project.id, `curl -sS --max-time 5 -o /dev/null -w '%{http_code}' 'http://${host}/'; echo " ended $?"`);
     expect(said.stdout, host).toMatch(/^000 ended [1-9]/);
+  }
+  // Its owner is told of each, with why and what the operator can do.
+  type Told = { title: string; detail: string; actor: { via: string } };
+  const told = await until('the refusals to be told', async () => {
+    const { activity } = await api.must<{ activity: Told[] }>('GET', `/api/projects/${project.id}/activity?kind=network`);
+    return ['10.0.0.1', '169.254.169.254'].every((host) => activity.some(({ title }) => title === `Refused a connection to ${host}:80`)) && activity;
+  }, 30_000);
+  for (const { detail, actor } of told) {
+    expect(detail).toMatch(/which sandboxes may not reach\. The operator can allow it: --egress-allow$/);
+    expect(actor.via).toBe('system');
   }
 });
 

@@ -13,7 +13,18 @@ test('another open port is loaded when it is chosen, and a restart keeps the cho
   await serve(api, project, 5000, 'Second');
   const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
   await expect(workspace.preview.getByRole('heading', { name: 'First' })).toBeVisible();
+  // One that opens later is announced, and takes the place of none that is seen.
+  await serve(api, project, 8080, 'Third');
+  await expect(workspace.previewPane.getByRole('status').filter({ hasText: 'Port 8080 is open.' })).toBeAttached();
+  await expect(workspace.preview.getByRole('heading', { name: 'First' })).toBeVisible();
   await workspace.previewPane.getByRole('button', { name: /choose another/ }).click();
+  // Each with the process that has it.
+  const { ports } = await api.sandbox(project.id);
+  for (const open of [3000, 5000, 8080]) {
+    const process = ports.find(({ port }) => port === open)?.process;
+    expect(process).toMatch(/\w/);
+    await expect(workspace.page.getByRole('menuitemradio', { name: `${open} ${process}` })).toBeVisible();
+  }
   await workspace.page.getByRole('menuitemradio', { name: /5000/ }).click();
   await expect(workspace.preview.getByRole('heading', { name: 'Second' })).toBeVisible();
   await api.act(project.id, 'restart');

@@ -240,6 +240,30 @@ test('files: dropped, downloaded, and what cannot be shown says why', async ({ a
   expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
 });
 
+test('files: a name on two lines and one that is no text are each one row, opened, saved and deleted as what they are', async ({ api, project, signedIn: page }) => {
+  const [two, raw] = ['two\uFFFDlines', 'raw\uFFFD'];
+  const names = `"$(printf 'two\\nlines')" "$(printf 'raw\\377')"`;
+  await api.output(project.id, `mkdir odd && cd odd && for name in ${names}; do printf before > "$name"; done`);
+  const tree = await files(page, project.id);
+  await row(tree, 'odd').click();
+  for (const name of [two, raw]) {
+    await row(tree, name).click();
+    const editor = page.getByRole('textbox', { name: `Content of odd/${name}` });
+    await expect(editor).toHaveValue('before');
+    await editor.fill('after ');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await expect(page.getByText('Saved', { exact: true })).toBeVisible();
+  }
+  expect(await api.output(project.id, `cd odd && cat ${names} && set -- * && echo $#`), 'no other file was made').toBe('after after 2\n');
+  for (const name of [two, raw]) {
+    await row(tree, name).focus();
+    await page.keyboard.press('Delete');
+    await page.getByRole('button', { name: 'Delete the file' }).press('Enter');
+    await expect(row(tree, name)).toHaveCount(0);
+  }
+  expect(await api.output(project.id, 'ls -A odd')).toBe('');
+});
+
 test('a file dropped into a terminal is uploaded to its folder, and its path is typed', async ({ api, project, visitor }) => {
   const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
   const terminal = await workspace.terminal().prompt();

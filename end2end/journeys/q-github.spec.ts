@@ -7,6 +7,7 @@ import { ONE_MACHINE } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { GitHub } from '../support/github.ts';
 import { inspect } from '../support/inspect.ts';
+import { inTerminal, tabTo } from '../support/keyboard.ts';
 import { NewProjectPage, ProjectsPage, Workspace, hydrated, shifted } from '../support/pages.ts';
 import { until } from '../support/until.ts';
 
@@ -108,6 +109,111 @@ test('from a sign-in to a push: picked from the list, cloned, edited, committed'
   await expect(page.getByText('Committed “From the page”')).toBeVisible();
 });
 
+test('from a sign-in to a push by the keyboard alone', { ...ONE_MACHINE, ...ALONE }, async ({ ownServer, visitor }) => {
+  github.serve('octocat/boats', true, { README: 'boats\n' });
+  for (let n = 0; n < 3; n++) github.serve(`acme/kayak-${n}`, false);
+  const server = await ownServer(github.options('octocat'));
+  const page = await (await visitor({ signedIn: false, server })).newPage();
+  await page.goto('/sign-in');
+  await expect(page.getByRole('button', { name: 'Continue with GitHub' })).toBeVisible();
+  await tabTo(page, /Continue with GitHub/);
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('heading', { name: 'Authorize as octocat' })).toBeVisible();
+  await tabTo(page, /Authorize/, 3);
+  await page.keyboard.press('Enter');
+  await expect(new ProjectsPage(page).heading).toBeVisible();
+  await hydrated(page);
+
+  // The form, and the repository out of the list.
+  await page.keyboard.press('n');
+  await expect(page.getByRole('heading', { level: 1, name: 'New project' })).toBeVisible();
+  await expect(page.getByText('4 repositories')).toBeVisible();
+  await tabTo(page, /^Project name/);
+  await page.keyboard.type('By keys');
+  await tabTo(page, /sees at GitHub/, 10);
+  await page.keyboard.type('boats');
+  await expect(page.getByText('1 repository')).toBeVisible();
+  await tabTo(page, /octocat\/boats/, 4);
+  await page.keyboard.press('Enter');
+  const address = page.getByLabel('Address');
+  await expect(address).toHaveValue(`${github.origin}/octocat/boats`);
+  await expect(address).toBeFocused();
+  await tabTo(page, /^PostgreSQL next to the sandbox/, 20);
+  await page.keyboard.press('Space');
+  await expect(new NewProjectPage(page).database).not.toBeChecked();
+  await tabTo(page, /^Paste a \.env/, 4);
+  await page.keyboard.type(github.variables);
+  await page.keyboard.press('Control+Enter');
+
+  // A commit in the terminal, and one on the page.
+  const workspace = new Workspace(page);
+  await expect(workspace.phase).toHaveAttribute('data-phase', 'running', { timeout: 60_000 });
+  const terminal = await workspace.terminal().prompt();
+  await page.keyboard.press('Alt+1');
+  await until('the focus in the terminal', () => inTerminal(page));
+  await page.keyboard.type('cd boats && echo more >> README && git commit -qam "In the terminal" && git push -q && echo pus""hed');
+  await page.keyboard.press('Enter');
+  await terminal.sees(/^pushed/m, 30_000);
+  expect(github.git('octocat/boats', 'log', '-1', '--format=%s', 'main')).toBe('In the terminal');
+  await page.keyboard.type('echo again >> README && echo edi""ted');
+  await page.keyboard.press('Enter');
+  await terminal.sees(/^edited/m);
+  await page.keyboard.press('Control+Shift+Escape');
+  await page.keyboard.press('g');
+  await page.keyboard.press('f');
+  await expect(page).toHaveURL(/\/files$/);
+  const source = page.getByRole('region', { name: 'Repository' });
+  await expect(source.getByRole('status')).toContainText('main · 1 change');
+  await tabTo(page, /^Message/, 120);
+  await page.keyboard.type('On the page');
+  await tabTo(page, /Commit and push/, 3);
+  await page.keyboard.press('Enter');
+  await expect(source.getByRole('status')).toContainText('main · nothing changed', { timeout: 30_000 });
+  expect(github.git('octocat/boats', 'log', '-1', '--format=%an %s', 'main')).toBe('octocat On the page');
+});
+
+test('from a sign-in to a push on a phone', ONE_MACHINE, async ({ ownServer, browser }) => {
+  github.serve('octocat/boats', true, { README: 'boats\n' });
+  for (let n = 0; n < 3; n++) github.serve(`acme/kayak-${n}-with-a-name-that-is-longer-than-a-phone-is-wide-by-far`, false);
+  const server = await ownServer(github.options('octocat'));
+  const context = await browser.newContext({ baseURL: server.origin, viewport: { width: 390, height: 664 }, hasTouch: true, isMobile: true });
+  const page = await context.newPage();
+  const fits = async (what: string) =>
+    expect.soft(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), what).toBeLessThanOrEqual(0);
+  await page.goto('/sign-in');
+  await fits('sign-in');
+  await page.getByRole('button', { name: 'Continue with GitHub' }).tap();
+  await page.getByRole('link', { name: 'Authorize' }).tap();
+  await expect(new ProjectsPage(page).heading).toBeVisible();
+
+  const form = await newProject(page, 'In a pocket');
+  await expect(page.getByText('4 repositories')).toBeVisible();
+  await fits('the list of repositories');
+  await page.getByRole('searchbox', { name: /octocat sees at GitHub/ }).fill('boats');
+  await page.getByRole('list', { name: 'Repositories' }).getByRole('button', { name: 'octocat/boats' }).tap();
+  await expect(page.getByLabel('Address')).toHaveValue(`${github.origin}/octocat/boats`);
+  await form.create.tap();
+
+  const workspace = new Workspace(page);
+  await expect(workspace.phase).toHaveAttribute('data-phase', 'running', { timeout: 60_000 });
+  const terminal = await workspace.terminal().prompt();
+  await fits('workspace');
+  await page.locator('#terminal-main').tap();
+  await page.keyboard.type('echo more >> boats/README && echo edi""ted');
+  await page.keyboard.press('Enter');
+  await terminal.sees(/^edited/m);
+  await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Files' }).tap();
+  const source = page.getByRole('region', { name: 'Repository' });
+  await expect(source.getByRole('status')).toContainText('main · 1 change');
+  await source.getByLabel('Message').fill('From a pocket');
+  await fits('files with a change');
+  await inspect(page, 'phone-commit', [390]);
+  await source.getByRole('button', { name: 'Commit and push' }).tap();
+  await expect(source.getByRole('status')).toContainText('main · nothing changed', { timeout: 30_000 });
+  expect(github.git('octocat/boats', 'log', '-1', '--format=%an %s', 'main')).toBe('octocat From a pocket');
+  await context.close();
+});
+
 test('nothing moves where GitHub answers late, with an account and without one', { ...ONE_MACHINE, ...ALONE }, async ({ ownServer, visitor }) => {
   for (let n = 0; n < 40; n++) github.serve(`acme/kayak-${n}`, false);
   const server = await ownServer(github.options('octocat'));
@@ -205,7 +311,7 @@ test('a new project becomes a new private repository', ONE_MACHINE, async ({ own
 });
 
 test('who may not sign in is told why, and what to do', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
-  allowConsole(/403 \(Forbidden\)/);
+  allowConsole(/403 \(Forbidden\)/, /502 \(Bad Gateway\)/);
   const server = await ownServer(github.options('octocat'));
   server.allow(/may not sign in/);
   const page = await (await visitor({ signedIn: false, server })).newPage();
@@ -221,6 +327,15 @@ test('who may not sign in is told why, and what to do', ONE_MACHINE, async ({ ow
   await inspect(page, 'sign-in-not-allowed');
   await page.goto('/');
   await expect(page).toHaveURL(/\/sign-in/);
+
+  // GitHub is gone between its page and ours.
+  github.browser = { id: 1, login: 'octocat' };
+  await begin(page);
+  await github.stop();
+  await page.getByRole('link', { name: 'Authorize' }).click();
+  await expect(page.getByRole('heading', { name: 'You were not signed in' })).toBeVisible();
+  await expect(page.getByText('Try again in a minute')).toBeVisible();
+  await inspect(page, 'github-away', [390]);
 });
 
 test('a clone that failed has a page with the cause, and goes on', ONE_MACHINE, async ({ ownServer, visitor }) => {

@@ -162,8 +162,14 @@ test('single keys go to pages, and none of them works in a field', ALONE, async 
   await expect(page).toHaveURL(/settings$/);
   await expect(page.getByRole('dialog')).toHaveCount(0);
 
-  // And not where they were turned off.
-  await page.evaluate(() => localStorage.setItem('fsa.no-keys', '1'));
+  // And not where they were turned off, as one does in the account's settings.
+  await page.goto('/settings');
+  await hydrated(page);
+  const single = page.getByRole('switch', { name: 'Single-key shortcuts' });
+  await expect(single).toBeChecked();
+  await single.uncheck();
+  await page.goto(`/projects/${project.id}/settings`);
+  await hydrated(page);
   await page.locator('#main').focus();
   await page.keyboard.press('?');
   await page.keyboard.press('g');

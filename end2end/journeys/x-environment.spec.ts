@@ -39,6 +39,12 @@ test('variables are added, pasted, replaced and removed, and each says what a re
   await page.goto(`/projects/${project.id}/environment`);
   await hydrated(page);
 
+  // What is there already says where it comes from, and is not changed here.
+  for (const key of ['DATABASE_URL', 'NODE_ENV']) {
+    await expect(row(page, key)).toContainText('System');
+    await expect(row(page, key).getByRole('button')).toHaveCount(0);
+  }
+
   // One by hand; a name that cannot be one is said at its field.
   await page.getByRole('button', { name: 'Add variable' }).click();
   const adding = page.getByRole('dialog', { name: 'Add a variable' });
@@ -61,6 +67,7 @@ test('variables are added, pasted, replaced and removed, and each says what a re
   await expect(notices(page)).toContainText('GREETING saved');
   await expect(row(page, 'GREETING')).toContainText('waits for restart');
   await expect(row(page, 'GREETING')).toContainText('3 bytes');
+  await expect(row(page, 'GREETING')).toContainText('Project');
   await expect(waiting(page)).toContainText('1 change waits for a restart');
   await inspect(page, 'environment-pending');
   await restart(page, api, project, ['+ GREETING']);

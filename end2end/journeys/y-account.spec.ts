@@ -78,7 +78,7 @@ test('an API token is made, shown once, and refused once it is revoked', async (
   expect((await dashboard.ask('GET', '/api/projects')).status, 'the other one goes on').toBe(200);
 });
 
-test('less motion, a larger terminal and one for screen readers are chosen, take effect, and stay', async ({ project, signedIn: page }) => {
+test('a theme, less motion, a larger terminal and one for screen readers are chosen, take effect, and stay', async ({ project, signedIn: page }) => {
   const workspace = new Workspace(page);
   /** How a terminal is. Who is not its first viewer, as one is for a moment after a reload, may have a smaller font. */
   const made = (session = 'main') =>
@@ -91,6 +91,8 @@ test('less motion, a larger terminal and one for screen readers are chosen, take
   const still = page.getByRole('switch', { name: 'Reduce motion' });
   const reader = page.getByRole('switch', { name: 'Terminal for screen readers' });
   const font = page.getByRole('combobox', { name: 'Terminal font size' });
+  const theme = (name: string) => page.getByRole('group', { name: 'Theme' }).getByRole('button', { name });
+  const root = page.locator('html');
   const settings = async () => {
     await page.goto('/settings');
     await hydrated(page);
@@ -110,12 +112,17 @@ test('less motion, a larger terminal and one for screen readers are chosen, take
   await still.check();
   await expect.poll(moves, 'at once').toBe(false);
   await reader.check();
+  await expect(theme('System')).toHaveAttribute('aria-pressed', 'true');
+  await theme('Dark').click();
+  await expect(root).toHaveAttribute('data-theme', 'dark');
   await font.selectOption('16 px');
   await page.reload();
+  expect(await root.getAttribute('data-theme'), 'from the first paint on').toBe('dark');
   expect(await moves(), 'after a reload').toBe(false);
   await hydrated(page);
   await expect(still).toBeChecked();
   await expect(reader).toBeChecked();
+  await expect(theme('Dark')).toHaveAttribute('aria-pressed', 'true');
   await expect(font).toHaveValue('16');
 
   await workspace.open(project.id);
@@ -135,6 +142,8 @@ test('less motion, a larger terminal and one for screen readers are chosen, take
   await still.uncheck();
   await expect.poll(moves).toBe(true);
   await reader.uncheck();
+  await theme('System').click();
+  await expect(root).not.toHaveAttribute('data-theme');
   await font.selectOption('13 px');
   await workspace.open(project.id);
   await workspace.terminal().live();

@@ -158,6 +158,7 @@ export const SHORTCUTS: [what: string, keys: string[]][] = [
   ['Leave the terminal', ['Ctrl', 'Shift', 'Esc']],
   ['Move or rename a file or folder', ['F2']],
   ['Take its last move back', ['Ctrl', 'Z']],
+  ['Send the form around a field', ['Ctrl', 'Enter']],
   ['Tabs, menus, the line between panes', ['Arrows']],
   ['Close, and back to where you were', ['Esc']],
 ];

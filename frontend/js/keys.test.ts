@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { keyOwner, keySequence, leadsIntoSearch, withCtrl } from './keys.ts';
+import { keyOwner, keySequence, leadsIntoSearch, sendsForm, withCtrl } from './keys.ts';
 
 const key = (chord: string, code: string, name = '') => ({
   key: name, code,
@@ -36,6 +36,12 @@ test('a slash leads into the search, wherever the keyboard has it, and is the te
   for (const chord of ['C', 'A', 'M']) assert.equal(leadsIntoSearch(key(chord, 'Slash', '/')), false, chord);
   assert.equal(leadsIntoSearch(key('S', 'Slash', '?')), false);
   assert.equal(keyOwner(key('', 'Slash', '/'), false), 'terminal');
+});
+
+test('Enter with Ctrl or Command sends a form, and with nothing or more it does not', () => {
+  for (const chord of ['C', 'M']) assert.equal(sendsForm(key(chord, 'Enter', 'Enter')), true, chord);
+  for (const chord of ['', 'S', 'A', 'CS', 'CA', 'CM']) assert.equal(sendsForm(key(chord, 'Enter', 'Enter')), false, chord);
+  assert.equal(sendsForm(key('C', 'KeyS', 's')), false);
 });
 
 test('the on-screen keys follow the cursor mode', () => {

@@ -46,6 +46,11 @@ export function leadsIntoSearch(key: Key): boolean {
   return key.key === '/' && !key.ctrlKey && !key.altKey && !key.metaKey;
 }
 
+/** Whether a key sends the form around it, also from a field in which Enter begins a line. */
+export function sendsForm(key: Key): boolean {
+  return key.key === 'Enter' && key.ctrlKey !== key.metaKey && !key.shiftKey && !key.altKey;
+}
+
 /** What a key of the on-screen row sends. */
 export function keySequence(name: string, applicationCursor: boolean): string {
   const cursor = applicationCursor ? '\x1bO' : '\x1b[';

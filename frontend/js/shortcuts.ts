@@ -3,7 +3,7 @@
 // Single keys work only when no field and no terminal has the focus and no dialog is open, and can be turned off.
 
 import { PAGES } from './commands.ts';
-import { leadsIntoSearch } from './keys.ts';
+import { leadsIntoSearch, sendsForm } from './keys.ts';
 
 const mac = /Mac|iPhone|iPad/.test(navigator.platform);
 /** After G, its second key is waited for. */
@@ -84,6 +84,17 @@ function key(event: KeyboardEvent): void {
     event.preventDefault();
     event.stopPropagation();
     void open('split');
+    return;
+  }
+  if (sendsForm(event) && !event.isComposing && !event.repeat) {
+    const form = document.activeElement?.closest('form');
+    // As Enter in a field of one line does: a button that rests takes no click.
+    const send = form && [...form.elements].find((one) => one instanceof HTMLButtonElement && one.type === 'submit');
+    if (send instanceof HTMLButtonElement) {
+      event.preventDefault();
+      event.stopPropagation();
+      send.click();
+    }
     return;
   }
   if (ctrlKey || metaKey || altKey || event.defaultPrevented || event.isComposing) return;

@@ -5,10 +5,11 @@
 //!   C="x\ny"  escapes           D='as "it" stands'        E=`also`          quotes may go over lines
 //! ```
 //!
-//! Nothing is substituted: `$A` stays as it is. What cannot be read is told with its line, and the rest is read.
+//! Nothing is substituted: `$A` stays as it is. A line may end in `\n`, `\r\n` or `\r`, and is read as if in the first; what is
+//! escaped stays. What cannot be read is told with its line, and the rest is read.
 
 use crate::env::{EnvKey, MAX_VALUE_BYTES};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// What was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +24,8 @@ pub struct Dotenv {
 #[must_use]
 pub fn read(text: &str) -> Dotenv {
     let mut read = Dotenv::default();
-    let mut rest = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let text = one_end(text.strip_prefix('\u{FEFF}').unwrap_or(text));
+    let mut rest: &str = &text;
     let mut at = 1;
     while !rest.is_empty() {
         let end = rest.find('\n').map_or(rest.len(), |end| end + 1);
@@ -42,6 +44,11 @@ pub fn read(text: &str) -> Dotenv {
         rest = &rest[taken..];
     }
     read
+}
+
+/// With every line ending alike.
+fn one_end(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n").into() } else { text.into() }
 }
 
 impl Dotenv {
@@ -86,7 +93,7 @@ fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
         if c == quote {
-            return Some((inside.replace("\r\n", "\n"), at + 1));
+            return Some((inside, at + 1));
         }
         if c != '\\' || quote != '"' {
             inside.push(c);
@@ -107,7 +114,7 @@ fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
 #[cfg(any(test, fuzzing))]
 pub fn holds(text: &str) {
     let read = read(text);
-    let lines = text.lines().count();
+    let lines = one_end(text).lines().count();
     assert!(read.skipped.iter().all(|(at, _)| (1..=lines.max(1)).contains(at)), "{read:?}");
     assert!(read.set.iter().all(|(key, value)| key.parse::<EnvKey>().is_ok() && !value.contains('\0')), "{read:?}");
     assert!(read.set.values().all(|value| value.len() <= MAX_VALUE_BYTES));
@@ -150,6 +157,9 @@ mod tests {
             ("A=\"\\d+\"", "\\d+"),
             ("exportA=0\nA=grüße", "grüße"),
             ("A=1\nA=2", "2"),
+            ("B=0\rA=1\rC=2", "1"),
+            ("A='one\rtwo'\r", "one\ntwo"),
+            ("A=\"one\\r\\ntwo\"", "one\r\ntwo"),
         ] {
             let read = read(text);
             assert_eq!(read.set.get("A").map(String::as_str), Some(value), "{text:?}: {read:?}");

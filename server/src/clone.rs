@@ -13,7 +13,7 @@
 
 use crate::{
     agent::Agent,
-    git::publish::Publisher,
+    git::{publish::Publisher, words::host_answered},
     github::{GitHub, GitHubError},
     http::patience::patient,
     live::Live,
@@ -517,6 +517,12 @@ fn cause(of: &RepositoryView, told: &str) -> Cause {
             format!("{url} is larger than the disk that the sandbox has."),
             &["Ask for fewer commits, such as a depth of 1, or for a larger size, in a new project.", "Go on without."],
         )
+    } else if let Some(answered) = host_answered(told) {
+        Cause::new(
+            CauseCode::RepositoryUnreachable,
+            format!("The host of {url} {answered}."),
+            &["Try again in a few minutes.", "Go on without."],
+        )
     } else if has(&[
         "Could not resolve",
         "Failed to connect",
@@ -642,12 +648,16 @@ mod tests {
                 CauseCode::RepositoryUnreachable,
             ),
             ("fatal: unable to access 'x': Failed to connect to git.example port 443", CauseCode::RepositoryUnreachable),
+            ("fatal: unable to access 'x': The requested URL returned error: 502", CauseCode::RepositoryUnreachable),
+            ("fatal: unable to access 'x': The requested URL returned error: 429", CauseCode::RepositoryUnreachable),
             ("fatal: write error: No space left on device", CauseCode::DiskFull),
             ("fatal: early EOF", CauseCode::CloneFailed),
         ] {
             let cause = cause(&of(), told);
             assert_eq!(cause.code, code, "{told}");
             assert!(!cause.next_steps.is_empty() && cause.detail.as_deref() == Some(told));
+            // A host that answered is not said to be silent.
+            assert!(!told.contains("returned error") || !cause.message.contains("does not answer"), "{}", cause.message);
         }
     }
 }

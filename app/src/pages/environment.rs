@@ -308,8 +308,8 @@ fn Row(variable: EnvVariable, edit: Callback<String>, remove: Callback<String>) 
         }
     } else {
         html! {
-            <span class="button locked" data-kind="quiet" data-shape="icon" data-size="small" title="Set by FullStack Agent; cannot be changed here">
-                {icon("lock")} <span class="visually-hidden">"Set by FullStack Agent, cannot be changed here"</span>
+            <span class="button locked" data-kind="quiet" data-shape="icon" data-size="small" title="Not set here: its source says where">
+                {icon("lock")} <span class="visually-hidden">"Not set here: its source says where"</span>
             </span>
         }
     };

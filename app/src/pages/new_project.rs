@@ -125,12 +125,6 @@ fn Form() -> impl IntoView {
             }
         });
     };
-    let keys = move |event: ev::KeyboardEvent| {
-        if event.key() == "Enter" && (event.ctrl_key() || event.meta_key()) {
-            event.prevent_default();
-            submit();
-        }
-    };
     let sizes = Preset::ALL.map(|of| {
         html! {
             <label class="choice">
@@ -150,7 +144,6 @@ fn Form() -> impl IntoView {
         <form
             class="split-page new-project"
             novalidate
-            on:keydown=on(keys)
             on:submit=on(move |event: ev::SubmitEvent| {
                 event.prevent_default();
                 submit();

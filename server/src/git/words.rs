@@ -92,6 +92,18 @@ pub fn refusal(ran: &Ran, folder: &str, doing: &str) -> Option<ControlError> {
     })
 }
 
+/// How a repository's host answered, where it did and had an error: `The requested URL returned error: 503`.
+#[must_use]
+pub fn host_answered(stderr: &str) -> Option<String> {
+    let (_, rest) = stderr.split_once("The requested URL returned error: ")?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    Some(match rest[..digits].parse().ok()? {
+        429 => "says that it is asked too often".to_owned(),
+        status @ 400..=599_u16 => format!("answered with an error, {status}"),
+        _ => return None,
+    })
+}
+
 /// A failure of git's own.
 fn by_words(stderr: &str, folder: &str, doing: &str) -> ControlError {
     let has = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
@@ -174,16 +186,12 @@ fn by_words(stderr: &str, folder: &str, doing: &str) -> ControlError {
     if has(&["No space left", "Disk quota", "disk I/O"]) {
         return conflict("disk-full", "The sandbox's disk is full.", &["Delete files that are not needed."]);
     }
-    if has(&[
-        "Could not resolve",
-        "Failed to connect",
-        "Connection refused",
-        "Couldn't connect",
-        "timed out",
-        "Connection reset",
-        "error: 5",
-    ]) {
+    if has(&["Could not resolve", "Failed to connect", "Connection refused", "Couldn't connect", "timed out", "Connection reset"])
+    {
         return conflict("host-away", "The repository's host does not answer the sandbox.", &["Try again in a minute."]);
+    }
+    if let Some(answered) = host_answered(stderr) {
+        return conflict("host-away", format!("The repository's host {answered}."), &["Try again in a few minutes."]);
     }
     let said = told(stderr);
     let message = match said.is_empty() {
@@ -220,11 +228,17 @@ mod tests {
             ("Author identity unknown\n\n*** Please tell me who you are.", "author-unknown"),
             ("fatal: Unable to create '/home/agent/app/.git/index.lock': File exists.", "git-busy"),
             ("fatal: unable to access 'x': Could not resolve host: github.com", "host-away"),
+            ("fatal: unable to access 'x': The requested URL returned error: 503", "host-away"),
+            ("error: RPC failed; HTTP 429 curl 22 The requested URL returned error: 429", "host-away"),
             ("error: something else", "git-failed"),
         ] {
             let error = of(1, stderr);
             assert_eq!(error.code, code, "{stderr}");
             assert!(!error.next_steps.is_empty() && !error.message.is_empty());
+        }
+        for (status, said) in [("429", "asked too often"), ("503", "an error, 503")] {
+            let error = of(1, &format!("fatal: unable to access 'x': The requested URL returned error: {status}\n"));
+            assert!(error.message.contains(said), "{}", error.message);
         }
         for code in 66..=74 {
             let error = of(code, "");

@@ -219,8 +219,12 @@ async fn what_a_credential_opened_ends_with_it_within_a_second() {
     // Revoked aside, as the command line does it: this process is not told.
     let token = app.accounts.make_token(app.owner, "x", Scope::Write, None, Timestamp::now()).await.unwrap();
     let program = app.anonymous().with("authorization", &format!("Bearer {}", token.secret));
-    let leaving = app.signed_in().await;
-    for (who, how) in [(&program, "revoked"), (&leaving, "signed out")] {
+    let timed = app.accounts.make_token(app.owner, "timed", Scope::Write, None, Timestamp::now()).await.unwrap();
+    let timed = app.anonymous().with("authorization", &format!("Bearer {}", timed.secret));
+    let (leaving, late) = (app.signed_in().await, app.signed_in().await);
+    for (who, how) in
+        [(&program, "revoked"), (&leaving, "signed out"), (&timed, "its token expired"), (&late, "its session expired")]
+    {
         let events = who.open(Method::GET, "/api/events", None).await;
         let mut terminal = who.socket(&format!("/api/sandbox/{project}/terminal"), "fsa-tty.v1").await.unwrap();
         say(&mut terminal, "hello").await;
@@ -236,15 +240,25 @@ async fn what_a_credential_opened_ends_with_it_within_a_second() {
         let start = Instant::now();
         match how {
             "revoked" => assert!(app.accounts.revoke_token(app.owner, token.token.id, Timestamp::now()).await.unwrap()),
-            _ => assert_eq!(who.ask(Method::POST, "/api/sign-out", None).await.status, 204),
+            "signed out" => assert_eq!(who.ask(Method::POST, "/api/sign-out", None).await.status, 204),
+            _ => {
+                let over = match how {
+                    "its token expired" => "UPDATE api_tokens SET expires_at = now() - interval '1 second' WHERE name = 'timed'",
+                    // Of all of them, as the last thing here.
+                    _ => "UPDATE sessions SET expires_at = now() - interval '1 second'",
+                };
+                assert!(sqlx::query(over).execute(&app.pool).await.unwrap().rows_affected() > 0);
+            }
         }
         assert_eq!(hear(&mut terminal).await, Err(4401), "{how}");
         drop(terminal);
         tokio::time::timeout(Duration::from_secs(5), events.into_body().collect()).await.unwrap().unwrap();
         let _ = tokio::time::timeout(Duration::from_secs(5), exec.into_body().collect()).await.unwrap();
         assert!(start.elapsed() < Duration::from_millis(1500), "{how}: it took {:?}", start.elapsed());
+        if how != "its session expired" {
+            until("the others to be unharmed", async || owner.get("/api/me").await.status == 200).await;
+        }
     }
-    until("the others to be unharmed", async || owner.get("/api/me").await.status == 200).await;
 }
 
 #[tokio::test]

@@ -321,6 +321,27 @@ async fn a_private_repository_is_cloned_over_https_by_its_owners_token() {
 }
 
 #[tokio::test]
+async fn a_host_that_answers_with_an_error_is_not_said_to_be_silent() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let url = github.serve("octocat/busy", false, &["main"]);
+    let owner = app.signed_in().await;
+    github.breaks(Some(503));
+    let id = create(&owner, json!({ "url": url })).await;
+    let failed = reaches(&owner, &id, "failed").await["cause"].clone();
+    assert_eq!(failed["code"], "repository-unreachable", "{failed}");
+    assert!(failed["message"].as_str().unwrap().contains("answered with an error, 503"), "{failed}");
+    github.breaks(Some(429));
+    retry(&owner, &id).await;
+    let failed = reaches(&owner, &id, "failed").await["cause"].clone();
+    assert!(failed["message"].as_str().unwrap().contains("asked too often"), "{failed}");
+    assert!(failed["nextSteps"][0].as_str().unwrap().contains("in a few minutes"), "{failed}");
+    github.breaks(None);
+    retry(&owner, &id).await;
+    reaches(&owner, &id, "done").await;
+    assert_eq!(readme(&app, "busy").as_deref(), Some("main\n"));
+}
+
+#[tokio::test]
 async fn bad_repositories_are_refused_at_the_door_and_nothing_is_made() {
     let Some((app, github)) = with(everybody()).await else { return };
     let owner = app.signed_in().await;

@@ -211,6 +211,23 @@ async fn a_name_may_be_any_bytes_and_is_told_so_that_it_can_be_asked_for() {
 }
 
 #[tokio::test]
+async fn what_is_no_text_comes_back_byte_for_byte() {
+    let Some(files) = Files::start(&[]).await else { return };
+    // Every byte, what begins pictures and archives, and what is no UTF-8 at its end.
+    let all: Vec<u8> = b"\x89PNG\r\n\x1a\n\x1f\x8b".iter().copied().chain(0..=255).chain([0xc3]).collect();
+    let put = files.ask(Method::PUT, "/picture.png", all.clone()).await;
+    assert_eq!(put.status, 201);
+    assert_eq!(std::fs::read(files.agent.home.join("picture.png")).unwrap(), all);
+    let read = files.get("/picture.png").await;
+    assert_eq!((&read.body[..], read.header("etag")), (&all[..], put.header("etag")));
+    let part = files.owner.with("range", "bytes=100-199").get(&format!("{}/picture.png", files.at)).await;
+    assert_eq!((part.status.as_u16(), &part.body[..]), (206, &all[100..200]));
+    // Also whoever would take compressed answers.
+    let packed = files.owner.with("accept-encoding", "gzip, br, zstd").get(&format!("{}/picture.png", files.at)).await;
+    assert_eq!((packed.header("content-encoding"), &packed.body[..]), ("", &all[..]));
+}
+
+#[tokio::test]
 async fn a_gigabyte_goes_in_and_out_through_little_memory() {
     const PIECE: usize = 1 << 20;
     let Some(files) = Files::start(&[]).await else { return };

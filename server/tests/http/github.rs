@@ -152,6 +152,12 @@ async fn only_whom_the_operator_allows_signs_in() {
     refused(&sign_in(&app).await, 403, "may not sign in");
     github.member(3, "acme", "active");
     assert_eq!(sign_in(&app).await.status, 303, "by organization");
+    // Allowed by its name, an account that is called otherwise now is another one to the list; by its number it is not.
+    for (id, status) in [(1, 403_u16), (7, 303)] {
+        github.account(id, "renamed");
+        github.browse(id);
+        assert_eq!(sign_in(&app).await.status, status, "{id}");
+    }
     let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&app.pool).await.unwrap();
     assert_eq!(users, 4, "the owner and those three: who may not sign in leaves no row");
 }

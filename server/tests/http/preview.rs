@@ -144,11 +144,39 @@ async fn a_preview_ends_with_the_session_that_opened_it() {
     crate::support::until("the preview to end", async || visitor.get("/").await.status == 401).await;
 }
 
+/// Ends every session by the clock.
+async fn expire(app: &TestApp) {
+    sqlx::query("UPDATE sessions SET expires_at = now() - interval '1 second'").execute(&app.pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_preview_of_a_session_that_expired_says_how_to_come_back() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    let (project, name) = app.running(&owner, "Expires").await;
+    let (visitor, _) = enter(&app, &owner, project, 3000).await;
+    assert_eq!(visitor.get("/").await.status, 200);
+    let unused = owner.post(&format!("/api/projects/{project}/preview"), &json!({ "port": 3000 })).await.json();
+    expire(&app).await;
+    crate::support::until("the preview to end", async || visitor.get("/").await.status == 401).await;
+    let page = visitor.get("/").await.text();
+    assert!(page.contains("Sign in to see this preview") && page.contains(&format!("/open/{name}/3000")), "{page}");
+    assert!(!page.contains("Boats"), "{page}");
+    let host = visitor.headers()["host"].to_str().unwrap();
+    let late = post_code(&app, host, unused["code"].as_str().unwrap(), "iframe").await;
+    assert_eq!(late.status, 401, "a code that the session asked for opens nothing either");
+    assert_eq!(owner.get("/api/me").await.status, 401);
+    let again = app.signed_in().await;
+    let (visitor, _) = enter(&app, &again, project, 3000).await;
+    assert_eq!(visitor.get("/").await.text(), "Boats for hire");
+}
+
 #[tokio::test]
 async fn what_is_open_ends_with_the_session_within_a_second() {
     let Some(app) = TestApp::start().await else { return };
     app.world.listen(3000, boats());
-    for how in ["signed out", "everywhere", "stopped"] {
+    for how in ["expired", "signed out", "everywhere", "stopped"] {
         let owner = app.signed_in().await;
         let (project, name) = app.running(&owner, "Open").await;
         let (visitor, _) = enter(&app, &owner, project, 3000).await;
@@ -167,6 +195,7 @@ async fn what_is_open_ends_with_the_session_within_a_second() {
 
         let begin = Instant::now();
         match how {
+            "expired" => expire(&app).await,
             "signed out" => drop(owner.ask(Method::POST, "/api/sign-out", None).await),
             "everywhere" => drop(owner.post("/api/sign-out", &json!({ "everywhere": true })).await),
             _ => app.stop(),
@@ -291,6 +320,7 @@ async fn what_cannot_be_shown_is_said() {
         (format!("7682--{name}"), 403),
         (format!("5432--{name}"), 403),
         (format!("0--{name}"), 404),
+        (format!("65536--{name}"), 404),
         (format!("99999--{name}"), 404),
         (format!("abc--{name}"), 404),
         ("3000--nobody".to_owned(), 404),
@@ -308,7 +338,7 @@ async fn what_cannot_be_shown_is_said() {
     }
 
     let (visitor, _) = enter(&app, &owner, project, 3000).await;
-    assert_eq!(visitor.get("/.fsa/status").await.json(), json!({ "listening": true }));
+    assert_eq!(visitor.get("/.fsa/status").await.json(), json!({ "listening": true, "shown": null }));
     app.world.close(3000);
     let nobody = visitor.get("/").await;
     assert_eq!(nobody.status, 502);
@@ -316,13 +346,23 @@ async fn what_cannot_be_shown_is_said() {
         nobody.text().contains("Nothing listens on port 3000") && nobody.text().contains("/.fsa/status"),
         "it loads by itself"
     );
-    assert_eq!(visitor.get("/.fsa/status").await.json(), json!({ "listening": false }));
+    // By the title the page sees that it is still true.
+    let shown = async |page: &crate::support::Answer| {
+        let status = visitor.get("/.fsa/status").await.json();
+        assert_eq!(status["listening"], false);
+        assert!(page.text().contains(&format!("<title>{}</title>", status["shown"].as_str().unwrap())), "{status}");
+    };
+    shown(&nobody).await;
     owner.post(&format!("/api/sandbox/{project}/stop"), &json!({})).await;
     app.reaches(&owner, project, "Stopped").await;
     let stopped = visitor.get("/").await;
     assert_eq!(stopped.status, 503);
     assert!(stopped.text().contains("not running"));
+    shown(&stopped).await;
     assert_eq!(visitor.get("/.fsa/nothing").await.status, 404);
+    // And who may not look any more is told so by it.
+    owner.ask(Method::POST, "/api/sign-out", None).await;
+    crate::support::until("the page to be told", async || visitor.get("/.fsa/status").await.status == 401).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //!     POST /.fsa/enter   code ─▶ this host's own cookie            (posted by a page of the app)
 //!     GET  /.fsa/share   the page of a public link, which posts what stands behind its `#`
 //!     POST /.fsa/share   secret ─▶ a cookie that is the link's      (from this very page)
-//!     GET  /.fsa/status  does anybody listen?                      (asked by our waiting pages)
+//!     GET  /.fsa/status  does anybody listen, else what is shown?  (asked by our waiting pages)
 //!     GET  /.fsa/here    nothing at all                            (asked by a page of the app: does this browser get here?)
 //!     everything else    ─ cookie? ─▶ Orchestrator::connect(port) ─▶ the app, HTTP/1.1 or WebSocket
 //! ```
@@ -251,12 +251,13 @@ impl Visit<'_> {
         patient(link).await.map_err(|error| Face::of(&store_error(error)))
     }
 
-    /// `GET /.fsa/status`: whether loading the page again will show something else.
+    /// `GET /.fsa/status`: whether loading the page again will show something else: the app, or a page of ours with the
+    /// title `shown`.
     async fn status(&self, headers: &HeaderMap) -> Result<Response, Face> {
         let (sandbox, _) = self.admit(headers).await?;
-        let listening = forward::connect(self.plane, sandbox, self.port()).await.is_ok();
+        let shown = forward::connect(self.plane, sandbox, self.port()).await.err().map(|error| no_way(sandbox, &error).title);
         let headers = [(header::CACHE_CONTROL, "no-store")];
-        Ok((headers, axum::Json(serde_json::json!({ "listening": listening }))).into_response())
+        Ok((headers, axum::Json(serde_json::json!({ "listening": shown.is_none(), "shown": shown }))).into_response())
     }
 
     /// Everything else goes to the app.
@@ -281,12 +282,7 @@ impl Visit<'_> {
         let held = self.plane.watch.hold(credential);
         let lease = forward::Lease { held, stop: self.plane.stop.clone() };
         forward::forward(self.plane, sandbox, request, &way, &lease).await.map_err(|broken| match broken {
-            forward::Broken::Way(ConnectError::NotRunning) => Face::not_running(),
-            forward::Broken::Way(ConnectError::NobodyListens(port)) => Face::nobody_listens(port),
-            forward::Broken::Way(error @ (ConnectError::Refused(_) | ConnectError::Io(_))) => {
-                debug!(sandbox.id = %sandbox, "cannot connect to a port: {error:?}");
-                Face::unreachable()
-            }
+            forward::Broken::Way(error) => no_way(sandbox, &error),
             forward::Broken::App(error) => {
                 debug!(sandbox.id = %sandbox, "the app inside did not answer: {error:#}");
                 Face::died(self.port())
@@ -336,6 +332,18 @@ impl Visit<'_> {
         let script = script.as_deref().map(|script| (self.nonce.as_str(), script));
         let response = (face.status, page_of(&face.title, &face.body, script)).into_response();
         ours(self.plane, response, &self.nonce)
+    }
+}
+
+/// What is shown where there is no way to the app.
+fn no_way(sandbox: SandboxId, error: &ConnectError) -> Face {
+    match error {
+        ConnectError::NotRunning => Face::not_running(),
+        ConnectError::NobodyListens(port) => Face::nobody_listens(*port),
+        ConnectError::Refused(_) | ConnectError::Io(_) => {
+            debug!(sandbox.id = %sandbox, "cannot connect to a port: {error:?}");
+            Face::unreachable()
+        }
     }
 }
 

@@ -31,8 +31,10 @@ impl Face {
     /// Nobody is signed in to this preview.
     pub fn signed_out(app: &str, name: &str, port: u16) -> Self {
         let link = escape(&format!("{app}/open/{name}/{port}"));
+        // From inside the pane's frame the link leads nowhere: what an app shows there may not take the place of the page.
         let body = format!(
-            "<p>A preview is private to the project's owner.</p><p><a href=\"{link}\" target=\"_top\">Open it through FullStack Agent</a></p>"
+            "<p>A preview is private to the project's owner.</p><p><a href=\"{link}\" target=\"_top\">Open it through FullStack Agent</a>. \
+             Beside the terminal, the button “Reload preview” opens it again.</p>"
         );
         Self { status: StatusCode::UNAUTHORIZED, title: "Sign in to see this preview".into(), body, waits: false }
     }
@@ -114,10 +116,12 @@ pub fn entering() -> String {
         .to_owned()
 }
 
-/// Asks once a second whether somebody listens, and then loads the page again.
+/// Asks, a little more often than once a second, whether what the page says is still so, and else loads it again: somebody
+/// listens, the sandbox is up and nobody does, or whoever looks may no longer. Those who may not get a page that asks nothing.
 pub fn waiting() -> String {
     "setInterval(async()=>{try{const a=await fetch('/.fsa/status',{cache:'no-store'});\
-     if(a.ok&&(await a.json()).listening)location.reload()}catch{}},700)"
+     if(a.status===401)return location.reload();if(!a.ok)return;const s=await a.json();\
+     if(s.listening||s.shown!==document.title)location.reload()}catch{}},700)"
         .to_owned()
 }
 

@@ -82,6 +82,8 @@ struct Inner {
     made_at: HashMap<String, String>,
     /// What is pushed is refused with these words.
     refuses: Option<String>,
+    /// git is answered with this status and nothing else.
+    breaks: Option<u16>,
     /// An answer to a creation is lost: it is made, and nothing is said.
     loses: bool,
     /// Whose e-mail is public.
@@ -246,6 +248,11 @@ impl StandIn {
     /// Refuses what is pushed from now on, as a hook of the server's does.
     pub fn refuses(&self, words: Option<&str>) {
         self.change(|inner| inner.refuses = words.map(str::to_owned));
+    }
+
+    /// From now on git is answered with this status, as by a proxy before a server that is down.
+    pub fn breaks(&self, status: Option<u16>) {
+        self.change(|inner| inner.breaks = status);
     }
 
     /// The next creation is done and not answered.
@@ -568,6 +575,9 @@ async fn membership(
 async fn git(State(it): State<StandIn>, Path((owner, name, path)): Path<(String, String, String)>, request: Request) -> Response {
     use http_body_util::BodyExt as _;
     use tokio::io::AsyncWriteExt as _;
+    if let Some(status) = it.change(|inner| inner.breaks) {
+        return (StatusCode::from_u16(status).unwrap(), "<html>a proxy</html>").into_response();
+    }
     let repository = format!("{owner}/{}", name.trim_end_matches(".git"));
     let basic = request.headers().get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
     let password = password_of(&request);
