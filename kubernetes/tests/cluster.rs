@@ -22,6 +22,8 @@ use kubernetes::{
     Cluster, FIELD_MANAGER, Settings,
     doctor::{orphans, permissions},
     index::health::Health,
+    labels::{Component, Owner},
+    manifests::{CONTAINER, INSTALLER},
     names,
     orchestrator::KubernetesOrchestrator,
     reach::Reach,
@@ -642,6 +644,57 @@ async fn an_image_without_the_agent_gets_it() {
     let mut lines = world.orchestrator.logs(spec.id, LogSource::Install).await.unwrap();
     let line = tokio::time::timeout(PATIENCE, lines.next()).await.unwrap().unwrap();
     assert!(line.text.contains("sandbox-agent"), "{line:?}");
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_prepares_a_sandbox_is_read_with_its_run_before() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    // A pod as an injected image has one, whose preparation fails at first.
+    let script = "if [ -e /again/it ]; then echo the second; sleep 600; fi; touch /again/it; echo the first; exit 1";
+    let security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    let owner = Owner {
+        installation: spec.installation,
+        project: spec.project,
+        slug: &spec.slug,
+        sandbox: Some(spec.id),
+        name: &spec.name,
+    };
+    let pod = json!({
+        "metadata": {"name": spec.name, "labels": owner.labels(Component::Sandbox)},
+        "spec": {
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "volumes": [{"name": "again", "emptyDir": {}}],
+            "initContainers": [{"name": INSTALLER, "image": image(), "command": ["sh", "-c", script],
+                "volumeMounts": [{"name": "again", "mountPath": "/again"}], "securityContext": security}],
+            "containers": [{"name": CONTAINER, "image": image(), "securityContext": security}],
+        },
+    });
+    let pods: Api<Pod> = world.api();
+    pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    let began = Instant::now();
+    let runs_again = |pod: &Pod| {
+        let status = pod.status.as_ref().and_then(|status| status.init_container_statuses.as_ref()?.first());
+        status
+            .is_some_and(|status| status.restart_count == 1 && status.state.as_ref().is_some_and(|state| state.running.is_some()))
+    };
+    loop {
+        let read = async {
+            let lines = world.orchestrator.logs(spec.id, LogSource::Install).await.unwrap();
+            lines.map(|line| line.text).take(2).collect::<Vec<_>>().await
+        };
+        let runs = runs_again(&pods.get(spec.name.as_str()).await.unwrap());
+        if runs
+            && tokio::time::timeout(Duration::from_secs(5), read).await.is_ok_and(|lines| lines == ["the first", "the second"])
+        {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "the two runs are not read");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    pods.delete(spec.name.as_str(), &DeleteParams::default().grace_period(0)).await.unwrap();
     world.remove(&spec).await;
 }
 

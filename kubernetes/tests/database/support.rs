@@ -394,8 +394,13 @@ pub struct Inside {
 
 /// Enters the server of a project: `pod` is called the same by all providers.
 pub async fn enter(cluster: &Cluster, name: &str, user: &str, password: &str, database: &str) -> anyhow::Result<Inside> {
+    enter_pod(cluster, &format!("{name}-postgresql-0"), user, password, database).await
+}
+
+/// The same by the name of the pod.
+pub async fn enter_pod(cluster: &Cluster, pod: &str, user: &str, password: &str, database: &str) -> anyhow::Result<Inside> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let pod = pods.get(&format!("{name}-postgresql-0")).await.context("find its pod")?;
+    let pod = pods.get(pod).await.context("find its pod")?;
     let bridge = Bridge::open(cluster, Reach::Outside, &Arc::new(pod)).await?;
     let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(bridge.port());
     let connection = PgConnection::connect_with(&options.username(user).password(password).database(database)).await?;
