@@ -10,6 +10,7 @@ use engine::orchestrator::{
 use futures::{SinkExt as _, StreamExt as _};
 use k8s_openapi::api::{
     apps::v1::Deployment,
+    authorization::v1::SelfSubjectAccessReview,
     core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
     networking::v1::{Ingress, IngressClass, NetworkPolicy},
     rbac::v1::{PolicyRule, Role, RoleBinding},
@@ -282,6 +283,29 @@ impl Small {
         self.give(&left).await;
     }
 
+    /// From now on it has what these settings need, but for one verb on one resource, or all of it again; and the
+    /// apiserver's authorizer has seen that.
+    async fn give_without(&self, settings: &Settings, resource: &str, verb: &str, without: bool) {
+        let mut left = rules(settings);
+        let mut group = String::new();
+        for rule in left.iter_mut().filter(|rule| rule.resources.as_ref().unwrap()[0] == resource) {
+            group.clone_from(&rule.api_groups.as_ref().unwrap()[0]);
+            let had = rule.verbs.len();
+            rule.verbs.retain(|has| !without || has != verb);
+            assert_eq!(rule.verbs.len() + usize::from(without), had, "{verb} {resource}");
+        }
+        self.give(&left).await;
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.cluster.client.clone());
+        let asked = json!({"spec": {"resourceAttributes": {
+            "namespace": namespace(), "group": group, "resource": resource, "verb": verb}}});
+        let asked: SelfSubjectAccessReview = serde_json::from_value(asked).unwrap();
+        let began = Instant::now();
+        while reviews.create(&PostParams::default(), &asked).await.unwrap().status.unwrap().allowed == without {
+            assert!(began.elapsed() < PATIENCE, "{verb} {resource}: the Role does not count");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn end(&self) {
         let now = DeleteParams::default();
         self.api::<RoleBinding>().delete(&self.name, &now).await.unwrap();
@@ -357,6 +381,102 @@ async fn each_right_to_see_that_is_missing_is_said_by_its_kind() {
         let told = tokio::time::timeout(PATIENCE, told).await;
         assert!(told.is_ok(), "{resource}: {:?}", *orchestrator.health().borrow());
     }
+    small.end().await;
+}
+
+/// Whether it was refused for want of this right, which is named.
+fn lacks(result: Result<impl std::fmt::Debug, engine::orchestrator::OrchestratorError>, right: &str) -> bool {
+    match result {
+        Ok(_) => false,
+        Err(engine::orchestrator::OrchestratorError::Caused(cause)) => {
+            let named = cause.code == CauseCode::PermissionMissing && cause.message.contains(&format!("may not {right}"));
+            assert!(named && !cause.next_steps.is_empty(), "{right}: {cause:?}");
+            true
+        }
+        Err(other) => panic!("{right}: {other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_right_to_make_change_or_remove_that_is_missing_is_named_and_it_goes_on_with_it() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let small = Small::new(&world.settings).await;
+    let mut settings = world.settings.clone();
+    settings.installation = InstallationId(Uuid::new_v4());
+    let orchestrator = KubernetesOrchestrator::new(small.cluster.clone(), settings.clone(), Reach::Outside).unwrap();
+    assert!(orchestrator.index().synced(PATIENCE).await, "{:?}", *orchestrator.health().borrow());
+    let narrow = World { orchestrator, cluster: small.cluster.clone(), settings: settings.clone(), asked: Default::default() };
+    let orchestrator = &narrow.orchestrator;
+    let spec = narrow.spec();
+    let name = spec.name.as_str();
+    let full = |resource: &str| match resource {
+        "deployments" => "deployments.apps".to_owned(),
+        "networkpolicies" => "networkpolicies.networking.k8s.io".to_owned(),
+        resource => resource.to_owned(),
+    };
+
+    // What was under way when another was refused may be made a moment later: each has names of its own.
+    let mut begun = Vec::new();
+    for resource in ["serviceaccounts", "secrets", "persistentvolumeclaims", "services", "networkpolicies", "deployments"] {
+        let other = narrow.spec();
+        small.give_without(&settings, resource, "create", true).await;
+        assert!(lacks(orchestrator.ensure(&other).await, &format!("create {}", full(resource))), "create {resource}");
+        small.give_without(&settings, resource, "create", false).await;
+        begun.push(other);
+    }
+    for other in &begun {
+        narrow.remove(other).await;
+    }
+
+    narrow.up(&spec).await;
+    // Somebody changes what is ours, and it cannot be put right.
+    let services: Api<Service> = world.api();
+    let other = json!({ "spec": { "selector": { "app": "theirs" } } });
+    let more = json!({ "spec": { "ports": [{ "name": "mine", "port": 9999, "protocol": "TCP" }] } });
+    for (verb, change) in [("patch", other), ("update", more)] {
+        small.give_without(&settings, "services", verb, true).await;
+        services.patch(name, &PatchParams::default(), &Patch::Strategic(change)).await.unwrap();
+        narrow.until(&spec, "the changed Service", |seen| !seen.network).await;
+        assert!(lacks(orchestrator.ensure(&spec).await, &format!("{verb} services")), "{verb} services");
+        small.give_without(&settings, "services", verb, false).await;
+        narrow.up(&spec).await;
+    }
+    let policies: Api<NetworkPolicy> = world.api();
+    small.give_without(&settings, "networkpolicies", "patch", true).await;
+    let open = json!({ "spec": { "ingress": [{}] } });
+    policies.patch(name, &PatchParams::default(), &Patch::Merge(open)).await.unwrap();
+    narrow.until(&spec, "the changed policy", |seen| !seen.network).await;
+    assert!(lacks(orchestrator.ensure(&spec).await, "patch networkpolicies.networking.k8s.io"), "patch networkpolicies");
+    small.give_without(&settings, "networkpolicies", "patch", false).await;
+    narrow.up(&spec).await;
+
+    // A stop that may not be, and then is.
+    small.give_without(&settings, "deployments", "patch", true).await;
+    assert!(lacks(orchestrator.ensure(&stopped(&spec)).await, "patch deployments.apps"), "patch deployments");
+    small.give_without(&settings, "deployments", "patch", false).await;
+    narrow.down(&spec).await;
+
+    for resource in ["deployments", "services", "secrets", "serviceaccounts", "networkpolicies"] {
+        orchestrator.ensure(&spec).await.unwrap();
+        small.give_without(&settings, resource, "delete", true).await;
+        let began = Instant::now();
+        let right = format!("delete {}", full(resource));
+        // The account and the policy come last.
+        while !lacks(orchestrator.remove(spec.id).await, &right) {
+            assert!(began.elapsed() < PATIENCE, "{right}: nobody says so");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        small.give_without(&settings, resource, "delete", false).await;
+        while orchestrator.remove(spec.id).await.unwrap() != Removed::Gone {
+            assert!(began.elapsed() < PATIENCE * 2, "{right}: not gone");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    small.give_without(&settings, "persistentvolumeclaims", "delete", true).await;
+    assert!(lacks(orchestrator.remove_volume(&spec.volume).await, "delete persistentvolumeclaims"), "delete volumes");
+    small.give_without(&settings, "persistentvolumeclaims", "delete", false).await;
+    narrow.remove(&spec).await;
     small.end().await;
 }
 
