@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { ALONE } from '../support/alone.ts';
-import { CLUSTER, Narrow, apply, kubectl, kubectlArguments, objectsOf } from '../support/cluster.ts';
+import { CLUSTER, Counter, Narrow, apply, kubectl, kubectlArguments, objectsOf } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { NewProjectPage, Workspace, hydrated } from '../support/pages.ts';
 import { freePort } from '../support/server.ts';
@@ -138,10 +138,59 @@ test('what is deleted by hand is made again, and what is left is left by no dele
     return phase === 'Running' && objectsOf(installationOf(server), 'deployments').length === 1;
   }, 40_000);
   await told(/^The sandbox was deleted from outside after /);
+  // One whose first process is killed is started again in its pod: what the run before wrote is read on.
+  const log = async (source: string) => (await api.ask('GET', `/api/sandbox/${project.id}/logs?source=${source}`, { headers: { accept: 'text/plain' } })).text;
+  expect(await log('past'), 'the first run of a pod').toBe('');
+  await api.ask('POST', `/api/sandbox/${project.id}/exec`, { body: { command: ['kill', '1'] } }).catch(() => undefined);
+  await until('the log of the run before', async () => /listening on/.test(await log('past')), 40_000);
+  const starts = async () => (await log('sandbox')).match(/listening on 0\.0\.0\.0:7682/g)?.length;
+  await until('the log of both runs', async () => (await starts()) === 2, 40_000);
+  await api.reaches(project.id, 'Running', 60_000);
   expect(await api.output(project.id, 'cat kept.txt')).toBe('kept\n');
   await api.remove(project.id);
   await nothingLeft(server);
   server.allow(/changed by somebody else|ended by itself|deleted/);
+});
+
+test('the apiserver is asked little for a create, and nothing for an unchanged pass or a viewer', { ...CLUSTER, ...ALONE }, async ({ ownServer, visitor }, info) => {
+  const counter = await Counter.start();
+  try {
+    fs.mkdirSync(info.outputDir, { recursive: true });
+    const file = path.join(info.outputDir, 'kubeconfig');
+    fs.writeFileSync(file, JSON.stringify(counter.kubeconfig), { mode: 0o600 });
+    const server = await ownServer({ args: ['--allow-loopback-cluster'], env: { FSA_KUBECONFIG: file } });
+    const api = await server.api();
+    // One before, so that every watch runs.
+    const first = await api.create('Before');
+    await api.reaches(first.id, 'Running', 60_000);
+    counter.take();
+    const second = await api.create('Counted', { database: false });
+    await api.reaches(second.id, 'Running', 60_000);
+    const made = counter.take();
+    info.annotations.push({ type: 'requests of a create', description: String(made.length) });
+    expect(made.length, made.join('\n')).toBeGreaterThan(0);
+    expect(made.length, made.join('\n')).toBeLessThanOrEqual(15);
+
+    const page = await (await visitor({ server })).newPage();
+    for (const at of ['/', `/projects/${first.id}`, `/projects/${second.id}/settings`, `/projects/${second.id}/activity`]) {
+      await page.goto(at);
+      await hydrated(page);
+    }
+    const workspace = await new Workspace(page).open(second.id);
+    await expect(workspace.phase).toHaveAttribute('data-phase', 'running');
+    expect(counter.take(), 'of a viewer').toEqual([]);
+
+    const passes = async () => Number(/^fsa_reconcile_passes_total\{outcome="ok"\} (\d+)/m.exec(await (await fetch(`http://127.0.0.1:${server.port}/metrics`)).text())?.[1] ?? 0);
+    const before = await passes();
+    // A change that is nobody's matter is looked at all the same.
+    kubectl('annotate', 'deployment', second.sandbox.name, 'example.com/note=nothing');
+    await until('a pass over it', async () => (await passes()) > before, 20_000);
+    expect(counter.take(), 'of an unchanged pass').toEqual([]);
+    for (const { id } of [first, second]) await api.remove(id);
+    await nothingLeft(server);
+  } finally {
+    counter.end();
+  }
 });
 
 test('the doctor of the command line looks at a project, and removes what belongs to none', CLUSTER, async ({ ownServer }) => {
@@ -291,7 +340,7 @@ const MADE = ['deployments', 'services', 'secrets', 'persistentvolumeclaims', 's
 
 test('a right that is missing is named on every page, on the page of what it stops, and where a log would be', CLUSTER, async ({ ownServer, visitor, allowConsole }, info) => {
   test.skip(!process.env['FSA_HELM'], 'FSA_HELM names what reads the chart');
-  test.setTimeout(long ? 600_000 : 180_000);
+  test.setTimeout(long ? 900_000 : 240_000);
   allowConsole(/./);
   const narrow = await Narrow.make(info.outputDir);
   try {
@@ -324,8 +373,26 @@ test('a right that is missing is named on every page, on the page of what it sto
       if (resource !== 'statefulsets') await api.remove(project.id);
     }
 
-    await narrow.without('pods/log', 'get');
     const [project] = await api.projects();
+    // What is there is changed and removed by other rights.
+    const says = (what: string) => expect(page.getByText(new RegExp(`may not ${what}`)).first(), `the page says that it may not ${what}`).toBeVisible({ timeout: 30_000 });
+    await new Workspace(page).open(project!.id);
+    await narrow.without('deployments', 'patch');
+    await api.act(project!.id, 'stop');
+    await says('patch deployments');
+    await narrow.whole();
+    await api.reaches(project!.id, 'Stopped', 60_000);
+    await api.act(project!.id, 'start');
+    await api.reaches(project!.id, 'Running', 90_000);
+    await narrow.without('services', 'delete');
+    await api.terminate(project!.id);
+    await says('delete services');
+    await narrow.whole();
+    await api.reaches(project!.id, 'Terminated', 60_000);
+    await api.act(project!.id, 'start');
+    await api.reaches(project!.id, 'Running', 90_000);
+
+    await narrow.without('pods/log', 'get');
     await page.goto(`/projects/${project!.id}/logs`);
     await expect(page.locator('.log-lines')).toContainText(/cannot be read/);
     await narrow.whole();
