@@ -1167,3 +1167,27 @@ async fn a_watch_that_the_apiserver_has_forgotten_begins_with_a_list() {
     }
     world.remove(&spec).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_broken_off_or_put_off_misses_nothing() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    let services: Api<Service> = Api::namespaced(client(config().await).0, &namespace());
+    for code in [429, 500, 503] {
+        for within in [false, true] {
+            let refused = world.asked.refuse_the_next_watch("services", code, within);
+            tokio::time::timeout(PATIENCE, refused.asked).await.expect("the watch is begun again").unwrap();
+            services.delete(spec.name.as_str(), &DeleteParams::default()).await.unwrap();
+            refused.answer.send(()).unwrap();
+            world
+                .until(&spec, &format!("the missing Service after {code}, within the watch: {within}"), |seen| !seen.network)
+                .await;
+            world.up(&spec).await;
+        }
+    }
+    let mut health = world.orchestrator.health();
+    tokio::time::timeout(PATIENCE, health.wait_for(Health::is_fresh)).await.unwrap().unwrap();
+    world.remove(&spec).await;
+}
