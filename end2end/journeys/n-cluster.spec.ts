@@ -174,7 +174,6 @@ test('the apiserver is asked little for a create, and nothing for an unchanged p
     const page = await (await visitor({ server })).newPage();
     for (const at of ['/', `/projects/${first.id}`, `/projects/${second.id}/settings`, `/projects/${second.id}/activity`]) {
       await page.goto(at);
-      await hydrated(page);
     }
     const workspace = await new Workspace(page).open(second.id);
     await expect(workspace.phase).toHaveAttribute('data-phase', 'running');
@@ -248,15 +247,24 @@ function told(pattern: RegExp, ...args: string[]): { at: Promise<number>; end: (
   return { at, end: () => watch.kill() };
 }
 
-for (const { what, args, shows, tells } of [
+for (const { what, database, args, shows, tells } of [
   {
     what: 'an image that is nowhere',
+    database: false,
     args: ['--image', 'fsa.local/never-made:dev', '--image-pull-policy', 'Never'],
     shows: 'The image `fsa.local/never-made:dev` is not on the node',
     tells: { pattern: /ErrImageNeverPull/, args: ['pods', '-o', 'jsonpath={.status.containerStatuses[*].state.waiting.reason}{"\\n"}'] },
   },
   {
+    what: 'a database whose image is nowhere',
+    database: true,
+    args: ['--database-image', 'fsa.local/never-made:dev', '--image-pull-policy', 'Never'],
+    shows: 'The image `fsa.local/never-made:dev` is not on the node',
+    tells: { pattern: /ErrImageNeverPull/, args: ['pods', '-o', 'jsonpath={.status.containerStatuses[*].state.waiting.reason}{"\n"}'] },
+  },
+  {
     what: 'a storage class of nobody',
+    database: false,
     args: ['--storage-class', 'nobodys'],
     shows: 'The storage class `nobodys` does not exist',
     tells: { pattern: /"nobodys" not found/, args: ['events', '--watch-only', '-o', 'jsonpath={.message}{"\\n"}'] },
@@ -271,7 +279,7 @@ for (const { what, args, shows, tells } of [
     try {
       const form = await new NewProjectPage(page).open();
       await form.name.fill('Told soon');
-      await form.database.uncheck();
+      if (!database) await form.database.uncheck();
       await form.create.click();
       // Looked for at every frame, so that the time is the page's and not the test's. Code is shown without its marks.
       const shown = page.waitForFunction((text) => document.body.innerText.replaceAll('`', '').includes(text), shows.replaceAll('`', ''), { timeout: 60_000 });

@@ -568,7 +568,7 @@ impl KubeBlocks {
         if pods.is_empty() {
             return stated(None, self.volume(&first_pod(&spec.name)).as_deref());
         }
-        pods.iter().find_map(|pod| stated(Some(pod), self.volume(&pod.name_any()).as_deref()))
+        pods.iter().find_map(|pod| stated(Some(pod.as_ref()), self.volume(&pod.name_any()).as_deref()))
     }
 }
 
