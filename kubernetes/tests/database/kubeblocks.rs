@@ -218,6 +218,34 @@ async fn of_several_the_primary_is_asked_and_its_service_is_the_way_in() {
 }
 
 #[tokio::test]
+async fn making_one_asks_the_cluster_little_and_looking_at_it_nothing() {
+    let Some(world) = World::start(Served::V1).await else { return };
+    let settings = world.settings(DatabaseProvider::KubeBlocks);
+    let (cluster, noted) = world.counted().await;
+    let database = ClusterDatabase::new(cluster, &settings, Reach::Outside).await.unwrap().with_patience(LONG);
+    // Another is made before, so that every watch runs.
+    database.ensure(&spec(settings.installation)).await.unwrap();
+    let spec = spec(settings.installation);
+    // Watches come and go by themselves, by what is forwarded the rows are made, and of one that is slow it is asked why.
+    let asked = || {
+        let mut asked = std::mem::take(&mut *noted.lock().unwrap());
+        asked.retain(|what| !["watch=true", "portforward", "/events?"].iter().any(|part| what.contains(part)));
+        asked
+    };
+    asked();
+    database.ensure(&spec).await.unwrap();
+    let making = asked();
+    let writes = making.iter().filter(|what| !what.starts_with("GET ")).count();
+    assert_eq!(writes, 2, "a policy and a Cluster: {making:#?}");
+    assert!(!making.iter().any(|what| what.contains("/pods")), "its pods are watched: {making:#?}");
+    assert!(database.observe(&spec).await.unwrap().ready);
+    database.ensure(&spec).await.unwrap();
+    database.list().await.unwrap();
+    assert!(database.glance(&spec).unwrap().whole);
+    assert_eq!(asked(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn one_that_was_stopped_is_started_with_its_data() {
     for (served, version) in [(Served::V1, Version::V1), (Served::V1alpha1, Version::V1alpha1)] {
         let Some(world) = World::start(served).await else { return };

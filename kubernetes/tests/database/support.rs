@@ -216,6 +216,13 @@ impl World {
         narrow
     }
 
+    /// The same by a client of its own, and what that one asks.
+    pub async fn counted(&self) -> (Cluster, Asked) {
+        let asked = Asked::default();
+        let client = client(&self.kubeconfig, &asked).await;
+        (Cluster { client, namespace: self.cluster.namespace.clone() }, asked)
+    }
+
     pub async fn database(&self, settings: &Settings) -> ClusterDatabase {
         ClusterDatabase::new(self.cluster.clone(), settings, Reach::Outside).await.unwrap()
     }
