@@ -9,6 +9,7 @@ import { CLUSTER, Counter, Narrow, apply, kubectl, kubectlArguments, objectsOf }
 import { expect, test } from '../support/fixtures.ts';
 import { NewProjectPage, Workspace, hydrated } from '../support/pages.ts';
 import { freePort } from '../support/server.ts';
+import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
 import { installationOf, nothingLeft } from '../support/world.ts';
 
@@ -231,6 +232,33 @@ test('the doctor of the command line looks at a project, and removes what belong
   await nothingLeft(server);
 });
 
+/** In the usual run one of each sort; a right that is missing is told by the same code whichever it is. */
+const long = process.env['FSA_LONG'] !== undefined;
+
+test('fifty small sandboxes on one node are all reached, while one is worked in', { ...CLUSTER, ...ALONE }, async ({ ownServer }) => {
+  test.skip(!long, 'it takes minutes: FSA_LONG');
+  test.setTimeout(900_000);
+  const COUNT = 50;
+  const server = await ownServer({ args: ['--projects-per-user', String(COUNT)] });
+  const api = await server.api();
+  const ids: string[] = [];
+  // A user may make some at once, and then one after the other.
+  while (ids.length < COUNT) {
+    const { id } = await until('another project', () => api.create(`Many ${ids.length}`, { database: false, preset: 'small' }), 30_000);
+    ids.push(id);
+  }
+  for (const id of ids) await api.reaches(id, 'Running', 300_000);
+  const terminal = await Terminal.open(api, ids[0]!);
+  await terminal.prompt();
+  for (const [n, id] of ids.entries()) {
+    expect(await api.output(id, `echo ${n}-$((6*7))`)).toBe(`${n}-42\n`);
+    expect(await terminal.run(`echo worked-in-$((${n}+1))`)).toContain(`worked-in-${n + 1}`);
+  }
+  terminal.close();
+  await Promise.all(ids.map((id) => api.remove(id, 300_000)));
+  await nothingLeft(server);
+});
+
 /** When the cluster first told of something, in a line that `kubectl get --watch` prints of it. */
 function told(pattern: RegExp, ...args: string[]): { at: Promise<number>; end: () => void } {
   const watch = spawn('kubectl', kubectlArguments('get', ...args, '--watch'), { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -341,8 +369,6 @@ test('an image of ttyd: a plain terminal, said so, and a new shell for each who 
   await nothingLeft(server);
 });
 
-/** In the usual run one of each sort; a right that is missing is told by the same code whichever it is. */
-const long = process.env['FSA_LONG'] !== undefined;
 const SEEN = ['deployments', 'pods', 'persistentvolumeclaims', 'services', 'networkpolicies', 'secrets', 'serviceaccounts', 'events', 'statefulsets'];
 const MADE = ['deployments', 'services', 'secrets', 'persistentvolumeclaims', 'serviceaccounts', 'networkpolicies', 'statefulsets'];
 

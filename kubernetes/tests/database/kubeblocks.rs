@@ -225,6 +225,11 @@ async fn making_one_asks_the_cluster_little_and_looking_at_it_nothing() {
     let database = ClusterDatabase::new(cluster, &settings, Reach::Outside).await.unwrap().with_patience(LONG);
     // Another is made before, so that every watch runs.
     database.ensure(&spec(settings.installation)).await.unwrap();
+    let watched: Vec<String> = noted.lock().unwrap().iter().filter(|what| what.contains("watch=true")).cloned().collect();
+    assert!(watched.iter().all(|what| what.contains("labelSelector=")), "what is nobody's costs nothing: {watched:#?}");
+    for kind in ["/clusters?", "/pods?", "/persistentvolumeclaims?", "/networkpolicies?"] {
+        assert!(watched.iter().any(|what| what.contains(kind)), "{kind}: {watched:#?}");
+    }
     let spec = spec(settings.installation);
     // Watches come and go by themselves, by what is forwarded the rows are made, and of one that is slow it is asked why.
     let asked = || {
