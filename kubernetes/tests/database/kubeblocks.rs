@@ -454,6 +454,41 @@ async fn each_right_that_the_accounts_of_databases_have_is_needed_and_named() {
 }
 
 #[tokio::test]
+async fn each_right_to_make_stop_or_remove_one_that_is_missing_is_named() {
+    for (served, databases, rights) in [
+        (Served::V1, Databases::KubeBlocks, &[("create", "clusters"), ("patch", "clusters"), ("delete", "clusters")][..]),
+        (Served::V1alpha1, Databases::KubeBlocksAlpha, &[("create", "rolebindings"), ("create", "opsrequests")][..]),
+    ] {
+        let Some(world) = World::start(served).await else { return };
+        let settings = world.settings(DatabaseProvider::KubeBlocks);
+        let all = permissions::rules(&settings, databases);
+        let whole = world.database(&settings).await.with_patience(LONG);
+        for (verb, resource) in rights {
+            let (spec, makes) = (spec(settings.installation), *verb == "create" && *resource != "opsrequests");
+            if !makes {
+                whole.ensure(&spec).await.unwrap();
+            }
+            let narrow = world.without(&all, verb, resource).await;
+            let database = ClusterDatabase::new(narrow, &settings, Reach::Outside).await.unwrap().with_patience(LONG);
+            let refused = match *verb {
+                _ if makes => database.ensure(&spec).await,
+                "delete" => database.remove(&spec).await.map(|_| ()),
+                _ => database.stop(&spec).await,
+            };
+            match refused {
+                Err(DatabaseError::Caused(cause)) => {
+                    assert_eq!(cause.code, CauseCode::PermissionMissing, "{verb} {resource}: {cause:?}");
+                    assert!(cause.message.contains(&format!("may not {verb} {resource}")), "{cause:?}");
+                    assert!(!cause.next_steps.is_empty(), "{cause:?}");
+                }
+                other => panic!("{verb} {resource}: {other:?}"),
+            }
+            until("it is removed with the right", async || matches!(whole.remove(&spec).await, Ok(Removed::Gone))).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_an_account_may_not_see_any_more_is_never_made_anew() {
     let Some(world) = World::start(Served::V1).await else { return };
     for (made, by, now, databases, right) in [

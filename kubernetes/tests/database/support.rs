@@ -216,6 +216,18 @@ impl World {
         narrow
     }
 
+    /// The same namespace, as an account that may this but for one verb on one resource.
+    pub async fn without(&self, rules: &[PolicyRule], verb: &str, resource: &str) -> Cluster {
+        let mut left = rules.to_vec();
+        let mut withdrawn = false;
+        for rule in left.iter_mut().filter(|rule| rule.resources.as_ref().unwrap()[0] == resource) {
+            withdrawn |= rule.verbs.iter().any(|has| has == verb);
+            rule.verbs.retain(|has| has != verb);
+        }
+        assert!(withdrawn, "{verb} {resource}");
+        self.narrow(&left).await
+    }
+
     /// The same by a client of its own, and what that one asks.
     pub async fn counted(&self) -> (Cluster, Asked) {
         let asked = Asked::default();
