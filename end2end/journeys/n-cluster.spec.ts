@@ -5,10 +5,11 @@ import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { ALONE } from '../support/alone.ts';
-import { CLUSTER, Narrow, apply, kubectl, kubectlArguments, objectsOf } from '../support/cluster.ts';
+import { CLUSTER, Counter, Narrow, apply, kubectl, kubectlArguments, objectsOf } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { NewProjectPage, Workspace, hydrated } from '../support/pages.ts';
 import { freePort } from '../support/server.ts';
+import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
 import { installationOf, nothingLeft } from '../support/world.ts';
 
@@ -119,7 +120,7 @@ test('without its cluster the server starts, says so on every page, and goes on 
 
 test('what is deleted by hand is made again, and what is left is left by no delete', CLUSTER, async ({ ownServer }) => {
   const server = await ownServer();
-  server.allow(/changed by somebody else|ended by itself/);
+  server.allow(/changed by somebody else|ended by itself|agent/);
   const api = await server.api();
   const project = await api.running('By hand');
   await api.output(project.id, 'echo kept > kept.txt');
@@ -138,10 +139,64 @@ test('what is deleted by hand is made again, and what is left is left by no dele
     return phase === 'Running' && objectsOf(installationOf(server), 'deployments').length === 1;
   }, 40_000);
   await told(/^The sandbox was deleted from outside after /);
+  // One whose first process is killed is started again in its pod: what the run before wrote is read on.
+  const log = async (source: string) => (await api.ask('GET', `/api/sandbox/${project.id}/logs?source=${source}`, { headers: { accept: 'text/plain' } })).text;
+  expect(await log('past'), 'the first run of a pod').toBe('');
+  await api.ask('POST', `/api/sandbox/${project.id}/exec`, { body: { command: ['kill', '1'] } }).catch(() => undefined);
+  await until('the log of the run before', async () => /listening on/.test(await log('past')), 40_000);
+  const starts = async () => (await log('sandbox')).match(/listening on 0\.0\.0\.0:7682/g)?.length;
+  await until('the log of both runs', async () => (await starts()) === 2, 40_000);
+  await api.reaches(project.id, 'Running', 60_000);
   expect(await api.output(project.id, 'cat kept.txt')).toBe('kept\n');
   await api.remove(project.id);
   await nothingLeft(server);
   server.allow(/changed by somebody else|ended by itself|deleted/);
+});
+
+test('the apiserver is asked little for a create, and nothing for an unchanged pass or a viewer', { ...CLUSTER, ...ALONE }, async ({ ownServer, visitor }, info) => {
+  const counter = await Counter.start();
+  try {
+    fs.mkdirSync(info.outputDir, { recursive: true });
+    const file = path.join(info.outputDir, 'kubeconfig');
+    fs.writeFileSync(file, JSON.stringify(counter.kubeconfig), { mode: 0o600 });
+    const server = await ownServer({ args: ['--allow-loopback-cluster'], env: { FSA_KUBECONFIG: file } });
+    const api = await server.api();
+    // One before, so that every watch runs.
+    const first = await api.create('Before');
+    await api.reaches(first.id, 'Running', 60_000);
+    counter.take();
+    const second = await api.create('Counted', { database: false });
+    await api.reaches(second.id, 'Running', 60_000);
+    const made = counter.take();
+    info.annotations.push({ type: 'requests of a create', description: String(made.length) });
+    expect(made.length, made.join('\n')).toBeGreaterThan(0);
+    expect(made.length, made.join('\n')).toBeLessThanOrEqual(15);
+
+    const page = await (await visitor({ server })).newPage();
+    await page.goto('/');
+    await hydrated(page);
+    // What the create may still have had to tidy up.
+    counter.take();
+    for (const at of ['/', `/projects/${first.id}`, `/projects/${second.id}/settings`, `/projects/${second.id}/activity`]) {
+      await page.goto(at);
+    }
+    const workspace = await new Workspace(page).open(second.id);
+    await expect(workspace.phase).toHaveAttribute('data-phase', 'running');
+    expect(counter.take(), 'of a viewer').toEqual([]);
+
+    const passes = async () => Number(/^fsa_reconcile_passes_total\{outcome="ok"\} (\d+)/m.exec(await (await fetch(`http://127.0.0.1:${server.port}/metrics`)).text())?.[1] ?? 0);
+    const before = await passes();
+    // A change that is nobody's matter is looked at all the same.
+    kubectl('annotate', 'deployment', second.sandbox.name, 'example.com/note=nothing');
+    await until('a pass over it', async () => (await passes()) > before, 20_000);
+    expect(counter.take(), 'of an unchanged pass').toEqual([]);
+    for (const { id } of [first, second]) await api.remove(id);
+    await nothingLeft(server);
+    // It ends after what stands before its cluster.
+    server.allow(/does not answer|cannot be reached|watch|apiserver/i);
+  } finally {
+    counter.end();
+  }
 });
 
 test('the doctor of the command line looks at a project, and removes what belongs to none', CLUSTER, async ({ ownServer }) => {
@@ -183,6 +238,33 @@ test('the doctor of the command line looks at a project, and removes what belong
   await nothingLeft(server);
 });
 
+/** In the usual run one of each sort; a right that is missing is told by the same code whichever it is. */
+const long = process.env['FSA_LONG'] !== undefined;
+
+test('fifty small sandboxes on one node are all reached, while one is worked in', { ...CLUSTER, ...ALONE }, async ({ ownServer }) => {
+  test.skip(!long, 'it takes minutes: FSA_LONG');
+  test.setTimeout(900_000);
+  const COUNT = 50;
+  const server = await ownServer({ args: ['--projects-per-user', String(COUNT)] });
+  const api = await server.api();
+  const ids: string[] = [];
+  // A user may make some at once, and then one after the other.
+  while (ids.length < COUNT) {
+    const { id } = await until('another project', () => api.create(`Many ${ids.length}`, { database: false, preset: 'small' }), 30_000);
+    ids.push(id);
+  }
+  for (const id of ids) await api.reaches(id, 'Running', 300_000);
+  const terminal = await Terminal.open(api, ids[0]!);
+  await terminal.prompt();
+  for (const [n, id] of ids.entries()) {
+    expect(await api.output(id, `echo ${n}-$((6*7))`)).toBe(`${n}-42\n`);
+    expect(await terminal.run(`echo worked-in-$((${n}+1))`)).toContain(`worked-in-${n + 1}`);
+  }
+  terminal.close();
+  await Promise.all(ids.map((id) => api.remove(id, 300_000)));
+  await nothingLeft(server);
+});
+
 /** When the cluster first told of something, in a line that `kubectl get --watch` prints of it. */
 function told(pattern: RegExp, ...args: string[]): { at: Promise<number>; end: () => void } {
   const watch = spawn('kubectl', kubectlArguments('get', ...args, '--watch'), { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -199,15 +281,24 @@ function told(pattern: RegExp, ...args: string[]): { at: Promise<number>; end: (
   return { at, end: () => watch.kill() };
 }
 
-for (const { what, args, shows, tells } of [
+for (const { what, database, args, shows, tells } of [
   {
     what: 'an image that is nowhere',
+    database: false,
     args: ['--image', 'fsa.local/never-made:dev', '--image-pull-policy', 'Never'],
     shows: 'The image `fsa.local/never-made:dev` is not on the node',
     tells: { pattern: /ErrImageNeverPull/, args: ['pods', '-o', 'jsonpath={.status.containerStatuses[*].state.waiting.reason}{"\\n"}'] },
   },
   {
+    what: 'a database whose image is nowhere',
+    database: true,
+    args: ['--database-image', 'fsa.local/never-made:dev', '--image-pull-policy', 'Never'],
+    shows: 'The image `fsa.local/never-made:dev` is not on the node',
+    tells: { pattern: /ErrImageNeverPull/, args: ['pods', '-o', 'jsonpath={.status.containerStatuses[*].state.waiting.reason}{"\n"}'] },
+  },
+  {
     what: 'a storage class of nobody',
+    database: false,
     args: ['--storage-class', 'nobodys'],
     shows: 'The storage class `nobodys` does not exist',
     tells: { pattern: /"nobodys" not found/, args: ['events', '--watch-only', '-o', 'jsonpath={.message}{"\\n"}'] },
@@ -222,7 +313,7 @@ for (const { what, args, shows, tells } of [
     try {
       const form = await new NewProjectPage(page).open();
       await form.name.fill('Told soon');
-      await form.database.uncheck();
+      if (!database) await form.database.uncheck();
       await form.create.click();
       // Looked for at every frame, so that the time is the page's and not the test's. Code is shown without its marks.
       const shown = page.waitForFunction((text) => document.body.innerText.replaceAll('`', '').includes(text), shows.replaceAll('`', ''), { timeout: 60_000 });
@@ -284,14 +375,12 @@ test('an image of ttyd: a plain terminal, said so, and a new shell for each who 
   await nothingLeft(server);
 });
 
-/** In the usual run one of each sort; a right that is missing is told by the same code whichever it is. */
-const long = process.env['FSA_LONG'] !== undefined;
 const SEEN = ['deployments', 'pods', 'persistentvolumeclaims', 'services', 'networkpolicies', 'secrets', 'serviceaccounts', 'events', 'statefulsets'];
 const MADE = ['deployments', 'services', 'secrets', 'persistentvolumeclaims', 'serviceaccounts', 'networkpolicies', 'statefulsets'];
 
 test('a right that is missing is named on every page, on the page of what it stops, and where a log would be', CLUSTER, async ({ ownServer, visitor, allowConsole }, info) => {
   test.skip(!process.env['FSA_HELM'], 'FSA_HELM names what reads the chart');
-  test.setTimeout(long ? 600_000 : 180_000);
+  test.setTimeout(long ? 900_000 : 240_000);
   allowConsole(/./);
   const narrow = await Narrow.make(info.outputDir);
   try {
@@ -324,8 +413,26 @@ test('a right that is missing is named on every page, on the page of what it sto
       if (resource !== 'statefulsets') await api.remove(project.id);
     }
 
-    await narrow.without('pods/log', 'get');
     const [project] = await api.projects();
+    // What is there is changed and removed by other rights.
+    const says = (what: string) => expect(page.getByText(new RegExp(`may not ${what}`)).first(), `the page says that it may not ${what}`).toBeVisible({ timeout: 30_000 });
+    await new Workspace(page).open(project!.id);
+    await narrow.without('deployments', 'patch');
+    await api.act(project!.id, 'stop');
+    await says('patch deployments');
+    await narrow.whole();
+    await api.reaches(project!.id, 'Stopped', 60_000);
+    await api.act(project!.id, 'start');
+    await api.reaches(project!.id, 'Running', 90_000);
+    await narrow.without('services', 'delete');
+    await api.terminate(project!.id);
+    await says('delete services');
+    await narrow.whole();
+    await api.reaches(project!.id, 'Terminated', 60_000);
+    await api.act(project!.id, 'start');
+    await api.reaches(project!.id, 'Running', 90_000);
+
+    await narrow.without('pods/log', 'get');
     await page.goto(`/projects/${project!.id}/logs`);
     await expect(page.locator('.log-lines')).toContainText(/cannot be read/);
     await narrow.whole();

@@ -1,7 +1,9 @@
 // Where the journeys run against a Kubernetes cluster: FSA_ORCHESTRATOR says so, FSA_KUBECONFIG which, and
 // FSA_NAMESPACE in which namespace. `cargo xtask test --only cluster-journeys` sets them.
-import { execFileSync } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
+import http from 'node:http';
+import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.ts';
@@ -143,5 +145,93 @@ export class Narrow {
 
   end(): void {
     for (const kind of ['rolebinding', 'role', 'serviceaccount']) kubectl('delete', kind, this.#name, '--ignore-not-found');
+  }
+}
+
+/** What stands before the apiserver and notes what it is asked: `kubectl proxy` behind it signs in. */
+export class Counter {
+  readonly #proxy: ChildProcess;
+  readonly #server: http.Server;
+  #asked: string[] = [];
+
+  private constructor(proxy: ChildProcess, to: number) {
+    this.#proxy = proxy;
+    const host = `127.0.0.1:${to}`;
+    this.#server = http.createServer((ask, answer) => {
+      this.#asked.push(`${ask.method} ${ask.url}`);
+      const { authorization: _, ...headers } = ask.headers;
+      const onward = http.request({ host: '127.0.0.1', port: to, method: ask.method, path: ask.url, headers: { ...headers, host } }, (back) => {
+        answer.writeHead(back.statusCode ?? 502, back.headers);
+        // A watch has answered before anything happens.
+        answer.flushHeaders();
+        back.on('error', () => answer.destroy());
+        back.pipe(answer);
+      });
+      onward.on('error', () => answer.destroy());
+      answer.on('close', () => onward.destroy());
+      ask.pipe(onward);
+    });
+    // A port-forward, where pods are not reached by their addresses.
+    this.#server.on('upgrade', (ask, inward, head) => {
+      this.#asked.push(`${ask.method} ${ask.url}`);
+      const outward = net.connect(to, '127.0.0.1', () => {
+        const lines = [`${ask.method} ${ask.url} HTTP/1.1`];
+        for (let n = 0; n < ask.rawHeaders.length; n += 2) {
+          const name = ask.rawHeaders[n]!;
+          lines.push(`${name}: ${name.toLowerCase() === 'host' ? host : ask.rawHeaders[n + 1]}`);
+        }
+        outward.write(`${lines.join('\r\n')}\r\n\r\n`);
+        outward.write(head);
+        inward.pipe(outward);
+        outward.pipe(inward);
+      });
+      for (const socket of [inward, outward]) {
+        socket.on('error', () => undefined);
+        socket.on('close', () => (inward.destroy(), outward.destroy()));
+      }
+    });
+  }
+
+  static async start(): Promise<Counter> {
+    const proxy = spawn('kubectl', kubectlArguments('proxy', '--port=0'), { stdio: ['ignore', 'pipe', 'inherit'] });
+    const to = await new Promise<number>((resolve, reject) => {
+      let said = '';
+      proxy.stdout.on('data', (chunk: Buffer) => {
+        said += chunk.toString();
+        const serves = /127\.0\.0\.1:(\d+)/.exec(said);
+        if (serves) resolve(Number(serves[1]));
+      });
+      proxy.once('exit', () => reject(new Error(`kubectl proxy ended: ${said}`)));
+    });
+    const counter = new Counter(proxy, to);
+    await new Promise<void>((resolve) => counter.#server.listen(0, '127.0.0.1', resolve));
+    return counter;
+  }
+
+  /** A kubeconfig by which it is asked. */
+  get kubeconfig(): object {
+    const { port } = this.#server.address() as net.AddressInfo;
+    const name = 'counted';
+    return {
+      apiVersion: 'v1',
+      kind: 'Config',
+      'current-context': name,
+      clusters: [{ name, cluster: { server: `http://127.0.0.1:${port}` } }],
+      users: [{ name, user: {} }],
+      contexts: [{ name, context: { cluster: name, user: name, namespace: process.env['FSA_NAMESPACE'] ?? 'default' } }],
+    };
+  }
+
+  /** What was asked since the last time, without watches, which come and go by themselves, and the way into pods. */
+  take(): string[] {
+    const asked = this.#asked.filter((what) => !/watch=true|\/portforward/.test(what));
+    this.#asked = [];
+    return asked;
+  }
+
+  end(): void {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    this.#proxy.kill();
   }
 }

@@ -10,6 +10,7 @@ use engine::orchestrator::{
 use futures::{SinkExt as _, StreamExt as _};
 use k8s_openapi::api::{
     apps::v1::Deployment,
+    authorization::v1::SelfSubjectAccessReview,
     core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
     networking::v1::{Ingress, IngressClass, NetworkPolicy},
     rbac::v1::{PolicyRule, Role, RoleBinding},
@@ -22,6 +23,8 @@ use kubernetes::{
     Cluster, FIELD_MANAGER, Settings,
     doctor::{orphans, permissions},
     index::health::Health,
+    labels::{Component, Owner},
+    manifests::{CONTAINER, INSTALLER},
     names,
     orchestrator::KubernetesOrchestrator,
     reach::Reach,
@@ -280,6 +283,29 @@ impl Small {
         self.give(&left).await;
     }
 
+    /// From now on it has what these settings need, but for one verb on one resource, or all of it again; and the
+    /// apiserver's authorizer has seen that.
+    async fn give_without(&self, settings: &Settings, resource: &str, verb: &str, without: bool) {
+        let mut left = rules(settings);
+        let mut group = String::new();
+        for rule in left.iter_mut().filter(|rule| rule.resources.as_ref().unwrap()[0] == resource) {
+            group.clone_from(&rule.api_groups.as_ref().unwrap()[0]);
+            let had = rule.verbs.len();
+            rule.verbs.retain(|has| !without || has != verb);
+            assert_eq!(rule.verbs.len() + usize::from(without), had, "{verb} {resource}");
+        }
+        self.give(&left).await;
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.cluster.client.clone());
+        let asked = json!({"spec": {"resourceAttributes": {
+            "namespace": namespace(), "group": group, "resource": resource, "verb": verb}}});
+        let asked: SelfSubjectAccessReview = serde_json::from_value(asked).unwrap();
+        let began = Instant::now();
+        while reviews.create(&PostParams::default(), &asked).await.unwrap().status.unwrap().allowed == without {
+            assert!(began.elapsed() < PATIENCE, "{verb} {resource}: the Role does not count");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn end(&self) {
         let now = DeleteParams::default();
         self.api::<RoleBinding>().delete(&self.name, &now).await.unwrap();
@@ -355,6 +381,102 @@ async fn each_right_to_see_that_is_missing_is_said_by_its_kind() {
         let told = tokio::time::timeout(PATIENCE, told).await;
         assert!(told.is_ok(), "{resource}: {:?}", *orchestrator.health().borrow());
     }
+    small.end().await;
+}
+
+/// Whether it was refused for want of this right, which is named.
+fn lacks(result: Result<impl std::fmt::Debug, engine::orchestrator::OrchestratorError>, right: &str) -> bool {
+    match result {
+        Ok(_) => false,
+        Err(engine::orchestrator::OrchestratorError::Caused(cause)) => {
+            let named = cause.code == CauseCode::PermissionMissing && cause.message.contains(&format!("may not {right}"));
+            assert!(named && !cause.next_steps.is_empty(), "{right}: {cause:?}");
+            true
+        }
+        Err(other) => panic!("{right}: {other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_right_to_make_change_or_remove_that_is_missing_is_named_and_it_goes_on_with_it() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let small = Small::new(&world.settings).await;
+    let mut settings = world.settings.clone();
+    settings.installation = InstallationId(Uuid::new_v4());
+    let orchestrator = KubernetesOrchestrator::new(small.cluster.clone(), settings.clone(), Reach::Outside).unwrap();
+    assert!(orchestrator.index().synced(PATIENCE).await, "{:?}", *orchestrator.health().borrow());
+    let narrow = World { orchestrator, cluster: small.cluster.clone(), settings: settings.clone(), asked: Default::default() };
+    let orchestrator = &narrow.orchestrator;
+    let spec = narrow.spec();
+    let name = spec.name.as_str();
+    let full = |resource: &str| match resource {
+        "deployments" => "deployments.apps".to_owned(),
+        "networkpolicies" => "networkpolicies.networking.k8s.io".to_owned(),
+        resource => resource.to_owned(),
+    };
+
+    // What was under way when another was refused may be made a moment later: each has names of its own.
+    let mut begun = Vec::new();
+    for resource in ["serviceaccounts", "secrets", "persistentvolumeclaims", "services", "networkpolicies", "deployments"] {
+        let other = narrow.spec();
+        small.give_without(&settings, resource, "create", true).await;
+        assert!(lacks(orchestrator.ensure(&other).await, &format!("create {}", full(resource))), "create {resource}");
+        small.give_without(&settings, resource, "create", false).await;
+        begun.push(other);
+    }
+    for other in &begun {
+        narrow.remove(other).await;
+    }
+
+    narrow.up(&spec).await;
+    // Somebody changes what is ours, and it cannot be put right.
+    let services: Api<Service> = world.api();
+    let other = json!({ "spec": { "selector": { "app": "theirs" } } });
+    let more = json!({ "spec": { "ports": [{ "name": "mine", "port": 9999, "protocol": "TCP" }] } });
+    for (verb, change) in [("patch", other), ("update", more)] {
+        small.give_without(&settings, "services", verb, true).await;
+        services.patch(name, &PatchParams::default(), &Patch::Strategic(change)).await.unwrap();
+        narrow.until(&spec, "the changed Service", |seen| !seen.network).await;
+        assert!(lacks(orchestrator.ensure(&spec).await, &format!("{verb} services")), "{verb} services");
+        small.give_without(&settings, "services", verb, false).await;
+        narrow.up(&spec).await;
+    }
+    let policies: Api<NetworkPolicy> = world.api();
+    small.give_without(&settings, "networkpolicies", "patch", true).await;
+    let open = json!({ "spec": { "ingress": [{}] } });
+    policies.patch(name, &PatchParams::default(), &Patch::Merge(open)).await.unwrap();
+    narrow.until(&spec, "the changed policy", |seen| !seen.network).await;
+    assert!(lacks(orchestrator.ensure(&spec).await, "patch networkpolicies.networking.k8s.io"), "patch networkpolicies");
+    small.give_without(&settings, "networkpolicies", "patch", false).await;
+    narrow.up(&spec).await;
+
+    // A stop that may not be, and then is.
+    small.give_without(&settings, "deployments", "patch", true).await;
+    assert!(lacks(orchestrator.ensure(&stopped(&spec)).await, "patch deployments.apps"), "patch deployments");
+    small.give_without(&settings, "deployments", "patch", false).await;
+    narrow.down(&spec).await;
+
+    for resource in ["deployments", "services", "secrets", "serviceaccounts", "networkpolicies"] {
+        orchestrator.ensure(&spec).await.unwrap();
+        small.give_without(&settings, resource, "delete", true).await;
+        let began = Instant::now();
+        let right = format!("delete {}", full(resource));
+        // The account and the policy come last.
+        while !lacks(orchestrator.remove(spec.id).await, &right) {
+            assert!(began.elapsed() < PATIENCE, "{right}: nobody says so");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        small.give_without(&settings, resource, "delete", false).await;
+        while orchestrator.remove(spec.id).await.unwrap() != Removed::Gone {
+            assert!(began.elapsed() < PATIENCE * 2, "{right}: not gone");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    small.give_without(&settings, "persistentvolumeclaims", "delete", true).await;
+    assert!(lacks(orchestrator.remove_volume(&spec.volume).await, "delete persistentvolumeclaims"), "delete volumes");
+    small.give_without(&settings, "persistentvolumeclaims", "delete", false).await;
+    narrow.remove(&spec).await;
     small.end().await;
 }
 
@@ -642,6 +764,57 @@ async fn an_image_without_the_agent_gets_it() {
     let mut lines = world.orchestrator.logs(spec.id, LogSource::Install).await.unwrap();
     let line = tokio::time::timeout(PATIENCE, lines.next()).await.unwrap().unwrap();
     assert!(line.text.contains("sandbox-agent"), "{line:?}");
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_prepares_a_sandbox_is_read_with_its_run_before() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    // A pod as an injected image has one, whose preparation fails at first.
+    let script = "if [ -e /again/it ]; then echo the second; sleep 600; fi; touch /again/it; echo the first; exit 1";
+    let security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    let owner = Owner {
+        installation: spec.installation,
+        project: spec.project,
+        slug: &spec.slug,
+        sandbox: Some(spec.id),
+        name: &spec.name,
+    };
+    let pod = json!({
+        "metadata": {"name": spec.name, "labels": owner.labels(Component::Sandbox)},
+        "spec": {
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "volumes": [{"name": "again", "emptyDir": {}}],
+            "initContainers": [{"name": INSTALLER, "image": image(), "command": ["sh", "-c", script],
+                "volumeMounts": [{"name": "again", "mountPath": "/again"}], "securityContext": security}],
+            "containers": [{"name": CONTAINER, "image": image(), "securityContext": security}],
+        },
+    });
+    let pods: Api<Pod> = world.api();
+    pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    let began = Instant::now();
+    let runs_again = |pod: &Pod| {
+        let status = pod.status.as_ref().and_then(|status| status.init_container_statuses.as_ref()?.first());
+        status
+            .is_some_and(|status| status.restart_count == 1 && status.state.as_ref().is_some_and(|state| state.running.is_some()))
+    };
+    loop {
+        let read = async {
+            let lines = world.orchestrator.logs(spec.id, LogSource::Install).await.unwrap();
+            lines.map(|line| line.text).take(2).collect::<Vec<_>>().await
+        };
+        let runs = runs_again(&pods.get(spec.name.as_str()).await.unwrap());
+        if runs
+            && tokio::time::timeout(Duration::from_secs(5), read).await.is_ok_and(|lines| lines == ["the first", "the second"])
+        {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "the two runs are not read");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    pods.delete(spec.name.as_str(), &DeleteParams::default().grace_period(0)).await.unwrap();
     world.remove(&spec).await;
 }
 
@@ -992,5 +1165,29 @@ async fn a_watch_that_the_apiserver_has_forgotten_begins_with_a_list() {
         assert!(world.orchestrator.health().borrow().is_fresh(), "{:?}", *world.orchestrator.health().borrow());
         world.up(&spec).await;
     }
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_broken_off_or_put_off_misses_nothing() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    let services: Api<Service> = Api::namespaced(client(config().await).0, &namespace());
+    for code in [429, 500, 503] {
+        for within in [false, true] {
+            let refused = world.asked.refuse_the_next_watch("services", code, within);
+            tokio::time::timeout(PATIENCE, refused.asked).await.expect("the watch is begun again").unwrap();
+            services.delete(spec.name.as_str(), &DeleteParams::default()).await.unwrap();
+            refused.answer.send(()).unwrap();
+            world
+                .until(&spec, &format!("the missing Service after {code}, within the watch: {within}"), |seen| !seen.network)
+                .await;
+            world.up(&spec).await;
+        }
+    }
+    let mut health = world.orchestrator.health();
+    tokio::time::timeout(PATIENCE, health.wait_for(Health::is_fresh)).await.unwrap().unwrap();
     world.remove(&spec).await;
 }

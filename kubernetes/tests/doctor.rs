@@ -89,6 +89,13 @@ fn found<'r>(report: &'r Report, check: &str) -> &'r Finding {
         .unwrap_or_else(|| panic!("no finding `{check}`:\n{}", report.text()))
 }
 
+/// Whatever is not well says why it matters, and what mends it.
+fn helps(report: &Report) {
+    for finding in report.findings.iter().filter(|finding| finding.verdict != Verdict::Ok) {
+        assert!(!finding.what.is_empty() && !finding.why.is_empty() && !finding.mend.is_empty(), "{finding:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_cluster_that_is_well_is_found_well() {
     let Some(world) = World::new().await else { return };
@@ -127,6 +134,7 @@ async fn what_is_wrong_is_named_with_its_mend() {
     world.settings.image = "Not An/Image".to_owned();
     let report = world.examine(true).await;
     assert!(report.failed());
+    helps(&report);
     for (check, what, mend) in
         [("storage class", "`fast-ssd` does not exist", "--storage-class"), ("image", "no name of an image", "--image")]
     {
@@ -148,6 +156,7 @@ async fn what_is_wrong_is_named_with_its_mend() {
     )
     .await;
     assert!(found(&report, "namespace").what.contains("`fsa-causes-nowhere` does not exist"), "{}", report.text());
+    helps(&report);
     world.end().await;
 }
 

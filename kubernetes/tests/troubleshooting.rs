@@ -1,9 +1,10 @@
 //! What docs/kubernetes.md says of trouble is what the doctor and the causes say: each name in the last column of
-//! its table is a check or a cause.
+//! its table is a check or a cause, and each check and cause is in it.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use model::CauseCode;
+use std::{collections::BTreeSet, fs, path::Path};
 
 const DOCTOR: [&str; 5] = [
     include_str!("../src/doctor/mod.rs"),
@@ -38,4 +39,66 @@ fn every_line_of_the_troubleshooting_page_is_said_by_the_doctor_or_a_cause() {
             assert!(is_cause(name) || is_check(name), "nobody says `{name}`: {line}");
         }
     }
+}
+
+/// The sources of a folder, without what only tests are.
+fn sources(folder: &Path, into: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            sources(&entry.path(), into);
+        } else if entry.file_name() != "tests.rs" {
+            let text = fs::read_to_string(entry.path()).unwrap();
+            into.push(text.split("#[cfg(test)]").next().unwrap().to_owned());
+        }
+    }
+}
+
+/// `ImageNotFound` as the API writes it: `image-not-found`.
+fn kebab(name: &str) -> String {
+    let mut kebab = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !kebab.is_empty() {
+            kebab.push('-');
+        }
+        kebab.extend(letter.to_lowercase());
+    }
+    kebab
+}
+
+#[test]
+fn every_cause_and_every_check_is_on_the_troubleshooting_page() {
+    let mut all = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let mut names = BTreeSet::new();
+    for text in &all {
+        for part in text.split("CauseCode::").skip(1) {
+            let name = kebab(part.split(|letter: char| !letter.is_alphanumeric()).next().unwrap());
+            if is_cause(&name) {
+                names.insert(name);
+            }
+        }
+    }
+    for text in DOCTOR.map(|text| text.split("#[cfg(test)]").next().unwrap()) {
+        for before in [
+            "Finding::new(",
+            "Finding::ok(",
+            "Finding::of_cause(",
+            "let check = ",
+            "let (check, why) = (",
+            "let (check, name) = (",
+        ] {
+            for part in text.split(before).skip(1) {
+                if let Some(name) = part.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()) {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+    }
+    assert!(names.len() > 45, "they are found: {names:?}");
+    // That something is a fault of ours no symptom tells.
+    names.remove("unexpected");
+    let page = include_str!("../../docs/kubernetes.md");
+    let table = page.split("## When something is wrong").nth(1).unwrap();
+    let missing: Vec<_> = names.iter().filter(|name| !table.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "no line of the page tells of these: {missing:?}");
 }

@@ -422,6 +422,8 @@ fn the_doctor_says_that_it_finds_no_kubeconfig_and_fails() {
     let [finding] = report["findings"].as_array().unwrap().as_slice() else { panic!("{report}") };
     assert_eq!((&finding["check"], &finding["verdict"]), (&"kubeconfig".into(), &"fail".into()));
     assert!(finding["what"].as_str().unwrap().contains("/nowhere/kubeconfig"), "{finding}");
+    assert!(!finding["why"].as_str().unwrap().is_empty(), "{finding}");
+    assert!(finding["mend"][0].as_str().unwrap().contains("--kubeconfig"), "{finding}");
     assert!(text(&said.stderr).contains("1 of 1 checks failed"), "{}", text(&said.stderr));
 }
 

@@ -324,7 +324,7 @@ const ON_CLUSTER: [&str; 13] = [
 /// Of these, what runs where it is not the long run: one of each kind.
 const SHORT: &str = "six times seven|psql, without any|closing the tab and|web server on 3000|stop and start|restart applies|a new size|terminate keeps|\
                      a sandbox for a branch|delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random|told as it happens|dropped into a terminal|its cluster|by hand|an Ingress host|two replicas|from a sign-in to a push|\
-                     doctor of the command line|cluster tells of|logs of a sandbox on a cluster|right that is missing";
+                     doctor of the command line|cluster tells of|logs of a sandbox on a cluster|right that is missing|is asked little|a database whose image";
 /// Of these, what every run has.
 const SHORTEST: &str = "six times seven|closing the tab and|web server on 3000|stop and start|delete asks|ANTHROPIC_API_KEY|kills at random|two replicas|\
                         its owner has application|cluster tells of|right that is missing|doctor of the command line";

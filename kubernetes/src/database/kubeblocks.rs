@@ -14,9 +14,10 @@
 //! | superuser in | `NAME-postgresql-account-postgres` | `NAME-conn-credential` |
 //! | stopped by | its component's `stop` | an OpsRequest ([`operation`]) |
 //!
-//! Both: the Service is `NAME-postgresql-postgresql`; Secrets and pods bear none of our labels and are read
-//! by name; a phase counts only where `status.observedGeneration` is the Cluster's generation; `Failed` is
-//! not final; a patch of `componentSpecs` is of one path, because a merge replaces the list. Sources: the
+//! Both: the Service is `NAME-postgresql-postgresql`, of the primary; Secrets bear none of our labels and are read
+//! by name; neither do pods and volumes, which are watched by KubeBlocks' own: what the cluster refuses them is told
+//! before the operator says so; a phase counts only where `status.observedGeneration` is the Cluster's generation;
+//! `Failed` is not final; a patch of `componentSpecs` is of one path, because a merge replaces the list. Sources: the
 //! published CustomResourceDefinitions of 0.9.5 and 1.0.2.
 
 use super::{
@@ -25,7 +26,7 @@ use super::{
     operation::{self, Operation},
     owner, pods,
     statefulset::is_ready,
-    watched::{Changed, Watched},
+    watched::{Changed, Watched, Whose},
 };
 use crate::{
     Cluster, Settings,
@@ -40,24 +41,24 @@ use engine::{
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        core::v1::{Pod, Secret, Service, ServiceAccount},
+        core::v1::{Event, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
         networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec},
         rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject},
     },
     apimachinery::pkg::{
-        apis::meta::v1::{LabelSelector, LabelSelectorRequirement},
+        apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta},
         util::intstr::IntOrString,
     },
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams},
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind},
 };
 use model::{Cause, CauseCode, ProjectId, ResourceName};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::try_join;
 use tracing::info;
 
@@ -182,6 +183,16 @@ pub(super) fn is_policy(policy: &NetworkPolicy) -> bool {
 pub fn pods_of(name: &ResourceName) -> String {
     let all: Vec<String> = labels_of(name).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     all.join(",")
+}
+
+/// The selector of the pods and volumes of all Clusters.
+fn of_all() -> String {
+    format!("{INSTANCE},{}={}", MANAGED.0, MANAGED.1)
+}
+
+/// Of which Cluster an object is that the operator made.
+fn instance(meta: &ObjectMeta) -> Option<&str> {
+    meta.labels.as_ref()?.get(INSTANCE).map(String::as_str)
 }
 
 /// PostgreSQL's ports from the project's sandboxes, the control plane and each other; the rest from each other
@@ -440,6 +451,8 @@ pub struct KubeBlocks {
     clusters: Api<DynamicObject>,
     policies: Api<NetworkPolicy>,
     seen: Watched<DynamicObject>,
+    pods_seen: Watched<Pod>,
+    volumes_seen: Watched<PersistentVolumeClaim>,
     policies_seen: Arc<Watched<NetworkPolicy>>,
 }
 
@@ -458,11 +471,26 @@ impl KubeBlocks {
         let resource = version.resource();
         let clusters = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
         let policies = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let seen = Watched::start(clusters.clone(), resource, "Clusters", &selector, changed);
+        let whose = || -> Whose {
+            let clusters = seen.kept();
+            Box::new(move |meta: &ObjectMeta| {
+                let name = instance(meta)?;
+                let cluster = clusters.find(|cluster| cluster.metadata.name.as_deref() == Some(name))?;
+                labels::project(&cluster.metadata)
+            })
+        };
+        let (pods, volumes) = (
+            Api::namespaced(cluster.client.clone(), &cluster.namespace),
+            Api::namespaced(cluster.client.clone(), &cluster.namespace),
+        );
         Self {
             version,
             settings,
             cluster: cluster.clone(),
-            seen: Watched::start(clusters.clone(), resource, "Clusters", &selector, changed),
+            pods_seen: Watched::start_of(pods, (), "Pods of KubeBlocks", &of_all(), changed, whose()),
+            volumes_seen: Watched::start_of(volumes, (), "PersistentVolumeClaims of KubeBlocks", &of_all(), changed, whose()),
+            seen,
             policies_seen: Arc::clone(policies_seen),
             clusters,
             policies,
@@ -517,15 +545,36 @@ impl KubeBlocks {
         done.map_err(|error| objects::refused(&error, &format!("{verb} the Cluster `{name}`"))).map(|()| true)
     }
 
-    /// The pod that takes writes.
-    async fn primary(&self, spec: &DatabaseSpec) -> Result<Option<Arc<Pod>>, DatabaseError> {
-        let pods: Api<Pod> = self.api();
-        let pods = pods.list(&ListParams::default().labels(&pods_of(&spec.name))).await;
-        let pods = pods.map_err(|error| objects::refused(&error, &format!("list the pods of `{}`'s database", spec.name)))?;
-        let mut pods: Vec<Pod> = pods.items.into_iter().filter(is_ready).collect();
-        pods.sort_by_key(|pod| !leads(pod));
-        Ok(pods.into_iter().next().map(Arc::new))
+    /// Its pods that are not about to end, the one that takes writes first.
+    fn pods(&self, spec: &DatabaseSpec) -> Vec<Arc<Pod>> {
+        let mut pods = self.pods_seen.all(|meta| instance(meta) == Some(spec.name.as_str()) && meta.deletion_timestamp.is_none());
+        pods.sort_by_key(|pod| (!leads(pod), pod.name_any()));
+        pods
     }
+
+    /// The volume of a pod of that name.
+    fn volume(&self, pod: &str) -> Option<Arc<PersistentVolumeClaim>> {
+        self.volumes_seen.named(&format!("data-{pod}"))
+    }
+
+    /// What the cluster says in so many words of its pods and volumes, and of those that are not there by `events`: no
+    /// operator need look at it first.
+    fn stated(&self, spec: &DatabaseSpec, events: &[Arc<Event>]) -> Option<Cause> {
+        let stated = |pod: Option<&Pod>, volume: Option<&PersistentVolumeClaim>| {
+            let facts = cause::Facts { name: &spec.name, pod, volume, events, since: None, now: Timestamp::now() };
+            cause::cause(&facts).filter(|cause| cause::is_stated(cause.code))
+        };
+        let pods = self.pods(spec);
+        if pods.is_empty() {
+            return stated(None, self.volume(&first_pod(&spec.name)).as_deref());
+        }
+        pods.iter().find_map(|pod| stated(Some(pod.as_ref()), self.volume(&pod.name_any()).as_deref()))
+    }
+}
+
+/// The first of its pods, in time and by its number.
+fn first_pod(name: &ResourceName) -> String {
+    format!("{}-0", names::postgres(name))
 }
 
 /// Whether a pod says that it is the primary; a single one need not.
@@ -536,7 +585,8 @@ pub(crate) fn leads(pod: &Pod) -> bool {
 #[async_trait::async_trait]
 impl Servers for KubeBlocks {
     async fn ready(&self) -> Result<(), DatabaseError> {
-        try_join!(self.seen.ready(), self.policies_seen.ready()).map(|_| ())
+        let (pods, volumes) = (self.pods_seen.ready(), self.volumes_seen.ready());
+        try_join!(self.seen.ready(), self.policies_seen.ready(), pods, volumes).map(|_| ())
     }
 
     async fn make(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
@@ -560,9 +610,21 @@ impl Servers for KubeBlocks {
             None => Standing::Absent,
             Some(cluster) => match standing(&spec.name, &cluster, Timestamp::now()) {
                 Standing::Up(_) if !self.policy(spec) => Standing::Coming(None),
+                Standing::Coming(said) if cluster.metadata.deletion_timestamp.is_none() => {
+                    Standing::Coming(self.stated(spec, &[]).or(said))
+                }
                 standing => standing,
             },
         }
+    }
+
+    fn explain(&self, spec: &DatabaseSpec, events: &[Arc<Event>]) -> Option<Cause> {
+        self.stated(spec, events)
+    }
+
+    fn asks_every(&self, spec: &DatabaseSpec) -> Option<Duration> {
+        self.found(spec)?;
+        cause::asks_every(self.pods(spec).first().map(AsRef::as_ref))
     }
 
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError> {
@@ -581,7 +643,8 @@ impl Servers for KubeBlocks {
                 .await
                 .map_err(|error| objects::refused(&error, &format!("read the Service `{service}`")))
         };
-        let (pod, secret, service) = try_join!(self.primary(spec), secret, service)?;
+        let (secret, service) = try_join!(secret, service)?;
+        let pod = self.pods(spec).into_iter().find(|pod| is_ready(pod));
         let (Some(pod), Some(mut data), Some(_)) = (pod, secret.and_then(|secret| secret.data), service) else { return Ok(None) };
         let mut text = |key: &str| data.remove(key).map(|value| String::from_utf8_lossy(&value.0).into_owned());
         let (Some(user), Some(password)) = (text("username"), text("password")) else { return Ok(None) };
@@ -666,8 +729,8 @@ impl Servers for KubeBlocks {
     }
 
     fn objects(&self, name: &ResourceName) -> Vec<String> {
-        let pod = format!("{}-0", names::postgres(name));
-        vec![name.to_string(), format!("data-{pod}"), pod]
+        let pod = first_pod(name);
+        vec![name.to_string(), names::postgres(name), format!("data-{pod}"), pod]
     }
 
     fn service(&self, name: &ResourceName) -> String {

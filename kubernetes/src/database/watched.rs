@@ -189,6 +189,9 @@ where
     }
 }
 
+/// Whose database an object is of, by its metadata.
+pub type Whose = Box<dyn Fn(&ObjectMeta) -> Option<ProjectId> + Send + Sync>;
+
 /// Keeps what a watch tells.
 struct Mirror<K>
 where
@@ -197,6 +200,7 @@ where
 {
     writer: Mutex<Writer<K>>,
     changed: Changed,
+    whose: Whose,
 }
 
 impl<K> Mirror<K>
@@ -219,12 +223,12 @@ where
         self.apply(&Event::Init, None);
     }
     fn put(&self, object: K, from: From) {
-        let of = labels::project(object.meta());
+        let of = (self.whose)(object.meta());
         let event = if from == From::List { Event::InitApply(object) } else { Event::Apply(object) };
         self.apply(&event, of);
     }
     fn take(&self, object: K) {
-        let of = labels::project(object.meta());
+        let of = (self.whose)(object.meta());
         self.apply(&Event::Delete(object), of);
     }
     fn listed(&self) {
@@ -277,13 +281,19 @@ where
     /// Watches from now on, until it is dropped. Each change is told to `changed`.
     #[must_use]
     pub fn start(api: Api<K>, of: T, kind: &'static str, selector: &str, changed: &Changed) -> Self {
+        Self::start_of(api, of, kind, selector, changed, Box::new(labels::project))
+    }
+
+    /// The same of objects that do not say themselves whose they are.
+    #[must_use]
+    pub fn start_of(api: Api<K>, of: T, kind: &'static str, selector: &str, changed: &Changed, whose: Whose) -> Self {
         let writer = Writer::new(of);
         let store = writer.as_reader();
         let trouble = Arc::new(watch::Sender::new(None));
         let watch = changed.begin(kind);
         let task = Task {
             source: Objects(api),
-            to: Mirror { writer: Mutex::new(writer), changed: changed.clone() },
+            to: Mirror { writer: Mutex::new(writer), changed: changed.clone(), whose },
             health: OfDatabases { changed: changed.clone(), watch, trouble: trouble.clone(), kind },
             place: changed.0.place.clone(),
             kind: kind.to_owned(),
@@ -318,6 +328,12 @@ where
                 &["It is tried again by itself.", "Check that its apiserver runs, and that the account may list and watch them."],
             )
         })))
+    }
+
+    /// What is kept, for who looks at it beside the watch.
+    #[must_use]
+    pub fn kept(&self) -> Store<K> {
+        self.store.clone()
     }
 
     /// The object of this name, if the selector names it.

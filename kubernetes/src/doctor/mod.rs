@@ -541,8 +541,14 @@ mod tests {
         assert!(report.failed());
         let text = report.text();
         assert!(text.contains("FAIL  image: There is none.\n      Why it matters.\n      - Name one.\n"), "{text}");
-        let json = serde_json::to_value(&report).unwrap();
-        assert_eq!(json["findings"][2]["verdict"], "fail");
-        assert_eq!(json["findings"][0].get("mend"), None);
+        report.findings[2].detail = Some("as the cluster says it".to_owned());
+        // What scripts read, by `--json` and `GET /api/doctor`.
+        let json = serde_json::json!({"findings": [
+            {"check": "version", "verdict": "ok", "what": "Kubernetes v1.34.1.", "why": "Why."},
+            {"check": "clock", "verdict": "warn", "what": "It is late.", "why": "Why.", "mend": ["Set it."]},
+            {"check": "image", "verdict": "fail", "what": "There is none.", "why": "Why it matters.", "mend": ["Name one."],
+                "detail": "as the cluster says it"},
+        ]});
+        assert_eq!(serde_json::to_value(&report).unwrap(), json);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 use engine::orchestrator::{LogLine, LogSource, OrchestratorError};
 use futures::{AsyncBufReadExt as _, StreamExt as _, future, stream, stream::BoxStream};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::{
     Api,
     api::{ListParams, LogParams},
@@ -37,15 +37,27 @@ fn of_newest(applier: &Applier, id: SandboxId, container: &'static str) -> BoxSt
     let mut pods = applier.index.read().pods.of(id);
     pods.sort_by_key(|pod| Reverse(pod.metadata.creation_timestamp.as_ref().map(|at| at.0)));
     let Some(pod) = pods.into_iter().next() else { return stream::empty().boxed() };
-    let restarted = run::container(&pod).is_some_and(|status| status.restart_count > 0);
-    let api: Api<Pod> = applier.api();
+    whole(applier.api(), &pod, container)
+}
+
+/// Of a container of a pod: of its run before first, where it has one.
+fn whole(api: Api<Pod>, pod: &Pod, container: &'static str) -> BoxStream<'static, LogLine> {
     let name = pod.metadata.name.clone().unwrap_or_default();
-    let before = if restarted && container == CONTAINER {
-        read(api.clone(), name.clone(), container.to_owned(), true)
-    } else {
-        stream::empty().boxed()
-    };
-    before.chain(read(api, name, container.to_owned(), false)).boxed()
+    let of = |previous| read(api.clone(), name.clone(), container.to_owned(), previous);
+    if status(pod, container).is_some_and(has_past) { of(true).chain(of(false)).boxed() } else { of(false) }
+}
+
+/// The status of a container, also of one that prepares the others.
+fn status<'p>(pod: &'p Pod, container: &str) -> Option<&'p ContainerStatus> {
+    let all = pod.status.as_ref()?;
+    let lists = [&all.container_statuses, &all.init_container_statuses];
+    lists.into_iter().flatten().flatten().find(|status| status.name == container)
+}
+
+/// Whether a container had a run before the one whose log there is. While it waits to be started again, that is its last.
+fn has_past(status: &ContainerStatus) -> bool {
+    let waits = status.state.as_ref().is_some_and(|state| state.waiting.is_some());
+    status.restart_count > 0 && !waits
 }
 
 /// Of the container's run before this one, where the kubelet has it still.
@@ -71,25 +83,16 @@ fn of_database(applier: &Applier, id: SandboxId) -> BoxStream<'static, LogLine> 
     };
     let api: Api<Pod> = applier.api();
     if let Some(pod) = pod {
-        return of_postgres(api, &pod);
+        return whole(api, &pod, POSTGRES_CONTAINER);
     }
     let Some(name) = name else { return stream::empty().boxed() };
     let found = async move {
         let listed = api.list(&ListParams::default().labels(&kubeblocks::pods_of(&name))).await;
         let mut pods = listed.map(|list| list.items).unwrap_or_default();
         pods.sort_by_key(|pod| !kubeblocks::leads(pod));
-        pods.first().map_or_else(|| stream::empty().boxed(), |pod| of_postgres(api, pod))
+        pods.first().map_or_else(|| stream::empty().boxed(), |pod| whole(api, pod, POSTGRES_CONTAINER))
     };
     stream::once(found).flatten().boxed()
-}
-
-/// Before its last restart first, where it restarted.
-fn of_postgres(api: Api<Pod>, pod: &Pod) -> BoxStream<'static, LogLine> {
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    let restarted = statuses.into_iter().flatten().any(|status| status.name == POSTGRES_CONTAINER && status.restart_count > 0);
-    let of = |previous| read(api.clone(), name.clone(), POSTGRES_CONTAINER.to_owned(), previous);
-    if restarted { of(true).chain(of(false)).boxed() } else { of(false) }
 }
 
 /// One container's log. One that cannot be read is a line that says so.
@@ -164,4 +167,30 @@ fn line(event: &Event) -> LogLine {
         event.message.as_deref().unwrap_or_default()
     );
     LogLine { at: events::at(event), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_run_before_is_shown_once_of_whichever_container() {
+        let one = |name: &str, restarts: i32, state: Value| json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": restarts, "state": state});
+        let past = |containers: Value, inits: Value, of: &str| {
+            let pod: Pod =
+                serde_json::from_value(json!({"status": {"containerStatuses": containers, "initContainerStatuses": inits}}))
+                    .unwrap();
+            status(&pod, of).is_some_and(has_past)
+        };
+        let (running, waiting, over) =
+            (json!({"running": {}}), json!({"waiting": {"reason": "CrashLoopBackOff"}}), json!({"terminated": {"exitCode": 1}}));
+        assert!(past(json!([one(CONTAINER, 1, running.clone())]), json!([]), CONTAINER));
+        assert!(past(json!([one(CONTAINER, 1, over)]), json!([]), CONTAINER));
+        assert!(!past(json!([one(CONTAINER, 0, running.clone())]), json!([]), CONTAINER), "it is the first");
+        assert!(!past(json!([one(CONTAINER, 2, waiting)]), json!([]), CONTAINER), "the log that there is is that one's");
+        let beside = json!([one(CONTAINER, 0, json!({"waiting": {"reason": "PodInitializing"}}))]);
+        assert!(past(beside.clone(), json!([one(INSTALLER, 1, running)]), INSTALLER), "one that prepares");
+        assert!(!past(beside, json!([]), INSTALLER), "there is none");
+    }
 }

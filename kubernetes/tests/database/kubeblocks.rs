@@ -2,7 +2,7 @@
 
 use super::{
     definitions::{self, Served},
-    operator::Nature,
+    operator::{Nature, ROLE},
     support::{self, LONG, World, beside_a_sandbox, resource, spec, until},
 };
 use engine::{
@@ -10,15 +10,18 @@ use engine::{
     orchestrator::{LogSource, Orchestrator as _, Removed},
 };
 use futures::StreamExt as _;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::{
+    api::core::v1::{Pod, Service},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use kubernetes::{
     database::{
         ClusterDatabase,
-        kubeblocks::{Version, discover},
+        kubeblocks::{Version, discover, pods_of},
         later::Later,
     },
     doctor::{Databases, Verdict, orphans, permissions},
@@ -126,6 +129,125 @@ async fn failed_is_not_final_and_slow_is_no_failure() {
         database.observe(&spec).await.unwrap().ready
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_the_cluster_refuses_its_pod_is_told_without_its_operator() {
+    let Some(world) = World::start(Served::V1).await else { return };
+    world.operator.as_ref().unwrap().set(Nature { nowhere: true, ..Nature::default() });
+    let mut settings = world.settings(DatabaseProvider::KubeBlocks);
+    // With this patience nothing is told in time but what the cluster has stated.
+    let database = world.database(&settings).await.with_patience(LONG);
+    let without_image = spec(settings.installation);
+    let caused = |error: DatabaseError| match error {
+        DatabaseError::Caused(cause) => cause,
+        other => panic!("{other:?}"),
+    };
+    let cause = caused(database.ensure(&without_image).await.unwrap_err());
+    assert_eq!(cause.code, CauseCode::ImageAbsent, "{cause:?}");
+    assert!(cause.message.contains("fsa.local/nothing:dev") && !cause.next_steps.is_empty(), "{cause:?}");
+    let beside = database.glance(&without_image).unwrap().cause.unwrap();
+    assert_eq!(beside.code, CauseCode::ImageAbsent, "without asking: {beside:?}");
+    // Its sandbox is told of what happens to a pod that names its Cluster alone.
+    let mut told = database.watch();
+    let pods: Api<Pod> = Api::namespaced(world.cluster.client.clone(), &world.cluster.namespace);
+    pods.delete(&format!("{}-postgresql-0", without_image.name), &DeleteParams::default().grace_period(0)).await.unwrap();
+    assert_eq!(tokio::time::timeout(LONG, told.next()).await.unwrap(), Some(without_image.sandbox));
+
+    settings.database.storage_class = Some("nobodys".to_owned());
+    let database = world.database(&settings).await;
+    let without_class = spec(settings.installation);
+    until("the class is said to be missing", async || match database.ensure(&without_class).await {
+        Ok(()) => false,
+        Err(error) => {
+            let cause = caused(error);
+            cause.code == CauseCode::StorageClassMissing && cause.message.contains("`nobodys`")
+        }
+    })
+    .await;
+
+    (settings.database.storage_class, settings.database.cpu_millis) = (None, (1_000_000, 1_000_000));
+    world.operator.as_ref().unwrap().set(Nature::default());
+    let database = world.database(&settings).await.with_patience(LONG);
+    let without_room = spec(settings.installation);
+    let cause = caused(database.ensure(&without_room).await.unwrap_err());
+    assert_eq!(cause.code, CauseCode::Unschedulable, "{cause:?}");
+    for spec in [&without_image, &without_class, &without_room] {
+        until("it is removed all the same", async || matches!(database.remove(spec).await, Ok(Removed::Gone))).await;
+    }
+}
+
+#[tokio::test]
+async fn of_several_the_primary_is_asked_and_its_service_is_the_way_in() {
+    let Some(world) = World::start(Served::V1).await else { return };
+    let mut settings = world.settings(DatabaseProvider::KubeBlocks);
+    settings.database.replicas = 2;
+    let database = world.database(&settings).await.with_patience(LONG);
+    let spec = spec(settings.installation);
+    database.ensure(&spec).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(world.cluster.client.clone(), &world.cluster.namespace);
+    let all = pods.list(&ListParams::default().labels(&pods_of(&spec.name))).await.unwrap().items;
+    assert_eq!(all.len(), 2, "as many as are asked for");
+
+    let connection = database.credentials(&spec);
+    let service = format!("{}-postgresql-postgresql", spec.name);
+    assert_eq!(connection.host, format!("{service}.{}.svc", world.cluster.namespace));
+    let services: Api<Service> = Api::namespaced(world.cluster.client.clone(), &world.cluster.namespace);
+    let selector = services.get(&service).await.unwrap().spec.unwrap().selector.unwrap();
+    assert_eq!(selector.get(ROLE).map(String::as_str), Some("primary"));
+    // The stand-in's are servers of their own: what is made is in the one that was asked.
+    let enters = async |number: u8| {
+        let pod = format!("{}-postgresql-{number}", spec.name);
+        let (user, password, database) = (&connection.user, &connection.password, &connection.database);
+        support::enter_pod(&world.cluster, &pod, user, password, database).await.is_ok()
+    };
+    assert!(enters(0).await && !enters(1).await, "the primary has it");
+    support::connects(&world, "client", &connection).await;
+
+    // Another is the primary now.
+    for (number, role) in [(0, "secondary"), (1, "primary")] {
+        let patch = json!({"metadata": {"labels": {ROLE: role}}});
+        let pod = format!("{}-postgresql-{number}", spec.name);
+        pods.patch(&pod, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+    let again = world.database(&settings).await.with_patience(LONG);
+    again.ensure(&spec).await.unwrap();
+    assert!(enters(1).await, "whoever is the primary is asked");
+    assert_eq!(again.credentials(&spec).host, connection.host, "the address stays");
+    until("it is removed", async || matches!(again.remove(&spec).await, Ok(Removed::Gone))).await;
+}
+
+#[tokio::test]
+async fn making_one_asks_the_cluster_little_and_looking_at_it_nothing() {
+    let Some(world) = World::start(Served::V1).await else { return };
+    let settings = world.settings(DatabaseProvider::KubeBlocks);
+    let (cluster, noted) = world.counted().await;
+    let database = ClusterDatabase::new(cluster, &settings, Reach::Outside).await.unwrap().with_patience(LONG);
+    // Another is made before, so that every watch runs.
+    database.ensure(&spec(settings.installation)).await.unwrap();
+    let watched: Vec<String> = noted.lock().unwrap().iter().filter(|what| what.contains("watch=true")).cloned().collect();
+    assert!(watched.iter().all(|what| what.contains("labelSelector=")), "what is nobody's costs nothing: {watched:#?}");
+    for kind in ["/clusters?", "/pods?", "/persistentvolumeclaims?", "/networkpolicies?"] {
+        assert!(watched.iter().any(|what| what.contains(kind)), "{kind}: {watched:#?}");
+    }
+    let spec = spec(settings.installation);
+    // Watches come and go by themselves, by what is forwarded the rows are made, and of one that is slow it is asked why.
+    let asked = || {
+        let mut asked = std::mem::take(&mut *noted.lock().unwrap());
+        asked.retain(|what| !["watch=true", "portforward", "/events?"].iter().any(|part| what.contains(part)));
+        asked
+    };
+    asked();
+    database.ensure(&spec).await.unwrap();
+    let making = asked();
+    let writes = making.iter().filter(|what| !what.starts_with("GET ")).count();
+    assert_eq!(writes, 2, "a policy and a Cluster: {making:#?}");
+    assert!(!making.iter().any(|what| what.contains("/pods")), "its pods are watched: {making:#?}");
+    assert!(database.observe(&spec).await.unwrap().ready);
+    database.ensure(&spec).await.unwrap();
+    database.list().await.unwrap();
+    assert!(database.glance(&spec).unwrap().whole);
+    assert_eq!(asked(), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -328,6 +450,41 @@ async fn each_right_that_the_accounts_of_databases_have_is_needed_and_named() {
             assert!(cause.message.contains("endpoints") && cause.message.contains("system:serviceaccount:"), "{cause:?}");
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn each_right_to_make_stop_or_remove_one_that_is_missing_is_named() {
+    for (served, databases, rights) in [
+        (Served::V1, Databases::KubeBlocks, &[("create", "clusters"), ("patch", "clusters"), ("delete", "clusters")][..]),
+        (Served::V1alpha1, Databases::KubeBlocksAlpha, &[("create", "rolebindings"), ("create", "opsrequests")][..]),
+    ] {
+        let Some(world) = World::start(served).await else { return };
+        let settings = world.settings(DatabaseProvider::KubeBlocks);
+        let all = permissions::rules(&settings, databases);
+        let whole = world.database(&settings).await.with_patience(LONG);
+        for (verb, resource) in rights {
+            let (spec, makes) = (spec(settings.installation), *verb == "create" && *resource != "opsrequests");
+            if !makes {
+                whole.ensure(&spec).await.unwrap();
+            }
+            let narrow = world.without(&all, verb, resource).await;
+            let database = ClusterDatabase::new(narrow, &settings, Reach::Outside).await.unwrap().with_patience(LONG);
+            let refused = match *verb {
+                _ if makes => database.ensure(&spec).await,
+                "delete" => database.remove(&spec).await.map(|_| ()),
+                _ => database.stop(&spec).await,
+            };
+            match refused {
+                Err(DatabaseError::Caused(cause)) => {
+                    assert_eq!(cause.code, CauseCode::PermissionMissing, "{verb} {resource}: {cause:?}");
+                    assert!(cause.message.contains(&format!("may not {verb} {resource}")), "{cause:?}");
+                    assert!(!cause.next_steps.is_empty(), "{cause:?}");
+                }
+                other => panic!("{verb} {resource}: {other:?}"),
+            }
+            until("it is removed with the right", async || matches!(whole.remove(&spec).await, Ok(Removed::Gone))).await;
+        }
     }
 }
 

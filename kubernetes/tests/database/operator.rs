@@ -32,6 +32,14 @@ use tokio::{task::JoinHandle, time::sleep};
 use uuid::Uuid;
 
 const FINALIZER: &str = "cluster.kubeblocks.io/finalizer";
+/// By which label its pods tell the primary.
+pub const ROLE: &str = "kubeblocks.io/role";
+
+/// How many pods a Cluster asks for.
+fn replicas(cluster: &DynamicObject) -> usize {
+    let asked = cluster.data["spec"]["componentSpecs"][0]["replicas"].as_u64().unwrap_or(1);
+    usize::try_from(asked).unwrap()
+}
 
 /// How it behaves.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,6 +52,8 @@ pub struct Nature {
     pub wedged: bool,
     /// It carries no operation out.
     pub refusing: bool,
+    /// The image that it has for PostgreSQL is nowhere.
+    pub nowhere: bool,
     /// How much later than it is so it says that a Cluster runs.
     pub slow: Duration,
 }
@@ -184,16 +194,17 @@ impl Work {
             return self.say(cluster, "Failed", &wrong).await;
         }
         let stop = cluster.data["spec"]["componentSpecs"][0]["stop"] == true;
-        self.make(cluster, stop).await?;
-        let pods: Api<Pod> = self.api();
-        let pod = pods.get_opt(&format!("{}-postgresql-0", cluster.name_any())).await?;
-        let ready = pod.as_ref().is_some_and(|pod| {
+        self.make(cluster, stop, nature).await?;
+        let pods = self.roles(&cluster.name_any()).await?;
+        let is_ready = |pod: &Pod| {
             let conditions = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
             conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-        });
+        };
+        let ready = pods.len() == replicas(cluster) && pods.iter().all(is_ready);
+        let pod = pods.first();
         let age = cluster.creation_timestamp().map_or(0, |at| jiff::Timestamp::now().as_second() - at.0.as_second());
         let slow = u64::try_from(age).unwrap_or(0) < nature.slow.as_secs();
-        let phase = match (stop, &pod) {
+        let phase = match (stop, pod) {
             _ if nature.failing => "Failed",
             (true, None) => "Stopped",
             (true, Some(_)) => "Stopping",
@@ -249,7 +260,6 @@ impl Work {
             ("app.kubernetes.io/instance", name),
             ("app.kubernetes.io/managed-by", "kubeblocks"),
             ("apps.kubeblocks.io/component-name", "postgresql"),
-            ("kubeblocks.io/role", "primary"),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
@@ -262,7 +272,22 @@ impl Work {
         }
     }
 
-    async fn make(&self, cluster: &DynamicObject, stop: bool) -> Result<(), kube::Error> {
+    /// Its pods by their numbers, each with a role: at first the first is the primary.
+    async fn roles(&self, name: &str) -> Result<Vec<Pod>, kube::Error> {
+        let pods: Api<Pod> = self.api();
+        let mine =
+            ListParams::default().labels(&format!("app.kubernetes.io/instance={name},app.kubernetes.io/managed-by=kubeblocks"));
+        let mut all = pods.list(&mine).await?.items;
+        all.sort_by_key(|pod| pod.name_any());
+        for pod in all.iter().filter(|pod| !pod.labels().contains_key(ROLE)) {
+            let role = if pod.name_any().ends_with("-0") { "primary" } else { "secondary" };
+            let patch = json!({"metadata": {"uid": pod.uid(), "labels": {ROLE: role}}});
+            pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        }
+        Ok(all)
+    }
+
+    async fn make(&self, cluster: &DynamicObject, stop: bool, nature: Nature) -> Result<(), kube::Error> {
         let name = cluster.name_any();
         let apply = PatchParams::apply("kubeblocks").force();
         let secrets: Api<Secret> = self.api();
@@ -280,12 +305,14 @@ impl Work {
             secrets.create(&Default::default(), &secret).await?;
         }
         let services: Api<Service> = self.api();
+        let mut primary = Self::labels(&name);
+        primary.insert(ROLE.to_owned(), "primary".to_owned());
         let service = json!({"apiVersion": "v1", "kind": "Service",
             "metadata": {"name": format!("{name}-postgresql-postgresql"), "labels": Self::labels(&name)},
-            "spec": {"selector": Self::labels(&name), "ports": [{"name": "postgresql", "port": 5432}]}});
+            "spec": {"selector": primary, "ports": [{"name": "postgresql", "port": 5432}]}});
         let sets: Api<StatefulSet> = self.api();
         let there = sets.get_opt(&format!("{name}-postgresql")).await?;
-        let replicas = i32::from(!stop);
+        let replicas = if stop { 0 } else { i32::try_from(replicas(cluster)).unwrap() };
         match there {
             Some(set) if set.spec.as_ref().unwrap().replicas == Some(replicas) => return Ok(()),
             Some(_) => {
@@ -298,17 +325,25 @@ impl Work {
             None => {}
         }
         services.patch(service["metadata"]["name"].as_str().unwrap(), &apply, &Patch::Apply(&service)).await?;
-        sets.patch(&format!("{name}-postgresql"), &apply, &Patch::Apply(self.set(cluster))).await.map(|_| ())
+        sets.patch(&format!("{name}-postgresql"), &apply, &Patch::Apply(self.set(cluster, nature))).await.map(|_| ())
     }
 
     /// Our own StatefulSet's pod, under the operator's names and labels.
-    fn set(&self, cluster: &DynamicObject) -> StatefulSet {
+    fn set(&self, cluster: &DynamicObject, nature: Nature) -> StatefulSet {
         let name = cluster.name_any();
         let component = &cluster.data["spec"]["componentSpecs"][0];
         let mut settings = Settings::new(InstallationId(Uuid::nil()), &self.cluster.namespace);
         settings.database.image = image();
+        if nature.nowhere {
+            settings.database.image = "fsa.local/nothing:dev".to_owned();
+            settings.image_pull_policy = "Never".to_owned();
+        }
         settings.database.cpu_millis = (5, 1000);
         settings.database.memory_bytes = (32 << 20, 512 << 20);
+        // Many run on few cores, so that no more is asked for; but what no node has stays so.
+        if component["resources"]["requests"]["cpu"].as_str().is_some_and(|cpu| !cpu.ends_with('m')) {
+            settings.database.cpu_millis = (1_000_000, 1_000_000);
+        }
         let spec = DatabaseSpec {
             project: ProjectId(Uuid::nil()),
             sandbox: SandboxId(Uuid::nil()),
@@ -323,6 +358,7 @@ impl Work {
         let labels = Self::labels(&name);
         set.metadata.labels = Some(labels.clone());
         let inner = set.spec.as_mut().unwrap();
+        inner.replicas = Some(i32::try_from(replicas(cluster)).unwrap());
         inner.selector.match_labels = Some(labels.clone());
         inner.template.metadata.as_mut().unwrap().labels = Some(labels.clone());
         let pod = inner.template.spec.as_mut().unwrap();

@@ -123,6 +123,42 @@ async fn an_account_that_may_not_see_them_is_told_of_and_it_goes_on_with_the_rig
 }
 
 #[tokio::test]
+async fn each_right_to_make_stop_or_remove_one_that_is_missing_is_named() {
+    let Some(world) = World::start(Served::Nothing).await else { return };
+    let settings = world.settings(DatabaseProvider::StatefulSet);
+    let all = permissions::rules(&settings, Databases::StatefulSet);
+    let whole = world.database(&settings).await.with_patience(LONG);
+    for (verb, resource) in [
+        ("create", "secrets"),
+        ("create", "services"),
+        ("create", "networkpolicies"),
+        ("create", "statefulsets"),
+        ("patch", "statefulsets"),
+        ("deletecollection", "statefulsets"),
+        ("deletecollection", "pods"),
+        ("deletecollection", "networkpolicies"),
+        ("deletecollection", "services"),
+        ("deletecollection", "persistentvolumeclaims"),
+        ("deletecollection", "secrets"),
+    ] {
+        let spec = spec(settings.installation);
+        if verb != "create" {
+            whole.ensure(&spec).await.unwrap();
+        }
+        let narrow = world.without(&all, verb, resource).await;
+        let database = ClusterDatabase::new(narrow, &settings, Reach::Outside).await.unwrap().with_patience(LONG);
+        let said = code(match verb {
+            "create" => database.ensure(&spec).await,
+            "patch" => database.stop(&spec).await,
+            _ => database.remove(&spec).await.map(|_| ()),
+        });
+        assert_eq!(said.0, CauseCode::PermissionMissing, "{verb} {resource}: {said:?}");
+        assert!(said.1.contains(&format!("may not {verb} {resource}")), "{said:?}");
+        until("it is removed with the right", async || matches!(whole.remove(&spec).await, Ok(Removed::Gone))).await;
+    }
+}
+
+#[tokio::test]
 async fn a_namespace_that_is_not_there_is_told_of_and_it_goes_on_once_it_is() {
     let Some(world) = World::start(Served::Nothing).await else { return };
     let settings = world.settings(DatabaseProvider::StatefulSet);

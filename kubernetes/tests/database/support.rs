@@ -216,6 +216,25 @@ impl World {
         narrow
     }
 
+    /// The same namespace, as an account that may this but for one verb on one resource.
+    pub async fn without(&self, rules: &[PolicyRule], verb: &str, resource: &str) -> Cluster {
+        let mut left = rules.to_vec();
+        let mut withdrawn = false;
+        for rule in left.iter_mut().filter(|rule| rule.resources.as_ref().unwrap()[0] == resource) {
+            withdrawn |= rule.verbs.iter().any(|has| has == verb);
+            rule.verbs.retain(|has| has != verb);
+        }
+        assert!(withdrawn, "{verb} {resource}");
+        self.narrow(&left).await
+    }
+
+    /// The same by a client of its own, and what that one asks.
+    pub async fn counted(&self) -> (Cluster, Asked) {
+        let asked = Asked::default();
+        let client = client(&self.kubeconfig, &asked).await;
+        (Cluster { client, namespace: self.cluster.namespace.clone() }, asked)
+    }
+
     pub async fn database(&self, settings: &Settings) -> ClusterDatabase {
         ClusterDatabase::new(self.cluster.clone(), settings, Reach::Outside).await.unwrap()
     }
@@ -394,8 +413,13 @@ pub struct Inside {
 
 /// Enters the server of a project: `pod` is called the same by all providers.
 pub async fn enter(cluster: &Cluster, name: &str, user: &str, password: &str, database: &str) -> anyhow::Result<Inside> {
+    enter_pod(cluster, &format!("{name}-postgresql-0"), user, password, database).await
+}
+
+/// The same by the name of the pod.
+pub async fn enter_pod(cluster: &Cluster, pod: &str, user: &str, password: &str, database: &str) -> anyhow::Result<Inside> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let pod = pods.get(&format!("{name}-postgresql-0")).await.context("find its pod")?;
+    let pod = pods.get(pod).await.context("find its pod")?;
     let bridge = Bridge::open(cluster, Reach::Outside, &Arc::new(pod)).await?;
     let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(bridge.port());
     let connection = PgConnection::connect_with(&options.username(user).password(password).database(database)).await?;

@@ -167,9 +167,15 @@ impl Refusal {
     async fn answered(self) -> Response<Answer> {
         let _ = self.asked.send(());
         let _ = self.answer.await;
+        let (reason, message) = match self.code {
+            410 => ("Expired", "too old resource version"),
+            429 => ("TooManyRequests", "not now"),
+            500 => ("InternalError", "not now"),
+            _ => ("ServiceUnavailable", "not now"),
+        };
         let status = serde_json::json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": self.code, "reason": "Expired",
-            "message": "too old resource version"
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": self.code, "reason": reason,
+            "message": message
         });
         let (code, body) = if self.within {
             (200, format!("{}\n", serde_json::json!({"type": "ERROR", "object": status})))

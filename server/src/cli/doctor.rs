@@ -71,7 +71,8 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
         Err(error) => {
             let why = "It says which cluster, as whom, and where.";
             let mut report = Report::default();
-            report.add(Finding::new("kubeconfig", Verdict::Fail, error.to_string(), why, &[]));
+            let mend = "Or name another: `--kubeconfig FILE`, or put it where secrets are, as `kubeconfig`.";
+            report.add(Finding::new("kubeconfig", Verdict::Fail, error.to_string(), why, &[mend]));
             return Ok(report);
         }
     };
