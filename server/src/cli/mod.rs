@@ -251,6 +251,7 @@ mod tests {
                 "verb",
                 "resource",
                 "remove-orphans",
+                "json",
                 "with-data",
             ]
             .map(str::to_owned),

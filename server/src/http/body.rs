@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use model::ProjectId;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::error::Category;
 use std::{collections::HashMap, time::Duration};
 
 /// The longest body of a request that is read as a whole. An environment may have 512 KiB, which JSON
@@ -127,7 +128,8 @@ async fn drain(mut body: Body) {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Refusal::new(
+        // Of a number where a word is asked for it says "expected value", as of what is no JSON.
+        kind if kind == Category::Data || serde_json::from_slice::<IgnoredAny>(bytes).is_ok() => Refusal::new(
             ErrorKind::Invalid,
             "wrong-form",
             format!("The body does not have the form asked for: {error}."),

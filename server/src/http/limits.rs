@@ -101,7 +101,7 @@ pub fn neighbourhood_of(from: Option<&ClientAddress>) -> IpAddr {
     neighbourhood(from.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |from| from.0))
 }
 
-/// Credentials that were wrong, by neighbourhood: twenty of a kind at once, then one every six seconds.
+/// Credentials that were wrong, by neighbourhood: some at once, then one every six seconds.
 #[derive(Debug)]
 pub struct Wrong {
     what: &'static str,
@@ -111,8 +111,8 @@ pub struct Wrong {
 impl Wrong {
     /// `what`: as it stands after "Too many".
     #[must_use]
-    pub fn new(what: &'static str) -> Self {
-        Self { what, tries: Limit::new(20, Duration::from_secs(6)) }
+    pub fn new(what: &'static str, at_once: u32) -> Self {
+        Self { what, tries: Limit::new(at_once, Duration::from_secs(6)) }
     }
 
     /// Counts one that was looked up and is wrong.
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn wrong_ones_are_counted_by_neighbourhood_and_have_to_wait() {
-        let wrong = Wrong::new("wrong tokens");
+        let wrong = Wrong::new("wrong tokens", 20);
         let at = |text: &str| text.parse::<IpAddr>().unwrap();
         for _ in 0..20 {
             assert!(wrong.count(at("2001:db8:1:2::1")).is_ok());

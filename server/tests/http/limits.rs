@@ -50,13 +50,6 @@ async fn every_429_says_when_to_ask_again() {
         }
         says_when(&refused.unwrap_or_else(|| panic!("{path} has no limit")), code);
     }
-
-    until("the doctor to be busy", async || {
-        let (one, other) = tokio::join!(owner.get("/api/doctor"), owner.get("/api/doctor"));
-        let busy = [one, other].into_iter().find(|answer| answer.status != 200);
-        busy.inspect(|busy| says_when(busy, "doctor-busy")).is_some()
-    })
-    .await;
 }
 
 /// The kind has its wait in it, so that none can be forgotten; what remains is that nobody writes the status by hand.
