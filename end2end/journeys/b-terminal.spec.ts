@@ -3,6 +3,7 @@ import { ONE_MACHINE } from '../support/cluster.ts';
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type Page, chromium } from '@playwright/test';
 import { expect, test } from '../support/fixtures.ts';
 import { Workspace } from '../support/pages.ts';
 import { Terminal } from '../support/terminal.ts';
@@ -310,6 +311,130 @@ test('a program fills the clipboard by OSC 52, once and up to a limit, and never
   await terminal.sees(/^last$/m, 30_000);
   expect(await used()).toEqual(['wrote small']);
 });
+
+test('a graphics card draws the terminal, and the page does where there is none or it gives up', ONE_MACHINE, async ({ project, server }) => {
+  // The same WebGL as a card's, computed by the processor.
+  const browser = await chromium.launch({
+    executablePath: process.env['FSA_CHROMIUM'] ?? '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--ignore-gpu-blocklist'],
+  });
+  try {
+    const context = await browser.newContext({ baseURL: server.origin, viewport: { width: 1440, height: 900 }, reducedMotion: 'reduce' });
+    const blank = await context.newPage();
+    const webgl = await blank.evaluate(() => document.createElement('canvas').getContext('webgl2') !== null);
+    test.skip(!webgl, 'this Chromium has no WebGL, not even by the processor');
+    let page = await context.newPage();
+    await page.goto(await server.newSignInLink());
+    await page.waitForURL((url) => !url.pathname.startsWith('/sign-in'));
+    const line = (number: string) => `The quick brown fox ${number} jumps over the lazy dog: {}[]<>|/`;
+    const rightlyDrawn = async (what: string) => {
+      await expect(async () => {
+        const { expected, columns, rows } = await wanted(page);
+        expect(expected.join('').replaceAll(' ', '').length, 'characters on the screen').toBeGreaterThan(200);
+        const picture = await page.locator('#terminal-main .xterm-screen').screenshot();
+        expect((await inked(blank, picture, columns, rows)).slice(0, expected.length), what).toEqual(expected);
+      }).toPass({ timeout: 20_000 });
+    };
+
+    // WebGL by the processor is slower than what the page does itself: not used.
+    let terminal = await (await new Workspace(page).open(project.id)).terminal().prompt();
+    await terminal.enter(`clear; for i in 1 2 3 4 5 6; do echo "${line('$i')}"; done`);
+    await terminal.sees(/^The quick brown fox 6 jumps/m);
+    await terminal.prompt();
+    expect(await drawnBy(page)).toBe('the page');
+    await rightlyDrawn('without WebGL');
+    await page.close();
+
+    // As a browser tells it that has a card.
+    await context.addInitScript(() => {
+      const { getContext } = HTMLCanvasElement.prototype;
+      HTMLCanvasElement.prototype.getContext = function (this: HTMLCanvasElement, kind: string, attributes?: object) {
+        return (getContext as any).call(this, kind, { ...attributes, failIfMajorPerformanceCaveat: false });
+      } as any;
+      const { getParameter } = WebGL2RenderingContext.prototype;
+      WebGL2RenderingContext.prototype.getParameter = function (name: number) {
+        const UNMASKED_RENDERER_WEBGL = 0x9246;
+        return name === UNMASKED_RENDERER_WEBGL ? 'A graphics card' : getParameter.call(this, name);
+      };
+    });
+    page = await context.newPage();
+    terminal = await (await new Workspace(page).open(project.id)).terminal().prompt();
+    await expect.poll(() => drawnBy(page)).toBe('WebGL');
+    await rightlyDrawn('by WebGL');
+
+    // The card is taken away: for three seconds xterm.js hopes to have it back.
+    await page.evaluate(() => {
+      for (const canvas of document.querySelectorAll<HTMLCanvasElement>('#terminal-main .xterm-screen canvas')) {
+        canvas.getContext('webgl2')?.getExtension('WEBGL_lose_context')?.loseContext();
+      }
+    });
+    await expect.poll(() => drawnBy(page)).toBe('the page');
+    await rightlyDrawn('after the loss');
+    await expect(page.locator('#terminal-main .xterm-rows')).toContainText(line('6'));
+    await terminal.enter('echo still-$((6*7))');
+    await terminal.sees(/^still-42$/m);
+    await expect(page.locator('#terminal-main .xterm-rows')).toContainText('still-42');
+  } finally {
+    await browser.close();
+  }
+});
+
+/** Who draws the terminal of a page now. */
+async function drawnBy(page: Page): Promise<'WebGL' | 'the page' | 'nobody' | 'both'> {
+  return await page.evaluate(() => {
+    const screen = document.querySelector('#terminal-main .xterm-screen');
+    const rows = Boolean(screen?.querySelector('.xterm-rows'));
+    const webgl = [...(screen?.querySelectorAll('canvas') ?? [])].some((canvas) => canvas.getContext('webgl2') !== null);
+    if (webgl && rows) return 'both';
+    return webgl ? 'WebGL' : rows ? 'the page' : 'nobody';
+  });
+}
+
+/** Where characters are in the terminal's rows above the cursor: `#`, else a space. */
+async function wanted(page: Page): Promise<{ expected: string[]; columns: number; rows: number }> {
+  return await page.evaluate(async () => {
+    const handle = (window as any).__terminals.main;
+    await handle.settled();
+    const { buffer, cols, rows } = handle.terminal;
+    const expected: string[] = [];
+    for (let row = 0; row < buffer.active.cursorY; row += 1) {
+      expected.push(buffer.active.getLine(buffer.active.baseY + row).translateToString(false).replaceAll(/\S/g, '#'));
+    }
+    return { expected, columns: cols, rows };
+  });
+}
+
+/** The same of a picture of the screen: where the middle of a cell has another colour than the empty last row. */
+async function inked(blank: Page, picture: Buffer, columns: number, rows: number): Promise<string[]> {
+  return await blank.evaluate(
+    async ({ data, columns, rows }) => {
+      const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+      const bitmap = await createImageBitmap(new Blob([bytes], { type: 'image/png' }));
+      const { width, height } = bitmap;
+      const context = new OffscreenCanvas(width, height).getContext('2d')!;
+      context.drawImage(bitmap, 0, 0);
+      const pixels = context.getImageData(0, 0, width, height).data;
+      const at = (x: number, y: number) => [0, 1, 2].map((channel) => pixels[(y * width + x) * 4 + channel]!);
+      const empty = at(Math.floor(width / 2), height - 2);
+      const differs = (x: number, y: number) => at(x, y).some((value, channel) => Math.abs(value - empty[channel]!) > 60);
+      const [wide, high] = [width / columns, height / rows];
+      const lines: string[] = [];
+      for (let row = 0; row < rows; row += 1) {
+        let text = '';
+        for (let column = 0; column < columns; column += 1) {
+          let ink = false;
+          for (let y = Math.ceil(row * high) + 1; y < Math.floor((row + 1) * high) - 1 && !ink; y += 1) {
+            for (let x = Math.round((column + 0.2) * wide); x < Math.round((column + 0.8) * wide) && !ink; x += 1) ink = differs(x, y);
+          }
+          text += ink ? '#' : ' ';
+        }
+        lines.push(text);
+      }
+      return lines;
+    },
+    { data: picture.toString('base64'), columns, rows },
+  );
+}
 
 /** A package and what it needs, as paths below the folder of this program. */
 function runtimePackages(root: string): string[] {

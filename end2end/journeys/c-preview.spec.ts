@@ -5,6 +5,7 @@ import { ONE_MACHINE } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { inspect } from '../support/inspect.ts';
 import { Workspace } from '../support/pages.ts';
+import { sandboxProcessesOf } from '../support/processes.ts';
 import { until } from '../support/until.ts';
 import { Terminal } from '../support/terminal.ts';
 import { controlPlane } from '../support/world.ts';
@@ -144,17 +145,30 @@ test('each way in which a preview is not shown has a page of its own, which is t
 
   await page.goto(new URL('/dies', at(3000)).href);
   await expect(heading).toHaveText('The server on port 3000 broke off');
-  await inspect(page, 'preview-died', [390]);
+  await inspect(page, 'preview-died', [320]);
 
   // Stopped; up again without a server; with one.
   await api.act(project.id, 'stop');
   await api.reaches(project.id, 'Stopped');
   await page.goto(at(3000));
   await expect(heading).toHaveText('The sandbox is not running');
-  await inspect(page, 'preview-stopped', [390]);
+  await inspect(page, 'preview-stopped', [320]);
   await api.act(project.id, 'start');
   await expect(heading).toHaveText('Nothing listens on port 3000', { timeout: 30_000 });
   await api.reaches(project.id, 'Running');
+
+  // The agent stands still, and answers nobody; then it goes on.
+  const agents = sandboxProcessesOf(server.dataDir).filter(({ command }) => command.split(' ')[0]!.endsWith('/sandbox-agent'));
+  expect(agents.length, 'agents that run').toBeGreaterThan(0);
+  server.allow(/the agent of a running sandbox does not answer/);
+  for (const { pid } of agents) process.kill(pid, 'SIGSTOP');
+  try {
+    await expect(heading).toHaveText('The sandbox does not answer', { timeout: 30_000 });
+    await inspect(page, 'preview-unreachable', [320]);
+  } finally {
+    for (const { pid } of agents) process.kill(pid, 'SIGCONT');
+  }
+  await expect(heading).toHaveText('Nothing listens on port 3000', { timeout: 30_000 });
   const terminal = await serve(api, project);
   await expect(heading).toHaveText('Boats for hire');
 
@@ -168,7 +182,7 @@ test('each way in which a preview is not shown has a page of its own, which is t
     await page.goto(address);
     await expect(heading, address).toHaveText(title);
   }
-  await inspect(page, 'preview-none', [390]);
+  await inspect(page, 'preview-none', [320]);
 
   // Over by the clock: said where a page waits, and where one is loaded, with the way back from each.
   const workspace = await new Workspace(await context.newPage()).open(project.id);

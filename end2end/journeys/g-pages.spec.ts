@@ -32,7 +32,17 @@ const LOOKS: Record<string, string[]> = {
   '/doctor': ['doctor'],
   '/docs/api': ['api'],
   '/open/{target}/{port}': ['open-signed-out', 'page-refused'],
-  'a preview’s host': ['preview-signed-out', 'preview-refused', 'preview-waiting', 'preview-withdrawn'],
+  '/ingress/sign-in': ['ingress-sign-in'],
+  'a preview’s host': [
+    'preview-signed-out',
+    'preview-refused',
+    'preview-waiting',
+    'preview-withdrawn',
+    'preview-stopped',
+    'preview-unreachable',
+    'preview-died',
+    'preview-none',
+  ],
 };
 
 test('no page is left out', async () => {
@@ -63,6 +73,25 @@ test('sign-in, and a link that does not work', async ({ visitor, server, allowCo
   await page.goto(`${server.origin}/sign-in#not-a-code`);
   await expect(new SignInPage(page).problem).toBeVisible();
   await inspect(page, 'sign-in-refused');
+});
+
+test('the page on the way to an Ingress host', ONE_MACHINE, async ({ ownServer, visitor }) => {
+  const server = await ownServer({ env: { FSA_INGRESS_DOMAIN: 'apps.localhost' } });
+  const page = await (await visitor({ server })).newPage();
+  // It asks for the code by itself. An answer without content leaves it where it is.
+  let asked = 0;
+  await page.route(({ pathname }) => pathname === '/ingress/sign-in', async (route) => {
+    if (route.request().method() !== 'POST') return await route.continue();
+    asked += 1;
+    await route.fulfill({ status: 204 });
+  });
+  const host = `http://${'harbour'.repeat(2)}-agentruntime-abc123.apps.localhost/boats?all=1`;
+  await page.goto(`/ingress/sign-in?rd=${encodeURIComponent(host)}`, { waitUntil: 'commit' });
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('Opening');
+  await expect(page.getByRole('main')).toContainText(`Opening ${host}.`);
+  await expect.poll(() => asked, 'it went on by itself').toBe(1);
+  await expect(page.getByRole('button', { name: 'Go on' })).toBeVisible();
+  await inspect(page, 'ingress-sign-in');
 });
 
 test('projects: none, some in several states, and as they were when the server went away', async ({ ownServer, visitor, allowConsole }) => {

@@ -6,7 +6,10 @@ mod support;
 
 use engine::orchestrator::{AgentOrPort, DatabaseEndpoint, Orchestrator as _, SandboxSpec};
 use sandbox_agent::{client, protocol::http::AgentEvent};
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 use support::*;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -66,6 +69,66 @@ async fn open_files_are_limited_and_enough() {
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert_eq!(line.split_whitespace().filter(|word| *word == most.to_string()).count(), 2, "{line}");
     world.remove(&spec).await;
+}
+
+/// Not a test by itself: runs where no cgroup can be made.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_cgroup_can_be_made() {
+    if std::env::var_os("FSA_TEST_NO_CGROUP").is_none() {
+        return;
+    }
+    let world = World::new().await;
+    let found = local::preflight::look(&world.settings);
+    assert!(found.blocking.is_none(), "{found:?}");
+    let said = found.notices.iter().find(|notice| notice.contains("No cgroup can be made here"));
+    assert!(said.is_some_and(|notice| notice.contains("memory and CPU of sandboxes are not limited")), "{found:?}");
+    let mut spec = spec();
+    spec.resources.limit_memory_bytes = 128 << 20;
+    world.up(&spec).await;
+    // What is said is so.
+    let much = "python3 -c 'print(len(bytearray(200 << 20)))'";
+    assert_eq!(world.sh(&spec, much).await.ok(), format!("{}\n", 200 << 20));
+    // The number of processes is limited all the same, by what each inherits and none can raise.
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nproc).maximum.map_or(2048, |most| most.min(2048));
+    assert_eq!(world.sh(&spec, "ulimit -Su; ulimit -Hu").await.ok(), format!("{most}\n{most}\n"));
+    let bomb = r"python3 - <<'E'
+import os, time
+count = 0
+try:
+    while True:
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+        count += 1
+except OSError as e:
+    print(count, e.errno, flush=True)
+    os.killpg(0, 9)
+E";
+    let said = world.sh(&spec, bomb).await;
+    let (count, errno) = said.out.trim().split_once(' ').unwrap_or_else(|| panic!("{said:?}"));
+    assert!(count.parse::<u64>().unwrap() < most && errno == "11", "{said:?}");
+    // The machine and the sandbox go on.
+    world.sh(&spec, "true").await.ok();
+    world.remove(&spec).await;
+}
+
+#[test]
+fn without_cgroups_processes_are_limited_and_what_is_not_is_said() {
+    or_skip!(skip());
+    or_skip!((!rustix::process::geteuid().is_root()).then(|| "not root: cgroups cannot be hidden".to_owned()));
+    // In a mount namespace of its own: where cgroups are for all others, it has an empty folder that cannot be written.
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", "mount -t tmpfs -o ro none /sys/fs/cgroup && exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["where_no_cgroup_can_be_made", "--exact", "--nocapture"])
+        .env("FSA_TEST_NO_CGROUP", "1")
+        .env("FSA_AGENT_BINARY", agent())
+        .env_remove("XDG_RUNTIME_DIR")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("1 passed"), "{said}");
 }
 
 /// Asks the agent for its events, which has it measure at once, until one fits.

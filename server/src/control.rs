@@ -637,7 +637,7 @@ impl Controller {
     ) -> Result<NewToken, ControlError> {
         may_change(viewer)?;
         let name: DisplayName = name.parse().map_err(|_| {
-            let message = "A token needs a name of 1 to 300 characters, such as the program that will use it.";
+            let message = "A token needs a name of 1 to 300 characters on one line, such as the program that will use it.";
             ControlError::new(ErrorKind::Invalid, "bad-token-name", message, "Type one.").at("name")
         })?;
         if days.is_some_and(|days| !(1..=3650).contains(&days)) {

@@ -25,9 +25,9 @@ mod sources;
 mod sqlx;
 mod test;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::{io::Write, path::Path, process::ExitCode};
 
 /// FullStack Agent: build it, run it, test it.
 #[derive(Parser)]
@@ -107,14 +107,8 @@ fn main() -> ExitCode {
     }
     let done = match command {
         Command::Setup => setup::everything().map(|()| true),
-        Command::Build => build::release().map(|built| {
-            println!("{}", built.server.display());
-            true
-        }),
-        Command::Dist => build::dist().map(|file| {
-            println!("{}", file.display());
-            true
-        }),
+        Command::Build => build::release().and_then(|built| tell(&built.server, std::io::stdout())),
+        Command::Dist => build::dist().and_then(|file| tell(&file, std::io::stdout())),
         Command::Run { args } => dev::run(&args).map(|()| true),
         Command::Dev { args } => dev::watch(&args).map(|()| true),
         Command::Test { only, args } => test::run(&only, &args),
@@ -134,6 +128,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints where what was built is, as a line of its own. Standard output has nothing else: what the programs print that
+/// a build runs goes to standard error.
+fn tell(built: &Path, mut out: impl Write) -> Result<bool> {
+    writeln!(out, "{}", built.display()).context("print where it is")?;
+    Ok(true)
 }
 
 fn bench(args: &[String]) -> Result<()> {
@@ -164,6 +165,18 @@ mod tests {
             let name = command.get_name();
             assert!(command.get_about().is_some_and(|about| !about.to_string().is_empty()), "{name} says nothing of itself");
             assert!(development.contains(&format!("`cargo xtask {name}")), "docs/development.md says nothing of {name}");
+        }
+    }
+
+    #[test]
+    fn a_build_prints_the_path_of_the_server_and_nothing_else() {
+        let mut out = Vec::new();
+        assert!(tell(&build::Built::places().server, &mut out).unwrap());
+        let said = String::from_utf8(out).unwrap();
+        assert!(said.ends_with("/product/fullstack-agent\n") && said.lines().count() == 1, "{said:?}");
+        for file in ["assets", "build", "setup", "shell", "sources"] {
+            let text = page(&format!("xtask/src/{file}.rs")).replace("eprintln!(", "").replace("eprint!(", "");
+            assert!(!text.contains("println!(") && !text.contains("print!("), "{file}.rs prints on standard output");
         }
     }
 

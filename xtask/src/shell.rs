@@ -222,6 +222,25 @@ mod tests {
         assert_eq!((seen, status.code()), (vec!["one".to_owned(), "two".to_owned()], Some(3)));
     }
 
+    /// Not a test by itself: what the next one starts.
+    #[test]
+    fn runs_a_program_that_prints() {
+        if env::var_os("FSA_TEST_PRINTS").is_some() {
+            Cmd::new("sh").args(["-c", "echo from-a-program"]).run().unwrap();
+        }
+    }
+
+    /// Standard output is for results: a script that reads them gets nothing of cargo's or npm's.
+    #[test]
+    fn what_programs_print_goes_to_standard_error() {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["shell::tests::runs_a_program_that_prints", "--exact", "--nocapture"]).env("FSA_TEST_PRINTS", "1");
+        let out = command.output().unwrap();
+        let (printed, said) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success() && said.contains("from-a-program"), "{printed}{said}");
+        assert!(!printed.contains("from-a-program"), "{printed}");
+    }
+
     #[test]
     fn a_write_does_not_reach_through_a_hard_link() {
         let folder = env::temp_dir().join(format!("fsa-xtask-write-{}", std::process::id()));

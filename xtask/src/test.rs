@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use serde_json::Value;
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Instant,
@@ -73,12 +73,21 @@ pub fn prove() -> Result<bool> {
 
 fn run_parts(parts: impl Iterator<Item = Part>, run: &mut Run<'_>) -> Result<bool> {
     let begun = Instant::now();
+    let (total, lines) = one_by_one(parts, |part| part.run(run));
+    run.leave_cluster();
+    eprintln!("\n{}\n{:>58.1} s", lines.join("\n"), begun.elapsed().as_secs_f64());
+    println!("{total}");
+    Ok(total.holds())
+}
+
+/// What all parts came to together, and a line for each. One that fails is one failure, and the next is run.
+fn one_by_one(parts: impl Iterator<Item = Part>, mut one: impl FnMut(Part) -> Result<Count>) -> (Count, Vec<String>) {
     let (mut total, mut lines) = (Count::default(), Vec::new());
     for part in parts {
         let name = part.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         say(format!("Testing: {name}"));
         let start = Instant::now();
-        let count = part.run(run).unwrap_or_else(|error| {
+        let count = one(part).unwrap_or_else(|error| {
             say(format!("{name} failed: {error:#}"));
             Count::FAILED
         });
@@ -87,10 +96,7 @@ fn run_parts(parts: impl Iterator<Item = Part>, run: &mut Run<'_>) -> Result<boo
         let seconds = start.elapsed().as_secs_f64();
         lines.push(format!("{name:>16}  {passed:>5} passed {failed:>4} failed {skipped:>4} skipped  {seconds:>7.1} s"));
     }
-    run.leave_cluster();
-    eprintln!("\n{}\n{:>58.1} s", lines.join("\n"), begun.elapsed().as_secs_f64());
-    println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
-    Ok(total.failed == 0)
+    (total, lines)
 }
 
 /// What a part came to.
@@ -101,9 +107,21 @@ struct Count {
     skipped: u64,
 }
 
+/// The last line of a run, which programs read: `N passed, N failed, N skipped`.
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
 impl Count {
     const PASSED: Self = Self { passed: 1, failed: 0, skipped: 0 };
     const FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
+
+    /// Whether nothing failed.
+    fn holds(self) -> bool {
+        self.failed == 0
+    }
 
     fn add(&mut self, other: Self) {
         self.passed += other.passed;
@@ -663,6 +681,26 @@ fn playwright_summary(report: &Value) -> Count {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_line_counts_all_parts_and_one_that_fails_stops_none() {
+        let parts = [Part::Fmt, Part::Licenses, Part::Unit];
+        let (total, lines) = one_by_one(parts.into_iter(), |part| match part {
+            Part::Licenses => bail!("nobody knows under which"),
+            Part::Unit => Ok(Count { passed: 1200, failed: 0, skipped: 2 }),
+            _ => Ok(Count::PASSED),
+        });
+        assert_eq!(total.to_string(), "1201 passed, 1 failed, 2 skipped");
+        assert!(!total.holds(), "a part that fails fails the run");
+        let named: Vec<&str> = lines.iter().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(named, ["fmt", "licenses", "unit"]);
+
+        let (total, _) = one_by_one(parts.into_iter(), |_| Ok(Count { passed: 1, failed: 0, skipped: 1 }));
+        assert_eq!(total.to_string(), "3 passed, 0 failed, 3 skipped");
+        assert!(total.holds(), "what is skipped fails nothing");
+        let (total, _) = one_by_one(parts.into_iter(), |_| Ok(Count { passed: 5, failed: 1, skipped: 0 }));
+        assert_eq!((total.to_string().as_str(), total.holds()), ("15 passed, 3 failed, 0 skipped", false));
+    }
 
     #[test]
     fn cargo_s_summary_is_read() {

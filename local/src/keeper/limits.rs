@@ -123,10 +123,12 @@ impl Cgroup {
 #[must_use]
 pub fn scope(id: SandboxId, resources: &Resources) -> Option<Vec<OsString>> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)?;
-    if rustix::process::geteuid().is_root() || !runtime.join("systemd/private").exists() {
-        return None;
-    }
-    let words = [
+    let known = !rustix::process::geteuid().is_root() && runtime.join("systemd/private").exists();
+    known.then(|| scoped(id, resources).into_iter().map(OsString::from).collect())
+}
+
+fn scoped(id: SandboxId, resources: &Resources) -> [String; 11] {
+    [
         "systemd-run".into(),
         "--user".into(),
         "--scope".into(),
@@ -138,8 +140,7 @@ pub fn scope(id: SandboxId, resources: &Resources) -> Option<Vec<OsString>> {
         format!("--property=CPUQuota={}%", (resources.limit_cpu_millis / 10).max(1)),
         format!("--property=TasksMax={PROCESSES}"),
         "--".into(),
-    ];
-    Some(words.into_iter().map(OsString::from).collect())
+    ]
 }
 
 /// The number of processes by the limit that every process inherits from a sandbox's first one. The
@@ -153,8 +154,8 @@ pub fn inherited(init: Pid) -> io::Result<()> {
 /// The same where we are root without the right to change others' limits: for what is started from now
 /// on. Root itself is not held to it, and each sandbox is a user of its own.
 pub fn inherited_of_root() -> io::Result<()> {
-    let now = getrlimit(Resource::Nproc);
-    setrlimit(Resource::Nproc, Rlimit { current: Some(now.maximum.unwrap_or(PROCESSES).min(PROCESSES)), ..now })?;
+    let most = Some(getrlimit(Resource::Nproc).maximum.map_or(PROCESSES, |most| most.min(PROCESSES)));
+    setrlimit(Resource::Nproc, Rlimit { current: most, maximum: most })?;
     Ok(())
 }
 
@@ -211,4 +212,25 @@ fn unified(root: &Path, id: &str, resources: &Resources) -> io::Result<PathBuf> 
 
 fn write(folder: &Path, file: &str, value: impl std::fmt::Display) -> io::Result<()> {
     fs::write(folder.join(file), value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::resources::Preset;
+
+    #[test]
+    fn a_scope_limits_what_a_cgroup_of_our_own_would() {
+        let id = SandboxId(uuid::Uuid::from_u128(1));
+        let resources = Resources { limit_memory_bytes: 128 << 20, limit_cpu_millis: 1500, ..Preset::Medium.resources() };
+        let words = scoped(id, &resources);
+        for word in
+            ["--user", "--scope", "--property=MemoryMax=134217728", "--property=MemorySwapMax=0", "--property=CPUQuota=150%"]
+        {
+            assert!(words.iter().any(|has| has == word), "{word}: {words:?}");
+        }
+        assert!(words.contains(&format!("--property=TasksMax={PROCESSES}")), "{words:?}");
+        assert_eq!(words.last().map(String::as_str), Some("--"), "what follows is the sandbox");
+        assert_ne!(words, scoped(id, &resources), "a unit that is still going away is in nobody's way");
+    }
 }

@@ -118,10 +118,13 @@ pub fn entering() -> String {
 
 /// Asks, a little more often than once a second, whether what the page says is still so, and else loads it again: somebody
 /// listens, the sandbox is up and nobody does, or whoever looks may no longer. Those who may not get a page that asks nothing.
+///
+/// One question at a time, and none once it loads again: where an answer takes seconds, each further one would begin the
+/// loading anew, and it would never be over.
 pub fn waiting() -> String {
-    "setInterval(async()=>{try{const a=await fetch('/.fsa/status',{cache:'no-store'});\
-     if(a.status===401)return location.reload();if(!a.ok)return;const s=await a.json();\
-     if(s.listening||s.shown!==document.title)location.reload()}catch{}},700)"
+    "(async()=>{for(;;){await new Promise(r=>setTimeout(r,700));try{const a=await fetch('/.fsa/status',{cache:'no-store'});\
+     if(a.status===401)return location.reload();if(!a.ok)continue;const s=await a.json();\
+     if(s.listening||s.shown!==document.title)return location.reload()}catch{}}})()"
         .to_owned()
 }
 
@@ -134,7 +137,7 @@ pub fn page_of(title: &str, body: &str, script: Option<(&str, &str)>) -> Html<St
          <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title><link rel=\"icon\" href=\"data:,\"><style>\
          body{{margin:0;min-height:100vh;display:grid;place-content:center;font:14px/1.5 system-ui,sans-serif;\
          background:light-dark(#fbfbfa,#141517);color:light-dark(#1b1c1f,#e8e8ea)}}\
-         main{{max-width:30rem;padding:2rem}}h1{{font-size:20px;font-weight:600;margin:0 0 .5rem}}p{{margin:0 0 .75rem}}\
+         main{{max-width:30rem;padding:2rem;overflow-wrap:anywhere}}h1{{font-size:20px;font-weight:600;margin:0 0 .5rem}}p{{margin:0 0 .75rem}}\
          a{{color:light-dark(#1d4fd7,#8fb0ff)}}</style></head><body><main><h1>{title}</h1>{body}</main>{script}</body></html>"
     ))
 }
