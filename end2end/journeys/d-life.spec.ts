@@ -115,7 +115,7 @@ test('a new name is everywhere at once, one that is none is said at its field, a
   await expect(toasts).not.toHaveCount(3);
 });
 
-test('terminate keeps files and rows, and a new start finds them', async ({ api, project, server }) => {
+test('terminate keeps files and rows, and a new start finds them', async ({ api, project, server, signedIn: page }) => {
   await api.output(project.id, 'echo kept > kept.txt && psql -q -c "create table kept (n int)" -c "insert into kept values (7)"');
   const answer = await api.ask('DELETE', `/api/sandbox/${project.id}`);
   expect(answer.status).toBe(202);
@@ -128,6 +128,14 @@ test('terminate keeps files and rows, and a new start finds them', async ({ api,
   expect((await api.ask('POST', `/api/sandbox/${project.id}`, { body: { envVars: { ONCE: 'yes' } } })).status).toBe(202);
   await api.reaches(project.id, 'Running');
   expect(await api.output(project.id, 'cat kept.txt; echo $ONCE; psql -At -c "select n from kept"')).toBe('kept\nyes\n7\n');
+  // A variable of this one run says that it came with a request, and is not changed on the page.
+  await page.goto(`/projects/${project.id}/environment`);
+  await hydrated(page);
+  const once = page.getByRole('row').filter({ has: page.getByText('ONCE', { exact: true }) });
+  await expect(once.getByRole('cell').filter({ hasText: 'Request' })).toBeVisible();
+  await expect(once).toContainText('3 bytes');
+  await expect(once).not.toContainText('waits for restart');
+  await expect(once.getByRole('button')).toHaveCount(0);
 });
 
 test('delete asks for the name and leaves no process, folder, database or role', async ({ ownServer, visitor }) => {
