@@ -105,6 +105,14 @@ async fn files_are_written_whole_listed_and_deleted() {
     let listing: Listing = serde_json::from_slice(&ask(&agent, Method::GET, "/v1/files/a%20b/", b"").await.1).unwrap();
     let names: Vec<_> = listing.entries.iter().map(|entry| (entry.name.as_str(), entry.kind)).collect();
     assert_eq!((listing.path.as_str(), names), ("a b", vec![("c", EntryKind::Directory), ("empty", EntryKind::Directory)]));
+    for (query, names) in
+        [("limit=1", vec!["c"]), ("after=c", vec!["empty"]), ("limit=5&after=%63&x", vec!["empty"]), ("limit=0", vec![])]
+    {
+        let page = ask(&agent, Method::GET, &format!("/v1/files/a%20b?{query}"), b"").await.1;
+        let page: Listing = serde_json::from_slice(&page).unwrap();
+        assert_eq!(page.entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), names, "{query}");
+    }
+    assert_eq!(ask(&agent, Method::GET, "/v1/files/a%20b?limit=x", b"").await.0, 400);
     assert_eq!(std::fs::read_dir(agent.home.join("a b/c")).unwrap().count(), 1, "nothing is left beside the file");
 
     assert_eq!(ask(&agent, Method::GET, "/v1/files/none", b"").await.0, 404);

@@ -282,7 +282,7 @@ test('a program fills the clipboard by OSC 52, once and up to a limit, and never
   let terminal = await workspace.terminal().prompt();
   await terminal.enter(String.raw`printf '\033]52;c;%s\a' "$(printf 'from the shell \303\244' | base64)"; echo wro""te`);
   await terminal.sees(/^wrote$/m);
-  expect(await used()).toEqual(['wrote from the shell ä']);
+  await expect.poll(used).toEqual(['wrote from the shell ä']);
   await expect.poll(() => page.evaluate(() => (window as any).held() as Promise<string>), 'it is in the clipboard').toBe('from the shell ä');
 
   // Whoever asks hears nothing. What comes after it, who are you?, is answered, so it was read by then.
@@ -309,7 +309,7 @@ test('a program fills the clipboard by OSC 52, once and up to a limit, and never
   ];
   await terminal.enter(parts.join('; '));
   await terminal.sees(/^last$/m, 30_000);
-  expect(await used()).toEqual(['wrote small']);
+  await expect.poll(used).toEqual(['wrote small']);
 });
 
 test('a graphics card draws the terminal, and the page does where there is none or it gives up', ONE_MACHINE, async ({ project, server }) => {

@@ -27,7 +27,7 @@ for (const [credential, header] of [
   ['ANTHROPIC_API_KEY', 'x-api-key'],
   ['ANTHROPIC_AUTH_TOKEN', 'authorization'],
 ] as const) {
-  test(`claude -p answers, with ${credential} of the operator`, async ({ ownServer }) => {
+  test(`claude -p answers, with ${credential} of the operator`, async ({ ownServer, visitor }) => {
     const messages = await MessagesApi.start();
     const secret = 'sk-test-0123456789abcdefghijklmnopqrstuvwxyz';
     try {
@@ -40,6 +40,26 @@ for (const [credential, header] of [
       expect(messages.prompts.some((prompt) => prompt.includes('say hi'))).toBe(true);
       const asked = messages.asked.find(({ prompt }) => prompt.includes('say hi'))!;
       expect(asked.headers[header]).toContain(secret);
+
+      // Its page says whose they are, and that they are not changed there.
+      const page = await (await visitor({ server })).newPage();
+      await page.goto(`/projects/${project.id}/environment`);
+      await hydrated(page);
+      const row = (key: string) => page.getByRole('row').filter({ has: page.getByText(key, { exact: true }) });
+      for (const key of [credential, 'ANTHROPIC_BASE_URL']) {
+        await expect(row(key), key).toContainText('Operator');
+        await expect(row(key).getByRole('button'), key).toHaveCount(0);
+      }
+      // One's own take their place, with the address to which only theirs are sent.
+      const own = { kind: credential === 'ANTHROPIC_API_KEY' ? 'apiKey' : 'authToken', value: 'sk-test-own-0123456789' };
+      await api.must('PUT', '/api/claude', { body: own });
+      await page.reload();
+      await hydrated(page);
+      await expect(row(credential)).toContainText('Account');
+      await expect(row(credential)).toContainText('waits for restart');
+      await expect(row(credential).getByRole('button')).toHaveCount(0);
+      await expect(row('ANTHROPIC_BASE_URL')).toHaveCount(0);
+      for (const value of [secret, own.value]) expect(await page.content(), 'no secret in the page').not.toContain(value);
       expect(server.log, 'no secret in the log').not.toContain(secret);
     } finally {
       await messages.stop();

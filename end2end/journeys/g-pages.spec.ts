@@ -37,6 +37,7 @@ const LOOKS: Record<string, string[]> = {
     'preview-signed-out',
     'preview-refused',
     'preview-waiting',
+    'preview-expired',
     'preview-withdrawn',
     'preview-stopped',
     'preview-unreachable',
@@ -246,7 +247,7 @@ test('a page without its scripts shows what there is, and they take it over wher
     // A page waits for what is in it for 300 ms, which a busy machine may need for other things.
     await expect(async () => {
       await plain.goto(path);
-      await expect(plain.locator(texts).filter({ hasText: says }).first(), path).toBeVisible({ timeout: 500 });
+      await expect(plain.locator(texts).filter({ hasText: says }).first(), path).toBeVisible({ timeout: 2_000 });
     }).toPass();
     const served = await plain.locator(texts).allInnerTexts();
     const asked: string[] = [];
@@ -262,7 +263,7 @@ test('a page without its scripts shows what there is, and they take it over wher
   }
   await expect(async () => {
     await plain.goto(`${at}/database`);
-    await expect(plain.locator('.figures')).toContainText(/Ready.*Size\s*[\d.]+ MB/s, { timeout: 500 });
+    await expect(plain.locator('.figures')).toContainText(/Ready.*Size\s*[\d.]+ MB/s, { timeout: 2_000 });
   }).toPass();
 
   // What an agent seldom writes: more than fits, of which the end is seen.
@@ -272,7 +273,7 @@ test('a page without its scripts shows what there is, and they take it over wher
   fs.appendFileSync(path.join(server.dataDir, 'sandboxes', sandbox!, 'sandbox.log'), lines);
   await expect(async () => {
     await plain.goto(`${at}/logs`);
-    await expect(plain.getByText('line 199 of the log')).toBeInViewport({ timeout: 500 });
+    await expect(plain.getByText('line 199 of the log')).toBeInViewport({ timeout: 2_000 });
   }).toPass();
   await page.goto(`${at}/logs`);
   await hydrated(page);

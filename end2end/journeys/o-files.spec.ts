@@ -7,6 +7,7 @@ import { expect, test } from '../support/fixtures.ts';
 import { inspect } from '../support/inspect.ts';
 import { Workspace, hydrated } from '../support/pages.ts';
 import { until } from '../support/until.ts';
+import { controlPlane } from '../support/world.ts';
 
 async function files(page: Page, project: string): Promise<Locator> {
   await page.goto(`/projects/${project}/files`);
@@ -295,7 +296,7 @@ test('a file pasted into a terminal is uploaded, and its path typed; with text b
   expect(await terminal.text()).not.toContain('cells.png');
 });
 
-test('a preview is shared by a link that a stranger can open, until it is withdrawn', async ({ api, project, visitor, allowConsole }) => {
+test('a preview is shared by a link that a stranger can open, until its time is over or it is withdrawn', async ({ api, project, server, visitor, allowConsole }) => {
   test.setTimeout(120_000);
   allowConsole(/401 \(Unauthorized\)/);
   const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
@@ -311,6 +312,14 @@ test('a preview is shared by a link that a stranger can open, until it is withdr
   await stranger.goto(url);
   await expect(stranger.getByRole('heading', { name: 'Nothing listens on port 3000' })).toBeVisible();
   await inspect(stranger, 'preview-waiting');
+  // Its time is over while they look: said by the page itself, which nobody loads again.
+  controlPlane(server, `UPDATE preview_shares SET expires_at = now() WHERE project_id = '${project.id}'`);
+  await expect(stranger.getByRole('heading', { level: 1 })).toHaveText('This link has expired');
+  await expect(stranger.getByText('Ask whoever gave it to you for a new one.')).toBeVisible();
+  await inspect(stranger, 'preview-expired', [390]);
+  const next = await api.must('PUT', `/api/projects/${project.id}/ports/3000/share`, { body: { audience: 'link' } });
+  await stranger.goto(next.url);
+  await expect(stranger.getByRole('heading', { level: 1 })).toHaveText('Nothing listens on port 3000');
   // It loads by itself: nobody asks for the page again.
   await serve(api, project, 3000, 'Boats for hire');
   await expect(stranger.getByRole('heading', { name: 'Boats for hire' })).toBeVisible();

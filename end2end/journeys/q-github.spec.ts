@@ -7,7 +7,7 @@ import { ONE_MACHINE } from '../support/cluster.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { GitHub } from '../support/github.ts';
 import { inspect } from '../support/inspect.ts';
-import { inTerminal, tabTo } from '../support/keyboard.ts';
+import { goBy, inTerminal, tabTo } from '../support/keyboard.ts';
 import { NewProjectPage, ProjectsPage, Workspace, hydrated, shifted } from '../support/pages.ts';
 import { until } from '../support/until.ts';
 
@@ -159,9 +159,8 @@ test('from a sign-in to a push by the keyboard alone', { ...ONE_MACHINE, ...ALON
   await page.keyboard.press('Enter');
   await terminal.sees(/^edited/m);
   await page.keyboard.press('Control+Shift+Escape');
-  await page.keyboard.press('g');
-  await page.keyboard.press('f');
-  await expect(page).toHaveURL(/\/files$/);
+  await until('the focus out of the terminal', async () => !(await inTerminal(page)));
+  await goBy(page, 'f', /\/files$/);
   const source = page.getByRole('region', { name: 'Repository' });
   await expect(source.getByRole('status')).toContainText('main · 1 change');
   await tabTo(page, /^Message/, 120);
@@ -199,6 +198,7 @@ test('from a sign-in to a push on a phone', ONE_MACHINE, async ({ ownServer, bro
   const terminal = await workspace.terminal().prompt();
   await fits('workspace');
   await page.locator('#terminal-main').tap();
+  await expect(page.locator('#terminal-main .xterm-helper-textarea')).toBeFocused();
   await page.keyboard.type('echo more >> boats/README && echo edi""ted');
   await page.keyboard.press('Enter');
   await terminal.sees(/^edited/m);

@@ -5,6 +5,7 @@ import { ALONE } from '../support/alone.ts';
 import { fileOf, install } from '../support/apps.ts';
 import { expect, test } from '../support/fixtures.ts';
 import { inspect } from '../support/inspect.ts';
+import { goBy } from '../support/keyboard.ts';
 import { ProjectsPage, SignInPage, Workspace, hydrated } from '../support/pages.ts';
 import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
@@ -127,12 +128,7 @@ test('single keys go to pages, and none of them works in a field', ALONE, async 
   await page.keyboard.press('Escape');
   await expect(list).toHaveCount(0);
   for (const [key, path] of [['d', '/database'], ['e', '/environment'], ['a', '/activity'], ['l', '/logs'], ['f', '/files']] as const) {
-    // The second key is waited for a second and a half, which a busy machine may be late for.
-    await expect(async () => {
-      await page.keyboard.press('g');
-      await page.keyboard.press(key);
-      await expect(page).toHaveURL(new RegExp(`/projects/${project.id}${path}$`), { timeout: 2_000 });
-    }).toPass();
+    await goBy(page, key, new RegExp(`/projects/${project.id}${path}$`));
     // The focus is at the new page's beginning before the next key.
     await expect(page.locator('#main')).toBeFocused();
     if (key !== 'a') continue;
@@ -144,8 +140,7 @@ test('single keys go to pages, and none of them works in a field', ALONE, async 
     await expect(search, 'inside it is a letter').toHaveValue('/');
     await page.locator('#main').focus();
   }
-  await page.keyboard.press('g');
-  await page.keyboard.press('t');
+  await goBy(page, 't', new RegExp(`/projects/${project.id}$`));
   const terminal = await new Workspace(page).terminal().prompt();
   await until('the focus to be in the terminal', () => page.evaluate(() => document.activeElement?.className.includes('xterm') ?? false));
   await page.keyboard.type('gs ?/');

@@ -2,7 +2,7 @@
 import type { Page } from '@playwright/test';
 import { ALONE } from '../support/alone.ts';
 import { expect, test } from '../support/fixtures.ts';
-import { focused, inTerminal, tabTo } from '../support/keyboard.ts';
+import { focused, goBy, inTerminal, tabTo } from '../support/keyboard.ts';
 import { ProjectsPage, Workspace, hydrated } from '../support/pages.ts';
 import { until } from '../support/until.ts';
 
@@ -65,8 +65,7 @@ test('from the link to a deleted project, without a pointer', ALONE, async ({ ow
   await page.keyboard.press('Control+Shift+Escape');
 
   // A variable, and the restart that brings it.
-  await page.keyboard.press('g');
-  await page.keyboard.press('e');
+  await goBy(page, 'e', /\/environment$/);
   await expect(page.getByRole('heading', { level: 1, name: 'Environment' })).toBeVisible();
   await expect(page.locator('#main')).toBeFocused();
   await expect(page.getByRole('button', { name: 'Add variable' })).toBeVisible();
@@ -88,8 +87,7 @@ test('from the link to a deleted project, without a pointer', ALONE, async ({ ow
 
   // A program that runs is not ended by one key: it asks, and the focus is where it was.
   await page.keyboard.press('Escape');
-  await page.keyboard.press('g');
-  await page.keyboard.press('t');
+  await goBy(page, 't', new RegExp(`/projects/${project!.id}$`));
   await workspace.terminal().prompt();
   await until('the focus in the terminal', () => inTerminal(page));
   await page.keyboard.type('sleep 1000');
@@ -127,8 +125,7 @@ test('from the link to a deleted project, without a pointer', ALONE, async ({ ow
 
   // Stop, start: single keys.
   await page.keyboard.press('Escape');
-  await page.keyboard.press('g');
-  await page.keyboard.press('d');
+  await goBy(page, 'd', /\/database$/);
   await expect(page.getByRole('heading', { level: 1, name: 'Database' })).toBeVisible();
   await expect(page.locator('#main')).toBeFocused();
   await page.keyboard.press('s');

@@ -1,5 +1,5 @@
 // A page by the keyboard alone: where the focus is, and how it is got elsewhere.
-import type { Page } from '@playwright/test';
+import { type Page, expect } from '@playwright/test';
 
 /** What has the focus: its name, and the text in it. */
 export const focused = (page: Page): Promise<string> =>
@@ -20,6 +20,20 @@ export async function tabTo(page: Page, name: RegExp, most = 60, key = 'Tab'): P
     seen.push(here.trim().slice(0, 40));
   }
   throw new Error(`Tab did not reach ${name}; it went by ${JSON.stringify(seen)}`);
+}
+
+/**
+ * Goes to a page by `g` and its key. The second key is waited for a second and a half, which a busy machine may be late for:
+ * then both are pressed again, but never on the page itself, where they might be typed into something.
+ */
+export async function goBy(page: Page, key: string, address: RegExp): Promise<void> {
+  await expect(async () => {
+    if (!address.test(page.url())) {
+      await page.keyboard.press('g');
+      await page.keyboard.press(key);
+    }
+    await expect(page).toHaveURL(address, { timeout: 5_000 });
+  }).toPass({ timeout: 60_000 });
 }
 
 /** Whether a terminal has it. */

@@ -536,7 +536,11 @@ fn cause(of: &RepositoryView, told: &str) -> Cause {
         Cause::new(
             CauseCode::RepositoryUnreachable,
             format!("The host of {url} does not answer. Private networks cannot be reached from a sandbox."),
-            &["Check the address, and try again.", "Go on without."],
+            &[
+                "Check the address, and try again.",
+                "If its name leads into a private network, ask the operator to open the way to it.",
+                "Go on without.",
+            ],
         )
     } else {
         return other(of, told);
@@ -628,6 +632,22 @@ mod tests {
         assert!(late.next_steps[0].contains("depth of 1"), "what makes it quicker comes first: {:?}", late.next_steps);
         let without = failed(ExecExit::Code(74), &said);
         assert!(without.next_steps.iter().any(|step| step.contains("the image needs git")), "{:?}", without.next_steps);
+    }
+
+    #[test]
+    fn a_name_that_leads_into_a_private_network_is_said_to_be_out_of_reach() {
+        for told in [
+            // Of the network device and of the proxy, as git says it.
+            "fatal: unable to access 'https://git.example/a/b/': Failed to connect to git.example port 443 after 3 ms: Could not connect to server",
+            "fatal: unable to access 'https://git.example/a/b/': Failed to connect to git.example port 443: No route to host",
+            "fatal: unable to access 'https://git.example/a/b/': CONNECT tunnel failed, response 403",
+            "fatal: unable to access 'https://git.example/a/b/': Received HTTP code 403 from proxy after CONNECT",
+        ] {
+            let cause = cause(&of(), told);
+            assert_eq!(cause.code, CauseCode::RepositoryUnreachable, "{told}");
+            assert!(cause.message.contains("Private networks cannot be reached from a sandbox."), "{}", cause.message);
+            assert!(cause.next_steps.iter().any(|step| step.contains("ask the operator")), "{:?}", cause.next_steps);
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ use leptos::task::spawn_local;
 /// How long one stays; not while the pointer or the focus is on it.
 const STAYS_MS: i32 = 8_000;
 const MOST: usize = 3;
+/// The region while the pointer or the focus is on it.
+const HELD: &str = ".toast-region:is(:hover,:focus-within)";
 
 #[derive(Clone)]
 struct Toast {
@@ -29,14 +31,13 @@ struct Toast {
 pub struct Toasts {
     shown: State<Vec<Toast>>,
     next: StoredValue<u32>,
-    held: StoredValue<bool>,
 }
 
 impl Toasts {
     /// None.
     #[must_use]
     pub fn new() -> Self {
-        Self { shown: State::default(), next: StoredValue::new(0), held: StoredValue::new(false) }
+        Self { shown: State::default(), next: StoredValue::new(0) }
     }
 
     /// The page's toasts.
@@ -66,7 +67,8 @@ impl Toasts {
         });
         spawn_local(async move {
             browser::sleep(STAYS_MS).await;
-            while self.held.get_value() {
+            // Asked of the page: nobody is told that the pointer or the focus left what was taken away under it.
+            while document().query_selector(HELD).is_ok_and(|held| held.is_some()) {
                 browser::sleep(500).await;
             }
             self.dismiss(id);
@@ -74,8 +76,6 @@ impl Toasts {
     }
 
     fn dismiss(self, id: u32) {
-        // The pointer or the focus that was on it is on none any more, and nobody is told that it left.
-        self.held.set_value(false);
         self.shown.update(|shown| shown.retain(|toast| toast.id != id));
     }
 }
@@ -90,18 +90,8 @@ impl Default for Toasts {
 #[component]
 pub fn ToastRegion() -> impl IntoView {
     let toasts = Toasts::here();
-    let hold = move |held| toasts.held.set_value(held);
     html! {
-        <div
-            class="toast-region"
-            role="status"
-            aria-live="polite"
-            aria-label="Notices"
-            on:pointerenter=on(move |_| hold(true))
-            on:pointerleave=on(move |_| hold(false))
-            on:focusin=on(move |_| hold(true))
-            on:focusout=on(move |_| hold(false))
-        >
+        <div class="toast-region" role="status" aria-live="polite" aria-label="Notices">
             {list(move || toasts.shown.get().into_iter().map(|toast| Item::new(toast.id, move || html! {
                 <div class="toast" data-tone=toast.tone>
                     {icon(toast.icon)}

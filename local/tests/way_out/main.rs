@@ -24,10 +24,8 @@ fn no_machine() -> Option<String> {
     (!missing.is_empty()).then(|| format!("{} not on this machine", missing.join(", ")))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn git_clones_over_https() {
-    or_skip!(skip());
-    or_skip!(no_machine());
+/// The folder of such a machine, inside of it. Outside: makes one, and runs the test of that name there.
+fn machine(test: &str) -> Option<std::path::PathBuf> {
     let Some(folder) = std::env::var_os(INSIDE) else {
         let folder = tempfile::Builder::new().prefix("fsa-test-").tempdir_in("/tmp").unwrap();
         let done = Command::new("unshare")
@@ -35,15 +33,23 @@ async fn git_clones_over_https() {
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/way_out/world.sh"))
             .arg(folder.path())
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "git_clones_over_https", "--nocapture"])
+            .args(["--exact", test, "--nocapture"])
             .env(INSIDE, folder.path())
             .output()
             .unwrap();
         let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
         assert!(done.status.success() && out.contains("1 passed"), "{out}\n{err}");
-        return;
+        return None;
     };
-    let certificate = std::fs::read_to_string(std::path::Path::new(&folder).join("cert.pem")).unwrap();
+    Some(folder.into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn git_clones_over_https() {
+    or_skip!(skip());
+    or_skip!(no_machine());
+    let Some(folder) = machine("git_clones_over_https") else { return };
+    let certificate = std::fs::read_to_string(folder.join("cert.pem")).unwrap();
     let world = World::new().await;
     let spec = spec();
     world.up(&spec).await;
@@ -77,4 +83,36 @@ async fn git_clones_over_https() {
     let own = world.sh(&spec, "curl -sS --max-time 10 -o /dev/null -w '%{http_code}' http://203.0.113.1/").await;
     assert_eq!(own.out.trim(), "000", "{own:?}");
     world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_name_of_a_private_address_is_not_cloned_from() {
+    or_skip!(skip());
+    or_skip!(no_machine());
+    let Some(folder) = machine("a_public_name_of_a_private_address_is_not_cloned_from") else { return };
+    let certificate = std::fs::read_to_string(folder.join("cert.pem")).unwrap();
+    // The machine itself gets there, by the very name.
+    let address = "https://private.example.com/project.git";
+    let direct = Command::new("git")
+        .args(["-c", "http.proxy=", "ls-remote", address])
+        .env("GIT_SSL_CAINFO", folder.join("cert.pem"))
+        .output()
+        .unwrap();
+    assert!(direct.status.success(), "{direct:?}");
+    for device in [true, false] {
+        let world = World::with(|settings| settings.network_device = device).await;
+        let spec = spec();
+        world.up(&spec).await;
+        world.sh(&spec, &format!("cat > ~/ca.pem <<'E'\n{certificate}E")).await.ok();
+        let clone = format!(
+            "cd ~ && LC_ALL=C GIT_SSL_CAINFO=~/ca.pem git clone {address} 2>&1; test -e project || echo nothing is there"
+        );
+        let said = world.sh(&spec, &clone).await.out;
+        // As the server reads it (server/src/clone.rs).
+        assert!(said.contains("fatal: unable to access 'https://private.example.com/project.git"), "{said}");
+        assert!(!said.contains("error: 403") && said.contains("nothing is there"), "{said}");
+        let log = world.log(&spec);
+        assert!(log.contains("refused private.example.com:443: a private address"), "{log}");
+        world.remove(&spec).await;
+    }
 }

@@ -1,7 +1,7 @@
 //! `/api/sandbox/{project}/files`: the home folder of a sandbox that runs.
 //!
 //! ```text
-//!   GET, HEAD  a folder as JSON, a file as its bytes (Range, If-None-Match)
+//!   GET, HEAD  a folder as JSON, all or in pages (?limit=, ?after=); a file as its bytes (Range, If-None-Match)
 //!   PUT        a file, whole or not at all (If-Match, If-None-Match); a folder with ?mkdir=1
 //!   POST ?to=  another place or name, which nothing has yet (If-Match)
 //!   DELETE     a file or an empty folder; all of a folder with ?recursive=1
@@ -10,6 +10,8 @@
 //! The agent resolves paths, beneath the home folder and nowhere else; this passes on what is asked, and
 //! streams both ways. Names are bytes: a path is passed on as it is encoded. No file is ever shown by a
 //! browser as a page of ours: it has no type of its own, and is an attachment.
+
+mod page;
 
 use super::{
     auth::{
@@ -39,6 +41,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use model::{ProjectId, view::Viewer};
+use page::Page;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use sandbox_agent::{
     client,
@@ -59,7 +62,8 @@ const LISTING_BYTES: usize = 16 << 20;
 /// How long nothing of an upload may come.
 const SILENCE: Duration = Duration::from_secs(60);
 /// What a request may say to the agent besides its path.
-const PARAMETERS: [(Method, &str); 3] = [(Method::PUT, "mkdir"), (Method::POST, "to"), (Method::DELETE, "recursive")];
+const PARAMETERS: [(Method, &str); 5] =
+    [(Method::GET, "limit"), (Method::GET, "after"), (Method::PUT, "mkdir"), (Method::POST, "to"), (Method::DELETE, "recursive")];
 /// Passed on in a request.
 const ASKED: [HeaderName; 6] =
     [header::RANGE, header::IF_RANGE, header::IF_MATCH, header::IF_NONE_MATCH, header::CONTENT_LENGTH, header::CONTENT_TYPE];
@@ -103,11 +107,13 @@ impl From<Entry> for Item {
     }
 }
 
-/// `GET` and `HEAD`: a folder, or the bytes of a file.
+/// `GET` and `HEAD`: a folder, or the bytes of a file. Of a folder with `limit`, at most so many names, and the header `Link`
+/// names the next page; with `after`, those behind that name.
 ///
 /// # Errors
-/// `400 Bad Request`: the path leads out of the home folder; `404 Not Found`; `409 Conflict` while the
-/// sandbox does not run; `416 Range Not Satisfiable`.
+/// `400 Bad Request`: the path leads out of the home folder, or `limit` is no length of a page; `404 Not Found`; `409 Conflict`
+/// while the sandbox does not run; `413 Content Too Large` for a folder with more names than one answer holds; `416 Range Not
+/// Satisfiable`.
 pub async fn get(
     State(plane): State<Plane>,
     Me(viewer): Me,
@@ -115,9 +121,10 @@ pub async fn get(
     request: Request,
 ) -> Result<Response, Refusal> {
     let name = name_of(request.uri().path());
+    let (page, path) = (Page::of(request.uri().query().unwrap_or_default())?, request.uri().path().to_owned());
     let answer = Ask::of(&plane, &viewer, &visit, project_of(request.uri().path())).await?.pass(request).await?;
     if answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json") {
-        return listing(answer).await;
+        return listing(answer, &page, &path).await;
     }
     let over = over(visit.credential.map(|credential| plane.watch.hold(credential)), plane.stop.clone());
     let (parts, body) = answer.into_parts();
@@ -147,12 +154,19 @@ pub async fn get(
     Ok(response)
 }
 
-/// The home folder itself, as [`get`] answers it.
+/// The home folder itself, as [`get`] answers it; of one with more than `enough` names not all of them.
 ///
 /// # Errors
 /// As [`get`].
-pub(super) async fn home(plane: &Plane, viewer: &Viewer, visit: &Visit, project: ProjectId) -> Result<Folder, Refusal> {
-    let request = http::Request::get(format!("/api/sandbox/{project}/files")).body(Body::empty()).map_err(|_| bad_path())?;
+pub(super) async fn home(
+    plane: &Plane,
+    viewer: &Viewer,
+    visit: &Visit,
+    project: ProjectId,
+    enough: usize,
+) -> Result<Folder, Refusal> {
+    let path = format!("/api/sandbox/{project}/files?limit={enough}");
+    let request = http::Request::get(path).body(Body::empty()).map_err(|_| bad_path())?;
     let answer = Ask::of(plane, viewer, visit, Some(project)).await?.pass(request).await?;
     folder(&whole(answer.into_body()).await?)
 }
@@ -306,14 +320,15 @@ fn address(request: &Request) -> Result<String, Refusal> {
     let path = rest_of(request.uri().path());
     let mut query = Vec::new();
     let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+    let page = if *method == Method::GET { Page::of(request.uri().query().unwrap_or_default())? } else { Page::default() };
     for pair in request.uri().query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let name = pair.split('=').next().unwrap_or_default();
         if !PARAMETERS.iter().any(|(of, known)| of == method && *known == name) {
             let message = format!("There is no parameter {} here.", name.escape_debug().take(100).collect::<String>());
-            let next = "PUT takes `mkdir`, POST takes `to`, DELETE takes `recursive`.";
+            let next = "GET of a folder takes `limit` and `after`, PUT takes `mkdir`, POST takes `to`, DELETE takes `recursive`.";
             return Err(Refusal::new(ErrorKind::Malformed, "bad-query", message, next));
         }
-        query.push(pair);
+        query.push(page.ask().filter(|_| name == "limit").unwrap_or_else(|| pair.to_owned()));
     }
     Ok(format!("/v1/files{path}?{}", query.join("&")))
 }
@@ -351,21 +366,26 @@ fn last_modified(seconds: &HeaderValue) -> Option<String> {
     jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()
 }
 
-async fn listing(answer: http::Response<Incoming>) -> Result<Response, Refusal> {
+async fn listing(answer: http::Response<Incoming>, page: &Page, path: &str) -> Result<Response, Refusal> {
     let head = answer.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
     let body = whole(answer.into_body()).await?;
     if body.is_empty() && head {
         // To a HEAD.
         return Ok(([(header::CONTENT_TYPE, "application/json")], Body::empty()).into_response());
     }
-    Ok(axum::Json(folder(&body)?).into_response())
+    let mut folder = folder(&body)?;
+    let next = page.cut(&mut folder, path);
+    let mut response = axum::Json(folder).into_response();
+    response.headers_mut().extend(next);
+    Ok(response)
 }
 
 /// All of a list.
 async fn whole(body: Incoming) -> Result<Bytes, Refusal> {
     let body = Limited::new(body, LISTING_BYTES).collect().await.map_err(|_| {
         let message = "The folder has more names than one answer may hold.";
-        Refusal::new(ErrorKind::TooLarge, "folder-too-large", message, "List it in a terminal, or ask for a folder in it.")
+        let next = "List it in a terminal, or by REST in pages: with `?limit=1000`, and then as the header `Link` says.";
+        Refusal::new(ErrorKind::TooLarge, "folder-too-large", message, next)
     })?;
     Ok(body.to_bytes())
 }
@@ -449,6 +469,8 @@ mod tests {
         assert_eq!(of(Method::GET, "/api/sandbox/x/files/a%2Fb/%ff%0a").unwrap(), "/v1/files/a%2Fb/%ff%0a?");
         assert_eq!(of(Method::POST, "/api/sandbox/x/files/a?to=b%20c").unwrap(), "/v1/files/a?to=b%20c");
         assert_eq!(of(Method::PUT, "/api/sandbox/x/files/a?mkdir").unwrap(), "/v1/files/a?mkdir");
+        assert_eq!(of(Method::HEAD, "/api/sandbox/x/files/a?after=%ff&limit=2").unwrap(), "/v1/files/a?after=%ff&limit=3");
+        assert_eq!(of(Method::GET, "/api/sandbox/x/files/a?limit=0").unwrap_err(), "bad-limit");
         for (method, uri) in [(Method::PUT, "/a?mkdri=1"), (Method::DELETE, "/a?recursive=1&to=b"), (Method::GET, "/a?mkdir=1")] {
             assert_eq!(of(method, &format!("/api/sandbox/x/files{uri}")).unwrap_err(), "bad-query", "{uri}");
         }

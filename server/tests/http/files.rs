@@ -8,7 +8,7 @@ use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
 use model::view::Scope;
 use serde_json::json;
-use std::sync::Arc;
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, sync::Arc};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 struct Files {
@@ -95,6 +95,52 @@ async fn a_file_is_written_listed_renamed_and_deleted() {
     // The agent's own lock.
     assert!(left["entries"].as_array().unwrap().iter().all(|entry| entry["name"] == ".fsa"), "{left}");
     assert_eq!(files.ask(Method::PUT, "/x?mkdri=1", "").await.code(), "bad-query");
+}
+
+#[tokio::test]
+async fn a_folder_with_twenty_thousand_names_is_listed_whole_and_in_pages() {
+    let Some(files) = Files::start(&[]).await else { return };
+    let fill = |folder: &str, names: &mut dyn Iterator<Item = OsString>| {
+        let folder = files.agent.home.join(folder);
+        std::fs::create_dir(&folder).unwrap();
+        for name in names {
+            std::fs::File::create(folder.join(name)).unwrap();
+        }
+    };
+    let odd = OsString::from_vec(b"00007 \xff".to_vec());
+    fill("many", &mut (0..20_000).map(|n| OsString::from(format!("{n:05} é&+%.txt"))).chain([odd]));
+    let whole = files.get("/many").await;
+    assert_eq!((whole.status.as_u16(), whole.header("link")), (200, ""));
+    let whole = whole.json()["entries"].as_array().unwrap().clone();
+    assert_eq!(whole.len(), 20_001);
+
+    let (mut seen, mut at) = (Vec::new(), format!("{}/many?limit=3000", files.at));
+    let mut pages = 0;
+    loop {
+        let page = files.owner.get(&at).await;
+        assert_eq!(page.status, 200, "{at}: {}", page.text());
+        seen.extend(page.json()["entries"].as_array().unwrap().clone());
+        pages += 1;
+        let Some(next) = page.header("link").strip_prefix('<') else { break };
+        at = next.strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+    }
+    assert_eq!(pages, 7);
+    assert!(seen == whole, "each once and in order, whatever is in its name");
+    for (query, code) in
+        [("limit=0", "bad-limit"), ("limit=5001", "bad-limit"), ("limit=x", "bad-limit"), ("page=2", "bad-query")]
+    {
+        let refused = files.get(&format!("/many?{query}")).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, code), "{query}");
+    }
+
+    // Names of which JSON makes six times as much: more than one answer holds.
+    fill("long", &mut (0..12_000).map(|n| OsString::from(format!("{n:05}{}", "\u{1}".repeat(250)))));
+    let refused = files.get("/long").await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (413, "folder-too-large"));
+    assert!(refused.json()["details"]["nextSteps"][0].as_str().unwrap().contains("?limit=1000"), "{}", refused.text());
+    let page = files.get("/long?limit=1000").await;
+    assert_eq!((page.status.as_u16(), page.json()["entries"].as_array().unwrap().len()), (200, 1000));
+    assert!(page.header("link").contains("limit=1000&after=00999"), "{}", page.header("link"));
 }
 
 #[tokio::test]

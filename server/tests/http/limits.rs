@@ -1,6 +1,6 @@
 //! What is asked too often: 429, and when to ask again.
 
-use crate::support::{Answer, TestApp, until};
+use crate::support::{Answer, TestApp};
 use model::view::Scope;
 use serde_json::json;
 use std::{collections::BTreeSet, fs, path::Path};

@@ -9,12 +9,16 @@ use axum::{
     body::Body,
     routing::{any, get, post},
 };
+use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
+use hyper::body::Frame;
 use model::ProjectId;
 use serde_json::json;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
 
 fn boats() -> Router {
     let slow = || async {
@@ -41,7 +45,8 @@ fn boats() -> Router {
     Router::new()
         .route("/", get(|| async { "Boats for hire" }))
         .route("/headers", any(apps::headers))
-        .route("/upload", post(|body: bytes::Bytes| async move { body.len().to_string() }))
+        .route("/upload", post(|body: Bytes| async move { body.len().to_string() }))
+        .route("/mirror", post(|body: Body| async move { Body::from_stream(body.into_data_stream()) }))
         .route("/slow", get(slow))
         .route("/breaks", get(breaks))
         .route("/framed", get(framed))
@@ -287,6 +292,51 @@ async fn bodies_stream_both_ways_and_a_broken_one_breaks() {
     let broken = visitor.open(Method::GET, "/breaks", None).await;
     assert_eq!(broken.status(), 200);
     assert!(broken.into_body().collect().await.is_err(), "what broke off does not look whole");
+}
+
+/// No step of a stream takes as long, however busy the machine is.
+const STEP: Duration = Duration::from_secs(20);
+/// Bytes that are sent at a time.
+const PIECE: usize = 256 << 10;
+/// Many times what all sockets on the way hold.
+const MOST: usize = 256;
+
+#[tokio::test]
+async fn an_upload_and_its_answer_stream_at_the_same_time() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    let (project, _) = app.running(&owner, "Both").await;
+    let (visitor, _) = enter(&app, &owner, project, 3000).await;
+    let (upload, pieces) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, std::convert::Infallible>>(1);
+    upload.send(Ok(Frame::data(Bytes::from("part 0")))).await.unwrap();
+    let answer = timeout(STEP, visitor.stream(Method::POST, "/mirror", ReceiverStream::new(pieces))).await;
+    let answer = answer.expect("the answer begins before the upload ends");
+    assert_eq!(answer.status(), 200);
+    let mut download = answer.into_body();
+    // Each comes back before the next is sent.
+    for n in 0..20 {
+        let frame = timeout(STEP, download.frame()).await.expect("it comes back meanwhile").unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), format!("part {n}"));
+        upload.send(Ok(Frame::data(Bytes::from(format!("part {}", n + 1))))).await.unwrap();
+    }
+    let last = timeout(STEP, download.frame()).await.expect("the last, too").unwrap().unwrap();
+    assert_eq!(last.into_data().unwrap(), "part 20");
+
+    // Nobody reads: the upload is held up, and not kept in memory. The sockets hold some of it.
+    let mut sent = 0;
+    let piece = |n: usize| Bytes::from(vec![u8::try_from(n % 251).unwrap(); PIECE]);
+    while sent < MOST && timeout(Duration::from_secs(1), upload.send(Ok(Frame::data(piece(sent))))).await.is_ok() {
+        sent += 1;
+    }
+    assert!(sent > 0 && sent < MOST, "{sent} pieces of {PIECE} bytes were taken from an upload whose answer nobody reads");
+    // And goes on once somebody does; all of it comes, in order.
+    let rest = tokio::spawn(async move { download.collect().await.map(http_body_util::Collected::to_bytes) });
+    timeout(STEP, upload.send(Ok(Frame::data(piece(sent))))).await.expect("the upload goes on").unwrap();
+    drop(upload);
+    let rest = timeout(STEP, rest).await.expect("the answer ends with the upload").unwrap().unwrap();
+    assert_eq!(rest.len(), (sent + 1) * PIECE);
+    assert!(rest.chunks(PIECE).enumerate().all(|(n, part)| part == &piece(n)[..]), "in order");
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use model::{ProjectId, view::Scope};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 fn boats() -> Router {
     let endless = || async {
@@ -106,7 +107,8 @@ async fn a_link_opens_one_port_to_whoever_has_it() {
     assert!(cookie.starts_with("fsa_shared=") && cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
     assert!(!cookie.contains("Domain"), "{cookie}");
     let age: u64 = cookie.split("Max-Age=").nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
-    assert!((3590..=3600).contains(&age), "{cookie}");
+    let said = 24 * 3600;
+    assert!((said + 3590..=said + 3600).contains(&age), "a day longer than the link, so that its end is told: {cookie}");
 
     let guest = shared.guest(&secret).await;
     assert_eq!(guest.get("/").await.text(), "Boats for hire");
@@ -125,6 +127,16 @@ async fn a_link_opens_one_port_to_whoever_has_it() {
 #[tokio::test]
 async fn a_link_that_is_over_says_why() {
     let Some(shared) = Shared::start().await else { return };
+    let came = Arc::new(Notify::new());
+    let never = {
+        let came = came.clone();
+        move || {
+            came.notify_one();
+            std::future::pending::<()>()
+        }
+    };
+    // Before anything is asked of it: connections to it are kept.
+    shared.app.world.listen(3000, boats().route("/never", get(never)));
     let first = shared.link().await;
     let guest = shared.guest(&first).await;
     let mut stream = guest.open(Method::GET, "/endless", None).await.into_body();
@@ -139,10 +151,26 @@ async fn a_link_that_is_over_says_why() {
 
     let guest = shared.guest(&second).await;
     assert_eq!(guest.get("/").await.status, 200);
+    // What streams, and what the app has not answered yet.
+    let mut stream = guest.open(Method::GET, "/endless", None).await.into_body();
+    assert!(stream.frame().await.unwrap().is_ok());
+    let waits = tokio::spawn({
+        let guest = guest.clone();
+        async move { guest.get("/never").await }
+    });
+    tokio::time::timeout(Duration::from_secs(5), came.notified()).await.expect("the app is asked");
     let past = "UPDATE preview_shares SET expires_at = now() - interval '1 second' WHERE revoked_at IS NULL";
     sqlx::query(past).execute(&shared.app.pool).await.unwrap();
+    let ended = async { while let Some(Ok(_)) = stream.frame().await {} };
+    tokio::time::timeout(Duration::from_secs(3), ended).await.expect("what streams ends with the link's time");
+    let cut = tokio::time::timeout(Duration::from_secs(3), waits).await.expect("what waits ends too").unwrap();
+    assert!(cut.status == 401 && cut.text().contains("This link has expired"), "{}", cut.text());
     until("the second link to be over", async || guest.get("/").await.status == 401).await;
     assert!(guest.get("/").await.text().contains("This link has expired"));
+    // As a page of ours that waits is told, which then loads itself again.
+    assert_eq!(guest.get("/.fsa/status").await.status, 401);
+    let both = guest.with("cookie", &format!("{}; fsa_preview=over", guest.headers()["cookie"].to_str().unwrap()));
+    assert!(both.get("/").await.text().contains("Sign in to see this preview"), "who was signed in, too, is led back");
     assert_eq!(shared.owner.get(&shared.path(3000)).await.json(), json!({ "audience": "private" }));
 
     let unknown = shared.come("nonsense", 3000).await;

@@ -28,6 +28,15 @@ pub enum Found {
     Folder(Vec<Entry>),
 }
 
+/// Which of a folder's names are listed, in the order of their bytes.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// Those behind this one.
+    pub after: Option<Vec<u8>>,
+    /// So many at most.
+    pub limit: Option<usize>,
+}
+
 /// Why something has its old name still, and which name that is about.
 pub enum NotRenamed {
     Old(Errno),
@@ -49,7 +58,7 @@ impl Home {
 
     /// # Errors
     /// NXIO for what is neither a file nor a folder: reading a pipe could wait for ever.
-    pub fn open(&self, path: &[u8]) -> Result<Found> {
+    pub fn open(&self, path: &[u8], page: &Page) -> Result<Found> {
         // NONBLOCK: opening a pipe must not wait for a writer.
         let opened = self.beneath(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())?;
         let stat = fstat(&opened)?;
@@ -60,7 +69,7 @@ impl Home {
                 modified_at: stat.st_mtime,
                 file: File::from(opened),
             }),
-            FileType::Directory => Ok(Found::Folder(listing(opened)?)),
+            FileType::Directory => Ok(Found::Folder(listing(&opened, page)?)),
             _ => Err(Errno::NXIO),
         }
     }
@@ -196,15 +205,16 @@ fn names(folder: &OwnedFd) -> Result<Vec<CString>> {
     Ok(found)
 }
 
-fn listing(folder: OwnedFd) -> Result<Vec<Entry>> {
-    let mut entries: Vec<Entry> = Vec::new();
-    for name in names(&folder)? {
-        if let Ok(stat) = statat(&folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
-            entries.push(entry(&name, &stat));
-        }
-    }
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(entries)
+fn listing(folder: &OwnedFd, page: &Page) -> Result<Vec<Entry>> {
+    let mut names = names(folder)?;
+    names.sort_unstable();
+    let behind = |name: &&CString| page.after.as_deref().is_none_or(|after| name.to_bytes() > after);
+    // One that is gone by now is none of the page's.
+    let there = names.iter().filter(behind).filter_map(|name| {
+        let stat = statat(folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(entry(name, &stat))
+    });
+    Ok(there.take(page.limit.unwrap_or(usize::MAX)).collect())
 }
 
 fn entry(name: &CStr, stat: &Stat) -> Entry {

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use self::{
-    home::{Found, Home, NotRenamed},
+    home::{Found, Home, NotRenamed, Page},
     upload::PLACING,
     version::{Condition, Part, Version, part},
 };
@@ -38,7 +38,7 @@ use crate::protocol::http::Listing;
 /// Bytes of a file in one piece of an answer.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// `GET` and `HEAD` of a file (with `Range`, `If-Range` and `If-None-Match`) or a folder; `PUT` of a file (with `If-Match` and
+/// `GET` and `HEAD` of a file (with `Range`, `If-Range` and `If-None-Match`) or a folder (with `limit=COUNT` and `after=NAME`); `PUT` of a file (with `If-Match` and
 /// `If-None-Match`), or of a folder with `mkdir=1`; `POST` with `to=PATH` renames (with `If-Match` of a file); `DELETE`, of a folder that is not empty with `recursive=1`.
 ///
 /// # Errors
@@ -49,7 +49,10 @@ pub async fn route(agent: &Rc<Agent>, method: &Method, path: &str, request: Requ
     let query = Query::of(request.uri());
     let home = Home::new(&agent.config.home);
     match *method {
-        Method::GET | Method::HEAD => get(agent, home, path, request.headers(), *method == Method::HEAD).await,
+        Method::GET | Method::HEAD => {
+            let page = page(&query, request.uri().query())?;
+            get(agent, home, path, page, request.headers(), *method == Method::HEAD).await
+        }
         Method::PUT if agent.disk.over() => {
             upload::drain(request.into_body()).await;
             Err(Error::disk_full())
@@ -92,6 +95,12 @@ fn to(query: Option<&str>) -> Result<Vec<u8>, Error> {
     decoded(to.ok_or_else(|| Error::bad_request("no-target", "Say to where, as ?to=PATH."))?)
 }
 
+/// Which part of a folder is asked for. A name is bytes, here too.
+fn page(query: &Query, text: Option<&str>) -> Result<Page, Error> {
+    let after = text.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("after="));
+    Ok(Page { after: after.map(|name| percent_decode_str(name).collect()), limit: query.parsed("limit")? })
+}
+
 /// Gives `from` the name `to`; of a file, which version that is then.
 async fn rename(home: Home, from: Vec<u8>, to: Vec<u8>, condition: Condition) -> Result<Option<Version>, Error> {
     let (old, new, folder) = (shown(&from), shown(&to), shown(folder_of(&to)));
@@ -113,10 +122,10 @@ async fn rename(home: Home, from: Vec<u8>, to: Vec<u8>, condition: Condition) ->
     })
 }
 
-async fn get(agent: &Agent, home: Home, path: Vec<u8>, headers: &HeaderMap, head: bool) -> Result<Answer, Error> {
+async fn get(agent: &Agent, home: Home, path: Vec<u8>, page: Page, headers: &HeaderMap, head: bool) -> Result<Answer, Error> {
     let shown = String::from_utf8_lossy(&path).into_owned();
     let condition = Condition::of(headers)?;
-    match blocking(path, move |path| home.open(path)).await? {
+    match blocking(path, move |path| home.open(path, &page)).await? {
         Found::Folder(entries) => {
             let home = agent.config.home.display().to_string();
             Ok(json(StatusCode::OK, &Listing { path: shown, home, entries }))

@@ -122,7 +122,7 @@ impl Asked {
     }
 
     async fn files(&self, plane: &Plane, id: ProjectId) -> Result<Option<(String, String)>, Refusal> {
-        let folder = home(plane, &self.viewer, &self.visit, id).await?;
+        let folder = home(plane, &self.viewer, &self.visit, id, files::MOST + 1).await?;
         if folder.entries.len() > files::MOST {
             return Ok(None);
         }

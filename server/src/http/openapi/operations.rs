@@ -459,6 +459,21 @@ const CHANGED: &[(&str, &str)] = &[(
     "The sandbox does not run, its disk is full, or the file is another than `If-Match` says; the details have both versions.",
 )];
 
+const LISTED: &[(&str, &str)] =
+    &[("409", "The sandbox does not run."), ("413", "The folder has more names than one answer holds; ask for it in pages.")];
+
+/// Of a folder. As the server takes them (`http/files/page.rs`).
+fn pages_of_a_folder() -> [Value; 2] {
+    [
+        query(
+            "limit",
+            "How many names at most; then the header `Link` names the next page. Without it: all of them.",
+            json!({ "type": "integer", "minimum": 1, "maximum": 5000 }),
+        ),
+        query("after", "The name that the page before ended with, percent-encoded, as its `Link` says.", text()),
+    ]
+}
+
 fn files() -> Vec<Operation> {
     const PATH: &str = "/api/sandbox/{project}/files/{path}";
     let bytes: fn() -> Described = || plain(json!({ "type": "string", "contentMediaType": "application/octet-stream" }));
@@ -475,9 +490,11 @@ fn files() -> Vec<Operation> {
         .answer(204, "It was replaced; `ETag` names this version.", vec![]);
     vec![
         operation(Method::GET, "/api/sandbox/{project}/files", "listHome", "Files", "List the home folder")
+            .parameters(pages_of_a_folder())
             .json(200, "What is in it.", one::<in_home::Folder>, None)
-            .refusals(NOT_RUNNING),
+            .refusals(LISTED),
         operation(Method::GET, PATH, "readFile", "Files", "Read a file, or list a folder")
+            .parameters(pages_of_a_folder())
             .parameters([json!({ "name": "Range", "in": "header", "required": false, "description": "A part of a file.", "schema": text() })])
             .answer(
                 200,
@@ -485,7 +502,11 @@ fn files() -> Vec<Operation> {
                 vec![form("application/octet-stream", bytes, None), form("application/json", one::<in_home::Folder>, None)],
             )
             .answer(206, "The part that was asked for.", vec![form("application/octet-stream", bytes, None)])
-            .refusals(&[("409", "The sandbox does not run."), ("416", "The file has no such part.")]),
+            .refusals(&[
+                ("409", "The sandbox does not run."),
+                ("413", "The folder has more names than one answer holds; ask for it in pages."),
+                ("416", "The file has no such part."),
+            ]),
         changed(put),
         changed(
             operation(Method::POST, PATH, "renameFile", "Files", "Move or rename a file or folder")

@@ -78,7 +78,7 @@ impl Jar {
         format!("{name}={}; Path=/; HttpOnly; Max-Age={MAX_AGE_SECS}; {}", secret.expose_secret(), self.way(framed))
     }
 
-    /// The header's value for who came by a public link, which is over in so many seconds.
+    /// The header's value for who came by a public link; browsers keep it for so many seconds.
     #[must_use]
     pub fn set_shared(&self, secret: &str, max_age_secs: u64) -> String {
         format!("{}={secret}; Path=/; HttpOnly; Max-Age={max_age_secs}; {}", self.name("shared"), self.way(false))

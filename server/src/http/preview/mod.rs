@@ -61,6 +61,10 @@ use tracing::{debug, error};
 /// (`engine/src/store/postgres/change.rs`), and sessions, tokens and shares also end by time alone.
 const REMEMBER: Duration = Duration::from_millis(500);
 
+/// How much longer a browser keeps a public link's cookie than the link opens anything: whoever still has the preview before
+/// them the day after is told that the link is over. Without it they would be asked to sign in, which they cannot.
+const SAYS_WHY: Duration = Duration::from_hours(24);
+
 /// One request to one preview.
 struct Visit<'a> {
     plane: &'a Plane,
@@ -238,8 +242,9 @@ impl Visit<'_> {
         let secret = String::from_utf8_lossy(&secret).into_owned();
         match self.opens(&secret).await? {
             LinkUse::Open { expires_at, .. } => {
-                let left = u64::try_from(expires_at.duration_since(self.plane.now()).as_secs()).unwrap_or(0).max(1);
-                Ok(self.let_in(StatusCode::NO_CONTENT, &self.jar.set_shared(&secret, left), &asked, false))
+                let left = u64::try_from(expires_at.duration_since(self.plane.now()).as_secs()).unwrap_or(0);
+                let cookie = self.jar.set_shared(&secret, left + SAYS_WHY.as_secs());
+                Ok(self.let_in(StatusCode::NO_CONTENT, &cookie, &asked, false))
             }
             over => Err(Face::link_over(over)),
         }
@@ -278,19 +283,25 @@ impl Visit<'_> {
             from,
             jar: &self.jar,
         };
-        let by_link = matches!(credential, Credential::Link { .. });
+        let link = match &credential {
+            Credential::Link { secret, .. } => Some(secret.clone()),
+            _ => None,
+        };
         let held = self.plane.watch.hold(credential);
         let lease = forward::Lease { held, stop: self.plane.stop.clone() };
-        forward::forward(self.plane, sandbox, request, &way, &lease).await.map_err(|broken| match broken {
-            forward::Broken::Way(error) => no_way(sandbox, &error),
-            forward::Broken::App(error) => {
+        match forward::forward(self.plane, sandbox, request, &way, &lease).await {
+            Ok(response) => Ok(response),
+            Err(forward::Broken::Way(error)) => Err(no_way(sandbox, &error)),
+            Err(forward::Broken::App(error)) => {
                 debug!(sandbox.id = %sandbox, "the app inside did not answer: {error:#}");
-                Face::died(self.port())
+                Err(Face::died(self.port()))
             }
-            forward::Broken::Over if self.plane.stop.is_cancelled() => Face::unreachable(),
-            forward::Broken::Over if by_link => Face::link_over(LinkUse::Revoked),
-            forward::Broken::Over => self.signed_out(),
-        })
+            Err(forward::Broken::Over) if self.plane.stop.is_cancelled() => Err(Face::unreachable()),
+            Err(forward::Broken::Over) => match link {
+                Some(secret) => Err(Face::link_over(self.opens(&secret).await?)),
+                None => Err(self.signed_out()),
+            },
+        }
     }
 
     /// Whether the visitor may see this preview: the sandbox and what opens it, if so. Who may not is not told
@@ -316,6 +327,8 @@ impl Visit<'_> {
             None => match self.opens(&secret).await? {
                 LinkUse::Open { sandbox, .. } => sandbox,
                 LinkUse::Unknown => return Err(self.signed_out()),
+                // Who was let in otherwise as well may come in by that way again.
+                LinkUse::Revoked | LinkUse::Expired if !self.jar.all(headers).is_empty() => return Err(self.signed_out()),
                 over => return Err(Face::link_over(over)),
             },
         };

@@ -118,8 +118,18 @@ impl Client {
 
     /// Sends a piece again and again, and never says how long all of it will be.
     pub async fn pour(&self, method: Method, path: &str, piece: Bytes, pieces: usize) -> Response<Incoming> {
-        let frames = std::iter::repeat_n(piece, pieces).map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(piece)));
-        let body = StreamBody::new(futures::stream::iter(frames));
+        let frames = std::iter::repeat_n(piece, pieces).map(|piece| Ok(Frame::data(piece)));
+        self.stream(method, path, futures::stream::iter(frames)).await
+    }
+
+    /// Sends what comes as it comes. The answer's head may be there before the end of it.
+    pub async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        frames: impl futures::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send + 'static,
+    ) -> Response<Incoming> {
+        let body = StreamBody::new(frames);
         let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
         *request.headers_mut() = self.headers.clone();
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
