@@ -2,10 +2,15 @@
 // network, on the node that the pods share.
 import type { Page } from '@playwright/test';
 import { spawn } from 'node:child_process';
+import fs from 'node:fs';
 import http from 'node:http';
-import type { Api } from '../support/api.ts';
+import os from 'node:os';
+import path from 'node:path';
+import { type Api, STAGES } from '../support/api.ts';
+import { Counter, kubectl } from '../support/cluster.ts';
+import { hydrated } from '../support/pages.ts';
 import { residentBytes } from '../support/processes.ts';
-import type { Server } from '../support/server.ts';
+import { Server } from '../support/server.ts';
 import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
 import { installationOf, runsOf } from '../support/world.ts';
@@ -19,6 +24,7 @@ export const ON_CLUSTER: Record<string, Bench> = {
   'cluster-restart': restart,
   'cluster-terminate': terminate,
   'cluster-status': status,
+  'cluster-requests': requests,
   'cluster-many': many,
 };
 
@@ -30,23 +36,41 @@ async function promptOf(api: Api, id: string): Promise<void> {
   terminal.close();
 }
 
+/** What a start was made of: how long each stage took, by the server's own times, in milliseconds. */
+class Stages {
+  readonly #took: Record<string, number[]> = {};
+
+  async note(api: Api, id: string): Promise<void> {
+    for (const { stage, startedAt, endedAt } of (await api.sandbox(id)).stages) {
+      if (startedAt !== null && endedAt !== null) (this.#took[stage] ??= []).push(Date.parse(endedAt) - Date.parse(startedAt));
+    }
+  }
+
+  rows(what: string): Row[] {
+    return STAGES.filter((stage) => this.#took[stage] !== undefined).map((stage) => latency(`${what}: ${stage}`, this.#took[stage]!, '', {}, seconds));
+  }
+}
+
 async function create(_: Server, api: Api): Promise<Row[]> {
+  const stages = new Stages();
   const one = async (n: number): Promise<number> => {
     const start = performance.now();
     const { id } = await api.create(`Create ${n}`, { database: true });
     await promptOf(api, id);
     const took = performance.now() - start;
+    if (n > 0) await stages.note(api, id);
     await api.remove(id, 90_000);
     return took;
   };
   await one(0);
-  const { value, share } = await generatorShare(() => repeat(10, one));
-  return [latency('create, with volume and database, to the first prompt', value, share, { p50: 6_000 }, seconds)];
+  const { value, share } = await generatorShare(() => repeat(10, (n) => one(n + 1)));
+  return [latency('create, with volume and database, to the first prompt', value, share, { p50: 6_000 }, seconds), ...stages.rows('of that')];
 }
 
 async function restart(_: Server, api: Api): Promise<Row[]> {
   const { id } = await api.running('Restart');
-  const one = async (): Promise<number> => {
+  const stages = new Stages();
+  const one = async (n: number): Promise<number> => {
     const start = performance.now();
     const { generation } = await api.act(id, 'restart');
     await until('the new run', async () => {
@@ -54,12 +78,14 @@ async function restart(_: Server, api: Api): Promise<Row[]> {
       return phase === 'Running' && now >= generation;
     }, 60_000);
     await promptOf(api, id);
-    return performance.now() - start;
+    const took = performance.now() - start;
+    if (n > 0) await stages.note(api, id);
+    return took;
   };
-  await one();
-  const { value, share } = await generatorShare(() => repeat(10, one));
+  await one(0);
+  const { value, share } = await generatorShare(() => repeat(10, (n) => one(n + 1)));
   await api.remove(id, 90_000);
-  return [latency('restart, to the first prompt', value, share, { p50: 2_000 }, seconds)];
+  return [latency('restart, to the first prompt', value, share, { p50: 2_000 }, seconds), ...stages.rows('of that')];
 }
 
 async function terminate(server: Server, api: Api): Promise<Row[]> {
@@ -175,6 +201,63 @@ async function statusSeen(server: Server, api: Api, page: Page): Promise<Row[]> 
     watch.kill();
     stream.destroy();
     server.allow(/ended by itself/);
+  }
+}
+
+/** What the apiserver is asked for a create, by whoever looks, and by a pass that finds nothing to do: a server of its own, behind what counts. */
+async function requests(): Promise<Row[]> {
+  const counter = await Counter.start();
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'fsa-bench-'));
+  let server: Server | undefined;
+  try {
+    const file = path.join(folder, 'kubeconfig');
+    fs.writeFileSync(file, JSON.stringify(counter.kubeconfig), { mode: 0o600 });
+    const running = (server = await Server.start({ args: ['--allow-loopback-cluster'], env: { FSA_KUBECONFIG: file } }));
+    const api = await running.api();
+    // One before, so that every watch runs.
+    const ids = [(await api.create('Before', { database: false })).id];
+    await api.reaches(ids[0]!, 'Running', 60_000);
+    const ofCreate: number[] = [];
+    for (let n = 0; n < 5; n++) {
+      counter.take();
+      const { id } = await api.create(`Counted ${n}`, { database: false });
+      ids.push(id);
+      await api.reaches(id, 'Running', 60_000);
+      ofCreate.push(counter.take().length);
+    }
+    const ofViewer = await inBrowser(running, async (page) => {
+      await hydrated(page);
+      // What the last create may still have had to tidy up.
+      counter.take();
+      for (const at of ['/', `/projects/${ids[0]}`, `/projects/${ids[1]}/settings`, `/projects/${ids[1]}/activity`]) {
+        await page.goto(`${running.origin}${at}`);
+        await hydrated(page);
+      }
+      return counter.take().length;
+    });
+    const passes = async () => Number(/^fsa_reconcile_passes_total\{outcome="ok"\} (\d+)/m.exec(await (await fetch(`http://127.0.0.1:${running.port}/metrics`)).text())?.[1] ?? 0);
+    const ofPass: number[] = [];
+    const { name } = await api.sandbox(ids[0]!);
+    for (let n = 0; n < 5; n++) {
+      const before = await passes();
+      kubectl('annotate', 'deployment', name, `example.com/note=${n}`, '--overwrite');
+      await until('a pass over it', async () => (await passes()) > before, 20_000);
+      ofPass.push(counter.take().length);
+    }
+    for (const id of ids) await api.remove(id, 90_000);
+    const row = (what: string, counts: number[], most: number): Row => {
+      const worst = Math.max(...counts);
+      return { what: `${what} (n=${counts.length})`, p50: String(counts.toSorted((a, b) => a - b)[Math.floor(counts.length / 2)]), p99: String(worst), generator: '', target: `≤ ${most}`, met: worst <= most };
+    };
+    return [
+      row('requests to the apiserver, of a create', ofCreate, 15),
+      row('of an unchanged pass', ofPass, 0),
+      row('of a viewer of four pages', [ofViewer], 0),
+    ];
+  } finally {
+    await server?.destroy();
+    counter.end();
+    fs.rmSync(folder, { recursive: true, force: true });
   }
 }
 

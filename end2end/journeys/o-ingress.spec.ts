@@ -315,7 +315,7 @@ test('an Ingress host opens to its owner’s code once, and to nothing that is m
   }
 });
 
-test('an Ingress host is its owner’s alone, whoever else is signed in and whatever is shared', CLUSTER, async ({ ownServer }) => {
+test('a share opens the application’s Ingress host to whom it says, and the terminal’s to nobody', CLUSTER, async ({ ownServer, browser }) => {
   test.setTimeout(150_000);
   test.skip(lackOfNginx() !== undefined, lackOfNginx());
   const github = await GitHub.start();
@@ -329,8 +329,8 @@ test('an Ingress host is its owner’s alone, whoever else is signed in and what
     const foreign = { ...(await github.signIn(server, { id: 2, login: 'mallory' })), authorization: undefined };
     expect((await api.ask('GET', '/api/me', { headers: foreign })).body.name).toBe('mallory');
     expect((await api.ask('GET', `/api/projects/${project.id}`, { headers: foreign })).status).toBe(404);
-    const closed = async (what: string) => {
-      for (const url of [application, terminal]) {
+    const closed = async (what: string, urls: string[]) => {
+      for (const url of urls) {
         const asked = await api.ask('POST', `/ingress/sign-in?rd=${encodeURIComponent(url)}`, { headers: foreign });
         expect(asked.status, `${what}: a code for ${url}`).toBe(404);
         expect(asked.headers.location, what).toBeUndefined();
@@ -340,25 +340,52 @@ test('an Ingress host is its owner’s alone, whoever else is signed in and what
         expect((await ask(url, { cookie: foreign.cookie, ...upgrade(new URL(url).origin) })).status, `${what}: a WebSocket`).toBe(302);
       }
     };
-    await closed('private');
+    await closed('private', [application, terminal]);
     expect((await api.ask('PUT', share, { headers: foreign, body: { audience: 'link' } })).status, 'nor may they share it').toBe(404);
 
-    // What is shared is the preview, at its own host; the Ingress's stays the owner's.
+    // With everybody who is signed in: they have the application, and nobody else does.
     expect((await api.ask('PUT', share, { body: { audience: 'users' } })).status).toBe(200);
-    await closed('shared with users');
-    const { url } = await api.must('PUT', share, { body: { audience: 'link' } });
+    await closed('shared with users', [terminal]);
+    expect((await ask(application)).status, 'nobody is signed in').toBe(302);
+    const led = await api.ask('POST', `/ingress/sign-in?rd=${encodeURIComponent(application)}`, { headers: foreign });
+    expect(led.status, led.text).toBe(303);
+    const letIn = await ask(led.headers.location!);
+    expect([letIn.status, letIn.text.includes('Boats for hire')]).toEqual([200, true]);
+    const visitor = letIn.headers['set-cookie']![0]!.split(';')[0]!;
+    expect((await ask(application, { cookie: visitor })).status).toBe(200);
+    expect((await ask(`${application}echo`, { cookie: visitor, ...upgrade(new URL(application).origin) })).status).toBe(101);
+    expect((await ask(terminal, { cookie: visitor })).status, 'their cookie at the terminal').toBe(302);
+
+    // By a link: at the preview’s host, and at the application’s by a page of the control plane, in a browser that nobody is signed in to.
+    const { url, applicationUrl } = await api.must('PUT', share, { body: { audience: 'link' } });
+    expect((await ask(application, { cookie: visitor })).status, 'over with the share').toBe(302);
+    await closed('shared by a link', [application, terminal]);
     const { host, hash, pathname, origin } = new URL(url);
     const entered = await preview(pathname, host, 'POST', { origin }, hash.slice(1));
     expect(entered.status, entered.text).toBe(204);
     const linked = entered.headers['set-cookie']![0]!.split(';')[0]!;
     const shown = await preview('/', host, 'GET', { cookie: linked });
     expect([shown.status, shown.text.includes('Boats for hire')], shown.text.slice(0, 300)).toEqual([200, true]);
-    await closed('shared by a link');
     for (const address of [application, terminal]) {
-      expect((await ask(address, { cookie: linked })).status, 'the link’s cookie at an Ingress host').toBe(302);
-      expect((await ask(`${address}.fsa/share`, { cookie: linked })).status, 'the link’s page is not there').toBe(302);
+      expect((await ask(address, { cookie: linked })).status, 'the cookie of the preview at an Ingress host').toBe(302);
+      expect((await ask(`${address}.fsa/share`, { cookie: linked })).status, 'the preview’s page is not there').toBe(302);
     }
-    await api.must('DELETE', share);
+    const guest = await browser.newContext();
+    try {
+      const page = await guest.newPage();
+      await page.goto(applicationUrl);
+      await expect(page.getByRole('heading', { name: 'Boats for hire' })).toBeVisible();
+      await expect(page.getByText('echo: ahoy')).toBeVisible();
+      const seen = await page.evaluate(async () => (await fetch('/headers')).text());
+      expect(seen, 'the application never sees the link').not.toContain(hash.slice(1));
+      await page.goto(terminal);
+      expect(new URL(page.url()).pathname, 'a link opens no terminal').toBe('/sign-in');
+      await api.must('DELETE', share);
+      await page.goto(application);
+      expect(new URL(page.url()).pathname, 'over with the link').toBe('/sign-in');
+    } finally {
+      await guest.close();
+    }
     await until('the link to be over', async () => (await preview('/', host, 'GET', { cookie: linked })).status !== 200);
     expect((await ask(application, { cookie: await cookie(api, application) })).text, 'and the owner has it as before').toContain('Boats for hire');
   } finally {

@@ -9,6 +9,7 @@ interface View {
   audience: Audience;
   expiresAt?: string;
   url?: string;
+  applicationUrl?: string;
 }
 
 const WORDS: Record<Audience, [string, string]> = {
@@ -115,12 +116,14 @@ export class Share extends HTMLElement {
     const set = asks(button('check', view.audience === 'link' ? 'Set, or make a new link' : 'Set', () => void this.#set(port, select.value)));
     set.dataset['kind'] = 'primary';
     const copy = button('copy', 'Copy address', () => void this.#copy(this.#address, 'Address copied.'));
-    const made = view.url !== undefined && this.#link(view.url);
+    const made = view.url !== undefined && this.#link(view.url, 'Public link', 'Copy the link now: it is not shown again.');
+    const own = view.applicationUrl !== undefined && this.#link(view.applicationUrl, 'Link to the application', 'The same for the application’s own address.');
     this.#panel.replaceChildren(
       make('p', { class: 'menu-title' }, `Who may open port ${port}`),
       make('div', { role: 'radiogroup', 'aria-label': `Who may open port ${port}`, class: 'stack stack-tight' }, ...choices),
       hours,
       ...(made ? [made] : []),
+      ...(own ? [own] : []),
       this.#state,
       make('div', { class: 'row' }, copy, set),
     );
@@ -128,14 +131,14 @@ export class Share extends HTMLElement {
   }
 
   /** A link is told once. */
-  #link(url: string): HTMLElement {
+  #link(url: string, name: string, about: string): HTMLElement {
     const copy = button('copy', 'Copy link', () => void this.#copy(url, 'Link copied.'));
     copy.classList.add('share-copy');
     return make(
       'div',
       { class: 'banner', 'data-tone': 'info' },
       icon('link'),
-      make('div', {}, make('p', {}, 'Copy the link now: it is not shown again.'), make('input', { class: 'input mono', readonly: true, value: url, 'aria-label': 'Public link' })),
+      make('div', {}, make('p', {}, about), make('input', { class: 'input mono', readonly: true, value: url, 'aria-label': name })),
       copy,
     );
   }

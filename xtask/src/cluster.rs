@@ -183,3 +183,157 @@ fn script(name: &str) -> Cmd {
         .env("FSA_CLUSTER_NETNS", "fsa-test")
         .env("FSA_IMAGES_DIR", image::folder())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, ExitStatus};
+
+    /// The state that a crash left, in a folder of its own, of a cluster that has a name of its own.
+    struct Crash {
+        folder: PathBuf,
+        netns: String,
+    }
+
+    impl Crash {
+        fn new(name: &str) -> Self {
+            let name = format!("fsa-xtask-{name}-{}", std::process::id());
+            let folder = env::temp_dir().join(&name);
+            fs::create_dir_all(folder.join("run/pids")).unwrap();
+            Self { folder, netns: name }
+        }
+
+        fn run(&self) -> PathBuf {
+            self.folder.join("run")
+        }
+
+        fn leave(&self, path: &str, content: &str) -> PathBuf {
+            let path = self.run().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+            path
+        }
+
+        fn down(&self, arguments: &[&str]) -> ExitStatus {
+            let script = shell::root().join("end2end/cluster/down.sh");
+            Command::new("bash")
+                .arg(script)
+                .args(arguments)
+                .env("FSA_CLUSTER_DIR", &self.folder)
+                .env("FSA_CLUSTER_NETNS", &self.netns)
+                .env_remove("FSA_LOCKED")
+                .stdin(Stdio::null())
+                .status()
+                .unwrap()
+        }
+    }
+
+    impl Drop for Crash {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap()
+    }
+
+    /// When a process was started, as the scripts note it.
+    fn born(pid: u32) -> String {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().to_owned()
+    }
+
+    fn mounts(below: &Path) -> usize {
+        let below = format!("{}/", below.display());
+        let all = fs::read_to_string("/proc/mounts").unwrap();
+        all.lines().filter(|line| line.split(' ').nth(1).is_some_and(|at| at.starts_with(&below))).count()
+    }
+
+    #[test]
+    fn what_is_noted_is_ended_and_nobody_who_has_its_number_now() {
+        let crash = Crash::new("pids");
+        let (mut stranger, mut own) = (sleeper(), sleeper());
+        let (others, ours) = (stranger.id(), own.id());
+        // Since then the machine was started anew, or has counted its processes round.
+        let notes = [
+            crash.leave("pids/etcd", &format!("{others} 1\n")),
+            crash.leave("pids/kubelet", &format!("{others}\n")),
+            crash.leave("pids/apiserver", "\n"),
+            crash.leave("pids/scheduler", "nonsense here\n"),
+            crash.leave("pids/coredns", &format!("{ours} {}\n", born(ours))),
+        ];
+        // Whoever started it would wait for it: here that is this test.
+        let ended = std::thread::spawn(move || own.wait().unwrap());
+        assert!(crash.down(&[]).success());
+        assert!(stranger.try_wait().unwrap().is_none(), "a process of somebody else's was ended");
+        assert!(!ended.join().unwrap().success(), "ours was ended");
+        for note in notes {
+            assert!(!note.exists(), "{}", note.display());
+        }
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+    }
+
+    #[test]
+    fn what_runs_no_more_leaves_no_state_and_what_is_in_the_cluster_stays() {
+        let crash = Crash::new("state");
+        let socket = crash.folder.join("shim.sock");
+        fs::write(&socket, "").unwrap();
+        let task = "containerd/state/io.containerd.runtime.v2.task/k8s.io/abc";
+        let gone = [
+            crash.leave(&format!("{task}/address"), &format!("unix://{}", socket.display())),
+            crash.leave("containerd/state/other", ""),
+            crash.leave("runc/abc/state.json", "{}"),
+            crash.leave("ipam/pods/10.42.0.2", "abc"),
+            crash.leave("containerd.sock", ""),
+            crash.leave("containerd.sock.ttrpc", ""),
+            socket,
+        ];
+        let kept = [
+            crash.leave("etcd/member/wal", ""),
+            crash.leave("pki/ca.crt", ""),
+            crash.leave("volumes/home/notes.txt", "by hand"),
+            crash.leave("containerd/root/blob", ""),
+        ];
+        // Twice: an `up` begins with it.
+        for _ in 0..2 {
+            assert!(crash.down(&[]).success());
+            for path in &gone {
+                assert!(!path.exists(), "{}", path.display());
+            }
+            for path in &kept {
+                assert!(path.exists(), "{}", path.display());
+            }
+        }
+        assert!(crash.down(&["--purge"]).success());
+        assert!(!crash.run().exists(), "what is in it is forgotten");
+        assert!(crash.down(&[]).success(), "and there is nothing to clean up");
+    }
+
+    #[test]
+    fn mounts_and_the_network_that_are_left_go() {
+        if !shell::is_root() {
+            println!("skipped: mounts and network namespaces take root");
+            return;
+        }
+        let crash = Crash::new("mounts");
+        let quiet = |program: &str, arguments: &[&str]| {
+            let status = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).status();
+            status.is_ok_and(|status| status.success())
+        };
+        let (state, netns) = (crash.run().join("containerd/state/rootfs"), crash.netns.as_str());
+        fs::create_dir_all(&state).unwrap();
+        let at = state.display().to_string();
+        // One over the other, as of a container in a volume.
+        let mounted = (0..2).filter(|_| quiet("mount", &["-t", "tmpfs", "tmpfs", &at])).count();
+        let made = quiet("ip", &["netns", "add", netns]);
+        let down = crash.down(&["--purge"]);
+        let (left, there) = (mounts(&crash.run()), Path::new("/var/run/netns").join(netns).exists());
+        assert!(down.success() && left == 0 && !there, "{left} mounts, and the namespace: {there}");
+        assert!(!crash.run().exists(), "nothing that is mounted was in the way");
+        if mounted < 2 || !made {
+            println!("skipped in part: this root may not mount ({mounted} of 2) or make a network namespace ({made})");
+        }
+    }
+}

@@ -94,7 +94,9 @@ pub fn run(config: Config, token: secrecy::SecretString) -> anyhow::Result<()> {
         .thread_keep_alive(Duration::from_secs(2))
         .build()
         .context("start the runtime")?;
-    LocalSet::new().block_on(&runtime, serve(config, token))
+    let done = LocalSet::new().block_on(&runtime, serve(config, token));
+    runtime.shutdown_timeout(THREADS);
+    done
 }
 
 async fn serve(config: Config, token: secrecy::SecretString) -> anyhow::Result<()> {
@@ -154,6 +156,10 @@ async fn serve(config: Config, token: secrecy::SecretString) -> anyhow::Result<(
     shutdown::run(&agent, grace).await;
     Ok(())
 }
+
+/// How long the end waits for threads: an upload that was broken off takes what it wrote away, and measuring a big home
+/// folder, which takes seconds, is of no use any more.
+const THREADS: Duration = Duration::from_millis(250);
 
 /// Waits until no other agent serves this home folder: a pod that ends and its successor never both write.
 async fn lock(config: &Config) -> anyhow::Result<fs::File> {

@@ -422,6 +422,7 @@ impl Accounts {
             ("DELETE FROM sessions WHERE expires_at <= $1", now),
             ("DELETE FROM preview_codes WHERE expires_at <= $1", now),
             ("DELETE FROM preview_sessions WHERE expires_at <= $1", now),
+            ("DELETE FROM preview_guests WHERE expires_at <= $1", now),
             ("DELETE FROM sign_in_codes WHERE expires_at <= $1", forgotten),
             ("DELETE FROM oauth_states WHERE expires_at <= $1", forgotten),
             ("DELETE FROM api_tokens WHERE revoked_at <= $1", forgotten),

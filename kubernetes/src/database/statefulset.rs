@@ -115,6 +115,9 @@ pub fn service(spec: &DatabaseSpec, settings: &Settings) -> Service {
         metadata: meta(spec, settings),
         spec: Some(ServiceSpec {
             ports: Some(vec![port]),
+            // Nodes take up to a second to let connections through: they do while PostgreSQL still makes its files. One pod
+            // is behind it, which refuses them until it is ready.
+            publish_not_ready_addresses: Some(true),
             selector: Some(labels_of(spec.installation, spec.project)),
             type_: Some("ClusterIP".to_owned()),
             ..ServiceSpec::default()

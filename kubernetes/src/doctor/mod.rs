@@ -21,7 +21,7 @@ use crate::{
     settings::DatabaseProvider,
 };
 use futures::{FutureExt as _, join};
-use k8s_openapi::api::{networking::v1::IngressClass, storage::v1::StorageClass};
+use k8s_openapi::api::{apps::v1::Deployment, networking::v1::IngressClass, storage::v1::StorageClass};
 use kube::{
     Api,
     api::{ListParams, ObjectMeta},
@@ -30,6 +30,7 @@ use model::Cause;
 pub use permissions::Databases;
 use serde::Serialize;
 pub use server::{check as database_server, orphans as database_orphans, remove as remove_database_orphan};
+use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 
 /// How a check came out.
@@ -200,7 +201,9 @@ pub async fn examine(asked: Asked<'_>, mut report: Report) -> Report {
     );
     report.add_all(permissions);
     report.add_all(hidden);
-    report.add(kubeblocks(settings, served, databases));
+    let is_served = served.as_ref().is_ok_and(|served| !served.is_empty());
+    let release = if is_served { kubeblocks_release(cluster).await } else { None };
+    report.add(of_release(kubeblocks(settings, served, databases), release.as_deref()));
     if let Some(server) = &settings.database.server {
         report.add(database_server(server).await);
     }
@@ -313,6 +316,29 @@ async fn kubeblocks_served(cluster: &Cluster) -> Result<Vec<String>, Cause> {
         .find(|group| group.name == "apps.kubeblocks.io")
         .map(|group| group.versions.into_iter().map(|version| version.version).collect())
         .unwrap_or_default())
+}
+
+/// The label with which Helm's charts say of which release an object is.
+const RELEASE: &str = "app.kubernetes.io/version";
+
+/// The release of KubeBlocks, as its Deployment says it, in whichever namespace that is. No right is wanted for it: `None`
+/// where the account may not see so far, which is the usual case.
+async fn kubeblocks_release(cluster: &Cluster) -> Option<String> {
+    let operator = ListParams::default().labels("app.kubernetes.io/name=kubeblocks").limit(20);
+    let listed = Api::<Deployment>::all(cluster.client.clone()).list_metadata(&operator).await.ok()?;
+    release_of(listed.items.iter().map(|item| &item.metadata))
+}
+
+/// The one release that objects are of; all that there are, where there are more.
+fn release_of<'a>(metas: impl Iterator<Item = &'a ObjectMeta>) -> Option<String> {
+    let releases: BTreeSet<&str> = metas.filter_map(|meta| Some(meta.labels.as_ref()?.get(RELEASE)?.as_str())).collect();
+    (!releases.is_empty()).then(|| releases.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+fn of_release(finding: Finding, release: Option<&str>) -> Finding {
+    let Some(release) = release else { return finding };
+    let what = format!("{} Its release is {release}.", finding.what);
+    Finding { what, ..finding }
 }
 
 fn kubeblocks(settings: &Settings, served: Result<Vec<String>, Cause>, databases: Databases) -> Finding {
@@ -496,6 +522,21 @@ mod tests {
             let finding = kubeblocks(&settings, Ok(served), databases);
             assert_eq!(finding.verdict, verdict, "{finding:?}");
         }
+    }
+
+    #[test]
+    fn the_release_of_kubeblocks_is_told_where_it_is_seen() {
+        let meta = |release: Option<&str>| ObjectMeta {
+            labels: release.map(|release| [(RELEASE.to_owned(), release.to_owned())].into()),
+            ..ObjectMeta::default()
+        };
+        let look = |metas: &[ObjectMeta]| release_of(metas.iter());
+        assert_eq!(look(&[meta(None), meta(Some("1.0.2")), meta(Some("1.0.2"))]).as_deref(), Some("1.0.2"));
+        assert_eq!(look(&[meta(Some("1.0.2")), meta(Some("0.9.5"))]).as_deref(), Some("0.9.5, 1.0.2"), "an upgrade half way");
+        assert_eq!(look(&[]).or_else(|| look(&[meta(None)])), None);
+        let found = || kubeblocks(&settings(DatabaseProvider::Auto), Ok(vec!["v1".to_owned()]), Databases::KubeBlocks);
+        assert_eq!(of_release(found(), Some("1.0.2")).what, "KubeBlocks serves v1, and makes databases. Its release is 1.0.2.");
+        assert_eq!(of_release(found(), None), found());
     }
 
     #[test]

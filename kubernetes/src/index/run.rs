@@ -242,6 +242,18 @@ pub fn failed(pod: &Pod) -> bool {
     matches!(phase, Some("Failed" | "Succeeded"))
 }
 
+/// Whether it was asked to end, and its kubelet has seen each of its containers end: nothing of it runs any more, and what
+/// is left is a record and what the kubelet tidies up. Not where the kubelet lost sight of one.
+#[must_use]
+pub fn is_over(pod: &Pod) -> bool {
+    let ended = |status: &ContainerStatus| {
+        let terminated = status.state.as_ref().and_then(|state| state.terminated.as_ref());
+        terminated.is_some_and(|ended| ended.reason.as_deref() != Some("ContainerStatusUnknown"))
+    };
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    going(pod) && failed(pod) && statuses.is_some_and(|all| !all.is_empty() && all.iter().all(ended))
+}
+
 /// The status of the sandbox's own container.
 #[must_use]
 pub fn container(pod: &Pod) -> Option<&ContainerStatus> {
@@ -317,6 +329,26 @@ mod tests {
 
     fn ask(run: &str) -> Option<Ask> {
         Some(Ask::Agent { run: run.to_owned() })
+    }
+
+    #[test]
+    fn a_pod_is_over_once_it_was_asked_to_end_and_its_kubelet_saw_that_it_did() {
+        let with = |state: &Value, phase: &str, going: bool| {
+            let mut pod = pod("a", 0, state, &json!({}), false);
+            pod.status.as_mut().unwrap().phase = Some(phase.to_owned());
+            if going {
+                let meta = json!({ "deletionTimestamp": "2026-01-01T00:09:40Z" });
+                pod.metadata.deletion_timestamp = serde_json::from_value::<ObjectMeta>(meta).unwrap().deletion_timestamp;
+            }
+            is_over(&pod)
+        };
+        let lost = json!({ "terminated": { "exitCode": 137, "reason": "ContainerStatusUnknown" } });
+        assert!(with(&ended(), "Failed", true) && with(&ended(), "Succeeded", true));
+        assert!(!with(&ended(), "Failed", false), "its Deployment would make another");
+        assert!(!with(&ended(), "Running", true), "the kubelet is still at it");
+        assert!(!with(&running(), "Failed", true), "its node is lost, and it may run");
+        assert!(!with(&lost, "Failed", true), "nobody saw how it ended");
+        assert!(!with(&json!({ "waiting": { "reason": "PodInitializing" } }), "Failed", true));
     }
 
     #[test]

@@ -218,13 +218,30 @@ impl Applier {
         if meta.deletion_timestamp.is_some() {
             return Ok(());
         }
-        let name = meta.name.as_deref().unwrap_or_default();
         let how = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(Preconditions { uid: meta.uid.clone(), resource_version: None }),
             ..DeleteParams::default()
         };
-        match answered(self.api::<K>().delete(name, &how)).await {
+        self.delete_so::<K>(meta, &how).await
+    }
+
+    /// Takes the record of a pod away that is over ([`crate::index::run::is_over`]), without waiting for its kubelet to tidy up.
+    ///
+    /// # Errors
+    /// With the cause.
+    pub async fn bury(&self, meta: &ObjectMeta) -> Result<(), OrchestratorError> {
+        let how = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(Preconditions { uid: meta.uid.clone(), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        self.delete_so::<Pod>(meta, &how).await
+    }
+
+    async fn delete_so<K: Stored>(&self, meta: &ObjectMeta, how: &DeleteParams) -> Result<(), OrchestratorError> {
+        let name = meta.name.as_deref().unwrap_or_default();
+        match answered(self.api::<K>().delete(name, how)).await {
             // It has a finalizer, or a grace: it goes by and by.
             Ok(Either::Left(going)) if lingers(going.meta()) => {
                 self.index.put(going.stored(), From::Write);

@@ -33,7 +33,11 @@ use engine::{
         SandboxSpec, Seen, VolumeName, VolumeSeen,
     },
 };
-use futures::{StreamExt as _, future::try_join_all, stream::BoxStream};
+use futures::{
+    StreamExt as _,
+    future::{join_all, try_join_all},
+    stream::BoxStream,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -179,6 +183,7 @@ impl Inner {
         self.known().await?;
         self.tokens().insert(spec.id, spec.agent_token.clone());
         let manifests = Manifests::of(spec, self.settings(spec).await?.as_ref());
+        self.bury(spec.id).await;
         let put = &self.applier;
         // Before the pod: it needs its account and Secrets to start, and must not start without its policy.
         tokio::try_join!(
@@ -207,6 +212,19 @@ impl Inner {
             server.addresses = known;
         }
         Ok(Cow::Owned(settings))
+    }
+
+    /// Takes away the records of pods that are over. Their kubelet does so by itself, a second or two after their last
+    /// container has ended; until then a Deployment makes no successor, and a removed sandbox is not gone. Where it may not
+    /// be, or fails, that is waited for.
+    async fn bury(&self, id: SandboxId) {
+        let pods = self.index().read().pods.of(id);
+        let over: Vec<_> = pods.iter().filter(|pod| run::is_over(pod)).map(|pod| pod.metadata.clone()).collect();
+        for buried in join_all(over.iter().map(|meta| self.applier.bury(meta))).await {
+            if let Err(error) = buried {
+                tracing::debug!(sandbox.id = %id, "a pod that is over is left to its node: {error:#}");
+            }
+        }
     }
 
     /// One replica, of the run that is asked for.
@@ -288,6 +306,7 @@ impl Inner {
             .into_iter()
             .partition(|(kind, _)| matches!(kind, Kind::NetworkPolicy | Kind::ServiceAccount));
         self.delete_all(first).await?;
+        self.bury(id).await;
         let pods = self.index().read().pods.of(id);
         if !pods.is_empty() {
             // The cluster removes what a Deployment made; what somebody else made of ours it does not.

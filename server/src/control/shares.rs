@@ -8,14 +8,28 @@ use engine::store::{
     activity::{self, Entry},
 };
 use jiff::SignedDuration;
-use model::{ProjectId, ResourceName, SandboxId, port::PreviewPort, view::Viewer};
-use secrecy::ExposeSecret as _;
+use model::{
+    ProjectId, ResourceName, SandboxId,
+    port::{APPLICATION, PreviewPort},
+    view::Viewer,
+};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret as _, SecretString};
 use tracing::{info, warn};
 
 /// How long a link lasts where nothing is said: a day, in which it is shown to somebody.
 const USUAL_HOURS: u32 = 24;
 /// How long one lasts at most. What is to be open for ever is no preview.
 const MOST_HOURS: u32 = 30 * 24;
+
+/// Where a public link leads. The secret is in each, and told this once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Links {
+    /// To the preview.
+    pub preview: String,
+    /// To the application's own host, of the application's port on a cluster that has such hosts.
+    pub application: Option<String>,
+}
 
 impl Controller {
     /// The share of a port; `None` where it is private.
@@ -41,7 +55,7 @@ impl Controller {
         port: &str,
         audience: Audience,
         hours: Option<u32>,
-    ) -> Result<(Share, Option<String>), ControlError> {
+    ) -> Result<(Share, Option<Links>), ControlError> {
         may_change(viewer)?;
         let port: PreviewPort = port.parse().map_err(|error| port_error(&error))?;
         let port = port.get();
@@ -64,8 +78,19 @@ impl Controller {
         self.tell_of_share(viewer, row.sandbox.id, || activity::shared(port, audience, expires)).await;
         self.parts.watch.look();
         // Behind the `#`: browsers send it to nobody.
-        let link = secret.map(|secret| format!("{origin}/.fsa/share#{}", secret.expose_secret()));
-        Ok((Share { audience, created_at: now, expires_at: expires }, link))
+        let links = secret.map(|secret| Links {
+            preview: format!("{origin}/.fsa/share#{}", secret.expose_secret()),
+            application: self.application_link(&row.sandbox.name, port, &secret),
+        });
+        Ok((Share { audience, created_at: now, expires_at: expires }, links))
+    }
+
+    fn application_link(&self, name: &ResourceName, port: u16, secret: &SecretString) -> Option<String> {
+        let addresses = &self.parts.addresses;
+        let domain = addresses.ingress.as_ref().filter(|_| port == APPLICATION)?;
+        let host = format!("{}://{name}.{}/", domain.scheme, domain.domain);
+        let host = utf8_percent_encode(&host, NON_ALPHANUMERIC);
+        Some(format!("{}/ingress/share?rd={host}#{}", addresses.public, secret.expose_secret()))
     }
 
     /// Makes a port private. May be repeated. Who came by the share is out within a second.

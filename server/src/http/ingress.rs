@@ -9,10 +9,18 @@
 //!   browser ─▶ URL?fsa-code=CODE, nginx ──▶ GET /ingress/auth    uses the code up, 200 with the cookie
 //! ```
 //!
+//! What the owner shares of port 3000 holds at the application's host as at its preview: everybody who is signed in comes
+//! as above, and who has a public link by a page of ours. A terminal's host is its owner's alone, whatever is shared.
+//!
+//! ```text
+//!   browser ─▶ GET  /ingress/share?rd=URL#SECRET  here, with nobody signed in: a page that posts the secret
+//!           ─▶ POST /ingress/share?rd=URL         a single-use code, and on to URL?fsa-code=CODE
+//! ```
+//!
 //! The cookie is that host's alone, opens that port of that sandbox and nothing else, and is over with the
-//! session that it came from. It is the application's own host, so the application sees its cookie, as it
-//! sees who talks to it anyway. For the terminal the answer brings the agent's token, which nginx puts on
-//! the request: no browser ever has it.
+//! session, the share or the link that it came from. It is the application's own host, so the application
+//! sees its cookie, as it sees who talks to it anyway. For the terminal the answer brings the agent's token,
+//! which nginx puts on the request: no browser ever has it.
 
 use super::{
     auth::{visit::Visit, watch::Credential},
@@ -20,7 +28,7 @@ use super::{
     preview::{
         cookie::Jar,
         is_path,
-        page::{escape, page_of},
+        page::{Face, escape, page_of},
     },
     security::Nonce,
     state::Plane,
@@ -28,24 +36,25 @@ use super::{
 use crate::{control::store_error, views::IngressDomain};
 use app::error::ControlError;
 use axum::{
-    Extension,
+    Extension, Json,
     extract::{Query, Request, State},
     response::{IntoResponse as _, Redirect, Response},
 };
-use engine::store::{ProjectAndSandbox, accounts::Opener};
+use engine::store::accounts::{Opener, PreviewVisitor, shares::LinkUse};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use model::{
     ResourceName,
+    port::APPLICATION,
     view::{Scope, Viewer},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 /// The parameter that brings a code back.
 const CODE: &str = "fsa-code";
 /// The application's port, and the terminal's.
-const PORTS: [(&str, u16); 2] = [("-terminal", 7681), ("", 3000)];
+const PORTS: [(&str, u16); 2] = [("-terminal", 7681), ("", APPLICATION)];
 
 /// One Ingress's host: of which sandbox, and to which port it leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +80,17 @@ impl Target {
 
     fn secure(&self) -> bool {
         self.origin.starts_with("https://")
+    }
+
+    /// Whether it is what the owner may share.
+    fn is_application(&self) -> bool {
+        self.port == APPLICATION
+    }
+
+    /// Where a code for it leads, back to a path.
+    fn with_code(&self, path: &str, code: &SecretString) -> String {
+        let sign = if path.contains('?') { '&' } else { '?' };
+        format!("{}{path}{sign}{CODE}={}", self.origin, code.expose_secret())
     }
 }
 
@@ -106,39 +126,63 @@ fn own_socket(headers: &HeaderMap, target: &Target) -> bool {
 }
 
 async fn admit(plane: &Plane, headers: &HeaderMap, original: &Uri, target: &Target) -> Result<Option<Response>, ControlError> {
-    let (accounts, now) = (&plane.accounts, plane.now());
-    for secret in Jar::of_host(target.secure()).all(headers) {
+    let (accounts, now, jar) = (&plane.accounts, plane.now(), Jar::of_host(target.secure()));
+    for secret in jar.all(headers) {
         let visitor = accounts.preview_visitor(&secret, &target.name, target.port, now).await.map_err(store_error)?;
         if let Some(visitor) = visitor {
-            let row = plane.store.by_name(visitor.user, &target.name).await.map_err(store_error)?;
-            return Ok(row.map(|row| pass(&row, target)));
+            return pass(plane, &visitor, target).await;
         }
+    }
+    if let Some(secret) = jar.shared(headers).filter(|_| target.is_application())
+        && accounts.is_guest(&secret, &target.name, target.port, now).await.map_err(store_error)?
+    {
+        return Ok(Some(StatusCode::OK.into_response()));
     }
     let query: Vec<(String, String)> = serde_urlencoded::from_str(original.query().unwrap_or_default()).unwrap_or_default();
     let Some((_, code)) = query.into_iter().find(|(key, _)| key == CODE) else { return Ok(None) };
     let used = accounts.use_preview_code(&code, &target.name, target.port, now).await.map_err(store_error)?;
-    let Some(secret) = used else { return Ok(None) };
+    let Some(secret) = used else { return admit_guest(plane, &code, target).await };
     let visitor = accounts.preview_visitor(secret.expose_secret(), &target.name, target.port, now).await.map_err(store_error)?;
     let Some(visitor) = visitor else { return Ok(None) };
-    let row = plane.store.by_name(visitor.user, &target.name).await.map_err(store_error)?;
-    Ok(row.map(|row| {
-        let mut answer = pass(&row, target);
-        if let Ok(set) = HeaderValue::from_str(&Jar::of_host(target.secure()).set(&secret, false)) {
-            answer.headers_mut().append(header::SET_COOKIE, set);
-        }
-        answer
+    let answer = pass(plane, &visitor, target).await?;
+    Ok(answer.map(|answer| with_cookie(answer, &jar.set(&secret, false))))
+}
+
+/// Who has a link comes in by a code of their own, to an application alone.
+async fn admit_guest(plane: &Plane, code: &str, target: &Target) -> Result<Option<Response>, ControlError> {
+    if !target.is_application() {
+        return Ok(None);
+    }
+    let now = plane.now();
+    let used = plane.accounts.use_guest_code(code, &target.name, target.port, now).await.map_err(store_error)?;
+    Ok(used.map(|(secret, expires_at)| {
+        let left = u64::try_from(expires_at.duration_since(now).as_secs()).unwrap_or(0).max(1);
+        let cookie = Jar::of_host(target.secure()).set_shared(secret.expose_secret(), left);
+        with_cookie(StatusCode::OK.into_response(), &cookie)
     }))
 }
 
-fn pass(row: &ProjectAndSandbox, target: &Target) -> Response {
-    let mut answer = StatusCode::OK.into_response();
-    if target.port != 3000
-        && let Ok(mut token) = HeaderValue::from_str(&format!("Bearer {}", row.sandbox.agent_token.expose_secret()))
-    {
-        token.set_sensitive(true);
-        answer.headers_mut().insert(header::AUTHORIZATION, token);
+fn with_cookie(mut answer: Response, cookie: &str) -> Response {
+    if let Ok(set) = HeaderValue::from_str(cookie) {
+        answer.headers_mut().append(header::SET_COOKIE, set);
     }
     answer
+}
+
+/// Lets a visitor through, to a terminal with its agent's token, and there its owner alone.
+async fn pass(plane: &Plane, visitor: &PreviewVisitor, target: &Target) -> Result<Option<Response>, ControlError> {
+    if target.is_application() {
+        return Ok(Some(StatusCode::OK.into_response()));
+    }
+    let row = plane.store.by_name(visitor.user, &target.name).await.map_err(store_error)?;
+    Ok(row.map(|row| {
+        let mut answer = StatusCode::OK.into_response();
+        if let Ok(mut token) = HeaderValue::from_str(&format!("Bearer {}", row.sandbox.agent_token.expose_secret())) {
+            token.set_sensitive(true);
+            answer.headers_mut().insert(header::AUTHORIZATION, token);
+        }
+        answer
+    }))
 }
 
 /// Where a browser wants to go back to.
@@ -188,7 +232,7 @@ pub async fn page(
 ///
 /// # Errors
 /// `401 Unauthorized`, `403 Forbidden` (a terminal takes `write`); `404 Not Found`: no sandbox of the
-/// visitor's.
+/// visitor's, and no application that is shared with everybody who is signed in.
 pub async fn enter(
     State(plane): State<Plane>,
     Extension(visit): Extension<Visit>,
@@ -199,17 +243,67 @@ pub async fn enter(
     if viewer.scope != Scope::Write {
         return Err(crate::control::read_only().into());
     }
-    let row = plane.store.by_name(viewer.user, &target.name).await.map_err(store_error)?.ok_or_else(ControlError::not_found)?;
+    let sandbox = match plane.store.by_name(viewer.user, &target.name).await.map_err(store_error)? {
+        Some(row) => row.sandbox.id,
+        None if target.is_application() => {
+            let shared = plane.accounts.shared_with_users(None, Some(&target.name), target.port, plane.now());
+            shared.await.map_err(store_error)?.ok_or_else(ControlError::not_found)?.sandbox
+        }
+        None => return Err(ControlError::not_found().into()),
+    };
     let opener = match visit.credential {
         Some(Credential::Session(id)) => Opener::Session(id),
         Some(Credential::Token(id)) => Opener::Token(id),
         Some(Credential::Preview { .. } | Credential::Link { .. }) | None => return Err(ControlError::signed_out().into()),
     };
-    let made = plane.accounts.make_preview_code(viewer.user, opener, row.sandbox.id, target.port, plane.now()).await;
+    let made = plane.accounts.make_preview_code(viewer.user, opener, sandbox, target.port, plane.now()).await;
     let code = made.map_err(store_error)?.ok_or_else(ControlError::not_found)?;
-    let sign = if path.contains('?') { '&' } else { '?' };
-    let to = format!("{}{path}{sign}{CODE}={}", target.origin, code.expose_secret());
+    let to = target.with_code(&path, &code);
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, to), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response())
+}
+
+/// What the page of a public link does by itself: what stands behind the `#` is sent to nobody but us.
+const ENTERING: &str = "fetch(location.pathname+location.search,{method:'POST',body:location.hash.slice(1)}).then(async a=>{\
+     if(a.ok)location.replace((await a.json()).url);else document.documentElement.innerHTML=await a.text()})\
+     .catch(()=>{document.getElementById('said').textContent='The server does not answer. Load this page again in a moment.'})";
+
+/// `GET /ingress/share?rd=URL`: what a public link to an application's own host leads to. Opening it changes nothing.
+///
+/// # Errors
+/// `404 Not Found`: `rd` is no application's host.
+pub async fn link(
+    State(plane): State<Plane>,
+    Extension(Nonce(nonce)): Extension<Nonce>,
+    Query(wish): Query<Wish>,
+) -> Result<Response, Refusal> {
+    wish.target(&plane).filter(|(target, _)| target.is_application()).ok_or_else(ControlError::not_found)?;
+    let body = "<p id=\"said\" role=\"status\">One moment.</p><noscript><p>This page needs JavaScript.</p></noscript>";
+    Ok((StatusCode::OK, page_of("Opening the application", body, Some((&nonce, ENTERING)))).into_response())
+}
+
+/// `POST /ingress/share?rd=URL` with the link's secret: `{"url"}`, the host with a code that works once. Whoever has the
+/// link may, signed in or not.
+///
+/// # Errors
+/// `401 Unauthorized`, as a page: the link is over, or opens nothing there; `404 Not Found`: `rd` is no application's host.
+pub async fn enter_by_link(State(plane): State<Plane>, Query(wish): Query<Wish>, request: Request) -> Result<Response, Refusal> {
+    let wanted = wish.target(&plane).filter(|(target, _)| target.is_application());
+    let (target, path) = wanted.ok_or_else(ControlError::not_found)?;
+    let secret = super::body::read(request).await?;
+    let secret = String::from_utf8_lossy(&secret).into_owned();
+    let now = plane.now();
+    let code = plane.accounts.make_guest_code(&secret, &target.name, target.port, now).await.map_err(store_error)?;
+    let Some(code) = code else {
+        let over = match plane.accounts.link(&secret, &target.name, target.port, now).await.map_err(store_error)? {
+            // Between the two.
+            LinkUse::Open { .. } => LinkUse::Revoked,
+            over => over,
+        };
+        let face = Face::link_over(over);
+        return Ok((face.status, page_of(&face.title, &face.body, None)).into_response());
+    };
+    let url = target.with_code(&path, &code);
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(serde_json::json!({ "url": url }))).into_response())
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ pub fn router_with(plane: &Plane, pages: Router<Plane>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::show))
         .route("/ingress/auth", get(ingress::auth))
+        .route("/ingress/share", get(ingress::link).post(ingress::enter_by_link))
         .route("/docs/api", get(openapi::page::show))
         .route("/pkg/{file}", get(assets::serve))
         .merge(with_visit)

@@ -1,7 +1,7 @@
 //! What Ingresses ask, with the headers that nginx sends for them.
 
 use crate::support::{Client, Setup, TestApp};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use model::view::Scope;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -80,6 +80,96 @@ async fn a_browser_is_let_in_by_a_code_that_works_once() {
     // Signed out, it is over on every host.
     assert_eq!(owner.post("/api/sign-out", &serde_json::json!({})).await.status, StatusCode::NO_CONTENT);
     assert_eq!(asks(&app, &terminal, Some(&cookie), &[]).await.status, 401);
+}
+
+#[tokio::test]
+async fn an_application_that_is_shared_with_users_opens_to_them_and_no_terminal() {
+    let Some(app) = app().await else { return };
+    let owner = app.signed_in().await;
+    let (project, name) = app.running(&owner, "Boats").await;
+    let (application, terminal) = (format!("http://{name}.{DOMAIN}/"), format!("http://{name}-terminal.{DOMAIN}/"));
+    let share = |port: u16| format!("/api/projects/{project}/ports/{port}/share");
+    let users = serde_json::json!({ "audience": "users" });
+    let other = app.somebody_else().await;
+    assert_eq!(owner.send(Method::PUT, &share(5000), &users).await.status, 200);
+    assert_eq!(other.post(&sign_in(&application), &serde_json::json!({})).await.status, 404, "another port is shared");
+
+    assert_eq!(owner.send(Method::PUT, &share(3000), &users).await.status, 200);
+    assert_eq!(asks(&app, &application, None, &[]).await.status, 401, "nobody is signed in");
+    assert_eq!(app.anonymous().post(&sign_in(&application), &serde_json::json!({})).await.status, 401);
+    let back = way_back(&other, &application).await;
+    let first = asks(&app, &back, None, &[]).await;
+    assert_eq!((first.status.as_u16(), first.header("authorization")), (200, ""));
+    let cookie = first.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert_eq!(asks(&app, &application, Some(&cookie), &[]).await.status, 200);
+
+    assert_eq!(other.post(&sign_in(&terminal), &serde_json::json!({})).await.status, 404, "a terminal is never shared");
+    let refused = asks(&app, &terminal, Some(&cookie), &[]).await;
+    assert_eq!((refused.status.as_u16(), refused.header("authorization")), (401, ""));
+
+    let own = asks(&app, &way_back(&owner, &application).await, None, &[]).await;
+    let own = own.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert_eq!(owner.ask(Method::DELETE, &share(3000), None).await.status, 204);
+    assert_eq!(asks(&app, &application, Some(&cookie), &[]).await.status, 401, "over with the share");
+    assert_eq!(other.post(&sign_in(&application), &serde_json::json!({})).await.status, 404);
+    assert_eq!(asks(&app, &application, Some(&own), &[]).await.status, 200, "the owner has it as before");
+}
+
+#[tokio::test]
+async fn an_application_that_is_shared_by_a_link_opens_to_whoever_has_it_and_no_terminal() {
+    let Some(app) = app().await else { return };
+    let owner = app.signed_in().await;
+    let (project, name) = app.running(&owner, "Boats").await;
+    let (application, terminal) = (format!("http://{name}.{DOMAIN}/"), format!("http://{name}-terminal.{DOMAIN}/"));
+    let share = |port: u16| format!("/api/projects/{project}/ports/{port}/share");
+    let link = serde_json::json!({ "audience": "link", "expiresInHours": 1 });
+    let elsewhere = owner.send(Method::PUT, &share(5000), &link).await.json();
+    assert!(elsewhere["url"].is_string() && elsewhere.get("applicationUrl").is_none(), "{elsewhere}");
+    let told = owner.send(Method::PUT, &share(3000), &link).await.json();
+    let told = told["applicationUrl"].as_str().unwrap();
+    let (address, secret) = told.split_once('#').unwrap();
+    let page = address.strip_prefix(&format!("http://localhost:{}", app.port)).unwrap();
+    assert!(owner.get(&share(3000)).await.json().get("applicationUrl").is_none(), "told once");
+
+    let guest = app.anonymous();
+    let come = async |page: &str, secret: &str| guest.ask(Method::POST, page, Some(secret.to_owned().into())).await;
+    let opened = guest.get(page).await;
+    assert!(opened.status == 200 && opened.text().contains("location.hash") && !opened.text().contains(secret));
+    assert_eq!(asks(&app, &application, None, &[]).await.status, 401, "the link is what opens it");
+    let other_secret = elsewhere["url"].as_str().unwrap().split_once('#').unwrap().1;
+    for wrong in ["", "nonsense", other_secret] {
+        let refused = come(page, wrong).await;
+        assert!(refused.status == 401 && refused.text().contains("This link opens nothing"), "{wrong}: {}", refused.text());
+    }
+    let foreign = guest.with("origin", "http://evil.example").ask(Method::POST, page, Some(secret.to_owned().into())).await;
+    assert_eq!(foreign.status, 403, "a foreign page");
+    for odd in [terminal.as_str(), "http://evil.example/", ""] {
+        let page = sign_in(odd).replace("/sign-in?", "/share?");
+        assert_eq!(guest.get(&page).await.status, 404, "{odd}");
+        assert_eq!(come(&page, secret).await.status, 404, "{odd}");
+    }
+
+    let led = come(page, secret).await;
+    assert_eq!(led.status, 200, "{}", led.text());
+    let url = led.json()["url"].as_str().unwrap().to_owned();
+    assert!(url.starts_with(&format!("{application}?fsa-code=")) && !url.contains(secret), "{url}");
+    assert_eq!(asks(&app, &url.replace(&application, &terminal), None, &[]).await.status, 401, "no code of the terminal's");
+    let first = asks(&app, &url, None, &[]).await;
+    assert_eq!((first.status.as_u16(), first.header("authorization")), (200, ""));
+    let set = first.header("set-cookie");
+    assert!(set.contains("HttpOnly") && !set.contains("Domain") && !set.contains(secret), "the application never sees the link");
+    let cookie = set.split(';').next().unwrap().to_owned();
+    assert_eq!(asks(&app, &url, None, &[]).await.status, 401, "a code works once");
+    assert_eq!(asks(&app, &application, Some(&cookie), &[]).await.status, 200);
+    let refused = asks(&app, &terminal, Some(&cookie), &[]).await;
+    assert_eq!((refused.status.as_u16(), refused.header("authorization")), (401, ""));
+
+    // Another link takes its place.
+    let unused = come(page, secret).await.json()["url"].as_str().unwrap().to_owned();
+    assert_eq!(owner.send(Method::PUT, &share(3000), &link).await.status, 200);
+    assert_eq!(asks(&app, &application, Some(&cookie), &[]).await.status, 401, "over with the link");
+    assert_eq!(asks(&app, &unused, None, &[]).await.status, 401);
+    assert!(come(page, secret).await.text().contains("This link was withdrawn"));
 }
 
 #[tokio::test]

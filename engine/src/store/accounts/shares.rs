@@ -1,16 +1,17 @@
 //! Previews that others than their owner may open: one share a port of a project, private where there is none.
 //!
 //! A link's secret is its visitors' cookie as well: it opens that port of that project and nothing else, and ends
-//! for all of them when the link does.
+//! for all of them when the link does. An application's own host on a cluster, which does not pass here, gets a cookie
+//! for each guest instead, by a code that works once: what serves there sees it.
 
-use super::{Accounts, hash, random_secret};
+use super::{Accounts, PREVIEW_CODE_LIFE, hash, random_secret};
 use crate::store::{
     StoreError,
     postgres::error::{OnConstraint as _, unreadable, while_doing},
     time::Time,
 };
 use jiff::Timestamp;
-use model::{ProjectId, ResourceName, SandboxId, UserId};
+use model::{ProjectId, ResourceName, SandboxId, UserId, stage::after};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::time::Duration;
 use uuid::Uuid;
@@ -192,6 +193,88 @@ impl Accounts {
             Some(row) if row.expires_at.0 <= now => LinkUse::Expired,
             Some(row) => LinkUse::Open { sandbox: SandboxId(row.id), expires_at: row.expires_at.0 },
         })
+    }
+
+    /// A way for whoever has a link into the application's own host: works once, within [`PREVIEW_CODE_LIFE`]. `None` if
+    /// the link opens nothing there.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn make_guest_code(
+        &self,
+        link: &str,
+        sandbox: &ResourceName,
+        port: u16,
+        now: Timestamp,
+    ) -> Result<Option<SecretString>, StoreError> {
+        let code = random_secret("");
+        let done = sqlx::query!(
+            "INSERT INTO preview_guests (hash, share_id, sandbox_id, entered, expires_at)
+            SELECT $1, h.id, s.id, FALSE, $5 FROM preview_shares h JOIN sandboxes s ON s.project_id = h.project_id
+            WHERE h.hash = $2 AND h.audience = 'link' AND s.name = $3 AND h.port = $4
+                AND h.revoked_at IS NULL AND h.expires_at > $6",
+            &hash(code.expose_secret())[..],
+            &hash(link)[..],
+            sandbox.as_str(),
+            i32::from(port),
+            Time(after(now, PREVIEW_CODE_LIFE)) as _,
+            Time(now) as _
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(while_doing("store a guest's code"))?;
+        Ok((done.rows_affected() == 1).then_some(code))
+    }
+
+    /// Uses a guest's code up, at the host that it was made for: the secret of the cookie, and until when it works, which
+    /// is as long as the link does. `None` if the code is unknown, used, expired or another host's, or the link is over.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn use_guest_code(
+        &self,
+        code: &str,
+        sandbox: &ResourceName,
+        port: u16,
+        now: Timestamp,
+    ) -> Result<Option<(SecretString, Timestamp)>, StoreError> {
+        let cookie = random_secret("");
+        let row = sqlx::query!(
+            r#"UPDATE preview_guests g SET hash = $4, entered = TRUE, expires_at = h.expires_at
+            FROM preview_shares h, sandboxes s
+            WHERE g.hash = $1 AND NOT g.entered AND g.expires_at > $5 AND h.id = g.share_id AND s.id = g.sandbox_id
+                AND s.name = $2 AND h.port = $3 AND h.revoked_at IS NULL AND h.expires_at > $5
+            RETURNING h.expires_at AS "expires_at!: Time""#,
+            &hash(code)[..],
+            sandbox.as_str(),
+            i32::from(port),
+            &hash(cookie.expose_secret())[..],
+            Time(now) as _
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(while_doing("use a guest's code"))?;
+        Ok(row.map(|row| (cookie, row.expires_at.0)))
+    }
+
+    /// Whether a guest's cookie opens that host, which it does as long as the link works by which they came.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn is_guest(&self, cookie: &str, sandbox: &ResourceName, port: u16, now: Timestamp) -> Result<bool, StoreError> {
+        let row = sqlx::query!(
+            "SELECT g.sandbox_id FROM preview_guests g JOIN preview_shares h ON h.id = g.share_id
+                JOIN sandboxes s ON s.id = g.sandbox_id
+            WHERE g.hash = $1 AND g.entered AND s.name = $2 AND h.port = $3 AND h.revoked_at IS NULL AND h.expires_at > $4",
+            &hash(cookie)[..],
+            sandbox.as_str(),
+            i32::from(port),
+            Time(now) as _
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(while_doing("read a guest"))?;
+        Ok(row.is_some())
     }
 
     /// The main sandboxes of a project that shares a port with everybody who is signed in, by its id or by the name

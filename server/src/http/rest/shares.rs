@@ -1,10 +1,13 @@
 //! `/api/projects/{project}/ports/{port}/share`: who besides the owner may open the preview of a port.
 
-use crate::http::{
-    body::{Json, Project},
-    errors::Refusal,
-    routes::Me,
-    state::Plane,
+use crate::{
+    control::shares::Links,
+    http::{
+        body::{Json, Project},
+        errors::Refusal,
+        routes::Me,
+        state::Plane,
+    },
 };
 use axum::{
     Json as Answer,
@@ -42,17 +45,21 @@ pub struct View {
     /// The link, in the answer to the request that made it and in no other.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
+    /// Likewise the link to the application's own host, of port 3000 on a cluster with `--ingress-domain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application_url: Option<String>,
 }
 
 impl View {
-    const PRIVATE: Self = Self { audience: Open::Private, created_at: None, expires_at: None, url: None };
+    const PRIVATE: Self = Self { audience: Open::Private, created_at: None, expires_at: None, url: None, application_url: None };
 
-    fn of(share: Share, url: Option<String>) -> Self {
+    fn of(share: Share, links: Option<Links>) -> Self {
         let audience = match share.audience {
             Audience::Users => Open::Users,
             Audience::Link => Open::Link,
         };
-        Self { audience, created_at: Some(share.created_at), expires_at: share.expires_at, url }
+        let (url, application_url) = links.map_or((None, None), |links| (Some(links.preview), links.application));
+        Self { audience, created_at: Some(share.created_at), expires_at: share.expires_at, url, application_url }
     }
 }
 
@@ -101,8 +108,8 @@ pub async fn put(
         Open::Users => Audience::Users,
         Open::Link => Audience::Link,
     };
-    let (share, url) = plane.controller.set_share(&viewer, id, port(&path), audience, put.expires_in_hours).await?;
-    Ok(Answer(View::of(share, url)))
+    let (share, links) = plane.controller.set_share(&viewer, id, port(&path), audience, put.expires_in_hours).await?;
+    Ok(Answer(View::of(share, links)))
 }
 
 /// `DELETE /api/projects/{project}/ports/{port}/share`: private again. May be repeated.
