@@ -294,7 +294,7 @@ for (const { what, database, args, shows, tells } of [
     database: true,
     args: ['--database-image', 'fsa.local/never-made:dev', '--image-pull-policy', 'Never'],
     shows: 'The image `fsa.local/never-made:dev` is not on the node',
-    tells: { pattern: /ErrImageNeverPull/, args: ['pods', '-o', 'jsonpath={.status.containerStatuses[*].state.waiting.reason}{"\n"}'] },
+    tells: { pattern: /ErrImageNeverPull/, args: ['pods', '-o', 'jsonpath={.status.containerStatuses[*].state.waiting.reason}{"\\n"}'] },
   },
   {
     what: 'a storage class of nobody',

@@ -284,6 +284,8 @@ fn volumes_and_networks_are_told_by_their_events() {
         None,
         "it was overcome"
     );
+    let late = "MountVolume.SetUp failed for volume \"keys\" : failed to sync secret cache: timed out waiting for the condition";
+    assert_eq!(of("FailedMount", late), None, "the node has not read the Secret yet, and tries again");
     assert_eq!(told(&[pod(Some("n"), creating.clone())], None, &[]), None, "nothing is wrong yet");
 
     let claim = |phase: &str| json!({"metadata": {"name": "shop-agentruntime-abc123", "creationTimestamp": "2026-11-28T11:59:55Z"}, "spec": {"storageClassName": "fast"}, "status": {"phase": phase}});

@@ -33,6 +33,10 @@ pub(super) fn mount(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
             format!("The node could not set up {the}'s network."),
             &["It is tried again by itself.", "Look at the network plugin on that node if it stays like this."],
         ),
+        // A node that has not read a Secret yet that is there: it tries again within a second.
+        Some("FailedMount") if told.contains("failed to sync") && told.contains("timed out waiting for the condition") => {
+            return None;
+        }
         Some("FailedMount" | "FailedAttachVolume" | "FailedMapVolume") => {
             if let Some(missing) = missing_config(facts.whose, told) {
                 return Some(missing.with_detail(told));
