@@ -345,7 +345,7 @@ const SHORT: &str = "six times seven|psql, without any|closing the tab and|web s
                      doctor of the command line|cluster tells of|logs of a sandbox on a cluster|right that is missing|is asked little|a database whose image";
 /// Of these, what every run has.
 const SHORTEST: &str = "six times seven|closing the tab and|web server on 3000|stop and start|delete asks|ANTHROPIC_API_KEY|kills at random|two replicas|\
-                        the owner has application|cluster tells of|right that is missing|doctor of the command line";
+                        the owner has application|doctor of the command line";
 /// Of these, what reaches pods by their addresses, or is reached by them.
 const IN_ITS_NETWORK: [&str; 4] = ["e-claude", "o-ingress", "p-replicas", "q-github"];
 /// The namespace of the journeys, and how many kills they have there.
