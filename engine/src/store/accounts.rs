@@ -396,12 +396,19 @@ impl Accounts {
         ] {
             ended += sqlx::query(statement).bind(user.0).execute(&mut *transaction).await.map_err(&doing)?.rows_affected();
         }
-        let tokens = sqlx::query!(
-            "UPDATE api_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
-            user.0,
-            Time(now) as _
-        );
-        ended += tokens.execute(&mut *transaction).await.map_err(&doing)?.rows_affected();
+        // Again until there is none: while it waits for a token that makes another, that other is stored.
+        loop {
+            let tokens = sqlx::query!(
+                "UPDATE api_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+                user.0,
+                Time(now) as _
+            );
+            let revoked = tokens.execute(&mut *transaction).await.map_err(&doing)?.rows_affected();
+            ended += revoked;
+            if revoked == 0 {
+                break;
+            }
+        }
         if ended > 0 {
             write_account(&mut transaction, user, &activity::not_allowed_any_more(login), now).await?;
         }

@@ -93,7 +93,8 @@ impl Controller {
         Some(format!("{}/ingress/share?rd={host}#{}", addresses.public, secret.expose_secret()))
     }
 
-    /// Makes a port private. May be repeated. Who came by the share is out within a second.
+    /// Makes a port private. May be repeated. Who came by the share is out within a second; on the application's own host with the next
+    /// request.
     ///
     /// # Errors
     /// As [`Self::share`]; `403 Forbidden` for a token of scope `read`.

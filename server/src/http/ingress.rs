@@ -25,13 +25,15 @@
 use super::{
     auth::{visit::Visit, watch::Credential},
     errors::Refusal,
+    limits::{neighbourhood_of, too_many},
+    patience::patient,
     preview::{
         cookie::Jar,
         is_path,
         page::{Face, escape, page_of},
     },
-    security::Nonce,
-    state::Plane,
+    security::{ClientAddress, Nonce},
+    state::{Caller, Plane},
 };
 use crate::{control::store_error, views::IngressDomain};
 use app::error::ControlError;
@@ -69,6 +71,10 @@ impl Target {
     fn of(domain: &IngressDomain, host: &str) -> Option<Self> {
         let host = host.to_ascii_lowercase();
         let (name, port) = host.split_once(':').map_or((host.as_str(), ""), |(name, port)| (name, port));
+        // `NAME.DOMAIN:x@elsewhere` is the host `elsewhere`.
+        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
         let label = name.strip_suffix(&domain.domain)?.strip_suffix('.')?;
         let origin =
             if port.is_empty() { format!("{}://{name}", domain.scheme) } else { format!("{}://{name}:{port}", domain.scheme) };
@@ -87,10 +93,12 @@ impl Target {
         self.port == APPLICATION
     }
 
-    /// Where a code for it leads, back to a path.
+    /// Where a code for it leads, back to a path. Codes that brought it there before are left out.
     fn with_code(&self, path: &str, code: &SecretString) -> String {
-        let sign = if path.contains('?') { '&' } else { '?' };
-        format!("{}{path}{sign}{CODE}={}", self.origin, code.expose_secret())
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some(CODE));
+        let query: String = others.flat_map(|pair| [pair, "&"]).collect();
+        format!("{}{path}?{query}{CODE}={}", self.origin, code.expose_secret())
     }
 }
 
@@ -127,25 +135,37 @@ fn own_socket(headers: &HeaderMap, target: &Target) -> bool {
 
 async fn admit(plane: &Plane, headers: &HeaderMap, original: &Uri, target: &Target) -> Result<Option<Response>, ControlError> {
     let (accounts, now, jar) = (&plane.accounts, plane.now(), Jar::of_host(target.secure()));
+    // First what works once, so that none goes on to the application unused.
+    let query: Vec<(String, String)> = serde_urlencoded::from_str(original.query().unwrap_or_default()).unwrap_or_default();
+    if let Some((_, code)) = query.into_iter().rfind(|(key, _)| key == CODE)
+        && let Some(answer) = admit_by_code(plane, &code, target).await?
+    {
+        return Ok(Some(answer));
+    }
     for secret in jar.all(headers) {
-        let visitor = accounts.preview_visitor(&secret, &target.name, target.port, now).await.map_err(store_error)?;
+        let visitor = accounts.preview_visitor(&secret, &target.name, target.port, now);
+        let visitor = patient(visitor).await.map_err(store_error)?;
         if let Some(visitor) = visitor {
             return pass(plane, &visitor, target).await;
         }
     }
     if let Some(secret) = jar.shared(headers).filter(|_| target.is_application())
-        && accounts.is_guest(&secret, &target.name, target.port, now).await.map_err(store_error)?
+        && patient(accounts.is_guest(&secret, &target.name, target.port, now)).await.map_err(store_error)?
     {
         return Ok(Some(StatusCode::OK.into_response()));
     }
-    let query: Vec<(String, String)> = serde_urlencoded::from_str(original.query().unwrap_or_default()).unwrap_or_default();
-    let Some((_, code)) = query.into_iter().find(|(key, _)| key == CODE) else { return Ok(None) };
-    let used = accounts.use_preview_code(&code, &target.name, target.port, now).await.map_err(store_error)?;
-    let Some(secret) = used else { return admit_guest(plane, &code, target).await };
-    let visitor = accounts.preview_visitor(secret.expose_secret(), &target.name, target.port, now).await.map_err(store_error)?;
-    let Some(visitor) = visitor else { return Ok(None) };
+    Ok(None)
+}
+
+/// Who comes back with a code has a cookie from then on. `None`: the code opens nothing, or does no more.
+async fn admit_by_code(plane: &Plane, code: &str, target: &Target) -> Result<Option<Response>, ControlError> {
+    let (accounts, now) = (&plane.accounts, plane.now());
+    let used = patient(accounts.use_preview_code(code, &target.name, target.port, now)).await.map_err(store_error)?;
+    let Some(secret) = used else { return admit_guest(plane, code, target).await };
+    let visitor = accounts.preview_visitor(secret.expose_secret(), &target.name, target.port, now);
+    let Some(visitor) = patient(visitor).await.map_err(store_error)? else { return Ok(None) };
     let answer = pass(plane, &visitor, target).await?;
-    Ok(answer.map(|answer| with_cookie(answer, &jar.set(&secret, false))))
+    Ok(answer.map(|answer| with_cookie(answer, &Jar::of_host(target.secure()).set(&secret, false))))
 }
 
 /// Who has a link comes in by a code of their own, to an application alone.
@@ -154,7 +174,7 @@ async fn admit_guest(plane: &Plane, code: &str, target: &Target) -> Result<Optio
         return Ok(None);
     }
     let now = plane.now();
-    let used = plane.accounts.use_guest_code(code, &target.name, target.port, now).await.map_err(store_error)?;
+    let used = patient(plane.accounts.use_guest_code(code, &target.name, target.port, now)).await.map_err(store_error)?;
     Ok(used.map(|(secret, expires_at)| {
         let left = u64::try_from(expires_at.duration_since(now).as_secs()).unwrap_or(0).max(1);
         let cookie = Jar::of_host(target.secure()).set_shared(secret.expose_secret(), left);
@@ -247,7 +267,7 @@ pub async fn enter(
         Some(row) => row.sandbox.id,
         None if target.is_application() => {
             let shared = plane.accounts.shared_with_users(None, Some(&target.name), target.port, plane.now());
-            shared.await.map_err(store_error)?.ok_or_else(ControlError::not_found)?.sandbox
+            patient(shared).await.map_err(store_error)?.ok_or_else(ControlError::not_found)?.sandbox
         }
         None => return Err(ControlError::not_found().into()),
     };
@@ -256,8 +276,8 @@ pub async fn enter(
         Some(Credential::Token(id)) => Opener::Token(id),
         Some(Credential::Preview { .. } | Credential::Link { .. }) | None => return Err(ControlError::signed_out().into()),
     };
-    let made = plane.accounts.make_preview_code(viewer.user, opener, sandbox, target.port, plane.now()).await;
-    let code = made.map_err(store_error)?.ok_or_else(ControlError::not_found)?;
+    let made = plane.accounts.make_preview_code(viewer.user, opener, sandbox, target.port, plane.now());
+    let code = patient(made).await.map_err(store_error)?.ok_or_else(ControlError::not_found)?;
     let to = target.with_code(&path, &code);
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, to), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response())
 }
@@ -285,16 +305,19 @@ pub async fn link(
 /// link may, signed in or not.
 ///
 /// # Errors
-/// `401 Unauthorized`, as a page: the link is over, or opens nothing there; `404 Not Found`: `rd` is no application's host.
+/// `401 Unauthorized`, as a page: the link is over, or opens nothing there; `404 Not Found`: `rd` is no application's host;
+/// `429 Too Many Requests`, by address.
 pub async fn enter_by_link(State(plane): State<Plane>, Query(wish): Query<Wish>, request: Request) -> Result<Response, Refusal> {
+    let from = neighbourhood_of(request.extensions().get::<ClientAddress>());
+    plane.admit(Caller::Unknown(from)).map_err(|wait| too_many("requests", wait))?;
     let wanted = wish.target(&plane).filter(|(target, _)| target.is_application());
     let (target, path) = wanted.ok_or_else(ControlError::not_found)?;
     let secret = super::body::read(request).await?;
     let secret = String::from_utf8_lossy(&secret).into_owned();
     let now = plane.now();
-    let code = plane.accounts.make_guest_code(&secret, &target.name, target.port, now).await.map_err(store_error)?;
+    let code = patient(plane.accounts.make_guest_code(&secret, &target.name, target.port, now)).await.map_err(store_error)?;
     let Some(code) = code else {
-        let over = match plane.accounts.link(&secret, &target.name, target.port, now).await.map_err(store_error)? {
+        let over = match patient(plane.accounts.link(&secret, &target.name, target.port, now)).await.map_err(store_error)? {
             // Between the two.
             LinkUse::Open { .. } => LinkUse::Revoked,
             over => over,
@@ -323,9 +346,24 @@ mod tests {
             "x.apps.example",
             "tide-agentruntime-abc123.evil.example",
             "a.tide-agentruntime-abc123.apps.example",
+            "tide-agentruntime-abc123.apps.example:x@evil.example",
+            "tide-agentruntime-abc123-terminal.apps.example:@evil.example",
             "",
         ] {
             assert_eq!(of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_code_takes_the_place_of_the_one_before() {
+        let target = Target { name: "tide-agentruntime-abc123".parse().unwrap(), port: 3000, origin: "https://a.example".into() };
+        let code = SecretString::from("new");
+        for (path, led) in [
+            ("/", "https://a.example/?fsa-code=new"),
+            ("/boats?all=1", "https://a.example/boats?all=1&fsa-code=new"),
+            ("/?fsa-code=old&a=b&fsa-code=older", "https://a.example/?a=b&fsa-code=new"),
+        ] {
+            assert_eq!(target.with_code(path, &code), led);
         }
     }
 

@@ -6,6 +6,7 @@ use super::{
     leptos::Renderer,
     limits::{Limit, Wrong},
     metrics::Metrics,
+    patience::Turns,
     preview::forward::Idle,
     security::Origins,
 };
@@ -93,6 +94,8 @@ pub struct Inner {
     parts: PlaneParts,
     /// Renders pages.
     pub renderer: Renderer,
+    /// Who asks the accounts about tokens.
+    pub turns: Turns,
     /// Sign-in codes that did not work.
     pub wrong_codes: Wrong,
     /// API tokens that did not work: apart from the codes, since a program whose token is over asks on and on.
@@ -132,6 +135,7 @@ impl Plane {
         let rate = parts.requests_per_second;
         let requests_left = (rate > 0).then(|| Limit::new(rate.saturating_mul(4), second / rate));
         Self(Arc::new(Inner {
+            turns: Turns::of(&parts.accounts),
             parts,
             requests_left,
             preview_labels: Mutex::default(),

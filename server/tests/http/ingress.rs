@@ -187,7 +187,9 @@ async fn what_is_not_yours_is_not_there() {
     assert!(nobody.header("location").starts_with("/sign-in?next=%2Fingress%2Fsign%2Din"), "{}", nobody.header("location"));
     let foreign = owner.with("origin", "http://evil.example").post(&sign_in(&url), &serde_json::json!({})).await;
     assert_eq!(foreign.status, 403, "a foreign page cannot have a code made");
-    for odd in ["http://evil.example/", "javascript:alert(1)", "", "//evil.example", "http://x.apps.example/"] {
+    let elsewhere = format!("http://{name}.{DOMAIN}:x@evil.example/");
+    for odd in ["http://evil.example/", "javascript:alert(1)", "", "//evil.example", "http://x.apps.example/", elsewhere.as_str()]
+    {
         assert_eq!(owner.get(&sign_in(odd)).await.status, 404, "{odd}");
         assert_eq!(owner.post(&sign_in(odd), &serde_json::json!({})).await.status, 404, "{odd}");
     }

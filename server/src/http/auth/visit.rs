@@ -7,7 +7,6 @@ use crate::{
         errors,
         errors::Refusal,
         limits::neighbourhood_of,
-        patience::patient,
         security::{ClientAddress, as_request, request_id},
         state::Plane,
     },
@@ -162,8 +161,14 @@ async fn token(plane: &Plane, secret: &str, from: IpAddr) -> Result<Visit, Refus
         let unknown = Refusal::new(ErrorKind::SignedOut, "bad-token", message, "Make a new one: `fullstack-agent token create`.");
         plane.wrong_tokens.count(from).err().unwrap_or(unknown)
     };
-    let holder = patient(plane.accounts.verify_token(secret, plane.now())).await.map_err(store_error)?.ok_or_else(wrong)?;
-    let user = patient(plane.accounts.user(holder.user)).await.map_err(store_error)?.ok_or_else(wrong)?;
+    let (accounts, secret, now) = (plane.accounts.clone(), secret.to_owned(), plane.now());
+    // In one turn, so that who leaves meanwhile costs no connection.
+    let known = plane.turns.take(async move {
+        let Some(holder) = accounts.verify_token(&secret, now).await? else { return Ok(None) };
+        let user = accounts.user(holder.user).await?;
+        Ok(user.map(|user| (holder, user)))
+    });
+    let (holder, user) = known.await.map_err(store_error)?.ok_or_else(wrong)?;
     let viewer = Viewer { user: user.id, name: user.name, scope: holder.scope };
     Ok(Visit { viewer: Some(viewer), credential: Some(Credential::Token(holder.token)), token: Some(holder.name) })
 }
