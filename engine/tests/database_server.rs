@@ -258,10 +258,14 @@ async fn what_an_installation_has_on_a_server_is_listed_and_discarded_alone() {
     assert_eq!(own.owned().await.unwrap(), sorted(vec![of(&kept), of(&left)]));
     assert_eq!(other.owned().await.unwrap(), [of(&foreign)]);
 
-    // A second database that an administrator gave it goes too, and so does who is inside.
-    server.run(format!("CREATE DATABASE more_{} OWNER {}", left.project.0.simple(), left.role)).await;
+    // With a database that was not listed all of it stays; once it is, it goes too, and so does who is inside.
+    let more = format!("more_{}", left.project.0.simple());
+    server.run(format!("CREATE DATABASE {more} OWNER {}", left.role)).await;
     let held = server.hold(&own.credentials(&left)).await.unwrap();
-    assert_eq!(own.discard(&of(&left)).await.unwrap(), Removed::Gone);
+    assert_eq!(own.discard(&of(&left)).await.unwrap(), Removed::Going);
+    assert_eq!(server.there(&left.role, &left.database).await, (true, true));
+    let both = OwnedRole { databases: vec![left.database.clone(), more], ..of(&left) };
+    assert_eq!(own.discard(&both).await.unwrap(), Removed::Gone);
     held.await;
     assert_eq!(server.there(&left.role, &left.database).await, (false, false));
     assert_eq!(server.there(&left.role, &format!("more_{}", left.project.0.simple())).await, (false, false));

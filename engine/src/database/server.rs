@@ -223,9 +223,9 @@ impl ServerDatabase {
         Ok(owned)
     }
 
-    /// Removes a role of [`Self::owned`] and all databases that belong to it by now, ending open connections, if it still
-    /// says that it is that project's of this installation. May be repeated; [`Removed::Going`] where somebody inside does
-    /// not go.
+    /// Removes a role of [`Self::owned`] with the databases that it had there, ending open connections, if it still says that
+    /// it is that project's of this installation. May be repeated; [`Removed::Going`], and all is left, where it has others
+    /// by now, which nobody was asked about, and where somebody inside does not go.
     ///
     /// # Errors
     /// As [`Self::owned`].
@@ -250,6 +250,9 @@ impl ServerDatabase {
         .fetch_optional(&self.admin)
         .await?;
         let Some(databases) = databases else { return Ok(Removed::Gone) };
+        if databases.iter().any(|database| !owned.databases.contains(database)) {
+            return Ok(Removed::Going);
+        }
         self.drop_role(&owned.role, &databases).await?;
         info!(project.id = %owned.project, role = owned.role, ?databases, "removed a role and its databases that had no row");
         Ok(Removed::Gone)

@@ -35,8 +35,11 @@ pub(super) fn of_set(facts: &Facts<'_>) -> Option<Cause> {
     let text = newest.message.as_deref().filter(|_| newest.reason.as_deref() == Some("FailedCreate"))?;
     let text = text.split_once(" failed error: ").map_or(text, |(_, why)| why);
     Some(read(text).unwrap_or_else(|| {
+        // Any other answer may be gone in a moment: a volume that is being deleted, a quota that is not counted yet.
+        let refused = ["is forbidden", "is invalid", "denied"].iter().any(|word| text.contains(word));
+        let refused = refused && !text.contains("status unknown for quota");
         Cause::new(
-            CauseCode::AdmissionRefused,
+            if refused { CauseCode::AdmissionRefused } else { CauseCode::OrchestratorBusy },
             format!("The cluster refused to make {}'s pod.", facts.whose.the()),
             &["The cluster's answer, below, says why.", "It is tried again by itself."],
         )

@@ -419,6 +419,10 @@ impl Servers for StatefulSets {
         {
             return Standing::Up(pod.uid().unwrap_or_default());
         }
+        // Nothing is wrong with it: its way in is put right.
+        if ready.is_some() && set.metadata.deletion_timestamp.is_none() {
+            return Standing::Coming(None);
+        }
         Standing::Coming(self.cause(spec, &set, &[]))
     }
 

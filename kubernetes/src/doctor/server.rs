@@ -88,8 +88,8 @@ pub async fn remove(server: &GivenServer, installation: InstallationId, orphan: 
         Removed::Gone => Ok(()),
         Removed::Going => Err(Cause::new(
             CauseCode::DeletionOverdue,
-            format!("Somebody is connected to a database of the role `{}`, and does not go.", orphan.role),
-            &["End what is connected, and ask again."],
+            format!("The role `{}` has a database more by now, or somebody is connected to one and does not go.", orphan.role),
+            &["Look again what it has, end what is connected, and ask again."],
         )),
     }
 }

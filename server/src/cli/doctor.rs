@@ -86,7 +86,12 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
         let find = async |known: &orphans::Known| {
             orphans::find(&connected.cluster, &settings, known).await.map_err(|cause| anyhow::anyhow!(cause.message))
         };
+        let find_on_server = async |known: &orphans::Known| match &settings.database.server {
+            Some(server) => database_orphans(server, installation, known).await.map_err(|cause| anyhow::anyhow!(cause.message)),
+            None => Ok(Vec::new()),
+        };
         let found = find(&before.known).await?;
+        let found_on_server = find_on_server(&before.known).await?;
         // What was made meanwhile has a row by now: a row is there before its objects are.
         let now = self::rows(data, None).await?;
         let still = find(&now.known).await?;
@@ -95,12 +100,9 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
             tracing::info!(orphan.kind, orphan.name, "removed");
         }
         if let Some(server) = &settings.database.server {
-            let find = async |known: &orphans::Known| {
-                database_orphans(server, installation, known).await.map_err(|cause| anyhow::anyhow!(cause.message))
-            };
-            let (found, still) = (find(&before.known).await?, find(&now.known).await?);
+            let still = find_on_server(&now.known).await?;
             let may = |databases: &[String]| args.with_data || databases.is_empty();
-            for orphan in found.iter().filter(|orphan| still.contains(orphan) && may(&orphan.databases)) {
+            for orphan in found_on_server.iter().filter(|orphan| still.contains(orphan) && may(&orphan.databases)) {
                 remove_database_orphan(server, installation, orphan).await.map_err(|cause| anyhow::anyhow!(cause.message))?;
                 tracing::info!(orphan.role, "removed");
             }
