@@ -141,7 +141,7 @@ fn bench(args: &[String]) -> Result<()> {
     if args.first().is_some_and(|name| name.starts_with("cluster")) {
         return test::bench_on_cluster(args);
     }
-    setup::for_journeys()?;
+    setup::for_benchmarks()?;
     let built = build::release()?;
     let driver = shell::Cmd::new("node").args(["bench/run.mjs"]).args(args);
     test::journey_environment(driver, &built).run()

@@ -127,6 +127,12 @@ pub fn for_journeys() -> Result<()> {
     npm(&shell::root().join("end2end"))
 }
 
+/// What benchmarks use beside it: a generator of requests, and another proxy to compare with.
+pub fn for_benchmarks() -> Result<()> {
+    for_journeys()?;
+    apt(&missing(&[("wrk", "wrk"), ("/usr/sbin/nginx", "nginx-light"), ("curl", "curl")]))
+}
+
 /// What makes images: packages of Debian's, a C compiler, npm.
 pub fn for_images() -> Result<()> {
     for_native()?;
