@@ -188,7 +188,7 @@ impl ServerDatabase {
             return Ok(Removed::Gone);
         }
         let databases = if look.database && look.owned { std::slice::from_ref(&spec.database) } else { &[] };
-        self.drop_role(&spec.role, databases).await?;
+        self.drop_role(&spec.role, databases, true).await?;
         info!(project.id = %spec.project, database = spec.database, "removed the database");
         Ok(Removed::Gone)
     }
@@ -253,20 +253,21 @@ impl ServerDatabase {
         if databases.iter().any(|database| !owned.databases.contains(database)) {
             return Ok(Removed::Going);
         }
-        self.drop_role(&owned.role, &databases).await?;
+        // Of a role without a database nobody was asked whether data may go.
+        self.drop_role(&owned.role, &databases, !databases.is_empty()).await?;
         info!(project.id = %owned.project, role = owned.role, ?databases, "removed a role and its databases that had no row");
         Ok(Removed::Gone)
     }
 
     /// Drops databases, whoever is in them, and then the role that they belong to.
-    async fn drop_role(&self, role: &str, databases: &[String]) -> Result<(), sqlx::Error> {
+    async fn drop_role(&self, role: &str, databases: &[String], and_all_it_owns: bool) -> Result<(), sqlx::Error> {
         let role = identifier(role);
         for database in databases {
             self.run(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(database))).await?;
         }
         match self.run(format!("DROP ROLE IF EXISTS {role}")).await {
             // Something elsewhere was given to it, which nobody but an administrator can do.
-            Err(error) if code(&error).as_deref() == Some("2BP01") => {
+            Err(error) if and_all_it_owns && code(&error).as_deref() == Some("2BP01") => {
                 self.run(format!("DROP OWNED BY {role}; DROP ROLE {role}")).await
             }
             done => done,
