@@ -5,15 +5,17 @@
 
 use crate::{
     image, setup,
-    shell::{self, Cmd},
+    shell::{self, Cmd, say},
 };
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Child, Stdio},
 };
 
 /// How to come by root without losing one's Rust and Go.
@@ -58,6 +60,38 @@ pub fn up() -> Result<()> {
     script("build.sh").run()?;
     script("up.sh").run()?;
     import(&image::made())
+}
+
+/// Kubernetes as it is built beside other work, with what that leaves of the processors; dropped, it ends.
+pub struct Ahead {
+    build: Child,
+}
+
+impl Ahead {
+    /// Begins it, where our cluster can run. Where all is built it is over at once.
+    pub fn begin() -> Option<Self> {
+        if lack().is_some() {
+            return None;
+        }
+        let log = fs::File::create(place().join("build.log")).ok()?;
+        let mut command = Cmd::new("setsid").args(["bash"]).args([scripts().join("ahead.sh")]).into_inner();
+        command.envs(places()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+        Some(Self { build: command.spawn().ok()? })
+    }
+
+    /// Waits for it, as somebody whom nothing else keeps busy. What went wrong is told by the build that follows.
+    pub fn wait(mut self) {
+        if !matches!(self.build.try_wait(), Ok(None)) {
+            return;
+        }
+        say("Kubernetes is being built (some ten minutes, once)");
+        let id = self.build.id();
+        let _ = fs::write(format!("/proc/{id}/autogroup"), "0");
+        // `Child::wait` would close its standard input first, which ends it.
+        let input = self.build.stdin.take();
+        let _ = self.build.wait();
+        drop(input);
+    }
 }
 
 /// Stops it, and cleans up what a crash left.
@@ -177,11 +211,20 @@ fn place() -> PathBuf {
 
 fn script(name: &str) -> Cmd {
     let _ = fs::create_dir_all(place());
-    Cmd::new("bash")
-        .args([shell::root().join("end2end/cluster").join(name)])
-        .env("FSA_CLUSTER_DIR", place())
-        .env("FSA_CLUSTER_NETNS", "fsa-test")
-        .env("FSA_IMAGES_DIR", image::folder())
+    let mut command = Cmd::new("bash").args([scripts().join(name)]);
+    for (name, value) in places() {
+        command = command.env(name, value);
+    }
+    command
+}
+
+fn scripts() -> PathBuf {
+    shell::root().join("end2end/cluster")
+}
+
+/// What the scripts are told.
+fn places() -> [(&'static str, OsString); 3] {
+    [("FSA_CLUSTER_DIR", place().into()), ("FSA_CLUSTER_NETNS", "fsa-test".into()), ("FSA_IMAGES_DIR", image::folder().into())]
 }
 
 #[cfg(test)]
@@ -248,6 +291,38 @@ mod tests {
         let below = format!("{}/", below.display());
         let all = fs::read_to_string("/proc/mounts").unwrap();
         all.lines().filter(|line| line.split(' ').nth(1).is_some_and(|at| at.starts_with(&below))).count()
+    }
+
+    /// `ahead.sh` beside a build of our own, and where that leaves its mark.
+    fn ahead_of(name: &str, build: &str) -> (Ahead, PathBuf) {
+        let folder = env::temp_dir().join(format!("fsa-xtask-ahead-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(scripts().join("ahead.sh"), folder.join("ahead.sh")).unwrap();
+        fs::write(folder.join("build.sh"), build).unwrap();
+        let mut command = Command::new("setsid");
+        command.arg("bash").arg(folder.join("ahead.sh")).stdin(Stdio::piped());
+        (Ahead { build: command.spawn().unwrap() }, folder)
+    }
+
+    #[test]
+    fn what_is_built_ahead_is_waited_for_and_gives_way_to_others() {
+        let (ahead, folder) =
+            ahead_of("waits", "nice > \"$(dirname \"$0\")/nice\"; sleep 0.3; touch \"$(dirname \"$0\")/built\"");
+        ahead.wait();
+        assert!(folder.join("built").exists());
+        assert_eq!(fs::read_to_string(folder.join("nice")).unwrap(), "19\n");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_built_ahead_ends_with_who_began_it() {
+        let (mut ahead, folder) = ahead_of("ends", "sleep 3; touch \"$(dirname \"$0\")/built\"");
+        drop(ahead.build.stdin.take());
+        let status = ahead.build.wait().unwrap();
+        assert!(!status.success(), "{status}");
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        assert!(!folder.join("built").exists());
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -73,7 +73,11 @@ pub fn prove() -> Result<bool> {
 
 fn run_parts(parts: impl Iterator<Item = Part>, run: &mut Run<'_>) -> Result<bool> {
     let begun = Instant::now();
-    let (total, lines) = one_by_one(parts, |part| part.run(run));
+    let parts: Vec<_> = parts.collect();
+    if parts.iter().any(|part| part.wants_cluster()) {
+        run.ahead = cluster::Ahead::begin();
+    }
+    let (total, lines) = one_by_one(parts.into_iter(), |part| part.run(run));
     run.leave_cluster();
     eprintln!("\n{}\n{:>58.1} s", lines.join("\n"), begun.elapsed().as_secs_f64());
     println!("{total}");
@@ -147,6 +151,10 @@ impl Part {
         self != Self::Fuzz
     }
 
+    fn wants_cluster(self) -> bool {
+        matches!(self, Self::Cluster | Self::ClusterJourneys)
+    }
+
     fn run(self, run: &mut Run<'_>) -> Result<Count> {
         match self {
             Self::Fmt => cargo(&["fmt", "--all", "--check"]).run().map(|()| Count::PASSED),
@@ -175,6 +183,8 @@ struct Run<'a> {
     built: Option<bool>,
     /// Our cluster was brought up: whether it had been up before.
     cluster_was_up: Option<bool>,
+    /// What it is made of, as it is built while other parts run.
+    ahead: Option<cluster::Ahead>,
     long: bool,
     /// Its parts were asked for: those with a cluster run as a whole, and not what every run has time for.
     named: bool,
@@ -203,6 +213,9 @@ impl Run<'_> {
     fn cluster(&mut self) -> Result<()> {
         if self.cluster_was_up.is_some() {
             return Ok(());
+        }
+        if let Some(ahead) = self.ahead.take() {
+            ahead.wait();
         }
         let was_up = cluster::is_up();
         image::make(&[])?;
@@ -280,20 +293,20 @@ fn unit(run: &mut Run<'_>) -> Result<Count> {
         Err(_) if earlier == Some(false) => Count::default(),
         Err(error) => Count::of("unit", Err(error)),
     };
+    let programs = test_programs(None)?;
     let server = postgres::Server::start()?;
-    let mut args = vec!["test", "--no-fail-fast"];
+    let tell = |command: Cmd| {
+        let command = Built::places().tell(command).env("FSA_TEST_DATABASE_URL", server.url()).env("FSA_REQUIRE", "1");
+        // A server that is not optimised runs within a test's own thread: its futures take more than the usual 2 MiB.
+        let command = command.env("RUST_MIN_STACK", (16 << 20).to_string()).env("FSA_SCHEMATHESIS", setup::schemathesis());
+        // Each property as often as a fuzzer would in the first minutes: 256 times is usual.
+        if run.long { command.env("PROPTEST_CASES", "20000") } else { command }
+    };
+    count.add(run_programs(programs.iter().map(|program| (program, None)).collect(), run, |program| tell(Cmd::new(program)))?);
+    let mut args = vec!["test", "--doc", "--no-fail-fast"];
     args.extend(NATIVE);
     args.extend(UNOPTIMISED);
-    let mut command = Built::places().tell(cargo(&args).args(run.args));
-    command = command.env("FSA_TEST_DATABASE_URL", server.url()).env("FSA_REQUIRE", "1");
-    // A server that is not optimised runs within a test's own thread: its futures take more than the usual 2 MiB.
-    command = command.env("RUST_MIN_STACK", (16 << 20).to_string());
-    command = command.env("FSA_SCHEMATHESIS", setup::schemathesis());
-    if run.long {
-        // Each property as often as a fuzzer would in the first minutes: 256 times is usual.
-        command = command.env("FSA_LONG", "1").env("PROPTEST_CASES", "20000");
-    }
-    let status = command.watch(|line| count.add(cargo_summary(line).unwrap_or_default()))?;
+    let status = tell(cargo(&args)).watch(|line| count.add(cargo_summary(line).unwrap_or_default()))?;
     Ok(ended(count, status.success()))
 }
 
@@ -471,10 +484,10 @@ fn in_cluster(run: &mut Run<'_>) -> Result<Count> {
         }
         Found::Named(kubeconfig) => {
             say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
-            let programs = test_programs("kubernetes")?;
+            let programs = test_programs(Some("kubernetes"))?;
             // Somebody's: what it lacks, or has of its own, is passed over with the reason.
             let namespace = format!("fsa-test-{}", std::process::id());
-            let count = run_programs(&programs, run, |program| {
+            let count = run_programs(of_this_run(&programs, run), run, |program| {
                 let program = Cmd::new(program).env("FSA_TEST_KUBECONFIG", &kubeconfig).env("KUBECONFIG", &kubeconfig);
                 program.env("FSA_TEST_NAMESPACE", &namespace).env("FSA_REQUIRE_CLUSTER", "0")
             });
@@ -483,9 +496,11 @@ fn in_cluster(run: &mut Run<'_>) -> Result<Count> {
         }
         Found::Ours => {
             // Before it runs: compiling leaves it no time.
-            let programs = test_programs("kubernetes")?;
+            let programs = test_programs(Some("kubernetes"))?;
             run.cluster()?;
-            run_programs(&programs, run, |program| cluster::tell(cluster::program(program)).env("FSA_REQUIRE_CLUSTER", "1"))
+            run_programs(of_this_run(&programs, run), run, |program| {
+                cluster::tell(cluster::program(program)).env("FSA_REQUIRE_CLUSTER", "1")
+            })
         }
     }
 }
@@ -512,25 +527,26 @@ impl TestProgram {
     }
 }
 
-/// Builds the tests of a crate as the part `unit` does, so that nothing is compiled twice.
-fn test_programs(package: &str) -> Result<Vec<TestProgram>> {
+/// Builds every test, and answers those of a crate, or of all.
+fn test_programs(package: Option<&str>) -> Result<Vec<TestProgram>> {
     let mut args = vec!["test", "--no-run", "--message-format=json-render-diagnostics"];
     args.extend(NATIVE);
     args.extend(UNOPTIMISED);
-    let folder = shell::root().join(package);
+    let folder = package.map(|package| shell::root().join(package));
     let messages = cargo(&args).read()?;
-    let programs: Vec<_> = messages.lines().filter_map(|line| test_program(line, &folder)).collect();
+    let of_it = |test: &TestProgram| folder.as_ref().is_none_or(|folder| test.folder == *folder);
+    let programs: Vec<_> = messages.lines().filter_map(test_program).filter(of_it).collect();
     if programs.is_empty() {
-        bail!("cargo has built no test of {package}");
+        bail!("cargo has built no test of {}", package.unwrap_or("any crate"));
     }
     Ok(programs)
 }
 
-/// The program that a message of cargo's is about, if it is a test's of the package in `folder`.
-fn test_program(message: &str, folder: &Path) -> Option<TestProgram> {
+/// The program that a message of cargo's is about, if it is a test's.
+fn test_program(message: &str) -> Option<TestProgram> {
     let message: Value = serde_json::from_str(message).ok()?;
-    let manifest = Path::new(message["manifest_path"].as_str()?);
-    let is_test = message["profile"]["test"].as_bool()? && manifest.parent() == Some(folder);
+    let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
+    let is_test = message["profile"]["test"].as_bool()?;
     let program = message["executable"].as_str().filter(|_| is_test)?;
     Some(TestProgram { program: program.into(), folder: folder.to_owned() })
 }
@@ -568,27 +584,36 @@ const EVERY_RUN: [(&str, &[&str]); 5] = [
     ("manifests", &["a_real_apiserver_takes_every_object"]),
 ];
 
-/// How many test programs run at a time: they wait for pods most of the time.
-const SIDE_BY_SIDE: usize = 4;
-/// What takes longest begins first.
-const LONGEST: [&str; 5] = ["database", "cluster", "chart", "contract", "causes"];
-
-/// Runs them side by side; what one prints is shown as a whole, when it has ended.
-fn run_programs(programs: &[TestProgram], run: &Run<'_>, start: impl Fn(&Path) -> Cmd + Sync) -> Result<Count> {
+/// Of the tests with a real cluster, those of this run: all, or by program what every run has.
+fn of_this_run<'a>(programs: &'a [TestProgram], run: &Run<'_>) -> Vec<(&'a TestProgram, Option<&'static [&'static str]>)> {
     let of_every_run =
         |program: &TestProgram| EVERY_RUN.iter().find(|(name, _)| *name == program.name()).map(|(_, tests)| *tests);
-    let mut waiting: Vec<&TestProgram> = programs.iter().filter(|program| run.named || of_every_run(program).is_some()).collect();
+    let all = programs.iter().map(|program| (program, if run.named { None } else { of_every_run(program) }));
+    all.filter(|(_, tests)| run.named || tests.is_some()).collect()
+}
+
+/// How many test programs run at a time: they wait for pods, databases and processes half of the time.
+const SIDE_BY_SIDE: usize = 4;
+/// What takes longest begins first.
+const LONGEST: [&str; 8] = ["http", "database", "cluster", "chart", "contract", "causes", "engine", "isolation"];
+
+/// Runs them side by side, all of each or the tests that are named; what one prints is shown as a whole, when it has ended.
+fn run_programs(
+    mut waiting: Vec<(&TestProgram, Option<&'static [&'static str]>)>,
+    run: &Run<'_>,
+    start: impl Fn(&Path) -> Cmd + Sync,
+) -> Result<Count> {
     // The last is taken first.
-    waiting.sort_by_key(|program| {
+    waiting.sort_by_key(|(program, _)| {
         std::cmp::Reverse(LONGEST.iter().position(|name| *name == program.name()).unwrap_or(LONGEST.len()))
     });
     let waiting = Mutex::new(waiting);
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let (long, args, named) = (run.long, run.args, run.named);
-    let one = |test: &TestProgram| -> Result<(Count, String)> {
+    let (long, args) = (run.long, run.args);
+    let one = |test: &TestProgram, tests: Option<&[&str]>| -> Result<(Count, String)> {
         let TestProgram { program, folder } = test;
         let mut command = start(program).args(args).dir(folder).env("CARGO_MANIFEST_DIR", folder);
-        if !named && let Some(tests) = of_every_run(test) {
+        if let Some(tests) = tests {
             command = command.args(["--exact"]).args(tests);
         }
         command = command.env("FSA_REQUIRE", "1");
@@ -600,9 +625,9 @@ fn run_programs(programs: &[TestProgram], run: &Run<'_>, start: impl Fn(&Path) -
     };
     let worker = || -> Result<Count> {
         let mut count = Count::default();
-        while let Some(program) = next() {
+        while let Some((program, tests)) = next() {
             let begun = Instant::now();
-            let (own, printed) = one(program)?;
+            let (own, printed) = one(program, tests)?;
             say(format!("{}, {:.1} s\n{}", program.name(), begun.elapsed().as_secs_f64(), printed.trim_end()));
             count.add(own);
         }
@@ -742,10 +767,9 @@ mod tests {
             })
             .to_string()
         };
-        let found = |line: &str| test_program(line, Path::new("/r/kubernetes")).map(|found| found.program);
-        assert_eq!(found(&message(true, "/r/kubernetes", "/t/a-1".into())), Some("/t/a-1".into()));
+        let found = |line: &str| test_program(line).map(|found| (found.program, found.folder));
+        assert_eq!(found(&message(true, "/r/kubernetes", "/t/a-1".into())), Some(("/t/a-1".into(), "/r/kubernetes".into())));
         assert_eq!(found(&message(false, "/r/kubernetes", "/t/a".into())), None);
-        assert_eq!(found(&message(true, "/r/model", "/t/m-1".into())), None);
         assert_eq!(found(&message(true, "/r/kubernetes", Value::Null)), None);
         assert_eq!(found("   Compiling kubernetes"), None);
     }
