@@ -17,15 +17,16 @@ test.describe.configure(INGRESS);
 
 const DOMAIN = 'apps.localhost';
 
-/** An application that tells each page what came with its request, and echoes one WebSocket message. */
+/** An application that tells each page what came with its request, and echoes one WebSocket message; with a file `ill` beside it, it answers 500. */
 const APPLICATION = String.raw`
-const http = require('node:http'), crypto = require('node:crypto');
+const http = require('node:http'), crypto = require('node:crypto'), fs = require('node:fs');
 const page = '<!doctype html><html lang=en><title>Boats</title><h1>Boats for hire</h1><p id=echo>waiting</p><script>' +
   "const s=new WebSocket(location.origin.replace('http','ws')+'/echo');s.onopen=()=>s.send('ahoy');s.onmessage=(m)=>{document.getElementById('echo').textContent='echo: '+m.data}" +
   '</script></html>';
 const server = http.createServer((q, r) => {
   if (q.url.startsWith('/headers')) return r.setHeader('content-type', 'application/json'), r.end(JSON.stringify(q.headers));
   r.setHeader('content-type', 'text/html');
+  if (fs.existsSync('ill')) return r.statusCode = 500, r.end('<!doctype html><h1>No boats yet</h1>');
   r.end(page);
 });
 server.on('upgrade', (q, s) => {
@@ -373,7 +374,12 @@ test('a share opens the application’s Ingress host to whom it says, and the te
     const guest = await browser.newContext();
     try {
       const page = await guest.newPage();
+      // Whom the application answers with an error first is let in all the same, and comes again without a code.
+      await api.output(project.id, 'touch ill');
       await page.goto(applicationUrl);
+      await expect(page.getByRole('heading', { name: 'No boats yet' })).toBeVisible();
+      await api.output(project.id, 'rm ill');
+      await page.goto(application);
       await expect(page.getByRole('heading', { name: 'Boats for hire' })).toBeVisible();
       await expect(page.getByText('echo: ahoy')).toBeVisible();
       const seen = await page.evaluate(async () => (await fetch('/headers')).text());

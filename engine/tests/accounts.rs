@@ -318,6 +318,35 @@ async fn a_preview_code_opens_one_preview_once() {
 }
 
 #[tokio::test]
+async fn who_comes_by_an_account_elsewhere_is_kept_out_where_nobody_may_and_loses_nothing() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let [linked, other] = [stranger(&pool).await, stranger(&pool).await];
+    for user in [owner, linked] {
+        sqlx::query(
+            "INSERT INTO linked_accounts (id, user_id, provider, provider_id, login, created_at, updated_at)
+            VALUES (gen_random_uuid(), $1, 'github.com', gen_random_uuid()::text, 'octocat', now(), now())",
+        )
+        .bind(user.0)
+        .execute(&pool)
+        .await
+        .unwrap();
+    }
+    accounts.create_session(&session(1, Some(linked))).await.unwrap();
+    let (id, sandbox) = sandbox(&pool, linked).await;
+    let code = accounts.make_preview_code(linked, Opener::Session(1), id, 3000, at(0)).await.unwrap().unwrap();
+    let cookie = accounts.use_preview_code(code.expose_secret(), &sandbox, 3000, at(1)).await.unwrap().unwrap();
+    for they_may in [false, true] {
+        let accounts = accounts.clone().by_providers(they_may);
+        let kept_out = async |user| accounts.user(user).await.unwrap().unwrap().kept_out;
+        assert_eq!(kept_out(linked).await, !they_may);
+        assert!(!kept_out(owner).await && !kept_out(other).await, "they come otherwise");
+        let visitor = accounts.preview_visitor(cookie.expose_secret(), &sandbox, 3000, at(2)).await.unwrap();
+        assert_eq!(visitor.is_some(), they_may);
+        assert!(accounts.session(1, at(2)).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_preview_ends_with_the_session_or_token_that_opened_it() {
     let Some((accounts, owner, pool)) = subject().await else { return };
     let (id, sandbox) = sandbox(&pool, owner).await;

@@ -57,6 +57,8 @@ pub struct User {
     pub id: UserId,
     /// As pages name them.
     pub name: String,
+    /// Whether nothing of theirs lets them in for now ([`Accounts::by_providers`]).
+    pub kept_out: bool,
 }
 
 /// What became of a sign-in code.
@@ -126,13 +128,22 @@ pub struct PreviewVisitor {
 #[derive(Debug, Clone)]
 pub struct Accounts {
     pool: PgPool,
+    /// Whether who signs in by a linked account is kept out.
+    keeps_out: bool,
 }
 
 impl Accounts {
     /// On a database that was migrated.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, keeps_out: false }
+    }
+
+    /// The same, and whether users may come by accounts elsewhere at all. Where not, who signs in by one and has no other way in
+    /// is kept out: sessions, tokens and previews of theirs stay stored, open nothing here, and open again where they may.
+    #[must_use]
+    pub fn by_providers(self, they_may: bool) -> Self {
+        Self { keeps_out: !they_may, ..self }
     }
 
     /// Connections to the database: all, those that nobody uses, and how many there may be.
@@ -158,7 +169,7 @@ impl Accounts {
         .await
         .map_err(&doing)?;
         let row = sqlx::query!("SELECT id, name FROM users WHERE machine_owner").fetch_one(&self.pool).await.map_err(&doing)?;
-        Ok(User { id: UserId(row.id), name: row.name })
+        Ok(User { id: UserId(row.id), name: row.name, kept_out: false })
     }
 
     /// A user.
@@ -166,11 +177,15 @@ impl Accounts {
     /// # Errors
     /// The database is away.
     pub async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        let row = sqlx::query!("SELECT id, name FROM users WHERE id = $1", id.0)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(while_doing("read a user"))?;
-        Ok(row.map(|row| User { id: UserId(row.id), name: row.name }))
+        let row = sqlx::query!(
+            r#"SELECT u.id, u.name, NOT u.machine_owner AND EXISTS (SELECT FROM linked_accounts l WHERE l.user_id = u.id) AS "by_provider!"
+            FROM users u WHERE u.id = $1"#,
+            id.0
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(while_doing("read a user"))?;
+        Ok(row.map(|row| User { id: UserId(row.id), name: row.name, kept_out: self.keeps_out && row.by_provider }))
     }
 
     /// A new sign-in code: works once, within [`SIGN_IN_CODE_LIFE`].
@@ -716,7 +731,7 @@ impl Accounts {
     }
 
     /// Who comes with a preview's cookie; `None` if it opens not this preview, or no longer: it is over,
-    /// or the session or token that it came from is, or the share by which somebody else came in.
+    /// or the session or token that it came from is, or the share by which somebody else came in; or they are kept out.
     ///
     /// # Errors
     /// The database is away.
@@ -744,7 +759,12 @@ impl Accounts {
         .fetch_optional(&self.pool)
         .await
         .map_err(while_doing("read a preview's visitor"))?;
-        Ok(visitor.map(|row| PreviewVisitor { user: UserId(row.user_id), sandbox: SandboxId(row.sandbox_id) }))
+        let Some(row) = visitor else { return Ok(None) };
+        let visitor = PreviewVisitor { user: UserId(row.user_id), sandbox: SandboxId(row.sandbox_id) };
+        if self.keeps_out && self.user(visitor.user).await?.is_none_or(|user| user.kept_out) {
+            return Ok(None);
+        }
+        Ok(Some(visitor))
     }
 }
 

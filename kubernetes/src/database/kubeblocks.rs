@@ -118,6 +118,21 @@ pub async fn discover(cluster: &Cluster) -> Result<Option<Version>, DatabaseErro
     Ok(None)
 }
 
+/// Whether a Cluster of this name is there and should run: it is neither stopped nor being removed. Asks the cluster.
+pub(crate) async fn wants_a_pod(cluster: &Cluster, name: &ResourceName) -> Result<bool, DatabaseError> {
+    let Some(version) = discover(cluster).await? else { return Ok(false) };
+    let clusters = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, &version.resource());
+    let found = clusters
+        .get_opt(name.as_str())
+        .await
+        .map_err(|error| objects::refused(&error, &format!("look at the Cluster `{name}`")))?;
+    Ok(found.is_some_and(|found| should_run(&found, version)))
+}
+
+fn should_run(cluster: &DynamicObject, version: Version) -> bool {
+    cluster.metadata.deletion_timestamp.is_none() && !Said::of(cluster).stopped(version)
+}
+
 /// The Cluster.
 #[must_use]
 pub fn cluster(spec: &DatabaseSpec, settings: &Settings, version: Version) -> DynamicObject {
@@ -697,8 +712,7 @@ impl Servers for KubeBlocks {
     }
 
     fn on(&self, spec: &DatabaseSpec) -> bool {
-        let cluster = self.found(spec).filter(|cluster| cluster.metadata.deletion_timestamp.is_none());
-        cluster.is_some_and(|cluster| !Said::of(&cluster).stopped(self.version))
+        self.found(spec).is_some_and(|cluster| should_run(&cluster, self.version))
     }
 
     fn ending(&self, spec: &DatabaseSpec) -> bool {
@@ -763,6 +777,22 @@ mod tests {
 
     fn seen(generation: i64, status: Value, secs: i64) -> Standing {
         standing(&super::super::tests::spec().name, &object(generation, status), after(secs))
+    }
+
+    #[test]
+    fn one_that_is_stopped_or_being_removed_wants_no_pod() {
+        let running = object(1, json!({}));
+        assert!(should_run(&running, Version::V1) && should_run(&running, Version::V1alpha1));
+        let mut removed = running.clone();
+        removed.metadata.deletion_timestamp = running.creation_timestamp();
+        assert!(!should_run(&removed, Version::V1));
+        let of = |component: Value| {
+            let mut cluster = running.clone();
+            cluster.data["spec"]["componentSpecs"] = json!([component]);
+            [Version::V1, Version::V1alpha1].map(|version| should_run(&cluster, version))
+        };
+        assert_eq!(of(json!({"name": "postgresql", "replicas": 1, "stop": true})), [false, false]);
+        assert_eq!(of(json!({"name": "postgresql", "replicas": 0})), [true, false]);
     }
 
     #[test]

@@ -74,7 +74,11 @@ fn annotations(ingress: &IngressSettings, port: u16) -> BTreeMap<String, String>
         usual
     });
     if let Some(url) = &ingress.auth_url {
-        annotations.extend([nginx("auth-url", &format!("{}{AUTH_PATH}", url.trim_end_matches('/')))]);
+        annotations.extend([
+            nginx("auth-url", &format!("{}{AUTH_PATH}", url.trim_end_matches('/'))),
+            // Else whom the application answers with an error first has used a code up, and has no cookie.
+            nginx("auth-always-set-cookie", "true"),
+        ]);
         if port == TERMINAL_PORT {
             annotations.extend([nginx("auth-response-headers", "Authorization")]);
         }

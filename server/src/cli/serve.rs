@@ -206,7 +206,7 @@ async fn make(
         None => None,
     };
     let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
-    let accounts = Accounts::new(pool.clone());
+    let accounts = Accounts::new(pool.clone()).by_providers(github.is_some());
 
     let world = match config.args.kubernetes.orchestrator {
         OrchestratorKind::Local => World::local(config, data, folder, installation, &options, embedded.as_ref()).await?,
@@ -280,9 +280,12 @@ async fn run(
     let shut_out = tokio::spawn({
         let (github, accounts) = (plane.github.clone(), accounts.clone());
         async move {
-            github::shut_out_others(&accounts, github.as_deref().map(GitHub::host)).await;
-            if let Some(github) = github {
-                github.shut_out(&accounts).await;
+            match github {
+                Some(github) => {
+                    github::shut_out_others(&accounts, github.host()).await;
+                    github.shut_out(&accounts).await;
+                }
+                None => github::tell_of_kept_out(&accounts).await,
             }
         }
     });

@@ -7,10 +7,14 @@
 //! `SsrMode::Async`.
 
 use super::{
-    auth::visit::{self, Visit},
+    auth::{
+        kept_out,
+        visit::{self, Visit},
+    },
     body, dev,
     errors::{self, Refusal},
     first,
+    preview::page::{escape, page_of},
     security::Nonce,
     state::Plane,
 };
@@ -160,6 +164,10 @@ fn bare_context(plane: &Plane) -> RequestContext {
 }
 
 async fn page(State(plane): State<Plane>, request: Request) -> Response {
+    // Anybody may sign in, also in another way than before.
+    if request.extensions().get::<Visit>().is_some_and(|visit| visit.kept_out) && request.uri().path() != "/sign-in" {
+        return kept_out_page();
+    }
     let mut context = context(&plane, &request);
     let asked = first::Asked::read(&plane, &request);
     context.first = Arc::new(first::of(&plane, asked).await);
@@ -168,6 +176,15 @@ async fn page(State(plane): State<Plane>, request: Request) -> Response {
     let render =
         leptos_axum::render_app_async_with_context(move || provide_context(provided.clone()), move || app::shell(&context));
     dev::reloading(&plane, &nonce, render(request).await).await
+}
+
+/// Says to who is known why they see nothing.
+fn kept_out_page() -> Response {
+    let ControlError { message, next_steps, .. } = kept_out();
+    let said: Vec<String> = [message].into_iter().chain(next_steps).map(|said| format!("<p>{}</p>", escape(&said))).collect();
+    let body = format!("{}<p><a href=\"/sign-in\">Sign in otherwise</a></p>", said.concat());
+    let page = page_of("Sign-in by GitHub is off", &body, None);
+    (StatusCode::UNAUTHORIZED, [(header::CACHE_CONTROL, "no-store")], page).into_response()
 }
 
 async fn server_function(State(plane): State<Plane>, request: Request) -> Response {

@@ -2,7 +2,7 @@
 //! of authorisation in the tests: a route without a row cannot be.
 
 use super::{
-    auth::{sign_in, visit::Visit},
+    auth::{kept_out, sign_in, visit::Visit},
     doctor,
     errors::{About, Refusal},
     etag, events, exec, files, github,
@@ -180,6 +180,7 @@ pub fn refuse(access: Access, visit: Option<&Visit>) -> Option<ControlError> {
     let scope = visit.and_then(|visit| visit.viewer.as_ref()).map(|viewer| viewer.scope);
     match (access, scope) {
         (Access::Public, _) | (Access::Read, Some(_)) | (Access::Write, Some(Scope::Write)) => None,
+        (_, None) if visit.is_some_and(|visit| visit.kept_out) => Some(kept_out()),
         (_, None) => Some(ControlError::signed_out()),
         (Access::Write, Some(Scope::Read)) => Some(read_only()),
     }

@@ -1,6 +1,7 @@
 //! What is asked too often: 429, and when to ask again.
 
 use crate::support::{Answer, TestApp};
+use futures::FutureExt as _;
 use model::view::Scope;
 use serde_json::json;
 use std::{collections::BTreeSet, fs, path::Path};
@@ -50,6 +51,25 @@ async fn every_429_says_when_to_ask_again() {
         }
         says_when(&refused.unwrap_or_else(|| panic!("{path} has no limit")), code);
     }
+}
+
+#[tokio::test]
+async fn the_doctor_looks_once_at_a_time_and_says_when_to_ask_again() {
+    let Some(app) = TestApp::start().await else { return };
+    app.log.allow("slow statement");
+    let owner = app.signed_in().await;
+    // A look reads every project, and waits for that for longer than another one waits for its turn.
+    let mut holding = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE").execute(&mut *holding).await.unwrap();
+    let looks = [owner.get("/api/doctor").boxed_local(), owner.get("/api/doctor").boxed_local()];
+    let (busy, _, mut other) = futures::future::select_all(looks).await;
+    holding.rollback().await.unwrap();
+    says_when(&busy, "doctor-busy");
+    let said = busy.json()["details"]["message"].clone();
+    assert_eq!(said, "The doctor is looking already, and looks once at a time.");
+    let looked = other.remove(0).await;
+    assert_eq!(looked.status, 200, "{}", looked.text());
+    assert_eq!(owner.get("/api/doctor").await.status, 200, "and the next has its turn");
 }
 
 /// The kind has its wait in it, so that none can be forgotten; what remains is that nobody writes the status by hand.

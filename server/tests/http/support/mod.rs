@@ -137,7 +137,7 @@ impl TestApp {
         let patient = PatientStore::around(store.clone());
         let full = FullBell::default();
         let room = Room::new(setup.writes_to, pool.clone(), full.clone());
-        let accounts = Accounts::new(pool);
+        let accounts = Accounts::new(pool).by_providers(github.is_some());
         let owner = accounts.ensure_owner(Timestamp::now()).await.unwrap().id;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let world = Arc::new(World::new(clock.clone()));
@@ -240,6 +240,13 @@ impl TestApp {
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
         tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
         Some(Self { port, public, accounts, store, world, databases, pool: aside, owner, vault, gate, stop, log })
+    }
+
+    /// Another start on the same tables.
+    pub async fn again(&self, setup: Setup) -> Self {
+        let options = (*self.pool.connect_options()).clone();
+        let database = Some((options.clone(), PgPool::connect_lazy_with(options)));
+        Self::start_as(Setup { database, ..setup }).await.unwrap()
     }
 
     /// Ends the server.
