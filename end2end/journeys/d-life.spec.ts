@@ -206,6 +206,7 @@ test('a change in one browser is seen in another, in the list and in the title',
   await expect(row.locator('.phase-pill')).toHaveAttribute('data-phase', 'running');
 });
 
+// On a cluster neither ends sandboxes: they are the cluster's.
 test('Ctrl-C ends sandboxes and the next start resumes them; SIGTERM leaves them, and so does --keep-running', ONE_MACHINE, async ({ ownServer }) => {
   const server = await ownServer();
   const api = await server.api();
@@ -250,6 +251,7 @@ async function endAll(server: Server): Promise<void> {
   await until('nothing of the data folder to run', () => server.processes().length === 0);
 }
 
+// Its section on one machine; volumes of a cluster have backups of their own.
 test('a backup by docs/operations.md is restored: files, rows, variables, tokens, and what ran runs', ONE_MACHINE, async ({ ownServer }) => {
   test.setTimeout(240_000);
   const server = await ownServer();
@@ -291,7 +293,7 @@ test('a backup by docs/operations.md is restored: files, rows, variables, tokens
   expect((await api.projects()).map(({ name }) => name)).toEqual(['Kept']);
 });
 
-test('an upgrade puts another file in place: sandboxes run on, and a terminal goes on from its byte', ONE_MACHINE, async ({ ownServer }) => {
+test('an upgrade puts another file in place: sandboxes run on, and a terminal goes on from its byte', async ({ ownServer }) => {
   test.setTimeout(120_000);
   const server = await ownServer({ copied: true });
   const api = await server.api();

@@ -76,6 +76,7 @@ test('sign-in, and a link that does not work', async ({ visitor, server, allowCo
   await inspect(page, 'sign-in-refused');
 });
 
+// There is no Ingress here; what leads to real ones is in o-ingress.
 test('the page on the way to an Ingress host', ONE_MACHINE, async ({ ownServer, visitor }) => {
   const server = await ownServer({ env: { FSA_INGRESS_DOMAIN: 'apps.localhost' } });
   const page = await (await visitor({ server })).newPage();
@@ -173,6 +174,7 @@ test('the other pages of a project', async ({ api, project, visitor }) => {
   }
 });
 
+// Holds the machine's own PostgreSQL back, which makes no databases on a cluster.
 test('a start that takes its time shows each step, its time so far and its limit', ONE_MACHINE, async ({ ownServer, visitor }) => {
   const server = await ownServer();
   const api = await server.api();
@@ -229,6 +231,7 @@ test('nothing moves while a page comes alive', ALONE, async ({ ownServer, visito
   }
 });
 
+// Writes into a log's file, and counts on the 300 ms that a page waits for what is asked of a sandbox.
 test('a page without its scripts shows what there is, and they take it over where it stands', ONE_MACHINE, async ({ api, project, server, visitor, allowConsole }) => {
   // Without scripts, what they would use is loaded in vain.
   allowConsole(/preload/);
@@ -310,6 +313,7 @@ test('settings, and a page that is not there', async ({ signedIn, allowConsole }
   await inspect(signedIn, 'not-found');
 });
 
+// Breaks a folder; what breaks on a cluster is in n-cluster.
 test('a project that cannot start says why and what to do', ONE_MACHINE, async ({ ownServer, visitor }) => {
   const server = await ownServer();
   const api = await server.api();

@@ -359,6 +359,7 @@ test('a link that is no code at all is refused in words', async ({ visitor }) =>
   await expect(page).not.toHaveURL(/#/);
 });
 
+// On a cluster there is no keeper; its logs are in n-cluster.
 test('a log is chosen, read and followed', ONE_MACHINE, async ({ project, visitor }) => {
   const page = await (await visitor()).newPage();
   await page.goto(`/projects/${project.id}/logs`);

@@ -109,7 +109,7 @@ test('from a sign-in to a push: picked from the list, cloned, edited, committed'
   await expect(page.getByText('Committed “From the page”')).toBeVisible();
 });
 
-test('from a sign-in to a push by the keyboard alone', { ...ONE_MACHINE, ...ALONE }, async ({ ownServer, visitor }) => {
+test('from a sign-in to a push by the keyboard alone', ALONE, async ({ ownServer, visitor }) => {
   github.serve('octocat/boats', true, { README: 'boats\n' });
   for (let n = 0; n < 3; n++) github.serve(`acme/kayak-${n}`, false);
   const server = await ownServer(github.options('octocat'));
@@ -171,7 +171,7 @@ test('from a sign-in to a push by the keyboard alone', { ...ONE_MACHINE, ...ALON
   expect(github.git('octocat/boats', 'log', '-1', '--format=%an %s', 'main')).toBe('octocat On the page');
 });
 
-test('from a sign-in to a push on a phone', ONE_MACHINE, async ({ ownServer, browser }) => {
+test('from a sign-in to a push on a phone', async ({ ownServer, browser }) => {
   github.serve('octocat/boats', true, { README: 'boats\n' });
   for (let n = 0; n < 3; n++) github.serve(`acme/kayak-${n}-with-a-name-that-is-longer-than-a-phone-is-wide-by-far`, false);
   const server = await ownServer(github.options('octocat'));
@@ -214,6 +214,7 @@ test('from a sign-in to a push on a phone', ONE_MACHINE, async ({ ownServer, bro
   await context.close();
 });
 
+// Of pages alone, as all here that have the tag: no sandbox is made.
 test('nothing moves where GitHub answers late, with an account and without one', { ...ONE_MACHINE, ...ALONE }, async ({ ownServer, visitor }) => {
   for (let n = 0; n < 40; n++) github.serve(`acme/kayak-${n}`, false);
   const server = await ownServer(github.options('octocat'));
@@ -243,7 +244,7 @@ test('nothing moves where GitHub answers late, with an account and without one',
   }
 });
 
-test('a push that is rejected says the way on', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
+test('a push that is rejected says the way on', async ({ ownServer, visitor, allowConsole }) => {
   allowConsole(/409 \(Conflict\)/);
   const url = github.serve('octocat/boats', false);
   const server = await ownServer(github.options('octocat'));
@@ -270,7 +271,7 @@ test('a push that is rejected says the way on', ONE_MACHINE, async ({ ownServer,
   await until('the push', () => github.git('octocat/boats', 'log', '-1', '--format=%s', 'main') === 'Mine');
 });
 
-test('a new project becomes a new private repository', ONE_MACHINE, async ({ ownServer, visitor }) => {
+test('a new project becomes a new private repository', async ({ ownServer, visitor }) => {
   github.serve('acme/taken', false);
   const server = await ownServer(github.options('octocat'));
   const page = await (await visitor({ signedIn: false, server })).newPage();
@@ -338,7 +339,7 @@ test('who may not sign in is told why, and what to do', ONE_MACHINE, async ({ ow
   await inspect(page, 'github-away', [390]);
 });
 
-test('a clone that failed has a page with the cause, and goes on', ONE_MACHINE, async ({ ownServer, visitor }) => {
+test('a clone that failed has a page with the cause, and goes on', async ({ ownServer, visitor }) => {
   const server = await ownServer(github.options('octocat'));
   const page = await (await visitor({ signedIn: false, server })).newPage();
   await signIn(page);
@@ -401,7 +402,7 @@ test('an account is connected in the settings, revoked at GitHub, connected agai
   expect(github.granted, 'ended at GitHub too').toEqual([]);
 });
 
-test('a preview shared with who can sign in opens to a second user and to no stranger, until it is private again', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
+test('a preview shared with who can sign in opens to a second user and to no stranger, until it is private again', async ({ ownServer, visitor, allowConsole }) => {
   allowConsole(/status of 40[14]/);
   const server = await ownServer(github.accounts('octocat'));
   const api = await server.api();

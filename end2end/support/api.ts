@@ -164,8 +164,8 @@ export class Api {
     return project;
   }
 
-  /** Deletes a project and waits until there is none. */
-  async remove(id: string, deadlineMs = 30_000): Promise<void> {
+  /** Deletes a project and waits until there is none, for as long as the product gives itself. */
+  async remove(id: string, deadlineMs = 60_000): Promise<void> {
     const answer = await this.ask('DELETE', `/api/projects/${id}`);
     if (answer.status >= 300 && answer.status !== 404) throw new Error(`DELETE project: ${answer.status} ${answer.text}`);
     await until(`${id} to be gone`, async () => (await this.ask('GET', `/api/projects/${id}`)).status === 404, deadlineMs);

@@ -1,16 +1,15 @@
 // Apps that sandboxes run: a page of Node alone, and those that run as their users do, by `npm run dev`. A sandbox of the
-// tests has no way to a registry of packages: they are installed outside, once, and copied in.
+// tests has no way to a registry of packages, and neither has a journey on the test cluster: set-up installs them, once, and they
+// are copied in.
 import { execFileSync } from 'node:child_process';
 import crypto from 'node:crypto';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import type { Api, Project } from './api.ts';
 import { Terminal } from './terminal.ts';
 import { Final, until } from './until.ts';
 
 const APPS = path.join(import.meta.dirname, 'apps');
-const CACHE = path.join(os.homedir(), '.cache/fullstack-agent/apps');
 
 const PAGE =
   "const [port, title] = process.argv.slice(2); require('http').createServer((q, r) => r.setHeader('content-type', 'text/html').end('<!doctype html><html lang=en><title>x</title><h1>' + title + '</h1><p>at ' + q.url + '</p>')).listen(Number(port), '127.0.0.1', () => console.log('serving'));\n";
@@ -26,21 +25,11 @@ export async function serve(api: Api, project: Project, port: number, title: str
   await until(`port ${port} to be told`, async () => (await api.sandbox(project.id)).ports.some((open) => open.port === port));
 }
 
-/** `node_modules` of an app, by its lock. */
+/** Where `node_modules` of an app is, by its lock. */
 function packages(app: string): string {
   const lock = fs.readFileSync(path.join(APPS, app, 'package-lock.json'));
-  const folder = path.join(CACHE, `${app}-${crypto.createHash('sha256').update(lock).digest('hex').slice(0, 12)}`);
-  if (fs.existsSync(folder)) return folder;
-  fs.mkdirSync(CACHE, { recursive: true });
-  // Another worker may be at the same.
-  const part = fs.mkdtempSync(`${folder}.part-`);
-  try {
-    for (const file of ['package.json', 'package-lock.json']) fs.copyFileSync(path.join(APPS, app, file), path.join(part, file));
-    execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: part, stdio: 'inherit' });
-    if (!fs.existsSync(folder)) fs.renameSync(part, folder);
-  } finally {
-    fs.rmSync(part, { recursive: true, force: true });
-  }
+  const folder = path.join(process.env['FSA_APPS'] ?? '', `${app}-${crypto.createHash('sha256').update(lock).digest('hex').slice(0, 12)}`);
+  if (!fs.existsSync(folder)) throw new Error(`The packages of ${app} are not in ${folder}: \`cargo xtask setup\` installs them, \`cargo xtask test\` says where.`);
   return folder;
 }
 
