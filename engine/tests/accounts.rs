@@ -7,8 +7,10 @@ mod support;
 use engine::store::{
     NewProjectRow, Store as _,
     accounts::{
-        Accounts, CodeUse, Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor, SIGN_IN_CODE_LIFE, SessionRow,
+        Accounts, CodeUse, SIGN_IN_CODE_LIFE,
         keys::{KeyUse, Made},
+        previews::{Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor},
+        sessions::SessionRow,
     },
     postgres::PgStore,
 };

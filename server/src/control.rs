@@ -38,7 +38,7 @@ use engine::{
     reconcile::{self, Reconciler},
     store::{
         Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, StoreError,
-        accounts::{Accounts, Opener, keys::Made},
+        accounts::{Accounts, keys::Made, previews::Opener},
         activity,
         claude::Claude,
         intent,
