@@ -49,16 +49,7 @@ impl Accounts {
     ) -> Result<NewToken, StoreError> {
         let doing = while_doing("store a token");
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
-        let token = TokenView {
-            id: TokenId(Uuid::now_v7()),
-            name: name.to_owned(),
-            scope,
-            created_at: now,
-            expires_at,
-            last_used_at: None,
-            made_by: None,
-        };
-        let new = store_token(&mut transaction, user, token).await?;
+        let new = store_token(&mut transaction, user, fresh(name, scope, expires_at, None, now)).await?;
         transaction.commit().await.map_err(&doing)?;
         Ok(new)
     }
@@ -79,15 +70,7 @@ impl Accounts {
     ) -> Result<Option<NewToken>, StoreError> {
         let doing = while_doing("store a token that a token made");
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
-        let token = TokenView {
-            id: TokenId(Uuid::now_v7()),
-            name: name.to_owned(),
-            scope,
-            created_at: now,
-            expires_at,
-            last_used_at: None,
-            made_by: Some(maker),
-        };
+        let token = fresh(name, scope, expires_at, Some(maker), now);
         let Some(token) = bounded(&mut transaction, user, token).await? else { return Ok(None) };
         let new = store_token(&mut transaction, user, token).await?;
         transaction.commit().await.map_err(&doing)?;
@@ -217,6 +200,13 @@ impl Accounts {
         transaction.commit().await.map_err(&doing)?;
         Ok(revoked.is_some())
     }
+}
+
+/// A token that is to be stored, made now and by that other one, if by any.
+#[must_use]
+pub fn fresh(name: &str, scope: Scope, expires_at: Option<Timestamp>, made_by: Option<TokenId>, now: Timestamp) -> TokenView {
+    let (id, name) = (TokenId(Uuid::now_v7()), name.to_owned());
+    TokenView { id, name, scope, created_at: now, expires_at, last_used_at: None, made_by }
 }
 
 /// Stores a token, and tells of it.
