@@ -1,9 +1,6 @@
 //! The apiserver: what it is asked, and what is said and done where it is away, hangs, refuses or forgets.
 
-use crate::{
-    or_skip,
-    support::{self, *},
-};
+use crate::{or_skip, support::*};
 use engine::orchestrator::{Orchestrator as _, Removed};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, api::DeleteParams};
@@ -135,18 +132,24 @@ impl Proxy {
         });
         Self { address, up, stalled }
     }
+
+    /// One, and a world that reaches its cluster through it.
+    async fn before_a_world() -> (Self, World) {
+        let mut config = config().await;
+        let url = config.cluster_url.clone();
+        let proxy = Self::to(url.host().unwrap().to_owned(), url.port_u16().unwrap_or(443)).await;
+        config.tls_server_name = Some(url.host().unwrap().to_owned());
+        config.cluster_url = format!("https://{}", proxy.address).parse().unwrap();
+        let world = World::of(InstallationId(Uuid::new_v4()), config, |_| {}).await;
+        (proxy, world)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_goes_away_is_said_to_and_is_followed_when_it_is_back() {
     or_skip!(skip());
-    let mut config = config().await;
-    let url = config.cluster_url.clone();
-    let proxy = Proxy::to(url.host().unwrap().to_owned(), url.port_u16().unwrap_or(443)).await;
-    config.tls_server_name = Some(url.host().unwrap().to_owned());
-    config.cluster_url = format!("https://{}", proxy.address).parse().unwrap();
-    let world = World::of(InstallationId(Uuid::new_v4()), config, |_| {}).await;
-    let direct = World::of(world.settings.installation, support::config().await, |_| {}).await;
+    let (proxy, world) = Proxy::before_a_world().await;
+    let direct = World::of(world.settings.installation, config().await, |_| {}).await;
     let spec = world.spec();
     world.up(&spec).await;
     let mut health = world.orchestrator.health();
@@ -173,12 +176,7 @@ async fn a_cluster_that_goes_away_is_said_to_and_is_followed_when_it_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_hangs_is_said_to() {
     or_skip!(skip());
-    let mut config = config().await;
-    let url = config.cluster_url.clone();
-    let proxy = Proxy::to(url.host().unwrap().to_owned(), url.port_u16().unwrap_or(443)).await;
-    config.tls_server_name = Some(url.host().unwrap().to_owned());
-    config.cluster_url = format!("https://{}", proxy.address).parse().unwrap();
-    let world = World::of(InstallationId(Uuid::new_v4()), config, |_| {}).await;
+    let (proxy, world) = Proxy::before_a_world().await;
     let spec = world.spec();
     world.up(&spec).await;
     let mut health = world.orchestrator.health();
