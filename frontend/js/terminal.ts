@@ -103,7 +103,7 @@ const NOTICE_MS = 8_000;
 const REPLAY_HIDDEN_MS = 800;
 /** Without offsets there is no credit: above this ttyd is told to pause, and below a quarter to go on. */
 const TTY_PAUSE_BYTES = 1024 * 1024;
-/** So many matches of a search are marked and counted (`app/src/components/terminal_pane.rs`). */
+/** So many matches of a search are marked and counted (`app/src/components/terminal_pane/search.rs`). */
 const MATCHES = 1000;
 /** OSC 52 may fill the clipboard with this much. */
 const CLIPBOARD_CHARACTERS = 1024 * 1024;

@@ -38,7 +38,7 @@ use engine::{
     reconcile::{self, Reconciler},
     store::{
         Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, StoreError,
-        accounts::{Accounts, Opener, keys::Made},
+        accounts::{Accounts, keys::Made, previews::Opener, tokens},
         activity,
         claude::Claude,
         intent,
@@ -655,10 +655,7 @@ impl Controller {
         let made = async {
             match (key, maker) {
                 (Some(key), made_by) => {
-                    let id = TokenId(Uuid::now_v7());
-                    let (name, expires_at) = (name.to_owned(), expires);
-                    let token = TokenView { id, name, scope, created_at: now, expires_at, last_used_at: None, made_by };
-                    accounts.make_token_once(user, token, &key).await
+                    accounts.make_token_once(user, tokens::fresh(name, scope, expires, made_by, now), &key).await
                 }
                 (None, Some(maker)) => {
                     let made = accounts.make_token_by(maker, user, name, scope, expires, now).await?;

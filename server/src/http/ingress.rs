@@ -42,7 +42,10 @@ use axum::{
     extract::{Query, Request, State},
     response::{IntoResponse as _, Redirect, Response},
 };
-use engine::store::accounts::{Opener, PreviewVisitor, shares::LinkUse};
+use engine::store::accounts::{
+    previews::{Opener, PreviewVisitor},
+    shares::LinkUse,
+};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use model::{
     ResourceName,

@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use axum_login::AuthSession;
-use engine::store::accounts::TOKEN_PREFIX;
+use engine::store::accounts::tokens::TOKEN_PREFIX;
 use http::{HeaderMap, StatusCode, header};
 use model::{
     activity::{Actor, Via},

@@ -2,7 +2,7 @@
 
 use super::cookie::{Brought, Jar};
 use crate::http::security::ClientAddress;
-use engine::store::accounts::TOKEN_PREFIX;
+use engine::store::accounts::tokens::TOKEN_PREFIX;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Of one connection each (RFC 9110, 7.6.1), and what proxies add.
