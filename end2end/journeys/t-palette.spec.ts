@@ -337,12 +337,25 @@ test('the lines for Prisma are those that work', async ({ api, project, visitor 
   rest(fileOf('prisma', 'boats.mjs'), await lines('your app'));
 
   await install(api, project.id, 'prisma');
-  // `db push` wants a program that is fetched from a host of its own, so the table is made by hand; `generate` only looks
-  // whether it is there.
-  await api.output(project.id, `psql -qc 'CREATE TABLE "Boat" (id serial PRIMARY KEY, name text NOT NULL)'`);
-  await api.output(project.id, 'cd prisma && CHECKPOINT_DISABLE=1 PRISMA_SCHEMA_ENGINE_BINARY=/bin/true npm run generate');
-  expect(await api.output(project.id, 'cd prisma && node boats.mjs')).toBe('{"id":1,"name":"Kayak"}\n');
-  expect(await api.output(project.id, `psql -Atc 'SELECT name FROM "Boat"'`)).toBe('Kayak\n');
+  const inApp = (line: string) => `cd prisma && export CHECKPOINT_DISABLE=1 PRISMA_SCHEMA_ENGINE_BINARY=./schema-engine.mjs && ${line}`;
+  const said = (line: string) => api.output(project.id, inApp(line));
+  const rows = () => api.output(project.id, `psql -Atc 'SELECT * FROM "Boat" ORDER BY id'`);
+  const push = (await page.locator('.code-field', { hasText: 'prisma db push' }).locator('code').textContent())!;
+  expect(await said(push)).toContain('Your database is now in sync with your Prisma schema.');
+  expect(await said('node boats.mjs')).toBe('{"id":1,"name":"Kayak"}\n');
+  expect(await rows()).toBe('1|Kayak\n');
+
+  // A column more, and what is there stays.
+  await said(`sed -i 's/^  name String$/&\\n  mast Int @default(1)/' prisma/schema.prisma`);
+  expect(await said(push)).toContain('Your database is now in sync with your Prisma schema.');
+  expect(await said('node boats.mjs')).toBe('{"id":2,"name":"Kayak","mast":1}\n');
+  expect(await rows()).toBe('1|Kayak|1\n2|Kayak|1\n');
+
+  // The command of which the page says that it is not for this database.
+  await expect(page.getByText('prisma migrate dev makes a second database')).toBeVisible();
+  const migrated = await api.exec(project.id, inApp('npx prisma migrate dev --name boats'));
+  expect(migrated.stderr).toContain('permission denied to create database');
+  expect(migrated.code).toBe(1);
 });
 
 test('sessions are listed and ended', async ({ ownServer, visitor, allowConsole }) => {
