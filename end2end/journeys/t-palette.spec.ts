@@ -312,7 +312,10 @@ test('the database: how it is reached and how it is, its password only when aske
   await expect(main).toContainText('The sandbox still runs with what it was started with.');
   await inspect(page, 'database-reset');
   holds.close();
+  // psql still runs.
   await page.getByRole('button', { name: 'Restart now' }).click();
+  await expect(page.getByRole('alertdialog', { name: 'Restart the sandbox?' })).toContainText('A program runs in the terminal “holds”.');
+  await page.getByRole('button', { name: 'Restart the sandbox' }).click();
   await expect(page.getByRole('button', { name: 'Restart now' })).toHaveCount(0);
   await api.reaches(project.id, 'Running');
   expect(await api.output(project.id, "psql -Atc 'select count(*) from boats'")).toBe('0\n');

@@ -4,6 +4,7 @@
 
 import { ask, Refused, words } from './api.ts';
 import { ask as question, asks, button, icon, make, prose, tell } from './dom.ts';
+import { mayEnd } from './ending.ts';
 import { first } from './first.ts';
 import { bytes } from './size.ts';
 
@@ -87,14 +88,7 @@ export class Database extends HTMLElement {
 
   /** What a restart brings, as on the environment's page. */
   #waits(): HTMLElement {
-    const restart = button('reload', 'Restart now', () => {
-      restart.setAttribute('aria-busy', 'true');
-      const address = (this.getAttribute('src') ?? '').replace('/api/projects/', '/api/sandbox/').replace(/\/database$/, '/restart');
-      ask('POST', address, {})
-        .then(() => this.#load())
-        .catch((error: unknown) => this.#told(words(error), 'bad'))
-        .finally(() => restart.removeAttribute('aria-busy'));
-    });
+    const restart = button('reload', 'Restart now', () => void this.#restart(restart));
     asks(restart).dataset['kind'] = 'primary';
     restart.dataset['key'] = 'restart';
     return make(
@@ -104,6 +98,20 @@ export class Database extends HTMLElement {
       make('p', {}, make('strong', {}, 'The sandbox still runs with what it was started with.'), ' A restart brings the present variables and password into it; what runs ends.'),
       restart,
     );
+  }
+
+  async #restart(restart: HTMLElement): Promise<void> {
+    const project = (this.getAttribute('src') ?? '').split('/')[3] ?? '';
+    if (!(await mayEnd(project, 'Restart'))) return;
+    restart.setAttribute('aria-busy', 'true');
+    try {
+      await ask('POST', `/api/sandbox/${project}/restart`, {});
+      await this.#load();
+    } catch (error) {
+      this.#told(words(error), 'bad');
+    } finally {
+      restart.removeAttribute('aria-busy');
+    }
   }
 
   #connect(view: View): HTMLElement {

@@ -3,7 +3,7 @@
 import { ask, Refused, words } from './api.ts';
 import { commands, found, SHORTCUTS, toggle, type Command, type Project } from './commands.ts';
 import { ask as question, icon, make } from './dom.ts';
-import { atWork, type Listed } from './sessions.ts';
+import { mayEnd } from './ending.ts';
 import { go, operator, projectHere } from './shortcuts.ts';
 import { NARROW } from './split.ts';
 
@@ -195,8 +195,6 @@ function refused(heading: string, error: unknown): void {
   else void question({ heading, text: words(error), answers: [{ text: 'Close', value: 'close' }] });
 }
 
-/** How long it may take to say what runs inside. A sandbox that does not say it is asked all the same: it may be why it is to stop. */
-const LOOK_MS = 3_000;
 /** A key that is pressed again before its first press was answered asks for nothing more. */
 let asking = false;
 
@@ -213,19 +211,7 @@ async function once(ask: () => Promise<void>): Promise<void> {
 /** Asks for it; first whether, where it would end a program that somebody runs in a terminal. */
 async function verb(project: string, what: 'start' | 'stop' | 'restart'): Promise<void> {
   const name = `${what[0]?.toUpperCase()}${what.slice(1)}`;
-  if (what !== 'start') {
-    const signal = AbortSignal.timeout(LOOK_MS);
-    const listed = await ask<Listed[]>('GET', `/api/sandbox/${project}/terminals`, undefined, signal).catch(() => []);
-    const text = atWork(listed);
-    if (text) {
-      const answers = [
-        { text: 'Keep it running', value: 'keep' },
-        { text: `${name} the sandbox`, value: 'go', danger: true },
-      ];
-      const { answer } = await question({ heading: `${name} the sandbox?`, text, answers });
-      if (answer !== 'go') return;
-    }
-  }
+  if (what !== 'start' && !(await mayEnd(project, name))) return;
   try {
     await ask('POST', `/api/sandbox/${project}/${what}`, {});
   } catch (error) {
