@@ -366,4 +366,14 @@ test('a log is chosen, read and followed', ONE_MACHINE, async ({ project, visito
   await hydrated(page);
   await page.getByLabel('Which log').selectOption('keeper');
   await expect(page.locator('.log-lines')).toContainText(/keeping/i);
+  const state = page.locator('fsa-log').getByRole('status');
+  await expect(state).toHaveText('Live');
+  await page.evaluate(() => (navigator.clipboard.writeText = async (text) => void ((window as any).copied = text)));
+  await page.getByRole('button', { name: 'Copy', exact: true }).click();
+  await expect(state).toHaveText('Copied');
+  expect(await page.evaluate(() => (window as any).copied)).toMatch(/keeping/i);
+  // As over plain HTTP from another machine.
+  await page.evaluate(() => void Object.defineProperty(navigator, 'clipboard', { value: undefined }));
+  await page.getByRole('button', { name: 'Copy', exact: true }).click();
+  await expect(state).toHaveText(/^Not copied/);
 });

@@ -6,6 +6,7 @@ import { ask, Refused, words } from './api.ts';
 import { ask as question, asks, button, icon, make, prose, tell } from './dom.ts';
 import { mayEnd } from './ending.ts';
 import { first } from './first.ts';
+import { copy } from './insecure.ts';
 import { bytes } from './size.ts';
 
 interface View {
@@ -277,9 +278,9 @@ function code(text: string, what: string): HTMLElement {
 function copier(text: string | (() => Promise<string>), what: string): HTMLElement {
   const told = (words: string) => (made.lastChild!.textContent = words);
   const made = button('copy', 'Copy', () => {
-    const copy = async () => navigator.clipboard.writeText(typeof text === 'string' ? text : await text());
-    void copy()
-      .then(() => told('Copied'), () => told('Not copied'))
+    const copied = async () => copy(typeof text === 'string' ? text : await text());
+    void copied()
+      .then((done) => told(done ? 'Copied' : 'Not copied'), () => told('Not copied'))
       .finally(() => setTimeout(() => told('Copy'), 1_500));
   });
   made.setAttribute('aria-label', `Copy ${what}`);

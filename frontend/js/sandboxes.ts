@@ -5,6 +5,7 @@
 import { ask, Refused, words } from './api.ts';
 import { ask as question, asks, button, icon, make, tell } from './dom.ts';
 import { mayEnd } from './ending.ts';
+import { randomId } from './insecure.ts';
 import { removalOf, type Sandbox, titleOf, verbsOf } from './sandbox-words.ts';
 
 /** How often what is shown is read again. */
@@ -205,7 +206,7 @@ export class Sandboxes extends HTMLElement {
       wrong,
       make('div', { class: 'row' }, cancel, create),
     );
-    const key = crypto.randomUUID();
+    const key = randomId();
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       void this.#create({ branch: branch.value, ...(from.value.trim() ? { from: from.value } : {}) }, key, create, (error) => {
