@@ -59,6 +59,30 @@ test('the palette finds, goes and asks, and gives the focus back', async ({ api,
   };
   await run('new terminal');
   await expect(page.getByRole('tab')).toHaveCount(2);
+  // What the page has a control for, while it can be pressed.
+  await workspace.terminal('shell-2').prompt();
+  await run('close this terminal');
+  await page.getByRole('alertdialog', { name: /^End/ }).getByRole('button', { name: 'End this shell' }).click();
+  await expect(page.getByRole('tab')).toHaveCount(1);
+  for (const words of ['close this terminal', 'reload preview']) {
+    await page.keyboard.press('Control+k');
+    await expect(field).toBeFocused();
+    await page.keyboard.type(words);
+    await expect(palette(page), `${words}: the first cannot be closed, and nothing listens`).toContainText('Nothing is called so.');
+    await page.keyboard.press('Escape');
+    await expect(palette(page)).toHaveCount(0);
+  }
+  await run('search the output');
+  await expect(page.getByRole('textbox', { name: 'Search the output' })).toBeFocused();
+  await page.keyboard.press('Escape');
+  await run('share preview');
+  await expect(page.getByRole('dialog', { name: 'Share preview' }).locator(':focus')).toHaveCount(1);
+  await page.keyboard.press('Escape');
+  await run('terminate');
+  await page.getByRole('alertdialog', { name: /^Terminate/ }).getByRole('button', { name: 'Keep the sandbox' }).click();
+  await run('delete');
+  await page.getByRole('alertdialog', { name: /^Delete/ }).getByRole('button', { name: 'Keep the project' }).click();
+  await expect(page.getByRole('alertdialog')).toHaveCount(0);
   await run('environment');
   await expect(page).toHaveURL(new RegExp(`/projects/${project.id}/environment$`));
   await expect(page.getByRole('heading', { level: 1, name: 'Environment' })).toBeVisible();

@@ -1,7 +1,7 @@
 // The command palette and the list of shortcuts: two dialogs, made when they are first wanted.
 
 import { ask, Refused, words } from './api.ts';
-import { commands, found, SHORTCUTS, toggle, type Command, type Project } from './commands.ts';
+import { commands, CONTROLS, found, SHORTCUTS, toggle, type Command, type Project } from './commands.ts';
 import { ask as question, icon, make } from './dom.ts';
 import { mayEnd } from './ending.ts';
 import { go, operator, projectHere } from './shortcuts.ts';
@@ -91,7 +91,8 @@ class Palette {
     const split = document.querySelector('fsa-split');
     const terminals = split !== null && getComputedStyle(split.parentElement!).display !== 'none';
     const wide = !matchMedia(NARROW).matches;
-    this.#all = commands({ project, terminals, split: split?.hasAttribute('data-on') ?? false, operator: runs }, projects).filter(({ run }) => wide || !('act' in run && run.act === 'split'));
+    const place = { project, terminals, split: split?.hasAttribute('data-on') ?? false, operator: runs, controls: pressable() };
+    this.#all = commands(place, projects).filter(({ run }) => wide || !('act' in run && run.act === 'split'));
     this.#fill(!this.#moved);
   }
 
@@ -161,12 +162,25 @@ class Palette {
     const { run } = command;
     if ('go' in run) go(run.go, run.whole);
     else if ('ask' in run) void once(() => verb(project ?? '', run.ask));
+    else if ('press' in run) document.querySelector<HTMLElement>(run.press)?.click();
     else act(run.act);
   }
 }
 
-function act(what: 'terminal' | 'split' | 'unsplit' | 'theme' | 'sign-out' | 'shortcuts'): void {
+/** The controls that can be pressed, those of a menu that is closed as well. */
+function pressable(): Map<string, string> {
+  const there = new Map<string, string>();
+  for (const { find } of CONTROLS) {
+    const control = document.querySelector<HTMLElement>(find);
+    if (!control || control.getAttribute('aria-disabled') === 'true') continue;
+    if (control.role === 'menuitem' || control.checkVisibility()) there.set(find, control.textContent?.trim() ?? '');
+  }
+  return there;
+}
+
+function act(what: 'terminal' | 'search' | 'split' | 'unsplit' | 'theme' | 'sign-out' | 'shortcuts'): void {
   if (what === 'terminal') window.dispatchEvent(new KeyboardEvent('keydown', { key: '~', code: 'Backquote', ctrlKey: true, shiftKey: true }));
+  else if (what === 'search') window.dispatchEvent(new KeyboardEvent('keydown', { key: 'F', code: 'KeyF', ctrlKey: true, shiftKey: true }));
   else if (what === 'split') document.querySelector('fsa-split')?.dispatchEvent(new Event('open'));
   else if (what === 'unsplit') document.querySelector('fsa-split')?.dispatchEvent(new Event('close'));
   else if (what === 'theme') switchTheme();
