@@ -135,6 +135,29 @@ test('the palette has extra sandboxes, to go to and to ask', async ({ api, proje
   await expect(page).toHaveURL(new RegExp(`/projects/${project.id}$`));
 });
 
+test('the button of the palette names the key that opens it, on a Mac too', async ({ visitor }) => {
+  const page = await (await visitor()).newPage();
+  const button = page.getByRole('button', { name: /^Search and commands/ });
+  const width = async () => (await button.boundingBox())!.width;
+  await new ProjectsPage(page).open();
+  await expect(button).toHaveText('Ctrl K');
+  const before = await width();
+  await page.addInitScript(() => void Object.defineProperty(navigator, 'platform', { value: 'MacIntel' }));
+  await new ProjectsPage(page).open();
+  await expect(button).toHaveText('⌘ K');
+  await expect(button).toHaveAccessibleName('Search and commands, ⌘ K');
+  expect(await width(), 'nothing moves').toBeCloseTo(before, 0);
+  await page.keyboard.press('Control+k');
+  await expect(palette(page)).toHaveCount(0);
+  await page.keyboard.press('Meta+k');
+  await expect(palette(page).getByRole('combobox')).toBeFocused();
+  // A page that is moved to has its own button.
+  await page.keyboard.type('account settings');
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/\/settings$/);
+  await expect(button).toHaveText('⌘ K');
+});
+
 test('single keys go to pages, and none of them works in a field', ALONE, async ({ project, visitor }) => {
   const page = await (await visitor()).newPage();
   // A page that says that it is alive has its keys, however slowly their code came.

@@ -147,14 +147,25 @@ export function begin(): void {
     const opener = event.target instanceof Element ? event.target.closest<HTMLElement>('[data-opens]') : null;
     if (opener) void open(opener.dataset['opens'] as Opens);
   });
-  // Links that only whoever runs the installation can follow.
+  // Links that only whoever runs the installation can follow, and the key of the palette.
   const links = () => {
+    if (mac) sayCommand();
     for (const link of document.querySelectorAll<HTMLAnchorElement>('a[data-operator][hidden]')) {
       void operator().then((is) => (link.hidden = !is));
     }
   };
   links();
   new MutationObserver(links).observe(document.body, { childList: true, subtree: true });
+}
+
+/** The server, which knows no keyboards, names the palette's key on all others. */
+function sayCommand(): void {
+  for (const opener of document.querySelectorAll('[data-opens=palette][aria-label$="Ctrl K"]')) {
+    opener.setAttribute('aria-label', 'Search and commands, ⌘ K');
+    opener.setAttribute('aria-keyshortcuts', 'Meta+K');
+    const key = opener.querySelector('kbd')?.firstChild;
+    if (key) key.nodeValue = '⌘ K';
+  }
 }
 
 let known: Promise<boolean> | undefined;
