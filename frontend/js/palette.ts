@@ -4,7 +4,7 @@ import { ask, Refused, words } from './api.ts';
 import { commands, CONTROLS, found, SHORTCUTS, toggle, type Command, type Project } from './commands.ts';
 import { ask as question, icon, make } from './dom.ts';
 import { mayEnd } from './ending.ts';
-import { go, operator, projectHere } from './shortcuts.ts';
+import { go, operator, projectHere, signInHere } from './shortcuts.ts';
 import { NARROW } from './split.ts';
 
 function kbd(keys: readonly string[]): HTMLElement {
@@ -205,7 +205,7 @@ async function signOut(): Promise<void> {
 }
 
 function refused(heading: string, error: unknown): void {
-  if (error instanceof Refused && error.code === 'signed-out') location.assign('/sign-in');
+  if (error instanceof Refused && error.code === 'signed-out') location.assign(signInHere());
   else void question({ heading, text: words(error), answers: [{ text: 'Close', value: 'close' }] });
 }
 
