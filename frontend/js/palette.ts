@@ -173,7 +173,7 @@ function pressable(): Map<string, string> {
   for (const { find } of CONTROLS) {
     const control = document.querySelector<HTMLElement>(find);
     if (!control || control.getAttribute('aria-disabled') === 'true') continue;
-    if (control.role === 'menuitem' || control.checkVisibility()) there.set(find, control.textContent?.trim() ?? '');
+    if (control.getAttribute('role') === 'menuitem' || control.checkVisibility()) there.set(find, control.textContent?.trim() ?? '');
   }
   return there;
 }
