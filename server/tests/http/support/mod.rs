@@ -100,6 +100,8 @@ pub struct Setup {
     pub preview_ports: u16,
     /// The domain of Ingresses.
     pub ingress: Option<&'static str>,
+    /// What makes its sandboxes, as pages are told.
+    pub orchestrator: Option<&'static str>,
     /// GitHub.
     pub github: Option<GitHubSettings>,
     /// The operator's variables in every sandbox.
@@ -190,7 +192,11 @@ impl TestApp {
             clock,
             random: Arc::new(SystemRandom),
             settings,
-            installation: Installation { version: "test".into(), orchestrator: "memory".into(), ..Installation::default() },
+            installation: Installation {
+                version: "test".into(),
+                orchestrator: setup.orchestrator.unwrap_or("memory").into(),
+                ..Installation::default()
+            },
             addresses: addresses.clone(),
             watch: watch.clone(),
             cloner: cloner.clone(),
