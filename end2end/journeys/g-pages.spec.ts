@@ -188,6 +188,7 @@ test('a start that takes its time shows each step, its time so far and its limit
     await expect(database.locator('.stage-time')).toHaveText(/^\d+\.\d s of 60 s$/);
     await expect(stage('Environment Ready')).toHaveAttribute('data-state', 'waiting');
     await expect(page).toHaveTitle(/^(Creating|Starting) Slow harbour \(1 of 5\)/);
+    await expect(page.getByText(/^Stage 1 of 5 · \d+\.\d s so far · usually ready in under a second$/)).toBeVisible();
     const seconds = async () => Number.parseFloat((await database.locator('.stage-time').textContent())!);
     const before = await seconds();
     await expect.poll(seconds, { message: 'the time goes on' }).toBeGreaterThan(before + 0.5);

@@ -169,7 +169,8 @@ fn List() -> impl IntoView {
                         <span class="empty-glyph">{icon("box")}</span>
                         <h2>"Create your first project"</h2>
                         <p>
-                            "You get an isolated Linux sandbox with Claude Code in a web terminal, a PostgreSQL database next to it, and a preview URL for every port your app opens. Usually ready in under a second."
+                            "You get an isolated Linux sandbox with Claude Code in a web terminal, a PostgreSQL database next to it, and a preview URL for every port your app opens. Usually "
+                            {words::ready(live.local())} "."
                         </p>
                         <a class="button" data-kind="primary" href="/projects/new">{icon("plus")} "New project"</a>
                     </div>
@@ -264,7 +265,7 @@ fn Row(id: ProjectId) -> impl IntoView {
                     shape="icon"
                     button=more
                 >
-                    <VerbItem project verb=Verb::Start note="usually under a second"/>
+                    <VerbItem project verb=Verb::Start note=words::soon(live.local())/>
                     <VerbItem project verb=Verb::Stop note="keeps files"/>
                     <VerbItem project verb=Verb::Restart note="ends what runs"/>
                     <hr role="separator"/>

@@ -112,6 +112,20 @@ async fn projects_and_sandboxes_have_the_shape_that_is_promised() {
 }
 
 #[tokio::test]
+async fn a_project_in_under_a_second_is_promised_on_one_machine_alone() {
+    for (orchestrator, soon) in [("local", "ready in under a second"), ("kubernetes", "ready within seconds")] {
+        let setup = Setup { orchestrator: Some(orchestrator), ..Setup::default() };
+        let Some(app) = TestApp::start_as(setup).await else { return };
+        let owner = app.signed_in().await;
+        for path in ["/", "/projects/new"] {
+            let page = owner.get(path).await.text();
+            assert!(page.contains(soon), "{orchestrator} {path}: {page}");
+            assert_eq!(page.contains("under a second"), orchestrator == "local", "{path}: {page}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn where_variables_come_from_is_said_and_no_value() {
     let operators = [("ANTHROPIC_API_KEY", "sk-of-the-operator"), ("BOTH", "operators-both")];
     let operator_env = BTreeMap::from(operators.map(|(key, value)| (key.to_owned(), SecretString::from(value))));
