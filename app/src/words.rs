@@ -210,17 +210,6 @@ pub fn stage_detail(stage: Stage, state: StageState, database: bool) -> &'static
     }
 }
 
-/// How long a stage may take, as installations come.
-#[must_use]
-pub fn stage_limit_ms(stage: Stage) -> f64 {
-    match stage {
-        Stage::DatabaseCreation | Stage::EnvironmentReady => 60_000.0,
-        Stage::ContainerProvisioning => 300_000.0,
-        Stage::NetworkConfiguration => 30_000.0,
-        Stage::TerminalInitialization => 20_000.0,
-    }
-}
-
 /// A stage's state, for those who hear it.
 #[must_use]
 pub fn stage_state(state: StageState) -> &'static str {
@@ -322,7 +311,14 @@ mod tests {
         assert_eq!(outlook(&sandbox, true, 0.0), "usually ready in under a second");
         assert_eq!(outlook(&sandbox, false, 0.0), "usually ready within seconds");
         let (stage, deadline_at) = (Stage::ContainerProvisioning, Some(begun + std::time::Duration::from_secs(300)));
-        let late = StageView { stage, state: StageState::Late, started_at: Some(begun), ended_at: None, deadline_at };
+        let late = StageView {
+            stage,
+            state: StageState::Late,
+            started_at: Some(begun),
+            ended_at: None,
+            deadline_at,
+            limit_seconds: Some(300),
+        };
         sandbox.stages = vec![late];
         assert_eq!(outlook(&sandbox, false, 180_000.0), "slower than usual; it counts as failed in 2 min 0 s");
         assert_eq!(outlook(&sandbox, false, 301_000.0), "slower than usual; it counts as failed in 0 s");

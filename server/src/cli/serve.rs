@@ -395,7 +395,7 @@ fn assemble(parts: Parts<'_>) -> Plane {
     let watch = CredentialWatch::new(accounts.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let notices = installation.notices.clone();
-    let said = Said { notices, trouble, full: room.full() };
+    let said = Said { notices, trouble, full: room.full(), limits: settings.limits };
     let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), said, stop.clone());
     let watched = (orchestrator.clone(), database.clone());
     let watches = move || [watched.0.watches(), watched.1.watches()].concat();
