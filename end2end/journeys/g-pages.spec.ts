@@ -193,11 +193,18 @@ test('a start that takes its time shows each step, its time so far and its limit
     const seconds = async () => Number.parseFloat((await database.locator('.stage-time').textContent())!);
     const before = await seconds();
     await expect.poll(seconds, { message: 'the time goes on' }).toBeGreaterThan(before + 0.5);
+    const list = await new ProjectsPage(await (await visitor({ server })).newPage()).open();
+    const note = list.row('Slow harbour').locator('.state-note');
+    await expect(note).toHaveText('Starting');
     await inspect(page, 'creating');
     expect((await api.sandbox(project.id)).stages[0]).toMatchObject({ state: 'running', endedAt: null });
     await release();
     await expect(workspace.phase).toHaveAttribute('data-phase', 'running', { timeout: 30_000 });
     await workspace.terminal().live();
+    await expect(note).toHaveText('Ready');
+    await expect(page.locator('.status-bar')).toContainText('Database: Ready');
+    await api.act(project.id, 'stop');
+    await expect(note, 'it rests with its sandbox').toHaveText('Paused');
   } finally {
     await release();
   }

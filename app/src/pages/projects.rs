@@ -7,7 +7,7 @@ use crate::{
         frame::Frame,
         icon::{icon, icon_of},
         menu::Menu,
-        phase_pill::PhasePill,
+        phase_pill::{PhasePill, database_note},
         project::{Project, VerbItem},
         signed::Signed,
         when,
@@ -206,11 +206,7 @@ fn Row(id: ProjectId) -> impl IntoView {
             (_, None) => words::leaving(&view.sandbox, clock.now()).unwrap_or_default(),
         })
     };
-    let database = if project.view.with_untracked(|view| view.database) {
-        html! { <span class="state-note" data-tone="good">{icon("database")} "PostgreSQL"</span> }
-    } else {
-        html! { <span class="state-note" data-tone="neutral">{icon("phase-terminated")} "No database"</span> }
-    };
+    let database = project.view.with_untracked(|view| view.database);
     let ports = {
         let address = address.clone();
         move || {
@@ -246,7 +242,10 @@ fn Row(id: ProjectId) -> impl IntoView {
                 <p class="project-sub">{icon("box")}<span>{slug} " · " {preset}</span></p>
             </div>
             <div><PhasePill phase=project.phase/><p class="project-sub"><span>{sandbox}</span></p></div>
-            <div>{database}</div>
+            <div>
+                {database_note(project, "state-note", "")}
+                {database.then(|| html! { <p class="project-sub"><span>"PostgreSQL"</span></p> })}
+            </div>
             <div class="project-ports"><span class="visually-hidden">"Open ports: "</span>{ports}</div>
             <div class="project-when soft">
                 <span class="visually-hidden">"Last change "</span>
