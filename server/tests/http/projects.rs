@@ -2,6 +2,7 @@
 
 use crate::support::{Setup, TestApp};
 use http::Method;
+use model::view::EnvSource;
 use secrecy::SecretString;
 use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
@@ -170,6 +171,13 @@ async fn where_variables_come_from_is_said_and_no_value() {
         ("BOTH", "project"),
     ] {
         assert_eq!(source(key), expected, "{key}");
+    }
+    // The page about it has them all.
+    let page = include_str!("../../../docs/files.md");
+    let told = page.lines().find(|line| line.contains("`source`")).unwrap();
+    for source in [EnvSource::Operator, EnvSource::Account, EnvSource::Project, EnvSource::Request, EnvSource::System] {
+        let name = serde_json::to_value(source).unwrap();
+        assert!(told.contains(&format!("`{}`", name.as_str().unwrap())), "docs/files.md has no {name}: {told}");
     }
     let database = owner.get(&format!("/api/projects/{project}/database")).await.json();
     let password = database["psql"].as_str().unwrap().split([':', '@']).nth(2).unwrap();
