@@ -230,7 +230,10 @@ function parts(view: View): HTMLElement {
   );
 }
 
-/** What Prisma 7 wants: no address in the schema, and an adapter for the client. The journeys run these very lines. */
+/**
+ * What Prisma 7 wants: no address in the schema, and an adapter for the client. The journeys run these very lines, but not the one that
+ * installs Prisma, nor `db push`.
+ */
 const PRISMA = {
   schema: 'generator client {\n  provider = "prisma-client-js"\n}\n\ndatasource db {\n  provider = "postgresql"\n}',
   config: "import { defineConfig, env } from 'prisma/config';\n\nexport default defineConfig({\n  schema: 'prisma/schema.prisma',\n  datasource: { url: env('DATABASE_URL') },\n});",

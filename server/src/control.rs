@@ -126,7 +126,8 @@ impl Controller {
     }
 
     fn view(&self, row: &ProjectAndSandbox) -> ProjectView {
-        views::project(row, &self.parts.live.facts(row.sandbox.id), &self.parts.addresses, self.now())
+        let ControllerParts { live, addresses, settings, .. } = &self.parts;
+        views::project(row, &live.facts(row.sandbox.id), addresses, &settings.limits, self.now())
     }
 
     /// The rows of one of the viewer's projects.

@@ -24,7 +24,7 @@ use engine::{
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Cause, Desired, Phase, ProjectId, SandboxId, UserId,
+    Cause, Desired, Phase, ProjectId, SandboxId, StageLimits, UserId,
     port::{OpenPort, RESERVED},
     view::{ProjectView, Usage},
 };
@@ -70,6 +70,7 @@ pub struct Live {
     orchestrator: Arc<dyn Orchestrator>,
     clock: Arc<dyn Clock>,
     addresses: Addresses,
+    limits: StageLimits,
     /// What is true of the installation for as long as it runs.
     notices: Vec<String>,
     /// Why sandboxes, or their databases, cannot be seen or changed now, or nothing of them stored.
@@ -94,12 +95,15 @@ pub struct Said {
     pub trouble: watch::Receiver<Option<Cause>>,
     /// Why nothing can be stored, while nothing can ([`crate::room`]).
     pub full: watch::Receiver<Option<Cause>>,
+    /// How long stages may take.
+    pub limits: StageLimits,
 }
 
 impl Default for Said {
-    /// Nothing, ever.
+    /// Nothing, ever, and stages as installations come.
     fn default() -> Self {
-        Self { notices: Vec::new(), trouble: watch::channel(None).1, full: watch::channel(None).1 }
+        let (trouble, full) = (watch::channel(None).1, watch::channel(None).1);
+        Self { notices: Vec::new(), trouble, full, limits: StageLimits::default() }
     }
 }
 
@@ -131,7 +135,7 @@ impl Live {
         orchestrator: Arc<dyn Orchestrator>,
         clock: Arc<dyn Clock>,
         addresses: Addresses,
-        Said { notices, trouble, full }: Said,
+        Said { notices, trouble, full, limits }: Said,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let (feeds, facts, clones) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -142,6 +146,7 @@ impl Live {
             orchestrator,
             clock,
             addresses,
+            limits,
             notices,
             away,
             full,
@@ -387,7 +392,7 @@ impl FeedWork {
         self.board.projects.retain(|id, _| self.rows.contains_key(id));
         changed |= before != self.board.projects.len();
         for (id, row) in &self.rows {
-            let view = views::project(row, &self.live.facts(row.sandbox.id), &self.live.addresses, now);
+            let view = views::project(row, &self.live.facts(row.sandbox.id), &self.live.addresses, &self.live.limits, now);
             if self.board.projects.get(id).is_none_or(|(_, old)| **old != view) {
                 self.board.projects.insert(*id, (revision, Arc::new(view)));
                 changed = true;

@@ -158,6 +158,7 @@ fn bare_context(plane: &Plane) -> RequestContext {
         viewer: None,
         control: plane.control(),
         nonce: String::new(),
+        public: plane.origins.public(),
         assets: plane.site.assets(),
         first: Arc::default(),
     }

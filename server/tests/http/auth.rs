@@ -1,7 +1,7 @@
 //! Signing in and out, tokens, and that what they opened ends with them.
 
 use crate::support::{
-    TestApp,
+    Setup, TestApp,
     client::{hear, say},
     until,
 };
@@ -40,6 +40,23 @@ async fn a_link_signs_in_once_and_says_why_it_does_not_again() {
     let expired = anybody.post("/api/sign-in", &json!({ "code": late })).await;
     assert_eq!((expired.status.as_u16(), expired.code().as_str()), (410, "link-expired"));
     assert_eq!(anybody.get("/api/me").await.status, 401);
+}
+
+#[tokio::test]
+async fn the_sign_in_page_says_where_its_visitor_gets_a_link() {
+    let Some(app) = TestApp::start_as(Setup { secure: true, ..Setup::default() }).await else { return };
+    let public = format!("{}/sign-in#…", app.public);
+    let page = app.anonymous().get("/sign-in").await.text();
+    assert!(page.contains("printed where the server was started") && page.contains(&format!("Sign in: {public}")), "{page}");
+
+    let setup = Setup { secure: true, orchestrator: Some("kubernetes"), ..Setup::default() };
+    let Some(app) = TestApp::start_as(setup).await else { return };
+    // The address that browsers use, whatever a proxy in between makes of it.
+    let page = app.anonymous().with("x-forwarded-proto", "http").get("/sign-in").await.text();
+    assert!(page.contains("Ask who runs this installation for a link.") && page.contains(&public), "{page}");
+    for of_one_machine in ["single-machine", "was started", "where the server runs", "on that machine"] {
+        assert!(!page.contains(of_one_machine), "{of_one_machine}: {page}");
+    }
 }
 
 #[tokio::test]

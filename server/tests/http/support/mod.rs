@@ -100,6 +100,10 @@ pub struct Setup {
     pub preview_ports: u16,
     /// The domain of Ingresses.
     pub ingress: Option<&'static str>,
+    /// What makes its sandboxes, as pages are told.
+    pub orchestrator: Option<&'static str>,
+    /// How long stages may take, as `--stage-deadlines` says it.
+    pub stage_deadlines: Option<[Duration; 5]>,
     /// GitHub.
     pub github: Option<GitHubSettings>,
     /// The operator's variables in every sandbox.
@@ -144,7 +148,11 @@ impl TestApp {
         let orchestrator: Arc<dyn Orchestrator> = world.clone();
         let databases = Arc::new(MemoryDatabase::new(clock.clone(), Arc::new(SystemRandom)));
         let database: Arc<dyn Database> = databases.clone();
-        let settings = reconcile::Settings { full, operator_env: setup.operator_env, ..reconcile::Settings::new(installation) };
+        let mut settings =
+            reconcile::Settings { full, operator_env: setup.operator_env, ..reconcile::Settings::new(installation) };
+        if let Some(stages) = setup.stage_deadlines {
+            settings.limits.stages = stages;
+        }
         let reconciler = Reconciler::new(
             store.clone(),
             orchestrator.clone(),
@@ -176,7 +184,7 @@ impl TestApp {
         let addresses = Addresses { public: public.clone(), preview, preview_ports, ingress };
         let watch = CredentialWatch::new(accounts.clone());
         let github = github.map(|(linked, settings)| Arc::new(GitHub::new(settings, linked, &public).unwrap()));
-        let said = Said { full: room.full(), ..Said::default() };
+        let said = Said { full: room.full(), limits: settings.limits, ..Said::default() };
         let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), said, stop.clone());
         let repositories = Repositories::new(aside.clone());
         let cloner = Cloner::new(repositories, patient.clone(), orchestrator.clone(), live.clone(), github.clone(), stop.clone());
@@ -190,7 +198,11 @@ impl TestApp {
             clock,
             random: Arc::new(SystemRandom),
             settings,
-            installation: Installation { version: "test".into(), orchestrator: "memory".into(), ..Installation::default() },
+            installation: Installation {
+                version: "test".into(),
+                orchestrator: setup.orchestrator.unwrap_or("memory").into(),
+                ..Installation::default()
+            },
             addresses: addresses.clone(),
             watch: watch.clone(),
             cloner: cloner.clone(),
