@@ -693,6 +693,13 @@ pub fn read_only() -> ControlError {
     ControlError::new(ErrorKind::Forbidden, "read-only", message, "Use a token of scope `write`.")
 }
 
+/// `403 Forbidden`: a token asks for what would outlive it.
+#[must_use]
+pub fn session_only() -> ControlError {
+    let message = "No API token may do this: it would open a way to sign in that outlives the token.";
+    ControlError::new(ErrorKind::Forbidden, "session-only", message, "Do it in a browser, where you are signed in.")
+}
+
 fn token_made_before(id: Option<TokenId>) -> ControlError {
     let message = "A token was made by this key already. Its secret was in the first answer, and is kept nowhere.";
     let which = id.map_or_else(|| "it".to_owned(), |id| format!("the token {id}"));
