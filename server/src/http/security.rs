@@ -172,6 +172,15 @@ impl Origins {
         self.place(host) == Place::App
     }
 
+    /// What stands before the preview domain in an origin or address, if it is below that.
+    #[must_use]
+    pub fn preview_label(&self, url: &str) -> Option<String> {
+        match self.place(url.parse::<http::Uri>().ok()?.authority()?.as_str()) {
+            Place::Preview(label) => Some(label),
+            _ => None,
+        }
+    }
+
     fn place(&self, host: &str) -> Place {
         let name = name_of(host).trim_end_matches('.').to_ascii_lowercase();
         if name == self.host {
