@@ -17,8 +17,14 @@ use crate::{
     doctor::Doctor,
     github::{self, GitHub},
     http::{
-        self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, metrics::Metrics, patience::PatientStore,
-        preview::PreviewListener, security::Origins,
+        self, Plane, PlaneParts,
+        assets::Site,
+        auth::watch::CredentialWatch,
+        connections::{self, Doors},
+        metrics::Metrics,
+        patience::PatientStore,
+        preview::PreviewListener,
+        security::Origins,
     },
     live::{Live, Said},
     refusals,
@@ -26,7 +32,7 @@ use crate::{
     sweep::Sweep,
 };
 use anyhow::{Context as _, Result, anyhow, bail};
-use axum::{Extension, Router, serve::ListenerExt as _};
+use axum::{Extension, Router};
 use engine::{
     clock::{Clock, SystemClock},
     database::Database,
@@ -57,7 +63,7 @@ use std::{
 };
 use tokio::{net::TcpListener, signal::unix::SignalKind, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 /// Connections of the control plane to its database. A request holds one for a millisecond.
 const CONNECTIONS: u32 = 16;
@@ -313,6 +319,7 @@ async fn run(
     tasks.spawn(sweep.run(stop.clone()));
     tasks.spawn(refusals::tell(plane.store.clone(), plane.orchestrator.clone(), stop.clone()));
 
+    let doors = Doors::new(plane.origins.clone());
     let mut serving = JoinSet::new();
     let apps = listeners.into_iter().map(|listener| (router.clone(), listener));
     let previews = previews.into_iter().map(|(port, listener)| {
@@ -320,13 +327,7 @@ async fn run(
         (marked, listener)
     });
     for (router, listener) in apps.chain(previews).collect::<Vec<_>>() {
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                warn!("failed to set TCP_NODELAY: {error}");
-            }
-        });
-        serving.spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+        serving.spawn(connections::serve(listener, router, doors.clone(), stop.clone()));
     }
 
     let owner = accounts.ensure_owner(SystemClock.now()).await?;

@@ -14,7 +14,6 @@ pub mod world;
 pub use client::{Answer, Client};
 
 use crate::postgres;
-use axum::serve::ListenerExt as _;
 use engine::{
     clock::{Clock, SystemClock},
     database::{Database, memory::MemoryDatabase},
@@ -35,7 +34,14 @@ use server::{
     control::{Controller, ControllerParts},
     doctor::{Doctor, Place},
     github::GitHub,
-    http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
+    http::{
+        self, Plane, PlaneParts,
+        assets::Site,
+        auth::watch::CredentialWatch,
+        connections::{self, Doors},
+        patience::PatientStore,
+        security::Origins,
+    },
     live::{Live, Said},
     room::Room,
     views::{Addresses, IngressDomain, PreviewDomain, PreviewPorts},
@@ -242,15 +248,13 @@ impl TestApp {
         tokio::spawn(watch.run(stop.clone()));
         let pages = setup.pages.unwrap_or(http::leptos::routes);
         let router = http::router_with(&plane, pages(&plane));
+        let doors = Doors::new(plane.origins.clone());
         for listener in on_ports.map(|(_, listeners)| listeners).unwrap_or_default() {
             let mark = http::preview::PreviewListener(listener.local_addr().unwrap().port());
             let marked = axum::Router::new().fallback_service(router.clone()).layer(axum::Extension(mark));
-            let service = marked.into_make_service_with_connect_info::<SocketAddr>();
-            tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+            tokio::spawn(connections::serve(listener, marked, doors.clone(), stop.clone()));
         }
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
-        tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+        tokio::spawn(connections::serve(listener, router, doors, stop.clone()));
         Some(Self { port, public, accounts, store, world, databases, pool: aside, owner, vault, gate, stop, log })
     }
 
