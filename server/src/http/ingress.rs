@@ -120,7 +120,8 @@ pub struct Asking {
 /// `GET /ingress/auth?of=NAME`, from the ingress controller alone: `X-Original-URL` is what the browser asked for,
 /// and its headers come along. 200 lets it pass, with `Authorization` for the terminal; 401 sends it to
 /// sign in; 403 is for a page of somebody else's, and for an Ingress that asks for another one's host: nginx chooses it by
-/// the request line (`GET https://VICTIM/`), and tells us of `Host`, which a browser never lets differ.
+/// the request line (`GET https://VICTIM/`), and tells us of `Host`, which a browser never lets differ. 429, of which nginx makes
+/// 500, is for an address that asks too often.
 pub async fn auth(State(plane): State<Plane>, Query(asking): Query<Asking>, request: Request) -> Response {
     // The ingress controller comes by the Service's name: what comes by the app's is a browser's, or somebody's
     // who would have the agent's token.
@@ -128,6 +129,12 @@ pub async fn auth(State(plane): State<Plane>, Query(asking): Query<Asking>, requ
         return StatusCode::FORBIDDEN.into_response();
     }
     let headers = request.headers();
+    // Whom the controller asks for, by what it alone says.
+    let real = headers.get("x-real-ip").and_then(|from| from.to_str().ok()?.parse().ok()).map(ClientAddress);
+    let from = neighbourhood_of(real.as_ref().or_else(|| request.extensions().get()));
+    if let Err(wait) = plane.admit(Caller::Unknown(from)) {
+        return too_many("requests", wait).into_response();
+    }
     let original = headers.get("x-original-url").and_then(|url| url.to_str().ok()).and_then(|url| url.parse::<Uri>().ok());
     let target = original.as_ref().and_then(|url| Target::of(plane.addresses.ingress.as_ref()?, url.authority()?.as_str()));
     let (Some(original), Some(target)) = (original, target) else { return StatusCode::FORBIDDEN.into_response() };

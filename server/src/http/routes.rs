@@ -189,7 +189,8 @@ pub fn refuse(access: Access, visit: Option<&Visit>) -> Option<ControlError> {
     }
 }
 
-fn caller(visit: Option<&Visit>, from: Option<&ClientAddress>) -> Caller {
+/// As whom a request counts.
+pub(super) fn caller(visit: Option<&Visit>, from: Option<&ClientAddress>) -> Caller {
     match visit.and_then(|visit| visit.credential.clone()) {
         Some(credential) => Caller::Known(credential),
         None => Caller::Unknown(neighbourhood_of(from)),
