@@ -279,6 +279,24 @@ async fn what_a_credential_opened_ends_with_it_within_a_second() {
 }
 
 #[tokio::test]
+async fn a_credential_that_is_hard_to_look_up_keeps_no_other_open() {
+    use http_body_util::BodyExt as _;
+    let Some(app) = TestApp::start().await else { return };
+    app.log.allow("slow statement");
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        streams.push(app.token(Scope::Read).await.open(Method::GET, "/api/events", None).await);
+    }
+    let leaving = app.signed_in().await.open(Method::GET, "/api/events", None).await;
+    let mut hard = app.pool.begin().await.unwrap();
+    sqlx::query("UPDATE sessions SET expires_at = now() - interval '1 second'").execute(&app.pool).await.unwrap();
+    sqlx::query("LOCK TABLE api_tokens IN ACCESS EXCLUSIVE MODE").execute(&mut *hard).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), leaving.into_body().collect()).await;
+    hard.rollback().await.unwrap();
+    assert!(ended.is_ok(), "it waited for the others");
+}
+
+#[tokio::test]
 async fn a_command_whose_end_nobody_waits_for_is_told_why() {
     let Some(app) = TestApp::start().await else { return };
     let owner = app.signed_in().await;
