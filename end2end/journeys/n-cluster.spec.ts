@@ -352,6 +352,16 @@ test('the logs of a sandbox on a cluster: by REST, and on the page as they are w
   await expect(lines).not.toContainText('told_later');
   await api.exec(project.id, 'psql -qc "select told_later"');
   await expect(lines).toContainText('column "told_later" does not exist');
+
+  // With its pod its log is gone, until there is another.
+  await api.act(project.id, 'stop');
+  await expect(page.locator('header .phase-pill').first()).toHaveAttribute('data-phase', 'stopped', { timeout: 60_000 });
+  await page.getByLabel('Which log').selectOption('sandbox');
+  await expect(page.getByRole('heading', { name: 'The sandbox is stopped' })).toBeVisible();
+  await expect(lines).toBeHidden();
+  await page.locator('fsa-log').getByRole('button', { name: 'Start' }).click();
+  await expect(lines).toContainText('listening on', { timeout: 60_000 });
+  await expect(page.locator('fsa-log').getByRole('heading')).toHaveCount(0);
 });
 
 test('an image of ttyd: a plain terminal, said so, and a new shell for each who comes', CLUSTER, async ({ ownServer, visitor, allowConsole }) => {

@@ -265,6 +265,31 @@ test('files: a name on two lines and one that is no text are each one row, opene
   expect(await api.output(project.id, 'ls -A odd')).toBe('');
 });
 
+test('files: of a sandbox that is stopped there are none, and once it is started from there they come by themselves', async ({ api, project, signedIn: page, allowConsole }) => {
+  allowConsole(/status of 409/);
+  await api.output(project.id, 'echo ahoy > kept.txt');
+  const tree = await files(page, project.id);
+  await api.act(project.id, 'stop');
+  await api.reaches(project.id, 'Stopped');
+  const tools = page.getByRole('toolbar', { name: 'Files' });
+  await tools.getByRole('button', { name: 'Read again' }).click();
+  const stopped = page.getByRole('heading', { name: 'The sandbox is stopped' });
+  await expect(stopped).toBeVisible();
+  await expect(tree).toBeHidden();
+  await expect(page.getByText(/drop files here/)).toHaveCount(0);
+  for (const name of ['Upload', 'New file', 'New folder', 'Move or rename…', 'Delete']) await expect(tools.getByRole('button', { name, exact: true })).toBeDisabled();
+  await inspect(page, 'files-stopped');
+  // The same to somebody who comes only now.
+  await page.reload();
+  await hydrated(page);
+  await expect(stopped).toBeVisible();
+  await page.getByRole('region', { name: 'File', exact: true }).getByRole('button', { name: 'Start' }).press('Enter');
+  await expect(row(tree, 'kept.txt')).toBeVisible({ timeout: 30_000 });
+  await expect(tools.getByRole('button', { name: 'Upload' })).toBeEnabled();
+  await expect(page.getByText(/drop files here/)).toBeVisible();
+  await expect(tree.getByRole('treeitem').first(), 'the focus goes from the button to what it brought').toBeFocused();
+});
+
 test('a file dropped into a terminal is uploaded to its folder, and its path is typed', async ({ api, project, visitor }) => {
   const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
   const terminal = await workspace.terminal().prompt();

@@ -3,6 +3,7 @@
 
 import { asks, button, icon, make, prose, refusal, tell } from './dom.ts';
 import { MOST_SHOWN_BYTES, pictureType, read, shown, written } from './paths.ts';
+import { resting } from './resting.ts';
 import { size } from './words.ts';
 
 /** What is shown of a file: `lead` is the line above it. */
@@ -41,6 +42,20 @@ export class FileView {
     this.#address = undefined;
     this.#version = null;
     this.#show(make('div', { class: 'empty-state fill' }, make('p', {}, 'Choose a file to see it, or drop files here to upload them.')));
+  }
+
+  /** Says in the file's place that the sandbox does not run, or no more. What was typed and is not saved stays. */
+  rest(rests: boolean): void {
+    const said = this.element.querySelector<HTMLElement>(':scope > .resting');
+    if (!rests) {
+      if (said) this.clear();
+      return;
+    }
+    if (this.dirty) return;
+    resting(said, 'Its files are kept, and are shown here while it runs.', (element) => {
+      this.clear();
+      this.#show(element);
+    });
   }
 
   /** The version that was read, and that a save replaces. */

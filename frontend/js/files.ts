@@ -109,16 +109,32 @@ export class Files extends HTMLElement {
     if (answer?.ok) {
       const { entries } = (await answer.json()) as { entries: Entry[] };
       this.#tree.fill(folder, entries);
-      if (folder === this.#tree.root) this.#say('');
+      if (folder === this.#tree.root) {
+        this.#rest(false);
+        this.#say('');
+      }
       return;
     }
     const why = answer ? await refusal(answer) : { message: 'The server does not answer.', next: '', code: 'away' };
     folder.wrong = `${why.message} ${why.next}`.trim();
-    if (folder !== this.#tree.root) return;
-    this.#say(folder.wrong);
+    const rests = why.code === 'not-running';
+    if (folder !== this.#tree.root) return rests ? this.#read(this.#tree.root) : undefined;
+    if (rests) this.#rest(true);
+    this.#say(rests && !this.#view.dirty ? '' : folder.wrong);
     if (['away', 'not-running', 'agent-silent', 'store-away', 'store-restarting', 'store-busy', 'store-full'].includes(why.code)) {
       this.#again = setTimeout(() => void this.#read(folder).then(() => this.#draw()), AGAIN_MS);
     }
+  }
+
+  /** Only a sandbox that runs has files to show and to change. The tree comes back by itself. */
+  #rest(rests: boolean): void {
+    const left = !rests && this.#view.element.querySelector('.resting')?.contains(document.activeElement);
+    this.toggleAttribute('data-resting', rests);
+    for (const tool of this.querySelectorAll<HTMLButtonElement>('.file-tools > [data-asks]')) tool.disabled = rests;
+    this.#view.rest(rests);
+    if (!left) return;
+    this.#draw();
+    this.#focus();
   }
 
   async #reload(): Promise<void> {
@@ -375,8 +391,9 @@ export class Files extends HTMLElement {
       this.#say('');
       return true;
     }
-    const why = answer ? await refusal(answer) : { message: 'The server does not answer.', next: 'Try again in a moment.' };
+    const why = answer ? await refusal(answer) : { message: 'The server does not answer.', next: 'Try again in a moment.', code: 'away' };
     this.#say(`${why.message} ${why.next}`);
+    if (why.code === 'not-running') void this.#read(this.#tree.root);
     return false;
   }
 
@@ -402,7 +419,8 @@ export class Files extends HTMLElement {
     const over = (event: DragEvent): void => {
       if (!event.dataTransfer?.types.includes('Files')) return;
       event.preventDefault();
-      event.dataTransfer.dropEffect = 'copy';
+      event.dataTransfer.dropEffect = this.hasAttribute('data-resting') ? 'none' : 'copy';
+      if (event.dataTransfer.dropEffect === 'none') return;
       this.dataset['dropping'] = '';
     };
     this.addEventListener('dragenter', over);

@@ -6,6 +6,7 @@ import stripAnsi from 'strip-ansi';
 import { first } from './first.ts';
 import { copy as toClipboard } from './insecure.ts';
 import { LineReader, type Line } from './lines.ts';
+import { resting, rests } from './resting.ts';
 
 /** Lines kept on the page. */
 const MOST = 5_000;
@@ -58,6 +59,7 @@ export class Log extends HTMLElement {
     this.#stop?.abort();
     const stop = new AbortController();
     this.#stop = stop;
+    this.#rest(body, false);
     void (async () => {
       for (let kept = known; !stop.signal.aborted; kept = []) {
         if (kept.length === 0) body.replaceChildren();
@@ -65,13 +67,30 @@ export class Log extends HTMLElement {
         const said = await this.#read(source, body, state, stop.signal, kept).catch(() => 'Away. Trying again…');
         if (stop.signal.aborted) return;
         state.textContent = said;
-        if (body.childElementCount === 0 && said === ENDED) {
+        const none = body.childElementCount === 0 && said === ENDED;
+        // On a cluster its log is gone with its run. It goes on by itself.
+        const waits = none && source === 'sandbox' && rests();
+        this.#rest(body, waits);
+        if (none && !waits) {
           body.append(line({ at: null, text: EMPTY }));
           return;
         }
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
       }
     })();
+  }
+
+  /** Says in the place of the lines that the sandbox does not run, or no more. */
+  #rest(body: HTMLElement, waits: boolean): void {
+    const said = this.querySelector<HTMLElement>(':scope > .resting');
+    body.hidden = waits;
+    if (waits) {
+      resting(said, 'What it writes is shown here while it runs.', (element) => (said ? said.replaceWith(element) : this.append(element)));
+    } else if (said) {
+      const focused = said.contains(document.activeElement);
+      said.remove();
+      if (focused) body.focus();
+    }
   }
 
   async #read(source: string, body: HTMLElement, state: HTMLElement, signal: AbortSignal, known: Line[]): Promise<string> {
@@ -82,9 +101,11 @@ export class Log extends HTMLElement {
       return told?.details?.message ?? `The log cannot be read (${answer.status}).`;
     }
     state.textContent = 'Live';
+    if (!rests()) this.#rest(body, false);
     const lines = new LineReader();
     const text = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     const show = (fresh: Line[]): void => {
+      if (fresh.length > 0) this.#rest(body, false);
       const below = body.scrollHeight - body.scrollTop - body.clientHeight < 40;
       body.append(...fresh.map(line));
       while (body.childElementCount > MOST) body.firstElementChild?.remove();

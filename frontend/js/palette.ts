@@ -233,10 +233,10 @@ async function verb(project: string, what: 'start' | 'stop' | 'restart'): Promis
   }
 }
 
-/** `S` and `Shift R` on a page of a project. */
-export function press(project: string, what: 'toggle' | 'restart'): Promise<void> {
+/** `S` and `Shift R` on a page of a project, and the button where something waits for its start. */
+export function press(project: string, what: 'toggle' | 'restart' | 'start'): Promise<void> {
   return once(async () => {
-    if (what === 'restart') return verb(project, 'restart');
+    if (what !== 'toggle') return verb(project, what);
     try {
       const { phase } = await ask<{ phase: string }>('GET', `/api/sandbox/${project}`);
       const wanted = toggle(phase);

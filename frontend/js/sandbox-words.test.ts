@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { removalOf, type Sandbox, titleOf, verbsOf } from './sandbox-words.ts';
+import { removalOf, restOf, type Sandbox, titleOf, verbsOf } from './sandbox-words.ts';
 
 const extra: Sandbox = { id: '1', main: false, branch: 'feature/x', deleting: false, database: true, sandbox: { phase: 'Running', desired: 'running' } };
 const main: Sandbox = { ...extra, main: true, branch: null };
@@ -23,4 +23,11 @@ test('before one is removed, it is said what goes, and the safe answer is first'
   assert.match(text, /^Its files and its database go with it\./);
   assert.match(removalOf({ ...extra, database: false }).text, /^Its files go with it\./);
   assert.deepEqual(answers.map(({ value }) => value), ['', 'remove']);
+});
+
+test('what waits for a sandbox says its phase, and offers the start where one can be asked for', () => {
+  assert.deepEqual(restOf('stopped'), { heading: 'The sandbox is stopped', start: true });
+  assert.deepEqual(['stopped', 'terminated', 'error', 'starting', 'stopping', 'terminating'].map((phase) => restOf(phase).start), [true, true, true, false, false, false]);
+  // It was found not running, and runs by now: its agent is about to answer.
+  assert.equal(restOf('running').heading, 'The sandbox is starting');
 });

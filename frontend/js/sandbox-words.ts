@@ -38,3 +38,24 @@ export function verbsOf({ main, deleting, sandbox: { desired } }: Sandbox): Verb
   if (!main) verbs.push('Remove');
   return verbs;
 }
+
+/** What is said in the place of what only a sandbox that runs has, by its phase; whether it can be started there. */
+export function restOf(phase: string): { heading: string; start: boolean } {
+  switch (phase) {
+    case 'error':
+      return { heading: 'The sandbox did not start', start: true };
+    case 'terminated':
+      return { heading: 'The sandbox is terminated', start: true };
+    case 'stopping':
+      return { heading: 'The sandbox is stopping', start: false };
+    case 'terminating':
+      return { heading: 'The sandbox is being terminated', start: false };
+    case 'creating':
+    case 'starting':
+    case 'updating':
+    case 'running':
+      return { heading: 'The sandbox is starting', start: false };
+    default:
+      return { heading: 'The sandbox is stopped', start: true };
+  }
+}
