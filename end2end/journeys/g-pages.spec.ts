@@ -198,6 +198,7 @@ test('a start that takes its time shows each step, its time so far and its limit
     const list = await new ProjectsPage(await (await visitor({ server })).newPage()).open();
     const note = list.row('Slow harbour').locator('.state-note');
     await expect(note).toHaveText('Starting');
+    await expect(page.getByRole('link', { name: 'Logs and events' })).toHaveAttribute('href', `/projects/${project.id}/logs?source=events`);
     await inspect(page, 'creating');
     expect((await api.sandbox(project.id)).stages[0]).toMatchObject({ state: 'running', endedAt: null });
     await release();
@@ -342,6 +343,13 @@ test('a project that cannot start says why and what to do', ONE_MACHINE, async (
   expect(cause!.nextSteps.length).toBeGreaterThan(0);
   await expect(page.getByText(cause!.message).first()).toBeVisible();
   await inspect(page, 'failed');
+  // To what tells more, and there by a link of its own as well.
+  await page.getByRole('link', { name: 'Logs and events' }).click();
+  await expect(page).toHaveURL(new RegExp(`/projects/${project.id}/logs\\?source=events$`));
+  await expect(page.getByLabel('Which log')).toHaveValue('events');
+  await page.reload();
+  await hydrated(page);
+  await expect(page.getByLabel('Which log')).toHaveValue('events');
   fs.rmSync(home);
   fs.renameSync(`${home}.away`, home);
   await expect(workspace.phase, 'reconciling went on').toHaveAttribute('data-phase', 'running', { timeout: 60_000 });

@@ -389,4 +389,9 @@ test('a log is chosen, read and followed', ONE_MACHINE, async ({ project, visito
   await page.evaluate(() => void Object.defineProperty(navigator, 'clipboard', { value: undefined }));
   await page.getByRole('button', { name: 'Copy', exact: true }).click();
   await expect(state).toHaveText(/^Not copied/);
+  // By its address: here the keeper is who tells what happened.
+  await page.goto(`/projects/${project.id}/logs?source=events`);
+  await hydrated(page);
+  await expect(page.getByLabel('Which log')).toHaveValue('events');
+  await expect(page.locator('.log-lines')).toContainText(/keeping/i);
 });

@@ -1,6 +1,6 @@
 // `<fsa-log>`: a log that is read and followed. The page makes the element, with its address in `src` and
-// the names of the logs in `sources` (`sandbox:Sandbox,past:Past run`); this is all of what it does. The server draws what is seen
-// first in the same way (server/src/http/first/log.rs).
+// the names of the logs in `sources` (`sandbox:Sandbox,past:Past run`), of which `?source=` of the page's address chooses one; this is
+// all of what it does. The server draws what is seen first in the same way (server/src/http/first/log.rs).
 
 import stripAnsi from 'strip-ansi';
 import { first } from './first.ts';
@@ -19,7 +19,7 @@ export class Log extends HTMLElement {
   #stop: AbortController | undefined;
 
   connectedCallback(): void {
-    const known = first<Line[]>(this) ?? [];
+    const known = first<Line[]>(this);
     const sources = (this.getAttribute('sources') ?? 'sandbox:Sandbox').split(',').map((one) => one.split(':') as [string, string]);
     const select = document.createElement('select');
     select.className = 'select';
@@ -45,9 +45,17 @@ export class Log extends HTMLElement {
     this.replaceChildren(bar, body);
     copy.addEventListener('click', () => void toClipboard(body.innerText).then((copied) => (state.textContent = copied ? 'Copied' : 'Not copied: select it and copy it')));
     select.addEventListener('change', () => this.#follow(select.value, body, state, []));
-    body.append(...known.map(line));
+    body.append(...(known ?? []).map(line));
     body.scrollTop = body.scrollHeight;
-    this.#follow(select.value, body, state, known);
+    const begin = (): void => {
+      if (!this.isConnected) return;
+      const wanted = new URLSearchParams(location.search).get('source');
+      if (sources.some(([value]) => value === wanted)) select.value = wanted ?? '';
+      this.#follow(select.value, body, state, known ?? []);
+    };
+    // Who comes from another page of the app: the address is that page's until this one is there.
+    if (known) begin();
+    else setTimeout(begin, 0);
   }
 
   disconnectedCallback(): void {

@@ -147,6 +147,8 @@ async fn logs_tell_what_was_and_then_what_comes() {
     let mut lines = world.orchestrator.logs(spec.id, engine::orchestrator::LogSource::Keeper).await.unwrap();
     let first = lines.next().await.unwrap();
     assert!(first.at.is_some() && first.text.starts_with("keeping"), "{first:?}");
+    let mut events = world.orchestrator.logs(spec.id, engine::orchestrator::LogSource::Events).await.unwrap();
+    assert_eq!(events.next().await.unwrap(), first, "what happened is told by its keeper");
     world.orchestrator.ensure(&stopped(&spec)).await.unwrap();
     let mut text = String::new();
     while !text.contains("told to stop") {

@@ -96,7 +96,10 @@ fn Start(project: Project) -> impl IntoView {
     html! {
         <div class="scroll" tabindex="0" role="group" aria-label="Start">
             <div class="page page-narrow">
-                <div class="page-head"><div><h2 class="headline"><bdi>{headline}</bdi></h2><p>{lead}</p></div></div>
+                <div class="page-head">
+                    <div><h2 class="headline"><bdi>{headline}</bdi></h2><p>{lead}</p></div>
+                    <a class="button" href=project.address("logs?source=events")>"Logs and events"</a>
+                </div>
                 <div class="split-page narrow-aside">
                     <div class="stack">{failed} <StageList project/> <fsa-clone class="panel" src=source></fsa-clone></div>
                     <aside class="panel" aria-label="About this start">

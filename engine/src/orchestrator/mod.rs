@@ -184,7 +184,7 @@ pub enum LogSource {
     Install,
     /// Of its project's database, where that is a server of its own.
     Database,
-    /// What happened to its objects, as the orchestrator tells it.
+    /// What happened to its objects, as the orchestrator tells it; on one machine, its keeper.
     Events,
 }
 

@@ -276,8 +276,9 @@ impl Orchestrator for LocalOrchestrator {
     async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
         let (name, dated) = match from {
             LogSource::Sandbox => ("sandbox.log", false),
-            LogSource::Keeper => ("keeper.log", true),
-            LogSource::Past | LogSource::Install | LogSource::Database | LogSource::Events => {
+            // Nothing else than its keeper tells here what happened to it.
+            LogSource::Keeper | LogSource::Events => ("keeper.log", true),
+            LogSource::Past | LogSource::Install | LogSource::Database => {
                 return Ok(futures::stream::empty().boxed());
             }
         };

@@ -155,6 +155,11 @@ async fn a_log_has_its_last_lines_and_a_slow_one_holds_no_page() {
     let told = data(&shown).expect("the data");
     assert_eq!(told[1], json!({ "at": null, "text": "\u{1b}[31mred </script> <!--\u{1b}[0m" }), "as by REST");
     is_nobody_elses(&app, project, "logs", "red &lt;/script").await;
+    for (address, chosen) in [("logs", "sandbox"), ("logs?source=events", "events"), ("logs?source=none", "sandbox")] {
+        let shown = inside(&page(&owner, project, address).await, "fsa-log");
+        assert!(shown.contains(&format!("<option value=\"{chosen}\" selected>")), "{address}: {shown}");
+        assert_eq!(shown.matches(" selected>").count(), 1, "{address}: {shown}");
+    }
 
     app.world.hang_logs();
     assert_eq!(inside(&page(&owner, project, "logs").await, "fsa-log"), "", "the frame alone");

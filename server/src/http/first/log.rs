@@ -1,4 +1,4 @@
-//! `<fsa-log>`, as `frontend/js/log.ts` draws it: the last lines of the sandbox's own log.
+//! `<fsa-log>`, as `frontend/js/log.ts` draws it: the last lines of the log that the page's address names, or of the sandbox's own.
 
 use super::markup::{Paint, plain_button};
 use crate::http::preview::page::escape;
@@ -34,9 +34,12 @@ pub fn lines(all: Vec<LogLine>) -> Vec<Line> {
     kept
 }
 
-/// The element's content.
-pub fn html(lines: &[Line], paint: &Paint) -> String {
-    let option = |source: LogSource| format!("<option value=\"{}\">{}</option>", source.as_str(), title(source));
+/// The element's content, of that log.
+pub fn html(lines: &[Line], chosen: LogSource, paint: &Paint) -> String {
+    let option = |source: LogSource| {
+        let selected = if source == chosen { " selected" } else { "" };
+        format!("<option value=\"{}\"{selected}>{}</option>", source.as_str(), title(source))
+    };
     let rows: String = lines.iter().map(|line| row(line, paint)).collect();
     // One child, so that its end is what is seen (style/components/log.css); none where there is no line.
     let rows = if rows.is_empty() { rows } else { format!("<div>{rows}</div>") };
@@ -112,9 +115,12 @@ mod tests {
         assert_eq!(plain("\u{1b}]8;;http://x\u{7}link\u{1b}]8;;\u{1b}\\ \u{1b}(Bend\u{1b}["), "link end");
         let paint = Paint::new("/i.svg", Offset::UTC, Timestamp::UNIX_EPOCH);
         let at = Some("2026-11-23T10:04:05Z".parse().unwrap());
-        let shown = html(&[Line { at, text: "<script>\u{1b}[0m".to_owned() }], &paint);
+        let shown = html(&[Line { at, text: "<script>\u{1b}[0m".to_owned() }], LogSource::Sandbox, &paint);
         assert!(shown.contains(">10:04:05</time> &lt;script&gt;\n</div></div></pre>"), "{shown}");
-        assert!(html(&[], &paint).ends_with("aria-live=\"off\"></pre>"), "what is empty says so by its style");
+        assert!(
+            html(&[], LogSource::Sandbox, &paint).ends_with("aria-live=\"off\"></pre>"),
+            "what is empty says so by its style"
+        );
     }
 
     #[test]

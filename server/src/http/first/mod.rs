@@ -46,6 +46,8 @@ const OFFSET: &str = "offset";
 /// A page that somebody asks for who is signed in.
 pub struct Asked {
     path: String,
+    /// Which log the address names.
+    source: LogSource,
     viewer: Viewer,
     visit: Visit,
     paint: Paint,
@@ -59,7 +61,9 @@ impl Asked {
         let minutes = named(request.headers(), OFFSET).find_map(|minutes| minutes.parse::<i32>().ok());
         let zone = minutes.and_then(|minutes| Offset::from_seconds(minutes.checked_mul(60)?).ok()).unwrap_or(Offset::UTC);
         let paint = Paint::new(&plane.site.assets().icons_svg, zone, plane.now());
-        Some(Self { path: request.uri().path().to_owned(), viewer, visit, paint })
+        let mut wishes = request.uri().query().unwrap_or_default().split('&');
+        let source = wishes.find_map(|wish| wish.strip_prefix("source=")?.parse().ok()).unwrap_or(LogSource::Sandbox);
+        Some(Self { path: request.uri().path().to_owned(), source, viewer, visit, paint })
     }
 }
 
@@ -138,10 +142,10 @@ impl Asked {
 
     async fn log(&self, plane: &Plane, id: ProjectId) -> Result<(String, String), Refusal> {
         let row = plane.controller.row(&self.viewer, id).await?;
-        let lines = plane.orchestrator.logs(row.sandbox.id, LogSource::Sandbox).await;
+        let lines = plane.orchestrator.logs(row.sandbox.id, self.source).await;
         let lines = lines.map_err(|error| unavailable(&error))?;
         let lines = log::lines(last(lines, log::MOST, log::QUIET).await);
-        let html = log::html(&lines, &self.paint) + &island(&lines);
+        let html = log::html(&lines, self.source, &self.paint) + &island(&lines);
         Ok((format!("/api/sandbox/{id}/logs"), html))
     }
 
