@@ -294,6 +294,34 @@ test('a page without its scripts shows what there is, and they take it over wher
   await expect(page.getByText('line 199 of the log')).toBeInViewport();
   await expect(page.getByText('line 0 of the log')).toHaveCount(1);
   expect.soft(await shifted(page), 'what moved in the log').toBeLessThan(0.005);
+
+  // Filtered, by the key of every search; also what comes meanwhile.
+  const log = path.join(server.dataDir, 'sandboxes', sandbox!, 'sandbox.log');
+  const filter = page.getByRole('searchbox', { name: 'Filter the lines' });
+  const found = page.locator('.log-found');
+  await page.locator('#main').focus();
+  await page.keyboard.press('/');
+  await expect(filter).toBeFocused();
+  await page.keyboard.type('LINE 19 of');
+  await expect(found).toHaveText(/^1 of \d+ lines$/);
+  await expect(page.getByText('line 19 of the log')).toBeVisible();
+  await expect(page.getByText('line 199 of the log')).toBeHidden();
+  fs.appendFileSync(log, 'line 19 of another\nline 20 of another\n');
+  await expect(found).toHaveText(/^2 of \d+ lines$/);
+  await expect(page.getByText('line 20 of another')).toBeHidden();
+  await inspect(page, 'log-filtered');
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download' }).click()]);
+  expect(download.suggestedFilename()).toBe('sandbox.log');
+  expect(fs.readFileSync(await download.path(), 'utf8'), 'all of it').toContain('line 199 of the log\nline 19 of another\nline 20 of another\n');
+  await filter.fill('');
+  await expect(found).toBeEmpty();
+  await expect(page.getByText('line 20 of another')).toBeVisible();
+  // More than a page keeps.
+  await expect(page.getByText('Earlier lines are not shown')).toHaveCount(0);
+  fs.appendFileSync(log, Array.from({ length: 5_000 }, (_, at) => `later ${at}\n`).join(''));
+  await expect(page.getByText('later 4999', { exact: true })).toBeInViewport({ timeout: 15_000 });
+  await expect(page.getByText('line 20 of another')).toHaveCount(0);
+  await expect(page.locator('.log-lines > div').first()).toHaveText('Earlier lines are not shown.');
 });
 
 test('a button that came with the page is pressed once its element is there', async ({ project, visitor }) => {

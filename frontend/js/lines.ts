@@ -22,3 +22,9 @@ export class LineReader {
     });
   }
 }
+
+/** Whether a filter that was typed leaves a line: the words of it, whatever their case. */
+export function filterOf(typed: string): (line: string) => boolean {
+  const wanted = typed.trim().toLowerCase();
+  return (line) => line.toLowerCase().includes(wanted);
+}

@@ -1,14 +1,15 @@
-// `<fsa-log>`: a log that is read and followed. The page makes the element, with its address in `src` and
-// the names of the logs in `sources` (`sandbox:Sandbox,past:Past run`), of which `?source=` of the page's address chooses one; this is
-// all of what it does. The server draws what is seen first in the same way (server/src/http/first/log.rs).
+// `<fsa-log>`: a log that is read, followed, filtered and downloaded. The page makes the element, with its address in `src` and the names of the
+// logs in `sources` (`sandbox:Sandbox,past:Past run`), of which `?source=` of the page's address chooses one; this is all of what it does. The server
+// draws what is seen first in the same way (server/src/http/first/log.rs).
 
 import stripAnsi from 'strip-ansi';
+import { icon, make } from './dom.ts';
 import { first } from './first.ts';
-import { copy as toClipboard } from './insecure.ts';
-import { LineReader, type Line } from './lines.ts';
+import { copy } from './insecure.ts';
+import { filterOf, LineReader, type Line } from './lines.ts';
 import { resting, rests } from './resting.ts';
 
-/** Lines kept on the page. */
+/** Lines kept on the page, and in what is downloaded: `MOST_LINES` of server/src/http/logs.rs, and as far back as a cluster is asked. */
 const MOST = 5_000;
 /** How long after the end of a stream the next try is. */
 const AGAIN_MS = 1_500;
@@ -17,41 +18,40 @@ const QUIET_MS = 150;
 
 export class Log extends HTMLElement {
   #stop: AbortController | undefined;
+  readonly #select = make('select', { class: 'select', 'aria-label': 'Which log' });
+  readonly #filter = make('input', { class: 'input', type: 'search', placeholder: 'Filter the lines', 'aria-label': 'Filter the lines' });
+  /** How many lines the filter leaves. */
+  readonly #found = make('span', { class: 'log-found small', role: 'status' });
+  readonly #state = make('span', { class: 'state-note small', role: 'status' });
+  readonly #save = make('a', { class: 'button', 'data-size': 'small', title: `As text; the last ${MOST.toLocaleString('en')} lines at most` }, icon('download'), 'Download');
+  readonly #copy = make('button', { type: 'button', class: 'button', 'data-size': 'small' }, 'Copy');
+  readonly #body = make('pre', { class: 'log-lines', tabindex: '0', role: 'log', 'aria-label': 'Log', 'aria-live': 'off' });
+  /** Stands first where lines before it are not shown. */
+  readonly #cut = make('div', { class: 'log-cut' }, 'Earlier lines are not shown.\n');
+  #seen = 0;
 
   connectedCallback(): void {
     const known = first<Line[]>(this);
+    const typed = this.querySelector<HTMLInputElement>('input[type=search]');
+    const typing = typed !== null && typed === document.activeElement;
     const sources = (this.getAttribute('sources') ?? 'sandbox:Sandbox').split(',').map((one) => one.split(':') as [string, string]);
-    const select = document.createElement('select');
-    select.className = 'select';
-    select.setAttribute('aria-label', 'Which log');
-    for (const [value, text] of sources) select.append(new Option(text, value));
-    const state = document.createElement('span');
-    state.className = 'state-note small';
-    state.setAttribute('role', 'status');
-    const copy = document.createElement('button');
-    copy.type = 'button';
-    copy.className = 'button';
-    copy.dataset['size'] = 'small';
-    copy.textContent = 'Copy';
-    const bar = document.createElement('div');
-    bar.className = 'log-bar';
-    bar.append(select, state, copy);
-    const body = document.createElement('pre');
-    body.className = 'log-lines';
-    body.tabIndex = 0;
-    body.setAttribute('role', 'log');
-    body.setAttribute('aria-label', 'Log');
-    body.setAttribute('aria-live', 'off');
-    this.replaceChildren(bar, body);
-    copy.addEventListener('click', () => void toClipboard(body.innerText).then((copied) => (state.textContent = copied ? 'Copied' : 'Not copied: select it and copy it')));
-    select.addEventListener('change', () => this.#follow(select.value, body, state, []));
-    body.append(...(known ?? []).map(line));
-    body.scrollTop = body.scrollHeight;
+    this.#select.replaceChildren(...sources.map(([value, text]) => new Option(text, value)));
+    const group = make('div', { class: 'input-group' }, icon('search'), this.#filter);
+    this.replaceChildren(make('div', { class: 'log-bar' }, this.#select, group, this.#found, this.#state, this.#save, this.#copy), this.#body);
+    const told = (copied: boolean): string => (this.#state.textContent = copied ? 'Copied' : 'Not copied: select it and copy it');
+    this.#copy.addEventListener('click', () => void copy(this.#body.innerText).then(told));
+    this.#select.addEventListener('change', () => this.#follow([]));
+    this.#filter.addEventListener('input', () => this.#sift());
+    // What was typed before this came alive.
+    this.#filter.value = typed?.value ?? '';
+    if (typing) this.#filter.focus();
+    this.#show(known ?? []);
+    this.#body.scrollTop = this.#body.scrollHeight;
     const begin = (): void => {
       if (!this.isConnected) return;
       const wanted = new URLSearchParams(location.search).get('source');
-      if (sources.some(([value]) => value === wanted)) select.value = wanted ?? '';
-      this.#follow(select.value, body, state, known ?? []);
+      if (sources.some(([value]) => value === wanted)) this.#select.value = wanted ?? '';
+      this.#follow(known ?? []);
     };
     // Who comes from another page of the app: the address is that page's until this one is there.
     if (known) begin();
@@ -62,25 +62,28 @@ export class Log extends HTMLElement {
     this.#stop?.abort();
   }
 
-  /** `known` is shown already: what the page came with. */
-  #follow(source: string, body: HTMLElement, state: HTMLElement, known: Line[]): void {
+  /** The log that is chosen; `known` of it is shown already: what the page came with. */
+  #follow(known: Line[]): void {
+    const source = this.#select.value;
+    this.#save.href = `${this.getAttribute('src')}?source=${source}&format=text&tail=${MOST}`;
+    this.#save.download = `${source}.log`;
     this.#stop?.abort();
     const stop = new AbortController();
     this.#stop = stop;
-    this.#rest(body, false);
+    this.#rest(false);
     void (async () => {
       for (let kept = known; !stop.signal.aborted; kept = []) {
-        if (kept.length === 0) body.replaceChildren();
-        state.textContent = 'Reading…';
-        const said = await this.#read(source, body, state, stop.signal, kept).catch(() => 'Away. Trying again…');
+        if (kept.length === 0) this.#clear();
+        this.#state.textContent = 'Reading…';
+        const said = await this.#read(source, stop.signal, kept).catch(() => 'Away. Trying again…');
         if (stop.signal.aborted) return;
-        state.textContent = said;
-        const none = body.childElementCount === 0 && said === ENDED;
+        this.#state.textContent = said;
+        const none = this.#body.childElementCount === 0 && said === ENDED;
         // On a cluster its log is gone with its run. It goes on by itself.
         const waits = none && source === 'sandbox' && rests();
-        this.#rest(body, waits);
+        this.#rest(waits);
         if (none && !waits) {
-          body.append(line({ at: null, text: EMPTY }));
+          this.#body.append(line({ at: null, text: EMPTY }));
           return;
         }
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
@@ -89,35 +92,75 @@ export class Log extends HTMLElement {
   }
 
   /** Says in the place of the lines that the sandbox does not run, or no more. */
-  #rest(body: HTMLElement, waits: boolean): void {
+  #rest(waits: boolean): void {
     const said = this.querySelector<HTMLElement>(':scope > .resting');
-    body.hidden = waits;
+    this.#body.hidden = waits;
     if (waits) {
       resting(said, 'What it writes is shown here while it runs.', (element) => (said ? said.replaceWith(element) : this.append(element)));
     } else if (said) {
       const focused = said.contains(document.activeElement);
       said.remove();
-      if (focused) body.focus();
+      if (focused) this.#body.focus();
     }
   }
 
-  async #read(source: string, body: HTMLElement, state: HTMLElement, signal: AbortSignal, known: Line[]): Promise<string> {
+  #clear(): void {
+    this.#seen = 0;
+    this.#body.replaceChildren();
+    this.#count();
+  }
+
+  /** More lines, at the end. Where that is what is seen, it stays so. */
+  #show(fresh: Line[]): void {
+    if (fresh.length === 0) return;
+    const body = this.#body;
+    const below = body.scrollHeight - body.scrollTop - body.clientHeight < 40;
+    const shows = filterOf(this.#filter.value);
+    for (const one of fresh.slice(-MOST)) {
+      const row = line(one);
+      row.hidden = !shows(row.textContent ?? '');
+      body.append(row);
+    }
+    this.#seen += fresh.length;
+    if (this.#seen >= MOST) {
+      body.prepend(this.#cut);
+      while (body.childElementCount > MOST + 1) this.#cut.nextElementSibling?.remove();
+    }
+    this.#count();
+    if (below) body.scrollTop = body.scrollHeight;
+  }
+
+  /** The lines that the filter leaves, from their end. */
+  #sift(): void {
+    const shows = filterOf(this.#filter.value);
+    for (const row of this.#rows()) row.hidden = !shows(row.textContent ?? '');
+    this.#count();
+    this.#body.scrollTop = this.#body.scrollHeight;
+  }
+
+  #count(): void {
+    const rows = this.#filter.value.trim() === '' ? undefined : this.#rows();
+    this.#found.textContent = rows ? `${rows.filter(({ hidden }) => !hidden).length} of ${rows.length} lines` : '';
+  }
+
+  #rows(): HTMLElement[] {
+    return [...this.#body.children].filter((row): row is HTMLElement => row !== this.#cut);
+  }
+
+  async #read(source: string, signal: AbortSignal, known: Line[]): Promise<string> {
     const address = `${this.getAttribute('src')}?source=${source}&follow=true`;
     const answer = await fetch(address, { headers: { accept: 'application/x-ndjson' }, signal });
     if (!answer.ok || !answer.body) {
       const told = await answer.json().catch(() => undefined);
       return told?.details?.message ?? `The log cannot be read (${answer.status}).`;
     }
-    state.textContent = 'Live';
-    if (!rests()) this.#rest(body, false);
+    this.#state.textContent = 'Live';
+    if (!rests()) this.#rest(false);
     const lines = new LineReader();
     const text = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     const show = (fresh: Line[]): void => {
-      if (fresh.length > 0) this.#rest(body, false);
-      const below = body.scrollHeight - body.scrollTop - body.clientHeight < 40;
-      body.append(...fresh.map(line));
-      while (body.childElementCount > MOST) body.firstElementChild?.remove();
-      if (below) body.scrollTop = body.scrollHeight;
+      if (fresh.length > 0) this.#rest(false);
+      this.#show(fresh);
     };
     // The log comes from its beginning. What is known of its end stays until it has come so far.
     const last = known.at(-1);
@@ -128,7 +171,7 @@ export class Log extends HTMLElement {
       if (!held) return;
       const all = held;
       held = undefined;
-      body.replaceChildren();
+      this.#clear();
       show(all);
     };
     try {

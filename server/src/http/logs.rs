@@ -1,7 +1,7 @@
 //! `GET /api/sandbox/{project}/logs`: what a sandbox, what prepares it, its database and its orchestrator
 //! wrote.
 //!
-//! The answer is lines of JSON, `{"at", "text"}`, or plain text with `Accept: text/plain`. With
+//! The answer is lines of JSON, `{"at", "text"}`, or plain text with `format=text` or `Accept: text/plain`. With
 //! `follow=true` it goes on as lines come, and ends with the session or token that asked; without, it ends
 //! when nothing more is there.
 
@@ -29,7 +29,7 @@ use std::{convert::Infallible, time::Duration};
 /// A log that is not followed is over when nothing has come for so long.
 const QUIET: Duration = Duration::from_millis(400);
 /// How many lines a log that is not followed has at most: the last ones.
-const MOST_LINES: usize = 5_000;
+pub(super) const MOST_LINES: usize = 5_000;
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
@@ -42,12 +42,15 @@ pub struct Wish {
     /// How many lines of a log that is not followed.
     #[serde(default)]
     tail: Option<usize>,
+    /// `text` or `json`, whatever the headers say: for a link.
+    #[serde(default)]
+    format: Option<String>,
 }
 
 /// `GET /api/sandbox/{project}/logs?source=sandbox&follow=false&tail=1000`.
 ///
 /// # Errors
-/// `400 Bad Request`: `source` is none; `404 Not Found`; `503 Service Unavailable`: the orchestrator
+/// `400 Bad Request`: `source` or `format` is none; `404 Not Found`; `503 Service Unavailable`: the orchestrator
 /// cannot say.
 pub async fn logs(
     State(plane): State<Plane>,
@@ -58,7 +61,7 @@ pub async fn logs(
     wish: Result<Query<Wish>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(wish) = wish.map_err(|_| {
-        let message = "A log is asked for by `source`, `follow` (true or false) and `tail` (a number).";
+        let message = "A log is asked for by `source`, `follow` (true or false), `tail` (a number) and `format`.";
         Refusal::new(ErrorKind::Malformed, "bad-query", message, "Ask for example for `?source=sandbox&follow=true`.")
     })?;
     let source: LogSource = wish.source.as_deref().unwrap_or("sandbox").parse().map_err(|()| {
@@ -70,10 +73,19 @@ pub async fn logs(
             "Ask for one of them.",
         )
     })?;
+    let plain = match wish.format.as_deref() {
+        Some("text") => true,
+        Some("json") => false,
+        None => {
+            headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("text/plain"))
+        }
+        Some(_) => {
+            let message = "There is no such format of a log: there are text and json.";
+            return Err(Refusal::new(ErrorKind::Malformed, "bad-log-format", message, "Ask for one of them."));
+        }
+    };
     let row = plane.controller.row(&viewer, id).await?;
     let lines = plane.orchestrator.logs(row.sandbox.id, source).await.map_err(|error| unavailable(&error))?;
-    let plain =
-        headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("text/plain"));
     let kind = if plain { "text/plain; charset=utf-8" } else { "application/x-ndjson" };
     let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
     let write = move |line: LogLine| Ok::<_, Infallible>(if plain { as_text(&line) } else { as_json(&line) });

@@ -160,6 +160,14 @@ async fn a_log_has_its_last_lines_and_a_slow_one_holds_no_page() {
         assert!(shown.contains(&format!("<option value=\"{chosen}\" selected>")), "{address}: {shown}");
         assert_eq!(shown.matches(" selected>").count(), 1, "{address}: {shown}");
     }
+    // As it is downloaded: by a link, which has no say in what it accepts.
+    let by_link = |format: &str| format!("/api/sandbox/{project}/logs?source=sandbox&format={format}");
+    let text = owner.with("accept", "text/html").get(&by_link("text")).await;
+    assert_eq!(text.text(), "first\n\u{1b}[31mred </script> <!--\u{1b}[0m\nlast\n");
+    assert!(
+        owner.with("accept", "text/plain").get(&by_link("json")).await.text().starts_with("{\"at\":null,\"text\":\"first\"}\n")
+    );
+    assert_eq!(owner.get(&by_link("html")).await.code(), "bad-log-format");
 
     app.world.hang_logs();
     assert_eq!(inside(&page(&owner, project, "logs").await, "fsa-log"), "", "the frame alone");

@@ -1,7 +1,7 @@
 //! `<fsa-log>`, as `frontend/js/log.ts` draws it: the last lines of the log that the page's address names, or of the sandbox's own.
 
 use super::markup::{Paint, plain_button};
-use crate::http::preview::page::escape;
+use crate::http::{logs::MOST_LINES, preview::page::escape};
 use engine::orchestrator::{LogLine, LogSource};
 use jiff::Timestamp;
 use model::time;
@@ -34,8 +34,8 @@ pub fn lines(all: Vec<LogLine>) -> Vec<Line> {
     kept
 }
 
-/// The element's content, of that log.
-pub fn html(lines: &[Line], chosen: LogSource, paint: &Paint) -> String {
+/// The element's content, of that log at that address.
+pub fn html(lines: &[Line], address: &str, chosen: LogSource, paint: &Paint) -> String {
     let option = |source: LogSource| {
         let selected = if source == chosen { " selected" } else { "" };
         format!("<option value=\"{}\"{selected}>{}</option>", source.as_str(), title(source))
@@ -45,9 +45,17 @@ pub fn html(lines: &[Line], chosen: LogSource, paint: &Paint) -> String {
     let rows = if rows.is_empty() { rows } else { format!("<div>{rows}</div>") };
     format!(
         "<div class=\"log-bar\"><select class=\"select\" aria-label=\"Which log\">{options}</select>\
-         <span class=\"state-note small\" role=\"status\">Reading…</span>{copy}</div>\
+         <div class=\"input-group\">{search}<input class=\"input\" type=\"search\" placeholder=\"Filter the lines\" \
+         aria-label=\"Filter the lines\"></div><span class=\"log-found small\" role=\"status\"></span>\
+         <span class=\"state-note small\" role=\"status\">Reading…</span>\
+         <a class=\"button\" data-size=\"small\" title=\"As text; the last 5,000 lines at most\" download=\"{source}.log\" \
+         href=\"{address}?source={source}&amp;format=text&amp;tail={MOST_LINES}\">{download}Download</a>{copy}</div>\
          <pre class=\"log-lines\" data-first tabindex=\"0\" role=\"log\" aria-label=\"Log\" aria-live=\"off\">{rows}</pre>",
         options = LogSource::ALL.map(option).concat(),
+        search = paint.icon("search"),
+        source = chosen.as_str(),
+        address = escape(address),
+        download = paint.icon("download"),
         copy = plain_button("Copy"),
     )
 }
@@ -115,10 +123,11 @@ mod tests {
         assert_eq!(plain("\u{1b}]8;;http://x\u{7}link\u{1b}]8;;\u{1b}\\ \u{1b}(Bend\u{1b}["), "link end");
         let paint = Paint::new("/i.svg", Offset::UTC, Timestamp::UNIX_EPOCH);
         let at = Some("2026-11-23T10:04:05Z".parse().unwrap());
-        let shown = html(&[Line { at, text: "<script>\u{1b}[0m".to_owned() }], LogSource::Sandbox, &paint);
+        let shown = html(&[Line { at, text: "<script>\u{1b}[0m".to_owned() }], "/logs", LogSource::Events, &paint);
+        assert!(shown.contains("download=\"events.log\" href=\"/logs?source=events&amp;format=text&amp;tail=5000\""), "{shown}");
         assert!(shown.contains(">10:04:05</time> &lt;script&gt;\n</div></div></pre>"), "{shown}");
         assert!(
-            html(&[], LogSource::Sandbox, &paint).ends_with("aria-live=\"off\"></pre>"),
+            html(&[], "/logs", LogSource::Sandbox, &paint).ends_with("aria-live=\"off\"></pre>"),
             "what is empty says so by its style"
         );
     }

@@ -145,8 +145,9 @@ impl Asked {
         let lines = plane.orchestrator.logs(row.sandbox.id, self.source).await;
         let lines = lines.map_err(|error| unavailable(&error))?;
         let lines = log::lines(last(lines, log::MOST, log::QUIET).await);
-        let html = log::html(&lines, self.source, &self.paint) + &island(&lines);
-        Ok((format!("/api/sandbox/{id}/logs"), html))
+        let address = format!("/api/sandbox/{id}/logs");
+        let html = log::html(&lines, &address, self.source, &self.paint) + &island(&lines);
+        Ok((address, html))
     }
 
     async fn github(&self, plane: &Plane) -> Result<Option<(String, String)>, Refusal> {

@@ -413,6 +413,7 @@ fn inside() -> Vec<Operation> {
                 query("source", "Which.", json!({ "type": "string", "enum": ["sandbox", "past", "keeper", "install", "database", "events"], "default": "sandbox" })),
                 query("follow", "Whether it goes on as lines come.", json!({ "type": "boolean", "default": false })),
                 query("tail", "How many lines of a log that is not followed.", json!({ "type": "integer", "minimum": 0, "maximum": 5000, "default": 1000 })),
+                query("format", "Plain lines or JSON, whatever `Accept` says.", json!({ "type": "string", "enum": ["text", "json"] })),
             ])
             .answer(
                 200,
