@@ -2,8 +2,9 @@
 import { expect, test } from '../support/fixtures.ts';
 import { inspect } from '../support/inspect.ts';
 import { hydrated } from '../support/pages.ts';
+import { controlPlane } from '../support/world.ts';
 
-test('what happened is told as it happens, filtered and exported', async ({ api, project, visitor }) => {
+test('what happened is told as it happens, filtered and exported', async ({ api, project, server, visitor }) => {
   const page = await (await visitor()).newPage();
   await page.goto(`/projects/${project.id}/activity`);
   await hydrated(page);
@@ -27,6 +28,19 @@ test('what happened is told as it happens, filtered and exported', async ({ api,
   await expect(events.locator('pre')).toContainText('"added"');
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Export' }).click()]);
   expect(download.suggestedFilename()).toBe('activity.jsonl');
+
+  // What is older than the span that is shown at first, and all that is kept, which is 90 days here.
+  controlPlane(server, `UPDATE activity SET at = now() - interval '80 days', last_at = now() - interval '80 days' WHERE project_id = '${project.id}' AND title = 'Made the project'`);
+  await page.reload();
+  await hydrated(page);
+  const span = page.getByLabel('Time span');
+  await expect(span.locator('option')).toHaveText(['Last 24 hours', 'Last 7 days', 'Everything kept']);
+  await expect(span.locator('option:checked')).toHaveText('Last 7 days');
+  await expect(events.filter({ hasText: 'became Running' })).toBeVisible();
+  await expect(events.filter({ hasText: 'Made the project' })).toHaveCount(0);
+  await span.selectOption('Everything kept');
+  await expect(events.filter({ hasText: 'Made the project' })).toBeVisible();
+  await expect(page.getByRole('link', { name: 'Export' })).toHaveAttribute('href', new RegExp(`/api/projects/${project.id}/activity\\?format=jsonl$`));
 
   // Of all projects and the account, by the menu.
   await page.getByRole('button', { name: /^Account:/ }).click();

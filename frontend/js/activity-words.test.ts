@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { day, iconOf, type Activity } from './activity-words.ts';
+import { day, iconOf, spansOf, type Activity } from './activity-words.ts';
 
 const item = (kind: Activity['kind'], data: Record<string, unknown>): Activity => ({
   id: 1,
@@ -34,4 +34,9 @@ test('what failed looks it', () => {
   assert.deepEqual(iconOf(item('account', { event: 'sign-in' })), { name: 'user' });
   assert.deepEqual(iconOf(item('account', { event: 'github-connected' })), { name: 'github' });
   assert.deepEqual(iconOf(item('account', { event: 'github-revoked' })), { name: 'github', tone: 'warn' });
+});
+
+test('no time span is longer than what is kept, and all of that can be chosen', () => {
+  const days = (kept: number) => spansOf(kept).map(([, days]) => days);
+  assert.deepEqual([365, 90, 7, 1].map(days), [[1, 7, 90, 0], [1, 7, 0], [1, 0], [0]]);
 });

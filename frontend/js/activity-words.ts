@@ -26,6 +26,19 @@ export interface Page {
   keptDays: number;
 }
 
+/** Of how many days it is at first. */
+export const DAYS = 7;
+
+/** The time spans that can be chosen, in days: those shorter than what is kept, and all of that, which is 0. */
+export function spansOf(keptDays: number): [text: string, days: number][] {
+  const spans: [string, number][] = [
+    ['Last 24 hours', 1],
+    ['Last 7 days', 7],
+    ['Last 90 days', 90],
+  ];
+  return [...spans.filter(([, days]) => days < keptDays), ['Everything kept', 0]];
+}
+
 const VERBS: Record<string, string> = {
   create: 'plus',
   start: 'play',

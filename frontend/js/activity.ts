@@ -2,7 +2,7 @@
 // its address in `src`, and changes `data-state` around it whenever something may be new; this is all of what it does. The server
 // draws what is seen first in the same way (server/src/http/first/activity.rs).
 
-import { day, iconOf, time, type Activity as Item, type Page } from './activity-words.ts';
+import { day, DAYS, iconOf, spansOf, time, type Activity as Item, type Page } from './activity-words.ts';
 import { first } from './first.ts';
 
 /** How many are asked for at once. */
@@ -23,18 +23,14 @@ const KINDS: [string, string][] = [
 const ACCOUNT: [string, string] = ['account', 'Account'];
 /** The address of all. */
 const ALL = '/api/activity';
-const SPANS: [string, number][] = [
-  ['Last 24 hours', 1],
-  ['Last 7 days', 7],
-  ['Last 90 days', 90],
-];
 
 export class Activity extends HTMLElement {
   #items = new Map<number, Item>();
   #waiting: Page | undefined;
   #next: number | null = null;
   #kinds = '';
-  #days = 90;
+  /** Of how many days; 0: of all that is kept. */
+  #days = DAYS;
   #search = '';
   #asked = 0;
   #typing: number | undefined;
@@ -42,6 +38,7 @@ export class Activity extends HTMLElement {
   #list = document.createElement('section');
   #news = document.createElement('div');
   #save = document.createElement('a');
+  #span = document.createElement('select');
   #state: string | undefined;
   readonly #states = new MutationObserver(() => {
     const state = this.parentElement?.dataset['state'];
@@ -83,14 +80,14 @@ export class Activity extends HTMLElement {
     }
     const end = element('div', 'toolbar-end');
     const select = element('span', 'select');
-    const span = element('select', 'input');
-    span.setAttribute('aria-label', 'Time span');
-    for (const [text, days] of SPANS) span.append(new Option(text, String(days), days === this.#days, days === this.#days));
-    span.addEventListener('change', () => {
-      this.#days = Number(span.value);
+    this.#span.className = 'input';
+    this.#span.setAttribute('aria-label', 'Time span');
+    this.#offer(page?.keptDays ?? Infinity);
+    this.#span.addEventListener('change', () => {
+      this.#days = Number(this.#span.value);
       void this.#begin();
     });
-    select.append(span, icon('down'));
+    select.append(this.#span, icon('down'));
     this.#save.className = 'button';
     this.#save.download = 'activity.jsonl';
     this.#save.title = 'As filtered, as JSON lines';
@@ -122,11 +119,19 @@ export class Activity extends HTMLElement {
     this.#asked += 1;
   }
 
+  /** The time spans, where they are others than before. */
+  #offer(keptDays: number): void {
+    const spans = spansOf(keptDays);
+    if (!spans.some(([, days]) => days === this.#days)) this.#days = 0;
+    if (this.#span.options.length === spans.length) return;
+    this.#span.replaceChildren(...spans.map(([text, days]) => new Option(text, String(days), days === this.#days, days === this.#days)));
+  }
+
   #address(more: Record<string, string> = {}): string {
     const query = new URLSearchParams(more);
     if (this.#kinds) query.set('kind', this.#kinds);
     if (this.#search) query.set('search', this.#search);
-    query.set('since', new Date(Date.now() - this.#days * 86_400_000).toISOString());
+    if (this.#days > 0) query.set('since', new Date(Date.now() - this.#days * 86_400_000).toISOString());
     return `${this.getAttribute('src')}?${query}`;
   }
 
@@ -149,6 +154,7 @@ export class Activity extends HTMLElement {
   }
 
   #anew(page: Page): void {
+    this.#offer(page.keptDays);
     this.#save.href = this.#address({ format: 'jsonl' });
     this.#items.clear();
     this.#waiting = undefined;

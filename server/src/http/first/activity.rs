@@ -11,7 +11,9 @@ use model::{
 /// How many are shown at first.
 pub const AT_ONCE: usize = 50;
 /// Of which time.
-pub const SPAN: SignedDuration = SignedDuration::from_hours(90 * 24);
+pub const SPAN: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// The same in days.
+const DAYS: u32 = 7;
 
 /// The address of all projects and the account.
 pub const ALL: &str = "/api/activity";
@@ -20,32 +22,40 @@ pub const ALL: &str = "/api/activity";
 const KINDS: [(&str, bool); 5] = [("All", true), ("People", false), ("Phases", false), ("Causes", false), ("Network", false)];
 /// What is of no project, and so of all of them alone.
 const ACCOUNT: (&str, bool) = ("Account", false);
-/// A time span in days, and whether it is chosen.
-const SPANS: [(&str, u32, bool); 3] = [("Last 24 hours", 1, false), ("Last 7 days", 7, false), ("Last 90 days", 90, true)];
+/// A time span in days.
+const SPANS: [(&str, u32); 3] = [("Last 24 hours", 1), ("Last 7 days", DAYS), ("Last 90 days", 90)];
+/// All that is kept.
+const EVERYTHING: (&str, u32) = ("Everything kept", 0);
 
 /// The element's content.
 pub fn html(page: &ActivityPage, source: &str, since: Timestamp, paint: &Paint) -> String {
-    format!("{}<div class=\"row\" role=\"status\"></div>{}", toolbar(source, since, paint), list(page, source == ALL, paint))
+    format!(
+        "{}<div class=\"row\" role=\"status\"></div>{}",
+        toolbar(source, since, page.kept_days, paint),
+        list(page, source == ALL, paint)
+    )
 }
 
-fn toolbar(source: &str, since: Timestamp, paint: &Paint) -> String {
+/// Spans that are as long as all that is kept, or longer, are that.
+fn toolbar(source: &str, since: Timestamp, kept_days: u32, paint: &Paint) -> String {
+    let chosen = if DAYS < kept_days { DAYS } else { EVERYTHING.1 };
     let kind = |(text, on): (&str, bool)| format!("<button type=\"button\" aria-pressed=\"{on}\">{text}</button>");
-    let span = |(text, days, chosen): (&str, u32, bool)| {
-        format!("<option value=\"{days}\"{}>{text}</option>", if chosen { " selected" } else { "" })
+    let span = |(text, days): (&str, u32)| {
+        format!("<option value=\"{days}\"{}>{text}</option>", if days == chosen { " selected" } else { "" })
     };
+    let since = if chosen == EVERYTHING.1 { String::new() } else { format!("&amp;since={}", time::text(since)) };
     format!(
         "<div class=\"toolbar\"><div class=\"input-group\">{search}<input class=\"input\" type=\"search\" \
          placeholder=\"Search activity\" aria-label=\"Search activity\"></div>\
          <div class=\"segmented\" role=\"group\" aria-label=\"Filter by kind\">{kinds}</div>\
          <div class=\"toolbar-end\"><span class=\"select\"><select class=\"input\" aria-label=\"Time span\">{spans}</select>{down}</span>\
          <a class=\"button\" download=\"activity.jsonl\" title=\"As filtered, as JSON lines\" \
-         href=\"{source}?format=jsonl&amp;since={since}\">{download}Export</a></div></div>",
+         href=\"{source}?format=jsonl{since}\">{download}Export</a></div></div>",
         search = paint.icon("search"),
         kinds = KINDS.into_iter().chain((source == ALL).then_some(ACCOUNT)).map(kind).collect::<String>(),
-        spans = SPANS.map(span).concat(),
+        spans = SPANS.into_iter().filter(|(_, days)| *days < kept_days).chain([EVERYTHING]).map(span).collect::<String>(),
         down = paint.icon("down"),
         source = escape(source),
-        since = time::text(since),
         download = paint.icon("download"),
     )
 }
@@ -256,6 +266,23 @@ mod tests {
         assert!(all.contains(">Account</button>"), "{all}");
         let one = html(&page, &format!("/api/projects/{id}/activity"), now, &paint);
         assert!(!one.contains("<bdi>") && !one.contains(">Account</button>"), "{one}");
+    }
+
+    #[test]
+    fn no_time_span_is_longer_than_what_is_kept_and_all_of_that_can_be_chosen() {
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        let paint = Paint::new("/i.svg", Offset::UTC, now);
+        let of = |kept_days| {
+            let html = toolbar(ALL, now, kept_days, &paint);
+            let options: Vec<&str> =
+                html.split("<option value=\"").skip(1).map(|rest| rest.split("</option>").next().unwrap()).collect();
+            (options.join(", "), html.contains("?format=jsonl&amp;since=2026-11-23T12:00:00"))
+        };
+        let (day, week, quarter, all) =
+            ("1\">Last 24 hours", "7\" selected>Last 7 days", "90\">Last 90 days", "0\">Everything kept");
+        assert_eq!(of(365), ([day, week, quarter, all].join(", "), true));
+        assert_eq!(of(90), ([day, week, all].join(", "), true));
+        assert_eq!(of(7), ([day, "0\" selected>Everything kept"].join(", "), false));
     }
 
     #[test]
