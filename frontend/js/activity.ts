@@ -3,6 +3,7 @@
 // draws what is seen first in the same way (server/src/http/first/activity.rs).
 
 import { day, DAYS, iconOf, spansOf, time, type Activity as Item, type Page } from './activity-words.ts';
+import { make, prose } from './dom.ts';
 import { first } from './first.ts';
 
 /** How many are asked for at once. */
@@ -271,7 +272,7 @@ function drawn(item: Item, all: boolean): HTMLElement {
   const mark = element('span', 'event-mark');
   mark.append(icon(name));
   const words = element('div', '');
-  words.append(element('p', '', item.title));
+  words.append(make('p', {}, prose(item.title)));
   if (all && item.projectId) {
     const called = element('bdi', '', item.project ?? '');
     const line = element('p', '');
@@ -284,7 +285,7 @@ function drawn(item: Item, all: boolean): HTMLElement {
     }
     words.append(line);
   }
-  if (item.detail) words.append(element('p', '', item.detail));
+  if (item.detail) words.append(make('p', {}, prose(item.detail)));
   if (item.times > 1) words.append(element('p', '', `Again and again, last at ${time(new Date(item.lastAt))}`));
   const raw = element('details', '');
   const code = element('pre', 'code-block');

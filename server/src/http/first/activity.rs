@@ -1,6 +1,6 @@
 //! `<fsa-activity>`, as `frontend/js/activity.ts` and `activity-words.ts` draw it.
 
-use super::markup::{Paint, plain_button};
+use super::markup::{Paint, plain_button, prose};
 use crate::http::preview::page::escape;
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use model::{
@@ -91,7 +91,7 @@ fn list(page: &ActivityPage, all: bool, paint: &Paint) -> String {
 fn row(item: &ActivityView, all: bool, paint: &Paint) -> String {
     let (icon, tone) = look(item);
     let tone = tone.map(|tone| format!(" data-tone=\"{tone}\"")).unwrap_or_default();
-    let mut words = format!("<p>{}</p>", escape(&item.title));
+    let mut words = format!("<p>{}</p>", prose(&item.title));
     if let Some(id) = item.project_id.filter(|_| all) {
         let name = escape(item.project.as_deref().unwrap_or_default());
         words += &match item.project_deleted {
@@ -100,7 +100,7 @@ fn row(item: &ActivityView, all: bool, paint: &Paint) -> String {
         };
     }
     if let Some(detail) = item.detail.as_deref().filter(|detail| !detail.is_empty()) {
-        words += &format!("<p>{}</p>", escape(detail));
+        words += &format!("<p>{}</p>", prose(detail));
     }
     if item.times > 1 {
         words += &format!("<p>Again and again, last at {}</p>", paint.clock(item.last_at));
@@ -288,14 +288,18 @@ mod tests {
     #[test]
     fn what_is_told_is_text_and_no_markup() {
         let mut bad = event(1, "2026-11-23T10:00:00Z", ActivityKind::Phase, json!({ "to": "<x>", "a": "</pre><b>" }));
-        bad.title = "<img src=x>".to_owned();
-        bad.detail = Some("\"><script>".to_owned());
+        bad.title = "<img src=x> of `<i>`".to_owned();
+        bad.detail = Some("\"><script> by `kill -9`".to_owned());
         (bad.times, bad.actor) = (2, Actor { name: "<i>".to_owned(), via: Via::Token, token: Some("<u>".to_owned()) });
         let html = drawn(vec![bad], 0);
         for tag in ["<img", "<script", "<b>", "<i>", "<u>", "<x>"] {
             assert!(!html.contains(tag), "{tag} in {html}");
         }
-        assert!(html.contains("&lt;img src=x&gt;") && html.contains(", by the token “&lt;u&gt;”"), "{html}");
+        assert!(
+            html.contains("<p>&lt;img src=x&gt; of <code>&lt;i&gt;</code></p>") && html.contains(", by the token “&lt;u&gt;”"),
+            "{html}"
+        );
+        assert!(html.contains("&gt;&lt;script&gt; by <code>kill -9</code></p>"), "what stands in backticks is code: {html}");
         assert!(html.contains("Again and again, last at 10:00:00") && html.contains("#phase-terminated"), "{html}");
     }
 
