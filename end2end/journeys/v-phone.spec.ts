@@ -64,10 +64,32 @@ test('from the link to a deleted project on a phone', async ({ ownServer, browse
   await expect(page.locator('.terminal-pane')).toBeHidden();
   await inspect(page, 'phone-preview', [390]);
 
-  // Every page of the bar.
-  for (const name of ['Database', 'Environment', 'Files', 'Activity', 'Logs', 'Settings']) {
-    await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name }).tap();
+  // Every page of the bar, whose names can be read, and of its menu.
+  const bar = page.getByRole('navigation', { name: 'Project' });
+  const more = bar.getByRole('button', { name: 'More' });
+  for (const name of ['Terminal', 'Preview', 'Database', 'Files', 'More']) {
+    const box = (await bar.getByText(name, { exact: true }).boundingBox())!;
+    expect(box.width, `the name of ${name} has room`).toBeGreaterThan(15);
+    expect(box.x + box.width, `the name of ${name} is on the screen`).toBeLessThanOrEqual(390);
+  }
+  const menu = page.locator('#nav-extra');
+  await expect(menu).toBeHidden();
+  await more.press('Enter');
+  await expect(menu.getByRole('link')).toHaveText(['Environment', 'Activity', 'Logs', 'Settings'].map((name) => new RegExp(name)));
+  await expect(menu).toBeInViewport({ ratio: 1 });
+  await inspect(page, 'phone-more', [390]);
+  await page.keyboard.press('Tab');
+  await expect(menu.getByRole('link').first()).toBeFocused();
+  await page.keyboard.press('Escape');
+  await expect(menu).toBeHidden();
+  await expect(more).toBeFocused();
+  for (const name of ['Database', 'Environment', 'Files', 'Logs', 'Activity', 'Settings']) {
+    const within = !['Database', 'Files'].includes(name);
+    if (within) await more.tap();
+    await bar.getByRole('link', { name }).tap();
     await expect(page.getByRole('heading', { level: 1 }).filter({ hasText: new RegExp(name) }).first()).toBeVisible();
+    await expect(menu).toBeHidden();
+    await expect.poll(() => more.evaluate((button) => getComputedStyle(button, '::before').content), { message: `the bar says where ${name} is` }).toBe(within ? '""' : 'none');
     expect.soft(await sideways(page), name).toBeLessThanOrEqual(0);
   }
 

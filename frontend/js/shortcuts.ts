@@ -163,6 +163,9 @@ export function begin(): void {
   addEventListener('click', (event) => {
     const opener = event.target instanceof Element ? event.target.closest<HTMLElement>('[data-opens]') : null;
     if (opener) void open(opener.dataset['opens'] as Opens);
+    // A menu of the browser's own goes with what is chosen in it: a page that changes in place would keep it.
+    const link = event.target instanceof Element ? event.target.closest('a') : null;
+    link?.closest<HTMLElement>('[popover]:popover-open')?.hidePopover();
   });
   // Links that only whoever runs the installation can follow, and the key of the palette.
   const links = () => {

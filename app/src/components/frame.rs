@@ -173,11 +173,15 @@ fn SideNav(project: Project, tab: Tab) -> impl IntoView {
             {link("", Tab::Workspace, "terminal", "Terminal")}
             {link("#preview", Tab::Workspace, "preview", "Preview")}
             {link("database", Tab::Part(DATABASE), "database", "Database")}
-            {link("environment", Tab::Environment, "environment", "Environment")}
             {link("files", Tab::Part(FILES), "files", "Files")}
-            {link("activity", Tab::Activity, "activity", "Activity")}
-            {link("logs", Tab::Part(LOGS), "log", "Logs")}
-            {link("settings", Tab::Settings, "settings", "Settings")}
+            // Under 720 px the rest is a menu of the browser's own (style/layout.css).
+            <button type="button" class="nav-more" popovertarget="nav-extra">{icon("more")} "More"</button>
+            <div class="nav-extra" id="nav-extra" popover="auto">
+                {link("environment", Tab::Environment, "environment", "Environment")}
+                {link("activity", Tab::Activity, "activity", "Activity")}
+                {link("logs", Tab::Part(LOGS), "log", "Logs")}
+                {link("settings", Tab::Settings, "settings", "Settings")}
+            </div>
         </nav>
     }
 }
