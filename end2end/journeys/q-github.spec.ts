@@ -426,7 +426,7 @@ test('a preview shared with who can sign in opens to a second user and to no str
   expect(await statusOf(friend, way)).toBe(404);
 
   const { page } = owner;
-  const opener = page.getByRole('button', { name: 'Share preview' });
+  const opener = page.getByRole('button', { name: /^(Share preview|Shared with users|Shared by link until .*)$/ });
   const panel = page.getByRole('dialog', { name: 'Share preview' });
   const set = panel.getByRole('button', { name: 'Set', exact: true });
   await opener.click();
@@ -438,6 +438,19 @@ test('a preview shared with who can sign in opens to a second user and to no str
   await page.keyboard.press('Escape');
   await expect(panel).toBeHidden();
   await expect(opener).toBeFocused();
+  // From then on it is seen that it is, also by whoever comes to the page later.
+  const marked = async () => {
+    await expect(opener).toHaveAccessibleName('Shared with users');
+    await expect(opener).toHaveText('Shared');
+    await owner.previewPane.getByRole('button', { name: /choose another/ }).click();
+    await expect(page.getByRole('menuitemradio', { name: /^3000.*shared$/ })).toBeVisible();
+    await expect(page.getByRole('menuitemradio', { name: /^5000/ })).not.toContainText('shared');
+    await page.keyboard.press('Escape');
+  };
+  await marked();
+  await page.reload();
+  await hydrated(page);
+  await marked();
 
   // The second user gets there by the address alone, and to nothing else of the project.
   await friend.goto(address);
@@ -461,8 +474,23 @@ test('a preview shared with who can sign in opens to a second user and to no str
   await panel.getByRole('radio', { name: /^Private/ }).check();
   await set.click();
   await expect(panel.getByText('Private.', { exact: true })).toBeVisible();
+  await expect(opener).toHaveAccessibleName('Share preview');
   await until('the second user to be out', async () => (await friend.reload(), await closed(friend).isVisible()));
   expect(await statusOf(friend, way), 'and there is no way in').toBe(404);
   await page.reload();
   await expect(boats(owner.preview), 'its owner goes on').toBeVisible();
+
+  // A link, too; and the project's settings list what is shared, and end it.
+  const share = `/api/projects/${project.id}/ports/3000/share`;
+  await api.must('PUT', share, { body: { audience: 'link', expiresInHours: 1 } });
+  await page.reload();
+  await expect(opener).toHaveAccessibleName(/^Shared by link until /);
+  await page.goto(`/projects/${project.id}/settings`);
+  const shares = page.getByRole('region', { name: 'Shares' });
+  await expect(shares.getByRole('listitem')).toContainText([/Port 3000.*Shared by link until /]);
+  await inspect(page, 'project-shares');
+  await shares.getByRole('button', { name: 'End the share of port 3000' }).click();
+  await expect(shares.getByRole('status')).toHaveText('Port 3000 is private.');
+  await expect(shares.getByRole('listitem')).toContainText(['No port is shared.']);
+  expect(await api.must('GET', share)).toEqual({ audience: 'private' });
 });

@@ -527,6 +527,8 @@ fn files() -> Vec<Operation> {
 fn shares() -> Vec<Operation> {
     const PATH: &str = "/api/projects/{project}/ports/{port}/share";
     vec![
+        operation(Method::GET, "/api/projects/{project}/shares", "listShares", "Inside", "List the ports that others may open")
+            .json(200, "Those that are shared, by port; without the secrets of links.", many::<rest::shares::SharedPort>, None),
         operation(Method::GET, PATH, "getShare", "Inside", "Say who may open the preview of a port").json(
             200,
             "For whom it is open.",
