@@ -169,6 +169,14 @@ test('from a sign-in to a push by the keyboard alone', ALONE, async ({ ownServer
   await page.keyboard.press('Enter');
   await expect(source.getByRole('status')).toContainText('main · nothing changed', { timeout: 30_000 });
   expect(github.git('octocat/boats', 'log', '-1', '--format=%an %s', 'main')).toBe('octocat On the page');
+
+  // The list says of which repository a project is, and finds it by that.
+  const list = await new ProjectsPage(page).open();
+  const search = page.getByRole('searchbox', { name: 'Search projects' });
+  await search.fill('Octocat/b');
+  await expect(list.row('By keys')).toContainText('octocat/boats');
+  await search.fill('nobody/boats');
+  await expect(page.getByRole('heading', { name: 'No project matches' })).toBeVisible();
 });
 
 test('from a sign-in to a push on a phone', async ({ ownServer, browser }) => {
@@ -281,6 +289,8 @@ test('a new project becomes a new private repository', async ({ ownServer, visit
   await terminal.enter('mkdir -p "my app/node_modules/x" && echo hi > "my app/index.html" && touch "my app/node_modules/x/y" && echo do""ne');
   await terminal.sees(/^done/m);
 
+  const list = await new ProjectsPage(await page.context().newPage()).open();
+  await expect(list.row('Fresh')).not.toContainText('/');
   const source = await files(page);
   await source.getByRole('button', { name: 'Publish to GitHub…' }).click();
   const dialog = page.getByRole('dialog', { name: 'Publish to GitHub' });
@@ -305,6 +315,7 @@ test('a new project becomes a new private repository', async ({ ownServer, visit
   await dialog.getByRole('button', { name: 'Publish' }).click();
   await expect(source.getByRole('status')).toContainText(`${github.origin}/octocat/fresh · main · nothing changed`);
   expect(github.isPrivate('octocat/fresh')).toBe(true);
+  await expect(list.row('Fresh'), 'in a list that was open all the while').toContainText('octocat/fresh');
   expect(github.git('octocat/fresh', 'ls-tree', '-r', '--name-only', 'main')).toBe('.gitignore\nindex.html');
   await accessible(page);
   await page.setViewportSize({ width: 390, height: 800 });

@@ -5,7 +5,7 @@ use crate::{
     ids::{ProjectId, SandboxId, TokenId, UserId},
     phase::{Desired, Phase},
     port::OpenPort,
-    repository::NewRepository,
+    repository::{NewRepository, Origin},
     resources::{Preset, Resources},
     stage::StageView,
 };
@@ -79,6 +79,8 @@ pub struct ProjectView {
     /// Of which project it is an extra sandbox, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_of: Option<ProjectId>,
+    /// What was cloned into it, or published from it; null without.
+    pub repository: Option<Origin>,
     /// When it was made.
     #[serde(with = "crate::time")]
     pub created_at: Timestamp,

@@ -234,7 +234,7 @@ fn projects() -> Vec<Operation> {
             .parameters([
                 query("limit", "How many at most.", json!({ "type": "integer", "minimum": 1, "maximum": 200 })),
                 query("after", "The id of the last project of the page before.", json!({ "type": "string", "format": "uuid" })),
-                query("search", "In whose name or slug this stands, whatever its case.", text()),
+                query("search", "In whose name, slug or repository (`owner/name · branch`) this stands, whatever its case.", text()),
                 query("phase", "Phases, split by commas.", json!({ "type": "string", "examples": phases })),
                 query("extra", "Extra sandboxes as well, each by itself.", json!({ "type": "boolean", "default": false })),
             ])

@@ -72,8 +72,10 @@ pub async fn list(
     let phases = wish.phase.as_deref().map(phases).transpose()?;
     let search = wish.search.as_deref().map(str::to_lowercase);
     let wanted = |project: &ProjectView| {
-        search.as_ref().is_none_or(|search| project.name.to_lowercase().contains(search) || project.slug.contains(search))
-            && phases.as_ref().is_none_or(|phases| phases.contains(&project.sandbox.phase))
+        let of = || project.repository.as_ref().map(|of| of.title().to_lowercase()).unwrap_or_default();
+        search.as_ref().is_none_or(|search| {
+            project.name.to_lowercase().contains(search) || project.slug.contains(search) || of().contains(search)
+        }) && phases.as_ref().is_none_or(|phases| phases.contains(&project.sandbox.phase))
     };
     // One more than is shown tells whether there is a next page. What phases are and what is a capital letter, no query says:
     // so it is looked through in parts until enough fit.
