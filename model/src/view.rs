@@ -317,7 +317,8 @@ impl fmt::Debug for EnvChange {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DatabaseView {
-    /// A line to copy: `psql postgresql://…`; works inside the sandbox.
+    /// A line for inside the sandbox: `psql postgresql://…`. `••••••••` stands for the password, but in what an ask to reveal
+    /// it, or to reset it, answers.
     pub psql: String,
     /// Host, as the sandbox sees it.
     pub host: String,

@@ -94,6 +94,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/api/activity", Access::Read, "read activity", || get(activity::all)),
     route(Method::GET, "/api/projects/{project}/activity", Access::Read, "read activity", || get(activity::of_project)),
     route(Method::GET, "/api/projects/{project}/database", Access::Read, "get database", || get(projects::database)),
+    route(Method::POST, "/api/projects/{project}/database/reveal", Access::Write, "reveal password", || post(projects::reveal)),
     route(Method::POST, "/api/projects/{project}/database/reset-password", Access::Write, "reset password", || {
         post(projects::reset_password)
     }),

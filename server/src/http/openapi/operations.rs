@@ -259,8 +259,11 @@ fn projects() -> Vec<Operation> {
                 None,
             ),
         operation(Method::GET, "/api/projects/{project}/database", "getDatabase", "Projects", "Say where the project's PostgreSQL is")
-            .about("As seen from inside the sandbox. With a token of scope `read`, without the password.")
+            .about("As seen from inside the sandbox, without the password.")
             .json(200, "Where it is.", one::<DatabaseView>, None),
+        operation(Method::POST, "/api/projects/{project}/database/reveal", "revealDatabasePassword", "Projects", "Reveal the database's password")
+            .about("It stands in `psql`. The activity says that it was revealed, by whom and from where.")
+            .json(200, "Where it is, with the password.", one::<DatabaseView>, None),
         operation(Method::POST, "/api/projects/{project}/database/reset-password", "resetDatabasePassword", "Projects", "Reset the database's password")
             .about("The database takes the new one at once, or with its next start if it does not run. Connections that are open stay; \
                     new ones from the sandbox need a restart, which brings the new password into its variables.")
