@@ -382,6 +382,8 @@ test('an account is connected in the settings, revoked at GitHub, connected agai
     await hydrated(page);
   };
   await expect(panel.getByRole('heading', { name: 'Not connected' })).toBeVisible();
+  await page.getByRole('navigation', { name: 'Settings', exact: true }).getByRole('link', { name: 'GitHub' }).click();
+  await expect(page).toHaveURL(`${server.origin}/settings#github`);
   await panel.getByRole('button', { name: 'Connect GitHub' }).click();
   await authorize();
   await expect(panel).toContainText('user:email');

@@ -362,6 +362,8 @@ pub struct TokenView {
     pub id: TokenId,
     /// As its owner called it.
     pub name: String,
+    /// What its secret begins with, such as `fsa_9c2eXy4_`; null of one that was made before that was kept.
+    pub prefix: Option<String>,
     /// What it may do.
     pub scope: Scope,
     /// When it was made.
@@ -518,6 +520,7 @@ mod tests {
         let token = TokenView {
             id: TokenId(uuid::Uuid::nil()),
             name: "ci".into(),
+            prefix: None,
             scope: Scope::Read,
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
