@@ -67,6 +67,16 @@ test('the preview opens in a tab of its own', async ({ api, project, visitor }) 
   await expect(tab.getByRole('heading', { name: 'Boats for hire' })).toBeVisible();
   await expect(tab.getByText('echo: ahoy')).toBeVisible();
   expect(new URL(tab.url()).hostname).toBe(`3000--${project.sandbox.name}.localhost`);
+
+  // And by the palette.
+  const again = workspace.page.context().waitForEvent('page');
+  await workspace.page.bringToFront();
+  await workspace.page.locator('#main').focus();
+  await workspace.page.keyboard.press('Control+k');
+  await expect(workspace.page.getByRole('combobox', { name: 'Search projects and commands' })).toBeFocused();
+  await workspace.page.keyboard.type('preview in a new tab');
+  await workspace.page.keyboard.press('Enter');
+  await expect((await again).getByText('echo: ahoy')).toBeVisible();
 });
 
 test('a browser that is not signed in gets nothing of the application', async ({ api, project, visitor, allowConsole }) => {

@@ -252,6 +252,62 @@ test('nothing moves where GitHub answers late, with an account and without one',
   }
 });
 
+test('GitHub is connected from the form of a new project, which is found as it was left', ONE_MACHINE, async ({ ownServer, visitor }) => {
+  github.serve('octocat/boats', true, { README: 'boats\n' });
+  const server = await ownServer(github.options());
+  const page = await (await visitor({ server })).newPage();
+  const form = await newProject(page, 'Half filled in');
+  const small = page.getByRole('radio', { name: /^Small/ });
+  const [address, branch, depth] = ['Address', 'Branch', 'Commits'].map((label) => page.getByLabel(label));
+  const summary = page.getByLabel('Summary');
+  const code = summary.locator('dd').last();
+  await small.check();
+  await expect(summary).not.toContainText('Code');
+  await address!.fill('https://github.com/octocat/other.git');
+  await expect(summary).toContainText('Code');
+  await expect(code).toHaveText('octocat/other');
+  await branch!.fill('feature/x');
+  await expect(code).toHaveText('octocat/other · feature/x');
+  await depth!.fill('3');
+  await expect(page.locator('fsa-repository')).toContainText('What you have filled in here stays, but for a pasted .env');
+
+  // What waits in the browser has no variable in it.
+  let kept = '';
+  await page.route('**/api/github/connect', async (route) => {
+    kept = await page.evaluate(() => JSON.stringify({ ...sessionStorage }));
+    await route.continue();
+  });
+  await page.getByRole('button', { name: 'Connect GitHub' }).click();
+  await expect(page.getByRole('heading', { name: 'Authorize as octocat' })).toBeVisible();
+  expect(kept).toContain('Half filled in');
+  for (const line of github.variables.split('\n').filter((line) => line !== '')) expect(kept).not.toContain(line);
+  await page.getByRole('link', { name: 'Authorize' }).click();
+  await expect(page).toHaveURL(`${server.origin}/projects/new`);
+  await hydrated(page);
+  await expect(form.name).toHaveValue('Half filled in');
+  await expect(page.locator('#name-hint')).toContainText('half-filled-in');
+  await expect(small).toBeChecked();
+  await expect(form.database).not.toBeChecked();
+  await expect(address!).toHaveValue('https://github.com/octocat/other.git');
+  await expect(branch!).toHaveValue('feature/x');
+  await expect(depth!).toHaveValue('3');
+  await expect(page.getByLabel(/^Paste a .env/)).toHaveValue('');
+  await expect(code).toHaveText('octocat/other · feature/x');
+  await accessible(page);
+  expect(await page.evaluate(() => sessionStorage.getItem('fsa.new-project')), 'once').toBeNull();
+
+  // And it is what the project is made of.
+  await page.getByLabel(/^Paste a .env/).fill(github.variables);
+  await page.getByRole('button', { name: 'octocat/boats' }).click();
+  await expect(code).toHaveText('octocat/boats');
+  await depth!.fill('');
+  await form.create.click();
+  await expect(new Workspace(page).phase).toHaveAttribute('data-phase', 'running', { timeout: 60_000 });
+  const [project] = await (await server.api()).projects();
+  expect(project).toMatchObject({ name: 'Half filled in', database: false, preset: 'small' });
+  expect(await (await server.api()).output(project!.id, 'cat boats/README')).toBe('boats\n');
+});
+
 test('a push that is rejected says the way on', async ({ ownServer, visitor, allowConsole }) => {
   allowConsole(/409 \(Conflict\)/);
   const url = github.serve('octocat/boats', false);

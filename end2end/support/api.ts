@@ -27,7 +27,7 @@ export interface Sandbox {
   phase: string;
   desired: string;
   generation: number;
-  stages: { stage: string; state: string; startedAt: string | null; endedAt: string | null; deadlineAt: string | null }[];
+  stages: { stage: string; state: string; startedAt: string | null; endedAt: string | null; deadlineAt: string | null; limitSeconds: number | null }[];
   cause: { code: string; message: string; nextSteps: string[] } | null;
   urls: { application: string | null; terminal: string | null; preview: string | null };
   ports: { port: number; process: string | null }[];

@@ -38,11 +38,23 @@ export function fileOf(app: string, file: string): string {
   return fs.readFileSync(path.join(APPS, app, file), 'utf8');
 }
 
+type App = 'vite' | 'next' | 'prisma';
+
+/** What an app does without: nobody debugs the packages, and nothing here scales pictures. */
+const LEFT: Record<App, string[]> = {
+  vite: [],
+  next: ['node_modules/@img', 'node_modules/sharp'],
+  // Of 200 MB half is for other databases than PostgreSQL, and for Prisma Studio and the databases of `prisma dev`, which nobody opens.
+  prisma: [
+    ...['mysql', 'sqlite', 'sqlserver', 'cockroachdb'].map((name) => `query_compiler_*.${name}.*`),
+    ...['@prisma/studio-core/dist/ui', 'node_modules/elkjs', 'node_modules/react-dom', '@prisma/dev/dist/runtime-assets', 'node_modules/@electric-sql'],
+    'prisma/build/schema_engine_bg.wasm', // which is there once more, in the package that runs it
+  ],
+};
+
 /** Puts an app with its packages into the home folder of a sandbox, as `~/APP`. */
-export async function install(api: Api, project: string, app: 'vite' | 'next' | 'prisma'): Promise<void> {
-  // Nobody debugs the packages, nothing here scales pictures, and there is no other database than PostgreSQL.
-  const others = ['mysql', 'sqlite', 'sqlserver', 'cockroachdb'].map((name) => `--exclude=query_compiler_*.${name}.*`);
-  const left = ['--exclude=*.map', '--exclude=node_modules/@img', '--exclude=node_modules/sharp', ...others];
+export async function install(api: Api, project: string, app: App): Promise<void> {
+  const left = ['*.map', ...LEFT[app]].map((name) => `--exclude=${name}`);
   const raw = execFileSync('tar', ['-c', ...left, '-C', packages(app), 'node_modules', '-C', path.join(APPS, app), '--exclude=./node_modules', '.'], {
     maxBuffer: 1 << 30,
   });

@@ -227,6 +227,11 @@ export class Server {
     return link[0];
   }
 
+  /** What a shell in another folder makes of a command that a page shows. */
+  async shell(command: string): Promise<string> {
+    return (await run('sh', ['-c', command], { cwd: os.tmpdir(), env: this.environment(), timeout: 30_000 })).stdout;
+  }
+
   /** The REST API with a token that may write. */
   async api(): Promise<Api> {
     this.#token ??= await this.token('write');

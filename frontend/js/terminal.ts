@@ -16,6 +16,7 @@ import { Terminal } from '@xterm/xterm';
 import { running } from './sessions.ts';
 import { takeFiles } from './drop.ts';
 import { Connection, endedMessage, type Socket, type StateChange } from './connection.ts';
+import { copy } from './insecure.ts';
 import { keyOwner, keySequence, withCtrl } from './keys.ts';
 import type { Hello } from './protocol.ts';
 import { install, isClipboardQuery, isFocusReport, isMouseMove, isMouseReport, type Muzzle } from './queries.ts';
@@ -315,7 +316,7 @@ class Viewer implements Handle {
   copySelection(): boolean {
     const text = this.terminal.getSelection();
     if (text === '') return false;
-    void navigator.clipboard?.writeText(text).catch(() => this.#say('The browser did not let this page copy.'));
+    void copy(text).then((copied) => copied || this.#say('The browser did not let this page copy.'));
     return true;
   }
 

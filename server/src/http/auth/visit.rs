@@ -44,6 +44,14 @@ pub struct Visit {
     pub kept_out: bool,
 }
 
+impl Visit {
+    /// Who, if they are signed in: not who comes with a token.
+    #[must_use]
+    pub fn session(&self) -> Option<&Viewer> {
+        self.viewer.as_ref().filter(|_| matches!(self.credential, Some(Credential::Session(_))))
+    }
+}
+
 tokio::task_local! {
     static CURRENT: Current;
 }
