@@ -110,7 +110,7 @@ impl Sort {
     }
 }
 
-/// The ids to show, in order. `query` is looked for in name and slug, without regard to case.
+/// The ids to show, in order. `query` is looked for in name, slug and repository, without regard to case.
 #[must_use]
 pub fn arrange<'a>(
     projects: impl IntoIterator<Item = &'a ProjectView>,
@@ -120,7 +120,10 @@ pub fn arrange<'a>(
 ) -> Vec<ProjectId> {
     let query = query.trim().to_lowercase();
     let found = |project: &&ProjectView| {
-        query.is_empty() || project.name.to_lowercase().contains(&query) || project.slug.contains(&query)
+        query.is_empty()
+            || project.name.to_lowercase().contains(&query)
+            || project.slug.contains(&query)
+            || project.repository.as_ref().is_some_and(|of| of.title().to_lowercase().contains(&query))
     };
     let mut shown: Vec<&ProjectView> =
         projects.into_iter().filter(|project| filter.shows(project.sandbox.phase)).filter(found).collect();
@@ -138,7 +141,7 @@ pub fn tally<'a>(projects: impl IntoIterator<Item = &'a ProjectView>, filter: Fi
 mod tests {
     use super::*;
     use crate::live::tests::project;
-    use model::Timestamp;
+    use model::{Timestamp, repository::Origin};
 
     /// A project by its number; it was made, and last changed, that many seconds after the epoch.
     fn of(n: u128, name: &str, phase: Phase, (made, changed): (i64, i64)) -> ProjectView {
@@ -169,6 +172,18 @@ mod tests {
         assert_eq!(found("water a"), [1]);
         assert!(found("tidewater  api").is_empty());
         assert_eq!(shown(&projects, "tide", Filter::Stopped, Sort::Created), [3], "both narrow it down");
+    }
+
+    #[test]
+    fn a_query_finds_repositories_by_owner_name_and_branch() {
+        let mut projects = [of(1, "Boats", Phase::Running, (1, 1)), of(2, "Harbour", Phase::Running, (2, 2))];
+        let (url, branch) = ("https://github.com/Octocat/hello-world.git".to_owned(), Some("fix/totals".to_owned()));
+        projects[0].repository = Some(Origin { url, branch });
+        let found = |query| shown(&projects, query, Filter::All, Sort::Created);
+        for query in ["octocat", "Hello-World", "octocat/hello", "FIX/totals", "world · fix"] {
+            assert_eq!(found(query), [1], "{query}");
+        }
+        assert!(found("github.com").is_empty(), "what is shown is looked in, and no more");
     }
 
     #[test]

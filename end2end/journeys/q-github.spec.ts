@@ -169,6 +169,14 @@ test('from a sign-in to a push by the keyboard alone', ALONE, async ({ ownServer
   await page.keyboard.press('Enter');
   await expect(source.getByRole('status')).toContainText('main · nothing changed', { timeout: 30_000 });
   expect(github.git('octocat/boats', 'log', '-1', '--format=%an %s', 'main')).toBe('octocat On the page');
+
+  // The list says of which repository a project is, and finds it by that.
+  const list = await new ProjectsPage(page).open();
+  const search = page.getByRole('searchbox', { name: 'Search projects' });
+  await search.fill('Octocat/b');
+  await expect(list.row('By keys')).toContainText('octocat/boats');
+  await search.fill('nobody/boats');
+  await expect(page.getByRole('heading', { name: 'No project matches' })).toBeVisible();
 });
 
 test('from a sign-in to a push on a phone', async ({ ownServer, browser }) => {
@@ -337,6 +345,8 @@ test('a new project becomes a new private repository', async ({ ownServer, visit
   await terminal.enter('mkdir -p "my app/node_modules/x" && echo hi > "my app/index.html" && touch "my app/node_modules/x/y" && echo do""ne');
   await terminal.sees(/^done/m);
 
+  const list = await new ProjectsPage(await page.context().newPage()).open();
+  await expect(list.row('Fresh')).not.toContainText('/');
   const source = await files(page);
   await source.getByRole('button', { name: 'Publish to GitHub…' }).click();
   const dialog = page.getByRole('dialog', { name: 'Publish to GitHub' });
@@ -361,6 +371,7 @@ test('a new project becomes a new private repository', async ({ ownServer, visit
   await dialog.getByRole('button', { name: 'Publish' }).click();
   await expect(source.getByRole('status')).toContainText(`${github.origin}/octocat/fresh · main · nothing changed`);
   expect(github.isPrivate('octocat/fresh')).toBe(true);
+  await expect(list.row('Fresh'), 'in a list that was open all the while').toContainText('octocat/fresh');
   expect(github.git('octocat/fresh', 'ls-tree', '-r', '--name-only', 'main')).toBe('.gitignore\nindex.html');
   await accessible(page);
   await page.setViewportSize({ width: 390, height: 800 });
@@ -427,6 +438,8 @@ test('an account is connected in the settings, revoked at GitHub, connected agai
     await hydrated(page);
   };
   await expect(panel.getByRole('heading', { name: 'Not connected' })).toBeVisible();
+  await page.getByRole('navigation', { name: 'Settings', exact: true }).getByRole('link', { name: 'GitHub' }).click();
+  await expect(page).toHaveURL(`${server.origin}/settings#github`);
   await panel.getByRole('button', { name: 'Connect GitHub' }).click();
   await authorize();
   await expect(panel).toContainText('user:email');
@@ -482,7 +495,7 @@ test('a preview shared with who can sign in opens to a second user and to no str
   expect(await statusOf(friend, way)).toBe(404);
 
   const { page } = owner;
-  const opener = page.getByRole('button', { name: 'Share preview' });
+  const opener = page.getByRole('button', { name: /^(Share preview|Shared with users|Shared by link until .*)$/ });
   const panel = page.getByRole('dialog', { name: 'Share preview' });
   const set = panel.getByRole('button', { name: 'Set', exact: true });
   await opener.click();
@@ -494,6 +507,19 @@ test('a preview shared with who can sign in opens to a second user and to no str
   await page.keyboard.press('Escape');
   await expect(panel).toBeHidden();
   await expect(opener).toBeFocused();
+  // From then on it is seen that it is, also by whoever comes to the page later.
+  const marked = async () => {
+    await expect(opener).toHaveAccessibleName('Shared with users');
+    await expect(opener).toHaveText('Shared');
+    await owner.previewPane.getByRole('button', { name: /choose another/ }).click();
+    await expect(page.getByRole('menuitemradio', { name: /^3000.*shared$/ })).toBeVisible();
+    await expect(page.getByRole('menuitemradio', { name: /^5000/ })).not.toContainText('shared');
+    await page.keyboard.press('Escape');
+  };
+  await marked();
+  await page.reload();
+  await hydrated(page);
+  await marked();
 
   // The second user gets there by the address alone, and to nothing else of the project.
   await friend.goto(address);
@@ -517,8 +543,23 @@ test('a preview shared with who can sign in opens to a second user and to no str
   await panel.getByRole('radio', { name: /^Private/ }).check();
   await set.click();
   await expect(panel.getByText('Private.', { exact: true })).toBeVisible();
+  await expect(opener).toHaveAccessibleName('Share preview');
   await until('the second user to be out', async () => (await friend.reload(), await closed(friend).isVisible()));
   expect(await statusOf(friend, way), 'and there is no way in').toBe(404);
   await page.reload();
   await expect(boats(owner.preview), 'its owner goes on').toBeVisible();
+
+  // A link, too; and the project's settings list what is shared, and end it.
+  const share = `/api/projects/${project.id}/ports/3000/share`;
+  await api.must('PUT', share, { body: { audience: 'link', expiresInHours: 1 } });
+  await page.reload();
+  await expect(opener).toHaveAccessibleName(/^Shared by link until /);
+  await page.goto(`/projects/${project.id}/settings`);
+  const shares = page.getByRole('region', { name: 'Shares' });
+  await expect(shares.getByRole('listitem')).toContainText([/Port 3000.*Shared by link until /]);
+  await inspect(page, 'project-shares');
+  await shares.getByRole('button', { name: 'End the share of port 3000' }).click();
+  await expect(shares.getByRole('status')).toHaveText('Port 3000 is private.');
+  await expect(shares.getByRole('listitem')).toContainText(['No port is shared.']);
+  expect(await api.must('GET', share)).toEqual({ audience: 'private' });
 });

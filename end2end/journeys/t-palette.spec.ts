@@ -322,8 +322,11 @@ test('the database: how it is reached and how it is, its password only when aske
   await expect(main.locator('.figures')).toContainText('Ready');
   await expect(main.locator('.figures')).toContainText(/Size\s*[\d.]+ MB/);
   await expect(main.locator('.figures')).toContainText(/PostgreSQL\s*1\d/);
-  const { psql } = await api.must<{ psql: string }>('GET', `/api/projects/${project.id}/database`);
+  const seen = await api.must<{ psql: string }>('GET', `/api/projects/${project.id}/database`);
+  const revealed = async () => (await api.must<{ psql: string }>('POST', `/api/projects/${project.id}/database/reveal`, { body: {} })).psql;
+  const psql = await revealed();
   const password = /:\/\/[^:]+:([^@]+)@/.exec(psql)![1]!;
+  expect(seen.psql, 'nor by REST').toBe(psql.replace(password, '••••••••'));
   await expect(page.locator('body')).not.toContainText(password);
   expect(await page.content(), 'not even in the markup').not.toContain(password);
   await inspect(page, 'database');
@@ -331,6 +334,13 @@ test('the database: how it is reached and how it is, its password only when aske
   await expect(main).toContainText(password);
   await expect(page.getByRole('button', { name: 'Hide the password' })).toBeFocused();
   await page.getByRole('button', { name: 'Hide the password' }).click();
+  await expect(main).not.toContainText(password);
+  const again = await page.waitForResponse((answer) => new URL(answer.url()).pathname === `/api/projects/${project.id}/database`, { timeout: 20_000 });
+  expect(await again.text(), 'nor what is asked again and again').not.toContain(password);
+  // A copy has it without showing it, and is told as well.
+  await page.evaluate(() => (navigator.clipboard.writeText = async (text) => void ((window as any).copied = text)));
+  await page.getByRole('button', { name: 'Copy the connection string' }).click();
+  await expect.poll(() => page.evaluate(() => (window as any).copied)).toBe(psql.slice('psql '.length));
   await expect(main).not.toContainText(password);
 
   // A program inside holds a connection: it is counted, and goes on.
@@ -343,12 +353,12 @@ test('the database: how it is reached and how it is, its password only when aske
   await page.getByRole('button', { name: 'Reset password…' }).click();
   await expect(page.getByRole('alertdialog')).toBeVisible();
   await page.getByRole('button', { name: 'Keep the password' }).click();
-  expect((await api.must<{ psql: string }>('GET', `/api/projects/${project.id}/database`)).psql).toBe(psql);
+  expect(await revealed()).toBe(psql);
   await page.getByRole('button', { name: 'Reset password…' }).click();
   await page.getByRole('button', { name: 'Reset the password', exact: true }).click();
   await expect(main).toContainText('The database has a new password.');
   await expect(page.getByRole('button', { name: 'Reset password…' })).toBeFocused();
-  const fresh = (await api.must<{ psql: string }>('GET', `/api/projects/${project.id}/database`)).psql;
+  const fresh = await revealed();
   expect(fresh).not.toBe(psql);
   const as = async (line: string) => (await api.exec(project.id, `${line} -Atc 'select 6*7'`)).stdout.trim();
   expect(await as(fresh), 'the new one opens').toBe('42');
@@ -370,6 +380,10 @@ test('the database: how it is reached and how it is, its password only when aske
   await page.goto(`/projects/${project.id}/activity`);
   await hydrated(page);
   await expect(page.locator('.event').filter({ hasText: 'Reset the database’s password' })).toBeVisible();
+  const told = await api.must('GET', `/api/projects/${project.id}/activity?search=Revealed`);
+  const ways = told.activity.map(({ title, actor }: any) => [title, actor.via]);
+  expect(ways.filter(([, via]: string[]) => via === 'browser'), 'shown once and copied once').toHaveLength(2);
+  expect(ways).toContainEqual(['Revealed the database’s password', 'browser']);
 });
 
 test('the lines for Prisma are those that work', async ({ api, project, visitor }) => {

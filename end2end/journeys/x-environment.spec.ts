@@ -109,6 +109,38 @@ test('variables are added, pasted, replaced and removed, and each says what a re
   await expect(replacing).toHaveCount(0);
   await expect(row(page, 'GREETING')).toContainText('waits for restart');
 
+  // Found by a part of the name, and by where they come from; what changes meanwhile keeps to it.
+  const search = page.getByRole('searchbox', { name: 'Search variables' });
+  const bySource = page.getByRole('group', { name: 'Filter by source' });
+  const variables = page.getByRole('table', { name: 'Environment variables' }).locator('tbody').first().getByRole('row');
+  const count = page.locator('fsa-filter').getByRole('status');
+  await expect(count).toHaveText(/^\d+ variables$/);
+  await page.locator('h1').click();
+  await page.keyboard.press('/');
+  await expect(search).toBeFocused();
+  await search.fill('greet');
+  await expect(variables).toHaveCount(1);
+  await expect(count).toHaveText(/^1 of \d+ variables$/);
+  await search.fill('nothing of the kind');
+  await expect(variables).toHaveCount(0);
+  await expect(page.getByRole('cell', { name: 'No variable matches.' })).toBeVisible();
+  await inspect(page, 'environment-no-match');
+  await search.fill('');
+  await bySource.getByRole('button', { name: /^Project 3$/ }).click();
+  await expect(bySource.getByRole('button', { name: /^Project/ })).toHaveAttribute('aria-pressed', 'true');
+  await expect(bySource.getByRole('button', { name: /^Project/ })).toBeFocused();
+  await expect(variables).toHaveCount(3);
+  await expect(row(page, 'DATABASE_URL')).toHaveCount(0);
+  await inspect(page, 'environment-filtered');
+  await page.getByRole('button', { name: 'Add variable' }).click();
+  await name.fill('ADDED');
+  await adding.getByRole('button', { name: 'Save' }).click();
+  await expect(row(page, 'ADDED')).toBeVisible();
+  await expect(variables).toHaveCount(4);
+  await expect(bySource.getByRole('button', { name: /^Project 4$/ })).toHaveAttribute('aria-pressed', 'true');
+  await bySource.getByRole('button', { name: /^All/ }).click();
+  await expect(row(page, 'DATABASE_URL')).toBeVisible();
+
   // Gone, but not on the safe answer.
   await page.getByRole('button', { name: 'Remove QUOTED' }).click();
   const removing = page.getByRole('alertdialog', { name: 'Remove QUOTED?' });
@@ -122,6 +154,6 @@ test('variables are added, pasted, replaced and removed, and each says what a re
   await removing.getByRole('button', { name: 'Remove it' }).click();
   await expect(row(page, 'QUOTED')).toHaveCount(0);
   await expect(page.getByRole('button', { name: 'Add variable' })).toBeFocused();
-  await restart(page, api, project, ['~ GREETING', '- QUOTED']);
+  await restart(page, api, project, ['+ ADDED', '~ GREETING', '- QUOTED']);
   expect(await api.output(project.id, 'printf "%s|%s" "$GREETING" "${QUOTED-none}"')).toBe('hallo\nallesammans|none');
 });

@@ -17,6 +17,10 @@ test('an API token is made, shown once, and refused once it is revoked', async (
   const secret = tokens.locator('.made-token code');
   const make = dialog.getByRole('button', { name: 'Create token' });
 
+  // The navigation is in the order of the page, and has nothing that is not there: GitHub is not set up.
+  const links = page.getByRole('navigation', { name: 'Settings', exact: true }).getByRole('link');
+  await expect(links).toHaveText(['API tokens', 'Claude Code', 'Appearance', 'About', 'Sessions', 'API', 'Doctor']);
+
   await opener.click();
   await expect(name).toBeFocused();
   await make.click();
@@ -34,6 +38,7 @@ test('an API token is made, shown once, and refused once it is revoked', async (
   await expect(row(page, 'Nightly build')).toContainText('Never used');
   const first = await secret.innerText();
   expect(first).toMatch(/^fsa_\S+$/);
+  await expect(row(page, 'Nightly build'), 'by which it is known again where it is found').toContainText(`${first.slice(0, 12)}…`);
   await inspect(page, 'token-made');
 
   // It works, and is shown this one time.
@@ -41,7 +46,7 @@ test('an API token is made, shown once, and refused once it is revoked', async (
   const project = await nightly.create('By a token');
   await page.reload();
   await hydrated(page);
-  await expect(row(page, 'Nightly build')).toBeVisible();
+  await expect(row(page, 'Nightly build')).toContainText(`${first.slice(0, 12)}…`);
   await expect(secret).toHaveCount(0);
   expect(await page.content()).not.toContain(first);
 

@@ -54,6 +54,7 @@ const VERBS: Record<string, string> = {
   files: 'files',
   share: 'share',
   unshare: 'lock',
+  'reveal-password': 'eye',
 };
 
 /** The symbol and the tone of one. */

@@ -1,6 +1,6 @@
-// `<fsa-database src="/api/projects/ID/database">`: how a project's PostgreSQL is reached and how it is. The password is
-// shown only when somebody asks for it, and can be reset. The server draws what is seen first in the same way, without the
-// password (server/src/http/first/database.rs).
+// `<fsa-database src="/api/projects/ID/database">`: how a project's PostgreSQL is reached and how it is. What is asked again and
+// again is without the password: it comes when somebody wants to see or copy it, which the activity tells, and can be reset. The
+// server draws what is seen first in the same way (server/src/http/first/database.rs).
 
 import { ask, Refused, words } from './api.ts';
 import { ask as question, asks, button, icon, make, prose, tell } from './dom.ts';
@@ -10,6 +10,7 @@ import { copy } from './insecure.ts';
 import { bytes } from './size.ts';
 
 interface View {
+  /** With dots in the place of the password, unless it was asked for. */
   psql: string;
   host: string;
   port: number;
@@ -22,13 +23,12 @@ interface View {
 
 /** While the page is seen, what the server says is asked again. */
 const AGAIN_MS = 5_000;
-/** In the place of the password. */
-const HIDDEN = '••••••••';
 
 export class Database extends HTMLElement {
   #view: View | undefined;
   #shown = '';
-  #revealed = false;
+  /** The address with the password, while it is shown. */
+  #secret: string | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   readonly #say = make('p', { class: 'field-message', role: 'status' });
 
@@ -75,7 +75,7 @@ export class Database extends HTMLElement {
   /** Only what is new is built anew, and the focus stays where it was. */
   #show(view: View): void {
     this.#view = view;
-    const now = JSON.stringify([this.#revealed ? view : { ...view, psql: hidden(view.psql) }, this.#revealed]);
+    const now = JSON.stringify([view, this.#secret]);
     if (now === this.#shown) return;
     this.#shown = now;
     const focused = this.contains(document.activeElement) ? document.activeElement?.getAttribute('data-key') : undefined;
@@ -116,12 +116,12 @@ export class Database extends HTMLElement {
   }
 
   #connect(view: View): HTMLElement {
-    const url = view.psql.split(' ')[1];
-    const reveal = button(this.#revealed ? 'eye-off' : 'eye', this.#revealed ? 'Hide' : 'Reveal', () => void this.#reveal());
+    const url = address(view);
+    const shown = this.#secret !== undefined;
+    const reveal = button(shown ? 'eye-off' : 'eye', shown ? 'Hide' : 'Reveal', () => void this.#reveal());
     reveal.dataset['key'] = 'reveal';
-    reveal.setAttribute('aria-pressed', String(this.#revealed));
-    reveal.setAttribute('aria-label', this.#revealed ? 'Hide the password' : 'Reveal the password');
-    const secret = this.#revealed && url ? url : hidden(url ?? '');
+    reveal.setAttribute('aria-pressed', String(shown));
+    reveal.setAttribute('aria-label', shown ? 'Hide the password' : 'Reveal the password');
     const body = make(
       'div',
       { class: 'panel-body stack' },
@@ -130,7 +130,7 @@ export class Database extends HTMLElement {
       make('p', { class: 'field-hint' }, 'The variables below are set in every terminal, so that psql needs nothing else.'),
       make('h3', {}, 'As one line'),
       url
-        ? make('div', { class: 'code-field' }, make('code', {}, secret), reveal, copier(() => this.#url(), 'the connection string'))
+        ? make('div', { class: 'code-field' }, make('code', {}, this.#secret ?? url), reveal, copier(() => this.#url(), 'the connection string'))
         : make('p', { class: 'field-hint' }, 'Shown to those who may change the project.'),
       make('p', { class: 'field-hint' }, 'It works inside this sandbox only.'),
     );
@@ -138,15 +138,18 @@ export class Database extends HTMLElement {
   }
 
   async #reveal(): Promise<void> {
-    if (!this.#revealed) await this.#url();
-    this.#revealed = !this.#revealed;
+    try {
+      this.#secret = this.#secret === undefined ? await this.#url() : undefined;
+      this.#told('');
+    } catch (error) {
+      this.#told(words(error), 'bad');
+    }
     if (this.#view) this.#show(this.#view);
   }
 
-  /** The address with the password: what the page came with is without. */
+  /** The address with the password. That it was asked for is told in the activity. */
   async #url(): Promise<string> {
-    if (this.#view?.psql.includes(HIDDEN)) await this.#load();
-    return this.#view?.psql.split(' ')[1] ?? '';
+    return this.#secret ?? address(await ask<View>('POST', `${this.getAttribute('src')}/reveal`, {})) ?? '';
   }
 
   #reset(view: View): HTMLElement {
@@ -178,8 +181,10 @@ export class Database extends HTMLElement {
     if (answer !== 'reset') return;
     this.#told('Resetting…');
     try {
-      this.#revealed = false;
-      this.#show(await ask<View>('POST', `${this.getAttribute('src')}/reset-password`, {}));
+      // The answer has the new one, which nobody asked to see.
+      await ask<View>('POST', `${this.getAttribute('src')}/reset-password`, {});
+      this.#secret = undefined;
+      await this.#load();
       this.#told('The database has a new password.');
     } catch (error) {
       this.#told(words(error), 'bad');
@@ -193,8 +198,9 @@ export class Database extends HTMLElement {
   }
 }
 
-function hidden(url: string): string {
-  return url.replace(/(?<=:\/\/[^:]+:)[^@]+/, HIDDEN);
+/** `postgresql://…`; not for those who may only look. */
+function address({ psql }: View): string | undefined {
+  return psql.split(' ')[1];
 }
 
 function failed(error: unknown): HTMLElement {

@@ -1,10 +1,10 @@
 // `<fsa-share project="ID">`: who may open the preview that its pane shows. The port is the one in the pane's
-// address; how it is shared is read each time that the popover opens.
+// address. What is shared is read as the page comes, for the button and the marks in the picker of ports; how this port is,
+// each time that the popover opens.
 
 import { asks, button, icon, make, refusal, tell, when } from './dom.ts';
 import { copy } from './insecure.ts';
-
-type Audience = 'private' | 'users' | 'link';
+import { type Audience, label, type SharedPort } from './share-words.ts';
 
 interface View {
   audience: Audience;
@@ -36,6 +36,9 @@ export class Share extends HTMLElement {
   readonly #opener = button('share', '', () => this.#toggle(), 'Share preview');
   readonly #panel = make('div', { class: 'menu share-panel', role: 'dialog', 'aria-label': 'Share preview', hidden: true });
   readonly #state = make('p', { class: 'small', role: 'status' });
+  #shares: SharedPort[] = [];
+  /** Another port is shown, or the picker opens. */
+  readonly #watch = new MutationObserver(() => this.#mark());
   #outside = (event: Event): void => {
     if (!this.contains(event.target as HTMLElement)) this.#close(false);
   };
@@ -51,19 +54,61 @@ export class Share extends HTMLElement {
         this.#close(true);
       }
     });
+    const address = this.#pane?.querySelector('.address');
+    if (address) this.#watch.observe(address, { subtree: true, childList: true, attributeFilter: ['data-port', 'hidden'] });
+    void this.#list();
   }
 
   disconnectedCallback(): void {
+    this.#watch.disconnect();
     removeEventListener('pointerdown', this.#outside);
   }
 
+  get #pane(): Element | null {
+    return this.closest('.preview-pane');
+  }
+
   get #field(): HTMLInputElement | null | undefined {
-    return this.closest('.preview-pane')?.querySelector<HTMLInputElement>('.address input');
+    return this.#pane?.querySelector<HTMLInputElement>('.address input');
   }
 
   /** The preview's own, whatever is typed there. */
   get #address(): string {
     return this.#field?.defaultValue ?? '';
+  }
+
+  /** Where it is refused nothing is marked: the popover says why. */
+  async #list(): Promise<void> {
+    const answer = await fetch(`/api/projects/${this.getAttribute('project')}/shares`).catch(() => undefined);
+    if (!answer?.ok) return;
+    this.#shares = await answer.json();
+    this.#mark();
+  }
+
+  /** How a port is by now. */
+  #note(port: string, { audience, expiresAt }: View): void {
+    const others = this.#shares.filter((share) => String(share.port) !== port);
+    this.#shares = audience === 'private' ? others : [...others, { port: Number(port), audience, expiresAt }];
+    this.#mark();
+  }
+
+  /** Of the picker only while it is open: until then the page may not have taken it over. */
+  #mark(): void {
+    const of = (port: string | null | undefined) => this.#shares.find((share) => String(share.port) === port);
+    const shown = of(this.#field?.dataset['port']);
+    const name = label(shown, when);
+    if (this.#opener.title !== name) {
+      this.#opener.replaceChildren(icon('share'), ...(shown ? ['Shared'] : []));
+      this.#opener.title = name;
+      this.#opener.setAttribute('aria-label', name);
+      this.#opener.dataset['tone'] = shown ? 'warn' : '';
+      this.#opener.dataset['shape'] = shown ? '' : 'icon';
+    }
+    for (const item of this.#pane?.querySelectorAll('.address .menu:not([hidden]) [role=menuitemradio]') ?? []) {
+      const [is, mark] = [of(item.querySelector('.mono')?.textContent), item.querySelector('.tag')];
+      if (is && !mark) item.append(make('span', { class: 'tag', 'data-tone': 'warn' }, 'shared'));
+      else if (!is) mark?.remove();
+    }
   }
 
   #toggle(): void {
@@ -105,6 +150,7 @@ export class Share extends HTMLElement {
   }
 
   #show(port: string, view: View): void {
+    this.#note(port, view);
     this.#state.textContent = said(view);
     const choices = (Object.keys(WORDS) as Audience[]).map((audience) => {
       const [name, about] = WORDS[audience];

@@ -9,6 +9,9 @@ const ADDRESS: &AsciiSet = &PART.remove(b':');
 /// Everything but the unreserved characters of RFC 3986.
 const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// What stands in the place of a password that is not shown.
+pub const HIDDEN: &str = "••••••••";
+
 /// Where a project's database is, and who may enter. `Debug` never shows the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Connection {
@@ -41,6 +44,13 @@ impl Connection {
             false => part(&self.host),
         };
         format!("postgresql://{}:{}@{host}:{}/{}", part(&self.user), part(&self.password), self.port, part(&self.database))
+    }
+
+    /// The same with [`HIDDEN`] in the place of the password: to be shown, not to connect by.
+    #[must_use]
+    pub fn hidden_url(&self) -> String {
+        // No part has a colon or an `@` of its own.
+        Self { password: String::new(), ..self.clone() }.postgres_url().replacen(":@", &format!(":{HIDDEN}@"), 1)
     }
 
     /// Every variable that the sandbox gets of it.
@@ -97,6 +107,13 @@ mod tests {
         assert_eq!(at("fd00::5").postgres_url(), "postgresql://u:p@[fd00::5]:5432/d");
         assert_eq!(at("fe80::1%eth0").postgres_url(), "postgresql://u:p@[fe80::1%25eth0]:5432/d");
         assert_eq!(at("/run/postgresql").postgres_url(), "postgresql://u:p@%2Frun%2Fpostgresql:5432/d");
+    }
+
+    #[test]
+    fn a_hidden_password_is_in_no_part_of_the_line() {
+        let (user, host) = ("u:@".to_owned(), "fd00::5".to_owned());
+        let of = Connection { host, port: 5432, user, password: "s3cret".into(), database: "d".into() };
+        assert_eq!(of.hidden_url(), "postgresql://u%3A%40:••••••••@[fd00::5]:5432/d");
     }
 
     proptest! {

@@ -119,6 +119,7 @@ mod tests {
             preset: Preset::Small,
             deleting: false,
             extra_of: None,
+            repository: None,
             created_at: at,
             updated_at: at,
             sandbox,

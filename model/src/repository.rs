@@ -103,6 +103,35 @@ pub struct RepositoryView {
     pub updated_at: Timestamp,
 }
 
+/// What a project's home folder has the files of, as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Origin {
+    /// Its address; there is no name and no password in one.
+    pub url: String,
+    /// Which branch or tag; the remote's own, where it is absent.
+    pub branch: Option<String>,
+}
+
+impl Origin {
+    /// `owner/name · branch`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let path = self.url.splitn(4, '/').nth(3).unwrap_or(&self.url).trim_end_matches('/');
+        let path = path.strip_suffix(".git").unwrap_or(path);
+        match &self.branch {
+            Some(branch) => format!("{path} · {branch}"),
+            None => path.to_owned(),
+        }
+    }
+}
+
+impl From<&Repository> for Origin {
+    fn from(of: &Repository) -> Self {
+        Self { url: of.url.clone(), branch: of.checkout.clone().or_else(|| of.branch.clone()) }
+    }
+}
+
 /// Why an address, a branch or a depth is refused. Never shows what stands before an `@`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RepositoryError {
@@ -260,6 +289,16 @@ mod tests {
         ] {
             assert_eq!(of(url).unwrap().folder, folder, "{url}");
         }
+    }
+
+    #[test]
+    fn a_list_shows_owner_name_and_branch() {
+        let title = |url: &str, branch: Option<&str>| Origin { url: url.to_owned(), branch: branch.map(str::to_owned) }.title();
+        assert_eq!(title("https://github.com/acme/boats.git", Some("fix/totals")), "acme/boats · fix/totals");
+        assert_eq!(title("https://git.example.com:8443/a/b/c/", None), "a/b/c");
+        let extra =
+            Repository { branch: Some("main".into()), checkout: Some("new".into()), ..of("https://github.com/a/b").unwrap() };
+        assert_eq!(Origin::from(&extra).title(), "a/b · new", "what is checked out in the end");
     }
 
     #[test]

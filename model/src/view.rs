@@ -5,7 +5,7 @@ use crate::{
     ids::{ProjectId, SandboxId, TokenId, UserId},
     phase::{Desired, Phase},
     port::OpenPort,
-    repository::NewRepository,
+    repository::{NewRepository, Origin},
     resources::{Preset, Resources},
     stage::StageView,
 };
@@ -79,6 +79,8 @@ pub struct ProjectView {
     /// Of which project it is an extra sandbox, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_of: Option<ProjectId>,
+    /// What was cloned into it, or published from it; null without.
+    pub repository: Option<Origin>,
     /// When it was made.
     #[serde(with = "crate::time")]
     pub created_at: Timestamp,
@@ -315,7 +317,8 @@ impl fmt::Debug for EnvChange {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DatabaseView {
-    /// A line to copy: `psql postgresql://…`; works inside the sandbox.
+    /// A line for inside the sandbox: `psql postgresql://…`. `••••••••` stands for the password, but in what an ask to reveal
+    /// it, or to reset it, answers.
     pub psql: String,
     /// Host, as the sandbox sees it.
     pub host: String,
@@ -359,6 +362,8 @@ pub struct TokenView {
     pub id: TokenId,
     /// As its owner called it.
     pub name: String,
+    /// What its secret begins with, such as `fsa_9c2eXy4_`; null of one that was made before that was kept.
+    pub prefix: Option<String>,
     /// What it may do.
     pub scope: Scope,
     /// When it was made.
@@ -515,6 +520,7 @@ mod tests {
         let token = TokenView {
             id: TokenId(uuid::Uuid::nil()),
             name: "ci".into(),
+            prefix: None,
             scope: Scope::Read,
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: None,

@@ -51,7 +51,7 @@ use model::{
     claude::{BASE_URL, is_credential},
     env::{self, EnvKey},
     port::{PortError, PreviewPort},
-    repository::{CloneState, NewRepository, Repository, RepositoryError, RepositoryView},
+    repository::{CloneState, NewRepository, Origin, Repository, RepositoryError, RepositoryView},
     resources::Preset,
     view::{
         ChangeKind, DatabaseView, EnvChange, EnvSource, EnvVariable, EnvView, Installation, NewProject, NewToken, PendingChange,
@@ -283,8 +283,9 @@ impl Controller {
                 let _ = patient(self.parts.cloner.repositories().remove(id)).await;
             }
         }
-        let (row, new) = made.map_err(store_error)?;
+        let (mut row, new) = made.map_err(store_error)?;
         if new {
+            row.project.repository = repository.as_ref().map(Origin::from);
             self.parts.metrics.asked("create");
             info!(project.id = %row.project.id, sandbox.name = %row.sandbox.name, "a project was made");
             self.parts.reconciler.nudge(row.sandbox.id);

@@ -141,6 +141,7 @@ pub fn project(
         preset: project.preset,
         deleting: project.deleting_since.is_some(),
         extra_of: project.extra.as_ref().map(|extra| extra.main),
+        repository: project.repository.clone(),
         created_at: project.created_at,
         updated_at: project.updated_at,
         sandbox: sandbox(row, facts, addresses, limits, now),

@@ -307,7 +307,9 @@ fn ctrl_c_while_postgresql_starts_leaves_nothing_behind() {
     let listed = || text(&serve_beside(folder.path(), &["token", "list"]).stdout);
     let line = listed();
     let id = line.split_whitespace().next().unwrap().to_owned();
-    assert!(line.contains("  read   expires never  last used never  ci\n") && !line.contains("fsa_"), "{line}");
+    let secret = text(&made.stdout).trim().to_owned();
+    assert!(line.contains(&format!("  {}…  read   expires never  last used never  ci\n", &secret[..12])), "{line}");
+    assert!(!line.contains(&secret), "{line}");
     for unknown in ["x", "0198c2f0-0000-7000-8000-000000000000"] {
         let refused = serve_beside(folder.path(), &["token", "revoke", unknown]);
         let said = text(&refused.stderr);

@@ -102,6 +102,7 @@ pub mod tests {
             database: true,
             preset: Preset::Small,
             deleting: false,
+            repository: None,
             created_at: at,
             updated_at: at,
             sandbox,

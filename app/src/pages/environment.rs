@@ -176,6 +176,7 @@ fn Variables(project: Project, env: EnvView) -> impl IntoView {
         </div>
         <Pending project env/>
         {field_message("env-refused", move || gone.get())}
+        <fsa-filter class="toolbar"></fsa-filter>
         <div class="panel">
             <table class="data-table" role="table">
                 <caption class="visually-hidden">"Environment variables"</caption>

@@ -147,7 +147,7 @@ fn List() -> impl IntoView {
                                 class="input keyed"
                                 type="search"
                                 id="search"
-                                placeholder="Search by name"
+                                placeholder="Search by name or repository"
                                 aria-label="Search projects"
                                 node_ref=search
                                 on:input=typing(query)
@@ -188,7 +188,12 @@ fn Row(id: ProjectId) -> impl IntoView {
     let project = Project::new(id, view);
     let address = project.address("");
     let slug = project.view.with_untracked(|view| view.slug.clone());
-    let preset = move || size::preset(project.view.with(|view| view.preset));
+    let about = move || {
+        project.view.with(|view| match &view.repository {
+            None => size::preset(view.preset).to_owned(),
+            Some(of) => format!("{} · {}", size::preset(view.preset), of.title()),
+        })
+    };
     let sandbox = move || {
         project.view.with(|view| match (view.sandbox.phase, view.sandbox.since) {
             (Phase::Creating | Phase::Starting, _) => {
@@ -239,7 +244,7 @@ fn Row(id: ProjectId) -> impl IntoView {
         <li class="project-row">
             <div>
                 <a class="project-name" href=address.clone()><bdi>{move || project.name.get()}</bdi></a>
-                <p class="project-sub">{icon("box")}<span>{slug} " · " {preset}</span></p>
+                <p class="project-sub">{icon("box")}<span>{slug} " · " {about}</span></p>
             </div>
             <div><PhasePill phase=project.phase/><p class="project-sub"><span>{sandbox}</span></p></div>
             <div>

@@ -47,11 +47,12 @@ fn Page(tokens: Load) -> impl IntoView {
             <div class="settings-page">
                 <nav class="settings-nav" aria-label="Settings">
                     <a href="#tokens">"API tokens"</a>
-                    <a href="/docs/api" rel="external">"API"</a>
+                    <a href="#github">"GitHub"</a>
                     <a href="#claude">"Claude Code"</a>
                     <a href="#appearance">"Appearance"</a>
                     <a href="#about">"About"</a>
                     <a href="#session">"Sessions"</a>
+                    <a href="/docs/api" rel="external">"API"</a>
                     <a href="/doctor" rel="external" data-operator hidden>"Doctor"</a>
                 </nav>
                 <div class="stack">
@@ -206,9 +207,10 @@ fn Row(token: TokenView, revoke: Callback<TokenView>) -> impl IntoView {
     let expires = token.expires_at;
     let expires = move || expires.map_or_else(|| "never".to_owned(), |at| time::ahead(at, clock.now()));
     let whole = token.clone();
+    let begins = token.prefix.map(|prefix| html! { <code class="small quiet">{prefix} "…"</code> });
     html! {
         <tr role="row">
-            <td role="cell"><b><bdi>{token.name.clone()}</bdi></b></td>
+            <td role="cell"><b><bdi>{token.name.clone()}</bdi></b> " " {begins}</td>
             <td role="cell" data-label="Scope"><span><span class="tag" data-tone=tone>{scope}</span></span></td>
             <td role="cell" data-label="Last used"><span>{used}</span></td>
             <td role="cell" data-label="Expires"><span>{expires}</span></td>

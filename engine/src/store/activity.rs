@@ -112,6 +112,13 @@ pub(super) fn password_reset(row: &ProjectAndSandbox) -> Entry {
     )
 }
 
+/// Somebody had the password of a project's database shown.
+#[must_use]
+pub fn password_revealed(from: IpAddr) -> Entry {
+    let data = json!({ "verb": "reveal-password", "from": from });
+    asked_for("Revealed the database’s password", Some(format!("From {from}")), data)
+}
+
 /// An ask was stored, as the row is now.
 pub(super) fn asked(row: &ProjectAndSandbox, ask: &Ask) -> Entry {
     let (title, keys) = match ask {

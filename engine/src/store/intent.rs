@@ -52,6 +52,7 @@ pub fn create(new: &NewProjectRow, claude: Option<&Claude>, slug: Slug, random: 
         deleting_since: None,
         database: new.database.clone(),
         extra: new.extra.clone(),
+        repository: None,
         has_extras: false,
     };
     let sandbox = SandboxRow {

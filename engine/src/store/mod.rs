@@ -22,7 +22,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use model::{
     Cause, Desired, DisplayName, Intent, Observed, Phase, ProjectId, ResourceName, SandboxId, Slug, UserId,
-    activity::ActivityView, env::EnvKey, phase, resources::Preset,
+    activity::ActivityView, env::EnvKey, phase, repository::Origin, resources::Preset,
 };
 use secrecy::SecretString;
 use std::{collections::BTreeMap, time::Duration};
@@ -52,6 +52,8 @@ pub struct ProjectRow {
     pub database: Option<DatabaseRow>,
     /// Where this is an extra sandbox of a project.
     pub extra: Option<Extra>,
+    /// What was cloned into it, or published from it; not where it goes on without.
+    pub repository: Option<Origin>,
     /// Whether there are extra sandboxes of it, those being deleted included.
     pub has_extras: bool,
 }

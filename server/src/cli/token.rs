@@ -26,7 +26,10 @@ pub async fn list(data: &DataArgs) -> Result<()> {
     let time = |at: Option<Timestamp>, none: &str| at.map_or_else(|| none.to_owned(), |at| format!("{at:.0}"));
     for token in accounts.tokens(owner.id).await? {
         let (expires, used) = (time(token.expires_at, "never"), time(token.last_used_at, "never"));
-        say(&format!("{}  {:5}  expires {expires}  last used {used}  {}", token.id, token.scope.as_str(), token.name));
+        // What one that was found somewhere is known by.
+        let begins = token.prefix.map_or_else(|| "-".to_owned(), |prefix| prefix + "…");
+        let (id, scope, name) = (token.id, token.scope.as_str(), token.name);
+        say(&format!("{id}  {begins:13}  {scope:5}  expires {expires}  last used {used}  {name}"));
     }
     Ok(())
 }

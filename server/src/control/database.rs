@@ -12,21 +12,21 @@ use model::{
     view::{DatabaseView, Scope, Viewer},
 };
 use secrecy::SecretString;
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 use tracing::{info, warn};
 
 /// How long a page waits for what a project's database says of itself.
 const FIGURES: Duration = Duration::from_millis(1_500);
 
 impl Controller {
+    /// Without the password.
     pub(super) async fn database_view(&self, viewer: &Viewer, row: &ProjectAndSandbox) -> Option<DatabaseView> {
         let spec = reconcile::spec::database(row, &self.parts.settings)?;
         let connection = self.parts.database.credentials(&spec);
         let fact = row.sandbox.observed.stage(Stage::DatabaseCreation);
-        // The password opens the data for writing: one who may only look gets the line without it,
-        // which works inside as well, by the variables there.
+        // One who may only look gets the line that works inside by the variables there: they cannot have the other.
         let psql = match viewer.scope {
-            Scope::Write => format!("psql {}", connection.postgres_url()),
+            Scope::Write => format!("psql {}", connection.hidden_url()),
             Scope::Read => "psql".to_owned(),
         };
         // Nice to know, and no reason to wait for a server that is ill: its cause is told elsewhere.
@@ -41,6 +41,35 @@ impl Controller {
             restart_pending: views::restart_pending(row),
             figures: figures.ok().and_then(Result::ok).flatten(),
         })
+    }
+
+    /// The same with it: for whoever asked for just that, and may change the project.
+    async fn revealed_view(&self, viewer: &Viewer, row: &ProjectAndSandbox) -> Result<DatabaseView, ControlError> {
+        let spec = reconcile::spec::database(row, &self.parts.settings).ok_or_else(no_database)?;
+        let psql = format!("psql {}", self.parts.database.credentials(&spec).postgres_url());
+        Ok(DatabaseView { psql, ..self.database_view(viewer, row).await.ok_or_else(no_database)? })
+    }
+
+    /// A project's database with its password, which opens the data for writing. That it was told, to whom and where, is in the
+    /// activity before it is.
+    ///
+    /// # Errors
+    /// `403 Forbidden` for a token of scope `read`; `404 Not Found`: no such project, or it has no database.
+    pub async fn reveal_database_password(
+        &self,
+        viewer: &Viewer,
+        id: ProjectId,
+        from: IpAddr,
+    ) -> Result<DatabaseView, ControlError> {
+        may_change(viewer)?;
+        let row = self.row(viewer, id).await?;
+        if row.project.database.is_none() {
+            return Err(no_database());
+        }
+        let entry = activity::by(visit::actor(viewer), async { activity::password_revealed(from) }).await;
+        self.parts.store.tell(row.sandbox.id, entry, self.now()).await.map_err(store_error)?;
+        info!(project.id = %id, "revealed the database's password");
+        self.revealed_view(viewer, &row).await
     }
 
     /// Gives a project's database another password. It is stored first and then set on the database, so that what breaks
@@ -75,6 +104,6 @@ impl Controller {
             ControlError::new(ErrorKind::Unavailable, "password-waits", message, "Restart the sandbox: its start sets it again.")
         })?;
         info!(project.id = %id, "reset the database's password");
-        self.database_view(viewer, &row).await.ok_or_else(no_database)
+        self.revealed_view(viewer, &row).await
     }
 }

@@ -42,6 +42,15 @@ impl Controller {
         patient(self.parts.accounts.share(viewer.user, id, port.get(), self.now())).await.map_err(store_error)
     }
 
+    /// The ports that are shared, in order.
+    ///
+    /// # Errors
+    /// `404 Not Found`.
+    pub async fn shares(&self, viewer: &Viewer, id: ProjectId) -> Result<Vec<(u16, Share)>, ControlError> {
+        self.row(viewer, id).await?;
+        patient(self.parts.accounts.shares(viewer.user, id, self.now())).await.map_err(store_error)
+    }
+
     /// Opens a port to others, in place of how it was shared before; a link's address is in the answer and nowhere else.
     /// A link lasts a day where nothing is said.
     ///

@@ -96,6 +96,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/api/activity", Access::Read, "read activity", || get(activity::all)),
     route(Method::GET, "/api/projects/{project}/activity", Access::Read, "read activity", || get(activity::of_project)),
     route(Method::GET, "/api/projects/{project}/database", Access::Read, "get database", || get(projects::database)),
+    route(Method::POST, "/api/projects/{project}/database/reveal", Access::Write, "reveal password", || post(projects::reveal)),
     route(Method::POST, "/api/projects/{project}/database/reset-password", Access::Write, "reset password", || {
         post(projects::reset_password)
     }),
@@ -118,6 +119,7 @@ pub static ROUTES: &[Route] = &[
     }),
     route(Method::POST, "/api/projects/{project}/repository/publication", Access::Write, "publish", || post(repository::publish)),
     route(Method::POST, "/api/projects/{project}/preview", Access::Write, "open preview", || post(projects::preview)),
+    route(Method::GET, "/api/projects/{project}/shares", Access::Read, "list shares", || get(shares::list)),
     route(Method::GET, "/api/projects/{project}/ports/{port}/share", Access::Read, "get share", || get(shares::get)),
     route(Method::PUT, "/api/projects/{project}/ports/{port}/share", Access::Write, "share preview", || put(shares::put)),
     route(Method::DELETE, "/api/projects/{project}/ports/{port}/share", Access::Write, "end share", || delete(shares::delete)),

@@ -309,7 +309,7 @@ async fn every_read_has_a_tag_and_is_not_sent_again() {
         assert!(described["responses"]["304"].is_object() && described["responses"]["200"]["headers"]["ETag"].is_object());
     }
     let database = owner.get(&format!("/api/projects/{project}/database")).await;
-    assert_eq!(database.header("cache-control"), "no-store", "the password is in it");
+    assert_eq!(database.header("cache-control"), "no-store", "a browser would keep the figures for as long as the tag");
 }
 
 #[tokio::test]

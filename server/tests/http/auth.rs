@@ -162,6 +162,11 @@ async fn a_token_is_shown_once_works_and_is_over_when_revoked_or_expired() {
     assert_eq!(program.get("/api/me").await.json()["scope"], "read");
     let listed = owner.get("/api/tokens").await;
     assert!(!listed.text().contains(&secret) && listed.json()[0]["lastUsedAt"].is_string(), "{}", listed.text());
+    let prefix = json!(&secret[..12]);
+    assert_eq!((&made.json()["token"]["prefix"], &listed.json()[0]["prefix"]), (&prefix, &prefix), "by which it is known again");
+    // One that was made before that was kept.
+    sqlx::query("UPDATE api_tokens SET prefix = NULL").execute(&app.pool).await.unwrap();
+    assert_eq!(owner.get("/api/tokens").await.json()[0]["prefix"], json!(null));
 
     let stranger = app.somebody_else().await;
     let path = format!("/api/tokens/{}", made.json()["token"]["id"].as_str().unwrap());

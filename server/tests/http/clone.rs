@@ -26,6 +26,10 @@ async fn reaches(client: &Client, id: &str, state: &str) -> Value {
     client.get(&path).await.json()
 }
 
+async fn project(client: &Client, id: &str) -> Value {
+    client.get(&format!("/api/projects/{id}")).await.json()
+}
+
 async fn sandbox(client: &Client, id: &str) -> Value {
     client.get(&format!("/api/sandbox/{id}")).await.json()
 }
@@ -39,7 +43,16 @@ async fn a_project_starts_from_a_repository_a_branch_and_a_depth() {
     let Some((app, github)) = with(everybody()).await else { return };
     let url = github.serve("acme/Boats.io_x-1", false, &["main", "fix/totals"]);
     let owner = app.signed_in().await;
-    let id = create(&owner, json!({ "url": format!("{url}.git"), "branch": "fix/totals", "depth": 1 })).await;
+    let ask = json!({ "url": format!("{url}.git"), "branch": "fix/totals", "depth": 1 });
+    let made = owner.post("/api/projects", &json!({ "name": "Cloned", "database": false, "repository": ask })).await;
+    let origin = json!({ "url": format!("{url}.git"), "branch": "fix/totals" });
+    assert_eq!((made.status.as_u16(), &made.json()["repository"]), (201, &origin), "{}", made.text());
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(project(&owner, &id).await["repository"], origin);
+    for (search, found) in [("ACME/boats.io", 1), ("fix/tot", 1), ("octocat", 0)] {
+        let all = owner.get(&format!("/api/projects?search={search}")).await.json();
+        assert_eq!(all.as_array().unwrap().len(), found, "{search}");
+    }
     assert_ne!(sandbox(&owner, &id).await["phase"], "Running", "it starts until the clone is there");
     let done = reaches(&owner, &id, "done").await;
     assert_eq!(
@@ -181,6 +194,7 @@ async fn a_clone_that_failed_has_a_cause_and_ways_on_and_the_project_is_kept() {
         assert_eq!((seen["cause"]["code"].as_str(), seen["stages"][4]["state"].as_str()), (Some(code), Some("failed")));
         let skipped = owner.post(&format!("/api/projects/{id}/repository"), &json!({ "action": "skip" })).await;
         assert_eq!((skipped.status.as_u16(), skipped.json()["state"].as_str()), (200, Some("skipped")));
+        assert!(project(&owner, &id).await["repository"].is_null(), "it goes on without");
         until("it to run without", async || sandbox(&owner, &id).await["phase"] == "Running").await;
     }
     let id = create(&owner, json!({ "url": format!("{}/octocat/empty", github.url) })).await;

@@ -1,6 +1,6 @@
 //! A project's database: what is said of it, and another password for it.
 
-use crate::support::TestApp;
+use crate::support::{Client, TestApp};
 use engine::database::memory::MemoryDatabase;
 use http::Method;
 use model::{ProjectId, connection::Connection, view::Scope};
@@ -22,6 +22,45 @@ fn enters(databases: &MemoryDatabase, view: &Value) -> Result<Vec<String>, Strin
     })
 }
 
+/// The database with its password.
+async fn revealed(client: &Client, path: &str) -> Value {
+    let answer = client.post(&format!("{path}/reveal"), &json!({})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+#[tokio::test]
+async fn a_password_is_told_to_whom_asks_for_it_and_the_activity_says_so() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Rows").await;
+    let path = format!("/api/projects/{project}/database");
+    let (seen, line) = (owner.get(&path).await.json(), revealed(&owner, &path).await);
+    let password = line["psql"].as_str().unwrap().split([':', '@']).nth(2).unwrap().to_owned();
+    assert_eq!(seen["psql"].as_str().unwrap(), line["psql"].as_str().unwrap().replace(&password, "••••••••"));
+    assert!(!seen.to_string().contains(&password));
+    assert!(enters(&app.databases, &line).is_ok());
+    let program = app.token(Scope::Write).await.post(&format!("{path}/reveal"), &json!({})).await;
+    assert_eq!((program.status.as_u16(), program.header("cache-control")), (200, "no-store"));
+    assert_eq!(program.json()["psql"], line["psql"]);
+
+    let reveal = format!("{path}/reveal");
+    assert_eq!(app.token(Scope::Read).await.post(&reveal, &json!({})).await.code(), "read-only");
+    assert_eq!(app.token(Scope::Read).await.get(&path).await.json()["psql"], "psql");
+    assert_eq!(app.somebody_else().await.post(&reveal, &json!({})).await.status, 404);
+    assert_eq!(app.anonymous().post(&reveal, &json!({})).await.status, 401);
+    let bare = owner.post("/api/projects", &json!({ "name": "None", "database": false })).await.json();
+    let bare = format!("/api/projects/{}/database/reveal", bare["id"].as_str().unwrap());
+    assert_eq!(owner.post(&bare, &json!({})).await.code(), "no-database");
+
+    let told = owner.get(&format!("/api/projects/{project}/activity?search=Revealed")).await.json();
+    let [token, browser] = told["activity"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!(browser["title"], "Revealed the database’s password");
+    assert_eq!((&browser["actor"]["via"], &token["actor"]["via"]), (&json!("browser"), &json!("token")));
+    assert!(browser["detail"].as_str().unwrap().starts_with("From "), "{browser}");
+    assert!(!told.to_string().contains(&password), "{told}");
+}
+
 async fn waits(app: &TestApp, project: ProjectId) -> bool {
     app.signed_in().await.get(&format!("/api/sandbox/{project}")).await.json()["restartPending"] == true
 }
@@ -33,7 +72,7 @@ async fn a_reset_password_is_the_databases_at_once_and_the_sandboxes_after_a_res
     let (project, _) = app.running(&owner, "Rows").await;
     let path = format!("/api/projects/{project}/database");
     let reset = format!("{path}/reset-password");
-    let before = owner.get(&path).await.json();
+    let before = revealed(&owner, &path).await;
     assert_eq!((&before["ready"], &before["restartPending"]), (&json!(true), &json!(false)), "{before}");
     assert_eq!(before["figures"]["version"], "0.memory");
     assert!(enters(&app.databases, &before).is_ok());
@@ -50,7 +89,7 @@ async fn a_reset_password_is_the_databases_at_once_and_the_sandboxes_after_a_res
     assert_eq!((&after["user"], &after["database"]), (&before["user"], &before["database"]));
     assert!(enters(&app.databases, &after).is_ok(), "the new one opens");
     assert!(enters(&app.databases, &before).is_err(), "the old one does not");
-    assert_eq!(owner.get(&path).await.json()["psql"], after["psql"], "and it is kept");
+    assert_eq!(revealed(&owner, &path).await["psql"], after["psql"], "and it is kept");
     assert_eq!(after["restartPending"], true);
     assert!(waits(&app, project).await);
     let password = after["psql"].as_str().unwrap().split([':', '@']).nth(2).unwrap().to_owned();
@@ -75,17 +114,18 @@ async fn a_server_that_is_away_keeps_the_new_password_for_the_next_start() {
     let owner = app.signed_in().await;
     let (project, _) = app.running(&owner, "Away").await;
     let path = format!("/api/projects/{project}/database");
-    let before = owner.get(&path).await.json();
+    let before = revealed(&owner, &path).await;
     app.databases.set_away(true);
     let refused = owner.post(&format!("{path}/reset-password"), &json!({})).await;
     assert_eq!((refused.status.as_u16(), refused.code().as_str()), (503, "password-waits"));
     let stored = owner.get(&path).await;
     assert_eq!(stored.status, 200, "what is known without the server is still said");
     assert_eq!(stored.json()["figures"], Value::Null);
+    let stored = revealed(&owner, &path).await;
     app.databases.set_away(false);
     assert!(enters(&app.databases, &before).is_ok());
     owner.post(&format!("/api/sandbox/{project}/restart"), &json!({})).await;
-    crate::support::until("the new password", async || enters(&app.databases, &stored.json()).is_ok()).await;
+    crate::support::until("the new password", async || enters(&app.databases, &stored).is_ok()).await;
     assert!(enters(&app.databases, &before).is_err());
 }
 

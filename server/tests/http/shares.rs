@@ -233,6 +233,30 @@ async fn who_is_signed_in_may_look_where_the_owner_says_so() {
 }
 
 #[tokio::test]
+async fn what_is_shared_is_listed_to_the_owner_without_secrets_and_until_it_ends() {
+    let Some(shared) = Shared::start().await else { return };
+    let path = format!("/api/projects/{}/shares", shared.project);
+    assert_eq!(shared.owner.get(&path).await.json(), json!([]));
+    let users = shared.owner.send(Method::PUT, &shared.path(5000), &json!({ "audience": "users" })).await;
+    assert_eq!(users.status, 200, "{}", users.text());
+    let secret = shared.link().await;
+    let answer = shared.app.token(Scope::Read).await.get(&path).await;
+    assert!(!answer.text().contains(&secret), "{}", answer.text());
+    let told = answer.json();
+    let [link, users] = told.as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!((&link["port"], &link["audience"]), (&json!(3000), &json!("link")));
+    assert!(link["expiresAt"].is_string() && link.get("url").is_none(), "{link}");
+    assert_eq!((&users["port"], &users["audience"]), (&json!(5000), &json!("users")));
+    assert!(users["createdAt"].is_string() && users.get("expiresAt").is_none(), "{users}");
+    assert_eq!(shared.app.somebody_else().await.get(&path).await.status, 404);
+
+    let past = "UPDATE preview_shares SET expires_at = now() - interval '1 second' WHERE port = 3000";
+    sqlx::query(past).execute(&shared.app.pool).await.unwrap();
+    assert_eq!(shared.owner.ask(Method::DELETE, &shared.path(5000), None).await.status, 204);
+    assert_eq!(shared.owner.get(&path).await.json(), json!([]));
+}
+
+#[tokio::test]
 async fn a_share_that_cannot_be_is_refused() {
     let Some(shared) = Shared::start().await else { return };
     for (port, body, status, code) in [

@@ -118,6 +118,35 @@ impl Accounts {
         .transpose()
     }
 
+    /// All shares of the user's project that hold, by port; none where it is not theirs.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn shares(&self, owner: UserId, project: ProjectId, now: Timestamp) -> Result<Vec<(u16, Share)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT h.port, h.audience, h.created_at AS "created_at: Time", h.expires_at AS "expires_at: Time"
+            FROM preview_shares h JOIN projects p ON p.id = h.project_id
+            WHERE p.id = $1 AND p.owner_id = $2 AND h.revoked_at IS NULL AND (h.expires_at IS NULL OR h.expires_at > $3)
+            ORDER BY h.port"#,
+            project.0,
+            owner.0,
+            Time(now) as _
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(while_doing("list shares"))?;
+        rows.into_iter()
+            .map(|row| {
+                let share = Share {
+                    audience: row.audience.parse().map_err(unreadable("read a share's audience"))?,
+                    created_at: row.created_at.0,
+                    expires_at: row.expires_at.map(|time| time.0),
+                };
+                Ok((u16::try_from(row.port).map_err(unreadable("read a share's port"))?, share))
+            })
+            .collect()
+    }
+
     /// Shares a port of the user's project, in place of what its share was: the secret of a link, else `None`. The
     /// outer `None`: it is not theirs, or was shared otherwise at this very moment.
     ///

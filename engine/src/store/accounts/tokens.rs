@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 /// What every API token begins with, so that scanners of repositories know it.
 pub const TOKEN_PREFIX: &str = "fsa_";
+/// How many characters of a secret after that are kept and shown: enough to tell tokens apart, and 208 of its 256 bits stay secret.
+const SHOWN: usize = 8;
 
 /// Who came with an API token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +140,7 @@ impl Accounts {
     /// The database is away.
     pub async fn tokens(&self, user: UserId) -> Result<Vec<TokenView>, StoreError> {
         let rows = sqlx::query!(
-            r#"SELECT id, name, scope, created_at AS "created_at: Time", expires_at AS "expires_at: Time",
+            r#"SELECT id, name, prefix, scope, created_at AS "created_at: Time", expires_at AS "expires_at: Time",
                 last_used_at AS "last_used_at: Time", maker_id
             FROM api_tokens WHERE user_id = $1 AND revoked_at IS NULL ORDER BY created_at DESC, id DESC"#,
             user.0
@@ -151,6 +153,7 @@ impl Accounts {
                 Ok(TokenView {
                     id: TokenId(row.id),
                     name: row.name,
+                    prefix: row.prefix.map(|shown| format!("{TOKEN_PREFIX}{shown}")),
                     scope: row.scope.parse().map_err(unreadable("read a token's scope"))?,
                     created_at: row.created_at.0,
                     expires_at: row.expires_at.map(|time| time.0),
@@ -206,15 +209,16 @@ impl Accounts {
 #[must_use]
 pub fn fresh(name: &str, scope: Scope, expires_at: Option<Timestamp>, made_by: Option<TokenId>, now: Timestamp) -> TokenView {
     let (id, name) = (TokenId(Uuid::now_v7()), name.to_owned());
-    TokenView { id, name, scope, created_at: now, expires_at, last_used_at: None, made_by }
+    TokenView { id, name, prefix: None, scope, created_at: now, expires_at, last_used_at: None, made_by }
 }
 
 /// Stores a token, and tells of it.
 pub(super) async fn store_token(connection: &mut PgConnection, user: UserId, token: TokenView) -> Result<NewToken, StoreError> {
     let secret = random_secret(TOKEN_PREFIX);
+    let shown: String = secret.expose_secret().chars().skip(TOKEN_PREFIX.len()).take(SHOWN).collect();
     sqlx::query!(
-        "INSERT INTO api_tokens (id, user_id, name, hash, scope, created_at, expires_at, maker_id)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO api_tokens (id, user_id, name, hash, scope, created_at, expires_at, maker_id, prefix)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         token.id.0,
         user.0,
         token.name,
@@ -222,13 +226,15 @@ pub(super) async fn store_token(connection: &mut PgConnection, user: UserId, tok
         token.scope.as_str(),
         Time(token.created_at) as _,
         token.expires_at.map(Time) as _,
-        token.made_by.map(|maker| maker.0)
+        token.made_by.map(|maker| maker.0),
+        shown
     )
     .execute(&mut *connection)
     .await
     .map_err(while_doing("store a token"))?;
     let made = activity::token_made(&token.name, token.scope.as_str(), token.expires_at);
     write_account(connection, user, &made, token.created_at).await?;
+    let token = TokenView { prefix: Some(format!("{TOKEN_PREFIX}{shown}")), ..token };
     Ok(NewToken { secret: secret.expose_secret().to_owned(), token })
 }
 

@@ -5,7 +5,7 @@ use crate::{
     secrets::{Place, Vault},
     store::{DatabaseRow, Extra, ProjectAndSandbox, ProjectRow, SandboxRow, StoreError, claude::Claude, time::Time},
 };
-use model::{Cause, DisplayName, Observed, ProjectId, SandboxId, Slug, UserId, env::EnvKey};
+use model::{Cause, DisplayName, Observed, ProjectId, SandboxId, Slug, UserId, env::EnvKey, repository::Origin};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::types::{Json, Uuid};
 use std::collections::BTreeMap;
@@ -24,6 +24,8 @@ pub(super) struct Joined {
     pub main_id: Option<Uuid>,
     pub branch: Option<String>,
     pub has_extras: bool,
+    pub repository_url: Option<String>,
+    pub repository_branch: Option<String>,
     pub database_role: Option<String>,
     pub database_name: Option<String>,
     pub database_password: Option<Vec<u8>>,
@@ -49,7 +51,7 @@ pub(super) struct Joined {
 }
 
 /// The query of [`Joined`] with what follows its FROM: `joined!("WHERE p.id = $1", id)`. `p` is the
-/// project, `d` its database, `s` the sandbox.
+/// project, `d` its database, `r` its repository, `s` the sandbox.
 macro_rules! joined {
     ($rest:tt $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
@@ -59,12 +61,14 @@ macro_rules! joined {
                 p.env_revision AS project_env_revision, p.created_at AS "created_at: Time",
                 p.updated_at AS "updated_at: Time", p.deleting_since AS "deleting_since: Time",
                 p.main_id, p.branch, EXISTS (SELECT FROM projects e WHERE e.main_id = p.id) AS "has_extras!",
+                r.url AS "repository_url?", COALESCE(r.checkout, r.branch) AS "repository_branch?",
                 d.role AS "database_role?", d.name AS "database_name?", d.password AS "database_password?",
                 s.id AS sandbox_id, s.name AS sandbox_name, s.desired, s.generation, s.asked_at AS "asked_at: Time",
                 s.restart_count, s.preset, s.env, s.claude, s.env_revision, s.resizes, s.agent_token,
                 s.observed AS "observed: Json<Observed>", s.cause AS "cause: Json<Cause>", s.last_error, s.failures,
                 s.version, s.wake_at AS "wake_at: Time", s.changed_at AS "changed_at: Time"
             FROM sandboxes s JOIN projects p ON p.id = s.project_id LEFT JOIN databases d ON d.project_id = p.id
+                LEFT JOIN repositories r ON r.project_id = p.id AND r.state <> 'skipped'
             "# + $rest
             $(, $argument)*
         )
@@ -99,6 +103,7 @@ impl Joined {
             deleting_since: self.deleting_since.map(|time| time.0),
             database,
             extra: self.main_id.zip(self.branch).map(|(main, branch)| Extra { main: ProjectId(main), branch }),
+            repository: self.repository_url.map(|url| Origin { url, branch: self.repository_branch }),
             has_extras: self.has_extras,
         };
         let sandbox = SandboxRow {

@@ -163,6 +163,7 @@ fn verb(verb: &str) -> &'static str {
         "files" => "files",
         "share" => "share",
         "unshare" => "lock",
+        "reveal-password" => "eye",
         _ => "user",
     }
 }

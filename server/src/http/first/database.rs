@@ -6,21 +6,6 @@ use crate::http::preview::page::escape;
 use app::size;
 use model::view::{DatabaseFigures, DatabaseView};
 
-/// In the place of a password.
-const HIDDEN: &str = "••••••••";
-
-/// What the page itself tells: all but the password, which the script asks for when somebody wants to see it.
-pub fn without_password(view: DatabaseView) -> DatabaseView {
-    let hidden = || {
-        let (scheme, rest) = view.psql.split_once("://")?;
-        let (user, rest) = rest.split_once(':')?;
-        let (_, place) = rest.split_once('@')?;
-        Some(format!("{scheme}://{user}:{HIDDEN}@{place}"))
-    };
-    let psql = hidden().unwrap_or_else(|| "psql".to_owned());
-    DatabaseView { psql, ..view }
-}
-
 /// The element's content; `None`: the project has none.
 pub fn html(view: Option<&DatabaseView>, paint: &Paint) -> String {
     let Some(view) = view else {
@@ -146,21 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn the_password_is_in_no_page() {
-        let hidden = |psql: &str| without_password(view(psql)).psql;
-        assert_eq!(hidden("psql postgresql://boats:s3cret@db:5432/boats_1"), "psql postgresql://boats:••••••••@db:5432/boats_1");
-        assert_eq!(hidden("psql"), "psql");
-        assert_eq!(hidden("psql postgresql://of/another/form:s3cret"), "psql", "and of none that is not understood");
-    }
-
-    #[test]
     fn what_is_known_is_shown_and_what_is_not_says_so() {
-        let shown = drawn(Some(&without_password(view("psql postgresql://boats:s3cret@db:5432/boats_1"))));
+        let shown = drawn(Some(&view("psql postgresql://boats:••••••••@db:5432/boats_1")));
         for part in ["Ready", "7.7 MB", "2<small> of 20</small>", "18.1", "boats_1", "boats:••••••••@db", ">5432<"]
         {
             assert!(shown.contains(part), "{part} in {shown}");
         }
-        assert!(!shown.contains("s3cret") && !shown.contains("Restart now"), "{shown}");
+        assert!(!shown.contains("Restart now"), "{shown}");
         let ill = drawn(Some(&DatabaseView { ready: false, restart_pending: true, figures: None, ..view("psql") }));
         assert!(ill.contains("Not ready yet") && ill.matches("not known").count() == 3 && ill.contains("Restart now"), "{ill}");
         assert!(ill.contains("Shown to those who may change the project."), "{ill}");

@@ -135,7 +135,7 @@ impl Asked {
     }
 
     async fn database(&self, plane: &Plane, id: ProjectId) -> Result<(String, String), Refusal> {
-        let view = plane.control().database(&self.viewer, id).await?.map(database::without_password);
+        let view = plane.control().database(&self.viewer, id).await?;
         let html = database::html(view.as_ref(), &self.paint) + &island(&view);
         Ok((format!("/api/projects/{id}/database"), html))
     }

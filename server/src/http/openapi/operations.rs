@@ -234,7 +234,7 @@ fn projects() -> Vec<Operation> {
             .parameters([
                 query("limit", "How many at most.", json!({ "type": "integer", "minimum": 1, "maximum": 200 })),
                 query("after", "The id of the last project of the page before.", json!({ "type": "string", "format": "uuid" })),
-                query("search", "In whose name or slug this stands, whatever its case.", text()),
+                query("search", "In whose name, slug or repository (`owner/name · branch`) this stands, whatever its case.", text()),
                 query("phase", "Phases, split by commas.", json!({ "type": "string", "examples": phases })),
                 query("extra", "Extra sandboxes as well, each by itself.", json!({ "type": "boolean", "default": false })),
             ])
@@ -259,8 +259,11 @@ fn projects() -> Vec<Operation> {
                 None,
             ),
         operation(Method::GET, "/api/projects/{project}/database", "getDatabase", "Projects", "Say where the project's PostgreSQL is")
-            .about("As seen from inside the sandbox. With a token of scope `read`, without the password.")
+            .about("As seen from inside the sandbox, without the password.")
             .json(200, "Where it is.", one::<DatabaseView>, None),
+        operation(Method::POST, "/api/projects/{project}/database/reveal", "revealDatabasePassword", "Projects", "Reveal the database's password")
+            .about("It stands in `psql`. The activity says that it was revealed, by whom and from where.")
+            .json(200, "Where it is, with the password.", one::<DatabaseView>, None),
         operation(Method::POST, "/api/projects/{project}/database/reset-password", "resetDatabasePassword", "Projects", "Reset the database's password")
             .about("The database takes the new one at once, or with its next start if it does not run. Connections that are open stay; \
                     new ones from the sandbox need a restart, which brings the new password into its variables.")
@@ -528,6 +531,8 @@ fn files() -> Vec<Operation> {
 fn shares() -> Vec<Operation> {
     const PATH: &str = "/api/projects/{project}/ports/{port}/share";
     vec![
+        operation(Method::GET, "/api/projects/{project}/shares", "listShares", "Inside", "List the ports that others may open")
+            .json(200, "Those that are shared, by port; without the secrets of links.", many::<rest::shares::SharedPort>, None),
         operation(Method::GET, PATH, "getShare", "Inside", "Say who may open the preview of a port").json(
             200,
             "For whom it is open.",

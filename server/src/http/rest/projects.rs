@@ -7,6 +7,7 @@ use crate::{
         errors::Refusal,
         paging,
         routes::Me,
+        security::ClientAddress,
         state::Plane,
     },
 };
@@ -15,7 +16,7 @@ use app::{
     error::{ControlError, ErrorKind},
 };
 use axum::{
-    Json as Answer,
+    Extension, Json as Answer,
     extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse as _, Response},
 };
@@ -72,8 +73,10 @@ pub async fn list(
     let phases = wish.phase.as_deref().map(phases).transpose()?;
     let search = wish.search.as_deref().map(str::to_lowercase);
     let wanted = |project: &ProjectView| {
-        search.as_ref().is_none_or(|search| project.name.to_lowercase().contains(search) || project.slug.contains(search))
-            && phases.as_ref().is_none_or(|phases| phases.contains(&project.sandbox.phase))
+        let of = || project.repository.as_ref().map(|of| of.title().to_lowercase()).unwrap_or_default();
+        search.as_ref().is_none_or(|search| {
+            project.name.to_lowercase().contains(search) || project.slug.contains(search) || of().contains(search)
+        }) && phases.as_ref().is_none_or(|phases| phases.contains(&project.sandbox.phase))
     };
     // One more than is shown tells whether there is a next page. What phases are and what is a capital letter, no query says:
     // so it is looked through in parts until enough fit.
@@ -178,7 +181,8 @@ pub async fn remove(
     Ok((StatusCode::ACCEPTED, Answer(json!({ "id": id, "deleting": true }))).into_response())
 }
 
-/// `GET /api/projects/{project}/database`. No browser keeps it: the password is in it.
+/// `GET /api/projects/{project}/database`, without the password. No browser keeps it: its tag is made without the figures, and the
+/// page asks for those.
 ///
 /// # Errors
 /// `404 Not Found`: no such project, or it has no database.
@@ -187,8 +191,23 @@ pub async fn database(State(plane): State<Plane>, Me(viewer): Me, Project(id): P
     Ok(([(header::CACHE_CONTROL, "no-store")], Answer(database.ok_or_else(no_database)?)).into_response())
 }
 
+/// `POST /api/projects/{project}/database/reveal`: the database, with its password, as the activity says from then on. No
+/// browser keeps it.
+///
+/// # Errors
+/// `404 Not Found`: no such project, or it has no database.
+pub async fn reveal(
+    State(plane): State<Plane>,
+    Me(viewer): Me,
+    Project(id): Project,
+    Extension(from): Extension<ClientAddress>,
+) -> Result<Response, Refusal> {
+    let database = plane.controller.reveal_database_password(&viewer, id, from.0).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Answer(database)).into_response())
+}
+
 /// `POST /api/projects/{project}/database/reset-password`: the database, with the new password. With an `Idempotency-Key`, a
-/// repeated one answers the password that it has by then.
+/// repeated one reveals the password that it has by then.
 ///
 /// # Errors
 /// `404 Not Found`: no such project, or it has no database; `409 Conflict` while it is being deleted; `503 Service
@@ -197,6 +216,7 @@ pub async fn reset_password(
     State(plane): State<Plane>,
     Me(viewer): Me,
     Project(id): Project,
+    Extension(from): Extension<ClientAddress>,
     headers: HeaderMap,
 ) -> Result<Answer<DatabaseView>, Refusal> {
     let key = idempotency_key(&headers)?;
@@ -205,7 +225,7 @@ pub async fn reset_password(
         let (control, viewer) = (control.clone(), viewer.clone());
         async move { control.reset_database_password(&viewer, id).await }
     };
-    let again = async { control.database(&viewer, id).await?.ok_or_else(no_database) };
+    let again = async { control.reveal_database_password(&viewer, id, from.0).await };
     Ok(Answer(control.once(&viewer, format!("password of {id}"), key, ask, again).await?))
 }
 

@@ -1,4 +1,5 @@
-//! `/api/projects/{project}/ports/{port}/share`: who besides the owner may open the preview of a port.
+//! `/api/projects/{project}/ports/{port}/share`: who besides the owner may open the preview of a port; and
+//! `/api/projects/{project}/shares`: which ports others may open.
 
 use crate::{
     control::shares::Links,
@@ -32,6 +33,15 @@ pub enum Open {
     Link,
 }
 
+impl From<Audience> for Open {
+    fn from(audience: Audience) -> Self {
+        match audience {
+            Audience::Users => Self::Users,
+            Audience::Link => Self::Link,
+        }
+    }
+}
+
 /// How a port is shared.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = ShareView)]
@@ -54,13 +64,24 @@ impl View {
     const PRIVATE: Self = Self { audience: Open::Private, created_at: None, expires_at: None, url: None, application_url: None };
 
     fn of(share: Share, links: Option<Links>) -> Self {
-        let audience = match share.audience {
-            Audience::Users => Open::Users,
-            Audience::Link => Open::Link,
-        };
+        let audience = share.audience.into();
         let (url, application_url) = links.map_or((None, None), |links| (Some(links.preview), links.application));
         Self { audience, created_at: Some(share.created_at), expires_at: share.expires_at, url, application_url }
     }
+}
+
+/// A port that is shared. A link's secret is not told again.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = SharedPort)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedPort {
+    port: u16,
+    /// `users` or `link`.
+    audience: Open,
+    created_at: Timestamp,
+    /// When it ends by itself, as a link always does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
 }
 
 /// `PUT`: `{"audience": "link", "expiresInHours": 24}`.
@@ -78,6 +99,21 @@ type Port = Path<HashMap<String, String>>;
 
 fn port(Path(path): &Port) -> &str {
     path.get("port").map_or("", String::as_str)
+}
+
+/// `GET /api/projects/{project}/shares`: the ports that others may open, in order.
+///
+/// # Errors
+/// `404 Not Found`.
+pub async fn list(State(plane): State<Plane>, Me(viewer): Me, Project(id): Project) -> Result<Answer<Vec<SharedPort>>, Refusal> {
+    let shares = plane.controller.shares(&viewer, id).await?;
+    let of = |(port, Share { audience, created_at, expires_at })| SharedPort {
+        port,
+        audience: audience.into(),
+        created_at,
+        expires_at,
+    };
+    Ok(Answer(shares.into_iter().map(of).collect()))
 }
 
 /// `GET /api/projects/{project}/ports/{port}/share`.
