@@ -14,7 +14,7 @@ use engine::{
     store::{Ask, DatabaseRow, Extra, NewProjectRow, ProjectAndSandbox, Store, activity::Filter, memory::MemoryStore},
 };
 use model::{
-    CauseCode, InstallationId, Phase, ProjectId, SandboxId, Timestamp, UserId, activity::ActivityView, resources::Preset,
+    Cause, CauseCode, InstallationId, Phase, ProjectId, SandboxId, Timestamp, UserId, activity::ActivityView, resources::Preset,
 };
 use secrecy::SecretString;
 use std::{
@@ -213,6 +213,34 @@ async fn a_world_that_is_away_is_said_and_a_deadline_shows() {
     running.world.set_nature(Nature::default());
     running.until(id, Phase::Running).await;
     assert_eq!(running.row(id).await.unwrap().sandbox.cause, None);
+}
+
+#[tokio::test]
+async fn what_cannot_be_seen_changes_no_row_at_rest_and_is_said_where_something_was_asked_for() {
+    let running = Running::start(|_| {});
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+    let before = running.row(id).await.unwrap().sandbox;
+    let first = before.observed.instance.clone().unwrap().id;
+    let away = Cause::new(CauseCode::PermissionMissing, "The account may not watch pods.", &["Give it the right."]);
+    running.world.set_away(Some(away.clone()));
+    assert!(running.world.crash(before.id));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let now = running.row(id).await.unwrap().sandbox;
+    assert_eq!((now.version, now.cause), (before.version, None), "another process may see it run");
+
+    running.ask(id, Ask::Stop).await;
+    let start = Instant::now();
+    while running.row(id).await.unwrap().sandbox.cause.as_ref() != Some(&away) {
+        assert!(start.elapsed() < Duration::from_secs(10), "nothing says why it does not stop");
+        tokio::task::yield_now().await;
+    }
+    running.ask(id, Ask::Start).await;
+    running.world.set_away(None);
+    running.until(id, Phase::Running).await;
+    let now = running.row(id).await.unwrap().sandbox;
+    assert_ne!(now.observed.instance.unwrap().id, first);
+    assert_eq!(now.cause, None);
 }
 
 #[tokio::test]

@@ -420,7 +420,8 @@ impl Orchestrator for KubernetesOrchestrator {
     }
 
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {
-        if !self.inner.index().watches().is_synced() {
+        // What is old would undo what another replica has seen since.
+        if !self.inner.index().health().borrow().is_fresh() {
             return Err(self.inner.unknown());
         }
         let ingresses = if self.inner.settings.ingress.is_some() { 2 } else { 0 };
