@@ -82,6 +82,12 @@ async fn exec_gives_all_output_and_waits_for_no_background() {
     let done = agent.exec("sleep 100 & head -c 3000000 /dev/zero; sha256sum </dev/null >&2").await;
     assert_eq!((done.stdout.len(), done.exit), (3_000_000, ExecExit::Code(0)));
     assert_eq!(done.stderr.len(), 68);
+
+    // Nor for one that writes on and on.
+    let writes = "while :; do echo x; sleep 0.1; done & echo ok";
+    let done = timeout(Duration::from_secs(7), agent.exec(writes)).await.expect("it ends although something still writes");
+    assert_eq!(done.exit, ExecExit::Code(0));
+    assert!(String::from_utf8(done.stdout).unwrap().lines().any(|line| line == "ok"));
 }
 
 #[tokio::test]

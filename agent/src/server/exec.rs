@@ -32,6 +32,9 @@ use crate::protocol::http::{ExecExit, ExecLine, ExecRequest, OutputStream};
 
 /// How long output may still come after the command ended, from what it left in the background.
 const LINGER: Duration = Duration::from_millis(250);
+/// How long such output is read at most, where it goes on and on; while a line waits for the caller does not count. What the
+/// command itself wrote is in the pipes by then, and read within milliseconds.
+const READ_ON: Duration = Duration::from_secs(5);
 
 /// Starts the command and answers with its lines. A caller that goes away kills its process group.
 ///
@@ -86,10 +89,14 @@ pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
         let work = async {
             tokio::select! {
                 exit = child.exit() => {
-                    // A slow caller gets everything; only a pipe that somebody else holds open is not waited for.
+                    // A slow caller gets everything; only a pipe that somebody else holds open is not waited for, nor read for ever.
+                    let (ended, waited) = (Instant::now(), flow.waited());
                     loop {
                         let before = flow.read.get();
                         if timeout(LINGER, &mut output).await.is_ok() || (flow.read.get() == before && flow.sending.get() == 0) {
+                            break exit;
+                        }
+                        if ended.elapsed().saturating_sub(flow.waited().saturating_sub(waited)) >= READ_ON {
                             break exit;
                         }
                     }
@@ -137,6 +144,31 @@ struct Flow {
     read: Cell<u64>,
     /// Lines that wait for the caller.
     sending: Cell<u32>,
+    /// Since when there is one.
+    since: Cell<Option<Instant>>,
+    /// For how long there was one before.
+    before: Cell<Duration>,
+}
+
+impl Flow {
+    fn sends(&self) {
+        if self.sending.replace(self.sending.get() + 1) == 0 {
+            self.since.set(Some(Instant::now()));
+        }
+    }
+
+    fn sent(&self) {
+        self.sending.set(self.sending.get() - 1);
+        if self.sending.get() == 0 {
+            self.before.set(self.waited());
+            self.since.set(None);
+        }
+    }
+
+    /// For how long the caller was waited for.
+    fn waited(&self) -> Duration {
+        self.before.get() + self.since.get().map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 async fn forward(pipe: Option<OwnedFd>, stream: OutputStream, to: &mpsc::Sender<io::Result<Bytes>>, flow: &Flow) {
@@ -147,9 +179,9 @@ async fn forward(pipe: Option<OwnedFd>, stream: OutputStream, to: &mpsc::Sender<
         flow.read.set(flow.read.get() + 1);
         let said = if count == 0 { text.rest() } else { text.push(&buffer[..count]) };
         if let Some(said) = said {
-            flow.sending.set(flow.sending.get() + 1);
+            flow.sends();
             let sent = to.send(Ok(line(&said.line(stream)))).await;
-            flow.sending.set(flow.sending.get() - 1);
+            flow.sent();
             if sent.is_err() {
                 return;
             }
