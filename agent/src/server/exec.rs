@@ -25,6 +25,7 @@ use super::{
     Agent,
     body::{Answer, line, lines},
     children::Exit,
+    config::is_within,
     error::Error,
     raw,
 };
@@ -39,9 +40,12 @@ const READ_ON: Duration = Duration::from_secs(5);
 /// Starts the command and answers with its lines. A caller that goes away kills its process group.
 ///
 /// # Errors
-/// `400 Bad Request`: no command, no such program or folder.
+/// `400 Bad Request`: no command, no such program or folder, shells cannot be left there.
 pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
     let (program, arguments) = ask.command.split_first().ok_or_else(|| Error::bad_request("no-command", "command is empty."))?;
+    if let Some(folder) = ask.shells_in.as_ref().filter(|folder| !is_within(folder)) {
+        return Err(Error::bad_request("bad-folder", format!("{folder:?} is no folder within the home folder.")));
+    }
     let folder = agent.config.home.join(ask.cwd.as_deref().unwrap_or_default());
     let mut command = Command::new(program);
     command.args(arguments).current_dir(&folder);
@@ -72,7 +76,7 @@ pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
     agent.disk.started(child.pid);
 
     let (sender, receiver) = mpsc::channel(4);
-    let (agent, input) = (agent.clone(), ask.stdin.unwrap_or_default());
+    let (agent, input, shells_in) = (agent.clone(), ask.stdin.unwrap_or_default(), ask.shells_in);
     let deadline = ask.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
     spawn_local(async move {
         let pid = child.pid;
@@ -126,6 +130,11 @@ pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
             }
         };
         agent.disk.ended(pid);
+        if let (ExecExit::Code(0), Some(folder)) = (exit, shells_in)
+            && let Err(error) = agent.sessions.start_in(&folder).await
+        {
+            eprintln!("shells do not start in {folder}: {error}");
+        }
         let _ = sender.send(Ok(line(&ExecLine::Exit { exit }))).await;
     });
     Ok(lines(receiver))
