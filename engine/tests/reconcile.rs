@@ -284,6 +284,22 @@ async fn a_run_that_is_found_again_is_told_once_an_hour_with_how_often() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_seen_at_first_is_found_again_once_it_can() {
+    let mut running = Running::start(|_| {});
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+    running.world.set_away(Some(Cause::new(CauseCode::OrchestratorUnreachable, "It does not answer.", &["Wait."])));
+    running.start_again().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    running.world.set_away(None);
+    let start = Instant::now();
+    while running.told("The sandbox went on").await.is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(10), "that it went on is told by nobody");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_was_away_is_no_end() {
     let running = Running::start(|_| {});
     running.store.set_away(true);

@@ -146,7 +146,7 @@ impl Reconciler {
             let now = self.clock.now();
             if now >= resync_at {
                 resync_at = after(now, RESYNC);
-                began |= self.resync(&mut orphans, !began).await;
+                began |= self.resync(&mut orphans, !began).await && !blind;
             }
             let next = self.next_timer().await;
             // What is left to others is due all the while.
