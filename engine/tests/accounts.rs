@@ -7,17 +7,16 @@ mod support;
 use engine::store::{
     NewProjectRow, Store as _,
     accounts::{
-        Accounts, CodeUse, Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor, SIGN_IN_CODE_LIFE, SessionRow,
+        Accounts, CodeUse, SIGN_IN_CODE_LIFE,
         keys::{KeyUse, Made},
+        previews::{Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor},
+        sessions::SessionRow,
+        tokens::fresh,
     },
     postgres::PgStore,
 };
 use jiff::Timestamp;
-use model::{
-    ProjectId, ResourceName, SandboxId, TokenId, UserId,
-    resources::Preset,
-    view::{Scope, TokenView},
-};
+use model::{ProjectId, ResourceName, SandboxId, TokenId, UserId, resources::Preset, view::Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use std::{collections::BTreeMap, time::Duration};
@@ -250,18 +249,8 @@ async fn a_key_is_of_one_ask_of_one_user_for_a_day() {
     accounts.forget_key(owner, "commit", "k").await.unwrap();
     assert_eq!(take(owner, "commit", 3).await, KeyUse::First);
 
-    let token = async |second| {
-        let wanted = TokenView {
-            id: TokenId(Uuid::now_v7()),
-            name: "CI".into(),
-            scope: Scope::Read,
-            created_at: at(second),
-            expires_at: None,
-            last_used_at: None,
-            made_by: None,
-        };
-        accounts.make_token_once(owner, wanted, "k").await.unwrap()
-    };
+    let token =
+        async |second| accounts.make_token_once(owner, fresh("CI", Scope::Read, None, None, at(second)), "k").await.unwrap();
     let Made::Now(made) = token(4).await else { panic!("it is new") };
     let Made::Before(Some(id)) = token(5).await else { panic!("it was made before") };
     assert_eq!((id, accounts.tokens(owner).await.unwrap().len()), (made.token.id, 1));

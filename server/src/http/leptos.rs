@@ -14,8 +14,10 @@ use super::{
     body, dev,
     errors::{self, Refusal},
     first,
+    limits::too_many,
     preview::page::{escape, page_of},
-    security::Nonce,
+    routes,
+    security::{ClientAddress, Nonce},
     state::Plane,
 };
 use app::{
@@ -86,8 +88,12 @@ pub fn unguarded(plane: &Plane) -> Router<Plane> {
     router
 }
 
-/// Runs one Leptos request to its end under an owner of its own, and says how long that took.
+/// Runs one Leptos request to its end under an owner of its own, and says how long that took. It counts as one to the API does.
 async fn isolate(State(plane): State<Plane>, request: Request, next: Next) -> Response {
+    let caller = routes::caller(request.extensions().get::<Visit>(), request.extensions().get::<ClientAddress>());
+    if let Err(wait) = plane.admit(caller) {
+        return too_often(request.uri().path(), wait);
+    }
     // Before its turn: who sends slowly keeps nobody waiting.
     let (parts, body) = request.into_parts();
     let request = match body::read_body(body).await {
@@ -130,6 +136,19 @@ async fn run(plane: &Plane, request: Request, next: Next) -> Response {
     }
 }
 
+/// A page's call reads the error itself.
+fn too_often(path: &str, wait: Duration) -> Response {
+    let refusal = too_many("requests", wait);
+    if !path.starts_with("/api/fn/") {
+        return refusal.into_response();
+    }
+    let mut response = (refusal.status(), axum::Json(refusal.error())).into_response();
+    if let Some(wait) = refusal.error().kind.wait() {
+        response.headers_mut().insert(header::RETRY_AFTER, wait.secs().into());
+    }
+    response
+}
+
 fn busy() -> Response {
     let message = "The server has more pages to make than it can.";
     Refusal::new(ErrorKind::Unavailable, "busy", message, "Ask again in a few seconds.").into_response()
@@ -158,6 +177,7 @@ fn bare_context(plane: &Plane) -> RequestContext {
         viewer: None,
         control: plane.control(),
         nonce: String::new(),
+        public: plane.origins.public(),
         assets: plane.site.assets(),
         first: Arc::default(),
     }

@@ -268,6 +268,24 @@ async fn the_owner_of_a_machine_connects_github_and_disconnects_it() {
 }
 
 #[tokio::test]
+async fn a_token_connects_nothing_that_would_sign_in_after_it() {
+    let Some((app, github)) = with(nobody()).await else { return };
+    let owner = app.signed_in().await;
+    let token = app.token(Scope::Write).await;
+    let none = token.post("/api/github/connect", &json!({})).await;
+    assert_eq!((none.status.as_u16(), none.code().as_str()), (403, "session-only"), "{}", none.text());
+    assert_eq!(none.header("set-cookie"), "");
+
+    // Nor does one finish what its owner began.
+    let (browser, url) = begin(&owner, "connect").await;
+    let bearer = token.headers().get("authorization").unwrap().to_str().unwrap();
+    let back = there(&url).await;
+    refused(&browser.with("authorization", bearer).get(&back).await, 403, "no longer signed in");
+    assert!(owner.get("/api/github").await.json()["account"].is_null());
+    assert_eq!(github.tokens().len(), 0, "nothing was fetched for it");
+}
+
+#[tokio::test]
 async fn an_account_is_one_users_and_the_only_way_in_is_not_taken_away() {
     let Some((app, _github)) = with(everybody()).await else { return };
     let user = session(&app, &sign_in(&app).await);

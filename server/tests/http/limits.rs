@@ -1,6 +1,6 @@
 //! What is asked too often: 429, and when to ask again.
 
-use crate::support::{Answer, TestApp};
+use crate::support::{Answer, Client, Setup, TestApp};
 use futures::FutureExt as _;
 use model::view::Scope;
 use serde_json::json;
@@ -70,6 +70,33 @@ async fn the_doctor_looks_once_at_a_time_and_says_when_to_ask_again() {
     let looked = other.remove(0).await;
     assert_eq!(looked.status, 200, "{}", looked.text());
     assert_eq!(owner.get("/api/doctor").await.status, 200, "and the next has its turn");
+}
+
+#[tokio::test]
+async fn pages_their_calls_and_what_ingresses_ask_count_as_the_api_does() {
+    let setup = Setup { requests_per_second: 1, ingress: Some("apps.example"), ..Setup::default() };
+    let Some(app) = TestApp::start_as(setup).await else { return };
+    let controller = Client::new(app.port).with("host", "fullstack-agent.team.svc").with("x-real-ip", "203.0.113.7");
+    let revoke = json!({ "id": uuid::Uuid::nil() });
+    let page = app.token(Scope::Write).await;
+    let call = app.token(Scope::Write).await;
+    for what in ["page", "call", "ingress"] {
+        let mut refused = None;
+        for _ in 0..12 {
+            let answer = match what {
+                "page" => page.get("/").await,
+                "call" => call.post("/api/fn/revoke-token", &revoke).await,
+                _ => controller.get("/ingress/auth?of=x").await,
+            };
+            if answer.status == 429 {
+                refused = Some(answer);
+                break;
+            }
+        }
+        says_when(&refused.unwrap_or_else(|| panic!("{what}: four at once, and one a second")), "too-many");
+    }
+    let other = controller.with("x-real-ip", "203.0.113.8").get("/ingress/auth?of=x").await;
+    assert_eq!(other.status, 403, "another visitor of the same controller's");
 }
 
 /// The kind has its wait in it, so that none can be forgotten; what remains is that nobody writes the status by hand.

@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use axum_login::AuthSession;
-use engine::store::accounts::TOKEN_PREFIX;
+use engine::store::accounts::tokens::TOKEN_PREFIX;
 use http::{HeaderMap, StatusCode, header};
 use model::{
     activity::{Actor, Via},
@@ -42,6 +42,14 @@ pub struct Visit {
     pub token: Option<String>,
     /// Whether they are known, and are nobody all the same: they are kept out.
     pub kept_out: bool,
+}
+
+impl Visit {
+    /// Who, if they are signed in: not who comes with a token.
+    #[must_use]
+    pub fn session(&self) -> Option<&Viewer> {
+        self.viewer.as_ref().filter(|_| matches!(self.credential, Some(Credential::Session(_))))
+    }
 }
 
 tokio::task_local! {
