@@ -82,6 +82,54 @@ async fn exec_gives_all_output_and_waits_for_no_background() {
     let done = agent.exec("sleep 100 & head -c 3000000 /dev/zero; sha256sum </dev/null >&2").await;
     assert_eq!((done.stdout.len(), done.exit), (3_000_000, ExecExit::Code(0)));
     assert_eq!(done.stderr.len(), 68);
+
+    // Nor for one that writes on and on.
+    let writes = "while :; do echo x; sleep 0.1; done & echo ok";
+    let done = timeout(Duration::from_secs(7), agent.exec(writes)).await.expect("it ends although something still writes");
+    assert_eq!(done.exit, ExecExit::Code(0));
+    assert!(String::from_utf8(done.stdout).unwrap().lines().any(|line| line == "ok"));
+}
+
+/// Runs a script that leaves a folder to shells.
+async fn leave(agent: &Agent, text: &str, folder: &str) -> Result<client::Finished, ClientError> {
+    let ask = ExecRequest { shells_in: Some(folder.into()), ..script(text) };
+    client::exec_to_end(agent.io().await, &agent.token, &ask, 100).await
+}
+
+/// Where the shell of a session is.
+async fn shell_in(agent: &Agent, name: &str) -> Option<String> {
+    let sessions = client::sessions(agent.io().await, &agent.token).await.unwrap();
+    sessions.into_iter().find(|session| session.name == name && session.exited.is_none())?.cwd
+}
+
+#[tokio::test]
+async fn shells_start_in_the_folder_that_a_command_leaves_to_them() {
+    let agent = Agent::start();
+    let home = agent.home.canonicalize().unwrap();
+    let at = |folder: &str| Some(home.join(folder).display().to_string());
+    let begun = home.display().to_string();
+    eventually("the first shell", DEADLINE, async || shell_in(&agent, "main").await.as_ref() == Some(&begun)).await;
+    assert_eq!(leave(&agent, "mkdir boats; exit 3", "boats").await.unwrap().exit, ExecExit::Code(3));
+    assert_eq!(shell_in(&agent, "main").await.as_ref(), Some(&begun), "that did not go well");
+    assert_eq!(leave(&agent, "true", "boats").await.unwrap().exit, ExecExit::Code(0));
+    eventually("the first shell elsewhere", DEADLINE, async || shell_in(&agent, "main").await == at("boats")).await;
+    assert_eq!(agent.exec("pwd -P").await.stdout, format!("{begun}\n").into_bytes(), "commands go on in the home folder");
+    for outside in ["", "..", "boats/../..", "/tmp"] {
+        let refused = leave(&agent, "true", outside).await.unwrap_err();
+        assert!(matches!(&refused, ClientError::Refused { body, .. } if body.code == "bad-folder"), "{outside}: {refused}");
+    }
+
+    // What somebody has seen stays as it is.
+    let _viewer = agent.viewer("session=main", "tab", (80, 24)).await;
+    assert_eq!(leave(&agent, "mkdir kayaks", "kayaks").await.unwrap().exit, ExecExit::Code(0));
+    let _other = agent.viewer("session=other", "tab", (80, 24)).await;
+    assert_eq!((shell_in(&agent, "main").await, shell_in(&agent, "other").await), (at("boats"), at("kayaks")));
+
+    let agent = Agent::start_in(agent.stop(), &[]);
+    eventually("the first shell again", DEADLINE, async || shell_in(&agent, "main").await == at("kayaks")).await;
+    assert_eq!(agent.exec("rmdir kayaks").await.exit, ExecExit::Code(0));
+    let _third = agent.viewer("session=third", "tab", (80, 24)).await;
+    assert_eq!(shell_in(&agent, "third").await.as_ref(), Some(&begun), "it is gone");
 }
 
 #[tokio::test]

@@ -82,7 +82,8 @@ test('from a sign-in to a push: picked from the list, cloned, edited, committed'
   goOn();
   const terminal = await workspace.terminal().prompt();
   await expect(workspace.phase).toHaveText(/Running/);
-  await terminal.enter('cd boats && echo more >> README && git commit -qam "From the terminal" && git push -q && echo pus""hed');
+  // Its terminals open where it was cloned to.
+  await terminal.enter('echo more >> README && git commit -qam "From the terminal" && git push -q && echo pus""hed');
   await terminal.sees(/^pushed/m);
   expect(github.git('octocat/boats', 'log', '-1', '--format=%an <%ae> %s', 'main')).toBe(
     'octocat <1+octocat@users.noreply.127.0.0.1> From the terminal',
@@ -151,7 +152,7 @@ test('from a sign-in to a push by the keyboard alone', ALONE, async ({ ownServer
   const terminal = await workspace.terminal().prompt();
   await page.keyboard.press('Alt+1');
   await until('the focus in the terminal', () => inTerminal(page));
-  await page.keyboard.type('cd boats && echo more >> README && git commit -qam "In the terminal" && git push -q && echo pus""hed');
+  await page.keyboard.type('cd ~/boats && echo more >> README && git commit -qam "In the terminal" && git push -q && echo pus""hed');
   await page.keyboard.press('Enter');
   await terminal.sees(/^pushed/m, 30_000);
   expect(github.git('octocat/boats', 'log', '-1', '--format=%s', 'main')).toBe('In the terminal');
@@ -207,7 +208,7 @@ test('from a sign-in to a push on a phone', async ({ ownServer, browser }) => {
   await fits('workspace');
   await page.locator('#terminal-main').tap();
   await expect(page.locator('#terminal-main .xterm-helper-textarea')).toBeFocused();
-  await page.keyboard.type('echo more >> boats/README && echo edi""ted');
+  await page.keyboard.type('echo more >> ~/boats/README && echo edi""ted');
   await page.keyboard.press('Enter');
   await terminal.sees(/^edited/m);
   await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Files' }).tap();
@@ -318,7 +319,7 @@ test('a push that is rejected says the way on', async ({ ownServer, visitor, all
   await page.getByLabel('Address').fill(url);
   await form.create.click();
   const terminal = await new Workspace(page).terminal().prompt();
-  await terminal.enter('cd boats && echo mine > mine && echo do""ne');
+  await terminal.enter('cd ~/boats && echo mine > mine && echo do""ne');
   await terminal.sees(/^done/m);
   const theirs = github.git('octocat/boats', '-c', 'user.name=x', '-c', 'user.email=x@x', 'commit-tree', '-p', 'main', '-m', 'theirs', 'main^{tree}');
   github.git('octocat/boats', 'update-ref', 'refs/heads/main', theirs);

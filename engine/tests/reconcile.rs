@@ -14,7 +14,7 @@ use engine::{
     store::{Ask, DatabaseRow, Extra, NewProjectRow, ProjectAndSandbox, Store, activity::Filter, memory::MemoryStore},
 };
 use model::{
-    CauseCode, InstallationId, Phase, ProjectId, SandboxId, Timestamp, UserId, activity::ActivityView, resources::Preset,
+    Cause, CauseCode, InstallationId, Phase, ProjectId, SandboxId, Timestamp, UserId, activity::ActivityView, resources::Preset,
 };
 use secrecy::SecretString;
 use std::{
@@ -216,6 +216,34 @@ async fn a_world_that_is_away_is_said_and_a_deadline_shows() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_seen_changes_no_row_at_rest_and_is_said_where_something_was_asked_for() {
+    let running = Running::start(|_| {});
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+    let before = running.row(id).await.unwrap().sandbox;
+    let first = before.observed.instance.clone().unwrap().id;
+    let away = Cause::new(CauseCode::PermissionMissing, "The account may not watch pods.", &["Give it the right."]);
+    running.world.set_away(Some(away.clone()));
+    assert!(running.world.crash(before.id));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let now = running.row(id).await.unwrap().sandbox;
+    assert_eq!((now.version, now.cause), (before.version, None), "another process may see it run");
+
+    running.ask(id, Ask::Stop).await;
+    let start = Instant::now();
+    while running.row(id).await.unwrap().sandbox.cause.as_ref() != Some(&away) {
+        assert!(start.elapsed() < Duration::from_secs(10), "nothing says why it does not stop");
+        tokio::task::yield_now().await;
+    }
+    running.ask(id, Ask::Start).await;
+    running.world.set_away(None);
+    running.until(id, Phase::Running).await;
+    let now = running.row(id).await.unwrap().sandbox;
+    assert_ne!(now.observed.instance.unwrap().id, first);
+    assert_eq!(now.cause, None);
+}
+
+#[tokio::test]
 async fn a_run_that_is_found_again_is_told_once_an_hour_with_how_often() {
     const TITLE: &str = "The sandbox went on";
     // An hour that ends in between begins another entry.
@@ -253,6 +281,22 @@ async fn a_run_that_is_found_again_is_told_once_an_hour_with_how_often() {
     running.ask(id, Ask::Start).await;
     running.until(id, Phase::Running).await;
     assert_eq!(running.told(TITLE).await[0].times, 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_seen_at_first_is_found_again_once_it_can() {
+    let mut running = Running::start(|_| {});
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+    running.world.set_away(Some(Cause::new(CauseCode::OrchestratorUnreachable, "It does not answer.", &["Wait."])));
+    running.start_again().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    running.world.set_away(None);
+    let start = Instant::now();
+    while running.told("The sandbox went on").await.is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(10), "that it went on is told by nobody");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

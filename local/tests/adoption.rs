@@ -275,6 +275,27 @@ async fn a_keeper_that_hangs_is_ended_by_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_hangs_over_a_restart_of_the_server_is_ended_by_force() {
+    or_skip!(skip());
+    let folder = tempfile::Builder::new().prefix("fsa-hang-").tempdir_in("/tmp").unwrap();
+    let first = control_plane_of(folder.path(), None);
+    wait_for(&folder.path().join("up"));
+    let spec = fixed(1);
+    let said = ask_in(&folder.path().join("sandboxes").join(spec.id.to_string()));
+    let pids = ["keeperPid", "initPid"].map(|of| i32::try_from(said[of].as_i64().unwrap()).unwrap());
+    drop(first);
+    let keeper = rustix::process::Pid::from_raw(pids[0]).unwrap();
+    rustix::process::kill_process(keeper, rustix::process::Signal::STOP).unwrap();
+
+    let world = World::at(folder).await;
+    assert!(world.orchestrator.observe(spec.id).await.unwrap().present, "it is there, and says nothing");
+    world.orchestrator.ensure(&stopped(&spec)).await.unwrap();
+    world.until(&spec, "the end", |seen| !seen.present).await;
+    over(&pids).await;
+    world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn neither_the_end_of_the_server_nor_down_leaves_a_keeper_that_hangs() {
     or_skip!(skip());
     let world = World::new().await;
@@ -292,20 +313,24 @@ async fn neither_the_end_of_the_server_nor_down_leaves_a_keeper_that_hangs() {
             world.orchestrator.shut_down().await;
             assert!(!world.orchestrator.observe(spec.id).await.unwrap().present, "it is left");
         }
-        // What was killed by force has its end before it: it may still be on its way.
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-        for pid in [keeper, init] {
-            loop {
-                let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-                if state.is_empty() || state.contains(") Z ") || state.contains(") X ") {
-                    break;
-                }
-                assert!(std::time::Instant::now() < deadline, "{pid} is left: {state}");
-                tokio::task::yield_now().await;
-            }
-        }
+        over(&[keeper, init]).await;
     }
     world.remove(&spec).await;
+}
+
+/// What was killed by force has its end before it: it may still be on its way.
+async fn over(pids: &[i32]) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    for pid in pids {
+        loop {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if state.is_empty() || state.contains(") Z ") || state.contains(") X ") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{pid} is left: {state}");
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

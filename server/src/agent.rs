@@ -15,6 +15,9 @@ use tracing::debug;
 /// How long a connection to an agent may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// How long an agent may take to begin to answer what it has at hand: one that accepts and says nothing hangs.
+pub const ANSWER: Duration = Duration::from_secs(10);
+
 /// After how long an agent that is asked too often is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 

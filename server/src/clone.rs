@@ -302,7 +302,8 @@ impl Cloner {
         let variables = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", ""), ("LC_ALL", "C")];
         let env = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let timeout_ms = u64::try_from(LIMIT.as_millis()).ok();
-        let ask = ExecRequest { command, cwd: None, env, stdin: Some(stdin.unwrap_or_default()), timeout_ms };
+        let (stdin, shells_in) = (Some(stdin.unwrap_or_default()), Some(of.folder.clone()));
+        let ask = ExecRequest { command, cwd: None, env, stdin, timeout_ms, shells_in };
         let agent = Agent::of(self.orchestrator.clone(), &row.sandbox);
         let Ok(io) = agent.connect().await else { return Outcome::CutOff };
         let events = match client::exec(io, agent.token(), &ask).await {

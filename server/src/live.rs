@@ -12,7 +12,7 @@
 //! state, so that losing one loses nothing.
 
 use crate::{
-    agent::Agent,
+    agent::{ANSWER, Agent},
     clone::Cloner,
     http::limits::Limit,
     views::{self, Addresses, AgentFacts, CloneFact},
@@ -499,8 +499,8 @@ async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64
     let answering = Arc::new(Semaphore::new(GIT_AT_ONCE));
     loop {
         match agent.connect().await {
-            Ok(io) => match client::events(io, agent.token()).await {
-                Ok(events) => {
+            Ok(io) => match tokio::time::timeout(ANSWER, client::events(io, agent.token())).await {
+                Ok(Ok(events)) => {
                     pause = Duration::from_millis(50);
                     let mut events = pin!(events);
                     while let Ok(Some(Ok(event))) = tokio::time::timeout(AGENT_SILENCE, events.next()).await {
@@ -523,7 +523,8 @@ async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64
                         }
                     }
                 }
-                Err(error) => debug!(sandbox.id = %id, "cannot follow the agent: {error:#}"),
+                Ok(Err(error)) => debug!(sandbox.id = %id, "cannot follow the agent: {error:#}"),
+                Err(_) => debug!(sandbox.id = %id, "cannot follow the agent: it does not answer"),
             },
             Err(error) => debug!(sandbox.id = %id, "cannot reach the agent: {error:#}"),
         }

@@ -76,6 +76,9 @@ pub struct ExecRequest {
     pub stdin: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// A folder within the home folder: once the command has ended with 0, shells start there, also those of later agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shells_in: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

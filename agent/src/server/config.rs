@@ -1,11 +1,21 @@
 //! What the command line says.
 
-use std::{net::SocketAddr, os::fd::RawFd, path::PathBuf, process::Command, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::RawFd,
+    path::{Component, Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use super::credentials::{SOCKET_VARIABLE, socket};
 
 /// The variable that may carry the token. Nothing that the agent starts sees it.
 pub const TOKEN_VARIABLE: &str = "FSA_AGENT_TOKEN";
+
+/// The file of the state folder that names the folder in which shells start.
+const SHELLS_IN: &str = "shells-in";
 
 /// The agent's settings, one field a flag.
 #[derive(Debug, Clone)]
@@ -16,7 +26,7 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// `--tty-listen`: ttyd over TCP, and nothing else.
     pub tty_listen: Option<SocketAddr>,
-    /// `--home`: where shells start and what `/v1/files` shows.
+    /// `--home`: where shells start, unless a command leaves another folder to them, and what `/v1/files` shows.
     pub home: PathBuf,
     /// `--shell`, `/bin/bash` if not said.
     pub shell: PathBuf,
@@ -104,6 +114,21 @@ impl Config {
         Ok((config, token))
     }
 
+    /// Where shells start: the folder that was noted for them while it is there, else the home folder.
+    pub fn shells_in(&self) -> PathBuf {
+        let noted = std::fs::read_to_string(self.state_dir.join(SHELLS_IN)).ok();
+        let folder = noted.filter(|folder| is_within(folder)).map(|folder| self.home.join(folder));
+        folder.filter(|folder| folder.is_dir()).unwrap_or_else(|| self.home.clone())
+    }
+
+    /// Notes where shells start from now on.
+    ///
+    /// # Errors
+    /// The disk is full or the folder cannot be written.
+    pub fn start_shells_in(&self, folder: &str) -> io::Result<()> {
+        std::fs::write(self.state_dir.join(SHELLS_IN), folder)
+    }
+
     /// Has git ask this program for credentials, by settings that are in no file. A path that git's shell would read
     /// otherwise is left out, and git then asks nobody.
     fn git(&self, command: &mut Command) {
@@ -135,6 +160,11 @@ impl Config {
         let listened = [self.listen, self.tty_listen].into_iter().flatten().map(|address| address.port());
         listened.chain(self.own.iter().copied())
     }
+}
+
+/// Whether a path names something within the folder that it is taken from.
+pub fn is_within(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 fn parsed<T: std::str::FromStr>(flag: &str, value: &str) -> Result<T, String>

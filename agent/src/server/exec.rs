@@ -25,6 +25,7 @@ use super::{
     Agent,
     body::{Answer, line, lines},
     children::Exit,
+    config::is_within,
     error::Error,
     raw,
 };
@@ -32,13 +33,19 @@ use crate::protocol::http::{ExecExit, ExecLine, ExecRequest, OutputStream};
 
 /// How long output may still come after the command ended, from what it left in the background.
 const LINGER: Duration = Duration::from_millis(250);
+/// How long such output is read at most, where it goes on and on; while a line waits for the caller does not count. What the
+/// command itself wrote is in the pipes by then, and read within milliseconds.
+const READ_ON: Duration = Duration::from_secs(5);
 
 /// Starts the command and answers with its lines. A caller that goes away kills its process group.
 ///
 /// # Errors
-/// `400 Bad Request`: no command, no such program or folder.
+/// `400 Bad Request`: no command, no such program or folder, shells cannot be left there.
 pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
     let (program, arguments) = ask.command.split_first().ok_or_else(|| Error::bad_request("no-command", "command is empty."))?;
+    if let Some(folder) = ask.shells_in.as_ref().filter(|folder| !is_within(folder)) {
+        return Err(Error::bad_request("bad-folder", format!("{folder:?} is no folder within the home folder.")));
+    }
     let folder = agent.config.home.join(ask.cwd.as_deref().unwrap_or_default());
     let mut command = Command::new(program);
     command.args(arguments).current_dir(&folder);
@@ -69,7 +76,7 @@ pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
     agent.disk.started(child.pid);
 
     let (sender, receiver) = mpsc::channel(4);
-    let (agent, input) = (agent.clone(), ask.stdin.unwrap_or_default());
+    let (agent, input, shells_in) = (agent.clone(), ask.stdin.unwrap_or_default(), ask.shells_in);
     let deadline = ask.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
     spawn_local(async move {
         let pid = child.pid;
@@ -86,10 +93,14 @@ pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
         let work = async {
             tokio::select! {
                 exit = child.exit() => {
-                    // A slow caller gets everything; only a pipe that somebody else holds open is not waited for.
+                    // A slow caller gets everything; only a pipe that somebody else holds open is not waited for, nor read for ever.
+                    let (ended, waited) = (Instant::now(), flow.waited());
                     loop {
                         let before = flow.read.get();
                         if timeout(LINGER, &mut output).await.is_ok() || (flow.read.get() == before && flow.sending.get() == 0) {
+                            break exit;
+                        }
+                        if ended.elapsed().saturating_sub(flow.waited().saturating_sub(waited)) >= READ_ON {
                             break exit;
                         }
                     }
@@ -119,6 +130,11 @@ pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
             }
         };
         agent.disk.ended(pid);
+        if let (ExecExit::Code(0), Some(folder)) = (exit, shells_in)
+            && let Err(error) = agent.sessions.start_in(&folder).await
+        {
+            eprintln!("shells do not start in {folder}: {error}");
+        }
         let _ = sender.send(Ok(line(&ExecLine::Exit { exit }))).await;
     });
     Ok(lines(receiver))
@@ -137,6 +153,31 @@ struct Flow {
     read: Cell<u64>,
     /// Lines that wait for the caller.
     sending: Cell<u32>,
+    /// Since when there is one.
+    since: Cell<Option<Instant>>,
+    /// For how long there was one before.
+    before: Cell<Duration>,
+}
+
+impl Flow {
+    fn sends(&self) {
+        if self.sending.replace(self.sending.get() + 1) == 0 {
+            self.since.set(Some(Instant::now()));
+        }
+    }
+
+    fn sent(&self) {
+        self.sending.set(self.sending.get() - 1);
+        if self.sending.get() == 0 {
+            self.before.set(self.waited());
+            self.since.set(None);
+        }
+    }
+
+    /// For how long the caller was waited for.
+    fn waited(&self) -> Duration {
+        self.before.get() + self.since.get().map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 async fn forward(pipe: Option<OwnedFd>, stream: OutputStream, to: &mpsc::Sender<io::Result<Bytes>>, flow: &Flow) {
@@ -147,9 +188,9 @@ async fn forward(pipe: Option<OwnedFd>, stream: OutputStream, to: &mpsc::Sender<
         flow.read.set(flow.read.get() + 1);
         let said = if count == 0 { text.rest() } else { text.push(&buffer[..count]) };
         if let Some(said) = said {
-            flow.sending.set(flow.sending.get() + 1);
+            flow.sends();
             let sent = to.send(Ok(line(&said.line(stream)))).await;
-            flow.sending.set(flow.sending.get() - 1);
+            flow.sent();
             if sent.is_err() {
                 return;
             }

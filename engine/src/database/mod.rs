@@ -58,7 +58,8 @@ pub struct Glance {
     pub ending: bool,
     /// Whether [`Database::stop`] ends what runs of it.
     pub stops: bool,
-    /// Whether it is known not to be there, running or stopped: it was never made, or somebody removed it.
+    /// Whether it is known not to be there, running or stopped: it was never made, or somebody removed it or what holds its
+    /// data.
     pub lost: bool,
     /// Whether somebody else removed or changed something around it, which [`Database::ensure`] puts right; also while it
     /// is stopped.

@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::broadcast,
+    sync::{broadcast, watch},
 };
 
 /// How the world behaves.
@@ -46,6 +46,7 @@ pub struct MemoryOrchestrator {
     random: Arc<dyn Random>,
     state: Mutex<State>,
     changed: broadcast::Sender<SandboxId>,
+    away: watch::Sender<Option<Cause>>,
 }
 
 #[derive(Default)]
@@ -81,12 +82,17 @@ impl MemoryOrchestrator {
     /// An empty world in which nothing takes time and nothing fails.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
-        Self { clock, random, state: Mutex::default(), changed: broadcast::channel(256).0 }
+        Self { clock, random, state: Mutex::default(), changed: broadcast::channel(256).0, away: watch::Sender::new(None) }
     }
 
     /// Changes how the world behaves from now on.
     pub fn set_nature(&self, nature: Nature) {
         self.lock().nature = nature;
+    }
+
+    /// From now on nothing can be seen for this reason, or everything again.
+    pub fn set_away(&self, why: Option<Cause>) {
+        self.away.send_replace(why);
     }
 
     /// Ends the run of a sandbox, as a crash in it would. `false` if none is alive.
@@ -167,6 +173,9 @@ impl MemoryOrchestrator {
     /// One look, which may fail.
     async fn look(&self) -> Result<(), OrchestratorError> {
         tokio::task::yield_now().await;
+        if let Some(why) = self.away.borrow().clone() {
+            return Err(OrchestratorError::Caused(why));
+        }
         let blind = self.lock().nature.blind_percent;
         if self.chance(blind) { Err(OrchestratorError::Other(anyhow::anyhow!("unseen by chance"))) } else { Ok(()) }
     }
@@ -325,6 +334,10 @@ impl Orchestrator for MemoryOrchestrator {
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {
         self.look().await?;
         Ok(self.truth(id))
+    }
+
+    fn health(&self) -> watch::Receiver<Option<Cause>> {
+        self.away.subscribe()
     }
 
     fn watch(&self) -> BoxStream<'static, SandboxId> {

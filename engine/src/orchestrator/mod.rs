@@ -253,7 +253,8 @@ pub trait Orchestrator: Send + Sync + 'static {
     async fn remove_volume(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError>;
     /// Whether a volume is there, whoever removed it.
     async fn volume(&self, volume: &VolumeName) -> Result<VolumeSeen, OrchestratorError>;
-    /// What is there, from what is known already where that is kept up to date.
+    /// What is there, from what is known already where that is kept up to date. Fails while it is not
+    /// ([`Self::health`]): what is old would undo what another process has seen since.
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError>;
     /// "Look again at this one", for as long as the stream is held.
     fn watch(&self) -> BoxStream<'static, SandboxId>;

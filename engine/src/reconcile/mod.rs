@@ -86,6 +86,11 @@ impl Settings {
 /// How often everything is looked at without being asked: what a lost event would leave behind is
 /// found within this time.
 const RESYNC: Duration = Duration::from_secs(30);
+/// How long what is due is left to other processes while this one cannot see the world
+/// ([`Orchestrator::health`]).
+///
+/// Two seconds: another one polls every half second. Where there is none, causes are told by that much later.
+const LEFT_TO_OTHERS: Duration = Duration::from_secs(2);
 
 /// The loop. One a process; any number of processes share the rows.
 pub struct Reconciler {
@@ -130,18 +135,23 @@ impl Reconciler {
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut watch = futures::stream::select(self.orchestrator.watch(), self.database.watch());
         let mut changes = self.store.changes();
+        let mut health = self.orchestrator.health();
         let mut workers = Workers::default();
         let mut orphans = orphans::Sweep::default();
         let mut resync_at = self.clock.now();
         let mut began = false;
         loop {
-            self.spawn_due(&mut workers).await;
+            let blind = health.borrow_and_update().is_some();
+            self.spawn_due(&mut workers, blind).await;
             let now = self.clock.now();
             if now >= resync_at {
                 resync_at = after(now, RESYNC);
-                began |= self.resync(&mut orphans, !began).await;
+                began |= self.resync(&mut orphans, !began).await && !blind;
             }
-            let timer = self.next_timer().await.min(until(self.clock.now(), resync_at));
+            let next = self.next_timer().await;
+            // What is left to others is due all the while.
+            let next = if blind { next.max(LEFT_TO_OTHERS / 4) } else { next };
+            let timer = next.min(until(self.clock.now(), resync_at));
             tokio::select! {
                 // In a fixed order, so that a simulation is the same each time. None is starved: each
                 // turn begins with what is due, whatever woke it.
@@ -159,6 +169,9 @@ impl Reconciler {
                     }
                 },
                 () = self.kick.notified() => {}
+                Ok(()) = health.changed() => if health.borrow().is_none() {
+                    resync_at = self.clock.now();
+                },
                 () = self.clock.sleep(timer) => {}
             }
         }
@@ -167,11 +180,13 @@ impl Reconciler {
         }
     }
 
-    /// Leases what is due or was kicked, and works on it, one worker a sandbox.
-    async fn spawn_due(self: &Arc<Self>, workers: &mut Workers) {
+    /// Leases what is due or was kicked, and works on it, one worker a sandbox. A process that is `blind` leaves it to
+    /// those that are not: what was kicked waits until it sees again, and what has been due for a while is worked on all the
+    /// same, so that it is said why nothing moves.
+    async fn spawn_due(self: &Arc<Self>, workers: &mut Workers, blind: bool) {
         let kicked: Vec<SandboxId> = {
             let mut kicked = self.kicked.lock().unwrap_or_else(PoisonError::into_inner);
-            let free = self.settings.workers.saturating_sub(workers.busy.len());
+            let free = if blind { 0 } else { self.settings.workers.saturating_sub(workers.busy.len()) };
             let ready: Vec<SandboxId> = kicked.iter().copied().filter(|id| !workers.busy.contains(id)).take(free).collect();
             for id in &ready {
                 kicked.remove(id);
@@ -186,7 +201,9 @@ impl Reconciler {
         if free == 0 {
             return;
         }
-        match self.store.lease_due(&self.holder, self.clock.now(), self.settings.hold, free).await {
+        let now = self.clock.now();
+        let due_by = if blind { now.checked_sub(LEFT_TO_OTHERS).unwrap_or(now) } else { now };
+        match self.store.lease_due(&self.holder, due_by, self.settings.hold, free).await {
             Ok(due) => {
                 for leased in due {
                     let id = leased.row.sandbox.id;

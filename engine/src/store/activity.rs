@@ -280,8 +280,8 @@ pub fn home_lost(sandbox: &SandboxRow, now: Timestamp) -> Entry {
 pub fn database_lost(sandbox: &SandboxRow, now: Timestamp) -> Entry {
     let generation = sandbox.generation;
     let bucket = format!("database-lost:{generation}:{}", now.as_second() / 3600);
-    let detail = "Somebody removed it. It is made again, with what is on its volume if that is kept; else it is empty: restore \
-                  it from a backup, if there is one";
+    let detail = "Somebody removed it or its volume. It is made again, with what is on its volume if that is kept; else it is \
+                  empty: restore it from a backup, if there is one";
     let data = json!({ "event": "database-lost", "generation": generation });
     told(ActivityKind::Run, "The database was gone", Some(detail.to_owned()), data, Some(bucket))
 }

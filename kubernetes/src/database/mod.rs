@@ -133,7 +133,7 @@ pub(crate) trait Servers: Send + Sync + 'static {
     fn ending(&self, spec: &DatabaseSpec) -> bool;
     /// Whether it is on, and its objects are as they were made.
     fn whole(&self, spec: &DatabaseSpec) -> bool;
-    /// Whether it is there, running or stopped.
+    /// Whether it is there with its data, running or stopped.
     fn there(&self, spec: &DatabaseSpec) -> bool;
     /// Whether it is there, and somebody else removed or changed something of it that [`Servers::make`] puts right.
     fn edited(&self, spec: &DatabaseSpec) -> bool;

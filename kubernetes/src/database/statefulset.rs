@@ -495,7 +495,9 @@ impl Servers for StatefulSets {
     }
 
     fn there(&self, spec: &DatabaseSpec) -> bool {
-        self.set(spec).is_some_and(|set| set.metadata.deletion_timestamp.is_none())
+        let stays = |meta: &ObjectMeta| meta.deletion_timestamp.is_none();
+        let volume = self.seen.claims.named(&volume_claim(&spec.name));
+        self.set(spec).is_some_and(|set| stays(&set.metadata)) && volume.is_some_and(|claim| stays(&claim.metadata))
     }
 
     fn edited(&self, spec: &DatabaseSpec) -> bool {

@@ -177,7 +177,6 @@ impl Watches {
             None if synced => Some(Health::Fresh),
             None => None,
         };
-        self.synced.send_if_modified(|was| std::mem::replace(was, synced) != synced);
         if let Some(health) = health {
             self.health.send_if_modified(|was| {
                 let changed = *was != health;
@@ -185,6 +184,8 @@ impl Watches {
                 changed
             });
         }
+        // After it: who waits for all to be listed may ask at once.
+        self.synced.send_if_modified(|was| std::mem::replace(was, synced) != synced);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -14,7 +14,8 @@
 //! Ingresses where none are made ([`Kind::optional`]).
 //!
 //! Newer resource versions win, so that our own write's answer is not undone by an event that was under way
-//! before it; what was deleted with an answer stays deleted for the same reason.
+//! before it; what was deleted with an answer stays deleted for the same reason. What a watch told to be gone may only
+//! have lost its label: told of anew, it is there again.
 
 pub mod events;
 pub mod health;
@@ -115,8 +116,25 @@ pub struct State {
     /// Whether each Ingress class is the default.
     pub(crate) ingress_classes: Known<bool>,
     runs: HashMap<SandboxId, Runs>,
-    /// Uids of what was deleted.
-    gone: HashMap<String, Instant>,
+    /// What was deleted, by uid.
+    gone: HashMap<String, Gone>,
+}
+
+/// An object that is not there any more.
+struct Gone {
+    at: Instant,
+    /// As of which version, where it may be told of anew: whatever is not newer was under way before.
+    version: Option<u64>,
+}
+
+impl Gone {
+    /// Whether what comes of it now was still under way. No answer to a write tells that it is there again.
+    fn overtakes(&self, meta: &ObjectMeta, from: From) -> bool {
+        match (self.version, shelf::number(meta)) {
+            (Some(gone), Some(version)) => from == From::Write || version <= gone,
+            _ => true,
+        }
+    }
 }
 
 impl Index {
@@ -200,9 +218,15 @@ impl Index {
         told.into_iter().for_each(|sandbox| self.tell(sandbox));
     }
 
-    /// An object is not there any more.
+    /// An object is not there any more, as of its version: a watch or a list says so.
     pub fn take<K: Indexed>(&self, meta: &ObjectMeta) {
-        let told = self.read().take::<K>(meta);
+        let told = self.read().take::<K>(meta, shelf::number(meta));
+        told.into_iter().for_each(|sandbox| self.tell(sandbox));
+    }
+
+    /// An object is not there any more: the answer to a delete of ours says so, which its watch still has to tell.
+    pub fn deleted<K: Indexed>(&self, meta: &ObjectMeta) {
+        let told = self.read().take::<K>(meta, None);
         told.into_iter().for_each(|sandbox| self.tell(sandbox));
     }
 
@@ -375,9 +399,10 @@ impl State {
 
     fn put<K: Indexed>(&mut self, object: &Arc<K>, from: From, theirs: bool) -> (BTreeSet<SandboxId>, Option<Probe>) {
         let uid = object.meta().uid.clone().unwrap_or_default();
-        if self.gone.contains_key(&uid) {
+        if self.gone.get(&uid).is_some_and(|gone| gone.overtakes(object.meta(), from)) {
             return Default::default();
         }
+        self.gone.remove(&uid);
         let Some(old) = K::shelf_mut(self).put(object, from == From::Write) else {
             return Default::default();
         };
@@ -402,14 +427,15 @@ impl State {
         (told, probe)
     }
 
-    fn take<K: Indexed>(&mut self, meta: &ObjectMeta) -> BTreeSet<SandboxId> {
+    /// `version`: as of which, where it may be told of anew.
+    fn take<K: Indexed>(&mut self, meta: &ObjectMeta, version: Option<u64>) -> BTreeSet<SandboxId> {
         let uid = meta.uid.clone().unwrap_or_default();
         // Whatever is still under way of it, an answer or an event, comes too late.
         let now = Instant::now();
         if self.gone.len() >= REMEMBERED_AT_ONCE {
-            self.gone.retain(|_, at| now.duration_since(*at) < REMEMBERED);
+            self.gone.retain(|_, gone| now.duration_since(gone.at) < REMEMBERED);
         }
-        self.gone.insert(uid.clone(), now);
+        self.gone.insert(uid.clone(), Gone { at: now, version });
         let name = meta.name.as_deref().unwrap_or_default();
         let Some(object) = K::shelf_mut(self).take(name, &uid) else { return BTreeSet::new() };
         let Some(sandbox) = labels::sandbox(object.meta()) else { return BTreeSet::new() };

@@ -151,9 +151,11 @@ impl Runs {
             }
             _ => {
                 let run = fact.id;
-                self.agent =
-                    Some(Agent { run: run.clone(), seen: AgentSeen::Silent, was_ready: ready, asking: true, refused: None });
-                Some(Ask::Agent { run })
+                // One that the kubelet finds ready began before this process, or its watch, did: that nobody here has asked
+                // it is no silence.
+                let seen = if ready { AgentSeen::ShellStarted } else { AgentSeen::Silent };
+                self.agent = Some(Agent { run: run.clone(), seen, was_ready: ready, asking: !ready, refused: None });
+                (!ready).then_some(Ask::Agent { run })
             }
         }
     }
@@ -416,6 +418,16 @@ mod tests {
         assert_eq!((runs.refused("a"), runs.refused("b")), (refused().as_ref(), None));
         runs.answered("a", AgentSeen::ShellStarted, None);
         assert_eq!(runs.refused("a"), None);
+    }
+
+    #[test]
+    fn an_agent_that_the_kubelet_finds_ready_is_asked_by_nobody_until_it_does_not() {
+        let mut runs = Runs::default();
+        let at = |ready| pod("a", 0, &running(), &json!({}), ready);
+        assert_eq!(runs.saw(&at(true), Some(1), now()), None);
+        assert_eq!(runs.agent("a"), AgentSeen::ShellStarted, "another replica has started it");
+        assert_eq!(runs.saw(&at(false), Some(1), now()), ask("a"));
+        assert_eq!(runs.agent("a"), AgentSeen::Silent);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::Indexed;
 use crate::labels;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::SandboxId;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -101,5 +102,10 @@ impl<K: Indexed> Shelf<K> {
 
 /// Resource versions of one kind are ordered as numbers: Kubernetes promises it since 1.35, and etcd kept it before.
 fn version<K: Indexed>(object: &Arc<K>) -> u64 {
-    object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(u64::MAX)
+    number(object.meta()).unwrap_or(u64::MAX)
+}
+
+/// The resource version, where it is a number.
+pub fn number(meta: &ObjectMeta) -> Option<u64> {
+    meta.resource_version.as_deref()?.parse().ok()
 }

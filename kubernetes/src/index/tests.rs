@@ -47,7 +47,7 @@ fn what_is_gone_stays_gone_whatever_is_still_under_way() {
     let index = index();
     let there = service("a", "u", 10, 1);
     index.put(there.clone(), From::Watch);
-    index.take::<Service>(&there.metadata);
+    index.deleted::<Service>(&there.metadata);
     for from in [From::Watch, From::List, From::Write] {
         index.put(service("a", "u", 12, 1), from);
         assert!(versions(&index).is_empty(), "{from:?}");
@@ -57,6 +57,36 @@ fn what_is_gone_stays_gone_whatever_is_still_under_way() {
     index.put(service("a", "v", 13, 1), From::Write);
     index.take::<Service>(&there.metadata);
     assert_eq!(versions(&index), ["13"]);
+}
+
+#[test]
+fn what_lost_its_label_and_has_it_again_is_there_again() {
+    let index = index();
+    index.put(service("a", "u", 10, 1), From::Watch);
+    index.take::<Service>(&service("a", "u", 12, 1).metadata);
+    for from in [From::Watch, From::List, From::Write] {
+        index.put(service("a", "u", 12, 1), from);
+        assert!(versions(&index).is_empty(), "{from:?}");
+    }
+    index.put(service("a", "u", 13, 1), From::Write);
+    assert!(versions(&index).is_empty(), "its watch tells it");
+    index.put(service("a", "u", 13, 1), From::Watch);
+    assert_eq!(versions(&index), ["13"]);
+    index.put(service("a", "u", 14, 1), From::Write);
+    assert_eq!(versions(&index), ["14"], "as any other");
+    // One that a delete of ours took away is, once its watch has told so, as one that the watch took away.
+    index.deleted::<Service>(&service("a", "u", 14, 1).metadata);
+    index.put(service("a", "u", 15, 1), From::Watch);
+    assert!(versions(&index).is_empty());
+    index.take::<Service>(&service("a", "u", 16, 1).metadata);
+    index.put(service("a", "u", 17, 1), From::Watch);
+    assert_eq!(versions(&index), ["17"]);
+    // Versions that are no numbers are not compared.
+    let mut unordered = service("a", "u", 18, 1);
+    unordered.metadata.resource_version = Some("v18".to_owned());
+    index.take::<Service>(&unordered.metadata);
+    index.put(service("a", "u", 19, 1), From::Watch);
+    assert!(versions(&index).is_empty());
 }
 
 #[test]

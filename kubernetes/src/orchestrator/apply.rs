@@ -248,12 +248,12 @@ impl Applier {
                 Ok(())
             }
             Ok(_) => {
-                self.index.take::<K::Kept>(meta);
+                self.index.deleted::<K::Kept>(meta);
                 Ok(())
             }
             // It is gone, or was, and another object has its name by now (409), of which its own watch tells.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                self.index.take::<K::Kept>(meta);
+                self.index.deleted::<K::Kept>(meta);
                 Ok(())
             }
             Err(error) => Err(self.refused::<K>(&error, "delete", name)),

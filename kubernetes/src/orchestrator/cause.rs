@@ -1,6 +1,7 @@
 //! Causes that no object and no answer tells of.
 
-use model::{Cause, CauseCode};
+use crate::labels;
+use model::{Cause, CauseCode, InstallationId};
 
 /// The index is not complete yet.
 #[must_use]
@@ -20,6 +21,17 @@ pub fn deleted() -> Cause {
         "Somebody else deleted the sandbox's Deployment. It is being made again.",
         &["Wait: files and database are kept.", "Look at who deleted it: in the cluster's audit log."],
     )
+}
+
+/// A volume that a control plane made, and that does not say any more whose it is.
+#[must_use]
+pub fn volume_unlabelled(volume: &str, installation: InstallationId) -> Cause {
+    let text = format!(
+        "The PersistentVolumeClaim `{volume}` is there and is not removed: somebody took the label off that says that it is this \
+         installation's."
+    );
+    let label = format!("Give it the label `{}` again: then it is removed by itself.", labels::of_installation(installation));
+    Cause::new(CauseCode::VolumeFailed, text, &[&label, "Or remove it by hand, if what is in it may go."])
 }
 
 /// A volume that a run uses.

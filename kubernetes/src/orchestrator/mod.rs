@@ -349,10 +349,28 @@ impl Inner {
             }
             state.volumes.get(&volume.0).map(|claim| claim.metadata.clone())
         };
-        let Some(claim) = claim else { return Ok(Removed::Gone) };
+        // As in [`Self::volume`]: that nothing is left of it is said by the apiserver alone.
+        let Some(claim) = claim else { return self.remove_unknown(volume).await };
         self.applier.delete(Kind::PersistentVolumeClaim, &claim).await?;
         let left = self.index().read().volumes.get(&volume.0).is_some();
         Ok(if left { Removed::Going } else { Removed::Gone })
+    }
+
+    /// Of a volume that the index does not know.
+    async fn remove_unknown(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError> {
+        let claim = self.applier.look::<PersistentVolumeClaim>(&volume.0).await?;
+        let Some(meta) = claim.map(|claim| claim.metadata) else { return Ok(Removed::Gone) };
+        if labels::is_ours(&meta, self.settings.installation) {
+            self.applier.delete(Kind::PersistentVolumeClaim, &meta).await?;
+            return Ok(Removed::Going);
+        }
+        let labelled = meta.labels.as_ref().is_some_and(|labels| labels.contains_key(labels::INSTALLATION));
+        let made_by_us = meta.managed_fields.iter().flatten().any(|write| write.manager.as_deref() == Some(crate::FIELD_MANAGER));
+        if made_by_us && !labelled {
+            return Err(OrchestratorError::Caused(cause::volume_unlabelled(&volume.0, self.settings.installation)));
+        }
+        // It is somebody else's, and never was this project's.
+        Ok(Removed::Gone)
     }
 
     /// That a home folder is gone is a grave thing to say: where the index has no claim, the apiserver is asked.
@@ -420,7 +438,8 @@ impl Orchestrator for KubernetesOrchestrator {
     }
 
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {
-        if !self.inner.index().watches().is_synced() {
+        // What is old would undo what another replica has seen since.
+        if !self.inner.index().health().borrow().is_fresh() {
             return Err(self.inner.unknown());
         }
         Ok(seen::seen(&self.inner.index().read(), id, self.inner.settings.ingress.as_ref(), Timestamp::now()))

@@ -166,7 +166,9 @@ async fn a_cluster_that_goes_away_is_said_to_and_is_followed_when_it_is_back() {
 
     // What happens meanwhile is seen afterwards: a stop by another replica.
     direct.down(&spec).await;
-    assert!(world.orchestrator.observe(spec.id).await.unwrap().present, "it cannot know");
+    let unseen = world.orchestrator.observe(spec.id).await.unwrap_err();
+    let engine::orchestrator::OrchestratorError::Caused(said) = unseen else { panic!("{unseen}") };
+    assert_eq!(said.code, CauseCode::OrchestratorUnreachable, "it cannot know, and says so: {said:?}");
     proxy.up.send(true).unwrap();
     tokio::time::timeout(PATIENCE, health.wait_for(Health::is_fresh)).await.unwrap().unwrap();
     world.until(&spec, "what happened meanwhile", |seen| !seen.present).await;

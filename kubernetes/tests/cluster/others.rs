@@ -37,6 +37,35 @@ async fn what_is_foreign_is_neither_adopted_nor_deleted() {
     foreign_is_left::<Deployment>(&world, name, none).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_without_its_label_is_not_said_to_be_gone() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    while world.orchestrator.remove(spec.id).await.unwrap() != Removed::Gone {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let claims: Api<PersistentVolumeClaim> = world.api();
+    let label = |value: serde_json::Value| {
+        let patch = Patch::Merge(json!({ "metadata": { "labels": { "fullstackagent.io/installation": value } } }));
+        let (claims, name) = (claims.clone(), spec.volume.0.clone());
+        async move { claims.patch(&name, &PatchParams::default(), &patch).await.unwrap() }
+    };
+    label(serde_json::Value::Null).await;
+    let start = Instant::now();
+    while world.orchestrator.list().await.unwrap().iter().any(|object| object.name == spec.volume.0) {
+        assert!(start.elapsed() < PATIENCE, "its watch tells that it has no label any more");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let refused = world.orchestrator.remove_volume(&spec.volume).await.unwrap_err();
+    let engine::orchestrator::OrchestratorError::Caused(cause) = refused else { panic!("{refused}") };
+    assert!(cause.code == CauseCode::VolumeFailed && cause.message.contains(&spec.volume.0), "{cause:?}");
+    label(json!(world.settings.installation.0.to_string())).await;
+    world.remove(&spec).await;
+    assert!(claims.get_opt(&spec.volume.0).await.unwrap().is_none());
+}
+
 /// An object of the name that a sandbox's would have stops the sandbox, is named with its kind, and stays as it is.
 async fn foreign_is_left<K>(world: &World, name: impl Fn(&SandboxSpec) -> String, mut theirs: serde_json::Value)
 where

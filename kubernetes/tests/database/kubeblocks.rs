@@ -11,7 +11,7 @@ use engine::{
 };
 use futures::StreamExt as _;
 use k8s_openapi::{
-    api::core::v1::{Pod, Service},
+    api::core::v1::{PersistentVolumeClaim, Pod, Service},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
@@ -268,6 +268,13 @@ async fn one_that_was_stopped_is_started_with_its_data() {
         assert!(database.observe(&spec).await.unwrap().ready);
         let after = clusters.get(spec.name.as_str()).await.unwrap();
         assert_eq!(before.data["spec"], after.data["spec"], "nothing but the one path was written");
+
+        // Its volume is the data: without it, an empty one would be made in silence.
+        let lost = || database.glance(&spec).unwrap().lost;
+        assert!(!lost());
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(world.cluster.client.clone(), &world.cluster.namespace);
+        claims.delete(&format!("data-{}-postgresql-0", spec.name), &DeleteParams::default()).await.unwrap();
+        until("its volume is missed", async || lost()).await;
     }
 }
 

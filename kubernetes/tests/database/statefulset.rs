@@ -264,6 +264,16 @@ async fn one_that_is_removed_by_hand_is_told_of_without_asking() {
     until("the set is gone", async || sets.get_opt(&name).await.unwrap().is_none()).await;
     database.ensure(&spec).await.unwrap();
     assert_eq!(glance(), Glance { on: true, whole: true, stops: true, ..Glance::default() });
+
+    // The volume alone, of one that is stopped: its set would make an empty one.
+    database.stop(&spec).await.unwrap();
+    until("it is stopped", async || !glance().on && !glance().ending).await;
+    assert!(!glance().lost);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(world.cluster.client.clone(), &world.cluster.namespace);
+    claims.delete(&format!("data-{name}-0"), &DeleteParams::default()).await.unwrap();
+    until("its volume is missed", async || glance().lost).await;
+    database.ensure(&spec).await.unwrap();
+    assert_eq!(glance(), Glance { on: true, whole: true, stops: true, ..Glance::default() });
 }
 
 #[tokio::test]

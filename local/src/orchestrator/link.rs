@@ -28,12 +28,21 @@ const LAST: Duration = Duration::from_secs(10);
 /// After this, beyond the grace, a keeper that hung was ended by force and so was its sandbox; with a second for ourselves.
 pub const BY_FORCE: Duration = OVERDUE.saturating_add(LAST).saturating_add(Duration::from_secs(1));
 
-/// Follows a keeper to its end.
+/// Follows a keeper that was just started to its end.
 pub fn attach(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixStream) {
+    to_its_end(places, id, folder, stream, Last::default());
+}
+
+/// The same of one that was found, and connected to by its socket: also one that hangs, and has said nothing yet.
+pub fn adopt(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixStream) {
+    let keeper = peer(&stream).ok().flatten();
+    to_its_end(places, id, folder, stream, Last { keeper, ..Last::default() });
+}
+
+fn to_its_end(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixStream, mut last: Last) {
     let (send, asks) = mpsc::unbounded_channel();
     places.linked(id, send);
     tokio::spawn(async move {
-        let mut last = Last::default();
         if let Err(error) = follow(&places, id, stream, asks, &mut last).await
             // One that was asked to end may close the line with something of ours unread in it.
             && !last.asked
@@ -61,9 +70,14 @@ async fn follow(
         tokio::select! {
             line = lines.next_line() => {
                 let Some(line) = line? else { return Ok(()) };
-                let status: Status = serde_json::from_str(&line)?;
-                last.remember(&status);
-                places.heard(id, status);
+                match serde_json::from_str::<Status>(&line) {
+                    Ok(status) => {
+                        last.remember(&status);
+                        places.heard(id, status);
+                    }
+                    // It lives all the same.
+                    Err(error) => tracing::warn!(sandbox.id = %id, "a word of its keeper is passed over: {error}"),
+                }
             }
             Some(ask) = asks.recv() => {
                 // Once: asks are repeated until they are seen to be done, and a keeper that hangs reads none.
@@ -90,9 +104,9 @@ async fn follow(
 /// # Errors
 /// It could not be told, or runs all the same.
 pub async fn stop(stream: UnixStream, grace: Duration) -> io::Result<()> {
-    let keeper = match stream.peer_cred()?.pid().and_then(Pid::from_raw).map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
-        Some(Err(rustix::io::Errno::SRCH)) => return Ok(()),
-        keeper => keeper.transpose()?,
+    let keeper = match peer(&stream) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => return Ok(()),
+        keeper => keeper?.map(|(_, keeper)| keeper),
     };
     let (read, mut write) = stream.into_split();
     let polite = async {
@@ -112,6 +126,13 @@ pub async fn stop(stream: UnixStream, grace: Duration) -> io::Result<()> {
         poll(&mut [PollFd::new(&keeper, PollFlags::IN)], limit.as_ref()).is_ok_and(|ended| ended > 0)
     });
     if over.await.unwrap_or(false) { Ok(()) } else { Err(io::Error::new(io::ErrorKind::TimedOut, "its keeper does not end")) }
+}
+
+/// The keeper at the other end of its socket; none where this process cannot see it.
+fn peer(stream: &UnixStream) -> io::Result<Option<(i32, OwnedFd)>> {
+    let Some(pid) = stream.peer_cred()?.pid() else { return Ok(None) };
+    let Some(process) = Pid::from_raw(pid) else { return Ok(None) };
+    Ok(Some((pid, pidfd_open(process, PidfdFlags::empty())?)))
 }
 
 async fn say(write: &mut (impl tokio::io::AsyncWrite + Unpin), ask: &Ask) -> io::Result<()> {

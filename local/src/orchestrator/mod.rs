@@ -118,7 +118,7 @@ impl LocalOrchestrator {
             self.places.open(id, &folder, VolumeName(about.volume));
             match crate::sockets::connect_async(&folder.join("keeper.sock")) {
                 Ok(stream) => {
-                    link::attach(self.places.clone(), id, folder, stream);
+                    link::adopt(self.places.clone(), id, folder, stream);
                     adopted.push(id);
                 }
                 Err(_) => {
@@ -177,7 +177,7 @@ impl LocalOrchestrator {
         if let Ok(stream) = crate::sockets::connect_async(&folder.join("keeper.sock")) {
             // Started by a control plane that was killed, after we had looked for such.
             self.places.open(spec.id, &folder, spec.volume.clone());
-            link::attach(self.places.clone(), spec.id, folder, stream);
+            link::adopt(self.places.clone(), spec.id, folder, stream);
             self.places.first_word(spec.id, Instant::now() + ADOPTION).await;
             return Ok(());
         }

@@ -270,8 +270,13 @@ pub fn keeper_pid(world: &World, spec: &SandboxSpec) -> i32 {
 
 /// What the keeper says when it is asked.
 pub fn ask(world: &World, spec: &SandboxSpec) -> serde_json::Value {
+    ask_in(&world.sandbox_folder(spec))
+}
+
+/// The same of the keeper of a sandbox's folder.
+pub fn ask_in(folder: &Path) -> serde_json::Value {
     use std::io::{BufRead as _, Write as _};
-    let mut stream = std::os::unix::net::UnixStream::connect(world.sandbox_folder(spec).join("keeper.sock")).unwrap();
+    let mut stream = std::os::unix::net::UnixStream::connect(folder.join("keeper.sock")).unwrap();
     stream.write_all(b"{\"ask\":\"status\"}\n").unwrap();
     let mut line = String::new();
     std::io::BufReader::new(stream).read_line(&mut line).unwrap();

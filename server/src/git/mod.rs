@@ -73,7 +73,8 @@ pub fn request(script: &str, arguments: &[&str], author: Option<&Author>, stdin:
             env.insert(format!("GIT_COMMITTER_{who}"), value.clone());
         }
     }
-    ExecRequest { command, cwd: None, env, stdin: Some(stdin), timeout_ms: u64::try_from(limit.as_millis()).ok() }
+    let timeout_ms = u64::try_from(limit.as_millis()).ok();
+    ExecRequest { command, env, stdin: Some(stdin), timeout_ms, ..ExecRequest::default() }
 }
 
 /// What git's helper protocol has of a token; nothing without one.

@@ -216,5 +216,5 @@ fn request(ask: Exec) -> Result<ExecRequest, ControlError> {
     if ask.timeout_ms == Some(0) {
         return wrong("no-time", "A command needs some time to run.", "Leave `timeoutMs` out, or give more than 0.");
     }
-    Ok(ExecRequest { command, cwd: ask.cwd, env: ask.env, stdin: ask.stdin, timeout_ms: ask.timeout_ms })
+    Ok(ExecRequest { command, cwd: ask.cwd, env: ask.env, stdin: ask.stdin, timeout_ms: ask.timeout_ms, shells_in: None })
 }

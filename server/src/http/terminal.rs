@@ -24,7 +24,7 @@ use super::{
     security::{as_request, request_id},
     state::Plane,
 };
-use crate::agent::{refused, unreachable};
+use crate::agent::{ANSWER, Agent, refused, unreachable};
 use app::error::{ControlError, ErrorKind};
 use axum::{
     Extension,
@@ -52,6 +52,7 @@ use sandbox_agent::{
 };
 use serde::Deserialize;
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -70,6 +71,8 @@ const PING: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(50);
 /// How long a close may take to be written to one that does not read.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How many messages of a viewer are kept before the agent has answered; it is not read on then.
+const EARLY: usize = 4;
 /// A large paste of a ttyd client comes as one message; the agent takes as much.
 const MESSAGE_BYTES: usize = 8 << 20;
 
@@ -199,17 +202,13 @@ async fn bridge(
     mut socket: WebSocket,
 ) {
     let agent = plane.agent(&row.sandbox);
-    let joined = match agent.connect().await {
-        Ok(io) => client::websocket(io, agent.token(), &path, &protocol).await.map_err(|error| match error {
-            ClientError::Refused { status, body } if status.is_client_error() && status != StatusCode::UNAUTHORIZED => {
-                (close::BAD_FRAME, body.error)
-            }
-            error => {
-                debug!(sandbox.id = %row.sandbox.id, "cannot open a terminal: {error:#}");
-                (code::NOT_RUNNING, "The sandbox's agent does not answer.".to_owned())
-            }
-        }),
-        Err(error) => Err((code::NOT_RUNNING, unreachable(&error).message)),
+    let ended = over(held, plane.stop.clone());
+    tokio::pin!(ended);
+    let mut early = VecDeque::new();
+    let joined = tokio::select! {
+        over = &mut ended => Err(farewell(over)),
+        () = left(&mut socket, &mut early) => return,
+        joined = timeout(ANSWER, join(&agent, &path, &protocol)) => joined.unwrap_or_else(|_| Err(silent())),
     };
     let mut agent_socket = match joined {
         Ok(joined) => joined,
@@ -224,11 +223,11 @@ async fn bridge(
         }
     }
     let end = tokio::select! {
-        over = over(held, plane.stop.clone()) => match over {
-            Over::SignedOut => End::Say(code::SIGNED_OUT, "Signed out.".to_owned()),
-            Over::Stopping => End::Say(code::RESTARTING, "The server restarts.".to_owned()),
-        },
-        end = converse(&mut socket, &mut agent_socket, plane.metrics.terminal_bytes()) => end,
+        over = &mut ended => {
+            let (code, reason) = farewell(over);
+            End::Say(code, reason)
+        }
+        end = converse(&mut socket, early, &mut agent_socket, plane.metrics.terminal_bytes()) => end,
     };
     let _ = timeout(FAREWELL, agent_socket.close(None)).await;
     if let End::Say(code, reason) = end {
@@ -236,7 +235,49 @@ async fn bridge(
     }
 }
 
-async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket, [bytes_in, bytes_out]: [Counter; 2]) -> End {
+/// The agent's end, or why there is none.
+async fn join(agent: &Agent, path: &str, protocol: &str) -> Result<AgentSocket, (u16, String)> {
+    let io = agent.connect().await.map_err(|error| (code::NOT_RUNNING, unreachable(&error).message))?;
+    client::websocket(io, agent.token(), path, protocol).await.map_err(|error| match error {
+        ClientError::Refused { status, body } if status.is_client_error() && status != StatusCode::UNAUTHORIZED => {
+            (close::BAD_FRAME, body.error)
+        }
+        error => {
+            debug!("cannot open a terminal: {error:#}");
+            silent()
+        }
+    })
+}
+
+fn silent() -> (u16, String) {
+    (code::NOT_RUNNING, "The sandbox's agent does not answer.".to_owned())
+}
+
+fn farewell(over: Over) -> (u16, String) {
+    match over {
+        Over::SignedOut => (code::SIGNED_OUT, "Signed out.".to_owned()),
+        Over::Stopping => (code::RESTARTING, "The server restarts.".to_owned()),
+    }
+}
+
+/// Until the viewer leaves; what it says meanwhile is kept.
+async fn left(viewer: &mut WebSocket, early: &mut VecDeque<tungstenite::Message>) {
+    while early.len() < EARLY {
+        match viewer.recv().await {
+            Some(Ok(message)) => early.extend(to_agent_message(message)),
+            Some(Err(_)) | None => return,
+        }
+    }
+    std::future::pending().await
+}
+
+/// `early`: what the viewer has said already.
+async fn converse(
+    viewer: &mut WebSocket,
+    mut early: VecDeque<tungstenite::Message>,
+    agent: &mut AgentSocket,
+    [bytes_in, bytes_out]: [Counter; 2],
+) -> End {
     let (mut to_viewer, mut from_viewer) = viewer.split();
     let (mut to_agent, mut from_agent) = agent.split();
     let (begin, heard) = (Instant::now(), AtomicU64::new(0));
@@ -265,8 +306,12 @@ async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket, [bytes_in, by
         }
     };
     let up = async {
-        let Ok(first) = timeout(FIRST_FRAME, first_frame(&mut from_viewer)).await else {
-            return End::Say(close::NO_FIRST_FRAME, "The first frame did not come in time.".to_owned());
+        let first = match early.pop_front() {
+            Some(first) => Some(first),
+            None => match timeout(FIRST_FRAME, first_frame(&mut from_viewer)).await {
+                Ok(first) => first,
+                Err(_) => return End::Say(close::NO_FIRST_FRAME, "The first frame did not come in time.".to_owned()),
+            },
         };
         let Some(first) = first else { return End::Left };
         hear();
@@ -274,20 +319,24 @@ async fn converse(viewer: &mut WebSocket, agent: &mut AgentSocket, [bytes_in, by
         if to_agent.send(first).await.is_err() {
             return agent_left();
         }
-        while let Some(Ok(message)) = from_viewer.next().await {
-            hear();
-            match to_agent_message(message) {
-                Some(message) => {
-                    bytes_in.inc_by(message.len() as u64);
-                    if to_agent.send(message).await.is_err() {
-                        // The agent's own farewell, with its code, comes the other way.
-                        return std::future::pending().await;
+        loop {
+            let message = match early.pop_front() {
+                Some(message) => Some(message),
+                None => match from_viewer.next().await {
+                    Some(Ok(message)) => {
+                        hear();
+                        to_agent_message(message)
                     }
-                }
-                None => continue,
+                    Some(Err(_)) | None => return End::Left,
+                },
+            };
+            let Some(message) = message else { continue };
+            bytes_in.inc_by(message.len() as u64);
+            if to_agent.send(message).await.is_err() {
+                // The agent's own farewell, with its code, comes the other way.
+                return std::future::pending().await;
             }
         }
-        End::Left
     };
     tokio::select! {
         end = down => end,

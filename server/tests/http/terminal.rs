@@ -8,7 +8,7 @@ use crate::support::{
 use futures::StreamExt as _;
 use model::view::Scope;
 use serde_json::json;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn frames_pass_both_ways_with_what_was_asked_for() {
@@ -67,6 +67,32 @@ async fn a_first_frame_that_never_comes_closes_it() {
 }
 
 #[tokio::test]
+async fn an_agent_that_accepts_and_never_answers_is_given_up_and_followed_again() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.hang_agents(true);
+    let (project, _) = app.running(&owner, "Hanging").await;
+    let path = format!("/api/sandbox/{project}/terminal");
+    let mut terminal = owner.socket(&path, "tty").await.unwrap();
+    say(&mut terminal, "{}").await;
+    assert_eq!(hear(&mut terminal).await, Err(4503));
+
+    // What its events tell is heard once it answers.
+    app.world.hang_agents(false);
+    app.world.listen(3000, axum::Router::new());
+    let start = Instant::now();
+    while owner.get(&format!("/api/sandbox/{project}")).await.json()["ports"][0]["port"] != 3000 {
+        assert!(start.elapsed() < Duration::from_secs(20), "its events are not asked for again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    app.world.hang_agents(true);
+    let mut terminal = owner.socket(&path, "tty").await.unwrap();
+    app.stop();
+    assert_eq!(hear(&mut terminal).await, Err(1012), "nobody waits for the agent to say so");
+}
+
+#[tokio::test]
 async fn what_a_viewer_does_not_read_is_not_held_in_memory() {
     let Some(app) = TestApp::start().await else { return };
     let owner = app.signed_in().await;
@@ -77,7 +103,7 @@ async fn what_a_viewer_does_not_read_is_not_held_in_memory() {
     let before = resident_bytes();
     const BYTES: usize = 256 << 20;
     say(&mut terminal, &format!("flood {BYTES}")).await;
-    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
     let held = resident_bytes().saturating_sub(before);
     assert!(held < 40 << 20, "{} MiB for a viewer that does not read", held >> 20);
     let start = Instant::now();

@@ -270,6 +270,11 @@ impl Session {
         }
     }
 
+    /// Whether nobody has looked at it yet, and nothing runs in it.
+    fn untouched(&self) -> bool {
+        !self.ended() && !self.busy() && self.state.borrow().next_viewer == 0
+    }
+
     fn busy(&self) -> bool {
         let terminal = self.terminal.borrow();
         let foreground = terminal.as_ref().and_then(|terminal| tcgetpgrp(terminal.get_ref()).ok());

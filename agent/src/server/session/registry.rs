@@ -127,6 +127,21 @@ impl Sessions {
         true
     }
 
+    /// Shells start in this folder from now on; so does the first one, which the agent itself has started, while nobody has seen it.
+    ///
+    /// # Errors
+    /// It cannot be noted, or no shell starts.
+    pub async fn start_in(&self, folder: &str) -> Result<(), OpenError> {
+        self.config.start_shells_in(folder)?;
+        let main = SessionName::main();
+        // What an earlier one wrote is kept beside the present one, and would go with it.
+        let untouched = self.get(&main).is_some_and(|session| session.untouched()) && self.store.previous(&main).is_none();
+        if untouched && self.delete(&main).await {
+            self.open(&main, None, false, Size::default())?;
+        }
+        Ok(())
+    }
+
     /// Sends all viewers away, because the sandbox stops.
     pub fn stop(&self) {
         for session in self.by_name.borrow().values().filter(|session| !session.ended()) {

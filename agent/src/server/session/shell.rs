@@ -21,8 +21,8 @@ use crate::{
     },
 };
 
-/// Starts a login shell in the home folder, as the leader of a session whose controlling terminal is new. The descriptor is the terminal's
-/// other end and does not block.
+/// Starts a login shell where [`Config::shells_in`] says, as the leader of a session whose controlling terminal is new. The descriptor is
+/// the terminal's other end and does not block.
 ///
 /// # Errors
 /// No terminal can be had, or neither the configured shell nor `/bin/sh` starts.
@@ -37,11 +37,12 @@ pub fn start(config: &Config, children: &Children, size: Size) -> io::Result<(Ch
     resize(&master, size)?;
     fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
 
+    let folder = config.shells_in();
     let start = |shell: &std::path::Path| -> io::Result<Child> {
         let mut command = Command::new(shell);
-        command.arg("-l").current_dir(&config.home);
+        command.arg("-l").current_dir(&folder);
         config.environment(&mut command);
-        command.env("SHELL", shell).env("PWD", &config.home);
+        command.env("SHELL", shell).env("PWD", &folder);
         command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(Stdio::from(terminal.try_clone()?));
         raw::own_terminal(&mut command);
         Ok(children.spawn(&mut command, |_| ())?.0)

@@ -72,7 +72,7 @@ fn Asleep(project: Project) -> impl IntoView {
             Phase::Terminating => format!("Its processes and addresses are being removed. {kept}."),
             // Why stands above, in the frame.
             Phase::Error => format!("It goes on trying by itself. {kept}."),
-            _ => format!("Stopped{since}. {kept}; terminals open anew in the home folder."),
+            _ => format!("Stopped{since}. {kept}; terminals open anew."),
         }
     };
     html! {

@@ -428,7 +428,9 @@ impl Servers for KubeBlocks {
     }
 
     fn there(&self, spec: &DatabaseSpec) -> bool {
-        self.found(spec).is_some_and(|cluster| cluster.metadata.deletion_timestamp.is_none())
+        let holds = |meta: &ObjectMeta| instance(meta) == Some(spec.name.as_str()) && meta.deletion_timestamp.is_none();
+        // Any of them: one of several is filled from the others.
+        self.found(spec).is_some_and(|cluster| cluster.metadata.deletion_timestamp.is_none()) && self.volumes_seen.any(holds)
     }
 
     fn edited(&self, spec: &DatabaseSpec) -> bool {

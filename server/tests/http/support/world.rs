@@ -53,6 +53,8 @@ pub struct World {
     written: Mutex<Vec<String>>,
     /// Whether logs are asked for in vain, as of a cluster that is slow.
     log_hangs: AtomicBool,
+    /// Whether agents accept requests and answer none.
+    agents_hang: Arc<AtomicBool>,
     /// Lines that agents tell beside ports.
     lines: broadcast::Sender<String>,
     /// What git was answered.
@@ -76,6 +78,7 @@ impl World {
             ttyd: AtomicBool::new(false),
             written: Mutex::default(),
             log_hangs: AtomicBool::new(false),
+            agents_hang: Arc::default(),
             lines: broadcast::channel(16).0,
             answers: Arc::default(),
             connected: AtomicUsize::new(0),
@@ -109,6 +112,11 @@ impl World {
     /// From now on nobody answers who asks for a log.
     pub fn hang_logs(&self) {
         self.log_hangs.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether agents accept what they are asked from now on, and do not answer.
+    pub fn hang_agents(&self, hang: bool) {
+        self.agents_hang.store(hang, Ordering::Relaxed);
     }
 
     /// From now on every sandbox has the home folder of a real agent, and lists its terminals.
@@ -167,12 +175,18 @@ impl World {
     }
 
     fn agent(&self, token: String) -> Router {
-        let asked = self.asked.clone();
+        let (asked, hang) = (self.asked.clone(), self.agents_hang.clone());
         let admit = move |request: Request, next: Next| {
             let id = request.headers().get("x-request-id").map(|id| id.to_str().unwrap().to_owned());
             asked.lock().unwrap().push((request.uri().path().to_owned(), id));
             let admitted = request.headers().get("authorization").is_some_and(|value| value == &format!("Bearer {token}"));
-            async move { if admitted { next.run(request).await } else { http::StatusCode::UNAUTHORIZED.into_response() } }
+            let hangs = hang.load(Ordering::Relaxed);
+            async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                if admitted { next.run(request).await } else { http::StatusCode::UNAUTHORIZED.into_response() }
+            }
         };
         let real = self.files.lock().unwrap().clone();
         let files = move |request: Request| async move {
