@@ -52,6 +52,8 @@ struct State {
     told_ever: i64,
     writes: u64,
     away: bool,
+    /// How many verbs from now the one is that is never answered.
+    silent_in: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,11 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).away = away;
     }
 
+    /// After `verbs` more, one verb does nothing and is never answered, as on a connection that has gone silent.
+    pub fn never_answer(&self, verbs: usize) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).silent_in = Some(verbs);
+    }
+
     /// The sandboxes that were buried.
     #[must_use]
     pub fn tombstones(&self) -> BTreeSet<SandboxId> {
@@ -107,6 +114,15 @@ impl MemoryStore {
     /// One atomic action between two yields.
     async fn act<T: Send>(&self, action: impl FnOnce(&mut State) -> Result<T, StoreError> + Send) -> Result<T, StoreError> {
         yield_now().await;
+        let silent = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let verbs = state.silent_in.take();
+            state.silent_in = verbs.and_then(|verbs| verbs.checked_sub(1));
+            verbs == Some(0)
+        };
+        if silent {
+            return std::future::pending().await;
+        }
         let done = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.away { Err(StoreError::Away(anyhow::anyhow!("made to be away"))) } else { action(&mut state) }

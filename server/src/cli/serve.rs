@@ -17,8 +17,13 @@ use crate::{
     doctor::Doctor,
     github::{self, GitHub},
     http::{
-        self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, metrics::Metrics, patience::PatientStore,
-        preview::PreviewListener, security::Origins,
+        self, Plane, PlaneParts,
+        assets::Site,
+        auth::watch::CredentialWatch,
+        metrics::Metrics,
+        patience::{PATIENCE, PatientStore, RECONCILING},
+        preview::PreviewListener,
+        security::Origins,
     },
     live::{Live, Said},
     refusals,
@@ -205,7 +210,10 @@ async fn make(
         }
         None => None,
     };
-    let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
+    // Nothing below calls it without an end: one connection that has gone silent would stop whatever waits for it.
+    let endless: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
+    let store = PatientStore::around(endless.clone(), PATIENCE);
+    let reconciled = PatientStore::around(endless, RECONCILING);
     let accounts = Accounts::new(pool.clone());
 
     let world = match config.args.kubernetes.orchestrator {
@@ -226,7 +234,7 @@ async fn make(
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let reconciler = Reconciler::new(
-        store.clone(),
+        reconciled,
         orchestrator.clone(),
         database.clone(),
         clock.clone(),
@@ -238,7 +246,7 @@ async fn make(
         doctor,
         trouble,
         room,
-        store: PatientStore::around(store),
+        store,
         accounts: accounts.clone(),
         orchestrator,
         database,

@@ -35,7 +35,13 @@ use server::{
     control::{Controller, ControllerParts},
     doctor::{Doctor, Place},
     github::GitHub,
-    http::{self, Plane, PlaneParts, assets::Site, auth::watch::CredentialWatch, patience::PatientStore, security::Origins},
+    http::{
+        self, Plane, PlaneParts,
+        assets::Site,
+        auth::watch::CredentialWatch,
+        patience::{PATIENCE, PatientStore, RECONCILING},
+        security::Origins,
+    },
     live::{Live, Said},
     room::Room,
     views::{Addresses, IngressDomain, PreviewDomain, PreviewPorts},
@@ -134,7 +140,7 @@ impl TestApp {
         let linked = |host: &str| LinkedAccounts::new(pool.clone(), vault.clone(), host);
         let github = setup.github.map(|settings| (linked(&settings.host), settings));
         let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault.clone()).await.unwrap());
-        let patient = PatientStore::around(store.clone());
+        let patient = PatientStore::around(store.clone(), PATIENCE);
         let full = FullBell::default();
         let room = Room::new(setup.writes_to, pool.clone(), full.clone());
         let accounts = Accounts::new(pool);
@@ -146,7 +152,7 @@ impl TestApp {
         let database: Arc<dyn Database> = databases.clone();
         let settings = reconcile::Settings { full, operator_env: setup.operator_env, ..reconcile::Settings::new(installation) };
         let reconciler = Reconciler::new(
-            store.clone(),
+            PatientStore::around(store.clone(), RECONCILING),
             orchestrator.clone(),
             database.clone(),
             clock.clone(),
