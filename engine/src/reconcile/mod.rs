@@ -343,7 +343,9 @@ impl Reconciler {
                 debug!(sandbox.id = %row.sandbox.id, "cannot tell that it was found again: {error:#}");
             }
         }
-        orphans.sweep(self.orchestrator.as_ref(), self.database.as_ref(), &rows, self.clock.now()).await;
+        let mut known: Vec<_> = rows.iter().map(|row| (row.project.id, row.sandbox.id)).collect();
+        known.extend(self.store.left_out());
+        orphans.sweep(self.orchestrator.as_ref(), self.database.as_ref(), &known, self.clock.now()).await;
         true
     }
 }

@@ -442,8 +442,13 @@ pub trait Store: Send + Sync + 'static {
     /// When the next row can be leased as due, for the timer: its `wake_at`, or the end of the lease
     /// that is on it if that is later.
     async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError>;
-    /// Every live sandbox with its project, for the orphan sweep and adoption.
+    /// Every live sandbox with its project, for the orphan sweep and adoption. A row that cannot be read is left out, here and
+    /// of what is due: no other waits for it.
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError>;
+    /// Those that were left out and not read since. They are there all the same.
+    fn left_out(&self) -> Vec<(ProjectId, SandboxId)> {
+        Vec::new()
+    }
     /// Tells something of a sandbox's project that no other verb tells. Every verb above that changes what
     /// an owner asked for tells it by itself, in the same transaction, in the name of who asks
     /// ([`activity::by`]). A sandbox without a row: nothing happens.

@@ -205,6 +205,9 @@ impl Store for PatientStore {
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError> {
         within(self.time, self.store.all()).await
     }
+    fn left_out(&self) -> Vec<(ProjectId, SandboxId)> {
+        self.store.left_out()
+    }
     async fn tell(&self, id: SandboxId, entry: Entry, now: Timestamp) -> Result<(), StoreError> {
         within(self.time, self.store.tell(id, entry, now)).await
     }
