@@ -227,24 +227,19 @@ impl Reconciler {
         let glanced = self.database.glance(&spec).is_some();
         // An address in our own tables is no proof that the database exists: ask the server.
         let seen = self.timed("look at the database", self.database.observe(&spec)).await?;
-        let same = row.sandbox.observed.instance.as_ref().is_some_and(|run| run.env_revision == row.sandbox.env_revision);
-        if seen.ready && !same {
-            // What the run is told must open it: a password that was reset may not have arrived.
-            self.timed("make the database", self.database.ensure(&spec)).await?;
+        if !seen.ready && !glanced {
+            // On a server of many only asking tells; one that is stopped with its sandbox is there, and starts as it was.
+            let unknown = || Glance { lost: !seen.present, edited: true, ..Glance::default() };
+            *told = touched(row, &self.database.glance(&spec).unwrap_or_else(unknown), now);
+            if let Some(told) = told {
+                warn!(project.id = %row.project.id, database = spec.database, "{}; it is mended, and is empty if it was lost", told.title);
+            }
         }
-        if !seen.ready {
-            if !glanced {
-                // On a server of many only asking tells; one that is stopped with its sandbox is there, and starts as it was.
-                let unknown = || Glance { lost: !seen.present, edited: true, ..Glance::default() };
-                *told = touched(row, &self.database.glance(&spec).unwrap_or_else(unknown), now);
-                if let Some(told) = told {
-                    warn!(project.id = %row.project.id, database = spec.database, "{}; it is mended, and is empty if it was lost", told.title);
-                }
-            }
-            self.timed("make the database", self.database.ensure(&spec)).await?;
-            if !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
-                return Ok(None);
-            }
+        // Also of one that is ready, once a start: what the run is told must open it, and a password that was reset may not have
+        // arrived. That the run came first says nothing of it.
+        self.timed("make the database", self.database.ensure(&spec)).await?;
+        if !seen.ready && !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
+            return Ok(None);
         }
         Ok(Some(StageFact { ended_at: Some(self.clock.now()), ..fact }))
     }
