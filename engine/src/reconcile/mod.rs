@@ -33,7 +33,7 @@ use jiff::Timestamp;
 use model::{Desired, InstallationId, SandboxId, StageLimits, stage::after};
 use secrecy::SecretString;
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -58,7 +58,8 @@ pub struct Settings {
     pub hold: Duration,
     /// How long one verb of the world may take before its pass goes on without it.
     pub verb: Duration,
-    /// How many sandboxes are worked on side by side.
+    /// How many sandboxes are worked on side by side. A worker mostly waits for the world, and holds a connection to the store
+    /// or to a server of databases for single statements alone.
     pub workers: usize,
     /// What is counted.
     pub measures: Measures,
@@ -76,7 +77,7 @@ impl Settings {
             operator_env: BTreeMap::new(),
             hold: Duration::from_secs(6),
             verb: Duration::from_secs(30),
-            workers: 16,
+            workers: 64,
             measures: Measures::default(),
             full: FullBell::default(),
         }
@@ -97,8 +98,37 @@ pub struct Reconciler {
     settings: Settings,
     /// This process' name on leases.
     holder: String,
-    kicked: Mutex<HashSet<SandboxId>>,
+    kicked: Mutex<Kicked>,
     kick: Notify,
+}
+
+/// Who is to be looked at, each once, in the order in which that was said.
+#[derive(Default)]
+struct Kicked {
+    order: VecDeque<SandboxId>,
+    there: HashSet<SandboxId>,
+}
+
+impl Kicked {
+    fn put(&mut self, id: SandboxId) {
+        if self.there.insert(id) {
+            self.order.push_back(id);
+        }
+    }
+
+    /// At most so many, who waited longest first; those that are worked on go on waiting.
+    fn take(&mut self, most: usize, busy: &HashSet<SandboxId>) -> Vec<SandboxId> {
+        let mut taken = Vec::new();
+        self.order.retain(|id| {
+            let takes = taken.len() < most && !busy.contains(id);
+            if takes {
+                taken.push(*id);
+                self.there.remove(id);
+            }
+            !takes
+        });
+        taken
+    }
 }
 
 impl Reconciler {
@@ -121,7 +151,7 @@ impl Reconciler {
 
     /// "Look at this one now." Never waits; says nothing about why.
     pub fn nudge(&self, id: SandboxId) {
-        self.kicked.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.kicked.lock().unwrap_or_else(PoisonError::into_inner).put(id);
         self.kick.notify_one();
     }
 
@@ -169,15 +199,8 @@ impl Reconciler {
 
     /// Leases what is due or was kicked, and works on it, one worker a sandbox.
     async fn spawn_due(self: &Arc<Self>, workers: &mut Workers) {
-        let kicked: Vec<SandboxId> = {
-            let mut kicked = self.kicked.lock().unwrap_or_else(PoisonError::into_inner);
-            let free = self.settings.workers.saturating_sub(workers.busy.len());
-            let ready: Vec<SandboxId> = kicked.iter().copied().filter(|id| !workers.busy.contains(id)).take(free).collect();
-            for id in &ready {
-                kicked.remove(id);
-            }
-            ready
-        };
+        let free = self.settings.workers.saturating_sub(workers.busy.len());
+        let kicked = self.kicked.lock().unwrap_or_else(PoisonError::into_inner).take(free, &workers.busy);
         for id in kicked {
             let this = self.clone();
             workers.spawn(id, async move { this.work(id).await });
@@ -395,6 +418,17 @@ const MAX_PASSES: u32 = 50;
 mod tests {
     use super::*;
     use uuid::Uuid;
+
+    #[test]
+    fn who_was_nudged_first_is_looked_at_first_and_once() {
+        let [a, b, c, d] = [4, 3, 2, 1].map(|n| SandboxId(Uuid::from_u128(n)));
+        let mut kicked = Kicked::default();
+        [a, b, a, c, d, b].into_iter().for_each(|id| kicked.put(id));
+        assert_eq!(kicked.take(2, &[b].into()), [a, c]);
+        kicked.put(a);
+        assert_eq!(kicked.take(9, &HashSet::new()), [b, d, a]);
+        assert!(kicked.take(9, &HashSet::new()).is_empty());
+    }
 
     #[tokio::test]
     async fn a_panic_in_one_pass_forgets_that_one_alone() {
