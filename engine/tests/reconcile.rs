@@ -202,6 +202,17 @@ async fn forty_slow_starts_keep_nobody_elses_stop_waiting() {
 }
 
 #[tokio::test]
+async fn a_sweep_that_is_not_answered_keeps_no_ask_waiting() {
+    let running = Running::start(|_| {});
+    running.database.set_nature(Nature { delay: Duration::from_secs(3600), ..Nature::default() });
+    // The first sweep asks for a list meanwhile.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    running.database.set_nature(Nature::default());
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+}
+
+#[tokio::test]
 async fn what_ends_by_itself_comes_back_and_says_why() {
     let running = Running::start(|_| {});
     let id = running.create().await;

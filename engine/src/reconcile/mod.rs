@@ -29,8 +29,7 @@ use crate::{
     store::{Leased, Store, StoreError, activity, full::FullBell},
 };
 use futures::StreamExt as _;
-use jiff::Timestamp;
-use model::{Desired, InstallationId, SandboxId, StageLimits, stage::after};
+use model::{Desired, InstallationId, SandboxId, StageLimits};
 use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -161,17 +160,12 @@ impl Reconciler {
         let mut watch = futures::stream::select(self.orchestrator.watch(), self.database.watch());
         let mut changes = self.store.changes();
         let mut workers = Workers::default();
-        let mut orphans = orphans::Sweep::default();
-        let mut resync_at = self.clock.now();
-        let mut began = false;
+        // A world that does not answer it must keep no pass waiting.
+        let mut resyncs = JoinSet::new();
+        resyncs.spawn(self.clone().resyncs(Duration::ZERO));
         loop {
             self.spawn_due(&mut workers).await;
-            let now = self.clock.now();
-            if now >= resync_at {
-                resync_at = after(now, RESYNC);
-                began |= self.resync(&mut orphans, !began).await;
-            }
-            let timer = self.next_timer().await.min(until(self.clock.now(), resync_at));
+            let timer = self.next_timer().await;
             tokio::select! {
                 // In a fixed order, so that a simulation is the same each time. None is starved: each
                 // turn begins with what is due, whatever woke it.
@@ -189,9 +183,14 @@ impl Reconciler {
                     }
                 },
                 () = self.kick.notified() => {}
+                Some(Err(error)) = resyncs.join_next() => {
+                    warn!("comparing what is stored with what is there ended abruptly: {error:#}");
+                    resyncs.spawn(self.clone().resyncs(RESYNC));
+                }
                 () = self.clock.sleep(timer) => {}
             }
         }
+        drop(resyncs);
         while !workers.tasks.is_empty() {
             workers.end_of_one().await;
         }
@@ -344,6 +343,26 @@ impl Reconciler {
         Ok(())
     }
 
+    /// Again and again, after a first wait: [`Self::resync`].
+    async fn resyncs(self: Arc<Self>, first: Duration) {
+        let mut orphans = orphans::Sweep::default();
+        let mut began = false;
+        self.clock.sleep(first).await;
+        loop {
+            began |= self.resync(&mut orphans, !began).await;
+            self.clock.sleep(RESYNC).await;
+        }
+    }
+
+    /// What a part of the world answers outside a pass, unless it takes longer than [`Settings::verb`].
+    async fn answered<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            answer = asked => Some(answer),
+            () = self.clock.sleep(self.settings.verb) => None,
+        }
+    }
+
     /// Compares what is stored with what is there, and nudges where they differ. Writes nothing, but that the
     /// `first` one tells which runs were found again. `false` where the store did not answer.
     async fn resync(&self, orphans: &mut orphans::Sweep, first: bool) -> bool {
@@ -355,7 +374,7 @@ impl Reconciler {
             }
         };
         for row in &rows {
-            let Ok(seen) = self.orchestrator.observe(row.sandbox.id).await else { continue };
+            let Some(Ok(seen)) = self.answered(self.orchestrator.observe(row.sandbox.id)).await else { continue };
             if step::differs(row, &seen, self.glance(row).as_ref()) {
                 self.nudge(row.sandbox.id);
             } else if first
@@ -368,7 +387,10 @@ impl Reconciler {
         }
         let mut known: Vec<_> = rows.iter().map(|row| (row.project.id, row.sandbox.id)).collect();
         known.extend(self.store.left_out());
-        orphans.sweep(self.orchestrator.as_ref(), self.database.as_ref(), &known, self.clock.now()).await;
+        let sweep = orphans.sweep(self.orchestrator.as_ref(), self.database.as_ref(), &known, self.clock.now());
+        if self.answered(sweep).await.is_none() {
+            debug!("what is left over could not be told: the world did not answer in time");
+        }
         true
     }
 }
@@ -404,11 +426,6 @@ impl Workers {
             self.busy.remove(&id);
         }
     }
-}
-
-/// How long until then; nothing if it is past.
-fn until(now: Timestamp, then: Timestamp) -> Duration {
-    Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
 /// Passes of one worker in a row, before others get their turn.

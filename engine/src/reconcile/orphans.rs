@@ -34,7 +34,7 @@ struct Seen {
 }
 
 impl Sweep {
-    /// Looks once. `rows` are all that there are, those that cannot be read included.
+    /// Looks once; may be broken off. `rows` are all that there are, those that cannot be read included.
     pub async fn sweep(
         &mut self,
         orchestrator: &dyn Orchestrator,

@@ -904,6 +904,26 @@ impl Process {
     }
 }
 
+/// What no event tells is found, also after a sweep that nobody answered.
+#[test]
+fn a_sweep_that_is_not_answered_is_not_the_last() {
+    let (mut simulation, id, _) = scene(None);
+    simulation.converge();
+    let process = Process::start(&simulation);
+    simulation.database.set_nature(Nature { delay: Duration::from_secs(1_000_000), ..Nature::default() });
+    process.go_on(60);
+    simulation.database.set_nature(Nature::default());
+    let database = simulation.projects[&id].connection.database.clone();
+    assert!(simulation.database.lose(&database));
+    process.go_on(60);
+    assert!(!simulation.database.runs(&database), "only the sweep finds it, and waits");
+    for _ in 0..20 {
+        simulation.clock.advance(Duration::from_secs(10));
+        process.go_on(60);
+    }
+    assert!(simulation.database.runs(&database));
+}
+
 fn side_by_side(seed: u64) {
     let mut simulation = Simulation::new(seed);
     let nature = nature(&simulation);

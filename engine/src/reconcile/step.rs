@@ -146,7 +146,10 @@ impl Reconciler {
                 work.blame(failure);
                 seen.clone()
             }
-            Ok(()) if needs_run => self.orchestrator.observe(sandbox.id).await.unwrap_or_else(|_| seen.clone()),
+            Ok(()) if needs_run => {
+                let observed = self.timed("observe the sandbox", self.orchestrator.observe(sandbox.id)).await;
+                observed.unwrap_or_else(|_| seen.clone())
+            }
             Ok(()) => seen.clone(),
         };
         work.observed.present = seen.present;
