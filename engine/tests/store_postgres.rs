@@ -216,8 +216,39 @@ async fn the_installation_is_made_once_and_needs_every_key() {
     assert_eq!(installation::open(&pool, &rotated, now).await.unwrap(), id);
     let owner = user(&pool).await;
     PgStore::start(pool.clone(), rotated).await.unwrap().create(new(owner, "sealed with the new one")).await.unwrap();
-    let lost = installation::open(&pool, &vault(&[old]), now).await.unwrap_err();
+    let lost = installation::open(&pool, &vault(std::slice::from_ref(&old)), now).await.unwrap_err();
     assert!(matches!(lost, InstallationError::UnknownKey(_)), "{lost:?}");
+
+    // Of the newest key there is nothing but Claude credentials: an account's, and then a run's.
+    let newest = Arc::new(vault(&[key("c"), fresh.clone(), old.clone()]));
+    let claude = Claude { kind: ClaudeKind::ApiKey, secret: SecretString::from("secret"), base_url: None };
+    assert!(PgStore::start(pool.clone(), newest).await.unwrap().set_claude(owner, Some(claude), now).await.unwrap());
+    let without = vault(&[fresh, old]);
+    let lost = installation::open(&pool, &without, now).await.unwrap_err();
+    assert!(matches!(lost, InstallationError::UnknownKey(_)), "{lost:?}");
+    sqlx::raw_sql("UPDATE sandboxes SET claude = (SELECT sealed FROM claude_credentials); DELETE FROM claude_credentials")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let lost = installation::open(&pool, &without, now).await.unwrap_err();
+    assert!(matches!(lost, InstallationError::UnknownKey(_)), "{lost:?}");
+}
+
+#[tokio::test]
+async fn claude_credentials_that_cannot_be_opened_are_replaced_and_removed() {
+    let Some((_, pool)) = database().await else { return };
+    let owner = user(&pool).await;
+    let store = PgStore::start(pool.clone(), vault()).await.unwrap();
+    let claude = Claude { kind: ClaudeKind::ApiKey, secret: SecretString::from("secret"), base_url: None };
+    let now = Timestamp::now();
+    assert!(store.set_claude(owner, Some(claude.clone()), now).await.unwrap());
+    for new in [Some(claude), None] {
+        sqlx::raw_sql(r"UPDATE claude_credentials SET sealed = '\x00'").execute(&pool).await.unwrap();
+        let unreadable = store.claude(owner).await;
+        assert!(matches!(unreadable, Err(StoreError::Broken(_))), "{unreadable:?}");
+        assert!(store.set_claude(owner, new.clone(), now).await.unwrap());
+        assert_eq!(store.claude(owner).await.unwrap().map(|(claude, _)| claude), new);
+    }
 }
 
 #[tokio::test]

@@ -518,7 +518,7 @@ impl Store for MemoryStore {
             if current == claude {
                 return Ok(false);
             }
-            let entry = activity::claude_changed(current.as_ref(), claude.as_ref());
+            let entry = activity::claude_changed(current.is_some(), claude.as_ref());
             match claude {
                 Some(claude) => state.claude.insert(owner, (claude, now)),
                 None => state.claude.remove(&owner),
