@@ -43,8 +43,8 @@ use uuid::Uuid;
 
 const OWNER: UserId = UserId(Uuid::from_u128(7));
 
-/// Time that moves only when it is told to.
-struct SimClock(Mutex<(Timestamp, Vec<Waker>)>);
+/// Time that moves only when it is told to, who sleeps, and how far what the clock shows was set back: nobody sleeps longer for it.
+struct SimClock(Mutex<(Timestamp, Vec<Waker>, Duration)>);
 
 impl SimClock {
     fn advance(&self, by: Duration) {
@@ -54,16 +54,21 @@ impl SimClock {
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
+
+    fn set_back(&self, by: Duration) {
+        self.0.lock().unwrap().2 += by;
+    }
 }
 
 #[async_trait::async_trait]
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        self.0.lock().unwrap().0
+        let state = self.0.lock().unwrap();
+        state.0.checked_sub(state.2).unwrap()
     }
 
     async fn sleep(&self, duration: Duration) {
-        let until = after(self.now(), duration);
+        let until = after(self.0.lock().unwrap().0, duration);
         std::future::poll_fn(|context| {
             let mut state = self.0.lock().unwrap();
             if state.0 >= until {
@@ -140,7 +145,7 @@ struct Known {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let clock = Arc::new(SimClock(Mutex::new((Timestamp::from_second(1_800_000_000).unwrap(), Vec::new()))));
+        let clock = Arc::new(SimClock(Mutex::new((Timestamp::from_second(1_800_000_000).unwrap(), Vec::new(), Duration::ZERO))));
         let random = Arc::new(SimRandom(AtomicU64::new(seed)));
         let store = Arc::new(MemoryStore::new());
         let world = Arc::new(MemoryOrchestrator::new(clock.clone(), random.clone()));
@@ -922,6 +927,25 @@ fn a_sweep_that_is_not_answered_is_not_the_last() {
         process.go_on(60);
     }
     assert!(simulation.database.runs(&database));
+}
+
+/// Neither a dead process' lease nor what was to be done next waits for the clock to be where it was.
+#[test]
+fn a_clock_that_is_set_back_an_hour_stops_nothing() {
+    let (simulation, _, sandbox) = scene(None);
+    let dead = simulation.reconciler.clone();
+    drop(polled(Box::pin(async move { dead.work(sandbox).await }), 8).expect("it is broken off"));
+    let process = Process::start(&simulation);
+    process.go_on(60);
+    assert!(simulation.world.truth(sandbox).instance.is_none(), "its lease holds");
+    simulation.clock.set_back(Duration::from_secs(3600));
+    for _ in 0..30 {
+        simulation.clock.advance(Duration::from_secs(5));
+        process.go_on(60);
+    }
+    let row = simulation.now(simulation.store.all()).unwrap()[0].clone();
+    assert_eq!(simulation.phase(&row), Phase::Running);
+    assert!(simulation.rests());
 }
 
 fn side_by_side(seed: u64) {

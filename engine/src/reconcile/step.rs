@@ -5,7 +5,7 @@ use super::{Reconciler, overdue, spec};
 use crate::{
     database::{DatabaseError, DatabaseSpec, Glance},
     orchestrator::{AgentOrPort, AgentSeen, OrchestratorError, Removed, Seen, VolumeSeen},
-    store::{Pass, ProjectAndSandbox, SandboxRow, activity},
+    store::{AHEAD, Pass, ProjectAndSandbox, SandboxRow, activity},
 };
 use jiff::Timestamp;
 use model::{Cause, CauseCode, Desired, Observed, Stage, StageFact, phase::next_deadline, stage};
@@ -116,7 +116,8 @@ impl Reconciler {
         if begins || (home_unknown && !leaving) {
             return;
         }
-        let wait = retry_at(seen).filter(|at| !alive && *at > now);
+        // What ended further ahead ended by a clock that has been set back since.
+        let wait = retry_at(seen).filter(|at| !alive && *at > now && *at <= stage::after(now, AHEAD));
         if let Some(at) = wait {
             work.not_before = Some(at);
             work.cause = Some(ended_by_itself(seen));

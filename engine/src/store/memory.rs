@@ -6,7 +6,7 @@
 //! but nobody heard.
 
 use super::{
-    Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, ProjectRow, SandboxRow, Store, StoreError,
+    AHEAD, Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, ProjectRow, SandboxRow, Store, StoreError,
     activity::{self, Entry, Filter},
     claude::Claude,
     intent::{self, EnvEdit, Verdict},
@@ -261,8 +261,9 @@ impl State {
 }
 
 impl Sandbox {
-    fn taken(&self, now: Timestamp) -> bool {
-        self.lease.as_ref().is_some_and(|(_, until)| *until > now)
+    /// Whether it is leased, as who would lease it from now until `mine` sees it.
+    fn taken(&self, now: Timestamp, mine: Timestamp) -> bool {
+        self.lease.as_ref().is_some_and(|(_, until)| *until > now && *until <= after(mine, AHEAD))
     }
 }
 
@@ -538,12 +539,13 @@ impl Store for MemoryStore {
 
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {
         self.act(|state| {
-            let due = |sandbox: &&Sandbox| sandbox.row.wake_at.is_some_and(|at| at <= now) && !sandbox.taken(now);
+            let until = after(now, hold);
+            let past = |at: Timestamp| at <= now || at > after(now, AHEAD);
+            let due = |sandbox: &&Sandbox| sandbox.row.wake_at.is_some_and(past) && !sandbox.taken(now, until);
             let mut ids: Vec<_> =
                 state.sandboxes.values().filter(due).map(|sandbox| (sandbox.row.wake_at, sandbox.row.id)).collect();
             ids.sort();
             ids.truncate(limit);
-            let until = after(now, hold);
             let mut leased = Vec::with_capacity(ids.len());
             for (_, id) in ids {
                 if let Some(sandbox) = state.sandboxes.get_mut(&id) {
@@ -562,7 +564,7 @@ impl Store for MemoryStore {
         self.act(|state| {
             let until = after(now, hold);
             let Some(sandbox) = state.sandboxes.get_mut(&id) else { return Ok(None) };
-            if sandbox.taken(now) && sandbox.lease.as_ref().is_some_and(|(by, _)| by != holder) {
+            if sandbox.taken(now, until) && sandbox.lease.as_ref().is_some_and(|(by, _)| by != holder) {
                 return Ok(None);
             }
             sandbox.lease = Some((holder.to_owned(), until));

@@ -243,6 +243,12 @@ pub enum Asked {
     Refused(&'static str),
 }
 
+/// How much further ahead than any pass waits, and than a lease is asked for, a time may lie: what lies beyond was stored by a
+/// clock that has been set back since, and counts as past.
+///
+/// A minute: no pass waits longer than 37.5 s, and clocks of one installation differ by less.
+pub const AHEAD: Duration = Duration::from_secs(60);
+
 /// A row that this process may work on until `until`.
 #[derive(Debug, Clone)]
 pub struct Leased {
@@ -416,7 +422,8 @@ pub trait Store: Send + Sync + 'static {
     async fn set_claude(&self, owner: UserId, claude: Option<Claude>, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Takes the leases of at most `limit` rows that are due, longest due first: `wake_at` is past and
-    /// nobody holds them, this holder included: what a worker of its is at comes to no second one.
+    /// nobody holds them, this holder included: what a worker of its is at comes to no second one. Past, here and in
+    /// [`Self::lease`], is also what lies further than [`AHEAD`] ahead.
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError>;
     /// Takes the lease of one row, due or not, or renews it. `None` if another holds it, or the row is
     /// gone.

@@ -6,7 +6,7 @@
 //! with them every lease before.
 
 use super::{PgStore, activity, error::while_doing, row::joined};
-use crate::store::{Leased, Pass, StoreError, time::Time};
+use crate::store::{AHEAD, Leased, Pass, StoreError, time::Time};
 use jiff::Timestamp;
 use model::{Cause, Observed, SandboxId, stage::after};
 use sqlx::{
@@ -28,8 +28,8 @@ impl PgStore {
         // MATERIALIZED: the inner query locks, and must run once.
         let ids = sqlx::query_scalar!(
             "WITH due AS MATERIALIZED (
-                SELECT id FROM sandboxes WHERE wake_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)
-                    AND id <> ALL($5)
+                SELECT id FROM sandboxes WHERE (wake_at <= $3 OR wake_at > $6)
+                    AND (lease_until IS NULL OR lease_until <= $3 OR lease_until > $7) AND id <> ALL($5)
                 ORDER BY wake_at, id LIMIT $4 FOR UPDATE SKIP LOCKED
             )
             UPDATE sandboxes SET lease_holder = $1, lease_until = $2 FROM due
@@ -39,7 +39,9 @@ impl PgStore {
             Time(until) as _,
             Time(now) as _,
             i64::try_from(limit).unwrap_or(i64::MAX),
-            &unreadable[..]
+            &unreadable[..],
+            Time(after(now, AHEAD)) as _,
+            Time(after(until, AHEAD)) as _
         )
         .fetch_all(&self.pool)
         .await
@@ -65,13 +67,14 @@ impl PgStore {
         let until = after(now, hold);
         let taken = sqlx::query_scalar!(
             "UPDATE sandboxes SET lease_holder = $2, lease_until = $3
-            WHERE id = $1 AND (lease_until IS NULL OR lease_until <= $4 OR lease_holder = $2)
+            WHERE id = $1 AND (lease_until IS NULL OR lease_until <= $4 OR lease_until > $5 OR lease_holder = $2)
                 AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
             RETURNING id",
             id.0,
             holder,
             Time(until) as _,
-            Time(now) as _
+            Time(now) as _,
+            Time(after(until, AHEAD)) as _
         )
         .fetch_optional(&self.pool)
         .await
