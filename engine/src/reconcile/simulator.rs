@@ -929,6 +929,31 @@ fn a_sweep_that_is_not_answered_is_not_the_last() {
     assert!(simulation.database.runs(&database));
 }
 
+/// Each look at it is a write. Events do not wait for the next one.
+#[test]
+fn what_is_blocked_is_looked_at_every_five_seconds_and_when_something_happens() {
+    let (simulation, _, sandbox) = scene(None);
+    simulation.world.set_nature(Nature { shells_fail: true, ..Nature::default() });
+    let process = Process::start(&simulation);
+    for _ in 0..60 {
+        simulation.clock.advance(Duration::from_secs(1));
+        process.go_on(60);
+    }
+    let row = |simulation: &Simulation| simulation.now(simulation.store.all()).unwrap()[0].clone();
+    assert_eq!(row(&simulation).sandbox.cause.map(|cause| cause.code), Some(CauseCode::ShellFailed));
+    let before = simulation.store.writes();
+    for _ in 0..40 {
+        simulation.clock.advance(Duration::from_millis(500));
+        process.go_on(60);
+    }
+    let looks = simulation.store.writes() - before;
+    assert!((3..=5).contains(&looks), "{looks} within twenty seconds");
+    simulation.world.set_nature(Nature::default());
+    assert!(simulation.world.crash(sandbox));
+    process.go_on(500);
+    assert_eq!(simulation.phase(&row(&simulation)), Phase::Running, "no time has passed");
+}
+
 /// Neither a dead process' lease nor what was to be done next waits for the clock to be where it was.
 #[test]
 fn a_clock_that_is_set_back_an_hour_stops_nothing() {

@@ -30,6 +30,8 @@ pub(super) enum Found {
 const CRASH_LOOP: u32 = 3;
 /// Backstop for transitions of which no event came.
 const POLL: Duration = Duration::from_millis(500);
+/// The same for what is past a deadline, or waits for somebody to act: each look is a write, and it may last for days.
+const POLL_BLOCKED: Duration = Duration::from_secs(5);
 
 impl Reconciler {
     pub(super) async fn step(&self, row: &ProjectAndSandbox) -> Found {
@@ -378,7 +380,8 @@ impl Reconciler {
         let failures = if error.is_some() { sandbox.failures.saturating_add(1) } else { 0 };
         let progress = moved || observed != sandbox.observed;
         let backoff = (failures > 0).then(|| stage::after(now, backoff(failures, self.random.unit())));
-        let poll = (!settled && failures == 0).then(|| stage::after(now, POLL));
+        let pause = if cause.as_ref().is_some_and(|cause| cause.code.blocks()) { POLL_BLOCKED } else { POLL };
+        let poll = (!settled && failures == 0).then(|| stage::after(now, pause));
         let deadline = next_deadline(desired, &observed, now).filter(|_| !settled);
         let retry = match not_before {
             Some(at) => Some(at),
