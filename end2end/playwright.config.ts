@@ -15,7 +15,8 @@ export default defineConfig({
   retries: 0,
   forbidOnly: true,
   grepInvert: new RegExp(onCluster ? ONE_MACHINE.tag : CLUSTER.tag),
-  timeout: 120_000,
+  // On a cluster, each start and stop is seconds more.
+  timeout: onCluster ? 180_000 : 120_000,
   expect: { timeout: 20_000 },
   reporter: [['list'], ['json', { outputFile: process.env['FSA_JOURNEYS_REPORT'] ?? 'test-results/report.json' }]],
   use: {

@@ -89,6 +89,8 @@ pub struct RequestContext {
     pub control: Arc<dyn Control>,
     /// The nonce of this answer's content security policy.
     pub nonce: String,
+    /// The address that browsers use, without a slash at its end.
+    pub public: String,
     /// Where this build's assets are.
     pub assets: Arc<Assets>,
     /// What the page's elements show first: HTML, by the address that each reads. An element that is not in it asks by itself.

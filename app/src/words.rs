@@ -108,6 +108,28 @@ pub fn kept(project: &ProjectView) -> &'static str {
     if project.database { "Your files and the database are kept" } else { "Your files are kept" }
 }
 
+/// How soon a sandbox runs, on one machine and on a cluster.
+#[must_use]
+pub fn soon(local: bool) -> &'static str {
+    if local { "usually under a second" } else { "usually within seconds" }
+}
+
+/// How soon a new project is usually of use.
+#[must_use]
+pub fn ready(local: bool) -> &'static str {
+    if local { "ready in under a second" } else { "ready within seconds" }
+}
+
+/// What may be expected of a start at `now`: "usually ready within seconds".
+#[must_use]
+pub fn outlook(sandbox: &SandboxView, local: bool, now: f64) -> String {
+    let late = sandbox.stages.iter().find(|stage| stage.state == StageState::Late).and_then(|stage| stage.deadline_at);
+    match late {
+        Some(until) => format!("slower than usual; it counts as failed in {}", time::span((time::millis(until) - now).max(0.0))),
+        None => format!("usually {}", ready(local)),
+    }
+}
+
 /// "0:02 of 0:30": how long a sandbox has been stopping or terminating at `now`, and for how long it may.
 #[must_use]
 pub fn leaving(sandbox: &SandboxView, now: f64) -> Option<String> {
@@ -188,17 +210,6 @@ pub fn stage_detail(stage: Stage, state: StageState, database: bool) -> &'static
     }
 }
 
-/// How long a stage may take, as installations come.
-#[must_use]
-pub fn stage_limit_ms(stage: Stage) -> f64 {
-    match stage {
-        Stage::DatabaseCreation | Stage::EnvironmentReady => 60_000.0,
-        Stage::ContainerProvisioning => 300_000.0,
-        Stage::NetworkConfiguration => 30_000.0,
-        Stage::TerminalInitialization => 20_000.0,
-    }
-}
-
 /// A stage's state, for those who hear it.
 #[must_use]
 pub fn stage_state(state: StageState) -> &'static str {
@@ -259,6 +270,8 @@ pub fn initials(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::live::tests::project;
+    use jiff::Timestamp;
+    use model::StageView;
 
     fn in_phase(desired: Desired, phase: Phase) -> ProjectView {
         let mut view = project(1, "a");
@@ -289,6 +302,26 @@ mod tests {
         // What failed can be asked for again.
         assert_eq!(Verb::Stop.refusal(&in_phase(Desired::Stopped, Phase::Error)), None);
         assert_eq!(Verb::Terminate.refusal(&in_phase(Desired::Terminated, Phase::Error)), None);
+    }
+
+    #[test]
+    fn a_start_says_what_may_be_expected_of_it() {
+        let mut sandbox = in_phase(Desired::Running, Phase::Starting).sandbox;
+        let begun = Timestamp::UNIX_EPOCH;
+        assert_eq!(outlook(&sandbox, true, 0.0), "usually ready in under a second");
+        assert_eq!(outlook(&sandbox, false, 0.0), "usually ready within seconds");
+        let (stage, deadline_at) = (Stage::ContainerProvisioning, Some(begun + std::time::Duration::from_secs(300)));
+        let late = StageView {
+            stage,
+            state: StageState::Late,
+            started_at: Some(begun),
+            ended_at: None,
+            deadline_at,
+            limit_seconds: Some(300),
+        };
+        sandbox.stages = vec![late];
+        assert_eq!(outlook(&sandbox, false, 180_000.0), "slower than usual; it counts as failed in 2 min 0 s");
+        assert_eq!(outlook(&sandbox, false, 301_000.0), "slower than usual; it counts as failed in 0 s");
     }
 
     #[test]

@@ -98,7 +98,10 @@ test.describe('a link that does not sign in', () => {
     await expect(new ProjectsPage(first).heading).toBeVisible();
     const second = await (await visitor({ signedIn: false })).newPage();
     expect(await tryLink(second, link, 'used')).toMatch(/used/i);
-    await expect(second.getByText('sign-in-link').first(), 'it says how to get another').toBeVisible();
+    const another = second.getByRole('alert').locator('code').filter({ visible: true, hasText: 'sign-in-link' });
+    await expect(another, 'it says how to get another').toBeVisible();
+    const { origin } = new URL(link);
+    expect(await server.shell((await another.textContent())!), 'and that is how').toMatch(new RegExp(`^${origin}/sign-in#\\S+\\n$`));
     // The first one's session is unharmed.
     expect((await first.request.get('/api/projects')).status()).toBe(200);
   });

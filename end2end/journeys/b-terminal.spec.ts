@@ -56,6 +56,7 @@ test('node-postgres connects with DATABASE_URL', async ({ api, project }) => {
   expect(await api.output(project.id, `cd app && node -e "$0"`.replace('$0', program.replaceAll('"', '\\"')))).toBe('42\n');
 });
 
+// Pods of the test cluster have no way out.
 test('npm install, git clone, curl and fetch reach the internet', ONE_MACHINE, async ({ api, project }) => {
   const registry = execFileSync('npm', ['config', 'get', 'registry'], { encoding: 'utf8' }).trim();
   const out = await fetch(new URL('is-number', registry), { signal: AbortSignal.timeout(10_000) }).then(
@@ -312,6 +313,7 @@ test('a program fills the clipboard by OSC 52, once and up to a limit, and never
   await expect.poll(used).toEqual(['wrote small']);
 });
 
+// The same in the browser, whatever runs the shell.
 test('a graphics card draws the terminal, and the page does where there is none or it gives up', ONE_MACHINE, async ({ project, server }) => {
   // The same WebGL as a card's, computed by the processor.
   const browser = await chromium.launch({

@@ -67,6 +67,16 @@ test('the preview opens in a tab of its own', async ({ api, project, visitor }) 
   await expect(tab.getByRole('heading', { name: 'Boats for hire' })).toBeVisible();
   await expect(tab.getByText('echo: ahoy')).toBeVisible();
   expect(new URL(tab.url()).hostname).toBe(`3000--${project.sandbox.name}.localhost`);
+
+  // And by the palette.
+  const again = workspace.page.context().waitForEvent('page');
+  await workspace.page.bringToFront();
+  await workspace.page.locator('#main').focus();
+  await workspace.page.keyboard.press('Control+k');
+  await expect(workspace.page.getByRole('combobox', { name: 'Search projects and commands' })).toBeFocused();
+  await workspace.page.keyboard.type('preview in a new tab');
+  await workspace.page.keyboard.press('Enter');
+  await expect((await again).getByText('echo: ahoy')).toBeVisible();
 });
 
 test('a browser that is not signed in gets nothing of the application', async ({ api, project, visitor, allowConsole }) => {
@@ -128,7 +138,7 @@ test('an application that sets our cookies signs nobody out and opens nothing', 
   expect(headers['cookie'] ?? '').not.toContain('fsa_');
 });
 
-test('each way in which a preview is not shown has a page of its own, which is true for as long as it stands', ONE_MACHINE, async ({ api, project, server, visitor, allowConsole }) => {
+test('each way in which a preview is not shown has a page of its own, which is true for as long as it stands', async ({ api, project, server, visitor, allowConsole }) => {
   test.setTimeout(180_000);
   allowConsole(/status of [45]\d\d/);
   const { preview: template } = (await api.sandbox(project.id)).urls;
@@ -156,19 +166,6 @@ test('each way in which a preview is not shown has a page of its own, which is t
   await api.act(project.id, 'start');
   await expect(heading).toHaveText('Nothing listens on port 3000', { timeout: 30_000 });
   await api.reaches(project.id, 'Running');
-
-  // The agent stands still, and answers nobody; then it goes on.
-  const agents = sandboxProcessesOf(server.dataDir).filter(({ command }) => command.split(' ')[0]!.endsWith('/sandbox-agent'));
-  expect(agents.length, 'agents that run').toBeGreaterThan(0);
-  server.allow(/the agent of a running sandbox does not answer/);
-  for (const { pid } of agents) process.kill(pid, 'SIGSTOP');
-  try {
-    await expect(heading).toHaveText('The sandbox does not answer', { timeout: 30_000 });
-    await inspect(page, 'preview-unreachable', [320]);
-  } finally {
-    for (const { pid } of agents) process.kill(pid, 'SIGCONT');
-  }
-  await expect(heading).toHaveText('Nothing listens on port 3000', { timeout: 30_000 });
   const terminal = await serve(api, project);
   await expect(heading).toHaveText('Boats for hire');
 
@@ -208,6 +205,26 @@ test('each way in which a preview is not shown has a page of its own, which is t
   await expect(workspace.preview.getByText('the button “Reload preview” opens it again')).toBeVisible();
   await workspace.previewPane.getByRole('button', { name: 'Reload preview' }).click();
   await expect(workspace.preview.getByText('echo: ahoy')).toBeVisible();
+});
+
+// The agent's process is this machine's; of a pod that stands still, the kubelet makes another.
+test('a preview whose agent stands still says so, and goes on with it', ONE_MACHINE, async ({ project, server, visitor, allowConsole }) => {
+  allowConsole(/status of [45]\d\d/);
+  const page = await (await visitor()).newPage();
+  const heading = page.getByRole('heading', { level: 1 });
+  await page.goto(`/open/${project.sandbox.name}/3000`);
+  await expect(heading).toHaveText('Nothing listens on port 3000');
+  const agents = sandboxProcessesOf(server.dataDir).filter(({ command }) => command.split(' ')[0]!.endsWith('/sandbox-agent'));
+  expect(agents.length, 'agents that run').toBeGreaterThan(0);
+  server.allow(/the agent of a running sandbox does not answer/);
+  for (const { pid } of agents) process.kill(pid, 'SIGSTOP');
+  try {
+    await expect(heading).toHaveText('The sandbox does not answer', { timeout: 30_000 });
+    await inspect(page, 'preview-unreachable', [320]);
+  } finally {
+    for (const { pid } of agents) process.kill(pid, 'SIGCONT');
+  }
+  await expect(heading).toHaveText('Nothing listens on port 3000', { timeout: 30_000 });
 });
 
 test('an application that forbids framing is shown in the pane all the same', async ({ api, project, visitor }) => {

@@ -31,6 +31,75 @@ test('stop and start keep files, rows and address', async ({ api, project, visit
   expect((await api.sandbox(project.id)).name).toBe(project.sandbox.name);
 });
 
+test('a click ends no program that runs in a terminal before somebody says so', async ({ api, project, visitor, allowConsole }) => {
+  allowConsole(/ERR_FAILED/);
+  const page = await (await visitor()).newPage();
+  const workspace = await new Workspace(page).open(project.id);
+  const terminal = await workspace.terminal().prompt();
+  await terminal.enter('sleep 600');
+  const busy = async () => (await api.must<{ name: string; busy: boolean }[]>('GET', `/api/sandbox/${project.id}/terminals`)).filter((session) => session.busy).map(({ name }) => name);
+  await until('the program to run', async () => (await busy()).join() === 'main');
+  const { generation } = await api.sandbox(project.id);
+  const question = page.getByRole('alertdialog', { name: 'Restart the sandbox?' });
+  const actions = page.getByRole('button', { name: 'Sandbox actions' });
+
+  // By the menu of its page: Escape leaves it be, and leads back to the menu.
+  await workspace.act('Restart');
+  await expect(question).toContainText('A program runs in the terminal “main”. It would end; files stay.');
+  await expect(question.getByRole('button', { name: 'Keep it running' })).toBeFocused();
+  await page.keyboard.press('Escape');
+  await expect(question).toHaveCount(0);
+  await expect(actions).toBeFocused();
+  await expect(page.getByRole('menu', { name: 'Sandbox actions' })).toBeHidden();
+
+  // By the list of projects, the switcher of sandboxes, and the buttons of other pages.
+  await page.goto('/');
+  await hydrated(page);
+  await page.getByRole('button', { name: `More actions for ${project.name}`, exact: true }).click();
+  await page.getByRole('menuitem', { name: /^Restart/ }).click();
+  await question.getByRole('button', { name: 'Keep it running' }).click();
+  await page.goto(`/projects/${project.id}/settings`);
+  await hydrated(page);
+  for (const press of [
+    async () => {
+      await page.getByRole('button', { name: 'Sandboxes' }).click();
+      await page.getByRole('button', { name: 'Stop Main sandbox' }).click();
+    },
+    async () => {
+      await page.keyboard.press('Escape');
+      await page.locator('#danger').getByRole('button', { name: 'Stop', exact: true }).click();
+    },
+  ]) {
+    await press();
+    await page.getByRole('alertdialog', { name: 'Stop the sandbox?' }).getByRole('button', { name: 'Keep it running' }).click();
+    await expect(page.getByRole('alertdialog')).toHaveCount(0);
+  }
+  await page.getByRole('radio', { name: /^Small/ }).check();
+  await page.getByRole('button', { name: 'Change size and restart' }).click();
+  await page.getByRole('alertdialog', { name: 'Resize the sandbox?' }).getByRole('button', { name: 'Keep it running' }).click();
+  await expect(page.getByRole('alertdialog')).toHaveCount(0);
+  expect((await api.sandbox(project.id)).generation, 'nothing was asked for').toBe(generation);
+  expect(await busy(), 'it goes on').toEqual(['main']);
+
+  // And it ends when that is the answer.
+  await workspace.open(project.id);
+  await workspace.act('Restart');
+  await question.getByRole('button', { name: 'Restart the sandbox' }).click();
+  await until('the restart', async () => {
+    const now = await api.sandbox(project.id);
+    return now.generation > generation && now.phase === 'Running' && (await busy()).length === 0;
+  }, 30_000);
+
+  // Where nobody says what runs, what is asked for is done.
+  await workspace.open(project.id);
+  await (await workspace.terminal().prompt()).enter('sleep 600');
+  await until('the program to run', async () => (await busy()).join() === 'main');
+  await page.route('**/terminals', (route) => route.abort());
+  await workspace.act('Stop');
+  await expect(workspace.phase).toHaveAttribute('data-phase', 'stopped');
+  await expect(page.getByRole('alertdialog')).toHaveCount(0);
+});
+
 test('restart applies changed variables, and says before that they wait', async ({ api, project, visitor }) => {
   const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
   await api.must('PUT', `/api/projects/${project.id}/env`, { body: { set: { GREETING: 'hej hej', lower_case: 'ok' } } });
@@ -206,6 +275,7 @@ test('a change in one browser is seen in another, in the list and in the title',
   await expect(row.locator('.phase-pill')).toHaveAttribute('data-phase', 'running');
 });
 
+// On a cluster neither ends sandboxes: they are the cluster's.
 test('Ctrl-C ends sandboxes and the next start resumes them; SIGTERM leaves them, and so does --keep-running', ONE_MACHINE, async ({ ownServer }) => {
   const server = await ownServer();
   const api = await server.api();
@@ -250,6 +320,7 @@ async function endAll(server: Server): Promise<void> {
   await until('nothing of the data folder to run', () => server.processes().length === 0);
 }
 
+// Its section on one machine; volumes of a cluster have backups of their own.
 test('a backup by docs/operations.md is restored: files, rows, variables, tokens, and what ran runs', ONE_MACHINE, async ({ ownServer }) => {
   test.setTimeout(240_000);
   const server = await ownServer();
@@ -291,7 +362,7 @@ test('a backup by docs/operations.md is restored: files, rows, variables, tokens
   expect((await api.projects()).map(({ name }) => name)).toEqual(['Kept']);
 });
 
-test('an upgrade puts another file in place: sandboxes run on, and a terminal goes on from its byte', ONE_MACHINE, async ({ ownServer }) => {
+test('an upgrade puts another file in place: sandboxes run on, and a terminal goes on from its byte', async ({ ownServer }) => {
   test.setTimeout(120_000);
   const server = await ownServer({ copied: true });
   const api = await server.api();

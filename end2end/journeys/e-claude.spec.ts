@@ -214,6 +214,7 @@ test('without credentials the terminal works and says how to get them', async ({
   await terminal.sees(/works-42/);
 });
 
+// On a cluster it is in the image.
 test('without Claude Code the terminal works and says how to get it', ONE_MACHINE, async ({ ownServer }) => {
   const server = await ownServer({ claudeDir: '/nowhere' });
   server.allow(/--claude-dir \/nowhere/);

@@ -76,6 +76,7 @@ test('sign-in, and a link that does not work', async ({ visitor, server, allowCo
   await inspect(page, 'sign-in-refused');
 });
 
+// There is no Ingress here; what leads to real ones is in o-ingress.
 test('the page on the way to an Ingress host', ONE_MACHINE, async ({ ownServer, visitor }) => {
   const server = await ownServer({ env: { FSA_INGRESS_DOMAIN: 'apps.localhost' } });
   const page = await (await visitor({ server })).newPage();
@@ -173,8 +174,9 @@ test('the other pages of a project', async ({ api, project, visitor }) => {
   }
 });
 
+// Holds the machine's own PostgreSQL back, which makes no databases on a cluster.
 test('a start that takes its time shows each step, its time so far and its limit', ONE_MACHINE, async ({ ownServer, visitor }) => {
-  const server = await ownServer();
+  const server = await ownServer({ args: ['--stage-deadlines', '75,900,30,20,45'] });
   const api = await server.api();
   const page = await (await visitor({ server })).newPage();
   const release = await holdRoles(server);
@@ -185,17 +187,26 @@ test('a start that takes its time shows each step, its time so far and its limit
     const stage = (name: string) => page.locator('.stage').filter({ hasText: name });
     const database = stage('Database Creation');
     await expect(database).toHaveAttribute('data-state', 'running');
-    await expect(database.locator('.stage-time')).toHaveText(/^\d+\.\d s of 60 s$/);
+    await expect(database.locator('.stage-time')).toHaveText(/^\d+\.\d s of 75 s$/);
     await expect(stage('Environment Ready')).toHaveAttribute('data-state', 'waiting');
+    await expect(stage('Environment Ready').locator('.stage-time')).toHaveText('45 s at most');
     await expect(page).toHaveTitle(/^(Creating|Starting) Slow harbour \(1 of 5\)/);
+    await expect(page.getByText(/^Stage 1 of 5 · \d+\.\d s so far · usually ready in under a second$/)).toBeVisible();
     const seconds = async () => Number.parseFloat((await database.locator('.stage-time').textContent())!);
     const before = await seconds();
     await expect.poll(seconds, { message: 'the time goes on' }).toBeGreaterThan(before + 0.5);
+    const list = await new ProjectsPage(await (await visitor({ server })).newPage()).open();
+    const note = list.row('Slow harbour').locator('.state-note');
+    await expect(note).toHaveText('Starting');
     await inspect(page, 'creating');
     expect((await api.sandbox(project.id)).stages[0]).toMatchObject({ state: 'running', endedAt: null });
     await release();
     await expect(workspace.phase).toHaveAttribute('data-phase', 'running', { timeout: 30_000 });
     await workspace.terminal().live();
+    await expect(note).toHaveText('Ready');
+    await expect(page.locator('.status-bar')).toContainText('Database: Ready');
+    await api.act(project.id, 'stop');
+    await expect(note, 'it rests with its sandbox').toHaveText('Paused');
   } finally {
     await release();
   }
@@ -229,6 +240,7 @@ test('nothing moves while a page comes alive', ALONE, async ({ ownServer, visito
   }
 });
 
+// Writes into a log's file, and counts on the 300 ms that a page waits for what is asked of a sandbox.
 test('a page without its scripts shows what there is, and they take it over where it stands', ONE_MACHINE, async ({ api, project, server, visitor, allowConsole }) => {
   // Without scripts, what they would use is loaded in vain.
   allowConsole(/preload/);
@@ -310,6 +322,7 @@ test('settings, and a page that is not there', async ({ signedIn, allowConsole }
   await inspect(signedIn, 'not-found');
 });
 
+// Breaks a folder; what breaks on a cluster is in n-cluster.
 test('a project that cannot start says why and what to do', ONE_MACHINE, async ({ ownServer, visitor }) => {
   const server = await ownServer();
   const api = await server.api();

@@ -270,6 +270,19 @@ test('after signing out and in again every tab is live', async ({ ownServer, vis
   const project = await (await server.api()).create('Seen by both');
   for (const page of [one, two]) await expect(new ProjectsPage(page).row('Seen by both')).toBeVisible();
   await (await server.api()).remove(project.id);
+
+  // Who signs in again from a page comes back to it.
+  await one.goto('/settings#claude');
+  await hydrated(one);
+  await two.getByRole('button', { name: /Account/ }).click();
+  await two.getByRole('menuitem', { name: 'Sign out' }).click();
+  await expect(one.getByText('You are signed out.')).toBeVisible();
+  await one.getByRole('link', { name: 'Sign in', exact: true }).click();
+  await expect(one).toHaveURL(`${server.origin}/sign-in?next=%2Fsettings%23claude`);
+  await one.getByRole('textbox').fill(await server.newSignInLink());
+  await one.keyboard.press('Enter');
+  await expect(one).toHaveURL(`${server.origin}/settings#claude`);
+  await expect(one.getByRole('heading', { level: 1, name: 'Settings' })).toBeVisible();
 });
 
 test('under 900 px the address says which pane is shown', async ({ project, visitor }) => {
@@ -359,10 +372,21 @@ test('a link that is no code at all is refused in words', async ({ visitor }) =>
   await expect(page).not.toHaveURL(/#/);
 });
 
+// On a cluster there is no keeper; its logs are in n-cluster.
 test('a log is chosen, read and followed', ONE_MACHINE, async ({ project, visitor }) => {
   const page = await (await visitor()).newPage();
   await page.goto(`/projects/${project.id}/logs`);
   await hydrated(page);
   await page.getByLabel('Which log').selectOption('keeper');
   await expect(page.locator('.log-lines')).toContainText(/keeping/i);
+  const state = page.locator('fsa-log').getByRole('status');
+  await expect(state).toHaveText('Live');
+  await page.evaluate(() => (navigator.clipboard.writeText = async (text) => void ((window as any).copied = text)));
+  await page.getByRole('button', { name: 'Copy', exact: true }).click();
+  await expect(state).toHaveText('Copied');
+  expect(await page.evaluate(() => (window as any).copied)).toMatch(/keeping/i);
+  // As over plain HTTP from another machine.
+  await page.evaluate(() => void Object.defineProperty(navigator, 'clipboard', { value: undefined }));
+  await page.getByRole('button', { name: 'Copy', exact: true }).click();
+  await expect(state).toHaveText(/^Not copied/);
 });

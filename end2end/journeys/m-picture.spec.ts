@@ -21,6 +21,7 @@ li{background:#fff;border:1px solid #d5e0e6;border-radius:10px;padding:14px 18px
 http.createServer((q, r) => r.setHeader('content-type', 'text/html').end(page)).listen(3000);
 `;
 
+// One picture is enough; Claude Code on a cluster is in e-claude.
 test('Claude Code and the app that it speaks of are seen side by side', ONE_MACHINE, async ({ ownServer, visitor }) => {
   test.setTimeout(180_000);
   const messages = await MessagesApi.start();

@@ -43,6 +43,20 @@ test('what happened is told as it happens, filtered and exported', async ({ api,
   await expect(page.getByRole('searchbox', { name: 'Search activity' })).toBeFocused();
 });
 
+test('a project that is gone is named in the activity of all, and is no link', async ({ api, visitor }) => {
+  const gone = await api.running('Boats that sank');
+  const page = await (await visitor()).newPage();
+  await page.goto('/activity');
+  await hydrated(page);
+  const made = page.locator('.event').filter({ hasText: 'Made the project' }).filter({ hasText: gone.name });
+  await expect(made.getByRole('link', { name: gone.name })).toBeVisible();
+  await api.remove(gone.id);
+  await page.goto('/activity');
+  await hydrated(page);
+  await expect(made).toContainText('Boats that sank (deleted)');
+  await expect(made.getByRole('link')).toHaveCount(0);
+});
+
 test('the page of the API names what there is', async ({ visitor }) => {
   const page = await (await visitor()).newPage();
   await page.goto('/docs/api');

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';
+import net from 'node:net';
 import { INGRESS } from '../support/alone.ts';
 import type { Api, Project } from '../support/api.ts';
 import { CLUSTER, kubectl } from '../support/cluster.ts';
@@ -17,15 +18,16 @@ test.describe.configure(INGRESS);
 
 const DOMAIN = 'apps.localhost';
 
-/** An application that tells each page what came with its request, and echoes one WebSocket message. */
+/** An application that tells each page what came with its request, and echoes one WebSocket message; with a file `ill` beside it, it answers 500. */
 const APPLICATION = String.raw`
-const http = require('node:http'), crypto = require('node:crypto');
+const http = require('node:http'), crypto = require('node:crypto'), fs = require('node:fs');
 const page = '<!doctype html><html lang=en><title>Boats</title><h1>Boats for hire</h1><p id=echo>waiting</p><script>' +
   "const s=new WebSocket(location.origin.replace('http','ws')+'/echo');s.onopen=()=>s.send('ahoy');s.onmessage=(m)=>{document.getElementById('echo').textContent='echo: '+m.data}" +
   '</script></html>';
 const server = http.createServer((q, r) => {
   if (q.url.startsWith('/headers')) return r.setHeader('content-type', 'application/json'), r.end(JSON.stringify(q.headers));
   r.setHeader('content-type', 'text/html');
+  if (fs.existsSync('ill')) return r.statusCode = 500, r.end('<!doctype html><h1>No boats yet</h1>');
   r.end(page);
 });
 server.on('upgrade', (q, s) => {
@@ -70,6 +72,17 @@ async function ask(url: string, headers: Record<string, string> = {}): Promise<A
     request.on('timeout', () => request.destroy(new Error(`${url} took over 15 s`)));
     request.on('error', reject);
     request.end();
+  });
+}
+
+/** The status of a request whose line names another host than its `Host`, which no browser and no client here would send. */
+async function askWhole(url: string, host: string, cookie: string): Promise<string> {
+  return await new Promise((resolve, reject) => {
+    let text = '';
+    const socket = net.connect(80, '127.0.0.1', () => socket.write(`GET ${url} HTTP/1.1\r\nHost: ${host}\r\nCookie: ${cookie}\r\nConnection: close\r\n\r\n`));
+    socket.setTimeout(15_000, () => socket.destroy(new Error(`${url} took over 15 s`)));
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    socket.on('error', reject).on('end', () => resolve(text));
   });
 }
 
@@ -261,6 +274,12 @@ test('an Ingress host opens to its owner’s code once, and to nothing that is m
     await refused('the application’s cookie at the terminal', await ask(terminal, { cookie: forApplication }));
     await refused('the terminal’s cookie at the application', await ask(application, { cookie: forTerminal }));
 
+    // nginx goes by the request line: whose cookie it is, is said of that host alone.
+    expect(await askWhole(application, new URL(application).host, forApplication)).toMatch(/^HTTP\/1\.1 200 [^]*Boats for hire/);
+    for (const [whole, beside, brought] of [[application, terminal, forTerminal], [terminal, application, forApplication]] as const) {
+      expect(await askWhole(whole, new URL(beside).host, brought), `${whole} beside ${beside}`).toMatch(/^HTTP\/1\.1 403 (?![^]*(Boats for hire|ttyd protocol))/);
+    }
+
     expect((await ask(`${application}echo`, { cookie: forApplication, ...upgrade(origin(application)) })).status).toBe(101);
     expect((await ask(`${terminal}ws`, { cookie: forTerminal, ...upgrade(origin(terminal), 'tty') })).status).toBe(101);
     for (const foreign of ['http://evil.example', origin(application), 'null', undefined]) {
@@ -290,7 +309,7 @@ test('an Ingress host opens to its owner’s code once, and to nothing that is m
 
     // Of the control plane, the question is answered to the controller alone.
     const question = { 'x-original-url': terminal, cookie: forTerminal };
-    const public_ = await api.ask('GET', '/ingress/auth', { headers: { ...question, authorization: undefined } });
+    const public_ = await api.ask('GET', `/ingress/auth?of=${project.sandbox.name}-terminal`, { headers: { ...question, authorization: undefined } });
     expect(public_.status).toBe(403);
     expect(JSON.stringify(public_.headers)).not.toContain(token);
     for (const url of ['http://evil.example/', `http://nobody-agentruntime-abc123.${DOMAIN}/`, 'javascript:alert(1)', '//evil.example/', '']) {
@@ -373,7 +392,12 @@ test('a share opens the application’s Ingress host to whom it says, and the te
     const guest = await browser.newContext();
     try {
       const page = await guest.newPage();
+      // Whom the application answers with an error first is let in all the same, and comes again without a code.
+      await api.output(project.id, 'touch ill');
       await page.goto(applicationUrl);
+      await expect(page.getByRole('heading', { name: 'No boats yet' })).toBeVisible();
+      await api.output(project.id, 'rm ill');
+      await page.goto(application);
       await expect(page.getByRole('heading', { name: 'Boats for hire' })).toBeVisible();
       await expect(page.getByText('echo: ahoy')).toBeVisible();
       const seen = await page.evaluate(async () => (await fetch('/headers')).text());

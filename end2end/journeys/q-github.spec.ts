@@ -109,7 +109,7 @@ test('from a sign-in to a push: picked from the list, cloned, edited, committed'
   await expect(page.getByText('Committed “From the page”')).toBeVisible();
 });
 
-test('from a sign-in to a push by the keyboard alone', { ...ONE_MACHINE, ...ALONE }, async ({ ownServer, visitor }) => {
+test('from a sign-in to a push by the keyboard alone', ALONE, async ({ ownServer, visitor }) => {
   github.serve('octocat/boats', true, { README: 'boats\n' });
   for (let n = 0; n < 3; n++) github.serve(`acme/kayak-${n}`, false);
   const server = await ownServer(github.options('octocat'));
@@ -171,7 +171,7 @@ test('from a sign-in to a push by the keyboard alone', { ...ONE_MACHINE, ...ALON
   expect(github.git('octocat/boats', 'log', '-1', '--format=%an %s', 'main')).toBe('octocat On the page');
 });
 
-test('from a sign-in to a push on a phone', ONE_MACHINE, async ({ ownServer, browser }) => {
+test('from a sign-in to a push on a phone', async ({ ownServer, browser }) => {
   github.serve('octocat/boats', true, { README: 'boats\n' });
   for (let n = 0; n < 3; n++) github.serve(`acme/kayak-${n}-with-a-name-that-is-longer-than-a-phone-is-wide-by-far`, false);
   const server = await ownServer(github.options('octocat'));
@@ -214,6 +214,7 @@ test('from a sign-in to a push on a phone', ONE_MACHINE, async ({ ownServer, bro
   await context.close();
 });
 
+// Of pages alone, as all here that have the tag: no sandbox is made.
 test('nothing moves where GitHub answers late, with an account and without one', { ...ONE_MACHINE, ...ALONE }, async ({ ownServer, visitor }) => {
   for (let n = 0; n < 40; n++) github.serve(`acme/kayak-${n}`, false);
   const server = await ownServer(github.options('octocat'));
@@ -243,7 +244,63 @@ test('nothing moves where GitHub answers late, with an account and without one',
   }
 });
 
-test('a push that is rejected says the way on', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
+test('GitHub is connected from the form of a new project, which is found as it was left', ONE_MACHINE, async ({ ownServer, visitor }) => {
+  github.serve('octocat/boats', true, { README: 'boats\n' });
+  const server = await ownServer(github.options());
+  const page = await (await visitor({ server })).newPage();
+  const form = await newProject(page, 'Half filled in');
+  const small = page.getByRole('radio', { name: /^Small/ });
+  const [address, branch, depth] = ['Address', 'Branch', 'Commits'].map((label) => page.getByLabel(label));
+  const summary = page.getByLabel('Summary');
+  const code = summary.locator('dd').last();
+  await small.check();
+  await expect(summary).not.toContainText('Code');
+  await address!.fill('https://github.com/octocat/other.git');
+  await expect(summary).toContainText('Code');
+  await expect(code).toHaveText('octocat/other');
+  await branch!.fill('feature/x');
+  await expect(code).toHaveText('octocat/other · feature/x');
+  await depth!.fill('3');
+  await expect(page.locator('fsa-repository')).toContainText('What you have filled in here stays, but for a pasted .env');
+
+  // What waits in the browser has no variable in it.
+  let kept = '';
+  await page.route('**/api/github/connect', async (route) => {
+    kept = await page.evaluate(() => JSON.stringify({ ...sessionStorage }));
+    await route.continue();
+  });
+  await page.getByRole('button', { name: 'Connect GitHub' }).click();
+  await expect(page.getByRole('heading', { name: 'Authorize as octocat' })).toBeVisible();
+  expect(kept).toContain('Half filled in');
+  for (const line of github.variables.split('\n').filter((line) => line !== '')) expect(kept).not.toContain(line);
+  await page.getByRole('link', { name: 'Authorize' }).click();
+  await expect(page).toHaveURL(`${server.origin}/projects/new`);
+  await hydrated(page);
+  await expect(form.name).toHaveValue('Half filled in');
+  await expect(page.locator('#name-hint')).toContainText('half-filled-in');
+  await expect(small).toBeChecked();
+  await expect(form.database).not.toBeChecked();
+  await expect(address!).toHaveValue('https://github.com/octocat/other.git');
+  await expect(branch!).toHaveValue('feature/x');
+  await expect(depth!).toHaveValue('3');
+  await expect(page.getByLabel(/^Paste a .env/)).toHaveValue('');
+  await expect(code).toHaveText('octocat/other · feature/x');
+  await accessible(page);
+  expect(await page.evaluate(() => sessionStorage.getItem('fsa.new-project')), 'once').toBeNull();
+
+  // And it is what the project is made of.
+  await page.getByLabel(/^Paste a .env/).fill(github.variables);
+  await page.getByRole('button', { name: 'octocat/boats' }).click();
+  await expect(code).toHaveText('octocat/boats');
+  await depth!.fill('');
+  await form.create.click();
+  await expect(new Workspace(page).phase).toHaveAttribute('data-phase', 'running', { timeout: 60_000 });
+  const [project] = await (await server.api()).projects();
+  expect(project).toMatchObject({ name: 'Half filled in', database: false, preset: 'small' });
+  expect(await (await server.api()).output(project!.id, 'cat boats/README')).toBe('boats\n');
+});
+
+test('a push that is rejected says the way on', async ({ ownServer, visitor, allowConsole }) => {
   allowConsole(/409 \(Conflict\)/);
   const url = github.serve('octocat/boats', false);
   const server = await ownServer(github.options('octocat'));
@@ -270,7 +327,7 @@ test('a push that is rejected says the way on', ONE_MACHINE, async ({ ownServer,
   await until('the push', () => github.git('octocat/boats', 'log', '-1', '--format=%s', 'main') === 'Mine');
 });
 
-test('a new project becomes a new private repository', ONE_MACHINE, async ({ ownServer, visitor }) => {
+test('a new project becomes a new private repository', async ({ ownServer, visitor }) => {
   github.serve('acme/taken', false);
   const server = await ownServer(github.options('octocat'));
   const page = await (await visitor({ signedIn: false, server })).newPage();
@@ -338,7 +395,7 @@ test('who may not sign in is told why, and what to do', ONE_MACHINE, async ({ ow
   await inspect(page, 'github-away', [390]);
 });
 
-test('a clone that failed has a page with the cause, and goes on', ONE_MACHINE, async ({ ownServer, visitor }) => {
+test('a clone that failed has a page with the cause, and goes on', async ({ ownServer, visitor }) => {
   const server = await ownServer(github.options('octocat'));
   const page = await (await visitor({ signedIn: false, server })).newPage();
   await signIn(page);
@@ -401,7 +458,7 @@ test('an account is connected in the settings, revoked at GitHub, connected agai
   expect(github.granted, 'ended at GitHub too').toEqual([]);
 });
 
-test('a preview shared with who can sign in opens to a second user and to no stranger, until it is private again', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
+test('a preview shared with who can sign in opens to a second user and to no stranger, until it is private again', async ({ ownServer, visitor, allowConsole }) => {
   allowConsole(/status of 40[14]/);
   const server = await ownServer(github.accounts('octocat'));
   const api = await server.api();

@@ -16,11 +16,11 @@ async function dev(api: Api, project: string, app: string, port: number): Promis
   return terminal;
 }
 
-for (const [app, port] of [
-  ['vite', 5173],
-  ['next', 3000],
+for (const [app, port, title] of [
+  ['vite', 5173, 'vite: a change is seen in the preview, and what was typed there stays'],
+  ['next', 3000, 'next: a change is seen in the preview, and what was typed there stays'],
 ] as const) {
-  test(`${app}: a change is seen in the preview, and what was typed there stays`, async ({ api, project, visitor }) => {
+  test(title, async ({ api, project, visitor }) => {
     test.setTimeout(240_000);
     await install(api, project.id, app);
     const terminal = await dev(api, project.id, app, port);

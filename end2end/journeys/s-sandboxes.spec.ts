@@ -18,6 +18,8 @@ async function openSandboxes(page: Page): Promise<void> {
 test('a sandbox for a branch: added, used beside the main one, removed with all that it had', async ({ api, server, project, signedIn: page, allowConsole }) => {
   allowConsole(/status of 422/);
   const before = { runs: runsOf(server).length, volumes: volumesOf(server), databases: databasesOf(server) };
+  // As over plain HTTP from another machine.
+  await page.addInitScript(() => Object.defineProperty(crypto, 'randomUUID', { value: undefined }));
   const workspace = await new Workspace(page).open(project.id);
   await openSandboxes(page);
   await expect(row(page, 'Main sandbox').getByText('Running')).toBeVisible();

@@ -59,6 +59,30 @@ test('the palette finds, goes and asks, and gives the focus back', async ({ api,
   };
   await run('new terminal');
   await expect(page.getByRole('tab')).toHaveCount(2);
+  // What the page has a control for, while it can be pressed.
+  await workspace.terminal('shell-2').prompt();
+  await run('close this terminal');
+  await page.getByRole('alertdialog', { name: /^End/ }).getByRole('button', { name: 'End this shell' }).click();
+  await expect(page.getByRole('tab')).toHaveCount(1);
+  for (const words of ['close this terminal', 'reload preview']) {
+    await page.keyboard.press('Control+k');
+    await expect(field).toBeFocused();
+    await page.keyboard.type(words);
+    await expect(palette(page), `${words}: the first cannot be closed, and nothing listens`).toContainText('Nothing is called so.');
+    await page.keyboard.press('Escape');
+    await expect(palette(page)).toHaveCount(0);
+  }
+  await run('search the output');
+  await expect(page.getByRole('textbox', { name: 'Search the output' })).toBeFocused();
+  await page.keyboard.press('Escape');
+  await run('share preview');
+  await expect(page.getByRole('dialog', { name: 'Share preview' }).locator(':focus')).toHaveCount(1);
+  await page.keyboard.press('Escape');
+  await run('terminate');
+  await page.getByRole('alertdialog', { name: /^Terminate/ }).getByRole('button', { name: 'Keep the sandbox' }).click();
+  await run('delete');
+  await page.getByRole('alertdialog', { name: /^Delete/ }).getByRole('button', { name: 'Keep the project' }).click();
+  await expect(page.getByRole('alertdialog')).toHaveCount(0);
   await run('environment');
   await expect(page).toHaveURL(new RegExp(`/projects/${project.id}/environment$`));
   await expect(page.getByRole('heading', { level: 1, name: 'Environment' })).toBeVisible();
@@ -109,6 +133,29 @@ test('the palette has extra sandboxes, to go to and to ask', async ({ api, proje
   expect((await api.sandbox(project.id)).phase).toBe('Running');
   await run(project.name);
   await expect(page).toHaveURL(new RegExp(`/projects/${project.id}$`));
+});
+
+test('the button of the palette names the key that opens it, on a Mac too', async ({ visitor }) => {
+  const page = await (await visitor()).newPage();
+  const button = page.getByRole('button', { name: /^Search and commands/ });
+  const width = async () => (await button.boundingBox())!.width;
+  await new ProjectsPage(page).open();
+  await expect(button).toHaveText('Ctrl K');
+  const before = await width();
+  await page.addInitScript(() => void Object.defineProperty(navigator, 'platform', { value: 'MacIntel' }));
+  await new ProjectsPage(page).open();
+  await expect(button).toHaveText('⌘ K');
+  await expect(button).toHaveAccessibleName('Search and commands, ⌘ K');
+  expect(await width(), 'nothing moves').toBeCloseTo(before, 0);
+  await page.keyboard.press('Control+k');
+  await expect(palette(page)).toHaveCount(0);
+  await page.keyboard.press('Meta+k');
+  await expect(palette(page).getByRole('combobox')).toBeFocused();
+  // A page that is moved to has its own button.
+  await page.keyboard.type('account settings');
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/\/settings$/);
+  await expect(button).toHaveText('⌘ K');
 });
 
 test('single keys go to pages, and none of them works in a field', ALONE, async ({ project, visitor }) => {
@@ -312,7 +359,10 @@ test('the database: how it is reached and how it is, its password only when aske
   await expect(main).toContainText('The sandbox still runs with what it was started with.');
   await inspect(page, 'database-reset');
   holds.close();
+  // psql still runs.
   await page.getByRole('button', { name: 'Restart now' }).click();
+  await expect(page.getByRole('alertdialog', { name: 'Restart the sandbox?' })).toContainText('A program runs in the terminal “holds”.');
+  await page.getByRole('button', { name: 'Restart the sandbox' }).click();
   await expect(page.getByRole('button', { name: 'Restart now' })).toHaveCount(0);
   await api.reaches(project.id, 'Running');
   expect(await api.output(project.id, "psql -Atc 'select count(*) from boats'")).toBe('0\n');
@@ -337,12 +387,25 @@ test('the lines for Prisma are those that work', async ({ api, project, visitor 
   rest(fileOf('prisma', 'boats.mjs'), await lines('your app'));
 
   await install(api, project.id, 'prisma');
-  // `db push` wants a program that is fetched from a host of its own, so the table is made by hand; `generate` only looks
-  // whether it is there.
-  await api.output(project.id, `psql -qc 'CREATE TABLE "Boat" (id serial PRIMARY KEY, name text NOT NULL)'`);
-  await api.output(project.id, 'cd prisma && CHECKPOINT_DISABLE=1 PRISMA_SCHEMA_ENGINE_BINARY=/bin/true npm run generate');
-  expect(await api.output(project.id, 'cd prisma && node boats.mjs')).toBe('{"id":1,"name":"Kayak"}\n');
-  expect(await api.output(project.id, `psql -Atc 'SELECT name FROM "Boat"'`)).toBe('Kayak\n');
+  const inApp = (line: string) => `cd prisma && export CHECKPOINT_DISABLE=1 PRISMA_SCHEMA_ENGINE_BINARY=./schema-engine.mjs && ${line}`;
+  const said = (line: string) => api.output(project.id, inApp(line));
+  const rows = () => api.output(project.id, `psql -Atc 'SELECT * FROM "Boat" ORDER BY id'`);
+  const push = (await page.locator('.code-field', { hasText: 'prisma db push' }).locator('code').textContent())!;
+  expect(await said(push)).toContain('Your database is now in sync with your Prisma schema.');
+  expect(await said('node boats.mjs')).toBe('{"id":1,"name":"Kayak"}\n');
+  expect(await rows()).toBe('1|Kayak\n');
+
+  // A column more, and what is there stays.
+  await said(`sed -i 's/^  name String$/&\\n  mast Int @default(1)/' prisma/schema.prisma`);
+  expect(await said(push)).toContain('Your database is now in sync with your Prisma schema.');
+  expect(await said('node boats.mjs')).toBe('{"id":2,"name":"Kayak","mast":1}\n');
+  expect(await rows()).toBe('1|Kayak|1\n2|Kayak|1\n');
+
+  // The command of which the page says that it is not for this database.
+  await expect(page.getByText('prisma migrate dev makes a second database')).toBeVisible();
+  const migrated = await api.exec(project.id, inApp('npx prisma migrate dev --name boats'));
+  expect(migrated.stderr).toContain('permission denied to create database');
+  expect(migrated.code).toBe(1);
 });
 
 test('sessions are listed and ended', async ({ ownServer, visitor, allowConsole }) => {

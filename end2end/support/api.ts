@@ -27,7 +27,7 @@ export interface Sandbox {
   phase: string;
   desired: string;
   generation: number;
-  stages: { stage: string; state: string; startedAt: string | null; endedAt: string | null; deadlineAt: string | null }[];
+  stages: { stage: string; state: string; startedAt: string | null; endedAt: string | null; deadlineAt: string | null; limitSeconds: number | null }[];
   cause: { code: string; message: string; nextSteps: string[] } | null;
   urls: { application: string | null; terminal: string | null; preview: string | null };
   ports: { port: number; process: string | null }[];
@@ -164,8 +164,8 @@ export class Api {
     return project;
   }
 
-  /** Deletes a project and waits until there is none. */
-  async remove(id: string, deadlineMs = 30_000): Promise<void> {
+  /** Deletes a project and waits until there is none, for as long as the product gives itself. */
+  async remove(id: string, deadlineMs = 60_000): Promise<void> {
     const answer = await this.ask('DELETE', `/api/projects/${id}`);
     if (answer.status >= 300 && answer.status !== 404) throw new Error(`DELETE project: ${answer.status} ${answer.text}`);
     await until(`${id} to be gone`, async () => (await this.ask('GET', `/api/projects/${id}`)).status === 404, deadlineMs);

@@ -1,16 +1,15 @@
 // Apps that sandboxes run: a page of Node alone, and those that run as their users do, by `npm run dev`. A sandbox of the
-// tests has no way to a registry of packages: they are installed outside, once, and copied in.
+// tests has no way to a registry of packages, and neither has a journey on the test cluster: set-up installs them, once, and they
+// are copied in.
 import { execFileSync } from 'node:child_process';
 import crypto from 'node:crypto';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import type { Api, Project } from './api.ts';
 import { Terminal } from './terminal.ts';
 import { Final, until } from './until.ts';
 
 const APPS = path.join(import.meta.dirname, 'apps');
-const CACHE = path.join(os.homedir(), '.cache/fullstack-agent/apps');
 
 const PAGE =
   "const [port, title] = process.argv.slice(2); require('http').createServer((q, r) => r.setHeader('content-type', 'text/html').end('<!doctype html><html lang=en><title>x</title><h1>' + title + '</h1><p>at ' + q.url + '</p>')).listen(Number(port), '127.0.0.1', () => console.log('serving'));\n";
@@ -26,21 +25,11 @@ export async function serve(api: Api, project: Project, port: number, title: str
   await until(`port ${port} to be told`, async () => (await api.sandbox(project.id)).ports.some((open) => open.port === port));
 }
 
-/** `node_modules` of an app, by its lock. */
+/** Where `node_modules` of an app is, by its lock. */
 function packages(app: string): string {
   const lock = fs.readFileSync(path.join(APPS, app, 'package-lock.json'));
-  const folder = path.join(CACHE, `${app}-${crypto.createHash('sha256').update(lock).digest('hex').slice(0, 12)}`);
-  if (fs.existsSync(folder)) return folder;
-  fs.mkdirSync(CACHE, { recursive: true });
-  // Another worker may be at the same.
-  const part = fs.mkdtempSync(`${folder}.part-`);
-  try {
-    for (const file of ['package.json', 'package-lock.json']) fs.copyFileSync(path.join(APPS, app, file), path.join(part, file));
-    execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: part, stdio: 'inherit' });
-    if (!fs.existsSync(folder)) fs.renameSync(part, folder);
-  } finally {
-    fs.rmSync(part, { recursive: true, force: true });
-  }
+  const folder = path.join(process.env['FSA_APPS'] ?? '', `${app}-${crypto.createHash('sha256').update(lock).digest('hex').slice(0, 12)}`);
+  if (!fs.existsSync(folder)) throw new Error(`The packages of ${app} are not in ${folder}: \`cargo xtask setup\` installs them, \`cargo xtask test\` says where.`);
   return folder;
 }
 
@@ -49,11 +38,23 @@ export function fileOf(app: string, file: string): string {
   return fs.readFileSync(path.join(APPS, app, file), 'utf8');
 }
 
+type App = 'vite' | 'next' | 'prisma';
+
+/** What an app does without: nobody debugs the packages, and nothing here scales pictures. */
+const LEFT: Record<App, string[]> = {
+  vite: [],
+  next: ['node_modules/@img', 'node_modules/sharp'],
+  // Of 200 MB half is for other databases than PostgreSQL, and for Prisma Studio and the databases of `prisma dev`, which nobody opens.
+  prisma: [
+    ...['mysql', 'sqlite', 'sqlserver', 'cockroachdb'].map((name) => `query_compiler_*.${name}.*`),
+    ...['@prisma/studio-core/dist/ui', 'node_modules/elkjs', 'node_modules/react-dom', '@prisma/dev/dist/runtime-assets', 'node_modules/@electric-sql'],
+    'prisma/build/schema_engine_bg.wasm', // which is there once more, in the package that runs it
+  ],
+};
+
 /** Puts an app with its packages into the home folder of a sandbox, as `~/APP`. */
-export async function install(api: Api, project: string, app: 'vite' | 'next' | 'prisma'): Promise<void> {
-  // Nobody debugs the packages, nothing here scales pictures, and there is no other database than PostgreSQL.
-  const others = ['mysql', 'sqlite', 'sqlserver', 'cockroachdb'].map((name) => `--exclude=query_compiler_*.${name}.*`);
-  const left = ['--exclude=*.map', '--exclude=node_modules/@img', '--exclude=node_modules/sharp', ...others];
+export async function install(api: Api, project: string, app: App): Promise<void> {
+  const left = ['*.map', ...LEFT[app]].map((name) => `--exclude=${name}`);
   const raw = execFileSync('tar', ['-c', ...left, '-C', packages(app), 'node_modules', '-C', path.join(APPS, app), '--exclude=./node_modules', '.'], {
     maxBuffer: 1 << 30,
   });

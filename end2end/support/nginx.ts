@@ -127,10 +127,11 @@ function host(ingress: Ingress, rule: Ingress['spec']['rules'][number], folder: 
 
   const authUrl = take('auth-url');
   const signIn = take('auth-signin');
+  const always = take('auth-always-set-cookie') === 'true' ? ' always' : '';
   const answered = (take('auth-response-headers') ?? '').split(',').map((name) => name.trim()).filter((name) => name !== '');
   let auth = '';
   if (authUrl !== undefined) {
-    lines.push('auth_request /_external-auth;', 'auth_request_set $auth_cookie $upstream_http_set_cookie;', 'add_header Set-Cookie $auth_cookie;');
+    lines.push('auth_request /_external-auth;', 'auth_request_set $auth_cookie $upstream_http_set_cookie;', `add_header Set-Cookie $auth_cookie${always};`);
     answered.forEach((name, index) => {
       lines.push(`auth_request_set $authHeader${index} $upstream_http_${name.toLowerCase().replaceAll('-', '_')};`, `proxy_set_header '${name}' $authHeader${index};`);
     });

@@ -9,8 +9,10 @@ import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { Api } from './api.ts';
+import { EVERYTHING, kubectl, onCluster } from './cluster.ts';
 import { alive, processesOf } from './processes.ts';
 import { Final, until } from './until.ts';
+import { installationOf } from './world.ts';
 
 const run = promisify(execFile);
 
@@ -225,6 +227,11 @@ export class Server {
     return link[0];
   }
 
+  /** What a shell in another folder makes of a command that a page shows. */
+  async shell(command: string): Promise<string> {
+    return (await run('sh', ['-c', command], { cwd: os.tmpdir(), env: this.environment(), timeout: 30_000 })).stdout;
+  }
+
   /** The REST API with a token that may write. */
   async api(): Promise<Api> {
     this.#token ??= await this.token('write');
@@ -285,21 +292,38 @@ export class Server {
   /** Ends all, removes the folder, and answers what `down` had left running. */
   async destroy(): Promise<string[]> {
     if (this.running) await this.kill9();
-    let left: string[] = [];
+    const left: string[] = [];
     if (this.options.dataDir !== undefined) {
       fs.rmSync(this.root, { recursive: true, force: true });
       return left;
     }
     if (fs.existsSync(this.dataDir)) {
+      try {
+        if (onCluster) this.#leaveCluster();
+      } catch (error) {
+        left.push(`it stays on the cluster: ${String(error)}`);
+      }
       await this.down().catch((error: Error) => left.push(`down failed: ${error.message}`));
       await until('down to end every process', () => this.processes().length === 0, 15_000).catch(() => undefined);
     }
-    left = [...left, ...this.processes()];
+    left.push(...this.processes());
     for (const { pid } of processesOf(this.dataDir)) {
       if (alive(pid)) process.kill(pid, 'SIGKILL');
     }
     fs.rmSync(this.root, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
     return left;
+  }
+
+  /** Deletes what it has made on the cluster: `down` ends what is of this machine, and the next tests want the room. */
+  #leaveCluster(): void {
+    let installation: string;
+    try {
+      installation = installationOf(this);
+    } catch {
+      // Its PostgreSQL is not there: it never came up, or was ended with all else.
+      return;
+    }
+    kubectl('delete', EVERYTHING, '-l', `fullstackagent.io/installation=${installation}`, '--ignore-not-found', '--wait=false');
   }
 }
 

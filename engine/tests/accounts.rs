@@ -7,17 +7,16 @@ mod support;
 use engine::store::{
     NewProjectRow, Store as _,
     accounts::{
-        Accounts, CodeUse, Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor, SIGN_IN_CODE_LIFE, SessionRow,
+        Accounts, CodeUse, SIGN_IN_CODE_LIFE,
         keys::{KeyUse, Made},
+        previews::{Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor},
+        sessions::SessionRow,
+        tokens::fresh,
     },
     postgres::PgStore,
 };
 use jiff::Timestamp;
-use model::{
-    ProjectId, ResourceName, SandboxId, TokenId, UserId,
-    resources::Preset,
-    view::{Scope, TokenView},
-};
+use model::{ProjectId, ResourceName, SandboxId, TokenId, UserId, resources::Preset, view::Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use std::{collections::BTreeMap, time::Duration};
@@ -250,18 +249,8 @@ async fn a_key_is_of_one_ask_of_one_user_for_a_day() {
     accounts.forget_key(owner, "commit", "k").await.unwrap();
     assert_eq!(take(owner, "commit", 3).await, KeyUse::First);
 
-    let token = async |second| {
-        let wanted = TokenView {
-            id: TokenId(Uuid::now_v7()),
-            name: "CI".into(),
-            scope: Scope::Read,
-            created_at: at(second),
-            expires_at: None,
-            last_used_at: None,
-            made_by: None,
-        };
-        accounts.make_token_once(owner, wanted, "k").await.unwrap()
-    };
+    let token =
+        async |second| accounts.make_token_once(owner, fresh("CI", Scope::Read, None, None, at(second)), "k").await.unwrap();
     let Made::Now(made) = token(4).await else { panic!("it is new") };
     let Made::Before(Some(id)) = token(5).await else { panic!("it was made before") };
     assert_eq!((id, accounts.tokens(owner).await.unwrap().len()), (made.token.id, 1));
@@ -315,6 +304,35 @@ async fn a_preview_code_opens_one_preview_once() {
     assert!(accounts.make_preview_code(stranger, token, id, 3000, at(0)).await.unwrap().is_none(), "not theirs");
     let nothing = Opener::Token(TokenId(Uuid::new_v4()));
     assert!(accounts.make_preview_code(owner, nothing, id, 3000, at(0)).await.unwrap().is_none(), "no such token");
+}
+
+#[tokio::test]
+async fn who_comes_by_an_account_elsewhere_is_kept_out_where_nobody_may_and_loses_nothing() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let [linked, other] = [stranger(&pool).await, stranger(&pool).await];
+    for user in [owner, linked] {
+        sqlx::query(
+            "INSERT INTO linked_accounts (id, user_id, provider, provider_id, login, created_at, updated_at)
+            VALUES (gen_random_uuid(), $1, 'github.com', gen_random_uuid()::text, 'octocat', now(), now())",
+        )
+        .bind(user.0)
+        .execute(&pool)
+        .await
+        .unwrap();
+    }
+    accounts.create_session(&session(1, Some(linked))).await.unwrap();
+    let (id, sandbox) = sandbox(&pool, linked).await;
+    let code = accounts.make_preview_code(linked, Opener::Session(1), id, 3000, at(0)).await.unwrap().unwrap();
+    let cookie = accounts.use_preview_code(code.expose_secret(), &sandbox, 3000, at(1)).await.unwrap().unwrap();
+    for they_may in [false, true] {
+        let accounts = accounts.clone().by_providers(they_may);
+        let kept_out = async |user| accounts.user(user).await.unwrap().unwrap().kept_out;
+        assert_eq!(kept_out(linked).await, !they_may);
+        assert!(!kept_out(owner).await && !kept_out(other).await, "they come otherwise");
+        let visitor = accounts.preview_visitor(cookie.expose_secret(), &sandbox, 3000, at(2)).await.unwrap();
+        assert_eq!(visitor.is_some(), they_may);
+        assert!(accounts.session(1, at(2)).await.unwrap().is_some());
+    }
 }
 
 #[tokio::test]

@@ -287,6 +287,41 @@ async fn what_an_installation_has_on_a_server_is_listed_and_discarded_alone() {
     assert_eq!(own.owned().await.unwrap(), [of(&kept)]);
 }
 
+/// A role without a database is removed without a question about data: there is none, as far as anybody is told.
+#[tokio::test]
+async fn a_role_without_a_database_stays_with_what_it_owns_in_anothers() {
+    let Some(options) = support::server() else { return };
+    let server = Server(options.clone());
+    // The database that the administrator is in is the one that `DROP OWNED` reaches.
+    let anothers = format!("anothers_{}", Uuid::new_v4().simple());
+    server.run(format!("CREATE DATABASE {anothers}")).await;
+    let inside = Server(options.database(&anothers));
+    let installation = InstallationId(Uuid::new_v4());
+    let own = ServerDatabase::new(inside.0.clone(), installation, reach());
+    let spec = spec(installation);
+    own.ensure(&spec).await.unwrap();
+    let made = "CREATE TABLE boats (name text); INSERT INTO boats VALUES ('Tide'); ALTER TABLE boats OWNER TO";
+    inside.run(format!("{made} {}", spec.role)).await;
+    server.lose(&spec.database).await;
+
+    let bare = OwnedRole { project: spec.project, role: spec.role.clone(), databases: Vec::new() };
+    assert_eq!(own.owned().await.unwrap(), std::slice::from_ref(&bare), "nothing that holds data is listed");
+    let refused = match own.discard(&bare).await.unwrap_err() {
+        DatabaseError::Caused(cause) => cause,
+        DatabaseError::Other(error) => panic!("{error:#}"),
+    };
+    assert_eq!(refused.code, CauseCode::DatabaseRefused);
+    assert!(refused.message.contains("owns something in a database that is not its project's"), "{refused:?}");
+    assert!(refused.detail.is_some_and(|detail| detail.contains(&spec.role)));
+    let boats: Vec<String> = sqlx::query_scalar("SELECT name FROM boats").fetch_all(&mut inside.admin().await).await.unwrap();
+    assert_eq!(boats, ["Tide"]);
+
+    // Once somebody has taken that over, it goes.
+    inside.run(format!("REASSIGN OWNED BY {} TO CURRENT_USER", spec.role)).await;
+    assert_eq!(own.discard(&bare).await.unwrap(), Removed::Gone);
+    assert_eq!(server.there(&spec.role, &anothers).await, (false, true));
+}
+
 #[tokio::test]
 async fn sandboxes_are_told_how_they_reach_it() {
     let database = ServerDatabase::new(PgConnectOptions::new_without_pgpass(), InstallationId(Uuid::nil()), reach());

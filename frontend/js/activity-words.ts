@@ -7,6 +7,8 @@ export interface Activity {
   projectId?: string | null;
   /** What it was called then. */
   project?: string | null;
+  /** Whether nothing of it is left by now, and no page. */
+  projectDeleted?: boolean;
   at: string;
   lastAt: string;
   times: number;

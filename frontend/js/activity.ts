@@ -267,11 +267,15 @@ function drawn(item: Item, all: boolean): HTMLElement {
   const words = element('div', '');
   words.append(element('p', '', item.title));
   if (all && item.projectId) {
-    const of = element('a', '');
-    of.href = `/projects/${item.projectId}`;
-    of.append(element('bdi', '', item.project ?? ''));
+    const called = element('bdi', '', item.project ?? '');
     const line = element('p', '');
-    line.append(of);
+    if (item.projectDeleted) line.append(called, ' (deleted)');
+    else {
+      const of = element('a', '');
+      of.href = `/projects/${item.projectId}`;
+      of.append(called);
+      line.append(of);
+    }
     words.append(line);
   }
   if (item.detail) words.append(element('p', '', item.detail));

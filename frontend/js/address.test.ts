@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { pathOf } from './address.ts';
+import { pathOf, signInFrom } from './address.ts';
 
 const PREVIEW = 'http://3000--boats.localhost:4000/';
 
@@ -46,4 +46,10 @@ test('another host, another port and another scheme are none', () => {
   ]) {
     assert.equal(pathOf(typed, PREVIEW), undefined, typed);
   }
+});
+
+test('a sign-in leads back to where it was asked for, whole', () => {
+  assert.equal(signInFrom('/'), '/sign-in');
+  const path = '/projects/1/activity?kind=sandbox&q=a b#preview';
+  assert.equal(new URL(signInFrom(path), 'http://localhost').searchParams.get('next'), path);
 });

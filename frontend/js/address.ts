@@ -1,4 +1,4 @@
-// What was typed into the address bar of a preview. Pure.
+// Addresses: what was typed into that of a preview, and the sign-in that leads back. Pure.
 
 /** The path that it means on `preview`, the address of a preview; `undefined` where it is on another host. */
 export function pathOf(typed: string, preview: string): string | undefined {
@@ -17,6 +17,11 @@ export function pathOf(typed: string, preview: string): string | undefined {
   // `//` begins another host, where it stands alone.
   if (url.origin !== origin || url.pathname.startsWith('//')) return undefined;
   return url.pathname + url.search + url.hash;
+}
+
+/** The sign-in page's, which leads back to a path of ours. */
+export function signInFrom(path: string): string {
+  return path === '/' ? '/sign-in' : `/sign-in?next=${encodeURIComponent(path)}`;
 }
 
 /** With a scheme: what is typed without one would be a path. */

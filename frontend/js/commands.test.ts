@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { commands, found, toggle, type Place, type Project } from './commands.ts';
+import { commands, CONTROLS, found, SHORTCUTS, toggle, type Place, type Project } from './commands.ts';
+import { keyOwner } from './keys.ts';
 
 const project = (id: string, name: string, phase: string): Project => ({ id, name, sandbox: { phase } });
 const here = (phase: string, more: Partial<Place> = {}): Place => ({ project: project('1', 'tidewater', phase), terminals: false, split: false, operator: false, ...more });
@@ -15,6 +16,25 @@ test('only what can be done now is offered', () => {
   assert.ok(labels(here('Running', { terminals: true })).includes('Split the terminal'));
   assert.ok(labels(here('Running', { terminals: true, split: true })).includes('Close the second terminal'));
   assert.ok(!labels(here('Running')).includes('Doctor') && labels(here('Running', { operator: true })).includes('Doctor'));
+});
+
+test('what a page has a control for is offered while it can be pressed', () => {
+  const controls = new Map(CONTROLS.map(({ find }) => [find, 'Remove sandbox…']));
+  const offered = labels(here('Running', { controls }));
+  for (const label of ['Close this terminal', 'Reload preview', 'Open preview in a new tab', 'Share preview', 'Terminate sandbox…', 'Remove sandbox…']) {
+    assert.ok(offered.includes(label), label);
+    assert.ok(!labels(here('Running')).includes(label), label);
+  }
+  const [close] = CONTROLS;
+  assert.deepEqual(found(commands(here('Running', { controls: new Map([[close!.find, '']]) }), []), 'close this').map(({ run }) => run), [{ press: close!.find }]);
+  assert.ok(labels(here('Running', { terminals: true })).includes('Search the output') && !labels(here('Running')).includes('Search the output'));
+});
+
+test('the keys that a terminal leaves to the clipboard are listed', () => {
+  for (const [key, owner] of [['C', 'copy'], ['V', 'paste']] as const) {
+    assert.equal(keyOwner({ key, code: `Key${key}`, ctrlKey: true, shiftKey: true, altKey: false, metaKey: false }, false), owner);
+    assert.ok(SHORTCUTS.some(([, keys]) => keys.join(' ') === `Ctrl Shift ${key}`), key);
+  }
 });
 
 test('without a project there is no sandbox to ask, and every project to go to', () => {

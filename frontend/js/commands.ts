@@ -19,6 +19,8 @@ export interface Place {
   split: boolean;
   /** Whether the viewer runs the installation. */
   operator: boolean;
+  /** Which of `CONTROLS` can be pressed, by what finds them, and what each says. */
+  controls?: ReadonlyMap<string, string>;
 }
 
 export interface Command {
@@ -36,7 +38,8 @@ export interface Command {
 export type Run =
   | { go: string; whole?: boolean }
   | { ask: 'start' | 'stop' | 'restart' }
-  | { act: 'terminal' | 'split' | 'unsplit' | 'theme' | 'sign-out' | 'shortcuts' };
+  | { press: string }
+  | { act: 'terminal' | 'search' | 'split' | 'unsplit' | 'theme' | 'sign-out' | 'shortcuts' };
 
 /** The pages of a project: the key after G, the name, the address from the project's on, the icon. */
 export const PAGES: [key: string, label: string, path: string, icon: string][] = [
@@ -48,6 +51,16 @@ export const PAGES: [key: string, label: string, path: string, icon: string][] =
   ['a', 'Activity', '/activity', 'activity'],
   ['l', 'Logs', '/logs', 'log'],
   ['s', 'Project settings', '/settings', 'settings'],
+];
+
+/** Controls of a project's pages that are commands as well, while they can be pressed. One without a label is called as it says. */
+export const CONTROLS: { find: string; icon: string; label?: string; also: string }[] = [
+  { find: '.terminal-pane [aria-label="Close this terminal"]', icon: 'close', label: 'Close this terminal', also: 'end shell tab' },
+  { find: '.preview-pane [aria-label="Reload preview"]', icon: 'reload', label: 'Reload preview', also: 'refresh' },
+  { find: '.preview-pane [aria-label="Open preview in a new tab"]', icon: 'external', label: 'Open preview in a new tab', also: 'window' },
+  { find: '.preview-pane fsa-share > button', icon: 'share', label: 'Share preview', also: 'public link' },
+  { find: '.top-bar [data-verb^="Terminate"]', icon: 'trash', label: 'Terminate sandbox…', also: 'end' },
+  { find: '.top-bar [role=menuitem][data-kind=danger]', icon: 'trash', also: 'delete remove' },
 ];
 
 /** What `S` asks for: what the likeliest button says. */
@@ -79,6 +92,11 @@ export function commands(place: Place, projects: readonly Project[]): Command[] 
           ? { group, icon: 'close', label: 'Close the second terminal', also: 'split', run: { act: 'unsplit' } }
           : { group, icon: 'split', label: 'Split the terminal', also: 'second side by side', keys: ['Ctrl', 'Shift', '5'], run: { act: 'split' } },
       );
+      all.push({ group, icon: 'search', label: 'Search the output', also: 'find terminal', keys: ['Ctrl', 'Shift', 'F'], run: { act: 'search' } });
+    }
+    for (const { find, icon, label, also } of CONTROLS) {
+      const says = place.controls?.get(find);
+      if (says !== undefined) all.push({ group, icon, label: label ?? says, also, run: { press: find } });
     }
     for (const [key, label, path, icon] of PAGES) {
       all.push({ group: 'Go to', icon, label, keys: ['G', key.toUpperCase()], run: { go: `/projects/${project.id}${path}` } });
@@ -155,6 +173,8 @@ export const SHORTCUTS: [what: string, keys: string[]][] = [
   ['Go to the nth terminal', ['Alt', '1…9']],
   ['Split the terminal; then go to the other one', ['Ctrl', 'Shift', '5']],
   ['Search the output', ['Ctrl', 'Shift', 'F']],
+  ['Copy from the terminal', ['Ctrl', 'Shift', 'C']],
+  ['Paste into the terminal', ['Ctrl', 'Shift', 'V']],
   ['Leave the terminal', ['Ctrl', 'Shift', 'Esc']],
   ['Move or rename a file or folder', ['F2']],
   ['Take its last move back', ['Ctrl', 'Z']],

@@ -25,6 +25,7 @@ import {
   SUBPROTOCOLS,
 } from './protocol.ts';
 import { InputQueue } from './input.ts';
+import { randomId } from './insecure.ts';
 
 export type State = 'connecting' | 'live' | 'reconnecting' | 'ended' | 'replaced' | 'unavailable';
 
@@ -519,8 +520,3 @@ export function endedMessage(code: number | null): string {
 }
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
-
-/** `crypto.randomUUID` exists only in secure contexts; a plain-HTTP address is none. */
-function randomId(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
-}

@@ -4,7 +4,9 @@
 
 import { ask, Refused, words } from './api.ts';
 import { ask as question, asks, button, icon, make, prose, tell } from './dom.ts';
+import { mayEnd } from './ending.ts';
 import { first } from './first.ts';
+import { copy } from './insecure.ts';
 import { bytes } from './size.ts';
 
 interface View {
@@ -87,14 +89,7 @@ export class Database extends HTMLElement {
 
   /** What a restart brings, as on the environment's page. */
   #waits(): HTMLElement {
-    const restart = button('reload', 'Restart now', () => {
-      restart.setAttribute('aria-busy', 'true');
-      const address = (this.getAttribute('src') ?? '').replace('/api/projects/', '/api/sandbox/').replace(/\/database$/, '/restart');
-      ask('POST', address, {})
-        .then(() => this.#load())
-        .catch((error: unknown) => this.#told(words(error), 'bad'))
-        .finally(() => restart.removeAttribute('aria-busy'));
-    });
+    const restart = button('reload', 'Restart now', () => void this.#restart(restart));
     asks(restart).dataset['kind'] = 'primary';
     restart.dataset['key'] = 'restart';
     return make(
@@ -104,6 +99,20 @@ export class Database extends HTMLElement {
       make('p', {}, make('strong', {}, 'The sandbox still runs with what it was started with.'), ' A restart brings the present variables and password into it; what runs ends.'),
       restart,
     );
+  }
+
+  async #restart(restart: HTMLElement): Promise<void> {
+    const project = (this.getAttribute('src') ?? '').split('/')[3] ?? '';
+    if (!(await mayEnd(project, 'Restart'))) return;
+    restart.setAttribute('aria-busy', 'true');
+    try {
+      await ask('POST', `/api/sandbox/${project}/restart`, {});
+      await this.#load();
+    } catch (error) {
+      this.#told(words(error), 'bad');
+    } finally {
+      restart.removeAttribute('aria-busy');
+    }
   }
 
   #connect(view: View): HTMLElement {
@@ -221,7 +230,10 @@ function parts(view: View): HTMLElement {
   );
 }
 
-/** What Prisma 7 wants: no address in the schema, and an adapter for the client. The journeys run these very lines. */
+/**
+ * What Prisma 7 wants: no address in the schema, and an adapter for the client. The journeys run these very lines, but not the one that
+ * installs Prisma, nor `db push`.
+ */
 const PRISMA = {
   schema: 'generator client {\n  provider = "prisma-client-js"\n}\n\ndatasource db {\n  provider = "postgresql"\n}',
   config: "import { defineConfig, env } from 'prisma/config';\n\nexport default defineConfig({\n  schema: 'prisma/schema.prisma',\n  datasource: { url: env('DATABASE_URL') },\n});",
@@ -269,9 +281,9 @@ function code(text: string, what: string): HTMLElement {
 function copier(text: string | (() => Promise<string>), what: string): HTMLElement {
   const told = (words: string) => (made.lastChild!.textContent = words);
   const made = button('copy', 'Copy', () => {
-    const copy = async () => navigator.clipboard.writeText(typeof text === 'string' ? text : await text());
-    void copy()
-      .then(() => told('Copied'), () => told('Not copied'))
+    const copied = async () => copy(typeof text === 'string' ? text : await text());
+    void copied()
+      .then((done) => told(done ? 'Copied' : 'Not copied'), () => told('Not copied'))
       .finally(() => setTimeout(() => told('Copy'), 1_500));
   });
   made.setAttribute('aria-label', `Copy ${what}`);

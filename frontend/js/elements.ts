@@ -2,6 +2,7 @@
 
 import { ClaudeCredentials } from './claude.ts';
 import { Database } from './database.ts';
+import { begin as askBeforeEnds } from './ending.ts';
 import { Extra } from './extra.ts';
 import { Files } from './files.ts';
 import { tellOffset } from './first.ts';
@@ -30,4 +31,6 @@ customElements.define('fsa-split', Split);
 begin();
 sayRefused();
 restOffline();
+// After that: what rests without a connection asks nothing.
+askBeforeEnds();
 tellOffset();

@@ -4,6 +4,7 @@
 
 import stripAnsi from 'strip-ansi';
 import { first } from './first.ts';
+import { copy as toClipboard } from './insecure.ts';
 import { LineReader, type Line } from './lines.ts';
 
 /** Lines kept on the page. */
@@ -41,7 +42,7 @@ export class Log extends HTMLElement {
     body.setAttribute('aria-label', 'Log');
     body.setAttribute('aria-live', 'off');
     this.replaceChildren(bar, body);
-    copy.addEventListener('click', () => void navigator.clipboard.writeText(body.innerText).then(() => (state.textContent = 'Copied')));
+    copy.addEventListener('click', () => void toClipboard(body.innerText).then((copied) => (state.textContent = copied ? 'Copied' : 'Not copied: select it and copy it')));
     select.addEventListener('change', () => this.#follow(select.value, body, state, []));
     body.append(...known.map(line));
     body.scrollTop = body.scrollHeight;

@@ -1,10 +1,10 @@
 // The command palette and the list of shortcuts: two dialogs, made when they are first wanted.
 
 import { ask, Refused, words } from './api.ts';
-import { commands, found, SHORTCUTS, toggle, type Command, type Project } from './commands.ts';
+import { commands, CONTROLS, found, SHORTCUTS, toggle, type Command, type Project } from './commands.ts';
 import { ask as question, icon, make } from './dom.ts';
-import { atWork, type Listed } from './sessions.ts';
-import { go, operator, projectHere } from './shortcuts.ts';
+import { mayEnd } from './ending.ts';
+import { go, operator, projectHere, signInHere } from './shortcuts.ts';
 import { NARROW } from './split.ts';
 
 function kbd(keys: readonly string[]): HTMLElement {
@@ -91,7 +91,8 @@ class Palette {
     const split = document.querySelector('fsa-split');
     const terminals = split !== null && getComputedStyle(split.parentElement!).display !== 'none';
     const wide = !matchMedia(NARROW).matches;
-    this.#all = commands({ project, terminals, split: split?.hasAttribute('data-on') ?? false, operator: runs }, projects).filter(({ run }) => wide || !('act' in run && run.act === 'split'));
+    const place = { project, terminals, split: split?.hasAttribute('data-on') ?? false, operator: runs, controls: pressable() };
+    this.#all = commands(place, projects).filter(({ run }) => wide || !('act' in run && run.act === 'split'));
     this.#fill(!this.#moved);
   }
 
@@ -161,12 +162,25 @@ class Palette {
     const { run } = command;
     if ('go' in run) go(run.go, run.whole);
     else if ('ask' in run) void once(() => verb(project ?? '', run.ask));
+    else if ('press' in run) document.querySelector<HTMLElement>(run.press)?.click();
     else act(run.act);
   }
 }
 
-function act(what: 'terminal' | 'split' | 'unsplit' | 'theme' | 'sign-out' | 'shortcuts'): void {
+/** The controls that can be pressed, those of a menu that is closed as well. */
+function pressable(): Map<string, string> {
+  const there = new Map<string, string>();
+  for (const { find } of CONTROLS) {
+    const control = document.querySelector<HTMLElement>(find);
+    if (!control || control.getAttribute('aria-disabled') === 'true') continue;
+    if (control.getAttribute('role') === 'menuitem' || control.checkVisibility()) there.set(find, control.textContent?.trim() ?? '');
+  }
+  return there;
+}
+
+function act(what: 'terminal' | 'search' | 'split' | 'unsplit' | 'theme' | 'sign-out' | 'shortcuts'): void {
   if (what === 'terminal') window.dispatchEvent(new KeyboardEvent('keydown', { key: '~', code: 'Backquote', ctrlKey: true, shiftKey: true }));
+  else if (what === 'search') window.dispatchEvent(new KeyboardEvent('keydown', { key: 'F', code: 'KeyF', ctrlKey: true, shiftKey: true }));
   else if (what === 'split') document.querySelector('fsa-split')?.dispatchEvent(new Event('open'));
   else if (what === 'unsplit') document.querySelector('fsa-split')?.dispatchEvent(new Event('close'));
   else if (what === 'theme') switchTheme();
@@ -191,12 +205,10 @@ async function signOut(): Promise<void> {
 }
 
 function refused(heading: string, error: unknown): void {
-  if (error instanceof Refused && error.code === 'signed-out') location.assign('/sign-in');
+  if (error instanceof Refused && error.code === 'signed-out') location.assign(signInHere());
   else void question({ heading, text: words(error), answers: [{ text: 'Close', value: 'close' }] });
 }
 
-/** How long it may take to say what runs inside. A sandbox that does not say it is asked all the same: it may be why it is to stop. */
-const LOOK_MS = 3_000;
 /** A key that is pressed again before its first press was answered asks for nothing more. */
 let asking = false;
 
@@ -213,19 +225,7 @@ async function once(ask: () => Promise<void>): Promise<void> {
 /** Asks for it; first whether, where it would end a program that somebody runs in a terminal. */
 async function verb(project: string, what: 'start' | 'stop' | 'restart'): Promise<void> {
   const name = `${what[0]?.toUpperCase()}${what.slice(1)}`;
-  if (what !== 'start') {
-    const signal = AbortSignal.timeout(LOOK_MS);
-    const listed = await ask<Listed[]>('GET', `/api/sandbox/${project}/terminals`, undefined, signal).catch(() => []);
-    const text = atWork(listed);
-    if (text) {
-      const answers = [
-        { text: 'Keep it running', value: 'keep' },
-        { text: `${name} the sandbox`, value: 'go', danger: true },
-      ];
-      const { answer } = await question({ heading: `${name} the sandbox?`, text, answers });
-      if (answer !== 'go') return;
-    }
-  }
+  if (what !== 'start' && !(await mayEnd(project, name))) return;
   try {
     await ask('POST', `/api/sandbox/${project}/${what}`, {});
   } catch (error) {

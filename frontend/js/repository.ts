@@ -6,6 +6,7 @@
 
 import { ask, button, connect, hasGitHub, make, Refused, words } from './api.ts';
 import { asks, prose, tell } from './dom.ts';
+import { cloned } from './source-words.ts';
 
 interface Repository {
   fullName: string;
@@ -27,6 +28,49 @@ interface Page {
 const PAUSE_MS = 250;
 /** How often a clone that is under way is looked at. */
 const LOOK_MS = 1_000;
+
+/** Where what was filled in waits while its page is left for GitHub, in this tab. */
+const KEPT = 'fsa.new-project';
+/** The texts of it. Variables are none: they are kept nowhere. */
+const TEXTS = ['name', 'repository.url', 'repository.branch', 'repository.depth'];
+
+interface Kept {
+  texts: string[];
+  size: string | undefined;
+  database: boolean | undefined;
+}
+
+const input = (selector: string): HTMLInputElement | null => document.querySelector(`.new-project ${selector}`);
+const text = (id: string): HTMLInputElement | null => input(`#${CSS.escape(id)}`);
+
+/** Keeps what was filled in of the form of a new project. */
+function keep(): void {
+  const texts = TEXTS.map((id) => text(id)?.value ?? '');
+  // With a password in it, an address is refused anyway.
+  if (/:\/\/[^/]*@/.test(texts[1] ?? '')) texts[1] = '';
+  const kept: Kept = { texts, size: input('[name=size]:checked')?.value, database: input('#db')?.checked };
+  sessionStorage.setItem(KEPT, JSON.stringify(kept));
+}
+
+/** Fills in what was kept, once. A page that is not alive yet takes it over, as what was typed that early. */
+function restore(): void {
+  const kept = sessionStorage.getItem(KEPT);
+  if (kept === null) return;
+  sessionStorage.removeItem(KEPT);
+  const { texts, size, database } = JSON.parse(kept) as Kept;
+  const told = (field: HTMLInputElement, event: string) => field.dispatchEvent(new Event(event, { bubbles: true }));
+  TEXTS.forEach((id, at) => {
+    const field = text(id);
+    if (!field) return;
+    field.value = texts[at] ?? '';
+    told(field, 'input');
+  });
+  for (const [field, checked] of [[input(`[name=size][value="${size}"]`), true], [input('#db'), database === true]] as const) {
+    if (!field) continue;
+    field.checked = checked;
+    told(field, 'change');
+  }
+}
 
 let ids = 0;
 
@@ -56,6 +100,9 @@ function field(of: HTMLElement, attribute: string, label: string, optional: bool
 }
 
 export class RepositoryChoice extends HTMLElement {
+  static observedAttributes = ['url', 'branch'];
+  readonly #code = make('dd', '');
+  readonly #summed = make('div', '', make('dt', '', 'Code'), this.#code);
   #url!: HTMLInputElement;
   #branch!: HTMLInputElement;
   #asking: AbortController | undefined;
@@ -73,6 +120,7 @@ export class RepositoryChoice extends HTMLElement {
     this.#url = urlInput;
     this.#branch = branchInput;
     this.replaceChildren(url, make('div', 'choice-grid', branch, depth));
+    restore();
     if (!hasGitHub()) return;
     // Of one height, whatever comes into it: nothing below moves.
     const offer = make('div', 'repository-offer');
@@ -82,6 +130,13 @@ export class RepositoryChoice extends HTMLElement {
 
   disconnectedCallback(): void {
     this.#asking?.abort();
+  }
+
+  /** The form's summary has what is cloned. */
+  attributeChangedCallback(): void {
+    this.#code.textContent = cloned(this.getAttribute('url') ?? '', this.getAttribute('branch') ?? '');
+    if (this.#code.textContent === '') this.#summed.remove();
+    else if (!this.#summed.isConnected) document.querySelector('.new-project .facts')?.append(this.#summed);
   }
 
   /** The list, where there is an account to list of; else the way to one. */
@@ -94,8 +149,11 @@ export class RepositoryChoice extends HTMLElement {
     }
     if (!this.isConnected) return;
     if (!account || account.state === 'revoked') {
-      const said = 'Connect GitHub to choose one of your own repositories. What you have filled in here is lost by that.';
-      return this.#instead(offer, said, 'Connect GitHub', () => connect(location.pathname));
+      const said = 'Connect GitHub to choose one of your own repositories. What you have filled in here stays, but for a pasted `.env`, which is kept nowhere.';
+      return this.#instead(offer, said, 'Connect GitHub', () => {
+        keep();
+        return connect(location.pathname);
+      });
     }
     const search = make('input', 'input');
     search.type = 'search';

@@ -4,6 +4,8 @@
 
 import { ask, Refused, words } from './api.ts';
 import { ask as question, asks, button, icon, make, tell } from './dom.ts';
+import { mayEnd } from './ending.ts';
+import { randomId } from './insecure.ts';
 import { removalOf, type Sandbox, titleOf, verbsOf } from './sandbox-words.ts';
 
 /** How often what is shown is read again. */
@@ -121,8 +123,8 @@ export class Sandboxes extends HTMLElement {
     };
     const verbs = verbsOf(one).map((name) => {
       if (name === 'Start') return verb('play', name, () => void this.#do('POST', `/api/sandbox/${one.id}/start`));
-      if (name === 'Stop') return verb('stop', name, () => void this.#do('POST', `/api/sandbox/${one.id}/stop`));
-      if (name === 'Restart') return verb('reload', name, () => void this.#do('POST', `/api/sandbox/${one.id}/restart`));
+      if (name === 'Stop') return verb('stop', name, () => void this.#end(one, name));
+      if (name === 'Restart') return verb('reload', name, () => void this.#end(one, name));
       if (name === 'Terminate') return verb('close', 'Terminate', () => void this.#terminate(one));
       return verb('trash', 'Remove', () => void this.#remove(one));
     });
@@ -140,6 +142,10 @@ export class Sandboxes extends HTMLElement {
     }
     await this.#read(new AbortController().signal);
     return true;
+  }
+
+  async #end(one: Sandbox, name: 'Stop' | 'Restart'): Promise<void> {
+    if (await mayEnd(one.id, name)) await this.#do('POST', `/api/sandbox/${one.id}/${name.toLowerCase()}`);
   }
 
   async #terminate(one: Sandbox): Promise<void> {
@@ -200,7 +206,7 @@ export class Sandboxes extends HTMLElement {
       wrong,
       make('div', { class: 'row' }, cancel, create),
     );
-    const key = crypto.randomUUID();
+    const key = randomId();
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       void this.#create({ branch: branch.value, ...(from.value.trim() ? { from: from.value } : {}) }, key, create, (error) => {

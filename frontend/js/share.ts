@@ -2,6 +2,7 @@
 // address; how it is shared is read each time that the popover opens.
 
 import { asks, button, icon, make, refusal, tell, when } from './dom.ts';
+import { copy } from './insecure.ts';
 
 type Audience = 'private' | 'users' | 'link';
 
@@ -154,7 +155,6 @@ export class Share extends HTMLElement {
   }
 
   async #copy(text: string, done: string): Promise<void> {
-    const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
-    this.#state.textContent = copied ? done : 'The browser did not let this page copy: select it and copy it.';
+    this.#state.textContent = (await copy(text)) ? done : 'The browser did not let this page copy: select it and copy it.';
   }
 }

@@ -2,6 +2,7 @@
 //
 // Single keys work only when no field and no terminal has the focus and no dialog is open, and can be turned off.
 
+import { signInFrom } from './address.ts';
 import { PAGES } from './commands.ts';
 import { leadsIntoSearch, sendsForm } from './keys.ts';
 
@@ -13,6 +14,11 @@ const FIELDS = 'input, textarea, select, [contenteditable], .terminal-host, dial
 /** The project whose page is shown. */
 export function projectHere(): string | undefined {
   return /^\/projects\/([0-9a-f-]{36})(?:\/|$)/.exec(location.pathname)?.[1];
+}
+
+/** The sign-in page's address, which leads back here. */
+export function signInHere(): string {
+  return signInFrom(location.pathname + location.search + location.hash);
 }
 
 /** Goes to another page as a link does: within the app where it can. */
@@ -143,18 +149,40 @@ export function begin(): void {
     },
     true,
   );
+  // Whoever signs in again comes back: where from is known when the link is followed.
+  for (const followed of ['click', 'auxclick']) {
+    addEventListener(
+      followed,
+      (event) => {
+        const link = event.target instanceof Element ? event.target.closest<HTMLAnchorElement>('a[href^="/sign-in"]') : null;
+        if (link) link.href = signInHere();
+      },
+      true,
+    );
+  }
   addEventListener('click', (event) => {
     const opener = event.target instanceof Element ? event.target.closest<HTMLElement>('[data-opens]') : null;
     if (opener) void open(opener.dataset['opens'] as Opens);
   });
-  // Links that only whoever runs the installation can follow.
+  // Links that only whoever runs the installation can follow, and the key of the palette.
   const links = () => {
+    if (mac) sayCommand();
     for (const link of document.querySelectorAll<HTMLAnchorElement>('a[data-operator][hidden]')) {
       void operator().then((is) => (link.hidden = !is));
     }
   };
   links();
   new MutationObserver(links).observe(document.body, { childList: true, subtree: true });
+}
+
+/** The server, which knows no keyboards, names the palette's key on all others. */
+function sayCommand(): void {
+  for (const opener of document.querySelectorAll('[data-opens=palette][aria-label$="Ctrl K"]')) {
+    opener.setAttribute('aria-label', 'Search and commands, ⌘ K');
+    opener.setAttribute('aria-keyshortcuts', 'Meta+K');
+    const key = opener.querySelector('kbd')?.firstChild;
+    if (key) key.nodeValue = '⌘ K';
+  }
 }
 
 let known: Promise<boolean> | undefined;

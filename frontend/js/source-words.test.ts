@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { count, proposed, summary, type Status } from './source-words.ts';
+import { cloned, count, proposed, summary, type Status } from './source-words.ts';
 
 const clean: Status = {
   url: 'https://github.com/a/b',
@@ -33,4 +33,11 @@ test('a repository is told in one line', () => {
 test('a name is one that GitHub takes', () => {
   assert.equal(proposed('My app'), 'My-app');
   assert.equal(proposed('bücher.git'), 'b-cher');
+});
+
+test('what is cloned is told by owner, name and branch', () => {
+  assert.equal(cloned('https://github.com/octocat/boats', ''), 'octocat/boats');
+  assert.equal(cloned('https://github.com/octocat/boats.git/', 'feature/x'), 'octocat/boats · feature/x');
+  assert.equal(cloned('half', ''), 'half');
+  assert.equal(cloned('', 'feature/x'), '');
 });

@@ -35,3 +35,10 @@ export function summary(status: Status, when: (at: string) => string): string {
 export function proposed(folder: string): string {
   return folder.replaceAll(/[^A-Za-z0-9._-]+/g, '-').replace(/\.git$/i, '').slice(0, 100);
 }
+
+/** What is cloned, in a summary: `owner/name`, and the branch where one is chosen; nothing without an address. */
+export function cloned(url: string, branch: string): string {
+  if (url === '') return '';
+  const name = /[^/:]+\/[^/]+?(?=(?:\.git)?\/*$)/.exec(url)?.[0] ?? url;
+  return branch === '' ? name : `${name} · ${branch}`;
+}

@@ -16,6 +16,7 @@ import { Terminal } from '@xterm/xterm';
 import { running } from './sessions.ts';
 import { takeFiles } from './drop.ts';
 import { Connection, endedMessage, type Socket, type StateChange } from './connection.ts';
+import { copy } from './insecure.ts';
 import { keyOwner, keySequence, withCtrl } from './keys.ts';
 import type { Hello } from './protocol.ts';
 import { install, isClipboardQuery, isFocusReport, isMouseMove, isMouseReport, type Muzzle } from './queries.ts';
@@ -103,7 +104,7 @@ const NOTICE_MS = 8_000;
 const REPLAY_HIDDEN_MS = 800;
 /** Without offsets there is no credit: above this ttyd is told to pause, and below a quarter to go on. */
 const TTY_PAUSE_BYTES = 1024 * 1024;
-/** So many matches of a search are marked and counted (`app/src/components/terminal_pane.rs`). */
+/** So many matches of a search are marked and counted (`app/src/components/terminal_pane/search.rs`). */
 const MATCHES = 1000;
 /** OSC 52 may fill the clipboard with this much. */
 const CLIPBOARD_CHARACTERS = 1024 * 1024;
@@ -315,7 +316,7 @@ class Viewer implements Handle {
   copySelection(): boolean {
     const text = this.terminal.getSelection();
     if (text === '') return false;
-    void navigator.clipboard?.writeText(text).catch(() => this.#say('The browser did not let this page copy.'));
+    void copy(text).then((copied) => copied || this.#say('The browser did not let this page copy.'));
     return true;
   }
 

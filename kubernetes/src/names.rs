@@ -36,10 +36,13 @@ pub fn agent_secret(name: &ResourceName) -> String {
     format!("{name}-agent")
 }
 
+/// What the Ingress of a terminal is called by, behind the sandbox's name.
+pub(crate) const TERMINAL_SUFFIX: &str = "-terminal";
+
 /// The Ingress of the terminal; that of the application is called as the sandbox.
 #[must_use]
 pub fn terminal_ingress(name: &ResourceName) -> String {
-    format!("{name}-terminal")
+    format!("{name}{TERMINAL_SUFFIX}")
 }
 
 /// The StatefulSet of a database, with its Secret and NetworkPolicy, and its Service.

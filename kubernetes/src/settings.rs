@@ -79,7 +79,7 @@ pub struct IngressSettings {
     pub tls_secret: Option<String>,
     /// The class; the cluster's default where there is none.
     pub class: Option<String>,
-    /// Instead of the usual annotations of nginx.
+    /// Instead of the usual annotations of nginx. `{name}` in a value stands for the Ingress's name.
     pub annotations: Option<BTreeMap<String, String>>,
     /// Where Ingresses ask who comes: the control plane's address as the ingress controller reaches it.
     pub auth_url: Option<String>,

@@ -5,7 +5,10 @@
 mod support;
 
 use engine::orchestrator::{DatabaseEndpoint, SandboxSpec, VolumeName};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::api::{
+    core::v1::{Pod, PodTemplateSpec},
+    networking::v1::Ingress,
+};
 use kube::Resource;
 use kubernetes::{
     Settings,
@@ -133,6 +136,35 @@ fn the_environment_is_in_no_manifest_but_its_secret() {
         assert!(!text.contains("DATABASE_URL") && !text.contains("a-token-for-the-contract"), "{kind}: {text}");
     }
     assert_eq!(manifests.environment.immutable, Some(true));
+}
+
+#[test]
+fn an_ingress_asks_in_its_own_name_alone() {
+    let spec = spec();
+    let mut settings = settings(&spec);
+    let made = |settings: &Settings| Manifests::of(&spec, settings).ingresses;
+    let is =
+        |ingress: &Ingress, settings: &Settings| kubernetes::manifests::is_annotated(ingress, settings.ingress.as_ref().unwrap());
+    let key = "nginx.ingress.kubernetes.io/auth-url";
+    for mut ingress in made(&settings) {
+        let name = ingress.metadata.name.clone().unwrap();
+        assert!(is(&ingress, &settings), "{name}");
+        let annotations = ingress.metadata.annotations.as_mut().unwrap();
+        assert!(annotations[key].ends_with(&format!("/ingress/auth?of={name}")), "{annotations:?}");
+        annotations.insert(key.to_owned(), "http://fullstack-agent.apps.svc:4000/ingress/auth".to_owned());
+        assert!(!is(&ingress, &settings), "one that an older version made: {name}");
+    }
+
+    // An operator's own annotations say it as well.
+    let own = settings.ingress.as_mut().unwrap();
+    own.auth_url = None;
+    own.annotations = Some(BTreeMap::from([("example.com/ask".to_owned(), "http://here/ingress/auth?of={name}".to_owned())]));
+    for ingress in made(&settings) {
+        let name = ingress.metadata.name.as_deref().unwrap();
+        let asked = &ingress.metadata.annotations.as_ref().unwrap()["example.com/ask"];
+        assert_eq!(*asked, format!("http://here/ingress/auth?of={name}"));
+        assert!(is(&ingress, &settings), "{name}");
+    }
 }
 
 #[test]

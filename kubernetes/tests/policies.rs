@@ -101,7 +101,10 @@ fn who_reaches_whom() {
         let labels = made.deployment.spec.unwrap().template.metadata.unwrap().labels;
         sandboxes.push(pod(NAMESPACE, json!(labels), &format!("10.42.0.1{number}")));
         let database = database(spec);
-        policies.extend([statefulset::network_policy(&database, &settings), kubeblocks::network_policy(&database, &settings)]);
+        policies.extend([
+            statefulset::network_policy(&database, &settings),
+            kubeblocks::manifests::network_policy(&database, &settings),
+        ]);
         let labels = statefulset::stateful_set(&database, &settings).spec.unwrap().template.metadata.unwrap().labels;
         servers.push([
             pod(NAMESPACE, json!(labels), &format!("10.42.0.2{number}")),

@@ -11,7 +11,8 @@ use local::{
 };
 use secrecy::ExposeSecret as _;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
-use std::path::Path;
+use std::{path::Path, time::Duration};
+use tokio::io::AsyncReadExt as _;
 
 fn folder() -> (tempfile::TempDir, DataFolder) {
     let folder = tempfile::Builder::new().prefix("fsa-pg-").tempdir_in("/tmp").unwrap();
@@ -138,6 +139,18 @@ async fn data_of_another_version_is_refused_and_left_alone() {
     assert!(matches!(&error, PostgresError::OtherVersion { there, .. } if there == "9"), "{error:?}");
     assert!(error.to_string().contains("PostgreSQL 9"), "{error}");
     assert_eq!(std::fs::read_to_string(&version).unwrap(), "9\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_say_who_they_are_is_shown_out_in_seconds() {
+    let (_folder, data) = folder();
+    let Some(server) = start(data.path()).await else { return };
+    let DatabaseEndpoint::Unix(socket) = server.endpoint() else { panic!("a socket") };
+    let mut silent = tokio::net::UnixStream::connect(socket).await.unwrap();
+    let mut said = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(20), silent.read_to_end(&mut said)).await;
+    assert!(ended.is_ok(), "a place is held by nobody");
+    server.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,6 +118,8 @@ pub struct ActivityView {
     pub project_id: Option<ProjectId>,
     /// The project's name when it happened.
     pub project: Option<String>,
+    /// Whether nothing of that project is left by now: then there is no page of it either.
+    pub project_deleted: bool,
     /// When.
     #[serde(with = "crate::time")]
     pub at: Timestamp,

@@ -16,6 +16,7 @@ pub mod activity;
 pub mod cause;
 pub mod claude;
 pub mod connection;
+pub mod database;
 pub mod dotenv;
 pub mod env;
 pub mod ids;
@@ -30,6 +31,7 @@ pub mod time;
 pub mod view;
 
 pub use cause::{Cause, CauseCode};
+pub use database::DatabaseState;
 pub use ids::{InstallationId, ProjectId, SandboxId, TokenId, UserId};
 pub use jiff::Timestamp;
 pub use name::{DisplayName, ResourceName, Slug};

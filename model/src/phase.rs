@@ -2,8 +2,8 @@
 
 use crate::{
     cause::{Cause, CauseCode},
-    observed::Observed,
-    stage::{Stage, StageState, StageView},
+    observed::{Observed, StageFact},
+    stage::{Stage, StageLimits, StageState, StageView},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -173,9 +173,16 @@ pub fn phase(intent: Intent, observed: &Observed, cause: Option<&Cause>, now: Ti
     }
 }
 
-/// The stages as they are shown. `cause` fails the earliest stage that is under way.
+/// The stages as they are shown. `cause` fails the earliest stage that is under way; `limits` are those of stages to come.
 #[must_use]
-pub fn stages(desired: Desired, generation: i64, observed: &Observed, cause: Option<&Cause>, now: Timestamp) -> Vec<StageView> {
+pub fn stages(
+    desired: Desired,
+    generation: i64,
+    observed: &Observed,
+    cause: Option<&Cause>,
+    limits: &StageLimits,
+    now: Timestamp,
+) -> Vec<StageView> {
     let facts =
         if observed.generation == generation || desired != Desired::Running { observed.stages } else { Default::default() };
     let stuck = desired == Desired::Running && blocked(cause);
@@ -202,7 +209,12 @@ pub fn stages(desired: Desired, generation: i64, observed: &Observed, cause: Opt
                     }
                 }
             };
-            StageView { stage, state, started_at: fact.started_at, ended_at: fact.ended_at, deadline_at: fact.deadline_at }
+            let limit_seconds = match (fact.started_at, fact.deadline_at) {
+                (Some(started), Some(deadline)) => u32::try_from(deadline.duration_since(started).as_secs()).ok(),
+                _ => u32::try_from(limits.stages[stage.index()].as_secs()).ok(),
+            };
+            let StageFact { started_at, ended_at, deadline_at, .. } = fact;
+            StageView { stage, state, started_at, ended_at, deadline_at, limit_seconds }
         })
         .collect()
 }
@@ -253,9 +265,10 @@ fn late(started: Timestamp, deadline: Option<Timestamp>, now: Timestamp) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observed::{InstanceFact, StageFact};
+    use crate::observed::InstanceFact;
     use jiff::SignedDuration;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -371,7 +384,7 @@ mod tests {
                 fact.skipped = false;
                 if fact.started_at.is_none() { fact.deadline_at = None }
             }
-            let shown = stages(Desired::Running, generation, &observed, None, at(now));
+            let shown = stages(Desired::Running, generation, &observed, None, &StageLimits::default(), at(now));
             let failed = shown.iter().any(|s| s.state == StageState::Failed);
             let error = phase(running(generation), &observed, None, at(now)) == Phase::Error;
             prop_assert!(!error || failed);
@@ -382,10 +395,21 @@ mod tests {
     fn late_begins_at_sixty_percent() {
         let mut observed = Observed::default();
         observed.stages[0] = StageFact { started_at: Some(at(0)), ended_at: None, deadline_at: Some(at(100)), skipped: false };
-        let state = |now| stages(Desired::Running, 0, &observed, None, at(now))[0].state;
+        let state = |now| stages(Desired::Running, 0, &observed, None, &StageLimits::default(), at(now))[0].state;
         assert_eq!(
             [state(59), state(60), state(99), state(100)],
             [StageState::Running, StageState::Late, StageState::Late, StageState::Failed]
         );
+    }
+
+    #[test]
+    fn a_stage_says_how_long_it_may_take_before_it_begins_too() {
+        let limits = StageLimits { stages: [60, 900, 30, 20, 45].map(Duration::from_secs), ..StageLimits::default() };
+        let mut observed = Observed::default();
+        // Begun before the installation was set up anew.
+        observed.stages[0] = StageFact { started_at: Some(at(0)), ended_at: None, deadline_at: Some(at(100)), skipped: false };
+        let shown = stages(Desired::Running, 0, &observed, None, &limits, at(1));
+        let seconds: Vec<_> = shown.iter().map(|stage| stage.limit_seconds).collect();
+        assert_eq!(seconds, [100, 900, 30, 20, 45].map(Some));
     }
 }

@@ -132,4 +132,8 @@ pub struct StageView {
     /// When it is overdue.
     #[serde(default, with = "crate::time::option")]
     pub deadline_at: Option<Timestamp>,
+    /// How many seconds it may take; of one that has not begun, as the installation is set up now. `null` where it
+    /// has as long as it needs.
+    #[serde(default)]
+    pub limit_seconds: Option<u32>,
 }

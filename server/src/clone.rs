@@ -13,7 +13,13 @@
 
 use crate::{
     agent::Agent,
-    git::{publish::Publisher, words::host_answered},
+    git::{
+        self,
+        claim::{self, BEAT, HOLD, LOOK, SAY},
+        publish::Publisher,
+        said::Said,
+        words::host_answered,
+    },
     github::{GitHub, GitHubError},
     http::patience::patient,
     live::Live,
@@ -33,7 +39,7 @@ use sandbox_agent::{
     client::{self, ExecEvent},
     protocol::http::{ExecExit, ExecRequest},
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use std::{
     collections::HashSet,
     pin::pin,
@@ -44,20 +50,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// How long a claim holds without a word of its holder.
-const HOLD: Duration = Duration::from_secs(30);
-/// How often the holder says how far it is.
-const SAY: Duration = Duration::from_millis(500);
-/// How often it says that it is there, where git says nothing.
-const BEAT: Duration = Duration::from_secs(5);
 /// How long a clone may take: a repository of 10 GB over 100 Mbit/s takes a quarter of an hour.
 const LIMIT: Duration = Duration::from_secs(1800);
-/// How often what waits is looked at again: a claim that ended with its holder, a change that was missed.
-const LOOK: Duration = Duration::from_secs(15);
 /// How long after a clone was cut off it is tried again.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How much of git's words is kept for the cause.
-const SAID: usize = 4000;
 
 /// What runs inside. 73: the folder is taken. 74: git is missing.
 const SCRIPT: &str = r#"
@@ -267,16 +263,10 @@ impl Cloner {
             Outcome::NotOurs => return self.look(),
         };
         info!(project.id = %project, state = state.as_str(), "a clone has ended");
-        let mut tries = 0;
-        while let Err(error) =
-            patient(self.repositories.finish(project, &self.holder, state, cause.as_ref(), SystemClock.now())).await
-        {
-            tries += 1;
-            if tries > 20 {
-                // The claim ends by itself, and then it is cloned again.
-                return warn!(project.id = %project, "cannot note what became of a clone: {error:#}");
-            }
-            tokio::time::sleep(SAY).await;
+        let finish = || self.repositories.finish(project, &self.holder, state, cause.as_ref(), SystemClock.now());
+        if let Err(error) = claim::noted(finish).await {
+            // The claim ends by itself, and then it is cloned again.
+            return warn!(project.id = %project, "cannot note what became of a clone: {error:#}");
         }
         if let Ok(Some(of)) = patient(self.repositories.of(project)).await {
             self.live.cloning(sandbox, fact(&of));
@@ -362,7 +352,7 @@ impl Cloner {
     async fn credentials(&self, owner: UserId, url: &str) -> Result<Option<String>, GitHubError> {
         let Some(github) = self.github.as_ref().filter(|github| github.holds(url)) else { return Ok(None) };
         let account = github.account(owner).await?;
-        Ok(Some(format!("username=x-access-token\npassword={}\n", account.tokens.access.expose_secret())))
+        Ok(Some(git::credentials(Some(&account.tokens.access))))
     }
 }
 
@@ -394,50 +384,6 @@ pub fn fact(of: &RepositoryView) -> CloneFact {
         CloneState::Waiting | CloneState::Cloning => CloneFact::UnderWay,
         CloneState::Failed => of.cause.clone().map_or(CloneFact::Settled, CloneFact::Failed),
         CloneState::Done | CloneState::Skipped => CloneFact::Settled,
-    }
-}
-
-/// What git has said so far: lines end in a carriage return where the next one takes their place.
-#[derive(Debug, Default)]
-pub(crate) struct Said {
-    lines: Vec<String>,
-    open: String,
-}
-
-impl Said {
-    pub(crate) fn hear(&mut self, bytes: &[u8]) {
-        for c in String::from_utf8_lossy(bytes).chars() {
-            match c {
-                '\n' | '\r' => self.lines.push(std::mem::take(&mut self.open)),
-                c if c.is_control() => {}
-                c if self.open.len() < 500 => self.open.push(c),
-                _ => {}
-            }
-        }
-        let (all, mut bytes) = (self.lines.len(), 0);
-        let kept = self
-            .lines
-            .iter()
-            .rev()
-            .take_while(|line| {
-                bytes += line.len() + 1;
-                bytes < SAID
-            })
-            .count();
-        self.lines.drain(..all - kept);
-    }
-
-    /// The last that was whole.
-    pub(crate) fn progress(&self) -> Option<String> {
-        let line = self.lines.iter().rev().find(|line| !line.trim().is_empty())?;
-        Some(line.trim_start_matches("remote: ").trim().chars().take(200).collect())
-    }
-
-    /// Without the steps of progress.
-    fn told(&self) -> String {
-        let lines = self.lines.iter().chain([&self.open]).map(|line| line.trim());
-        let whole = lines.filter(|line| !line.is_empty() && (!line.contains("% (") || line.ends_with("done.")));
-        whole.collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -583,19 +529,6 @@ mod tests {
         ] {
             assert!(!same_repository(own, other), "{other}");
         }
-    }
-
-    #[test]
-    fn progress_is_the_last_whole_line() {
-        let mut said = Said::default();
-        said.hear(b"Cloning into '/home/agent/.b.cloning'...\nremote: Counting objects:  50% (1/2)\rremote: Counting obj");
-        assert_eq!(said.progress().as_deref(), Some("Counting objects:  50% (1/2)"));
-        said.hear(b"ects: 100% (2/2), done.\nReceiving objects:   3% (1/30)\r\x1b[K");
-        assert_eq!(said.progress().as_deref(), Some("Receiving objects:   3% (1/30)"));
-        for _ in 0..10_000 {
-            said.hear(b"Receiving objects:   4% (1/30)\r");
-        }
-        assert!(said.lines.len() < 200, "what is kept has an end");
     }
 
     fn failed(exit: ExecExit, said: &Said) -> Cause {

@@ -97,6 +97,9 @@ pub struct ServeArgs {
     /// Leave sandboxes and PostgreSQL running on Ctrl-C, as SIGTERM always does
     #[arg(long, env = "FSA_KEEP_RUNNING")]
     pub keep_running: bool,
+    /// The command that prints a new sign-in link, as pages show it [default: this program by its path, with its data folder]
+    #[arg(long, env = "FSA_SIGN_IN_COMMAND", value_name = "COMMAND")]
+    pub sign_in_command: Option<String>,
     /// How long each of the five stages of a start may take, in seconds
     #[arg(long, env = "FSA_STAGE_DEADLINES", value_name = "S,S,S,S,S", default_value = "60,300,30,20,60", value_parser = deadlines)]
     pub stage_deadlines: [Duration; 5],

@@ -38,7 +38,7 @@ use engine::{
     reconcile::{self, Reconciler},
     store::{
         Ask, Asked, DatabaseRow, NewProjectRow, ProjectAndSandbox, Store, StoreError,
-        accounts::{Accounts, Opener, keys::Made},
+        accounts::{Accounts, keys::Made, previews::Opener, tokens},
         activity,
         claude::Claude,
         intent,
@@ -126,7 +126,8 @@ impl Controller {
     }
 
     fn view(&self, row: &ProjectAndSandbox) -> ProjectView {
-        views::project(row, &self.parts.live.facts(row.sandbox.id), &self.parts.addresses, self.now())
+        let ControllerParts { live, addresses, settings, .. } = &self.parts;
+        views::project(row, &live.facts(row.sandbox.id), addresses, &settings.limits, self.now())
     }
 
     /// The rows of one of the viewer's projects.
@@ -655,10 +656,7 @@ impl Controller {
         let made = async {
             match (key, maker) {
                 (Some(key), made_by) => {
-                    let id = TokenId(Uuid::now_v7());
-                    let (name, expires_at) = (name.to_owned(), expires);
-                    let token = TokenView { id, name, scope, created_at: now, expires_at, last_used_at: None, made_by };
-                    accounts.make_token_once(user, token, &key).await
+                    accounts.make_token_once(user, tokens::fresh(name, scope, expires, made_by, now), &key).await
                 }
                 (None, Some(maker)) => {
                     let made = accounts.make_token_by(maker, user, name, scope, expires, now).await?;
@@ -693,6 +691,13 @@ fn may_change(viewer: &Viewer) -> Result<(), ControlError> {
 pub fn read_only() -> ControlError {
     let message = "This token may look and not change anything: its scope is `read`.";
     ControlError::new(ErrorKind::Forbidden, "read-only", message, "Use a token of scope `write`.")
+}
+
+/// `403 Forbidden`: a token asks for what would outlive it.
+#[must_use]
+pub fn session_only() -> ControlError {
+    let message = "No API token may do this: it would open a way to sign in that outlives the token.";
+    ControlError::new(ErrorKind::Forbidden, "session-only", message, "Do it in a browser, where you are signed in.")
 }
 
 fn token_made_before(id: Option<TokenId>) -> ControlError {

@@ -14,6 +14,7 @@
 use crate::{
     agent::Agent,
     clone::Cloner,
+    http::limits::Limit,
     views::{self, Addresses, AgentFacts, CloneFact},
 };
 use engine::{
@@ -24,7 +25,7 @@ use engine::{
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Cause, Desired, Phase, ProjectId, SandboxId, UserId,
+    Cause, Desired, Phase, ProjectId, SandboxId, StageLimits, UserId,
     port::{OpenPort, RESERVED},
     view::{ProjectView, Usage},
 };
@@ -39,7 +40,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -49,6 +50,10 @@ const LINGER: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(500);
 /// How long an agent may be silent before its connection is taken for dead; it speaks every 8 s.
 const AGENT_SILENCE: Duration = Duration::from_secs(25);
+/// How many questions of git's are answered at a time, of one sandbox. git asks one after another.
+const GIT_AT_ONCE: usize = 2;
+/// How long an agent may take to hear an answer.
+const GIT_HEARS: Duration = Duration::from_secs(10);
 /// How long after a process was killed for want of memory it is still told, where nobody heard of it in time.
 const KILLED_SINCE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -70,6 +75,7 @@ pub struct Live {
     orchestrator: Arc<dyn Orchestrator>,
     clock: Arc<dyn Clock>,
     addresses: Addresses,
+    limits: StageLimits,
     /// What is true of the installation for as long as it runs.
     notices: Vec<String>,
     /// Why sandboxes, or their databases, cannot be seen or changed now, or nothing of them stored.
@@ -83,6 +89,8 @@ pub struct Live {
     told: broadcast::Sender<SandboxId>,
     /// What answers git inside.
     keyring: OnceLock<Weak<Cloner>>,
+    /// How often git inside is answered with more than nothing.
+    git_asks: Limit<ProjectId>,
     stop: CancellationToken,
 }
 
@@ -94,12 +102,15 @@ pub struct Said {
     pub trouble: watch::Receiver<Option<Cause>>,
     /// Why nothing can be stored, while nothing can ([`crate::room`]).
     pub full: watch::Receiver<Option<Cause>>,
+    /// How long stages may take.
+    pub limits: StageLimits,
 }
 
 impl Default for Said {
-    /// Nothing, ever.
+    /// Nothing, ever, and stages as installations come.
     fn default() -> Self {
-        Self { notices: Vec::new(), trouble: watch::channel(None).1, full: watch::channel(None).1 }
+        let (trouble, full) = (watch::channel(None).1, watch::channel(None).1);
+        Self { notices: Vec::new(), trouble, full, limits: StageLimits::default() }
     }
 }
 
@@ -131,7 +142,7 @@ impl Live {
         orchestrator: Arc<dyn Orchestrator>,
         clock: Arc<dyn Clock>,
         addresses: Addresses,
-        Said { notices, trouble, full }: Said,
+        Said { notices, trouble, full, limits }: Said,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let (feeds, facts, clones) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -142,6 +153,7 @@ impl Live {
             orchestrator,
             clock,
             addresses,
+            limits,
             notices,
             away,
             full,
@@ -150,6 +162,7 @@ impl Live {
             clones,
             told: broadcast::channel(1024).0,
             keyring: OnceLock::new(),
+            git_asks: Limit::new(30, Duration::from_secs(2)),
             stop,
         })
     }
@@ -387,7 +400,7 @@ impl FeedWork {
         self.board.projects.retain(|id, _| self.rows.contains_key(id));
         changed |= before != self.board.projects.len();
         for (id, row) in &self.rows {
-            let view = views::project(row, &self.live.facts(row.sandbox.id), &self.live.addresses, now);
+            let view = views::project(row, &self.live.facts(row.sandbox.id), &self.live.addresses, &self.live.limits, now);
             if self.board.projects.get(id).is_none_or(|(_, old)| **old != view) {
                 self.board.projects.insert(*id, (revision, Arc::new(view)));
                 changed = true;
@@ -483,6 +496,7 @@ fn running(row: &ProjectAndSandbox, now: Timestamp) -> Option<String> {
 async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64, agent: &Agent) {
     let mut pause = Duration::from_millis(50);
     let mut told = None;
+    let answering = Arc::new(Semaphore::new(GIT_AT_ONCE));
     loop {
         match agent.connect().await {
             Ok(io) => match client::events(io, agent.token()).await {
@@ -493,7 +507,12 @@ async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64
                         match event {
                             AgentEvent::Credentials { ask, protocol, host, path } => {
                                 let url = format!("{protocol}://{host}/{}", path.unwrap_or_default());
-                                answer_git(live, of, agent.clone(), ask, url);
+                                let may = live.git_asks.take(of.1).is_ok();
+                                match may.then(|| answering.clone().try_acquire_owned().ok()).flatten() {
+                                    Some(place) => answer_git(live, of, agent.clone(), ask, url, place),
+                                    // Not aside: who asks without end waits for it.
+                                    None => tell_git(agent, of.1, &CredentialAnswer { ask, ..CredentialAnswer::default() }).await,
+                                }
                             }
                             event => {
                                 let killed = apply(live, id, event);
@@ -517,9 +536,17 @@ async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64
 }
 
 /// Answers git, with nothing where it is none of ours: aside, so that events go on.
-fn answer_git(live: &Live, (owner, project): (UserId, ProjectId), agent: Agent, ask: u64, url: String) {
+fn answer_git(
+    live: &Live,
+    (owner, project): (UserId, ProjectId),
+    agent: Agent,
+    ask: u64,
+    url: String,
+    place: OwnedSemaphorePermit,
+) {
     let Some(keyring) = live.keyring.get().and_then(Weak::upgrade) else { return };
     tokio::spawn(async move {
+        let _place = place;
         let answer = match keyring.credentials_of(owner, project, &url).await {
             Some((username, password)) => {
                 let password = Some(password.expose_secret().to_owned());
@@ -527,11 +554,20 @@ fn answer_git(live: &Live, (owner, project): (UserId, ProjectId), agent: Agent, 
             }
             None => CredentialAnswer { ask, ..CredentialAnswer::default() },
         };
+        tell_git(&agent, project, &answer).await;
+    });
+}
+
+async fn tell_git(agent: &Agent, project: ProjectId, answer: &CredentialAnswer) {
+    let told = async {
         let Ok(io) = agent.connect().await else { return };
-        if let Err(error) = client::answer_credentials(io, agent.token(), &answer).await {
+        if let Err(error) = client::answer_credentials(io, agent.token(), answer).await {
             debug!(project.id = %project, "cannot answer git: {error:#}");
         }
-    });
+    };
+    if tokio::time::timeout(GIT_HEARS, told).await.is_err() {
+        debug!(project.id = %project, "the agent does not hear what git is answered");
+    }
 }
 
 /// Tells the owner of a process that was killed for want of memory. `false` where it could not be stored: agents say it again.

@@ -3,7 +3,7 @@
 use engine::{reconcile::overdue, store::ProjectAndSandbox};
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Cause, CauseCode, Desired, Observed, Phase, ProjectId, StageState,
+    Cause, CauseCode, Desired, Observed, Phase, ProjectId, StageLimits, StageState,
     phase::{next_deadline, stages},
     port::{APPLICATION, OpenPort},
     view::{ProjectView, SandboxView, Urls, Usage},
@@ -125,7 +125,13 @@ impl PreviewDomain {
 
 /// A project as it is shown at `now`.
 #[must_use]
-pub fn project(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresses, now: Timestamp) -> ProjectView {
+pub fn project(
+    row: &ProjectAndSandbox,
+    facts: &AgentFacts,
+    addresses: &Addresses,
+    limits: &StageLimits,
+    now: Timestamp,
+) -> ProjectView {
     let project = &row.project;
     ProjectView {
         id: project.id,
@@ -137,7 +143,7 @@ pub fn project(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
         extra_of: project.extra.as_ref().map(|extra| extra.main),
         created_at: project.created_at,
         updated_at: project.updated_at,
-        sandbox: sandbox(row, facts, addresses, now),
+        sandbox: sandbox(row, facts, addresses, limits, now),
     }
 }
 
@@ -164,11 +170,17 @@ pub fn process_killed(limit_bytes: u64) -> Cause {
 
 /// Its main sandbox.
 #[must_use]
-pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresses, now: Timestamp) -> SandboxView {
+pub fn sandbox(
+    row: &ProjectAndSandbox,
+    facts: &AgentFacts,
+    addresses: &Addresses,
+    limits: &StageLimits,
+    now: Timestamp,
+) -> SandboxView {
     let sandbox = &row.sandbox;
     let (desired, generation, observed, cause) = (sandbox.desired, sandbox.generation, &sandbox.observed, sandbox.cause.as_ref());
     let mut phase = sandbox.phase(now);
-    let mut stages = stages(desired, generation, observed, cause, now);
+    let mut stages = stages(desired, generation, observed, cause, limits, now);
     // The sandbox is up, and what its owner wants in it is not there yet: to them, it still starts.
     let cloning = if phase == Phase::Running { facts.clone.clone() } else { CloneFact::Settled };
     if cloning != CloneFact::Settled
@@ -177,7 +189,7 @@ pub fn sandbox(row: &ProjectAndSandbox, facts: &AgentFacts, addresses: &Addresse
         let failed = matches!(cloning, CloneFact::Failed(_));
         phase = if failed { Phase::Error } else { Phase::Starting };
         last.state = if failed { StageState::Failed } else { StageState::Running };
-        (last.ended_at, last.deadline_at) = (None, None);
+        (last.ended_at, last.deadline_at, last.limit_seconds) = (None, None, None);
     }
     // In Error with this intent, it is still on its way down.
     let leaving = desired != Desired::Running && !matches!(phase, Phase::Stopped | Phase::Terminated);
@@ -296,7 +308,7 @@ mod tests {
         let stage = StageFact { started_at: Some(at(1)), deadline_at: Some(at(31)), ..StageFact::default() };
         row.sandbox.observed = Observed { generation: 1, stages: [stage; 5], ..Observed::default() };
         let shown = |row: &ProjectAndSandbox, second| {
-            let view = sandbox(row, &AgentFacts::default(), &addresses(), at(second));
+            let view = sandbox(row, &AgentFacts::default(), &addresses(), &StageLimits::default(), at(second));
             (view.phase, view.cause.map(|cause| (cause.code, cause.next_steps.is_empty())))
         };
         assert_eq!(shown(&row, 30), (Phase::Creating, None));
@@ -311,7 +323,7 @@ mod tests {
         let full = Cause::new(CauseCode::DiskFull, "The disk is full.", &["Free some."]);
         let facts = AgentFacts { no_room: Some(full.clone()), ..AgentFacts::default() };
         let shown = |row: &ProjectAndSandbox, facts: &AgentFacts, second| {
-            let view = sandbox(row, facts, &addresses(), at(second));
+            let view = sandbox(row, facts, &addresses(), &StageLimits::default(), at(second));
             (view.phase, view.cause.map(|cause| cause.code))
         };
         assert_eq!(shown(&row, &facts, 1), (Phase::Creating, Some(CauseCode::DiskFull)), "before any pass is recorded");
@@ -329,7 +341,7 @@ mod tests {
         let mut row = row();
         let addresses = addresses();
         let shown = |row: &ProjectAndSandbox, second| {
-            let view = sandbox(row, &AgentFacts::default(), &addresses, at(second));
+            let view = sandbox(row, &AgentFacts::default(), &addresses, &StageLimits::default(), at(second));
             (view.phase, view.leaving_since, view.leave_deadline_at)
         };
         let (since, deadline) = (Some(at(1)), Some(at(61)));

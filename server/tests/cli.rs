@@ -132,6 +132,8 @@ fn it_says_its_version_and_every_flag() {
         "FSA_DATABASE_URL",
         "FSA_DATABASE_SERVER_URL",
         "FSA_ENCRYPTION_KEY",
+        "FSA_GITHUB_CLIENT_SECRET",
+        "FSA_METRICS_TOKEN",
     ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }

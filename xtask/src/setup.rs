@@ -21,7 +21,8 @@ const OLDEST_NODE: u32 = 20;
 pub fn everything() -> Result<()> {
     for_build()?;
     for_run()?;
-    for_journeys()
+    for_journeys()?;
+    for_apps()
 }
 
 /// What compiles for this machine.
@@ -125,6 +126,44 @@ pub fn for_journeys() -> Result<()> {
     }
     apt(&wanted)?;
     npm(&shell::root().join("end2end"))
+}
+
+/// The apps that journeys run in sandboxes, as folders of `end2end/support/apps`.
+const APPS: [&str; 3] = ["next", "prisma", "vite"];
+
+/// Where their npm packages are, `NAME-` and what their lock file hashes to.
+pub fn apps() -> PathBuf {
+    shell::cache().join("apps")
+}
+
+/// Those packages. Not by the journeys themselves: on the test cluster they have no way out.
+pub fn for_apps() -> Result<()> {
+    APPS.iter().try_for_each(|name| app(name))
+}
+
+fn app(name: &str) -> Result<()> {
+    let source = shell::root().join("end2end/support/apps").join(name);
+    let lock =
+        fs::read(source.join("package-lock.json")).with_context(|| format!("read the lock file in {}", source.display()))?;
+    let stamp: String = hex::encode(Sha256::digest(&lock)).chars().take(12).collect();
+    let folder = apps().join(format!("{name}-{stamp}"));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    node()?;
+    say(format!("Installing the npm packages of the journeys' app {name}"));
+    // It has its name once all is there.
+    let part = folder.with_extension("part");
+    let _ = fs::remove_dir_all(&part);
+    fs::create_dir_all(&part)?;
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(source.join(file), part.join(file))?;
+    }
+    // What their scripts fetch comes from hosts of their own.
+    let install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"];
+    Cmd::new("npm").args(install).dir(&part).run()?;
+    fs::rename(&part, &folder)?;
+    Ok(())
 }
 
 /// What benchmarks use beside it: a generator of requests, and another proxy to compare with.
@@ -446,6 +485,14 @@ fn as_root(program: &str, dir: &Path) -> Result<Cmd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_app_of_the_journeys_is_installed() {
+        let folders = fs::read_dir(shell::root().join("end2end/support/apps")).expect("list the apps");
+        let mut names: Vec<String> = folders.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        assert_eq!(names, APPS);
+    }
 
     #[test]
     fn node_s_age_is_read() {

@@ -313,9 +313,17 @@ fn unit(run: &mut Run<'_>) -> Result<Count> {
 /// Playwright, on the release build, in a real browser.
 fn journeys(run: &mut Run<'_>) -> Result<Count> {
     setup::for_journeys()?;
+    for_apps();
     let built = run.built()?;
     let command = Cmd::new("npx").args(PLAYWRIGHT).args(run.args);
     playwright(command, run, &built, "journeys.json")
+}
+
+/// Where they cannot be installed, the journeys that want one say so, and all others run.
+fn for_apps() {
+    if let Err(error) = setup::for_apps() {
+        say(format!("the apps of the journeys cannot be installed: {error:#}"));
+    }
 }
 
 const PLAYWRIGHT: [&str; 3] = ["--no-install", "playwright", "test"];
@@ -335,30 +343,43 @@ fn playwright(command: Cmd, run: &Run<'_>, built: &Built, report: &str) -> Resul
     Ok(ended(playwright_summary(&serde_json::from_slice(&report)?), done.is_ok()))
 }
 
-/// What of the journeys is worth its minutes once more on a cluster where it is not the long run: what sandboxes,
-/// terminals, previews, databases and git do. What pages look like and how bad input is answered is the same there.
-const ON_CLUSTER: [&str; 13] = [
+/// The files of journeys that make sandboxes, or do something in them. What of them is of one machine alone has a tag that says so.
+const ON_CLUSTER: [&str; 25] = [
     "a-first",
     "b-terminal",
     "c-preview",
     "d-life",
     "e-claude",
     "f-kill",
+    "g-pages",
+    "h-bad-input",
+    "i-isolation",
+    "j-faults",
+    "k-pages",
     "n-cluster",
     "o-activity",
     "o-files",
     "o-ingress",
     "p-replicas",
     "q-github",
+    "q-preview-ports",
+    "r-hot-reload",
     "s-sandboxes",
+    "t-palette",
+    "u-keyboard",
+    "v-phone",
+    "x-environment",
+    "y-account",
 ];
 /// Of these, what runs where it is not the long run: one of each kind.
 const SHORT: &str = "six times seven|psql, without any|closing the tab and|web server on 3000|stop and start|restart applies|a new size|terminate keeps|\
-                     a sandbox for a branch|delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random|told as it happens|dropped into a terminal|its cluster|by hand|an Ingress host|two replicas|from a sign-in to a push|\
-                     doctor of the command line|cluster tells of|logs of a sandbox on a cluster|right that is missing|is asked little|a database whose image";
+                     a sandbox for a branch|delete asks|ANTHROPIC_API_KEY|typed for the first|kill -9 while|kills at random|told as it happens|dropped into a terminal|its cluster|by hand|an Ingress host|two replicas|picked from the list|\
+                     doctor of the command line|cluster tells of|logs of a sandbox on a cluster|right that is missing|is asked little|a database whose image|\
+                     a change is seen in the preview|without a pointer|the palette finds|a deleted project on a phone|variables are added|its password only when asked|lines for Prisma|\
+                     files: dropped, downloaded|a preview is shared by a link|previews on ports";
 /// Of these, what every run has.
 const SHORTEST: &str = "six times seven|closing the tab and|web server on 3000|stop and start|delete asks|ANTHROPIC_API_KEY|kills at random|two replicas|\
-                        the owner has application|doctor of the command line";
+                        the owner has application|doctor of the command line|vite: a change is seen";
 /// Of these, what reaches pods by their addresses, or is reached by them.
 const IN_ITS_NETWORK: [&str; 4] = ["e-claude", "o-ingress", "p-replicas", "q-github"];
 /// The namespace of the journeys, and how many kills they have there.
@@ -384,6 +405,7 @@ fn cluster_journeys(run: &mut Run<'_>) -> Result<Count> {
         Found::Ours => Site::ours(),
     };
     setup::for_journeys()?;
+    for_apps();
     if site.ours {
         setup::for_ingress()?;
     }
@@ -569,14 +591,14 @@ const EVERY_RUN: [(&str, &[&str]); 5] = [
     (
         "cluster",
         &[
-            "a_create_asks_little_and_an_unchanged_pass_nothing",
-            "an_ingress_class_that_is_missing_is_told_of_beside_a_sandbox_that_runs",
-            "an_image_that_is_not_there_is_told_of",
-            "a_sandbox_that_ends_again_and_again_is_told_of_with_its_last_words",
-            "a_process_that_is_killed_for_want_of_memory_is_told_of_while_the_sandbox_runs",
-            "what_is_foreign_is_neither_adopted_nor_deleted",
-            "what_is_deleted_or_changed_by_hand_is_mended",
-            "a_watch_that_the_apiserver_has_forgotten_begins_with_a_list",
+            "apiserver::a_create_asks_little_and_an_unchanged_pass_nothing",
+            "failures::an_ingress_class_that_is_missing_is_told_of_beside_a_sandbox_that_runs",
+            "failures::an_image_that_is_not_there_is_told_of",
+            "failures::a_sandbox_that_ends_again_and_again_is_told_of_with_its_last_words",
+            "failures::a_process_that_is_killed_for_want_of_memory_is_told_of_while_the_sandbox_runs",
+            "others::what_is_foreign_is_neither_adopted_nor_deleted",
+            "others::what_is_deleted_or_changed_by_hand_is_mended",
+            "apiserver::a_watch_that_the_apiserver_has_forgotten_begins_with_a_list",
         ],
     ),
     ("contract", &["it_keeps_the_contract"]),
@@ -654,7 +676,8 @@ fn program_count(printed: &str) -> Count {
 
 /// What journeys and benchmarks are told.
 pub fn journey_environment(command: Cmd, built: &Built) -> Cmd {
-    let command = built.tell(command).env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1").dir(&shell::root().join("end2end"));
+    let command = built.tell(command).env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1").env("FSA_APPS", setup::apps());
+    let command = command.dir(&shell::root().join("end2end"));
     match setup::chromium() {
         Some(chromium) => command.env("FSA_CHROMIUM", chromium),
         None => command,
@@ -795,11 +818,32 @@ mod tests {
                 assert!(text.contains(&format!("fn {name}()")), "{file} has no test {name}");
             }
         }
-        let folder = shell::root().join("end2end/journeys");
-        let files = fs::read_dir(folder).expect("list the journeys").flatten();
-        let journeys: String = files.filter_map(|file| fs::read_to_string(file.path()).ok()).collect();
+        let journeys: String = files_of_journeys().into_iter().map(|(_, text)| text).collect();
         for title in SHORT.split('|').chain(SHORTEST.split('|')) {
             assert!(journeys.contains(title), "no journey is called “{title}”");
         }
+    }
+
+    /// A file that the list lacks would run on a cluster in the long runs alone.
+    #[test]
+    fn every_file_with_a_journey_that_is_not_of_one_machine_runs_on_a_cluster() {
+        let journeys = files_of_journeys();
+        for (name, text) in &journeys {
+            let tests = text.lines().filter(|line| line.starts_with("test('") || line.starts_with("  test('"));
+            let all_of_one_machine = tests.clone().all(|line| line.contains("ONE_MACHINE"));
+            let listed = ON_CLUSTER.iter().any(|file| name.starts_with(file));
+            assert!(listed || all_of_one_machine && tests.count() > 0, "{name} is not in ON_CLUSTER");
+        }
+        for file in ON_CLUSTER.iter().chain(&IN_ITS_NETWORK) {
+            assert!(journeys.iter().any(|(name, _)| name.starts_with(file)), "there is no file {file}");
+        }
+    }
+
+    /// The files of journeys, by name.
+    fn files_of_journeys() -> Vec<(String, String)> {
+        let files = fs::read_dir(shell::root().join("end2end/journeys")).expect("list the journeys").flatten();
+        files
+            .filter_map(|file| Some((file.file_name().to_string_lossy().into_owned(), fs::read_to_string(file.path()).ok()?)))
+            .collect()
     }
 }

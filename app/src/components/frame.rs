@@ -185,6 +185,7 @@ fn SideNav(project: Project, tab: Tab) -> impl IntoView {
 /// Start, stop and the rest: one button that shows the likeliest, and all of them in a menu.
 #[component]
 fn SandboxMenu(project: Project) -> impl IntoView {
+    let local = use_context::<Live>().unwrap_or_default().local();
     let clock = use_context::<Clock>().unwrap_or_default();
     let lasting = move || {
         project.view.with(|view| {
@@ -209,7 +210,7 @@ fn SandboxMenu(project: Project) -> impl IntoView {
         })}
         <Menu name="Sandbox actions" label="Sandbox actions" button>
             <p class="menu-title">{lasting}</p>
-            <VerbItem project verb=Verb::Start note="usually under a second"/>
+            <VerbItem project verb=Verb::Start note=words::soon(local)/>
             <VerbItem project verb=Verb::Stop note="keeps files"/>
             <VerbItem project verb=Verb::Restart note="ends what runs"/>
             <hr role="separator"/>

@@ -1,9 +1,12 @@
-//! The pill that says a sandbox's phase, by word, shape and colour.
+//! The pill that says a sandbox's phase, and the note on its database: by word, shape and colour.
 
-use super::icon::icon;
+use super::{
+    icon::{icon, icon_of},
+    project::Project,
+};
 use crate::state::Derived;
 use leptos::prelude::*;
-use model::Phase;
+use model::{DatabaseState, Phase};
 
 /// A pill that follows a phase.
 #[component]
@@ -18,5 +21,19 @@ pub fn PhasePill(
                 {icon(&format!("phase-{}", phase.key()))} {phase.label()}
             </span>
         }
+    }
+}
+
+/// How a project's database is, after what it is of.
+pub fn database_note(project: Project, class: &'static str, of: &'static str) -> AnyView {
+    let state = Derived::new(move || project.view.with(DatabaseState::of));
+    html! {
+        <span class=class data-tone=move || state.get().tone()>
+            {move || {
+                let state = state.get();
+                let turns = if state == DatabaseState::Starting { "spin" } else { "" };
+                html! { {icon_of(turns, state.icon())} {of} {state.label()} }
+            }}
+        </span>
     }
 }

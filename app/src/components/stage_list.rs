@@ -42,7 +42,8 @@ pub fn StageList(
 #[component]
 fn Item(project: Project, stage: Stage) -> impl IntoView {
     let clock = use_context::<Clock>().unwrap_or_default();
-    let waiting = StageView { stage, state: StageState::Waiting, started_at: None, ended_at: None, deadline_at: None };
+    let waiting =
+        StageView { stage, state: StageState::Waiting, started_at: None, ended_at: None, deadline_at: None, limit_seconds: None };
     let view = Derived::new(move || {
         project.stages.with(|stages| stages.iter().find(|s| s.stage == stage).cloned().unwrap_or_else(|| waiting.clone()))
     });
@@ -68,30 +69,20 @@ fn Item(project: Project, stage: Stage) -> impl IntoView {
         };
         Some(until - time::millis(started))
     };
-    let limit = move || {
-        let view = view.get();
-        match (view.started_at, view.deadline_at) {
-            (Some(started), Some(deadline)) => Some(time::millis(deadline) - time::millis(started)),
-            // Those of the server's own defaults.
-            (None, _) => Some(words::stage_limit_ms(stage)),
-            _ => None,
-        }
-    };
+    let limit = move || view.with(|v| v.limit_seconds);
     let spent_text = move || match state.get() {
         StageState::Waiting => String::new(),
         StageState::Skipped => String::new(),
         _ => spent().map(time::elapsed).unwrap_or_default(),
     };
     let limit_text = move || match state.get() {
-        StageState::Waiting => {
-            limit().map_or_else(|| "Not started".to_owned(), |ms| format!("{} s at most", time::whole(ms / 1000.0 + 0.5)))
-        }
+        StageState::Waiting => limit().map_or_else(|| "Not started".to_owned(), |limit| format!("{limit} s at most")),
         StageState::Skipped => "Not needed".to_owned(),
-        _ => limit().map(|ms| format!(" of {} s", time::whole(ms / 1000.0 + 0.5))).unwrap_or_default(),
+        _ => limit().map(|limit| format!(" of {limit} s")).unwrap_or_default(),
     };
     let under_way = move || matches!(state.get(), StageState::Running | StageState::Late);
     let share = move || match (spent(), limit()) {
-        (Some(spent), Some(limit)) if limit > 0.0 => format!("{}%", time::whole(spent / limit * 100.0).min(100)),
+        (Some(spent), Some(limit)) if limit > 0 => format!("{}%", time::whole(spent / f64::from(limit) / 10.0).min(100)),
         _ => "0%".to_owned(),
     };
     html! {

@@ -1,6 +1,6 @@
 //! The bar at the foot of the workspace: what the sandbox uses, and since when it is as it is.
 
-use super::{icon::icon, project::Project, when};
+use super::{icon::icon, phase_pill::database_note, project::Project, when};
 use crate::{clock::Clock, size, state::Derived, time, words};
 use leptos::prelude::*;
 use model::Phase;
@@ -66,9 +66,8 @@ pub fn StatusBar(
             }
         })
     };
-    let database = project.view.with_untracked(|v| v.database).then(|| {
-        html! { <span class="status-item status-optional">{icon("database")} "PostgreSQL"</span> }
-    });
+    let database = project.view.with_untracked(|v| v.database);
+    let database = database.then(|| database_note(project, "status-item status-optional", "Database: "));
     let phase = move || {
         let phase = project.phase.get();
         let since = project.view.with(|v| v.sandbox.since);

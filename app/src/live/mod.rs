@@ -111,6 +111,12 @@ impl Live {
         self.installation.get()
     }
 
+    /// Whether sandboxes are processes of one machine.
+    #[must_use]
+    pub fn local(&self) -> bool {
+        self.installation.with_untracked(|installation| installation.orchestrator == "local")
+    }
+
     /// What the stream said last of the whole installation; `None` before it did.
     #[must_use]
     pub fn notices(&self) -> Option<Vec<String>> {

@@ -232,7 +232,7 @@ fn Form() -> impl IntoView {
                         </button>
                         <a class="button" data-kind="quiet" href="/">"Cancel"</a>
                     </div>
-                    <p class="quiet small">"Usually ready in under a second."</p>
+                    <p class="quiet small">"Usually " {words::ready(live.local())} "."</p>
                 </div>
             </aside>
         </form>

@@ -205,7 +205,7 @@ fn Resize(project: Project) -> impl IntoView {
                 {move || size::purpose(wished.get())}
                 {move || if up.get() { " The sandbox restarts in a new size: its shells end, files and database stay." } else { " A new size holds from the next start." }}
             </p>
-            <button class="button" data-size="small" data-asks aria-describedby="size-hint" disabled=move || busy.get() || wished.get() == preset.get()>
+            <button class="button" data-size="small" data-asks data-verb=format!("Resize {}", project.id) aria-describedby="size-hint" disabled=move || busy.get() || wished.get() == preset.get()>
                 {move || if up.get() { "Change size and restart" } else { "Change size" }}
             </button>
         </form>

@@ -7,7 +7,7 @@ use crate::{
         frame::Frame,
         icon::{icon, icon_of},
         menu::Menu,
-        phase_pill::PhasePill,
+        phase_pill::{PhasePill, database_note},
         project::{Project, VerbItem},
         signed::Signed,
         when,
@@ -169,7 +169,8 @@ fn List() -> impl IntoView {
                         <span class="empty-glyph">{icon("box")}</span>
                         <h2>"Create your first project"</h2>
                         <p>
-                            "You get an isolated Linux sandbox with Claude Code in a web terminal, a PostgreSQL database next to it, and a preview URL for every port your app opens. Usually ready in under a second."
+                            "You get an isolated Linux sandbox with Claude Code in a web terminal, a PostgreSQL database next to it, and a preview URL for every port your app opens. Usually "
+                            {words::ready(live.local())} "."
                         </p>
                         <a class="button" data-kind="primary" href="/projects/new">{icon("plus")} "New project"</a>
                     </div>
@@ -205,11 +206,7 @@ fn Row(id: ProjectId) -> impl IntoView {
             (_, None) => words::leaving(&view.sandbox, clock.now()).unwrap_or_default(),
         })
     };
-    let database = if project.view.with_untracked(|view| view.database) {
-        html! { <span class="state-note" data-tone="good">{icon("database")} "PostgreSQL"</span> }
-    } else {
-        html! { <span class="state-note" data-tone="neutral">{icon("phase-terminated")} "No database"</span> }
-    };
+    let database = project.view.with_untracked(|view| view.database);
     let ports = {
         let address = address.clone();
         move || {
@@ -245,7 +242,10 @@ fn Row(id: ProjectId) -> impl IntoView {
                 <p class="project-sub">{icon("box")}<span>{slug} " · " {preset}</span></p>
             </div>
             <div><PhasePill phase=project.phase/><p class="project-sub"><span>{sandbox}</span></p></div>
-            <div>{database}</div>
+            <div>
+                {database_note(project, "state-note", "")}
+                {database.then(|| html! { <p class="project-sub"><span>"PostgreSQL"</span></p> })}
+            </div>
             <div class="project-ports"><span class="visually-hidden">"Open ports: "</span>{ports}</div>
             <div class="project-when soft">
                 <span class="visually-hidden">"Last change "</span>
@@ -264,7 +264,7 @@ fn Row(id: ProjectId) -> impl IntoView {
                     shape="icon"
                     button=more
                 >
-                    <VerbItem project verb=Verb::Start note="usually under a second"/>
+                    <VerbItem project verb=Verb::Start note=words::soon(live.local())/>
                     <VerbItem project verb=Verb::Stop note="keeps files"/>
                     <VerbItem project verb=Verb::Restart note="ends what runs"/>
                     <hr role="separator"/>

@@ -28,31 +28,51 @@ mod whole {
     use leptos::prelude::*;
     use leptos_meta::Title;
 
+    /// What the page says of the installation.
+    #[derive(Clone, Default)]
+    struct Place {
+        github: bool,
+        cluster: bool,
+        public: String,
+    }
+
     /// The page.
     #[component]
     pub fn SignIn() -> impl IntoView {
         let opening = use_context::<FirstLoad>();
-        let github = use_context::<RequestContext>().is_some_and(|context| context.control.github_signs_in());
+        let place = use_context::<RequestContext>().map(|context| Place {
+            github: context.control.github_signs_in(),
+            cluster: context.control.installation().orchestrator == "kubernetes",
+            public: context.public,
+        });
+        let place = place.unwrap_or_default();
         html! {
             <Title text="Sign in"/>
             <Suspense>
-                {move || Suspend::new(async move {
-                    let Some(FirstLoad(opening)) = opening else { return ().into_any() };
-                    let opening = match opening.await {
-                        Ok(Loaded::Opening(opening)) => Some(opening),
-                        _ => None,
-                    };
-                    let command = opening.as_ref().map(|o| o.installation.sign_in_command.clone()).unwrap_or_default();
-                    let command = if command.is_empty() { "fullstack-agent sign-in-link".to_owned() } else { command };
-                    let viewer = opening.and_then(|o| o.viewer).map(|viewer| viewer.name);
-                    page(&command, viewer, github)
-                })}
+                {move || {
+                    let place = place.clone();
+                    Suspend::new(async move {
+                        let Some(FirstLoad(opening)) = opening else { return ().into_any() };
+                        let opening = match opening.await {
+                            Ok(Loaded::Opening(opening)) => Some(opening),
+                            _ => None,
+                        };
+                        let command = opening.as_ref().map(|o| o.installation.sign_in_command.clone()).unwrap_or_default();
+                        let command = if command.is_empty() { "fullstack-agent sign-in-link".to_owned() } else { command };
+                        let viewer = opening.and_then(|o| o.viewer).map(|viewer| viewer.name);
+                        page(&command, viewer, place)
+                    })
+                }}
             </Suspense>
         }
     }
 
-    fn page(command: &str, viewer: Option<String>, github: bool) -> AnyView {
-        let again = || html! { "Run " <code>{command.to_owned()}</code> " where the server runs, and open the new link here." };
+    fn page(command: &str, viewer: Option<String>, Place { github, cluster, public }: Place) -> AnyView {
+        let code = || html! { <code>{command.to_owned()}</code> };
+        let again = || match cluster {
+            true => html! { "Ask who runs this installation for a new link: " {code()} " prints one." },
+            false => html! { "Run " {code()} " where the server runs, and open the new link here." },
+        };
         let signed_in = viewer.map(|name| {
             html! {
                 <div class="banner" data-tone="good" role="note">
@@ -69,12 +89,23 @@ mod whole {
             </div>
         }
     });
-        let link = move || {
-            if github {
-                html! { <strong>"Or by a one-time link"</strong> <p class="soft">"The server’s owner signs in by the link that was printed where it was started."</p> }
-            } else {
-                html! { <strong>"This is single-machine mode"</strong> <p class="soft">"Open the one-time link that was printed where the server was started."</p> }
-            }
+        let title = match (github, cluster) {
+            (true, _) => "Or by a one-time link",
+            (false, true) => "By a one-time link",
+            (false, false) => "This is single-machine mode",
+        };
+        let lead = match (github, cluster) {
+            (_, true) => "Ask who runs this installation for a link.",
+            (true, false) => "The server’s owner signs in by the link that was printed where it was started.",
+            (false, false) => "Open the one-time link that was printed where the server was started.",
+        };
+        let (looks, link) = match cluster {
+            true => ("What a link looks like", format!("{public}/sign-in#…")),
+            false => ("What the server printed", format!("Sign in: {public}/sign-in#…")),
+        };
+        let lost = match cluster {
+            true => html! { {code()} " prints a new one." },
+            false => html! { "Lost it? Run " {code()} " on that machine to print a new one." },
         };
         html! {
             <div class="sign-in-app">
@@ -101,9 +132,9 @@ mod whole {
                             {by_github}
                             <div class="banner" data-tone="info" role="note">
                                 {icon("terminal")}
-                                <div>{link()}</div>
+                                <div><strong>{title}</strong> <p class="soft">{lead}</p></div>
                             </div>
-                            <pre class="code-block" role="group" aria-label="What the server printed"><code>{printed_line()}</code></pre>
+                            <pre class="code-block" role="group" aria-label=looks><code>{link}</code></pre>
                             <form class="stack" method="post">
                                 <div class="field">
                                     <label class="field-label" for="code">"Or paste the link or its code"</label>
@@ -119,9 +150,7 @@ mod whole {
                                         />
                                         <button class="button" data-kind="primary">"Sign in"</button>
                                     </div>
-                                    <p class="field-hint" id="code-hint">
-                                        "Lost it? Run " <code>{command.to_owned()}</code> " on that machine to print a new one."
-                                    </p>
+                                    <p class="field-hint" id="code-hint">{lost}</p>
                                 </div>
                             </form>
                             <noscript>
@@ -133,18 +162,6 @@ mod whole {
                 </main>
             </div>
         }
-    }
-
-    /// What the server printed, with the address that this page was asked for at.
-    fn printed_line() -> String {
-        let mut origin = "http://localhost:4000".to_owned();
-        if let Some(parts) = use_context::<axum::http::request::Parts>()
-            && let Some(host) = parts.headers.get("host").and_then(|host| host.to_str().ok())
-        {
-            let tls = parts.headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes() == b"https");
-            origin = format!("{}://{host}", if tls { "https" } else { "http" });
-        }
-        format!("Sign in: {origin}/sign-in#…")
     }
 
     fn notice(state: &'static str, title: &'static str, lead: &'static str, todo: AnyView) -> AnyView {

@@ -14,6 +14,7 @@ use crate::{
         terminal_pane::TerminalPane,
     },
     erased::on,
+    live::Live,
     size,
     state::{Derived, State},
     time,
@@ -57,6 +58,7 @@ fn Page(project: Project) -> impl IntoView {
 fn Start(project: Project) -> impl IntoView {
     let headline = move || project.view.with(words::start_headline);
     let clock = use_context::<Clock>().unwrap_or_default();
+    let local = use_context::<Live>().unwrap_or_default().local();
     let asked = move || project.view.with(|view| view.sandbox.stages.iter().filter_map(|stage| stage.started_at).min());
     let lead = move || {
         project.view.with(|view| {
@@ -65,7 +67,8 @@ fn Start(project: Project) -> impl IntoView {
                 Phase::Error => format!("Stopped at stage {at} of {of}."),
                 _ => {
                     let so_far = asked().map(|begun| format!("{} so far · ", time::elapsed(clock.fine() - time::millis(begun))));
-                    format!("Stage {at} of {of} · {}usually ready in under a second", so_far.unwrap_or_default())
+                    let outlook = words::outlook(&view.sandbox, local, clock.fine());
+                    format!("Stage {at} of {of} · {}{outlook}", so_far.unwrap_or_default())
                 }
             }
         })

@@ -47,6 +47,7 @@
 {{- end }}
 {{- range $pair := list
   (list "FSA_PUBLIC_URL" (include "fsa.publicUrl" .))
+  (list "FSA_SIGN_IN_COMMAND" (include "fsa.signInCommand" .))
   (list "FSA_PREVIEW_DOMAIN" .Values.previewDomain)
   (list "FSA_TRUSTED_PROXIES" .Values.trustedProxies)
   (list "FSA_LOG_FORMAT" .Values.log.format)

@@ -51,6 +51,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- default "http://localhost:4000" .Values.publicUrl -}}
 {{- end -}}
 
+{{/* What prints a sign-in link, for who reaches the cluster. */}}
+{{- define "fsa.signInCommand" -}}
+kubectl --namespace {{ .Release.Namespace }} exec deployment/{{ include "fsa.fullname" . }} --container control-plane -- fullstack-agent sign-in-link
+{{- end -}}
+
 {{/* The host of an address, without its port. */}}
 {{- define "fsa.host" -}}
 {{- (urlParse .).hostname -}}

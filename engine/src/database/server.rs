@@ -472,6 +472,14 @@ fn cause(error: &sqlx::Error) -> Cause {
             "PostgreSQL refused: the administrator may not make roles and databases.",
             &["Give it the right: `ALTER ROLE … CREATEROLE CREATEDB`."],
         ),
+        "2BP01" => Cause::new(
+            CauseCode::DatabaseRefused,
+            "The project's role owns something in a database that is not its project's, or was let into one, so it stays.",
+            &[
+                "See what: as an administrator, in each database, `SELECT relname FROM pg_class WHERE relowner = 'ROLE'::regrole`.",
+                "Give it to somebody there, `REASSIGN OWNED BY role TO somebody`, or take it away, and ask again.",
+            ],
+        ),
         _ if is_away(error) => Cause::new(
             CauseCode::DatabaseUnreachable,
             "PostgreSQL, where the project's database is, does not answer.",

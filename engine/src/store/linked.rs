@@ -205,9 +205,9 @@ impl LinkedAccounts {
             .await
             .map_err(&doing)?;
             let (row, user) = match known {
-                Some(known) => (known.id, User { id: UserId(known.user_id), name: known.name }),
+                Some(known) => (known.id, User { id: UserId(known.user_id), name: known.name, kept_out: false }),
                 None => {
-                    let user = User { id: UserId(Uuid::now_v7()), name: identity.login.clone() };
+                    let user = User { id: UserId(Uuid::now_v7()), name: identity.login.clone(), kept_out: false };
                     sqlx::query!(
                         "INSERT INTO users (id, name, created_at) VALUES ($1, $2, $3)",
                         user.id.0,

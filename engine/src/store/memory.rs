@@ -230,6 +230,7 @@ impl State {
             id: self.told_ever,
             project_id,
             project,
+            project_deleted: false,
             at: now,
             last_at: now,
             times: 1,
@@ -676,6 +677,9 @@ impl Store for MemoryStore {
             let mut found: Vec<_> = own.map(|told| told.view.clone()).collect();
             found.sort_by_key(|view| std::cmp::Reverse(view.id));
             found.truncate(filter.limit);
+            for view in &mut found {
+                view.project_deleted = view.project_id.is_some_and(|id| !state.projects.contains_key(&id));
+            }
             Ok(found)
         })
         .await

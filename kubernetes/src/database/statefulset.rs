@@ -480,7 +480,7 @@ impl Servers for StatefulSets {
     }
 
     fn on(&self, spec: &DatabaseSpec) -> bool {
-        self.set(spec).is_some_and(|set| set.metadata.deletion_timestamp.is_none() && replicas(&set) > 0)
+        self.set(spec).is_some_and(|set| wants_a_pod(&set))
     }
 
     fn ending(&self, spec: &DatabaseSpec) -> bool {
@@ -639,6 +639,11 @@ impl StatefulSets {
 
 fn template(set: &StatefulSet) -> Option<&PodTemplateSpec> {
     set.spec.as_ref().map(|spec| &spec.template)
+}
+
+/// Whether it should run: it is neither stopped nor being removed.
+pub(crate) fn wants_a_pod(set: &StatefulSet) -> bool {
+    set.metadata.deletion_timestamp.is_none() && replicas(set) > 0
 }
 
 fn replicas(set: &StatefulSet) -> i32 {

@@ -7,7 +7,10 @@ use crate::{
         self, Whose,
         room::{self, Room},
     },
-    database::{cause, statefulset::volume_claim},
+    database::{
+        cause, kubeblocks,
+        statefulset::{self, volume_claim},
+    },
     names,
     reach::Reach,
     settings::Runtime,
@@ -15,7 +18,7 @@ use crate::{
 use engine::orchestrator::BoxedIo;
 use jiff::Timestamp;
 use k8s_openapi::api::{
-    apps::v1::Deployment,
+    apps::v1::{Deployment, StatefulSet},
     core::v1::{Event, PersistentVolumeClaim, Pod, Secret, Service},
 };
 use kube::{
@@ -213,7 +216,10 @@ impl Look<'_> {
             Ok(None) => {
                 let address = self.address(found).await;
                 let mut findings: Vec<Finding> = address.into_iter().collect();
-                if let Some(refused) = refused(self.name, &found.events) {
+                if refused(self.name, &found.events, &Set::Unseen).is_some()
+                    && let Some(set) = self.set().await
+                    && let Some(refused) = refused(self.name, &found.events, &set)
+                {
                     findings.insert(0, Finding::of_cause(check, Verdict::Fail, &refused, why));
                     return findings;
                 }
@@ -273,6 +279,15 @@ impl Look<'_> {
         findings
     }
 
+    /// What makes the database's pod, where it is there and should make one. Where the account may not see StatefulSets,
+    /// KubeBlocks makes them.
+    async fn set(&self) -> Option<Set> {
+        match self.api::<StatefulSet>().get_opt(&names::postgres(self.name)).await {
+            Ok(set) => Set::of(&set?),
+            Err(_) => kubeblocks::wants_a_pod(self.cluster, self.name).await.unwrap_or(true).then_some(Set::Unseen),
+        }
+    }
+
     /// Whether the `DATABASE_URL` that the sandbox has leads to a Service that is there.
     async fn address(&self, found: &Found) -> Option<Finding> {
         let (check, why) = ("database address", "The application connects by it.");
@@ -327,9 +342,34 @@ fn of_database(
     Some(told)
 }
 
-/// Why the cluster does not make the database's pod at all, where it has said so.
-fn refused(name: &ResourceName, events: &[Arc<Event>]) -> Option<Cause> {
-    of_database(name, None, None, events, None, Timestamp::now()).filter(|told| cause::is_stated(told.code))
+/// What should make the database's pod.
+#[derive(Debug)]
+enum Set {
+    /// The StatefulSet of this uid.
+    Seen(Option<String>),
+    /// One that cannot be looked at.
+    Unseen,
+}
+
+impl Set {
+    /// `None` of one that was stopped, or is being removed: it makes no pod.
+    fn of(set: &StatefulSet) -> Option<Self> {
+        statefulset::wants_a_pod(set).then(|| Self::Seen(set.metadata.uid.clone()))
+    }
+
+    /// Whether an event may be about it, and not about one of the same name that was there before.
+    fn is_told_of(&self, event: &Event) -> bool {
+        match self {
+            Self::Seen(uid) => event.involved_object.kind.as_deref() != Some("StatefulSet") || event.involved_object.uid == *uid,
+            Self::Unseen => true,
+        }
+    }
+}
+
+/// Why the cluster does not make the database's pod at all, where it has said so of the set that is there now.
+fn refused(name: &ResourceName, events: &[Arc<Event>], set: &Set) -> Option<Cause> {
+    let events: Vec<Arc<Event>> = events.iter().filter(|event| set.is_told_of(event)).cloned().collect();
+    of_database(name, None, None, &events, None, Timestamp::now()).filter(|told| cause::is_stated(told.code))
 }
 
 async fn talk(io: &mut BoxedIo, ask: &[u8], length: usize) -> std::io::Result<Vec<u8>> {
@@ -384,16 +424,33 @@ mod tests {
 
     #[test]
     fn a_database_without_a_pod_is_told_of_where_the_cluster_refused_it() {
-        let event = |reason: &str, message: &str| {
-            json!({"metadata": {}, "involvedObject": {"kind": "StatefulSet", "name": "shop-agentruntime-abc123-postgresql"},
+        let event = |uid: &str, reason: &str, message: &str| {
+            json!({"metadata": {}, "involvedObject": {"kind": "StatefulSet", "name": "shop-agentruntime-abc123-postgresql", "uid": uid},
                 "reason": reason, "message": message})
+        };
+        let set = |set: Value| -> Option<Set> { Set::of(&serde_json::from_value(set).unwrap()) };
+        let of = |replicas: u32| {
+            json!({"metadata": {"name": "shop-agentruntime-abc123-postgresql", "uid": "now"},
+            "spec": {"replicas": replicas, "serviceName": "x", "selector": {}, "template": {}}})
         };
         let name: ResourceName = "shop-agentruntime-abc123".parse().unwrap();
         let text = "create Pod p-postgresql-0 in StatefulSet p-postgresql failed error: pods \"p-postgresql-0\" is forbidden: \
                     exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1";
-        let of = |event: Value| refused(&name, &[Arc::new(serde_json::from_value(event).unwrap())]);
-        let cause = of(event("FailedCreate", text)).unwrap();
-        assert!(cause.code == CauseCode::QuotaExceeded && cause.message.contains("the database's pod"), "{cause:?}");
-        assert_eq!(of(event("SuccessfulDelete", "delete Pod p-postgresql-0 in StatefulSet p-postgresql successful")), None);
+        let told =
+            |event: &Value, set: Option<Set>| refused(&name, &[Arc::new(serde_json::from_value(event.clone()).unwrap())], &set?);
+        let created = event("now", "FailedCreate", text);
+        for set in [set(of(1)), Some(Set::Unseen)] {
+            let cause = told(&created, set).unwrap();
+            assert!(cause.code == CauseCode::QuotaExceeded && cause.message.contains("the database's pod"), "{cause:?}");
+        }
+        let deleted = event("now", "SuccessfulDelete", "delete Pod p-postgresql-0 in StatefulSet p-postgresql successful");
+        assert_eq!(told(&deleted, set(of(1))), None);
+        // It was stopped since: nobody waits for its pod.
+        assert_eq!(told(&created, set(of(0))), None);
+        let mut leaving = of(1);
+        leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(told(&created, set(leaving)), None);
+        // It is of one that was there before.
+        assert_eq!(told(&event("before", "FailedCreate", text), set(of(1))), None);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each request is first shown to the control plane ([`AUTH_PATH`]): it answers 2xx or 401. For the
 //! terminal it answers the agent's token as well, in `Authorization`, which the Ingress puts on the request;
-//! the application never gets it.
+//! the application never gets it. Each asks in its own name (`?of=NAME`), since nginx chooses an Ingress by the
+//! request line, and tells the control plane of the `Host` that the browser named beside it.
 
 use super::owner;
 use crate::{
@@ -34,8 +35,9 @@ pub fn ingresses(spec: &SandboxSpec, settings: &Settings) -> Vec<Ingress> {
 
 fn one(spec: &SandboxSpec, settings: &Settings, ingress: &IngressSettings, name: String, port: u16) -> Ingress {
     let host = format!("{name}.{}", ingress.domain);
+    let annotations = annotations(ingress, &name, port);
     let mut metadata = owner(spec).meta(Component::Sandbox, &settings.namespace, name);
-    metadata.annotations = Some(annotations(ingress, port));
+    metadata.annotations = Some(annotations);
     let backend = IngressBackend {
         service: Some(IngressServiceBackend {
             name: spec.name.to_string(),
@@ -59,7 +61,17 @@ fn one(spec: &SandboxSpec, settings: &Settings, ingress: &IngressSettings, name:
     }
 }
 
-fn annotations(ingress: &IngressSettings, port: u16) -> BTreeMap<String, String> {
+/// Whether an Ingress that is there has the annotations that it is made with now: those of an older version ask in nobody's
+/// name, and are answered 403.
+#[must_use]
+pub fn is_annotated(live: &Ingress, ingress: &IngressSettings) -> bool {
+    let name = live.metadata.name.as_deref().unwrap_or_default();
+    let port = if name.ends_with(names::TERMINAL_SUFFIX) { TERMINAL_PORT } else { APPLICATION_PORT };
+    let there = live.metadata.annotations.as_ref();
+    annotations(ingress, name, port).iter().all(|(key, value)| there.and_then(|there| there.get(key)) == Some(value))
+}
+
+fn annotations(ingress: &IngressSettings, name: &str, port: u16) -> BTreeMap<String, String> {
     let nginx = |key: &str, value: &str| (format!("nginx.ingress.kubernetes.io/{key}"), value.to_owned());
     let mut annotations = ingress.annotations.clone().unwrap_or_else(|| {
         // The first system's. A terminal is silent for long: nginx's own limit is a minute.
@@ -73,8 +85,14 @@ fn annotations(ingress: &IngressSettings, port: u16) -> BTreeMap<String, String>
         }
         usual
     });
+    // A controller that asks in a way of its own has to say of which Ingress.
+    annotations.values_mut().for_each(|value| *value = value.replace("{name}", name));
     if let Some(url) = &ingress.auth_url {
-        annotations.extend([nginx("auth-url", &format!("{}{AUTH_PATH}", url.trim_end_matches('/')))]);
+        annotations.extend([
+            nginx("auth-url", &format!("{}{AUTH_PATH}?of={name}", url.trim_end_matches('/'))),
+            // Else whom the application answers with an error first has used a code up, and has no cookie.
+            nginx("auth-always-set-cookie", "true"),
+        ]);
         if port == TERMINAL_PORT {
             annotations.extend([nginx("auth-response-headers", "Authorization")]);
         }

@@ -22,7 +22,7 @@ mod service;
 mod volume;
 
 pub use deployment::{CONTAINER, HOME, INSTALLER, USER, deployment, mark};
-pub use ingress::{AUTH_PATH, SIGN_IN_PATH, ingresses};
+pub use ingress::{AUTH_PATH, SIGN_IN_PATH, ingresses, is_annotated};
 pub use policy::{misses_server, policy};
 pub use secret::{TOKEN_KEY, agent, environment, token_mark};
 pub use service::{account, service};

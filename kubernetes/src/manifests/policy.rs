@@ -17,18 +17,19 @@ use k8s_openapi::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// What is not public of IPv4: private (RFC 1918), shared (6598), link-local with the clouds' metadata (3927),
-/// loopback, this network, benchmarks (2544), multicast, reserved. A policy's exceptions lie inside its range.
-const NOT_PUBLIC_4: [&str; 10] = [
+/// What is not public of IPv4: private (RFC 1918), shared (6598), link-local with the clouds' metadata (3927), of protocols
+/// (6890), loopback, this network, benchmarks (2544), multicast, reserved. A policy's exceptions lie inside its range.
+const NOT_PUBLIC_4: [&str; 11] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
     "169.254.0.0/16",
     "172.16.0.0/12",
+    "192.0.0.0/24",
     "192.168.0.0/16",
     "198.18.0.0/15",
     "224.0.0.0/4",
@@ -101,10 +102,10 @@ fn egress(spec: &SandboxSpec, settings: &Settings) -> Vec<NetworkPolicyEgressRul
         }
     }
     let denied = |four: bool| settings.denied_egress.iter().filter(move |range| range.contains(':') != four).cloned();
-    let public = [
-        block("0.0.0.0/0".to_owned(), NOT_PUBLIC_4.map(str::to_owned).into_iter().chain(denied(true)).collect()),
-        block("::/0".to_owned(), NOT_PUBLIC_6.map(str::to_owned).into_iter().chain(denied(false)).collect()),
-    ];
+    let four: Vec<String> = NOT_PUBLIC_4.map(str::to_owned).into_iter().chain(denied(true)).collect();
+    let six = NOT_PUBLIC_6.map(str::to_owned).into_iter().chain(four.iter().filter_map(|range| translated(range)));
+    let six = six.chain(denied(false)).collect();
+    let public = [block("0.0.0.0/0".to_owned(), four), block("::/0".to_owned(), six)];
     rules.push(NetworkPolicyEgressRule { to: Some(public.into()), ports: None });
     rules
 }
@@ -118,6 +119,14 @@ pub fn misses_server(policy: &NetworkPolicy, port: u16, addresses: &[IpAddr]) ->
     let peers = rules.filter(|rule| rule.ports.as_deref() == Some(&ports[..])).flat_map(|rule| rule.to.iter().flatten());
     let open: BTreeSet<&str> = peers.filter_map(|peer| Some(peer.ip_block.as_ref()?.cidr.as_str())).collect();
     !open.is_empty() && addresses.iter().any(|address| !open.contains(cidr(*address).as_str()))
+}
+
+/// A range of IPv4 where IPv6 is translated to it (RFC 6052). The rest of that prefix is the way to public addresses of a cluster
+/// that has IPv6 alone.
+fn translated(range: &str) -> Option<String> {
+    let (address, bits) = range.split_once('/')?;
+    let address = Ipv6Addr::from_bits((0x64_ff9b_u128 << 96) | u128::from(address.parse::<Ipv4Addr>().ok()?.to_bits()));
+    Some(format!("{address}/{}", bits.parse::<u8>().ok()?.checked_add(96)?))
 }
 
 /// The range of one address.
@@ -155,6 +164,20 @@ fn port(protocol: &str, number: u16) -> NetworkPolicyPort {
 mod tests {
     use super::*;
     use crate::settings::GivenServer;
+
+    #[test]
+    fn private_addresses_are_not_reached_by_translation_either() {
+        for (range, six) in [
+            ("10.0.0.0/8", Some("64:ff9b::a00:0/104")),
+            ("169.254.0.0/16", Some("64:ff9b::a9fe:0/112")),
+            ("203.0.113.7/32", Some("64:ff9b::cb00:7107/128")),
+            ("10.0.0.0", None),
+            ("10.0.0.0/x", None),
+            ("fd00::/8", None),
+        ] {
+            assert_eq!(translated(range).as_deref(), six, "{range}");
+        }
+    }
 
     #[test]
     fn a_policy_that_lacks_an_address_of_the_given_server_is_told_from_one_that_opens_none() {

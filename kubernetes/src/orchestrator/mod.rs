@@ -423,8 +423,7 @@ impl Orchestrator for KubernetesOrchestrator {
         if !self.inner.index().watches().is_synced() {
             return Err(self.inner.unknown());
         }
-        let ingresses = if self.inner.settings.ingress.is_some() { 2 } else { 0 };
-        Ok(seen::seen(&self.inner.index().read(), id, ingresses, Timestamp::now()))
+        Ok(seen::seen(&self.inner.index().read(), id, self.inner.settings.ingress.as_ref(), Timestamp::now()))
     }
 
     fn watch(&self) -> BoxStream<'static, SandboxId> {

@@ -3,7 +3,8 @@
 use crate::{
     causes::{self, Facts},
     index::{Indexed, State, run},
-    labels, names,
+    labels, manifests, names,
+    settings::IngressSettings,
 };
 use engine::orchestrator::{AgentSeen, OwnedObject, Seen};
 use jiff::Timestamp;
@@ -16,8 +17,8 @@ use kube::core::PartialObjectMeta;
 use model::{Cause, ResourceName, SandboxId};
 use std::{cmp::Reverse, sync::Arc};
 
-/// What is there of a sandbox. `ingresses`: how many there should be.
-pub fn seen(state: &State, id: SandboxId, ingresses: usize, now: Timestamp) -> Seen {
+/// What is there of a sandbox. `ingress`: what its Ingresses are made by, where it should have them.
+pub fn seen(state: &State, id: SandboxId, ingress: Option<&IngressSettings>, now: Timestamp) -> Seen {
     let deployments = state.deployments.of(id);
     let deployment = deployments.first().map(AsRef::as_ref);
     let mut pods = state.pods.of(id);
@@ -37,7 +38,7 @@ pub fn seen(state: &State, id: SandboxId, ingresses: usize, now: Timestamp) -> S
         present: wanted || pods.iter().any(|pod| !run::failed(pod)) || has_environment(state, id),
         network: !services.is_empty()
             && !state.policies.of(id).is_empty()
-            && state.ingresses.of(id).len() >= ingresses
+            && ingress.is_none_or(|ingress| has_ingresses(state, id, ingress))
             && !state.edited(id)
             && has_what_it_started_with(state, id),
         agent,
@@ -52,6 +53,11 @@ pub fn seen(state: &State, id: SandboxId, ingresses: usize, now: Timestamp) -> S
         ended_at,
         instance,
     }
+}
+
+/// Whether application and terminal have theirs, as they are made now.
+fn has_ingresses(state: &State, id: SandboxId, ingress: &IngressSettings) -> bool {
+    state.ingresses.of(id).iter().filter(|live| manifests::is_annotated(live, ingress)).count() >= 2
 }
 
 /// Whether its next run would find what it needs: account, environment, and the agent's token.

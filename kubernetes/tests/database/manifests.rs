@@ -68,25 +68,25 @@ fn a_stateful_set_is_what_it_is() {
 #[test]
 fn a_cluster_of_kubeblocks_is_what_it_is() {
     let (spec, settings) = (spec(), settings());
-    snapshot!("cluster_v1", kubeblocks::cluster(&spec, &settings, Version::V1));
-    snapshot!("cluster_v1alpha1", kubeblocks::cluster(&spec, &settings, Version::V1alpha1));
-    let object = kubeblocks::cluster(&spec, &settings, Version::V1alpha1);
+    snapshot!("cluster_v1", kubeblocks::manifests::cluster(&spec, &settings, Version::V1));
+    snapshot!("cluster_v1alpha1", kubeblocks::manifests::cluster(&spec, &settings, Version::V1alpha1));
+    let object = kubeblocks::manifests::cluster(&spec, &settings, Version::V1alpha1);
     snapshot!("stop_v1alpha1", operation::ops_request(&spec, &settings, &object, Operation::Stop));
-    snapshot!("cluster_network_policy", kubeblocks::network_policy(&spec, &settings));
-    snapshot!("cluster_role", kubeblocks::role(&spec, &settings));
-    snapshot!("cluster_role_binding", kubeblocks::role_binding(&spec, &settings));
+    snapshot!("cluster_network_policy", kubeblocks::manifests::network_policy(&spec, &settings));
+    snapshot!("cluster_role", kubeblocks::manifests::role(&spec, &settings));
+    snapshot!("cluster_role_binding", kubeblocks::manifests::role_binding(&spec, &settings));
 }
 
 #[test]
 fn a_role_never_has_a_star() {
-    let role = yaml(&kubeblocks::role(&spec(), &settings())).to_string();
+    let role = yaml(&kubeblocks::manifests::role(&spec(), &settings())).to_string();
     assert!(!role.contains('*') && !role.contains("secrets") && !role.contains("delete"), "{role}");
 }
 
 #[test]
 fn a_cluster_has_only_published_fields() {
     let of = |served: Served, version: Version| {
-        let cluster = yaml(&kubeblocks::cluster(&spec(), &settings(), version));
+        let cluster = yaml(&kubeblocks::manifests::cluster(&spec(), &settings(), version));
         let all = [Some(definitions::ours(served)), definitions::published(served)];
         for definition in all.into_iter().flatten() {
             let schema = definitions::schema(&definition, version.as_str());
@@ -107,7 +107,7 @@ fn a_cluster_has_only_published_fields() {
 
 /// A Cluster as the apiserver has it: with an id, by which its operations go with it.
 fn made() -> DynamicObject {
-    let mut object = kubeblocks::cluster(&spec(), &settings(), Version::V1alpha1);
+    let mut object = kubeblocks::manifests::cluster(&spec(), &settings(), Version::V1alpha1);
     object.metadata.uid = Some("0190a000-0000-7000-8000-000000000007".to_owned());
     object
 }
@@ -214,17 +214,17 @@ async fn all_accepted(served: Served, version: Option<Version>) {
         }
         Some(version) => {
             let clusters = Api::namespaced_with(client.clone(), namespace, &support::resource(version));
-            accepted(clusters, &kubeblocks::cluster(&spec, &settings, version)).await;
+            accepted(clusters, &kubeblocks::manifests::cluster(&spec, &settings, version)).await;
             if version == Version::V1alpha1 {
                 let requests = Api::namespaced_with(client.clone(), namespace, &operation::resource());
                 for operation in [Operation::Stop, Operation::Start] {
                     accepted(requests.clone(), &operation::ops_request(&spec, &settings, &made(), operation)).await;
                 }
             }
-            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::network_policy(&spec, &settings)).await;
-            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::service_account(&spec, &settings)).await;
-            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::role(&spec, &settings)).await;
-            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::role_binding(&spec, &settings)).await;
+            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::manifests::network_policy(&spec, &settings)).await;
+            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::manifests::service_account(&spec, &settings)).await;
+            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::manifests::role(&spec, &settings)).await;
+            accepted(Api::namespaced(client.clone(), namespace), &kubeblocks::manifests::role_binding(&spec, &settings)).await;
         }
     }
 }

@@ -99,7 +99,7 @@ async fn keep(
         tokio::spawn(egress::run_proxy(listener(socket)?, filter.clone(), places.clone()));
     }
     if let Some(endpoint) = config.database.clone().map(Arc::new) {
-        let places = Arc::new(Semaphore::new(database::CONNECTIONS));
+        let places = database::Places::free();
         for socket in made.database {
             tokio::spawn(database::run(listener(socket)?, endpoint.clone(), places.clone()));
         }

@@ -22,7 +22,8 @@ const MAX_CONNECTIONS: u32 = 500;
 /// Of these, for the control plane alone.
 ///
 /// Who may have them: from PostgreSQL 16 on, the control plane's role by `reserved_connections`. Before, superusers alone, and so there
-/// the control plane connects as one that takes on its role ([`super::EmbeddedPostgres::control_url`]). Its pool has 16.
+/// the control plane connects as one that takes on its role ([`super::EmbeddedPostgres::control_url`]). Its pool has 16. Who has not
+/// said yet who they are takes one of these as well: of such there are few, for five seconds (`keeper::database`).
 const RESERVED: u32 = 32;
 /// How long processes of a server that was killed may take to notice.
 const LEFTOVERS: Duration = Duration::from_secs(15);
@@ -147,6 +148,7 @@ impl Place {
              password_encryption = 'scram-sha-256'\n\
              max_connections = {MAX_CONNECTIONS}\n\
              superuser_reserved_connections = {RESERVED}\n\
+             authentication_timeout = '5s'\n\
              fsync = on\n\
              synchronous_commit = on\n\
              full_page_writes = on\n\

@@ -32,10 +32,11 @@ use tracing_subscriber::EnvFilter;
     name = "fullstack-agent",
     version,
     args_conflicts_with_subcommands = false,
-    after_help = "Without a command it serves. Every flag is also a variable, as shown. Three variables have no flag, since every user of a machine \
-                  can read its command lines: FSA_DATABASE_URL (another PostgreSQL than the embedded one), FSA_ENCRYPTION_KEY (the key of \
-                  secrets at rest, else in the data folder) and FSA_DATABASE_SERVER_URL (a PostgreSQL for the databases of projects on a \
-                  cluster)."
+    after_help = "Without a command it serves. Every flag is also a variable, as shown, but for those of `token` and `doctor` alone. Five \
+                  variables have no flag, since every user of a machine can read its command lines: FSA_DATABASE_URL (another PostgreSQL than \
+                  the embedded one), FSA_ENCRYPTION_KEY (the key of secrets at rest, else in the data folder), FSA_DATABASE_SERVER_URL (a \
+                  PostgreSQL for the databases of projects on a cluster), FSA_GITHUB_CLIENT_SECRET (of the GitHub app) and FSA_METRICS_TOKEN \
+                  (what lets a program on another machine read /metrics)."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -279,21 +280,58 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_is_in_the_documentation() {
+    fn every_command_and_flag_is_in_the_documentation() {
         let page = include_str!("../../../docs/configuration.md");
         let known: BTreeSet<&str> = flags(page).collect();
-        for argument in Cli::command().get_arguments() {
-            let Some(flag) = argument.get_long().filter(|flag| !matches!(*flag, "help" | "version")) else { continue };
-            assert!(known.contains(flag), "docs/configuration.md says nothing of --{flag}");
-            let variable = argument.get_env().unwrap_or_else(|| panic!("--{flag} has no variable")).to_string_lossy();
-            let of_its_name = format!("FSA_{}", flag.replace('-', "_").to_uppercase());
-            // Where it may be given again, a variable has them all.
-            assert!(
-                variable.strip_suffix('S').unwrap_or(&variable) == of_its_name || variable == of_its_name,
-                "{variable} of --{flag}"
-            );
+        let cli = Cli::command();
+        let mut commands = vec![(String::new(), &cli)];
+        let mut seen = BTreeSet::new();
+        while let Some((name, command)) = commands.pop() {
+            assert!(page.contains(&format!("`{name}")), "docs/configuration.md says nothing of the command {name}");
+            let below = command.get_subcommands().filter(|below| !below.is_hide_set());
+            commands.extend(below.map(|below| (format!("{name} {}", below.get_name()).trim_start().to_owned(), below)));
+            for argument in command.get_arguments() {
+                let Some(flag) = argument.get_long().filter(|flag| !matches!(*flag, "help" | "version")) else { continue };
+                seen.insert(flag);
+                assert!(known.contains(flag), "docs/configuration.md says nothing of --{flag}");
+                assert!(argument.get_help().is_some(), "--help says nothing of --{flag}");
+                let Some(variable) = argument.get_env() else {
+                    assert!(["doctor", "token create"].contains(&name.as_str()), "--{flag} of {name} has no variable");
+                    continue;
+                };
+                let variable = variable.to_string_lossy();
+                let of_its_name = format!("FSA_{}", flag.replace('-', "_").to_uppercase());
+                // Where it may be given again, a variable has them all.
+                assert!(
+                    variable.strip_suffix('S').unwrap_or(&variable) == of_its_name || variable == of_its_name,
+                    "{variable} of --{flag}"
+                );
+                assert!(page.contains(&format!("`{variable}`")), "docs/configuration.md says nothing of {variable}");
+            }
+        }
+        assert!(["listen", "scope", "no-probes"].iter().all(|flag| seen.contains(flag)), "they are looked for wrongly: {seen:?}");
+    }
+
+    #[test]
+    fn every_variable_without_a_flag_is_in_the_help_and_in_the_documentation() {
+        let page = include_str!("../../../docs/configuration.md");
+        let help = Cli::command().get_after_help().unwrap().to_string();
+        let texts = [
+            include_str!("../config.rs"),
+            include_str!("../config/github.rs"),
+            include_str!("../config/kubernetes.rs"),
+            include_str!("mod.rs"),
+        ];
+        // Read as `secret("FSA_…")`, or by a constant.
+        let read = texts.iter().flat_map(|text| {
+            let begins = ["secret(\"", ": &str = \""].map(|begin| text.split(begin).skip(1));
+            begins.into_iter().flatten().filter_map(|rest| rest.split('"').next()).filter(|name| name.starts_with("FSA_"))
+        });
+        let read: BTreeSet<&str> = read.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')).collect();
+        assert_eq!(read.len(), 5, "the help says how many: {read:?}");
+        for variable in read {
+            assert!(help.contains(variable), "--help says nothing of {variable}");
             assert!(page.contains(&format!("`{variable}`")), "docs/configuration.md says nothing of {variable}");
-            assert!(argument.get_help().is_some(), "--help says nothing of --{flag}");
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
         self, Plane, PlaneParts,
         assets::Site,
         auth::watch::CredentialWatch,
+        connections::{self, Doors},
         metrics::Metrics,
         patience::{PATIENCE, PatientStore, RECONCILING},
         preview::PreviewListener,
@@ -31,7 +32,7 @@ use crate::{
     sweep::Sweep,
 };
 use anyhow::{Context as _, Result, anyhow, bail};
-use axum::{Extension, Router, serve::ListenerExt as _};
+use axum::{Extension, Router};
 use engine::{
     clock::{Clock, SystemClock},
     database::Database,
@@ -62,7 +63,7 @@ use std::{
 };
 use tokio::{net::TcpListener, signal::unix::SignalKind, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 /// Connections of the control plane to its database. A request holds one for a millisecond.
 const CONNECTIONS: u32 = 16;
@@ -90,10 +91,10 @@ enum Ended {
 pub async fn serve(data: &DataArgs, args: ServeArgs) -> Result<()> {
     let config = Config::read(data, args)?;
     let (folder, embedded) = (config.data_dir.clone(), config.database_url.is_none());
-    serve_as(data, config).await.map_err(|error| room::explained(error, &folder, embedded))
+    serve_as(config).await.map_err(|error| room::explained(error, &folder, embedded))
 }
 
-async fn serve_as(data: &DataArgs, mut config: Config) -> Result<()> {
+async fn serve_as(mut config: Config) -> Result<()> {
     // One file with everything has the site in itself, for want of another; it needs the data folder to put it.
     let carried = (config.args.site_dir.is_none() || config.args.agent.is_none()) && dist::carries()?;
     let read = |folder: &Path| Site::read(folder).map_err(|why| anyhow!(why));
@@ -116,7 +117,7 @@ async fn serve_as(data: &DataArgs, mut config: Config) -> Result<()> {
     };
     let stop = CancellationToken::new();
     let mut waiting = Box::pin(signals.wait());
-    let mut starting = Box::pin(start(&config, site, data, &folder, &stop));
+    let mut starting = Box::pin(start(&config, site, &folder, &stop));
     let started = tokio::select! {
         started = &mut starting => started?,
         ended = &mut waiting => {
@@ -158,7 +159,7 @@ async fn leave_half_started(config: &Config, folder: &DataFolder, ended: Ended) 
 }
 
 /// Everything up to the point where it can serve, or until `stop`.
-async fn start(config: &Config, site: Site, data: &DataArgs, folder: &DataFolder, stop: &CancellationToken) -> Result<Started> {
+async fn start(config: &Config, site: Site, folder: &DataFolder, stop: &CancellationToken) -> Result<Started> {
     // A setting that is wrong is said before anything runs.
     let keys = config.encryption_key.as_ref();
     let vault = keys.map(|keys| Vault::from_text(keys, "FSA_ENCRYPTION_KEY").context("read FSA_ENCRYPTION_KEY")).transpose()?;
@@ -170,7 +171,7 @@ async fn start(config: &Config, site: Site, data: &DataArgs, folder: &DataFolder
     let made = tokio::select! {
         biased;
         () = stop.cancelled() => bail!("interrupted"),
-        made = make(config, site, data, folder, stop, (embedded, vault)) => made,
+        made = make(config, site, folder, stop, (embedded, vault)) => made,
     };
     // A start that fails leaves nothing behind that runs; what ran before runs on.
     if let (Err(_), Some(postgres)) = (&made, begun)
@@ -185,7 +186,6 @@ async fn start(config: &Config, site: Site, data: &DataArgs, folder: &DataFolder
 async fn make(
     config: &Config,
     site: Site,
-    data: &DataArgs,
     folder: &DataFolder,
     stop: &CancellationToken,
     (embedded, vault): (Option<EmbeddedPostgres>, Option<Vault>),
@@ -214,11 +214,11 @@ async fn make(
     let endless: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
     let store = PatientStore::around(endless.clone(), PATIENCE);
     let reconciled = PatientStore::around(endless, RECONCILING);
-    let accounts = Accounts::new(pool.clone());
+    let accounts = Accounts::new(pool.clone()).by_providers(github.is_some());
 
     let world = match config.args.kubernetes.orchestrator {
-        OrchestratorKind::Local => World::local(config, data, folder, installation, &options, embedded.as_ref()).await?,
-        OrchestratorKind::Kubernetes => World::kubernetes(config, data, installation).await?,
+        OrchestratorKind::Local => World::local(config, folder, installation, &options, embedded.as_ref()).await?,
+        OrchestratorKind::Kubernetes => World::kubernetes(config, installation).await?,
     };
     let World { orchestrator, database, shown, local, ready, trouble, place } = world;
 
@@ -288,9 +288,12 @@ async fn run(
     let shut_out = tokio::spawn({
         let (github, accounts) = (plane.github.clone(), accounts.clone());
         async move {
-            github::shut_out_others(&accounts, github.as_deref().map(GitHub::host)).await;
-            if let Some(github) = github {
-                github.shut_out(&accounts).await;
+            match github {
+                Some(github) => {
+                    github::shut_out_others(&accounts, github.host()).await;
+                    github.shut_out(&accounts).await;
+                }
+                None => github::tell_of_kept_out(&accounts).await,
             }
         }
     });
@@ -319,6 +322,7 @@ async fn run(
     tasks.spawn(sweep.run(stop.clone()));
     tasks.spawn(refusals::tell(plane.store.clone(), plane.orchestrator.clone(), stop.clone()));
 
+    let doors = Doors::new(plane.origins.clone());
     let mut serving = JoinSet::new();
     let apps = listeners.into_iter().map(|listener| (router.clone(), listener));
     let previews = previews.into_iter().map(|(port, listener)| {
@@ -326,13 +330,7 @@ async fn run(
         (marked, listener)
     });
     for (router, listener) in apps.chain(previews).collect::<Vec<_>>() {
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                warn!("failed to set TCP_NODELAY: {error}");
-            }
-        });
-        serving.spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+        serving.spawn(connections::serve(listener, router, doors.clone(), stop.clone()));
     }
 
     let owner = accounts.ensure_owner(SystemClock.now()).await?;
@@ -404,7 +402,7 @@ fn assemble(parts: Parts<'_>) -> Plane {
     let watch = CredentialWatch::new(accounts.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let notices = installation.notices.clone();
-    let said = Said { notices, trouble, full: room.full() };
+    let said = Said { notices, trouble, full: room.full(), limits: settings.limits };
     let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), said, stop.clone());
     let watched = (orchestrator.clone(), database.clone());
     let watches = move || [watched.0.watches(), watched.1.watches()].concat();

@@ -1,10 +1,7 @@
 //! Where sandboxes and databases are: this machine, or a cluster.
 
 use super::connect_options;
-use crate::{
-    config::{Config, DataArgs},
-    doctor::Place,
-};
+use crate::{config::Config, doctor::Place};
 use anyhow::Result;
 use engine::{
     database::{
@@ -18,9 +15,16 @@ use local::{LocalOrchestrator, LocalSettings, datafolder::DataFolder, postgres::
 use model::{Cause, InstallationId, view::Installation};
 use secrecy::ExposeSecret as _;
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::sync::watch;
 use tracing::{info, warn};
+
+/// What this program is called where it is installed.
+const PROGRAM: &str = "fullstack-agent";
 
 /// What makes sandboxes and databases, and what pages say of it.
 pub struct World {
@@ -47,7 +51,6 @@ impl World {
     /// It cannot be used at all; what only keeps sandboxes from starting is a notice.
     pub async fn local(
         config: &Config,
-        data: &DataArgs,
         folder: &DataFolder,
         installation: InstallationId,
         options: &PgConnectOptions,
@@ -70,7 +73,7 @@ impl World {
         }
         let mut notices = findings.notices.clone();
         notices.extend(findings.blocking.as_ref().map(|cause| format!("{} {}", cause.message, cause.next_steps.join(" "))));
-        let shown = installation_view(config, data, "local", notices, local.claude_dir.is_some());
+        let shown = installation_view(config, "local", notices, local.claude_dir.is_some());
         let database = Arc::new(ServerDatabase::new(administrator(options, embedded)?, installation, reach(options, embedded)));
         let listen = config.listen.iter().flat_map(|place| place.addresses.iter().copied()).collect();
         let place = Place::Machine { settings: Box::new(local.clone()), listen };
@@ -84,14 +87,14 @@ impl World {
     ///
     /// # Errors
     /// The configuration is wrong.
-    pub async fn kubernetes(config: &Config, data: &DataArgs, installation: InstallationId) -> Result<Self> {
+    pub async fn kubernetes(config: &Config, installation: InstallationId) -> Result<Self> {
         let args = &config.args.kubernetes;
         let connected = kubernetes::connection::connect(&args.connection(config.args.secret_dir.clone())).await?;
         let named = connected.place();
         let cluster = connected.cluster;
         info!(server = %connected.server, namespace = %cluster.namespace, "sandboxes are made on a cluster");
         let settings = args.settings(installation, &cluster.namespace, &config.addresses.public)?;
-        let shown = installation_view(config, data, "kubernetes", Vec::new(), true);
+        let shown = installation_view(config, "kubernetes", Vec::new(), true);
         let reach = kubernetes::reach::Reach::choose(&cluster).await;
         let database = kubernetes::database::later::Later::at(named.clone(), cluster.clone(), settings.clone(), reach);
         let orchestrator = kubernetes::orchestrator::KubernetesOrchestrator::at(named, cluster, settings, reach)?;
@@ -110,11 +113,7 @@ fn claude_credentials(config: &Config) -> bool {
     config.operator_env.contains_key("ANTHROPIC_API_KEY") || config.operator_env.contains_key("ANTHROPIC_AUTH_TOKEN")
 }
 
-fn installation_view(config: &Config, data: &DataArgs, orchestrator: &str, notices: Vec<String>, claude: bool) -> Installation {
-    let mut sign_in_command = "fullstack-agent sign-in-link".to_owned();
-    if let Some(folder) = &data.data_dir {
-        sign_in_command.push_str(&format!(" --data-dir {}", folder.display()));
-    }
+fn installation_view(config: &Config, orchestrator: &str, notices: Vec<String>, claude: bool) -> Installation {
     Installation {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         orchestrator: orchestrator.to_owned(),
@@ -122,8 +121,40 @@ fn installation_view(config: &Config, data: &DataArgs, orchestrator: &str, notic
         claude,
         claude_credentials: claude_credentials(config),
         credentials_file: config.credentials_file.display().to_string(),
-        sign_in_command,
+        sign_in_command: sign_in_command(config),
     }
+}
+
+/// What prints a new sign-in link beside this server.
+fn sign_in_command(config: &Config) -> String {
+    if let Some(given) = config.args.sign_in_command.as_deref().map(str::trim).filter(|given| !given.is_empty()) {
+        return given.to_owned();
+    }
+    let own = std::env::current_exe().unwrap_or_else(|_| PROGRAM.into());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folder = Some(&config.data_dir).filter(|folder| **folder != DataFolder::default_path());
+    link_command(&own, &path, folder.map(PathBuf::as_path))
+}
+
+/// As a shell takes it in any folder: the program by its name alone where `path` leads to it.
+fn link_command(own: &Path, path: &OsStr, data_dir: Option<&Path>) -> String {
+    let found = std::env::split_paths(path).map(|folder| folder.join(PROGRAM)).find(|file| file.is_file());
+    let real = |file: &Path| file.canonicalize().ok();
+    let ours = found.and_then(|found| real(&found)).is_some_and(|found| real(own) == Some(found));
+    let mut command = if ours { PROGRAM.to_owned() } else { quoted(own) };
+    command.push_str(" sign-in-link");
+    if let Some(folder) = data_dir {
+        command.push_str(" --data-dir ");
+        command.push_str(&quoted(&std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())));
+    }
+    command
+}
+
+/// One word for a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Where Claude Code is, if it is there.
@@ -163,4 +194,44 @@ fn reach(options: &PgConnectOptions, embedded: Option<&EmbeddedPostgres>) -> Rea
         (None, None) => DatabaseEndpoint::Tcp(options.get_host().to_owned(), options.get_port()),
     };
     Reach { host: "127.0.0.1".to_owned(), port: 5432, endpoint: Some(endpoint) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, process::Command};
+
+    #[test]
+    fn the_command_for_a_link_runs_this_program_wherever_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| {
+            let file = folder.path().join(name).join(PROGRAM);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, "").unwrap();
+            file
+        };
+        let (own, other) = (at("it's ours"), at("other"));
+        let linked = folder.path().join("linked");
+        fs::create_dir(&linked).unwrap();
+        std::os::unix::fs::symlink(&own, linked.join(PROGRAM)).unwrap();
+        let none = folder.path().join("none");
+        let (none, linked) = (none.as_path(), linked.as_path());
+        let path = |folders: &[&Path]| std::env::join_paths(folders).unwrap();
+        let (ours, others) = (own.parent().unwrap(), other.parent().unwrap());
+
+        let lead: [&[&Path]; 3] = [&[ours], &[none, ours, others], &[linked]];
+        for leads in lead {
+            assert_eq!(link_command(&own, &path(leads), None), "fullstack-agent sign-in-link", "{leads:?}");
+        }
+        let lead: [&[&Path]; 3] = [&[], &[none], &[others, ours]];
+        for elsewhere in lead {
+            let command = link_command(&own, &path(elsewhere), Some(Path::new("/data/of mine")));
+            // What a shell makes of it.
+            let words = Command::new("sh").arg("-c").arg(format!("printf '%s\\n' {command}")).output().unwrap();
+            let expected = format!("{}\nsign-in-link\n--data-dir\n/data/of mine\n", own.display());
+            assert_eq!(String::from_utf8(words.stdout).unwrap(), expected, "{command}");
+        }
+        let plain = link_command(&other, OsStr::new(""), Some(Path::new("/data")));
+        assert_eq!(plain, format!("{} sign-in-link --data-dir /data", other.display()));
+    }
 }

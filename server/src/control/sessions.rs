@@ -6,7 +6,7 @@ use crate::http::{
     patience::patient,
 };
 use app::error::{ControlError, ErrorKind};
-use engine::store::{accounts, activity};
+use engine::store::{accounts::sessions::session_key, activity};
 use jiff::Timestamp;
 use model::view::Viewer;
 use serde::Serialize;
@@ -62,7 +62,7 @@ impl Controller {
     /// `503 Service Unavailable`.
     pub async fn sessions(&self, viewer: &Viewer) -> Result<Vec<SessionView>, ControlError> {
         let mine = match visit::credential() {
-            Some(Credential::Session(id)) => Some(accounts::session_key(id)),
+            Some(Credential::Session(id)) => Some(session_key(id)),
             _ => None,
         };
         let rows = patient(self.parts.accounts.sessions_of(viewer.user, self.now())).await.map_err(store_error)?;

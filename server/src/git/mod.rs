@@ -8,7 +8,9 @@
 //! git runs inside, as in a terminal: with the user's own settings and hooks. For a push it asks the agent's helper;
 //! what the control plane would answer there comes through a pipe as well, for an agent that has no helper.
 
+pub(crate) mod claim;
 pub mod publish;
+pub(crate) mod said;
 pub mod script;
 pub mod status;
 pub mod words;
@@ -44,6 +46,17 @@ pub struct Ran {
     pub stdout: Vec<u8>,
     /// Standard error, as text.
     pub stderr: String,
+}
+
+impl Ran {
+    fn of(exit: ExecExit, stdout: Vec<u8>, stderr: &[u8]) -> Self {
+        let (code, timed_out) = match exit {
+            ExecExit::Code(code) => (Some(code), false),
+            ExecExit::Signal(_) => (None, false),
+            ExecExit::TimedOut(_) => (None, true),
+        };
+        Self { code, timed_out, stdout, stderr: String::from_utf8_lossy(stderr).into_owned() }
+    }
 }
 
 /// A request for the agent. `author` is whose commits they are.
@@ -82,12 +95,7 @@ pub async fn run(agent: &Agent, ask: &ExecRequest) -> Result<Ran, ControlError> 
     // Who asked may go away in the middle: git that is killed leaves its locks behind.
     let done = tokio::spawn(async move { client::exec_to_end(io, &token, &ask, MOST_BYTES).await });
     let done = done.await.map_err(|_| errors::internal())?.map_err(|error| refused(&error))?;
-    let (code, timed_out) = match done.exit {
-        ExecExit::Code(code) => (Some(code), false),
-        ExecExit::Signal(_) => (None, false),
-        ExecExit::TimedOut(_) => (None, true),
-    };
-    Ok(Ran { code, timed_out, stdout: done.stdout, stderr: String::from_utf8_lossy(&done.stderr).into_owned() })
+    Ok(Ran::of(done.exit, done.stdout, &done.stderr))
 }
 
 /// A folder's name, of the sandbox's home.

@@ -7,10 +7,15 @@
 //! Nothing is made at GitHub before it is known that there is something to publish. Each step looks whether it is done
 //! already, so that who takes over from a control plane that was killed begins anew: the claim ends by itself.
 
-use super::{LONG, Ran, SHORT, credentials, request, script, words};
+use super::{
+    LONG, Ran, SHORT,
+    claim::{self, BEAT, HOLD, LOOK, SAY},
+    credentials, request,
+    said::Said,
+    script, words,
+};
 use crate::{
     agent::Agent,
-    clone::Said,
     control::store_error,
     github::{
         GitHub, GitHubError,
@@ -35,26 +40,13 @@ use model::{
 };
 use sandbox_agent::{
     client::{self, ExecEvent},
-    protocol::http::{ExecExit, OutputStream},
+    protocol::http::OutputStream,
 };
 use serde_json::json;
-use std::{
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, sync::Arc, time::Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-
-/// How long a claim holds without a word of its holder.
-const HOLD: Duration = Duration::from_secs(30);
-/// How often the holder says how far it is.
-const SAY: Duration = Duration::from_millis(500);
-/// How often it says that it is there.
-const BEAT: Duration = Duration::from_secs(5);
-/// How often what waits is looked at again: a claim that ended with its holder.
-const LOOK: Duration = Duration::from_secs(15);
 
 /// Publishes.
 pub struct Publisher {
@@ -185,16 +177,10 @@ impl Publisher {
             Err(End::Left) => return,
         };
         info!(project.id = %project, state = state.as_str(), "a publication has ended");
-        let mut tries = 0;
-        let noted = loop {
-            match patient(self.publications.finish(project, holder, state, failure.as_ref(), SystemClock.now())).await {
-                Ok(noted) => break noted,
-                Err(error) if tries == 20 => {
-                    return warn!(project.id = %project, "cannot note what became of a publication: {error:#}");
-                }
-                Err(_) => tries += 1,
-            }
-            tokio::time::sleep(SAY).await;
+        let finish = || self.publications.finish(project, holder, state, failure.as_ref(), SystemClock.now());
+        let noted = match claim::noted(finish).await {
+            Ok(noted) => noted,
+            Err(error) => return warn!(project.id = %project, "cannot note what became of a publication: {error:#}"),
         };
         if noted {
             let url = patient(self.publications.of(project)).await.ok().flatten().and_then(|of| of.url).unwrap_or_default();
@@ -312,12 +298,7 @@ impl Publisher {
                 }
             }
         };
-        let (code, timed_out) = match exit {
-            ExecExit::Code(code) => (Some(code), false),
-            ExecExit::Signal(_) => (None, false),
-            ExecExit::TimedOut(_) => (None, true),
-        };
-        Ok(Ran { code, timed_out, stdout: Vec::new(), stderr: String::from_utf8_lossy(&stderr).into_owned() })
+        Ok(Ran::of(exit, Vec::new(), &stderr))
     }
 }
 

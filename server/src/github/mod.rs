@@ -292,7 +292,7 @@ impl GitHub {
                 Link::Linked => {
                     info!(user.id = %user, github.id = who.id, "connected a GitHub account");
                     self.listings.forget(user);
-                    Ok(Finished { user: User { id: user, name: who.login }, connected: true, next })
+                    Ok(Finished { user: User { id: user, name: who.login, kept_out: false }, connected: true, next })
                 }
             };
         }
@@ -591,10 +591,22 @@ fn token_error(error: RequestTokenError<GitHubError, BasicErrorResponse>) -> Git
     }
 }
 
-/// Ends what is open of users who signed in by accounts of another host than this one, or of any where GitHub is not used any
-/// more: the operator allows none of them.
-pub async fn shut_out_others(accounts: &Accounts, host: Option<&str>) {
-    match patient(accounts.who_signed_in_elsewhere(host)).await {
+/// Says how many users are kept out, where GitHub is not configured ([`Accounts::by_providers`]): that may be a mistake.
+pub async fn tell_of_kept_out(accounts: &Accounts) {
+    match patient(accounts.who_signed_in_elsewhere(None)).await {
+        Ok(users) if users.is_empty() => {}
+        Ok(users) => warn!(
+            users = users.len(),
+            "GitHub is not configured, and users sign in by it: they are refused, and what they have is kept, until --github-client-id \
+             names an app again"
+        ),
+        Err(error) => warn!("cannot look who signs in by GitHub: {error:#}"),
+    }
+}
+
+/// Ends what is open of users who signed in by accounts of another host than this one: the operator allows none of them.
+pub async fn shut_out_others(accounts: &Accounts, host: &str) {
+    match patient(accounts.who_signed_in_elsewhere(Some(host))).await {
         Ok(users) => {
             for (user, login) in users {
                 shut_out(accounts, user, &login).await;

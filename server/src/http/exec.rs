@@ -27,7 +27,7 @@ use axum::{
 use engine::store::{StoreError, activity};
 use futures::StreamExt as _;
 use http::{HeaderMap, Method, Request, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use sandbox_agent::{
     client::{self, ClientError},
     protocol::http::{ExecExit, ExecRequest},
@@ -38,6 +38,8 @@ use tracing::warn;
 
 /// How much of each stream a JSON answer holds. What is more is dropped, and the answer says so.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// How much of a refusal is read: an agent says why in a sentence.
+const REFUSAL_BYTES: usize = 64 * 1024;
 
 /// What to run.
 #[derive(Debug, Deserialize)]
@@ -135,7 +137,11 @@ pub async fn exec(
         if !answer.status().is_success() {
             not_begun().await;
             let status = answer.status();
-            let body = answer.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let body = tokio::select! {
+                over = over => return Err(ended(over).into()),
+                body = Limited::new(answer.into_body(), REFUSAL_BYTES).collect() => body,
+            };
+            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
             let body = serde_json::from_slice(&body).unwrap_or_else(|_| sandbox_agent::protocol::http::ErrorBody {
                 error: "The command was refused.".to_owned(),
                 code: "refused".to_owned(),

@@ -94,10 +94,11 @@ pub async fn sign_in(
     begin(&plane, github, from, &headers, None, next, "/").await
 }
 
-/// `POST /api/github/connect`: the same, to connect an account to who is signed in.
+/// `POST /api/github/connect`: the same, to connect an account to who is signed in. It signs them in from then on, so no
+/// token may.
 ///
 /// # Errors
-/// `404 Not Found` where GitHub is not set up, `429 Too Many Requests`.
+/// `403 Forbidden` to a token, `404 Not Found` where GitHub is not set up, `429 Too Many Requests`.
 pub async fn connect(
     State(plane): State<Plane>,
     Me(viewer): Me,
@@ -138,7 +139,8 @@ pub async fn callback(
     mut auth: AuthSession<Backend>,
     query: Result<Query<Returned>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
-    let asks = visit.viewer;
+    // Who is signed in, as in `connect`.
+    let asks = visit.session().cloned();
     let viewer = asks.as_ref().map(|viewer| viewer.user);
     let returned = query.map(|Query(returned)| returned).unwrap_or_default();
     let done = async {

@@ -2,11 +2,11 @@
 //! reached without this server between.
 //!
 //! ```text
-//!   browser ─▶ NAME.DOMAIN, nginx ──▶ GET /ingress/auth      cookie of that host? 200, else 401
+//!   browser ─▶ NAME.DOMAIN, nginx ──▶ GET /ingress/auth?of=NAME    cookie of that host? 200, else 401
 //!        ◀── 302, auth-signin ────┘
 //!   browser ─▶ GET  /ingress/sign-in?rd=URL  here, with the session: a page that posts
 //!           ─▶ POST /ingress/sign-in         a single-use code, and back to URL?fsa-code=CODE
-//!   browser ─▶ URL?fsa-code=CODE, nginx ──▶ GET /ingress/auth    uses the code up, 200 with the cookie
+//!   browser ─▶ URL?fsa-code=CODE, nginx ──▶ GET /ingress/auth?of=NAME    uses the code up, 200 with the cookie
 //! ```
 //!
 //! What the owner shares of port 3000 holds at the application's host as at its preview: everybody who is signed in comes
@@ -42,7 +42,10 @@ use axum::{
     extract::{Query, Request, State},
     response::{IntoResponse as _, Redirect, Response},
 };
-use engine::store::accounts::{Opener, PreviewVisitor, shares::LinkUse};
+use engine::store::accounts::{
+    previews::{Opener, PreviewVisitor},
+    shares::LinkUse,
+};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use model::{
     ResourceName,
@@ -84,6 +87,11 @@ impl Target {
         })
     }
 
+    /// Whether an Ingress of this name leads here.
+    fn is_of(&self, ingress: &str) -> bool {
+        PORTS.iter().any(|(suffix, port)| *port == self.port && ingress.strip_suffix(suffix) == Some(self.name.as_str()))
+    }
+
     fn secure(&self) -> bool {
         self.origin.starts_with("https://")
     }
@@ -102,20 +110,35 @@ impl Target {
     }
 }
 
-/// `GET /ingress/auth`, from the ingress controller alone: `X-Original-URL` is what the browser asked for,
+/// Which Ingress asks.
+#[derive(Debug, Deserialize)]
+pub struct Asking {
+    #[serde(default)]
+    of: String,
+}
+
+/// `GET /ingress/auth?of=NAME`, from the ingress controller alone: `X-Original-URL` is what the browser asked for,
 /// and its headers come along. 200 lets it pass, with `Authorization` for the terminal; 401 sends it to
-/// sign in; 403 is for a page of somebody else's.
-pub async fn auth(State(plane): State<Plane>, request: Request) -> Response {
+/// sign in; 403 is for a page of somebody else's, and for an Ingress that asks for another one's host: nginx chooses it by
+/// the request line (`GET https://VICTIM/`), and tells us of `Host`, which a browser never lets differ. 429, of which nginx makes
+/// 500, is for an address that asks too often.
+pub async fn auth(State(plane): State<Plane>, Query(asking): Query<Asking>, request: Request) -> Response {
     // The ingress controller comes by the Service's name: what comes by the app's is a browser's, or somebody's
     // who would have the agent's token.
     if super::security::host_of(&request).is_none_or(|host| plane.origins.is_public_name(&host)) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let headers = request.headers();
+    // Whom the controller asks for, by what it alone says.
+    let real = headers.get("x-real-ip").and_then(|from| from.to_str().ok()?.parse().ok()).map(ClientAddress);
+    let from = neighbourhood_of(real.as_ref().or_else(|| request.extensions().get()));
+    if let Err(wait) = plane.admit(Caller::Unknown(from)) {
+        return too_many("requests", wait).into_response();
+    }
     let original = headers.get("x-original-url").and_then(|url| url.to_str().ok()).and_then(|url| url.parse::<Uri>().ok());
     let target = original.as_ref().and_then(|url| Target::of(plane.addresses.ingress.as_ref()?, url.authority()?.as_str()));
     let (Some(original), Some(target)) = (original, target) else { return StatusCode::FORBIDDEN.into_response() };
-    if !own_socket(headers, &target) {
+    if !target.is_of(&asking.of) || !own_socket(headers, &target) {
         return StatusCode::FORBIDDEN.into_response();
     }
     match admit(&plane, headers, &original, &target).await {
@@ -351,6 +374,20 @@ mod tests {
             "",
         ] {
             assert_eq!(of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_of_one_ingress() {
+        let domain = IngressDomain { scheme: "https".into(), domain: "apps.example".into() };
+        let name = "tide-agentruntime-abc123";
+        let (application, terminal) = (name.to_owned(), format!("{name}-terminal"));
+        for (own, other) in [(&application, &terminal), (&terminal, &application)] {
+            let target = Target::of(&domain, &format!("{own}.apps.example")).unwrap();
+            assert!(target.is_of(own), "{own}");
+            for wrong in [other.as_str(), "", "reef-agentruntime-abc123", "-terminal"] {
+                assert!(!target.is_of(wrong), "{own}: {wrong}");
+            }
         }
     }
 

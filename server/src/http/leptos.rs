@@ -7,11 +7,17 @@
 //! `SsrMode::Async`.
 
 use super::{
-    auth::visit::{self, Visit},
+    auth::{
+        kept_out,
+        visit::{self, Visit},
+    },
     body, dev,
     errors::{self, Refusal},
     first,
-    security::Nonce,
+    limits::too_many,
+    preview::page::{escape, page_of},
+    routes,
+    security::{ClientAddress, Nonce},
     state::Plane,
 };
 use app::{
@@ -82,8 +88,12 @@ pub fn unguarded(plane: &Plane) -> Router<Plane> {
     router
 }
 
-/// Runs one Leptos request to its end under an owner of its own, and says how long that took.
+/// Runs one Leptos request to its end under an owner of its own, and says how long that took. It counts as one to the API does.
 async fn isolate(State(plane): State<Plane>, request: Request, next: Next) -> Response {
+    let caller = routes::caller(request.extensions().get::<Visit>(), request.extensions().get::<ClientAddress>());
+    if let Err(wait) = plane.admit(caller) {
+        return too_often(request.uri().path(), wait);
+    }
     // Before its turn: who sends slowly keeps nobody waiting.
     let (parts, body) = request.into_parts();
     let request = match body::read_body(body).await {
@@ -126,6 +136,19 @@ async fn run(plane: &Plane, request: Request, next: Next) -> Response {
     }
 }
 
+/// A page's call reads the error itself.
+fn too_often(path: &str, wait: Duration) -> Response {
+    let refusal = too_many("requests", wait);
+    if !path.starts_with("/api/fn/") {
+        return refusal.into_response();
+    }
+    let mut response = (refusal.status(), axum::Json(refusal.error())).into_response();
+    if let Some(wait) = refusal.error().kind.wait() {
+        response.headers_mut().insert(header::RETRY_AFTER, wait.secs().into());
+    }
+    response
+}
+
 fn busy() -> Response {
     let message = "The server has more pages to make than it can.";
     Refusal::new(ErrorKind::Unavailable, "busy", message, "Ask again in a few seconds.").into_response()
@@ -154,12 +177,17 @@ fn bare_context(plane: &Plane) -> RequestContext {
         viewer: None,
         control: plane.control(),
         nonce: String::new(),
+        public: plane.origins.public(),
         assets: plane.site.assets(),
         first: Arc::default(),
     }
 }
 
 async fn page(State(plane): State<Plane>, request: Request) -> Response {
+    // Anybody may sign in, also in another way than before.
+    if request.extensions().get::<Visit>().is_some_and(|visit| visit.kept_out) && request.uri().path() != "/sign-in" {
+        return kept_out_page();
+    }
     let mut context = context(&plane, &request);
     let asked = first::Asked::read(&plane, &request);
     context.first = Arc::new(first::of(&plane, asked).await);
@@ -168,6 +196,15 @@ async fn page(State(plane): State<Plane>, request: Request) -> Response {
     let render =
         leptos_axum::render_app_async_with_context(move || provide_context(provided.clone()), move || app::shell(&context));
     dev::reloading(&plane, &nonce, render(request).await).await
+}
+
+/// Says to who is known why they see nothing.
+fn kept_out_page() -> Response {
+    let ControlError { message, next_steps, .. } = kept_out();
+    let said: Vec<String> = [message].into_iter().chain(next_steps).map(|said| format!("<p>{}</p>", escape(&said))).collect();
+    let body = format!("{}<p><a href=\"/sign-in\">Sign in otherwise</a></p>", said.concat());
+    let page = page_of("Sign-in by GitHub is off", &body, None);
+    (StatusCode::UNAUTHORIZED, [(header::CACHE_CONTROL, "no-store")], page).into_response()
 }
 
 async fn server_function(State(plane): State<Plane>, request: Request) -> Response {

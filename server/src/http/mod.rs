@@ -11,6 +11,7 @@
 pub mod assets;
 pub mod auth;
 pub mod body;
+pub mod connections;
 mod dev;
 pub mod doctor;
 pub mod errors;

@@ -2,7 +2,7 @@
 //! of authorisation in the tests: a route without a row cannot be.
 
 use super::{
-    auth::{sign_in, visit::Visit},
+    auth::{kept_out, sign_in, visit::Visit},
     doctor,
     errors::{About, Refusal},
     etag, events, exec, files, github,
@@ -15,7 +15,7 @@ use super::{
     state::{Caller, Plane},
     terminal,
 };
-use crate::control::read_only;
+use crate::control::{read_only, session_only};
 use app::error::ControlError;
 use axum::{
     Router,
@@ -36,6 +36,8 @@ pub enum Access {
     Read,
     /// Who is signed in, or comes with a token of scope `write`.
     Write,
+    /// Who is signed in, and no token: what is made would outlive it.
+    Session,
 }
 
 /// One route.
@@ -67,7 +69,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/api/sign-in", Access::Public, "sign in", || post(sign_in::sign_in)),
     route(Method::POST, "/api/sign-out", Access::Public, "sign out", || post(sign_in::sign_out)),
     route(Method::POST, "/api/github/sign-in", Access::Public, "sign in by GitHub", || post(github::sign_in)),
-    route(Method::POST, "/api/github/connect", Access::Write, "connect GitHub", || post(github::connect)),
+    route(Method::POST, "/api/github/connect", Access::Session, "connect GitHub", || post(github::connect)),
     route(Method::GET, "/api/github", Access::Read, "say what is connected", || get(github::get)),
     route(Method::DELETE, "/api/github", Access::Write, "disconnect GitHub", || delete(github::disconnect)),
     route(Method::GET, "/api/github/repositories", Access::Read, "list repositories", || get(github::list)),
@@ -180,12 +182,15 @@ pub fn refuse(access: Access, visit: Option<&Visit>) -> Option<ControlError> {
     let scope = visit.and_then(|visit| visit.viewer.as_ref()).map(|viewer| viewer.scope);
     match (access, scope) {
         (Access::Public, _) | (Access::Read, Some(_)) | (Access::Write, Some(Scope::Write)) => None,
+        (_, None) if visit.is_some_and(|visit| visit.kept_out) => Some(kept_out()),
         (_, None) => Some(ControlError::signed_out()),
+        (Access::Session, Some(_)) => visit.is_none_or(|visit| visit.session().is_none()).then(session_only),
         (Access::Write, Some(Scope::Read)) => Some(read_only()),
     }
 }
 
-fn caller(visit: Option<&Visit>, from: Option<&ClientAddress>) -> Caller {
+/// As whom a request counts.
+pub(super) fn caller(visit: Option<&Visit>, from: Option<&ClientAddress>) -> Caller {
     match visit.and_then(|visit| visit.credential.clone()) {
         Some(credential) => Caller::Known(credential),
         None => Caller::Unknown(neighbourhood_of(from)),

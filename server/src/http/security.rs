@@ -172,6 +172,15 @@ impl Origins {
         self.place(host) == Place::App
     }
 
+    /// What stands before the preview domain in an origin or address, if it is below that.
+    #[must_use]
+    pub fn preview_label(&self, url: &str) -> Option<String> {
+        match self.place(url.parse::<http::Uri>().ok()?.authority()?.as_str()) {
+            Place::Preview(label) => Some(label),
+            _ => None,
+        }
+    }
+
     fn place(&self, host: &str) -> Place {
         let name = name_of(host).trim_end_matches('.').to_ascii_lowercase();
         if name == self.host {
@@ -186,13 +195,18 @@ impl Origins {
         if loopback && self.single_machine() { Place::Loopback } else { Place::Unknown }
     }
 
+    /// Whether an address is a proxy's that the operator named.
+    #[must_use]
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(address))
+    }
+
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
-        let trusted = |address: IpAddr| self.trusted.iter().any(|network| network.contains(address));
         let mut from = peer.to_canonical();
         let forwarded = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
         let hops: Vec<IpAddr> = forwarded.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
         for hop in hops.into_iter().rev() {
-            if !trusted(from) {
+            if !self.is_proxy(from) {
                 break;
             }
             from = hop.to_canonical();

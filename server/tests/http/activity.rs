@@ -115,6 +115,7 @@ async fn activity_is_exported_as_lines_and_outlives_its_project() {
     let lines: Vec<Value> = by_query.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[1]["title"], "Made the project");
+    assert_eq!(lines[1]["projectDeleted"], false);
     assert_eq!(owner.get(&format!("{path}?format=jsonl&limit=1")).await.text().lines().count(), 1);
 
     assert_eq!(owner.ask(Method::DELETE, &format!("/api/projects/{project}"), None).await.status, 202);
@@ -122,6 +123,7 @@ async fn activity_is_exported_as_lines_and_outlives_its_project() {
     let told = owner.get(&format!("/api/activity?project={project}")).await.json();
     assert_eq!(titles(&told)[0], "Everything of the project was removed");
     assert_eq!(titles(&told).last().unwrap(), "Made the project");
+    assert!(told["activity"].as_array().unwrap().iter().all(|item| item["projectDeleted"] == true), "{told}");
     let stranger = app.somebody_else().await;
     assert_eq!(titles(&stranger.get(&format!("/api/activity?project={project}")).await.json()), [""; 0]);
     assert_eq!(titles(&stranger.get("/api/activity").await.json()), ["Signed in by the link"], "their own alone");

@@ -1,7 +1,7 @@
 //! Signing in and out, tokens, and that what they opened ends with them.
 
 use crate::support::{
-    TestApp,
+    Setup, TestApp,
     client::{hear, say},
     until,
 };
@@ -40,6 +40,23 @@ async fn a_link_signs_in_once_and_says_why_it_does_not_again() {
     let expired = anybody.post("/api/sign-in", &json!({ "code": late })).await;
     assert_eq!((expired.status.as_u16(), expired.code().as_str()), (410, "link-expired"));
     assert_eq!(anybody.get("/api/me").await.status, 401);
+}
+
+#[tokio::test]
+async fn the_sign_in_page_says_where_its_visitor_gets_a_link() {
+    let Some(app) = TestApp::start_as(Setup { secure: true, ..Setup::default() }).await else { return };
+    let public = format!("{}/sign-in#…", app.public);
+    let page = app.anonymous().get("/sign-in").await.text();
+    assert!(page.contains("printed where the server was started") && page.contains(&format!("Sign in: {public}")), "{page}");
+
+    let setup = Setup { secure: true, orchestrator: Some("kubernetes"), ..Setup::default() };
+    let Some(app) = TestApp::start_as(setup).await else { return };
+    // The address that browsers use, whatever a proxy in between makes of it.
+    let page = app.anonymous().with("x-forwarded-proto", "http").get("/sign-in").await.text();
+    assert!(page.contains("Ask who runs this installation for a link.") && page.contains(&public), "{page}");
+    for of_one_machine in ["single-machine", "was started", "where the server runs", "on that machine"] {
+        assert!(!page.contains(of_one_machine), "{of_one_machine}: {page}");
+    }
 }
 
 #[tokio::test]
@@ -259,6 +276,24 @@ async fn what_a_credential_opened_ends_with_it_within_a_second() {
             until("the others to be unharmed", async || owner.get("/api/me").await.status == 200).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_credential_that_is_hard_to_look_up_keeps_no_other_open() {
+    use http_body_util::BodyExt as _;
+    let Some(app) = TestApp::start().await else { return };
+    app.log.allow("slow statement");
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        streams.push(app.token(Scope::Read).await.open(Method::GET, "/api/events", None).await);
+    }
+    let leaving = app.signed_in().await.open(Method::GET, "/api/events", None).await;
+    let mut hard = app.pool.begin().await.unwrap();
+    sqlx::query("UPDATE sessions SET expires_at = now() - interval '1 second'").execute(&app.pool).await.unwrap();
+    sqlx::query("LOCK TABLE api_tokens IN ACCESS EXCLUSIVE MODE").execute(&mut *hard).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), leaving.into_body().collect()).await;
+    hard.rollback().await.unwrap();
+    assert!(ended.is_ok(), "it waited for the others");
 }
 
 #[tokio::test]

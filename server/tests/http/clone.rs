@@ -105,6 +105,32 @@ async fn a_private_repository_is_cloned_by_its_owners_token_which_stays_nowhere(
 }
 
 #[tokio::test]
+async fn git_that_asks_without_end_is_answered_with_nothing() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let url = github.serve("octocat/secrets", true, &["main"]);
+    let user = session(&app, &sign_in(&app).await);
+    let id = create(&user, json!({ "url": url })).await;
+    reaches(&user, &id, "done").await;
+    let host = github.url.strip_prefix("http://").unwrap();
+    let has = |answer: &Value| !answer["password"].is_null();
+    assert!(has(&app.world.git_asks(1, "http", host, "octocat/secrets").await));
+    let asks = 2..80_u64;
+    for ask in asks.clone() {
+        let path = "octocat/secrets";
+        app.world.says(&json!({ "type": "credentials", "ask": ask, "protocol": "http", "host": host, "path": path })).await;
+        if ask % 8 == 0 {
+            // Agents of these tests lose what nobody reads in time.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+    let mut full = 0;
+    for ask in asks {
+        full += usize::from(has(&app.world.git_asks(ask, "http", host, "octocat/secrets").await));
+    }
+    assert!(full < 60, "{full} of 78 were answered in full");
+}
+
+#[tokio::test]
 async fn git_inside_has_the_owners_token_for_the_projects_repository_alone() {
     let Some((app, github)) = with(everybody()).await else { return };
     let url = github.serve("octocat/Secrets", true, &["main"]);

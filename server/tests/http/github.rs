@@ -272,6 +272,24 @@ async fn the_owner_of_a_machine_connects_github_and_disconnects_it() {
 }
 
 #[tokio::test]
+async fn a_token_connects_nothing_that_would_sign_in_after_it() {
+    let Some((app, github)) = with(nobody()).await else { return };
+    let owner = app.signed_in().await;
+    let token = app.token(Scope::Write).await;
+    let none = token.post("/api/github/connect", &json!({})).await;
+    assert_eq!((none.status.as_u16(), none.code().as_str()), (403, "session-only"), "{}", none.text());
+    assert_eq!(none.header("set-cookie"), "");
+
+    // Nor does one finish what its owner began.
+    let (browser, url) = begin(&owner, "connect").await;
+    let bearer = token.headers().get("authorization").unwrap().to_str().unwrap();
+    let back = there(&url).await;
+    refused(&browser.with("authorization", bearer).get(&back).await, 403, "no longer signed in");
+    assert!(owner.get("/api/github").await.json()["account"].is_null());
+    assert_eq!(github.tokens().len(), 0, "nothing was fetched for it");
+}
+
+#[tokio::test]
 async fn an_account_is_one_users_and_the_only_way_in_is_not_taken_away() {
     let Some((app, _github)) = with(everybody()).await else { return };
     let user = session(&app, &sign_in(&app).await);
@@ -463,19 +481,17 @@ async fn who_is_taken_off_the_list_is_signed_out_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn who_signed_in_by_a_github_that_is_not_used_any_more_is_signed_out() {
+async fn who_signed_in_by_another_github_than_is_used_now_is_signed_out() {
     let Some((app, stand_in)) = with(everybody()).await else { return };
     let (owner, other) = (app.signed_in().await, app.somebody_else().await);
     let own = stand_in.settings(everybody()).host;
-    for now in [Some("github.example"), None] {
-        let visitor = session(&app, &sign_in(&app).await);
-        let made = visitor.post("/api/tokens", &json!({ "name": "ci", "scope": "write" })).await.json();
-        let program = app.anonymous().with("authorization", &format!("Bearer {}", made["secret"].as_str().unwrap()));
-        for (host, expected) in [(Some(own.as_str()), 200), (now, 401)] {
-            github::shut_out_others(&app.accounts, host).await;
-            for client in [&visitor, &program] {
-                assert_eq!(client.get("/api/me").await.status, expected, "{host:?}");
-            }
+    let visitor = session(&app, &sign_in(&app).await);
+    let made = visitor.post("/api/tokens", &json!({ "name": "ci", "scope": "write" })).await.json();
+    let program = app.anonymous().with("authorization", &format!("Bearer {}", made["secret"].as_str().unwrap()));
+    for (host, expected) in [(own.as_str(), 200), ("github.example", 401)] {
+        github::shut_out_others(&app.accounts, host).await;
+        for client in [&visitor, &program] {
+            assert_eq!(client.get("/api/me").await.status, expected, "{host}");
         }
         for client in [&owner, &other] {
             assert_eq!(client.get("/api/me").await.status, 200, "they do not sign in by GitHub");
@@ -483,5 +499,48 @@ async fn who_signed_in_by_a_github_that_is_not_used_any_more_is_signed_out() {
     }
     let back = session(&app, &sign_in(&app).await);
     let told = back.get("/api/activity?kind=account").await.text();
-    assert_eq!(told.matches("Signed out: octocat may not sign in here any more").count(), 2, "{told}");
+    assert_eq!(told.matches("Signed out: octocat may not sign in here any more").count(), 1, "{told}");
+}
+
+#[tokio::test]
+async fn while_github_is_not_configured_its_users_are_refused_and_what_they_have_is_kept() {
+    let Some((app, stand_in)) = with(everybody()).await else { return };
+    let signed = sign_in(&app).await;
+    let made = session(&app, &signed).post("/api/tokens", &json!({ "name": "ci", "scope": "write" })).await.json();
+    let bearer = format!("Bearer {}", made["secret"].as_str().unwrap());
+    let clients = |app: &TestApp| [session(app, &signed), app.anonymous().with("authorization", &bearer)];
+
+    let off = app.again(Setup::default()).await;
+    let terminal = format!("/api/sandbox/{}/terminal", uuid::Uuid::nil());
+    for client in clients(&off) {
+        for path in ["/api/me", "/api/projects", "/api/events", terminal.as_str()] {
+            let answer = client.get(path).await;
+            assert_eq!((answer.status.as_u16(), answer.code().as_str()), (401, "github-off"), "{path}: {}", answer.text());
+            assert!(answer.text().contains("not configured for it now"), "{}", answer.text());
+        }
+        assert_eq!(client.post("/api/projects", &json!({ "name": "Boats" })).await.status, 401);
+    }
+    let [browser, _] = clients(&off);
+    let page = browser.get("/").await;
+    assert_eq!(page.status, 401);
+    assert!(page.text().contains("Sign-in by GitHub is off") && page.text().contains("are kept"), "{}", page.text());
+    assert_eq!(browser.get("/sign-in").await.status, 200);
+    for client in [off.signed_in().await, off.somebody_else().await] {
+        assert_eq!(client.get("/api/me").await.status, 200, "they do not sign in by GitHub");
+    }
+    off.log.allow("GitHub is not configured, and users sign in by it");
+    github::tell_of_kept_out(&off.accounts).await;
+
+    let on = app.again(Setup { github: Some(stand_in.settings(everybody())), ..Setup::default() }).await;
+    for client in clients(&on) {
+        let answer = client.get("/api/me").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    // With GitHub configured and nobody allowed they are over.
+    let settings = stand_in.settings(nobody());
+    let linked = LinkedAccounts::new(on.pool.clone(), on.vault.clone(), &settings.host);
+    GitHub::new(settings, linked, &on.public).unwrap().shut_out(&on.accounts).await;
+    for client in clients(&on) {
+        assert_eq!(client.get("/api/me").await.status, 401);
+    }
 }

@@ -20,7 +20,8 @@ async fn asks(app: &TestApp, url: &str, cookie: Option<&str>, headers: &[(&str, 
     for (name, value) in headers {
         nginx = nginx.with(name, value);
     }
-    nginx.get("/ingress/auth").await
+    let host = url.split("://").nth(1).unwrap_or_default();
+    nginx.get(&format!("/ingress/auth?of={}", host.split('.').next().unwrap_or_default())).await
 }
 
 fn sign_in(rd: &str) -> String {
@@ -59,7 +60,12 @@ async fn a_browser_is_let_in_by_a_code_that_works_once() {
     assert_eq!(asks(&app, &terminal, Some(&cookie), &[]).await.status, 401, "it opens that host alone");
 
     // By the app's own name nobody gets an answer, whatever the cookie: the agent's token is no browser's.
-    let outside = app.anonymous().with("x-original-url", &application).with("cookie", &cookie).get("/ingress/auth").await;
+    let outside = app
+        .anonymous()
+        .with("x-original-url", &application)
+        .with("cookie", &cookie)
+        .get(&format!("/ingress/auth?of={name}"))
+        .await;
     assert_eq!(outside.status, 403);
 
     let back = way_back(&owner, &terminal).await;
@@ -80,6 +86,30 @@ async fn a_browser_is_let_in_by_a_code_that_works_once() {
     // Signed out, it is over on every host.
     assert_eq!(owner.post("/api/sign-out", &serde_json::json!({})).await.status, StatusCode::NO_CONTENT);
     assert_eq!(asks(&app, &terminal, Some(&cookie), &[]).await.status, 401);
+}
+
+/// nginx chooses an Ingress by the request line, where that is a whole address, and tells of `Host`.
+#[tokio::test]
+async fn the_cookie_of_one_sandbox_opens_no_other_ones_ingress() {
+    let Some(app) = app().await else { return };
+    let owner = app.signed_in().await;
+    let (_, name) = app.running(&owner, "Mine").await;
+    let stranger = app.somebody_else().await;
+    let (_, victim) = app.running(&stranger, "Theirs").await;
+    let url = format!("http://{name}.{DOMAIN}/");
+    let first = asks(&app, &way_back(&owner, &url).await, None, &[]).await;
+    let cookie = first.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert_eq!(asks(&app, &url, Some(&cookie), &[]).await.status, 200);
+
+    let nginx = Client::new(app.port).with("host", "fullstack-agent.team.svc.cluster.local").with("cookie", &cookie);
+    let code = way_back(&owner, &url).await;
+    for of in [format!("?of={victim}"), format!("?of={victim}-terminal"), format!("?of={name}-terminal"), String::new()] {
+        for told in [&url, &code] {
+            let refused = nginx.with("x-original-url", told).get(&format!("/ingress/auth{of}")).await;
+            assert_eq!((refused.status.as_u16(), refused.header("set-cookie")), (403, ""), "{of}: {told}");
+        }
+    }
+    assert_eq!(asks(&app, &code, None, &[]).await.status, 200, "the code was not used up");
 }
 
 #[tokio::test]

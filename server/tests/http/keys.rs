@@ -78,6 +78,21 @@ async fn a_command_is_begun_once_by_its_key() {
 }
 
 #[tokio::test]
+async fn a_refusal_without_end_is_one_all_the_same() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Refused").await;
+    let path = format!("/api/sandbox/{project}/exec");
+    for accept in ["application/x-ndjson", "application/json"] {
+        let refused = owner.with("accept", accept);
+        let ask = json!({ "command": ["refuse"] });
+        let asked = tokio::time::timeout(std::time::Duration::from_secs(20), refused.post(&path, &ask));
+        let answer = asked.await.expect("an end");
+        assert!(answer.status.is_client_error() || answer.status.is_server_error(), "{accept}: {}", answer.status);
+    }
+}
+
+#[tokio::test]
 async fn a_password_is_reset_once_by_its_key() {
     let Some(app) = TestApp::start().await else { return };
     let owner = app.signed_in().await;

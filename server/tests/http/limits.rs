@@ -1,6 +1,7 @@
 //! What is asked too often: 429, and when to ask again.
 
-use crate::support::{Answer, TestApp};
+use crate::support::{Answer, Client, Setup, TestApp};
+use futures::FutureExt as _;
 use model::view::Scope;
 use serde_json::json;
 use std::{collections::BTreeSet, fs, path::Path};
@@ -50,6 +51,52 @@ async fn every_429_says_when_to_ask_again() {
         }
         says_when(&refused.unwrap_or_else(|| panic!("{path} has no limit")), code);
     }
+}
+
+#[tokio::test]
+async fn the_doctor_looks_once_at_a_time_and_says_when_to_ask_again() {
+    let Some(app) = TestApp::start().await else { return };
+    app.log.allow("slow statement");
+    let owner = app.signed_in().await;
+    // A look reads every project, and waits for that for longer than another one waits for its turn.
+    let mut holding = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE").execute(&mut *holding).await.unwrap();
+    let looks = [owner.get("/api/doctor").boxed_local(), owner.get("/api/doctor").boxed_local()];
+    let (busy, _, mut other) = futures::future::select_all(looks).await;
+    holding.rollback().await.unwrap();
+    says_when(&busy, "doctor-busy");
+    let said = busy.json()["details"]["message"].clone();
+    assert_eq!(said, "The doctor is looking already, and looks once at a time.");
+    let looked = other.remove(0).await;
+    assert_eq!(looked.status, 200, "{}", looked.text());
+    assert_eq!(owner.get("/api/doctor").await.status, 200, "and the next has its turn");
+}
+
+#[tokio::test]
+async fn pages_their_calls_and_what_ingresses_ask_count_as_the_api_does() {
+    let setup = Setup { requests_per_second: 1, ingress: Some("apps.example"), ..Setup::default() };
+    let Some(app) = TestApp::start_as(setup).await else { return };
+    let controller = Client::new(app.port).with("host", "fullstack-agent.team.svc").with("x-real-ip", "203.0.113.7");
+    let revoke = json!({ "id": uuid::Uuid::nil() });
+    let page = app.token(Scope::Write).await;
+    let call = app.token(Scope::Write).await;
+    for what in ["page", "call", "ingress"] {
+        let mut refused = None;
+        for _ in 0..12 {
+            let answer = match what {
+                "page" => page.get("/").await,
+                "call" => call.post("/api/fn/revoke-token", &revoke).await,
+                _ => controller.get("/ingress/auth?of=x").await,
+            };
+            if answer.status == 429 {
+                refused = Some(answer);
+                break;
+            }
+        }
+        says_when(&refused.unwrap_or_else(|| panic!("{what}: four at once, and one a second")), "too-many");
+    }
+    let other = controller.with("x-real-ip", "203.0.113.8").get("/ingress/auth?of=x").await;
+    assert_eq!(other.status, 403, "another visitor of the same controller's");
 }
 
 /// The kind has its wait in it, so that none can be forgotten; what remains is that nobody writes the status by hand.

@@ -34,6 +34,7 @@ fn expected(route: &Route, who: Who) -> Outcome {
     let changes = route.method != Method::GET;
     let terminal = route.path.ends_with("/terminal");
     match (who, route.access) {
+        (Who::ReadToken | Who::WriteToken, Access::Session) => Outcome::Status(403),
         (Who::ForeignPage | Who::ForeignSite, _) if changes || terminal => Outcome::Status(403),
         (Who::ForeignPage | Who::ForeignSite | Who::Owner | Who::WriteToken, _) | (_, Access::Public) => Outcome::LetIn,
         (Who::Nobody, _) => Outcome::Status(401),
@@ -258,7 +259,7 @@ impl Function {
             (Who::ForeignPage | Who::ForeignSite, _) => 403,
             (Who::Owner | Who::WriteToken, _) | (_, Access::Public) | (Who::ReadToken, Access::Read) => 200,
             (Who::Nobody, _) => 401,
-            (Who::ReadToken, Access::Write) => 403,
+            (Who::ReadToken, Access::Write | Access::Session) => 403,
             (Who::SomebodyElse, _) => {
                 if somebodys {
                     404

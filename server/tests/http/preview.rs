@@ -358,6 +358,45 @@ async fn a_websocket_comes_from_the_preview_itself() {
     assert_eq!(stranger.socket("/echo", "").await.err(), Some(StatusCode::UNAUTHORIZED));
 }
 
+/// Previews below one domain are of one site: a browser sends the cookie of a tab along with what another one's page asks.
+#[tokio::test]
+async fn a_page_of_another_sandbox_asks_in_vain() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    let (project, name) = app.running(&owner, "Boats").await;
+    let (visitor, _) = enter(&app, &owner, project, 3000).await;
+    let page = |label: &str| format!("http://{label}.localhost:{}", app.port);
+    let (others, sibling) = (page("3000--reef-agentruntime-abc123"), page(&format!("5000--{name}")));
+    let same_site = visitor.with("sec-fetch-site", "same-site");
+    let no_page = same_site.with("sec-fetch-mode", "no-cors");
+    let link = same_site.with("sec-fetch-mode", "navigate");
+    for (what, asks) in [
+        ("by its origin", visitor.with("origin", &others)),
+        ("a script", no_page.with("referer", &format!("{others}/"))),
+        ("a script that tells nothing", no_page.clone()),
+        ("a form that tells nothing", link.with("origin", "null")),
+    ] {
+        let refused = asks.ask(Method::POST, "/upload", Some("x".into())).await;
+        assert_eq!(refused.status, 403, "{what}: {}", refused.text());
+        assert!(refused.text().contains("A foreign page asked"), "{what}");
+    }
+    for asks in [visitor.with("origin", &others), no_page.with("referer", &others), no_page.clone()] {
+        assert_eq!(asks.get("/").await.status, 403);
+    }
+    let workspace = format!("http://localhost:{}/", app.port);
+    for (what, asks) in [
+        ("a link", link.with("referer", &others)),
+        ("the frame of the workspace", link.with("sec-fetch-dest", "iframe").with("referer", &workspace)),
+        ("another port of it", visitor.with("origin", &sibling).with("sec-fetch-site", "same-site")),
+        ("a picture of another port", no_page.with("referer", &sibling)),
+        ("its own page", visitor.with("origin", &page(&format!("3000--{name}"))).with("sec-fetch-site", "same-origin")),
+        ("no page", visitor.clone()),
+    ] {
+        assert_eq!(asks.get("/").await.text(), "Boats for hire", "{what}");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_shown_is_said() {
     let Some(app) = TestApp::start().await else { return };

@@ -2,9 +2,10 @@
 
 use crate::support::{Setup, TestApp};
 use http::Method;
+use model::view::EnvSource;
 use secrecy::SecretString;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 #[tokio::test]
 async fn a_project_is_created_once_by_its_key() {
@@ -89,7 +90,7 @@ async fn projects_and_sandboxes_have_the_shape_that_is_promised() {
     assert_eq!((&shown["projectId"], shown["phase"].as_str()), (&json!(project.to_string()), Some("Running")));
     let stages = shown["stages"].as_array().unwrap();
     for (stage, name) in stages.iter().zip(STAGES) {
-        has(stage, &["stage", "state", "startedAt", "endedAt", "deadlineAt"]);
+        has(stage, &["stage", "state", "startedAt", "endedAt", "deadlineAt", "limitSeconds"]);
         assert_eq!((stage["stage"].as_str(), stage["state"].as_str()), (Some(name), Some("done")));
         for at in ["startedAt", "endedAt", "deadlineAt"] {
             assert!(stage[at].as_str().is_some_and(|at| at.ends_with('Z') && at.contains('T')), "RFC 3339, in UTC: {stage}");
@@ -109,6 +110,40 @@ async fn projects_and_sandboxes_have_the_shape_that_is_promised() {
         assert_eq!(answer.json()["stages"].as_array().unwrap().len(), 5, "{method} {at}");
         has(&owner.get(&path).await.json(), &SANDBOX);
     }
+}
+
+#[tokio::test]
+async fn a_project_in_under_a_second_is_promised_on_one_machine_alone() {
+    for (orchestrator, soon) in [("local", "ready in under a second"), ("kubernetes", "ready within seconds")] {
+        let setup = Setup { orchestrator: Some(orchestrator), ..Setup::default() };
+        let Some(app) = TestApp::start_as(setup).await else { return };
+        let owner = app.signed_in().await;
+        for path in ["/", "/projects/new"] {
+            let page = owner.get(path).await.text();
+            assert!(page.contains(soon), "{orchestrator} {path}: {page}");
+            assert_eq!(page.contains("under a second"), orchestrator == "local", "{path}: {page}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_stage_says_the_limit_that_is_set_before_it_begins_and_after() {
+    let deadlines = [60, 900, 30, 20, 45];
+    let setup = Setup { stage_deadlines: Some(deadlines.map(Duration::from_secs)), ..Setup::default() };
+    let Some(app) = TestApp::start_as(setup).await else { return };
+    let owner = app.signed_in().await;
+    let limits = |sandbox: &serde_json::Value| -> Vec<_> {
+        sandbox["stages"].as_array().unwrap().iter().map(|stage| stage["limitSeconds"].as_u64().unwrap()).collect()
+    };
+    let made = owner.post("/api/projects", &json!({ "name": "Limits" })).await.json();
+    assert_eq!(made["sandbox"]["stages"][4]["state"], "waiting");
+    assert_eq!(limits(&made["sandbox"]), deadlines);
+    let project = made["id"].as_str().unwrap().parse().unwrap();
+    app.reaches(&owner, project, "Running").await;
+    assert_eq!(limits(&owner.get(&format!("/api/sandbox/{project}")).await.json()), deadlines);
+    // What a page is told of it as it changes is the same.
+    let listed = owner.get("/api/projects").await.json();
+    assert_eq!(limits(&listed[0]["sandbox"]), deadlines);
 }
 
 #[tokio::test]
@@ -136,6 +171,13 @@ async fn where_variables_come_from_is_said_and_no_value() {
         ("BOTH", "project"),
     ] {
         assert_eq!(source(key), expected, "{key}");
+    }
+    // The page about it has them all.
+    let page = include_str!("../../../docs/files.md");
+    let told = page.lines().find(|line| line.contains("`source`")).unwrap();
+    for source in [EnvSource::Operator, EnvSource::Account, EnvSource::Project, EnvSource::Request, EnvSource::System] {
+        let name = serde_json::to_value(source).unwrap();
+        assert!(told.contains(&format!("`{}`", name.as_str().unwrap())), "docs/files.md has no {name}: {told}");
     }
     let database = owner.get(&format!("/api/projects/{project}/database")).await.json();
     let password = database["psql"].as_str().unwrap().split([':', '@']).nth(2).unwrap();

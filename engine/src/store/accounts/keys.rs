@@ -5,7 +5,10 @@
 //!                        └─ refused ──▶ forgotten  asked again: First
 //! ```
 
-use super::{Accounts, bounded, store_token};
+use super::{
+    Accounts,
+    tokens::{bounded, store_token},
+};
 use crate::store::{StoreError, intent::KEY_LIFE, postgres::error::while_doing, time::Time};
 use jiff::Timestamp;
 use model::{

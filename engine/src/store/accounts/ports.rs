@@ -3,7 +3,7 @@
 //! An address is kept while its sandbox is there. Only when all are taken, the one that was opened longest ago goes to
 //! another preview: never one whose visitors may still have a cookie, or that is shared.
 
-use super::{Accounts, PREVIEW_SESSION_LIFE};
+use super::{Accounts, previews::PREVIEW_SESSION_LIFE};
 use crate::store::{
     StoreError,
     postgres::error::{unreadable, while_doing},

@@ -4,7 +4,7 @@
 //! for all of them when the link does. An application's own host on a cluster, which does not pass here, gets a cookie
 //! for each guest instead, by a code that works once: what serves there sees it.
 
-use super::{Accounts, PREVIEW_CODE_LIFE, hash, random_secret};
+use super::{Accounts, hash, previews::PREVIEW_CODE_LIFE, random_secret};
 use crate::store::{
     StoreError,
     postgres::error::{OnConstraint as _, unreadable, while_doing},

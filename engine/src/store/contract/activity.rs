@@ -117,11 +117,13 @@ pub async fn activity_is_its_owners_and_outlives_the_project(subject: &Subject) 
     let of = Filter { project: Some(row.project.id), limit: 100, ..Filter::default() };
     assert_eq!(subject.store.activity(stranger, &of).await.unwrap(), []);
     subject.store.delete(owner, row.project.id, at(1)).await.unwrap();
+    assert!(told(subject, of.clone()).await.iter().all(|view| !view.project_deleted), "something of it is left");
     let version = leased(subject, row.sandbox.id, "a", at(1)).await.row.sandbox.version;
     assert!(!subject.store.bury(row.sandbox.id, "b", version, at(2)).await.unwrap());
     assert!(subject.store.bury(row.sandbox.id, "a", version, at(3)).await.unwrap());
     let told = told(subject, of).await;
     let last = told.last().unwrap();
+    assert!(told.iter().all(|view| view.project_deleted));
     assert_eq!(titles(&told), ["Made the project", "Deleted the project", "Everything of the project was removed"]);
     assert_eq!((last.detail.as_deref(), last.project.as_deref()), (Some("In 2.0 s"), Some(row.project.name.as_str())));
 }

@@ -87,7 +87,8 @@ impl PgStore {
         let kinds: Vec<String> = filter.kinds.iter().map(|kind| kind.as_str().to_owned()).collect();
         let rows = sqlx::query!(
             r#"SELECT id, project_id, project, at AS "at: Time", last_at AS "last_at: Time", times, kind, actor, via, token, title,
-                detail, data
+                detail, data,
+                project_id IS NOT NULL AND NOT EXISTS (SELECT FROM projects p WHERE p.id = activity.project_id) AS "project_deleted!"
             FROM activity
             WHERE owner_id = $1 AND ($2::uuid IS NULL OR project_id = $2) AND ($3::bigint IS NULL OR id < $3)
                 AND (cardinality($4::text[]) = 0 OR kind = ANY($4)) AND ($5::text IS NULL OR $5 IN (actor, via, token))
@@ -112,6 +113,7 @@ impl PgStore {
                     id: row.id,
                     project_id: row.project_id.map(ProjectId),
                     project: row.project,
+                    project_deleted: row.project_deleted,
                     at: row.at.0,
                     last_at: row.last_at.0,
                     times: row.times,

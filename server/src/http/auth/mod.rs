@@ -14,6 +14,7 @@ pub mod visit;
 pub mod watch;
 
 use crate::http::patience::Turns;
+use app::error::{ControlError, ErrorKind};
 use engine::store::{StoreError, accounts::Accounts};
 use model::UserId;
 
@@ -24,6 +25,19 @@ pub struct SignedIn {
     pub id: UserId,
     /// As pages name them.
     pub name: String,
+    /// Whether they are let in nowhere for now.
+    pub kept_out: bool,
+}
+
+/// The refusal of who is known, and kept out: they sign in by GitHub, and this server is not configured for it now.
+#[must_use]
+pub fn kept_out() -> ControlError {
+    ControlError::new(
+        ErrorKind::SignedOut,
+        "github-off",
+        "You sign in by GitHub, and this server is not configured for it now. Your sessions and tokens open nothing meanwhile, and are kept.",
+        "Ask who runs this server: once GitHub is configured again, they work as before.",
+    )
 }
 
 impl axum_login::AuthUser for SignedIn {
@@ -64,6 +78,6 @@ impl axum_login::AuthnBackend for Backend {
     async fn get_user(&self, id: &uuid::Uuid) -> Result<Option<SignedIn>, StoreError> {
         let (accounts, id) = (self.accounts.clone(), UserId(*id));
         let user = self.turns.take(async move { accounts.user(id).await }).await?;
-        Ok(user.map(|user| SignedIn { id: user.id, name: user.name }))
+        Ok(user.map(|user| SignedIn { id: user.id, name: user.name, kept_out: user.kept_out }))
     }
 }

@@ -5,7 +5,7 @@ use engine::{
     clock::{Clock as _, SystemClock},
     store::{
         StoreError,
-        accounts::{Accounts, SessionRow},
+        accounts::{Accounts, sessions::SessionRow},
     },
 };
 use jiff::Timestamp;

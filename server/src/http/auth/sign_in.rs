@@ -123,7 +123,7 @@ pub async fn log_in(auth: &mut AuthSession<Backend>, user: UserId, name: &str, h
         auth.session.insert(sessions::BROWSER, browser).await
     };
     kept.await.map_err(|error| failed(error.to_string()))?;
-    auth.login(&SignedIn { id: user, name: name.to_owned() }).await.map_err(|error| failed(error.to_string()))
+    auth.login(&SignedIn { id: user, name: name.to_owned(), kept_out: false }).await.map_err(|error| failed(error.to_string()))
 }
 
 /// `POST /api/sign-out`: the session is over everywhere: in every tab, stream, terminal and preview.

@@ -1,6 +1,6 @@
 //! Who a request comes from, found once and kept beside it.
 
-use super::{Backend, watch::Credential};
+use super::{Backend, kept_out, watch::Credential};
 use crate::{
     control::store_error,
     http::{
@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use axum_login::AuthSession;
-use engine::store::accounts::TOKEN_PREFIX;
+use engine::store::accounts::tokens::TOKEN_PREFIX;
 use http::{HeaderMap, StatusCode, header};
 use model::{
     activity::{Actor, Via},
@@ -40,6 +40,16 @@ pub struct Visit {
     pub credential: Option<Credential>,
     /// The name of the token that they are known by, if it is one.
     pub token: Option<String>,
+    /// Whether they are known, and are nobody all the same: they are kept out.
+    pub kept_out: bool,
+}
+
+impl Visit {
+    /// Who, if they are signed in: not who comes with a token.
+    #[must_use]
+    pub fn session(&self) -> Option<&Viewer> {
+        self.viewer.as_ref().filter(|_| matches!(self.credential, Some(Credential::Session(_))))
+    }
 }
 
 tokio::task_local! {
@@ -148,13 +158,16 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 fn cookie(auth: &AuthSession<Backend>) -> Option<Visit> {
     let (user, session) = (auth.user.as_ref()?, auth.session.id()?);
+    if user.kept_out {
+        return Some(Visit { kept_out: true, ..Visit::default() });
+    }
     let viewer = Viewer { user: user.id, name: user.name.clone(), scope: Scope::Write };
-    Some(Visit { viewer: Some(viewer), credential: Some(Credential::Session(session.0)), token: None })
+    Some(Visit { viewer: Some(viewer), credential: Some(Credential::Session(session.0)), ..Visit::default() })
 }
 
 /// # Errors
-/// `401 Unauthorized` for one that is unknown, revoked or expired, and `429 Too Many Requests` in its place after many of them
-/// from the same neighbourhood; `503 Service Unavailable`.
+/// `401 Unauthorized` for one that is unknown, revoked or expired, or whose user is kept out, and `429 Too Many Requests` in
+/// place of the first after many of them from the same neighbourhood; `503 Service Unavailable`.
 async fn token(plane: &Plane, secret: &str, from: IpAddr) -> Result<Visit, Refusal> {
     let wrong = || {
         let message = format!("The token is unknown, revoked or expired. Tokens begin with `{TOKEN_PREFIX}`.");
@@ -169,6 +182,10 @@ async fn token(plane: &Plane, secret: &str, from: IpAddr) -> Result<Visit, Refus
         Ok(user.map(|user| (holder, user)))
     });
     let (holder, user) = known.await.map_err(store_error)?.ok_or_else(wrong)?;
+    if user.kept_out {
+        return Err(kept_out().into());
+    }
     let viewer = Viewer { user: user.id, name: user.name, scope: holder.scope };
-    Ok(Visit { viewer: Some(viewer), credential: Some(Credential::Token(holder.token)), token: Some(holder.name) })
+    let credential = Some(Credential::Token(holder.token));
+    Ok(Visit { viewer: Some(viewer), credential, token: Some(holder.name), kept_out: false })
 }

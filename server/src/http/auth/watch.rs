@@ -12,6 +12,7 @@ use engine::{
         accounts::{Accounts, shares::LinkUse},
     },
 };
+use futures::{StreamExt as _, stream};
 use model::{ResourceName, TokenId};
 use std::{
     collections::HashMap,
@@ -24,6 +25,9 @@ use tracing::debug;
 
 /// Half of the second that is promised.
 const PERIOD: Duration = Duration::from_millis(500);
+/// How many credentials are looked up at a time, so that many of them take no longer than the second that is promised: half of the
+/// connections to the database.
+const LOOKS: usize = 8;
 
 /// By what a visitor is known.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -151,14 +155,16 @@ impl CredentialWatch {
                 () = self.begun.notified(), if idle => continue,
                 () = tokio::time::sleep(PERIOD), if !idle => {}
             }
-            for (credential, held) in self.in_use() {
-                match self.works(&credential).await {
+            let this = &self;
+            let looks = self.in_use().into_iter().map(|(credential, held)| async move {
+                match this.works(&credential).await {
                     Ok(true) => {}
                     Ok(false) => held.over.cancel(),
                     // Nobody is signed out because the database is away.
                     Err(error) => debug!("cannot look whether a credential still works: {error:#}"),
                 }
-            }
+            });
+            stream::iter(looks).buffer_unordered(LOOKS).collect::<()>().await;
         }
     }
 

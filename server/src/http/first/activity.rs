@@ -84,7 +84,10 @@ fn row(item: &ActivityView, all: bool, paint: &Paint) -> String {
     let mut words = format!("<p>{}</p>", escape(&item.title));
     if let Some(id) = item.project_id.filter(|_| all) {
         let name = escape(item.project.as_deref().unwrap_or_default());
-        words += &format!("<p><a href=\"/projects/{id}\"><bdi>{name}</bdi></a></p>");
+        words += &match item.project_deleted {
+            true => format!("<p><bdi>{name}</bdi> (deleted)</p>"),
+            false => format!("<p><a href=\"/projects/{id}\"><bdi>{name}</bdi></a></p>"),
+        };
     }
     if let Some(detail) = item.detail.as_deref().filter(|detail| !detail.is_empty()) {
         words += &format!("<p>{}</p>", escape(detail));
@@ -197,6 +200,7 @@ mod tests {
             id,
             project_id: None,
             project: None,
+            project_deleted: false,
             at: at.parse().unwrap(),
             last_at: at.parse().unwrap(),
             times: 1,
@@ -241,12 +245,14 @@ mod tests {
         let id: model::ProjectId = "00000000-0000-0000-0000-00000000000b".parse().unwrap();
         (of_project.project_id, of_project.project) = (Some(id), Some("<Boats>".to_owned()));
         let of_account = event(1, "2026-11-23T10:00:00Z", ActivityKind::Account, json!({}));
-        let page = ActivityPage { activity: vec![of_project, of_account], next: None, kept_days: 90 };
+        let deleted = ActivityView { id: 3, project: Some("<Ships>".to_owned()), project_deleted: true, ..of_project.clone() };
+        let page = ActivityPage { activity: vec![deleted, of_project, of_account], next: None, kept_days: 90 };
         let now = "2026-11-23T12:00:00Z".parse().unwrap();
         let paint = Paint::new("/i.svg", Offset::UTC, now);
         let all = html(&page, ALL, now, &paint);
         assert_eq!(all.matches(&format!("<p><a href=\"/projects/{id}\"><bdi>&lt;Boats&gt;</bdi></a></p>")).count(), 1, "{all}");
         assert_eq!(all.matches("<a href=\"/projects/").count(), 1, "{all}");
+        assert!(all.contains("<p><bdi>&lt;Ships&gt;</bdi> (deleted)</p>"), "{all}");
         assert!(all.contains(">Account</button>"), "{all}");
         let one = html(&page, &format!("/api/projects/{id}/activity"), now, &paint);
         assert!(!one.contains("<bdi>") && !one.contains(">Account</button>"), "{one}");

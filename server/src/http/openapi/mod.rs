@@ -147,11 +147,15 @@ fn describe(operation: &Operation, schemas: &mut Map<String, Value>) -> Value {
         "security": match access {
             Access::Public => json!([]),
             Access::Read | Access::Write => json!([{ "token": [] }, { "session": [] }]),
+            Access::Session => json!([{ "session": [] }]),
         },
     });
     let mut about = operation.about.to_owned();
     if access == Access::Write {
         about = format!("{about}\n\nNeeds a session, or a token of scope `write`.").trim().to_owned();
+    }
+    if access == Access::Session {
+        about = format!("{about}\n\nNeeds a session: no token may.").trim().to_owned();
     }
     if !about.is_empty() {
         described["description"] = about.into();
@@ -212,6 +216,9 @@ fn errors(operation: &Operation, access: Access) -> Vec<(&'static str, &'static 
     }
     if access == Access::Write {
         errors.push(("403", "The token's scope is `read`, or the request comes from a foreign page."));
+    }
+    if access == Access::Session {
+        errors.push(("403", "A token asks, or the request comes from a foreign page."));
     }
     if operation.path.contains('{') {
         errors.push(("404", "There is no such thing, or it is not yours."));

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 /// What every cookie of ours begins with, on any host.
 const OURS: [&str; 2] = ["fsa_", "__Host-fsa_"];
 /// As long as what is stored of it.
-const MAX_AGE_SECS: u64 = engine::store::accounts::PREVIEW_SESSION_LIFE.as_secs();
+const MAX_AGE_SECS: u64 = engine::store::accounts::previews::PREVIEW_SESSION_LIFE.as_secs();
 /// As long as browsers keep any.
 const MARK_AGE_SECS: u64 = 400 * 24 * 60 * 60;
 

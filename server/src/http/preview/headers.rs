@@ -2,7 +2,7 @@
 
 use super::cookie::{Brought, Jar};
 use crate::http::security::ClientAddress;
-use engine::store::accounts::TOKEN_PREFIX;
+use engine::store::accounts::tokens::TOKEN_PREFIX;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Of one connection each (RFC 9110, 7.6.1), and what proxies add.
@@ -17,6 +17,13 @@ const HOP_BY_HOP: [&str; 9] = [
     "transfer-encoding",
     "upgrade",
 ];
+
+/// What asks something of the proxies before us: by `X-Accel-Redirect` nginx would send a file of its own. That it does not keep an
+/// answer back (`X-Accel-Buffering`) is of that answer alone, and what streams needs it.
+fn is_for_proxies(name: &HeaderName) -> bool {
+    let accel = name.as_str().starts_with("x-accel-") && name != "x-accel-buffering";
+    accel || matches!(name.as_str(), "x-sendfile" | "x-lighttpd-send-file" | "x-reproxy-url")
+}
 
 /// What a request on its way in must say.
 pub struct Way<'a> {
@@ -82,6 +89,8 @@ pub fn come_out(headers: &mut HeaderMap, way: &Way<'_>, brought: &Brought, upgra
     headers.remove(header::X_FRAME_OPTIONS);
     // Another way to our own address, chosen by the app inside.
     headers.remove(header::ALT_SVC);
+    let asked: Vec<HeaderName> = headers.keys().filter(|name| is_for_proxies(name)).cloned().collect();
+    asked.iter().for_each(|name| drop(headers.remove(name)));
     without_foreign_cookies_cleared(headers);
     for name in [header::CONTENT_SECURITY_POLICY, header::CONTENT_SECURITY_POLICY_REPORT_ONLY] {
         let policies: Vec<HeaderValue> = headers.get_all(&name).iter().cloned().collect();
@@ -212,7 +221,7 @@ pub fn holds(headers: HeaderMap, apart: bool, socket: bool) {
             "{set}"
         );
     }
-    assert!(!outside.contains_key("x-frame-options"));
+    assert!(!outside.contains_key("x-frame-options") && !outside.keys().any(is_for_proxies));
     let cleared = texts(&outside, "clear-site-data").join(",").to_ascii_lowercase();
     assert!(!cleared.contains("cookies") && !cleared.contains('*'), "{cleared}");
     let policies = texts(&outside, "content-security-policy").join(",").to_ascii_lowercase();
@@ -243,6 +252,19 @@ mod tests {
         assert!(!headers.contains_key(header::X_FRAME_OPTIONS));
         let policies: Vec<_> = headers.get_all(header::CONTENT_SECURITY_POLICY).iter().collect();
         assert_eq!(policies, ["default-src 'self'; img-src *", "frame-ancestors 'self' http://localhost:4000"]);
+    }
+
+    #[test]
+    fn nothing_is_asked_of_the_proxies_before_us() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-accel-redirect", "x-accel-buffering", "x-accel-expires", "x-sendfile", "alt-svc", "x-accelerated"] {
+            headers.append(name, HeaderValue::from_static("/etc/passwd"));
+        }
+        headers.append("x-accel-redirect", HeaderValue::from_static("/etc/shadow"));
+        come_out(&mut headers, &WAY, &Brought::default(), None);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-security-policy", "x-accel-buffering", "x-accelerated"]);
     }
 
     #[test]
@@ -360,6 +382,7 @@ mod tests {
             Just("x-forwarded-for"),
             Just("transfer-encoding"),
             Just("location"),
+            Just("x-accel-redirect"),
             Just("x-other"),
         ];
         let word = prop_oneof![

@@ -95,7 +95,32 @@ pub async fn answer(plane: &Plane, label: &str, host: &str, request: Request) ->
         }
     };
     let jar = Jar::of_host(secure(plane));
-    Visit { plane, label, host, nonce: security::nonce(), jar }.answer(request).await
+    let visit = Visit { plane, label, host, nonce: security::nonce(), jar };
+    if !is_entrance(&request) && from_another_sandbox(plane, &request, &visit.label) {
+        return visit.show(Face::foreign());
+    }
+    visit.answer(request).await
+}
+
+/// Whether it is of ours, and says itself whose page may ask.
+fn is_entrance(request: &Request) -> bool {
+    matches!(request.uri().path(), "/.fsa/enter" | "/.fsa/share" | "/.fsa/here")
+}
+
+/// Whether a page of another sandbox asks: previews below one domain are of one site, so browsers send a cookie that is `Lax` along.
+/// The app, other ports of the same sandbox and other hosts may, and a link may be followed from anywhere. What is of the same
+/// site and does not tell from where (a page can have its browser say nothing) may be another sandbox's.
+fn from_another_sandbox(plane: &Plane, request: &Request, own: &PreviewLabel) -> bool {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_others = |url: &str| {
+        let label = plane.origins.preview_label(url).and_then(|label| PreviewLabel::parse(&label)?.ok());
+        label.is_some_and(|label| label.name != own.name)
+    };
+    if let Some(origin) = header("origin").filter(|origin| *origin != "null") {
+        return is_others(origin);
+    }
+    let link = *request.method() == Method::GET && header("sec-fetch-mode") == Some("navigate");
+    header("sec-fetch-site") == Some("same-site") && !link && header("referer").is_none_or(is_others)
 }
 
 /// Answers a request that came on a port which is a preview's address.
@@ -110,8 +135,7 @@ pub async fn answer_at(plane: &Plane, PreviewListener(address): PreviewListener,
     };
     let jar = Jar::of_port(secure(plane), address, &label.to_string());
     let visit = Visit { plane, label, host, nonce: security::nonce(), jar };
-    let entering = matches!(request.uri().path(), "/.fsa/enter" | "/.fsa/share" | "/.fsa/here");
-    if !entering && from_another_page(&request, &visit.origin()) {
+    if !is_entrance(&request) && from_another_page(&request, &visit.origin()) {
         return visit.show(Face::foreign());
     }
     // It would stay in the browser when the port is another preview's.

@@ -14,7 +14,6 @@ pub mod world;
 pub use client::{Answer, Client};
 
 use crate::postgres;
-use axum::serve::ListenerExt as _;
 use engine::{
     clock::{Clock, SystemClock},
     database::{Database, memory::MemoryDatabase},
@@ -39,6 +38,7 @@ use server::{
         self, Plane, PlaneParts,
         assets::Site,
         auth::watch::CredentialWatch,
+        connections::{self, Doors},
         patience::{PATIENCE, PatientStore, RECONCILING},
         security::Origins,
     },
@@ -106,6 +106,10 @@ pub struct Setup {
     pub preview_ports: u16,
     /// The domain of Ingresses.
     pub ingress: Option<&'static str>,
+    /// What makes its sandboxes, as pages are told.
+    pub orchestrator: Option<&'static str>,
+    /// How long stages may take, as `--stage-deadlines` says it.
+    pub stage_deadlines: Option<[Duration; 5]>,
     /// GitHub.
     pub github: Option<GitHubSettings>,
     /// The operator's variables in every sandbox.
@@ -143,14 +147,18 @@ impl TestApp {
         let patient = PatientStore::around(store.clone(), PATIENCE);
         let full = FullBell::default();
         let room = Room::new(setup.writes_to, pool.clone(), full.clone());
-        let accounts = Accounts::new(pool);
+        let accounts = Accounts::new(pool).by_providers(github.is_some());
         let owner = accounts.ensure_owner(Timestamp::now()).await.unwrap().id;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let world = Arc::new(World::new(clock.clone()));
         let orchestrator: Arc<dyn Orchestrator> = world.clone();
         let databases = Arc::new(MemoryDatabase::new(clock.clone(), Arc::new(SystemRandom)));
         let database: Arc<dyn Database> = databases.clone();
-        let settings = reconcile::Settings { full, operator_env: setup.operator_env, ..reconcile::Settings::new(installation) };
+        let mut settings =
+            reconcile::Settings { full, operator_env: setup.operator_env, ..reconcile::Settings::new(installation) };
+        if let Some(stages) = setup.stage_deadlines {
+            settings.limits.stages = stages;
+        }
         let reconciler = Reconciler::new(
             PatientStore::around(store.clone(), RECONCILING),
             orchestrator.clone(),
@@ -182,7 +190,7 @@ impl TestApp {
         let addresses = Addresses { public: public.clone(), preview, preview_ports, ingress };
         let watch = CredentialWatch::new(accounts.clone());
         let github = github.map(|(linked, settings)| Arc::new(GitHub::new(settings, linked, &public).unwrap()));
-        let said = Said { full: room.full(), ..Said::default() };
+        let said = Said { full: room.full(), limits: settings.limits, ..Said::default() };
         let live = Live::new(store.clone(), orchestrator.clone(), clock.clone(), addresses.clone(), said, stop.clone());
         let repositories = Repositories::new(aside.clone());
         let cloner = Cloner::new(repositories, patient.clone(), orchestrator.clone(), live.clone(), github.clone(), stop.clone());
@@ -196,7 +204,11 @@ impl TestApp {
             clock,
             random: Arc::new(SystemRandom),
             settings,
-            installation: Installation { version: "test".into(), orchestrator: "memory".into(), ..Installation::default() },
+            installation: Installation {
+                version: "test".into(),
+                orchestrator: setup.orchestrator.unwrap_or("memory").into(),
+                ..Installation::default()
+            },
             addresses: addresses.clone(),
             watch: watch.clone(),
             cloner: cloner.clone(),
@@ -236,16 +248,21 @@ impl TestApp {
         tokio::spawn(watch.run(stop.clone()));
         let pages = setup.pages.unwrap_or(http::leptos::routes);
         let router = http::router_with(&plane, pages(&plane));
+        let doors = Doors::new(plane.origins.clone());
         for listener in on_ports.map(|(_, listeners)| listeners).unwrap_or_default() {
             let mark = http::preview::PreviewListener(listener.local_addr().unwrap().port());
             let marked = axum::Router::new().fallback_service(router.clone()).layer(axum::Extension(mark));
-            let service = marked.into_make_service_with_connect_info::<SocketAddr>();
-            tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+            tokio::spawn(connections::serve(listener, marked, doors.clone(), stop.clone()));
         }
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
-        tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+        tokio::spawn(connections::serve(listener, router, doors, stop.clone()));
         Some(Self { port, public, accounts, store, world, databases, pool: aside, owner, vault, gate, stop, log })
+    }
+
+    /// Another start on the same tables.
+    pub async fn again(&self, setup: Setup) -> Self {
+        let options = (*self.pool.connect_options()).clone();
+        let database = Some((options.clone(), PgPool::connect_lazy_with(options)));
+        Self::start_as(Setup { database, ..setup }).await.unwrap()
     }
 
     /// Ends the server.

@@ -293,7 +293,7 @@ fn run(home: Arc<tempfile::TempDir>, ask: Value) -> Response {
     .into_response()
 }
 
-/// Says what it was asked, or waits for ever.
+/// Says what it was asked, or waits for ever, or refuses without end.
 async fn exec(home: Arc<tempfile::TempDir>, body: bytes::Bytes) -> Response {
     let ask: Value = serde_json::from_slice(&body).unwrap();
     if ask["command"][0] == "sh" {
@@ -306,6 +306,11 @@ async fn exec(home: Arc<tempfile::TempDir>, body: bytes::Bytes) -> Response {
             sender.closed().await;
         }))
         .into_response();
+    }
+    if ask["command"][0] == "refuse" {
+        let words = futures::stream::repeat_with(|| Ok::<_, std::convert::Infallible>("no ".repeat(1024))).take(1000);
+        let words = words.chain(futures::stream::pending());
+        return (http::StatusCode::UNPROCESSABLE_ENTITY, Body::from_stream(words)).into_response();
     }
     let lines = [
         json!({ "stream": "stdout", "data": ask["command"].to_string() }),

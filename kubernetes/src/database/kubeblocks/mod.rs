@@ -20,20 +20,17 @@
 //! `Failed` is not final; a patch of `componentSpecs` is of one path, because a merge replaces the list. Sources: the
 //! published CustomResourceDefinitions of 0.9.5 and 1.0.2.
 
+pub mod manifests;
+mod status;
+
 use super::{
-    Admin, Servers, Standing, cause, clients, hidden,
+    Admin, Servers, Standing, cause, hidden,
     objects::{self, Claimed, claim, is_of, mend},
     operation::{self, Operation},
-    owner, pods,
     statefulset::is_ready,
     watched::{Changed, Watched, Whose},
 };
-use crate::{
-    Cluster, Settings,
-    labels::{self, Component},
-    manifests::quantity::{bytes, cpu},
-    names::{self, POSTGRES_PORT},
-};
+use crate::{Cluster, Settings, labels, names};
 use engine::{
     database::{DatabaseError, DatabaseSpec},
     orchestrator::Removed,
@@ -42,35 +39,26 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         core::v1::{Event, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
-        networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec},
-        rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject},
+        networking::v1::NetworkPolicy,
+        rbac::v1::{Role, RoleBinding},
     },
-    apimachinery::pkg::{
-        apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta},
-        util::intstr::IntOrString,
-    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
     Api, ResourceExt as _,
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind},
 };
-use model::{Cause, CauseCode, ProjectId, ResourceName};
+use manifests::{cluster, network_policy, role, role_binding, service_account, stop_patch};
+use model::{Cause, ProjectId, ResourceName};
 use secrecy::SecretString;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
+use status::{Said, protected, should_run, standing, wedged};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::try_join;
 use tracing::info;
 
 /// The group of its API.
 const GROUP: &str = "apps.kubeblocks.io";
-/// The operator acts only on what names the version it was written for; it would add it by itself, and raise
-/// the generation with that.
-const API_VERSION: &str = "kubeblocks.io/crd-api-version";
-/// The name of the component, in its definition and in ours.
-const COMPONENT: &str = "postgresql";
-/// Its connection pool's port, open beside PostgreSQL's own.
-const POOL_PORT: u16 = 6432;
 /// The label with which its pods name their Cluster.
 const INSTANCE: &str = "app.kubernetes.io/instance";
 
@@ -118,51 +106,15 @@ pub async fn discover(cluster: &Cluster) -> Result<Option<Version>, DatabaseErro
     Ok(None)
 }
 
-/// The Cluster.
-#[must_use]
-pub fn cluster(spec: &DatabaseSpec, settings: &Settings, version: Version) -> DynamicObject {
-    let database = &settings.database;
-    let mut claim = json!({
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": bytes(database.disk_bytes)}},
-    });
-    if let Some(class) = database.storage_class.as_ref().or(settings.storage_class.as_ref()) {
-        claim["storageClassName"] = json!(class);
-    }
-    let mut component = json!({
-        "name": COMPONENT,
-        "replicas": database.replicas,
-        "resources": {
-            "requests": {"cpu": cpu(database.cpu_millis.0), "memory": bytes(database.memory_bytes.0)},
-            "limits": {"cpu": cpu(database.cpu_millis.1), "memory": bytes(database.memory_bytes.1)},
-        },
-        "volumeClaimTemplates": [{"name": "data", "spec": claim}],
-    });
-    let mut asked = json!({"terminationPolicy": "Delete"});
-    match version {
-        Version::V1 => {
-            component["serviceVersion"] = json!(database.version);
-            asked["clusterDef"] = json!(COMPONENT);
-            asked["topology"] = json!("replication");
-        }
-        Version::V1alpha1 => {
-            component["componentDefRef"] = json!(COMPONENT);
-            component["serviceAccountName"] = json!(account_name(&spec.name));
-            component["switchPolicy"] = json!({"type": "Noop"});
-            asked["clusterDefinitionRef"] = json!(COMPONENT);
-            asked["clusterVersionRef"] = json!(format!("{COMPONENT}-{}", database.version));
-        }
-    }
-    asked["componentSpecs"] = json!([component]);
-    let mut object = DynamicObject::new(spec.name.as_str(), &version.resource()).data(json!({"spec": asked}));
-    object.metadata = owner(spec).meta(Component::Database, &settings.namespace, spec.name.as_str());
-    object.metadata.annotations = Some(BTreeMap::from([(API_VERSION.to_owned(), format!("{GROUP}/{}", version.as_str()))]));
-    object
-}
-
-/// The pods of a project's Cluster.
-fn peer(name: &ResourceName) -> NetworkPolicyPeer {
-    pods(labels_of(name))
+/// Whether a Cluster of this name is there and should run: it is neither stopped nor being removed. Asks the cluster.
+pub(crate) async fn wants_a_pod(cluster: &Cluster, name: &ResourceName) -> Result<bool, DatabaseError> {
+    let Some(version) = discover(cluster).await? else { return Ok(false) };
+    let clusters = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, &version.resource());
+    let found = clusters
+        .get_opt(name.as_str())
+        .await
+        .map_err(|error| objects::refused(&error, &format!("look at the Cluster `{name}`")))?;
+    Ok(found.is_some_and(|found| should_run(&found, version)))
 }
 
 /// The label and value by which its pods say whose they are.
@@ -195,110 +147,6 @@ fn instance(meta: &ObjectMeta) -> Option<&str> {
     meta.labels.as_ref()?.get(INSTANCE).map(String::as_str)
 }
 
-/// PostgreSQL's ports from the project's sandboxes, the control plane and each other; the rest from each other
-/// and from other namespaces, where the operator is: it asks its agents in the pods. Ways out are the
-/// operator's matter: its pods keep their state in the cluster's API.
-#[must_use]
-pub fn network_policy(spec: &DatabaseSpec, settings: &Settings) -> NetworkPolicy {
-    let range = |from: u16, to: u16| NetworkPolicyPort {
-        port: Some(IntOrString::Int(i32::from(from))),
-        end_port: Some(i32::from(to)).filter(|_| to != from),
-        protocol: Some("TCP".to_owned()),
-    };
-    let (low, high) = (POSTGRES_PORT, POOL_PORT);
-    let elsewhere = LabelSelector {
-        match_expressions: Some(vec![LabelSelectorRequirement {
-            key: "kubernetes.io/metadata.name".to_owned(),
-            operator: "NotIn".to_owned(),
-            values: Some(vec![settings.namespace.clone()]),
-        }]),
-        ..LabelSelector::default()
-    };
-    let ingress = vec![
-        NetworkPolicyIngressRule { from: Some(clients(spec, settings)), ports: Some(vec![range(low, low), range(high, high)]) },
-        NetworkPolicyIngressRule { from: Some(vec![peer(&spec.name)]), ports: None },
-        NetworkPolicyIngressRule {
-            from: Some(vec![NetworkPolicyPeer { namespace_selector: Some(elsewhere), ..NetworkPolicyPeer::default() }]),
-            ports: Some(vec![range(1, low - 1), range(low + 1, high - 1), range(high + 1, u16::MAX)]),
-        },
-    ];
-    NetworkPolicy {
-        metadata: owner(spec).meta(Component::Database, &settings.namespace, names::postgres(&spec.name)),
-        spec: Some(NetworkPolicySpec {
-            pod_selector: Some(LabelSelector { match_labels: Some(labels_of(&spec.name)), ..LabelSelector::default() }),
-            policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(ingress),
-            egress: None,
-        }),
-    }
-}
-
-fn account_name(name: &ResourceName) -> String {
-    names::postgres(name)
-}
-
-/// The account of a `v1alpha1` Cluster's pods.
-#[must_use]
-pub fn service_account(spec: &DatabaseSpec, settings: &Settings) -> ServiceAccount {
-    ServiceAccount {
-        metadata: owner(spec).meta(Component::Database, &settings.namespace, account_name(&spec.name)),
-        ..ServiceAccount::default()
-    }
-}
-
-/// What that account may: what Patroni and the operator's probe need to choose a primary and to say so, and of
-/// the namespace's pods none but its own to be written. (The first system gave `*` on `*`.)
-#[must_use]
-pub fn role(spec: &DatabaseSpec, settings: &Settings) -> Role {
-    let rule = |groups: &str, resources: &[&str], verbs: &[&str], names: Vec<String>| PolicyRule {
-        api_groups: Some(vec![groups.to_owned()]),
-        resources: Some(resources.iter().map(|resource| (*resource).to_owned()).collect()),
-        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
-        resource_names: Some(names).filter(|names| !names.is_empty()),
-        ..PolicyRule::default()
-    };
-    let own_pods = (0..settings.database.replicas).map(|n| format!("{}-{n}", names::postgres(&spec.name))).collect();
-    Role {
-        metadata: owner(spec).meta(Component::Database, &settings.namespace, account_name(&spec.name)),
-        rules: Some(vec![
-            rule("", &["events"], &["create"], Vec::new()),
-            // Patroni's state: their names end in the Cluster's uid, which is not known yet.
-            rule("", &["configmaps", "endpoints"], &["create", "get", "list", "patch", "update", "watch"], Vec::new()),
-            rule("", &["pods"], &["get", "list", "watch"], Vec::new()),
-            rule("", &["pods"], &["patch", "update"], own_pods),
-            rule(GROUP, &["clusters"], &["get"], vec![spec.name.to_string()]),
-        ]),
-    }
-}
-
-/// That the account may it.
-#[must_use]
-pub fn role_binding(spec: &DatabaseSpec, settings: &Settings) -> RoleBinding {
-    let name = account_name(&spec.name);
-    RoleBinding {
-        metadata: owner(spec).meta(Component::Database, &settings.namespace, name.clone()),
-        role_ref: RoleRef { api_group: "rbac.authorization.k8s.io".to_owned(), kind: "Role".to_owned(), name: name.clone() },
-        subjects: Some(vec![Subject {
-            kind: "ServiceAccount".to_owned(),
-            name,
-            namespace: Some(settings.namespace.clone()),
-            ..Subject::default()
-        }]),
-    }
-}
-
-/// The one path of a Cluster of `v1` that stops and starts it; 0 replicas do not count as stopped. The name is tested,
-/// so that no other component is meant.
-#[must_use]
-pub fn stop_patch(stop: bool) -> Value {
-    let path = "/spec/componentSpecs/0/stop";
-    let same = json!({"op": "test", "path": "/spec/componentSpecs/0/name", "value": COMPONENT});
-    match stop {
-        true => json!([same, {"op": "add", "path": path, "value": true}]),
-        false => json!([same, {"op": "remove", "path": path}]),
-    }
-}
-
 /// Changes a Cluster by a JSON patch (RFC 6902).
 ///
 /// # Errors
@@ -310,137 +158,6 @@ pub async fn json_patch(cluster: &Cluster, version: Version, name: &str, patch: 
         .body(serde_json::to_vec(patch).map_err(kube::Error::SerdeError)?)
         .map_err(kube::Error::HttpError)?;
     cluster.client.request::<DynamicObject>(request).await.map(|_| ())
-}
-
-/// What a Cluster says of itself, of both versions.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Said {
-    spec: Asked,
-    status: Status,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Asked {
-    termination_policy: String,
-    component_specs: Vec<AskedComponent>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct AskedComponent {
-    stop: bool,
-    replicas: Option<i64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Status {
-    phase: String,
-    message: String,
-    observed_generation: i64,
-    components: BTreeMap<String, ComponentStatus>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ComponentStatus {
-    phase: String,
-    message: BTreeMap<String, String>,
-}
-
-impl Said {
-    fn of(cluster: &DynamicObject) -> Self {
-        serde_json::from_value(cluster.data.clone()).unwrap_or_default()
-    }
-
-    /// Whether it should not run: what an operation of KubeBlocks 0.8 leaves is 0 replicas, which stop nothing in `v1`.
-    fn stopped(&self, version: Version) -> bool {
-        let none = |component: &AskedComponent| version == Version::V1alpha1 && component.replicas == Some(0);
-        self.spec.component_specs.first().is_some_and(|component| component.stop || none(component))
-    }
-
-    /// The phase, if it is of what is asked now.
-    fn phase(&self, generation: Option<i64>) -> Option<&str> {
-        let current = generation == Some(self.status.observed_generation) && !self.status.phase.is_empty();
-        current.then_some(self.status.phase.as_str())
-    }
-
-    /// Everything that the operator says, on one line.
-    fn words(&self) -> Option<String> {
-        let components = self.status.components.iter().flat_map(|(name, component)| {
-            let messages = component.message.iter().map(|(of, message)| format!("{of}: {message}"));
-            std::iter::once(format!("{name} is {}", component.phase)).filter(|_| !component.phase.is_empty()).chain(messages)
-        });
-        let all: Vec<String> =
-            Some(self.status.message.clone()).filter(|said| !said.is_empty()).into_iter().chain(components).collect();
-        (!all.is_empty()).then(|| all.join("; "))
-    }
-}
-
-/// How a Cluster is. Pure.
-fn standing(name: &ResourceName, cluster: &DynamicObject, now: Timestamp) -> Standing {
-    let said = Said::of(cluster);
-    let waited = cluster.creation_timestamp().map_or(0, |since| now.as_second() - since.0.as_second());
-    let with = |mut cause: Cause| {
-        cause.detail = said.words();
-        Standing::Coming(Some(cause))
-    };
-    if cluster.metadata.deletion_timestamp.is_some() {
-        return Standing::Coming(None);
-    }
-    match said.phase(cluster.metadata.generation) {
-        Some("Running") => Standing::Up(cluster.uid().unwrap_or_default()),
-        Some(phase @ ("Failed" | "Abnormal")) => with(cause::failed(
-            format!("KubeBlocks says that `{name}`'s PostgreSQL is {phase}."),
-            &[
-                &format!("Look at its pods: `kubectl get pods -l {INSTANCE}={name}`, and at their log and events."),
-                "It goes on by itself once they are well: this is not final.",
-            ],
-        )),
-        phase if waited >= cause::SLOW_SECS => with(cause::slow(
-            match phase {
-                Some(phase) => {
-                    format!(
-                        "`{name}`'s PostgreSQL is still {phase}, over {} after KubeBlocks was asked for it.",
-                        cause::over(waited)
-                    )
-                }
-                None => format!("KubeBlocks has not looked at `{name}`'s PostgreSQL since it was last changed."),
-            },
-            &["Wait: it goes on by itself.", "Check that KubeBlocks' operator runs, and look at its log."],
-        )),
-        _ => Standing::Coming(None),
-    }
-}
-
-/// What holds a removal up, once it has taken too long. Pure.
-fn wedged(name: &ResourceName, cluster: &DynamicObject, now: Timestamp) -> Option<Cause> {
-    let waited = objects::leaving_for(&cluster.metadata, now).filter(|secs| *secs > objects::WEDGED_SECS)?;
-    let held = cluster.metadata.finalizers.clone().unwrap_or_default().join(", ");
-    let words = Said::of(cluster).words().map(|words| format!("; {words}")).unwrap_or_default();
-    Some(
-        cause::wedged(
-            format!("KubeBlocks has not removed `{name}`'s PostgreSQL for over {}.", cause::over(waited)),
-            &[
-                "Check that KubeBlocks' operator runs, and look at its log.",
-                "If it is gone for good: remove the Cluster's volumes and pods by hand, and then its finalizers.",
-            ],
-        )
-        .with_detail(format!("finalizers: {held}{words}")),
-    )
-}
-
-/// A Cluster that somebody protected.
-fn protected(name: &ResourceName) -> DatabaseError {
-    DatabaseError::Caused(Cause::new(
-        CauseCode::DatabaseRefused,
-        format!("Somebody protected the Cluster `{name}` from removal: its terminationPolicy is DoNotTerminate."),
-        &[&format!(
-            "If its data may go: `kubectl patch clusters.{GROUP} {name} --type merge -p '{{\"spec\":{{\"terminationPolicy\":\"Delete\"}}}}'`."
-        )],
-    ))
 }
 
 /// Has the operator make them, and knows which there are.
@@ -697,8 +414,7 @@ impl Servers for KubeBlocks {
     }
 
     fn on(&self, spec: &DatabaseSpec) -> bool {
-        let cluster = self.found(spec).filter(|cluster| cluster.metadata.deletion_timestamp.is_none());
-        cluster.is_some_and(|cluster| !Said::of(&cluster).stopped(self.version))
+        self.found(spec).is_some_and(|cluster| should_run(&cluster, self.version))
     }
 
     fn ending(&self, spec: &DatabaseSpec) -> bool {
@@ -746,63 +462,11 @@ impl Servers for KubeBlocks {
 mod tests {
     use super::*;
 
-    fn object(generation: i64, status: Value) -> DynamicObject {
-        serde_json::from_value(json!({
-            "apiVersion": "apps.kubeblocks.io/v1", "kind": "Cluster",
-            "metadata": {"name": "n", "uid": "u", "generation": generation, "creationTimestamp": "2026-01-01T00:00:00Z"},
-            "spec": {"componentSpecs": [{"name": "postgresql"}]},
-            "status": status,
-        }))
-        .unwrap()
-    }
-
-    fn after(secs: i64) -> Timestamp {
-        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        Timestamp::from_second(start.as_second() + secs).unwrap()
-    }
-
-    fn seen(generation: i64, status: Value, secs: i64) -> Standing {
-        standing(&super::super::tests::spec().name, &object(generation, status), after(secs))
-    }
-
-    #[test]
-    fn a_phase_counts_only_where_the_generation_is_current() {
-        let running = |observed: i64| json!({"phase": "Running", "observedGeneration": observed});
-        assert!(matches!(seen(2, running(2), 1), Standing::Up(run) if run == "u"));
-        assert!(matches!(seen(2, running(1), 1), Standing::Coming(None)));
-        assert!(matches!(seen(1, json!({}), 1), Standing::Coming(None)));
-    }
-
     #[test]
     fn its_policy_is_told_from_a_stateful_sets() {
         let spec = super::super::tests::spec();
         let settings = Settings::new(spec.installation, "team");
         assert!(is_policy(&network_policy(&spec, &settings)));
         assert!(!is_policy(&super::super::statefulset::network_policy(&spec, &settings)));
-    }
-
-    #[test]
-    fn what_the_operator_says_is_passed_on() {
-        let components = json!({"postgresql": {"phase": "Failed", "message": {"Pod/n-postgresql-0": "back-off"}}});
-        let failed = json!({"phase": "Failed", "observedGeneration": 1, "message": "not well", "components": components});
-        let Standing::Coming(Some(cause)) = seen(1, failed, 1) else { panic!("no cause") };
-        assert_eq!(cause.code, CauseCode::DatabaseFailed);
-        assert_eq!(cause.detail.as_deref(), Some("not well; postgresql is Failed; Pod/n-postgresql-0: back-off"));
-        let Standing::Coming(Some(cause)) = seen(1, json!({}), 61) else { panic!("no cause") };
-        assert_eq!(cause.code, CauseCode::DatabaseSlow);
-        assert!(cause.message.contains("has not looked"), "{cause:?}");
-    }
-
-    #[test]
-    fn a_removal_is_wedged_after_a_while() {
-        let mut leaving = object(2, json!({"phase": "Deleting", "observedGeneration": 1}));
-        leaving.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(after(0)));
-        leaving.metadata.finalizers = Some(vec!["cluster.kubeblocks.io/finalizer".to_owned()]);
-        let name = super::super::tests::spec().name;
-        assert_eq!(wedged(&name, &leaving, after(30)), None);
-        let cause = wedged(&name, &leaving, after(70)).unwrap();
-        assert_eq!(cause.code, CauseCode::DeletionOverdue);
-        assert!(cause.detail.unwrap().contains("cluster.kubeblocks.io/finalizer"));
-        assert!(matches!(standing(&name, &leaving, after(30)), Standing::Coming(None)));
     }
 }

@@ -1,0 +1,222 @@
+//! Connections of browsers and proxies: how long one may say nothing, and how many an address may have.
+//!
+//! As `axum::serve` does it, which sets no timer: with it a connection that asks nothing stays for as long as its peer likes.
+
+use super::{
+    limits::{Limit, neighbourhood},
+    security::Origins,
+};
+use axum::{Router, body::Body, extract::ConnectInfo, serve::Listener};
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto::Builder, graceful::GracefulShutdown},
+};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tracing::{debug, warn};
+
+/// How long the head of a request may take, and a connection may wait for the next one. Over a minute, for which proxies keep theirs:
+/// one that sends a request where we have just closed cannot send what changes something again.
+const HEAD: Duration = Duration::from_secs(75);
+/// How many connections an address may have at a time. A browser has six, and a stream; an office behind one address, some hundred.
+const MOST: usize = 1000;
+
+/// Who may come in, over all listeners.
+#[derive(Debug)]
+pub struct Doors {
+    head: Duration,
+    most: usize,
+    origins: Origins,
+    /// By neighbourhood.
+    open: Mutex<HashMap<IpAddr, usize>>,
+    /// Sayings that an address has too many.
+    told: Limit<()>,
+}
+
+/// One connection of an address, until this is dropped. One that becomes a WebSocket is none from then on: whoever may have one is known.
+struct Place {
+    doors: Arc<Doors>,
+    of: Option<IpAddr>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(of) = self.of else { return };
+        let mut open = self.doors.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&of) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&of);
+            }
+        }
+    }
+}
+
+impl Doors {
+    /// Of these origins: their proxies may have any number, as may this machine.
+    #[must_use]
+    pub fn new(origins: Origins) -> Arc<Self> {
+        Self::of(origins, HEAD, MOST)
+    }
+
+    fn of(origins: Origins, head: Duration, most: usize) -> Arc<Self> {
+        Arc::new(Self { head, most, origins, open: Mutex::default(), told: Limit::new(1, Duration::from_secs(60)) })
+    }
+
+    /// A place for one more. `None`: its address has enough.
+    fn place(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
+        let of = neighbourhood(from);
+        if of.is_loopback() || self.origins.is_proxy(from) {
+            return Some(Place { doors: self.clone(), of: None });
+        }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(of).or_insert(0);
+        if *count >= self.most {
+            if self.told.take(()).is_ok() {
+                warn!(
+                    "{of} has {} connections, and more are closed at once: if it is a proxy, name it by --trusted-proxies",
+                    self.most
+                );
+            }
+            return None;
+        }
+        *count += 1;
+        Some(Place { doors: self.clone(), of: Some(of) })
+    }
+}
+
+/// Serves until `stop`, and then until what is under way has been answered.
+pub async fn serve(mut listener: TcpListener, router: Router, doors: Arc<Doors>, stop: CancellationToken) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let (stream, from) = tokio::select! {
+            taken = Listener::accept(&mut listener) => taken,
+            () = stop.cancelled() => break,
+        };
+        let Some(place) = doors.place(from.ip()) else { continue };
+        if let Err(error) = stream.set_nodelay(true) {
+            warn!("failed to set TCP_NODELAY: {error}");
+        }
+        let (watcher, router, head) = (graceful.watcher(), router.clone(), doors.head);
+        tokio::spawn(async move {
+            let _place = place;
+            let asked = Arc::new(AtomicBool::new(false));
+            let service = service_fn({
+                let asked = asked.clone();
+                move |mut request: Request<Incoming>| {
+                    asked.store(true, Ordering::Relaxed);
+                    request.extensions_mut().insert(ConnectInfo(from));
+                    router.clone().oneshot(request.map(Body::new))
+                }
+            });
+            let mut builder = Builder::new(TokioExecutor::new());
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(head);
+            let mut served = pin!(watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service)));
+            // Which HTTP it is, is read without a timer.
+            let silent = async {
+                tokio::time::sleep(head).await;
+                if asked.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                ended = &mut served => {
+                    if let Err(error) = ended {
+                        debug!("a connection ended: {error}");
+                    }
+                }
+                () = silent => debug!("a connection asked nothing and is closed"),
+            }
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::views::Addresses;
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
+    fn origins(trusted: &[&str]) -> Origins {
+        let addresses = Addresses { public: "http://localhost:4000".into(), preview: None, preview_ports: None, ingress: None };
+        Origins::new(&addresses, trusted.iter().map(|network| network.parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn an_address_has_so_many_and_a_proxy_any_number() {
+        let doors = Doors::of(origins(&["10.0.0.0/8"]), HEAD, 2);
+        let from = |text: &str| doors.place(text.parse().unwrap());
+        let first = from("192.0.2.1");
+        let second = from("192.0.2.1");
+        assert!(first.is_some() && second.is_some());
+        assert!(from("::ffff:192.0.2.1").is_none(), "the same one");
+        assert!(from("192.0.2.2").is_some(), "another one");
+        drop(first);
+        assert!(from("192.0.2.1").is_some(), "in the place of one that ended");
+        let network: Vec<_> = (0..3).map(|n| from(&format!("2001:db8::{n}"))).collect();
+        assert_eq!(network.iter().flatten().count(), 2, "a customer's network is one address");
+        for any in ["127.0.0.1", "::1", "10.1.2.3", "::ffff:10.1.2.3"] {
+            let many: Vec<_> = (0..5).map(|_| from(any)).collect();
+            assert!(many.iter().all(Option::is_some), "{any}");
+        }
+        drop((second, network));
+        assert!(doors.open.lock().unwrap().is_empty(), "nobody is remembered");
+    }
+
+    /// What a server says to these bytes until it closes.
+    async fn said(port: u16, bytes: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let mut said = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut said)).await;
+        end.expect("it is closed").unwrap();
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    #[tokio::test]
+    async fn who_asks_nothing_is_shown_out_and_who_waits_for_an_answer_is_not() {
+        let head = Duration::from_millis(300);
+        let slow = move || async move {
+            tokio::time::sleep(head * 4).await;
+            "late"
+        };
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stop = CancellationToken::new();
+        let doors = Doors::of(origins(&[]), head, MOST);
+        let serving = tokio::spawn(serve(listener, Router::new().route("/", get(slow)), doors, stop.clone()));
+        // Nothing; what may become HTTP/2, or not; and half a head.
+        for bytes in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nHost: a"] {
+            assert!(!said(port, bytes).await.contains("late"), "{bytes:?}");
+        }
+        let answer = said(port, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("late"), "and closed when no other comes: {answer}");
+
+        // What is under way is answered before the end.
+        let under_way = tokio::spawn(async move { said(port, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await });
+        tokio::time::sleep(head).await;
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(20), serving).await.expect("it ends").unwrap();
+        assert!(under_way.await.unwrap().ends_with("late"));
+        assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+    }
+}
