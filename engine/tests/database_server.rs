@@ -17,7 +17,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use model::{CauseCode, InstallationId, ProjectId, SandboxId, connection::Connection};
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 struct Server(PgConnectOptions);
@@ -328,4 +328,26 @@ async fn sandboxes_are_told_how_they_reach_it() {
     let connection = database.credentials(&spec(InstallationId(Uuid::nil())));
     assert_eq!((connection.host.as_str(), connection.port), ("127.0.0.1", 5432));
     assert_eq!(database.endpoint(), reach().endpoint);
+}
+
+#[tokio::test]
+async fn who_waits_for_others_databases_is_not_told_that_nobody_answers() {
+    let Some(options) = support::server() else { return };
+    let installation = InstallationId(Uuid::new_v4());
+    let database = ServerDatabase::new(options.clone(), installation, reach());
+    let specs: Vec<DatabaseSpec> = (0..8).map(|_| spec(installation)).collect();
+    let all = || futures::future::join_all(specs.iter().map(|spec| database.ensure(spec)));
+    all().await.into_iter().for_each(|made| made.unwrap());
+    // Longer than a connection is waited for, with more at work than there are connections.
+    let mut aside = PgConnection::connect_with(&options).await.unwrap();
+    let held: String = specs.iter().map(|spec| format!("ALTER ROLE {} CONNECTION LIMIT 5;", spec.role)).collect();
+    sqlx::raw_sql(AssertSqlSafe(format!("BEGIN; {held}"))).execute(&mut aside).await.unwrap();
+    let (made, ()) = tokio::join!(all(), async {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        sqlx::raw_sql("ROLLBACK").execute(&mut aside).await.unwrap();
+    });
+    made.into_iter().for_each(|made| made.unwrap());
+    for spec in &specs {
+        assert_eq!(database.remove(spec).await.unwrap(), Removed::Gone);
+    }
 }

@@ -79,8 +79,12 @@ impl Running {
     }
 
     async fn create_as(&self, extra: Option<Extra>) -> ProjectId {
-        let id = ProjectId(Uuid::now_v7());
         let database = if extra.is_some() { "p2" } else { "p1" };
+        self.create_with(database, extra).await
+    }
+
+    async fn create_with(&self, database: &str, extra: Option<Extra>) -> ProjectId {
+        let id = ProjectId(Uuid::now_v7());
         let new = NewProjectRow {
             id,
             owner: self.owner,
@@ -172,6 +176,40 @@ async fn a_project_with_extra_sandboxes_goes_last_and_leaves_nothing() {
     }
     assert!(running.row(extra).await.is_none(), "and never before");
     assert!(running.world.volumes().is_empty() && running.database.names() == (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn forty_slow_starts_keep_nobody_elses_stop_waiting() {
+    let running = Running::start(|_| {});
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+    running.database.set_nature(Nature { delay: Duration::from_secs(600), ..Nature::default() });
+    for n in 0..40 {
+        let slow = running.create_with(&format!("slow{n}"), None).await;
+        let sandbox = running.row(slow).await.unwrap().sandbox.id;
+        let start = Instant::now();
+        // A run does not wait for its database; its pass does.
+        while running.world.truth(sandbox).instance.is_none() {
+            assert!(start.elapsed() < Duration::from_secs(1), "start {n} waits for those before it");
+            tokio::task::yield_now().await;
+        }
+    }
+    // Those that have asked wait on.
+    running.database.set_nature(Nature::default());
+    running.ask(id, Ask::Stop).await;
+    let took = running.until(id, Phase::Stopped).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_sweep_that_is_not_answered_keeps_no_ask_waiting() {
+    let running = Running::start(|_| {});
+    running.database.set_nature(Nature { delay: Duration::from_secs(3600), ..Nature::default() });
+    // The first sweep asks for a list meanwhile.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    running.database.set_nature(Nature::default());
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use engine::{
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use model::{
-    ProjectId, SandboxId, UserId,
+    CauseCode, ProjectId, SandboxId, UserId,
     claude::ClaudeKind,
     repository::{CloneState, Repository},
     resources::Preset,
@@ -216,8 +216,39 @@ async fn the_installation_is_made_once_and_needs_every_key() {
     assert_eq!(installation::open(&pool, &rotated, now).await.unwrap(), id);
     let owner = user(&pool).await;
     PgStore::start(pool.clone(), rotated).await.unwrap().create(new(owner, "sealed with the new one")).await.unwrap();
-    let lost = installation::open(&pool, &vault(&[old]), now).await.unwrap_err();
+    let lost = installation::open(&pool, &vault(std::slice::from_ref(&old)), now).await.unwrap_err();
     assert!(matches!(lost, InstallationError::UnknownKey(_)), "{lost:?}");
+
+    // Of the newest key there is nothing but Claude credentials: an account's, and then a run's.
+    let newest = Arc::new(vault(&[key("c"), fresh.clone(), old.clone()]));
+    let claude = Claude { kind: ClaudeKind::ApiKey, secret: SecretString::from("secret"), base_url: None };
+    assert!(PgStore::start(pool.clone(), newest).await.unwrap().set_claude(owner, Some(claude), now).await.unwrap());
+    let without = vault(&[fresh, old]);
+    let lost = installation::open(&pool, &without, now).await.unwrap_err();
+    assert!(matches!(lost, InstallationError::UnknownKey(_)), "{lost:?}");
+    sqlx::raw_sql("UPDATE sandboxes SET claude = (SELECT sealed FROM claude_credentials); DELETE FROM claude_credentials")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let lost = installation::open(&pool, &without, now).await.unwrap_err();
+    assert!(matches!(lost, InstallationError::UnknownKey(_)), "{lost:?}");
+}
+
+#[tokio::test]
+async fn claude_credentials_that_cannot_be_opened_are_replaced_and_removed() {
+    let Some((_, pool)) = database().await else { return };
+    let owner = user(&pool).await;
+    let store = PgStore::start(pool.clone(), vault()).await.unwrap();
+    let claude = Claude { kind: ClaudeKind::ApiKey, secret: SecretString::from("secret"), base_url: None };
+    let now = Timestamp::now();
+    assert!(store.set_claude(owner, Some(claude.clone()), now).await.unwrap());
+    for new in [Some(claude), None] {
+        sqlx::raw_sql(r"UPDATE claude_credentials SET sealed = '\x00'").execute(&pool).await.unwrap();
+        let unreadable = store.claude(owner).await;
+        assert!(matches!(unreadable, Err(StoreError::Broken(_))), "{unreadable:?}");
+        assert!(store.set_claude(owner, new.clone(), now).await.unwrap());
+        assert_eq!(store.claude(owner).await.unwrap().map(|(claude, _)| claude), new);
+    }
 }
 
 #[tokio::test]
@@ -257,6 +288,52 @@ async fn a_sealed_value_of_another_row_is_not_taken() {
         .unwrap();
     let read = store.project(owner, first.project.id).await;
     assert!(matches!(read, Err(StoreError::Broken(_))), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_keeps_no_other_from_being_reconciled() {
+    const HOLD: Duration = Duration::from_secs(30);
+    let Some((_, pool)) = database().await else { return };
+    let owner = user(&pool).await;
+    let store = PgStore::start(pool.clone(), vault()).await.unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(store.create(new(owner, "secret")).await.unwrap().0.sandbox.id);
+    }
+    ids.sort();
+    let [of_another_size, seen_otherwise, caused, plain] = ids[..] else { panic!("{ids:?}") };
+    // As a newer server would write them, but for the second.
+    sqlx::raw_sql("ALTER TABLE sandboxes DROP CONSTRAINT sandboxes_preset_check").execute(&pool).await.unwrap();
+    let cause = r#"cause = '{"code":"of-a-newer-version","message":"The moon was full.","nextSteps":[]}'"#;
+    for (id, change) in [(of_another_size, "preset = 'gigantic'"), (seen_otherwise, "observed = '{}'"), (caused, cause)] {
+        let statement = format!("UPDATE sandboxes SET {change} WHERE id = $1");
+        sqlx::query(AssertSqlSafe(statement)).bind(id.0).execute(&pool).await.unwrap();
+    }
+    let now = Timestamp::from_second(1_700_000_001).unwrap();
+    // One at a time, so that what cannot be read would be all that ever comes.
+    let mut due = Vec::new();
+    for _ in 0..6 {
+        due.extend(store.lease_due("a", now, HOLD, 1).await.unwrap());
+    }
+    let leased: Vec<SandboxId> = due.iter().map(|leased| leased.row.sandbox.id).collect();
+    assert_eq!(leased, [caused, plain]);
+    let told = due[0].row.sandbox.cause.as_ref().unwrap();
+    assert_eq!((told.code, told.message.as_str()), (CauseCode::Unexpected, "The moon was full."));
+    assert!(store.next_wake().await.unwrap() > Some(now), "nothing is looked for again and again");
+
+    let all: Vec<SandboxId> = store.all().await.unwrap().iter().map(|row| row.sandbox.id).collect();
+    assert_eq!(all, [caused, plain]);
+    let mut left_out: Vec<SandboxId> = store.left_out().into_iter().map(|(_, sandbox)| sandbox).collect();
+    left_out.sort();
+    assert_eq!(left_out, [of_another_size, seen_otherwise], "what they left in the world is no orphan");
+    assert!(store.lease(of_another_size, "a", now, HOLD).await.unwrap().is_none());
+    let held: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sandboxes WHERE lease_holder IS NOT NULL").fetch_one(&pool).await.unwrap();
+    assert_eq!(held, 2, "who can read them may lease them");
+
+    sqlx::query("UPDATE sandboxes SET preset = 'small' WHERE id = $1").bind(of_another_size.0).execute(&pool).await.unwrap();
+    assert_eq!(store.all().await.unwrap().len(), 3);
+    assert_eq!(store.lease_due("a", now, HOLD, 9).await.unwrap().len(), 1, "it is read again");
 }
 
 #[tokio::test]

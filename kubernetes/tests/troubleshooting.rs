@@ -15,7 +15,7 @@ const DOCTOR: [&str; 5] = [
 ];
 
 fn is_cause(name: &str) -> bool {
-    serde_json::from_value::<CauseCode>(name.into()).is_ok()
+    serde_json::from_value::<CauseCode>(name.into()).is_ok_and(|code| code.as_str() == name)
 }
 
 fn is_check(name: &str) -> bool {

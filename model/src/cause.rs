@@ -121,7 +121,8 @@ pub enum CauseCode {
     BranchMissing,
     /// The repository could not be cloned, for another reason.
     CloneFailed,
-    /// Anything else, with its text.
+    /// Anything else, with its text; also what a newer version has a code of its own for.
+    #[serde(other)]
     Unexpected,
 }
 
@@ -212,5 +213,20 @@ impl Cause {
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_of_a_newer_version_is_unexpected_and_its_message_is_kept() {
+        let stored = r#"{"code":"of-a-newer-version","message":"The moon was full.","nextSteps":["Wait."]}"#;
+        let cause: Cause = serde_json::from_str(stored).unwrap();
+        assert_eq!(cause, Cause::new(CauseCode::Unexpected, "The moon was full.", &["Wait."]));
+        for code in [CauseCode::Unexpected, CauseCode::NodeLost] {
+            assert_eq!(serde_json::from_value::<CauseCode>(code.as_str().into()).unwrap(), code);
+        }
     }
 }

@@ -124,9 +124,10 @@ impl Doctor {
             }
         };
         let rows = self.store.all().await.ok();
+        let left_out = self.store.left_out();
         let known = rows.map(|rows| orphans::Known {
-            sandboxes: rows.iter().map(|row| row.sandbox.id).collect(),
-            projects: rows.iter().map(|row| row.project.id).collect(),
+            sandboxes: rows.iter().map(|row| row.sandbox.id).chain(left_out.iter().map(|(_, id)| *id)).collect(),
+            projects: rows.iter().map(|row| row.project.id).chain(left_out.iter().map(|(id, _)| *id)).collect(),
         });
         let asked = Asked {
             connected: &connected,

@@ -21,7 +21,8 @@ use sqlx::{
     AssertSqlSafe, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 use tracing::info;
 
 /// How many connections a project may hold: enough for two pools of an app and a psql, too few to
@@ -53,6 +54,8 @@ pub struct Reach {
 #[derive(Debug, Clone)]
 pub struct ServerDatabase {
     admin: PgPool,
+    /// Who makes or removes something waits here, however long others take, and not for a connection: that says that nobody answers.
+    turns: Arc<Semaphore>,
     installation: InstallationId,
     reach: Reach,
 }
@@ -95,7 +98,8 @@ impl ServerDatabase {
     pub fn new(admin: PgConnectOptions, installation: InstallationId, reach: Reach) -> Self {
         let options = admin.application_name("fullstack-agent databases").options([("statement_timeout", "30s")]);
         let admin = PgPoolOptions::new().max_connections(ADMIN_CONNECTIONS).acquire_timeout(ACQUIRE).connect_lazy_with(options);
-        Self { admin, installation, reach }
+        let turns = Arc::new(Semaphore::new(ADMIN_CONNECTIONS as usize));
+        Self { admin, turns, installation, reach }
     }
 
     async fn look(&self, spec: &DatabaseSpec) -> Result<Look, sqlx::Error> {
@@ -281,6 +285,7 @@ impl Database for ServerDatabase {
         check(spec)?;
         let verifier = scram::verifier(&spec.password, rand::random())
             .ok_or_else(|| anyhow::anyhow!("a database's password is not printable ASCII"))?;
+        let _turn = self.turns.acquire().await;
         let mut tries = 1;
         loop {
             match self.try_ensure(spec, &verifier).await {
@@ -298,6 +303,7 @@ impl Database for ServerDatabase {
 
     async fn remove(&self, spec: &DatabaseSpec) -> Result<Removed, DatabaseError> {
         check(spec)?;
+        let _turn = self.turns.acquire().await;
         let mut tries = 1;
         loop {
             match self.try_remove(spec).await {

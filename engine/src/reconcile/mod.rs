@@ -29,16 +29,15 @@ use crate::{
     store::{Leased, Store, StoreError, activity, full::FullBell},
 };
 use futures::StreamExt as _;
-use jiff::Timestamp;
-use model::{Desired, InstallationId, SandboxId, StageLimits, stage::after};
+use model::{Cause, Desired, InstallationId, SandboxId, StageLimits};
 use secrecy::SecretString;
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     task::{self, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -58,7 +57,8 @@ pub struct Settings {
     pub hold: Duration,
     /// How long one verb of the world may take before its pass goes on without it.
     pub verb: Duration,
-    /// How many sandboxes are worked on side by side.
+    /// How many sandboxes are worked on side by side. A worker mostly waits for the world, and holds a connection to the store
+    /// or to a server of databases for single statements alone.
     pub workers: usize,
     /// What is counted.
     pub measures: Measures,
@@ -76,7 +76,7 @@ impl Settings {
             operator_env: BTreeMap::new(),
             hold: Duration::from_secs(6),
             verb: Duration::from_secs(30),
-            workers: 16,
+            workers: 64,
             measures: Measures::default(),
             full: FullBell::default(),
         }
@@ -102,8 +102,37 @@ pub struct Reconciler {
     settings: Settings,
     /// This process' name on leases.
     holder: String,
-    kicked: Mutex<HashSet<SandboxId>>,
+    kicked: Mutex<Kicked>,
     kick: Notify,
+}
+
+/// Who is to be looked at, each once, in the order in which that was said.
+#[derive(Default)]
+struct Kicked {
+    order: VecDeque<SandboxId>,
+    there: HashSet<SandboxId>,
+}
+
+impl Kicked {
+    fn put(&mut self, id: SandboxId) {
+        if self.there.insert(id) {
+            self.order.push_back(id);
+        }
+    }
+
+    /// At most so many, who waited longest first; those that are worked on go on waiting.
+    fn take(&mut self, most: usize, busy: &HashSet<SandboxId>) -> Vec<SandboxId> {
+        let mut taken = Vec::new();
+        self.order.retain(|id| {
+            let takes = taken.len() < most && !busy.contains(id);
+            if takes {
+                taken.push(*id);
+                self.there.remove(id);
+            }
+            !takes
+        });
+        taken
+    }
 }
 
 impl Reconciler {
@@ -126,7 +155,7 @@ impl Reconciler {
 
     /// "Look at this one now." Never waits; says nothing about why.
     pub fn nudge(&self, id: SandboxId) {
-        self.kicked.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.kicked.lock().unwrap_or_else(PoisonError::into_inner).put(id);
         self.kick.notify_one();
     }
 
@@ -137,21 +166,15 @@ impl Reconciler {
         let mut changes = self.store.changes();
         let mut health = self.orchestrator.health();
         let mut workers = Workers::default();
-        let mut orphans = orphans::Sweep::default();
-        let mut resync_at = self.clock.now();
-        let mut began = false;
+        // A world that does not answer it must keep no pass waiting.
+        let mut resyncs = JoinSet::new();
+        resyncs.spawn(self.clone().resyncs(Duration::ZERO));
         loop {
             let blind = health.borrow_and_update().is_some();
             self.spawn_due(&mut workers, blind).await;
-            let now = self.clock.now();
-            if now >= resync_at {
-                resync_at = after(now, RESYNC);
-                began |= self.resync(&mut orphans, !began).await && !blind;
-            }
-            let next = self.next_timer().await;
+            let timer = self.next_timer().await;
             // What is left to others is due all the while.
-            let next = if blind { next.max(LEFT_TO_OTHERS / 4) } else { next };
-            let timer = next.min(until(self.clock.now(), resync_at));
+            let timer = if blind { timer.max(LEFT_TO_OTHERS / 4) } else { timer };
             tokio::select! {
                 // In a fixed order, so that a simulation is the same each time. None is starved: each
                 // turn begins with what is due, whatever woke it.
@@ -169,12 +192,15 @@ impl Reconciler {
                     }
                 },
                 () = self.kick.notified() => {}
-                Ok(()) = health.changed() => if health.borrow().is_none() {
-                    resync_at = self.clock.now();
-                },
+                Ok(()) = health.changed() => {}
+                Some(Err(error)) = resyncs.join_next() => {
+                    warn!("comparing what is stored with what is there ended abruptly: {error:#}");
+                    resyncs.spawn(self.clone().resyncs(RESYNC));
+                }
                 () = self.clock.sleep(timer) => {}
             }
         }
+        drop(resyncs);
         while !workers.tasks.is_empty() {
             workers.end_of_one().await;
         }
@@ -184,15 +210,8 @@ impl Reconciler {
     /// those that are not: what was kicked waits until it sees again, and what has been due for a while is worked on all the
     /// same, so that it is said why nothing moves.
     async fn spawn_due(self: &Arc<Self>, workers: &mut Workers, blind: bool) {
-        let kicked: Vec<SandboxId> = {
-            let mut kicked = self.kicked.lock().unwrap_or_else(PoisonError::into_inner);
-            let free = if blind { 0 } else { self.settings.workers.saturating_sub(workers.busy.len()) };
-            let ready: Vec<SandboxId> = kicked.iter().copied().filter(|id| !workers.busy.contains(id)).take(free).collect();
-            for id in &ready {
-                kicked.remove(id);
-            }
-            ready
-        };
+        let free = if blind { 0 } else { self.settings.workers.saturating_sub(workers.busy.len()) };
+        let kicked = self.kicked.lock().unwrap_or_else(PoisonError::into_inner).take(free, &workers.busy);
         for id in kicked {
             let this = self.clone();
             workers.spawn(id, async move { this.work(id).await });
@@ -338,6 +357,32 @@ impl Reconciler {
         Ok(())
     }
 
+    /// Again and again, after a first wait, and as soon as the world is seen again: [`Self::resync`].
+    async fn resyncs(self: Arc<Self>, first: Duration) {
+        let mut orphans = orphans::Sweep::default();
+        let mut health = self.orchestrator.health();
+        let mut began = false;
+        self.clock.sleep(first).await;
+        loop {
+            let blind = health.borrow_and_update().is_some();
+            began |= self.resync(&mut orphans, !began).await && !blind;
+            tokio::select! {
+                biased;
+                () = seen_again(&mut health) => {}
+                () = self.clock.sleep(RESYNC) => {}
+            }
+        }
+    }
+
+    /// What a part of the world answers outside a pass, unless it takes longer than [`Settings::verb`].
+    async fn answered<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            answer = asked => Some(answer),
+            () = self.clock.sleep(self.settings.verb) => None,
+        }
+    }
+
     /// Compares what is stored with what is there, and nudges where they differ. Writes nothing, but that the
     /// `first` one tells which runs were found again. `false` where the store did not answer.
     async fn resync(&self, orphans: &mut orphans::Sweep, first: bool) -> bool {
@@ -349,7 +394,7 @@ impl Reconciler {
             }
         };
         for row in &rows {
-            let Ok(seen) = self.orchestrator.observe(row.sandbox.id).await else { continue };
+            let Some(Ok(seen)) = self.answered(self.orchestrator.observe(row.sandbox.id)).await else { continue };
             if step::differs(row, &seen, self.glance(row).as_ref()) {
                 self.nudge(row.sandbox.id);
             } else if first
@@ -360,9 +405,24 @@ impl Reconciler {
                 debug!(sandbox.id = %row.sandbox.id, "cannot tell that it was found again: {error:#}");
             }
         }
-        orphans.sweep(self.orchestrator.as_ref(), self.database.as_ref(), &rows, self.clock.now()).await;
+        let mut known: Vec<_> = rows.iter().map(|row| (row.project.id, row.sandbox.id)).collect();
+        known.extend(self.store.left_out());
+        let sweep = orphans.sweep(self.orchestrator.as_ref(), self.database.as_ref(), &known, self.clock.now());
+        if self.answered(sweep).await.is_none() {
+            debug!("what is left over could not be told: the world did not answer in time");
+        }
         true
     }
+}
+
+/// When the world is seen again that could not be; never where that is not told.
+async fn seen_again(health: &mut watch::Receiver<Option<Cause>>) {
+    while health.changed().await.is_ok() {
+        if health.borrow_and_update().is_none() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The passes under way, each on a task of its own, one a sandbox.
@@ -398,11 +458,6 @@ impl Workers {
     }
 }
 
-/// How long until then; nothing if it is past.
-fn until(now: Timestamp, then: Timestamp) -> Duration {
-    Duration::try_from(then.duration_since(now)).unwrap_or_default()
-}
-
 /// Passes of one worker in a row, before others get their turn.
 const MAX_PASSES: u32 = 50;
 
@@ -410,6 +465,17 @@ const MAX_PASSES: u32 = 50;
 mod tests {
     use super::*;
     use uuid::Uuid;
+
+    #[test]
+    fn who_was_nudged_first_is_looked_at_first_and_once() {
+        let [a, b, c, d] = [4, 3, 2, 1].map(|n| SandboxId(Uuid::from_u128(n)));
+        let mut kicked = Kicked::default();
+        [a, b, a, c, d, b].into_iter().for_each(|id| kicked.put(id));
+        assert_eq!(kicked.take(2, &[b].into()), [a, c]);
+        kicked.put(a);
+        assert_eq!(kicked.take(9, &HashSet::new()), [b, d, a]);
+        assert!(kicked.take(9, &HashSet::new()).is_empty());
+    }
 
     #[tokio::test]
     async fn a_panic_in_one_pass_forgets_that_one_alone() {

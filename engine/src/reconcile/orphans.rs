@@ -2,7 +2,7 @@
 //! Never a volume or a database: those are reported, once, for a person to look at.
 
 use super::spec;
-use crate::{database::Database, orchestrator::Orchestrator, store::ProjectAndSandbox};
+use crate::{database::Database, orchestrator::Orchestrator};
 use jiff::{SignedDuration, Timestamp};
 use model::{ProjectId, SandboxId};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -34,16 +34,16 @@ struct Seen {
 }
 
 impl Sweep {
-    /// Looks once. `rows` are all that there are.
+    /// Looks once; may be broken off. `rows` are all that there are, those that cannot be read included.
     pub async fn sweep(
         &mut self,
         orchestrator: &dyn Orchestrator,
         database: &dyn Database,
-        rows: &[ProjectAndSandbox],
+        rows: &[(ProjectId, SandboxId)],
         now: Timestamp,
     ) {
-        let known: HashSet<SandboxId> = rows.iter().map(|row| row.sandbox.id).collect();
-        let projects: HashSet<ProjectId> = rows.iter().map(|row| row.project.id).collect();
+        let known: HashSet<SandboxId> = rows.iter().map(|(_, sandbox)| *sandbox).collect();
+        let projects: HashSet<ProjectId> = rows.iter().map(|(project, _)| *project).collect();
         let volumes: HashSet<String> = projects.iter().map(|project| spec::volume(*project).0).collect();
         let mut data = BTreeSet::new();
         match orchestrator.list().await {
@@ -127,9 +127,8 @@ mod tests {
         database::{DatabaseSpec, memory::MemoryDatabase},
         orchestrator::{contract, memory::MemoryOrchestrator},
         random::SystemRandom,
-        store::{NewProjectRow, contract::least, intent},
     };
-    use model::{InstallationId, Slug};
+    use model::InstallationId;
     use secrecy::SecretString;
     use std::{
         sync::{Arc, Mutex},
@@ -155,11 +154,6 @@ mod tests {
         }
     }
 
-    fn row(project: ProjectId, sandbox: SandboxId, now: Timestamp) -> ProjectAndSandbox {
-        let new = NewProjectRow { id: project, sandbox, ..least(now) };
-        intent::create(&new, None, Slug::derive(&new.name, 0), new.random)
-    }
-
     #[tokio::test]
     async fn an_orphan_is_removed_after_ten_minutes_and_its_data_is_reported_once_and_never_removed() {
         let clock = Arc::new(StandingClock(Mutex::new(Timestamp::from_second(1_800_000_000).unwrap())));
@@ -182,7 +176,7 @@ mod tests {
             };
             server.ensure(&spec).await.unwrap();
         }
-        let rows = [row(mine.project, mine.id, clock.now())];
+        let rows = [(mine.project, mine.id)];
         let there = async |id| world.observe(id).await.unwrap().present;
         let mut sweep = Sweep::default();
         for minutes in [0, 5, 4] {
@@ -203,7 +197,7 @@ mod tests {
         assert_eq!(sweep.reported(), reported);
         server.set_away(false);
         // What gets a row, or goes, is no orphan any more.
-        let rows = [row(mine.project, mine.id, clock.now()), row(lost.project, lost.id, clock.now())];
+        let rows = [(mine.project, mine.id), (lost.project, lost.id)];
         sweep.sweep(&world, &server, &rows, clock.pass(1)).await;
         assert!(sweep.reported().is_empty());
     }

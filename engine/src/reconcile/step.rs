@@ -5,7 +5,7 @@ use super::{Reconciler, overdue, spec};
 use crate::{
     database::{DatabaseError, DatabaseSpec, Glance},
     orchestrator::{AgentOrPort, AgentSeen, OrchestratorError, Removed, Seen, VolumeSeen},
-    store::{Pass, ProjectAndSandbox, SandboxRow, activity},
+    store::{AHEAD, Pass, ProjectAndSandbox, SandboxRow, activity},
 };
 use jiff::Timestamp;
 use model::{Cause, CauseCode, Desired, Observed, Stage, StageFact, phase::next_deadline, stage};
@@ -30,6 +30,8 @@ pub(super) enum Found {
 const CRASH_LOOP: u32 = 3;
 /// Backstop for transitions of which no event came.
 const POLL: Duration = Duration::from_millis(500);
+/// The same for what is past a deadline, or waits for somebody to act: each look is a write, and it may last for days.
+const POLL_BLOCKED: Duration = Duration::from_secs(5);
 
 impl Reconciler {
     pub(super) async fn step(&self, row: &ProjectAndSandbox) -> Found {
@@ -116,7 +118,8 @@ impl Reconciler {
         if begins || (home_unknown && !leaving) {
             return;
         }
-        let wait = retry_at(seen).filter(|at| !alive && *at > now);
+        // What ended further ahead ended by a clock that has been set back since.
+        let wait = retry_at(seen).filter(|at| !alive && *at > now && *at <= stage::after(now, AHEAD));
         if let Some(at) = wait {
             work.not_before = Some(at);
             work.cause = Some(ended_by_itself(seen));
@@ -146,7 +149,10 @@ impl Reconciler {
                 work.blame(failure);
                 seen.clone()
             }
-            Ok(()) if needs_run => self.orchestrator.observe(sandbox.id).await.unwrap_or_else(|_| seen.clone()),
+            Ok(()) if needs_run => {
+                let observed = self.timed("observe the sandbox", self.orchestrator.observe(sandbox.id)).await;
+                observed.unwrap_or_else(|_| seen.clone())
+            }
             Ok(()) => seen.clone(),
         };
         work.observed.present = seen.present;
@@ -227,24 +233,19 @@ impl Reconciler {
         let glanced = self.database.glance(&spec).is_some();
         // An address in our own tables is no proof that the database exists: ask the server.
         let seen = self.timed("look at the database", self.database.observe(&spec)).await?;
-        let same = row.sandbox.observed.instance.as_ref().is_some_and(|run| run.env_revision == row.sandbox.env_revision);
-        if seen.ready && !same {
-            // What the run is told must open it: a password that was reset may not have arrived.
-            self.timed("make the database", self.database.ensure(&spec)).await?;
+        if !seen.ready && !glanced {
+            // On a server of many only asking tells; one that is stopped with its sandbox is there, and starts as it was.
+            let unknown = || Glance { lost: !seen.present, edited: true, ..Glance::default() };
+            *told = touched(row, &self.database.glance(&spec).unwrap_or_else(unknown), now);
+            if let Some(told) = told {
+                warn!(project.id = %row.project.id, database = spec.database, "{}; it is mended, and is empty if it was lost", told.title);
+            }
         }
-        if !seen.ready {
-            if !glanced {
-                // On a server of many only asking tells; one that is stopped with its sandbox is there, and starts as it was.
-                let unknown = || Glance { lost: !seen.present, edited: true, ..Glance::default() };
-                *told = touched(row, &self.database.glance(&spec).unwrap_or_else(unknown), now);
-                if let Some(told) = told {
-                    warn!(project.id = %row.project.id, database = spec.database, "{}; it is mended, and is empty if it was lost", told.title);
-                }
-            }
-            self.timed("make the database", self.database.ensure(&spec)).await?;
-            if !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
-                return Ok(None);
-            }
+        // Also of one that is ready, once a start: what the run is told must open it, and a password that was reset may not have
+        // arrived. That the run came first says nothing of it.
+        self.timed("make the database", self.database.ensure(&spec)).await?;
+        if !seen.ready && !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
+            return Ok(None);
         }
         Ok(Some(StageFact { ended_at: Some(self.clock.now()), ..fact }))
     }
@@ -379,7 +380,8 @@ impl Reconciler {
         let failures = if error.is_some() { sandbox.failures.saturating_add(1) } else { 0 };
         let progress = moved || observed != sandbox.observed;
         let backoff = (failures > 0).then(|| stage::after(now, backoff(failures, self.random.unit())));
-        let poll = (!settled && failures == 0).then(|| stage::after(now, POLL));
+        let pause = if cause.as_ref().is_some_and(|cause| cause.code.blocks()) { POLL_BLOCKED } else { POLL };
+        let poll = (!settled && failures == 0).then(|| stage::after(now, pause));
         let deadline = next_deadline(desired, &observed, now).filter(|_| !settled);
         let retry = match not_before {
             Some(at) => Some(at),

@@ -450,12 +450,12 @@ pub(super) fn token_revoked_with_its_maker(name: &str) -> Entry {
     Entry { detail: Some("The token that made it was revoked".to_owned()), ..token_revoked(name) }
 }
 
-/// The account's own Claude credentials were set, replaced or removed.
-pub(super) fn claude_changed(before: Option<&Claude>, now: Option<&Claude>) -> Entry {
+/// The account's own Claude credentials were set, replaced or removed; whether there were some `before`.
+pub(super) fn claude_changed(before: bool, now: Option<&Claude>) -> Entry {
     let Some(now) = now else {
         return of_account("Removed Claude credentials".to_owned(), None, json!({ "event": "claude-removed" }));
     };
-    let (verb, event) = if before.is_some() { ("Replaced", "claude-replaced") } else { ("Set", "claude-set") };
+    let (verb, event) = if before { ("Replaced", "claude-replaced") } else { ("Set", "claude-set") };
     let to = now.base_url.as_ref().map_or_else(|| "Anthropic’s own address".to_owned(), Clone::clone);
     let data = json!({ "event": event, "kind": now.kind, "baseUrl": now.base_url });
     of_account(format!("{verb} Claude credentials"), Some(format!("An {} for {to}", now.kind.words())), data)

@@ -6,7 +6,7 @@
 //! but nobody heard.
 
 use super::{
-    Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, ProjectRow, SandboxRow, Store, StoreError,
+    AHEAD, Ask, Asked, Changed, Leased, NewProjectRow, Pass, ProjectAndSandbox, ProjectRow, SandboxRow, Store, StoreError,
     activity::{self, Entry, Filter},
     claude::Claude,
     intent::{self, EnvEdit, Verdict},
@@ -52,6 +52,8 @@ struct State {
     told_ever: i64,
     writes: u64,
     away: bool,
+    /// How many verbs from now the one is that is never answered.
+    silent_in: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,11 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).away = away;
     }
 
+    /// After `verbs` more, one verb does nothing and is never answered, as on a connection that has gone silent.
+    pub fn never_answer(&self, verbs: usize) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).silent_in = Some(verbs);
+    }
+
     /// The sandboxes that were buried.
     #[must_use]
     pub fn tombstones(&self) -> BTreeSet<SandboxId> {
@@ -107,6 +114,15 @@ impl MemoryStore {
     /// One atomic action between two yields.
     async fn act<T: Send>(&self, action: impl FnOnce(&mut State) -> Result<T, StoreError> + Send) -> Result<T, StoreError> {
         yield_now().await;
+        let silent = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let verbs = state.silent_in.take();
+            state.silent_in = verbs.and_then(|verbs| verbs.checked_sub(1));
+            verbs == Some(0)
+        };
+        if silent {
+            return std::future::pending().await;
+        }
         let done = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.away { Err(StoreError::Away(anyhow::anyhow!("made to be away"))) } else { action(&mut state) }
@@ -246,8 +262,9 @@ impl State {
 }
 
 impl Sandbox {
-    fn taken(&self, now: Timestamp) -> bool {
-        self.lease.as_ref().is_some_and(|(_, until)| *until > now)
+    /// Whether it is leased, as who would lease it from now until `mine` sees it.
+    fn taken(&self, now: Timestamp, mine: Timestamp) -> bool {
+        self.lease.as_ref().is_some_and(|(_, until)| *until > now && *until <= after(mine, AHEAD))
     }
 }
 
@@ -503,7 +520,7 @@ impl Store for MemoryStore {
             if current == claude {
                 return Ok(false);
             }
-            let entry = activity::claude_changed(current.as_ref(), claude.as_ref());
+            let entry = activity::claude_changed(current.is_some(), claude.as_ref());
             match claude {
                 Some(claude) => state.claude.insert(owner, (claude, now)),
                 None => state.claude.remove(&owner),
@@ -523,12 +540,13 @@ impl Store for MemoryStore {
 
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {
         self.act(|state| {
-            let due = |sandbox: &&Sandbox| sandbox.row.wake_at.is_some_and(|at| at <= now) && !sandbox.taken(now);
+            let until = after(now, hold);
+            let past = |at: Timestamp| at <= now || at > after(now, AHEAD);
+            let due = |sandbox: &&Sandbox| sandbox.row.wake_at.is_some_and(past) && !sandbox.taken(now, until);
             let mut ids: Vec<_> =
                 state.sandboxes.values().filter(due).map(|sandbox| (sandbox.row.wake_at, sandbox.row.id)).collect();
             ids.sort();
             ids.truncate(limit);
-            let until = after(now, hold);
             let mut leased = Vec::with_capacity(ids.len());
             for (_, id) in ids {
                 if let Some(sandbox) = state.sandboxes.get_mut(&id) {
@@ -547,7 +565,7 @@ impl Store for MemoryStore {
         self.act(|state| {
             let until = after(now, hold);
             let Some(sandbox) = state.sandboxes.get_mut(&id) else { return Ok(None) };
-            if sandbox.taken(now) && sandbox.lease.as_ref().is_some_and(|(by, _)| by != holder) {
+            if sandbox.taken(now, until) && sandbox.lease.as_ref().is_some_and(|(by, _)| by != holder) {
                 return Ok(None);
             }
             sandbox.lease = Some((holder.to_owned(), until));

@@ -245,6 +245,12 @@ pub enum Asked {
     Refused(&'static str),
 }
 
+/// How much further ahead than any pass waits, and than a lease is asked for, a time may lie: what lies beyond was stored by a
+/// clock that has been set back since, and counts as past.
+///
+/// A minute: no pass waits longer than 37.5 s, and clocks of one installation differ by less.
+pub const AHEAD: Duration = Duration::from_secs(60);
+
 /// A row that this process may work on until `until`.
 #[derive(Debug, Clone)]
 pub struct Leased {
@@ -418,7 +424,8 @@ pub trait Store: Send + Sync + 'static {
     async fn set_claude(&self, owner: UserId, claude: Option<Claude>, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Takes the leases of at most `limit` rows that are due, longest due first: `wake_at` is past and
-    /// nobody holds them, this holder included: what a worker of its is at comes to no second one.
+    /// nobody holds them, this holder included: what a worker of its is at comes to no second one. Past, here and in
+    /// [`Self::lease`], is also what lies further than [`AHEAD`] ahead.
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError>;
     /// Takes the lease of one row, due or not, or renews it. `None` if another holds it, or the row is
     /// gone.
@@ -444,8 +451,13 @@ pub trait Store: Send + Sync + 'static {
     /// When the next row can be leased as due, for the timer: its `wake_at`, or the end of the lease
     /// that is on it if that is later.
     async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError>;
-    /// Every live sandbox with its project, for the orphan sweep and adoption.
+    /// Every live sandbox with its project, for the orphan sweep and adoption. A row that cannot be read is left out, here and
+    /// of what is due: no other waits for it.
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError>;
+    /// Those that were left out and not read since. They are there all the same.
+    fn left_out(&self) -> Vec<(ProjectId, SandboxId)> {
+        Vec::new()
+    }
     /// Tells something of a sandbox's project that no other verb tells. Every verb above that changes what
     /// an owner asked for tells it by itself, in the same transaction, in the name of who asks
     /// ([`activity::by`]). A sandbox without a row: nothing happens.

@@ -22,7 +22,7 @@ use crate::{
         auth::watch::CredentialWatch,
         connections::{self, Doors},
         metrics::Metrics,
-        patience::PatientStore,
+        patience::{PATIENCE, PatientStore, RECONCILING},
         preview::PreviewListener,
         security::Origins,
     },
@@ -210,7 +210,10 @@ async fn make(
         }
         None => None,
     };
-    let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
+    // Nothing below calls it without an end: one connection that has gone silent would stop whatever waits for it.
+    let endless: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
+    let store = PatientStore::around(endless.clone(), PATIENCE);
+    let reconciled = PatientStore::around(endless, RECONCILING);
     let accounts = Accounts::new(pool.clone()).by_providers(github.is_some());
 
     let world = match config.args.kubernetes.orchestrator {
@@ -231,7 +234,7 @@ async fn make(
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let reconciler = Reconciler::new(
-        store.clone(),
+        reconciled,
         orchestrator.clone(),
         database.clone(),
         clock.clone(),
@@ -243,7 +246,7 @@ async fn make(
         doctor,
         trouble,
         room,
-        store: PatientStore::around(store),
+        store,
         accounts: accounts.clone(),
         orchestrator,
         database,

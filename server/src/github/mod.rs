@@ -39,7 +39,7 @@ use oauth2::{
 use repositories::Listings;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 use url::Url;
 
@@ -51,6 +51,11 @@ pub const ORGANIZATIONS: &str = "read:org";
 pub const CALLBACK: &str = "/github/callback";
 /// A token that ends this soon is refreshed before it is used.
 const SOON: SignedDuration = SignedDuration::from_secs(60);
+/// How long another replica that used a refresh token first may take to hear and store what it got for it. Until then it looks
+/// here as if nobody had access any more.
+const ELSEWHERE: Duration = Duration::from_secs(2);
+/// How long between two looks whether it has.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What goes wrong with GitHub. Each has words of its own in [`crate::http::github`].
 #[derive(Debug, thiserror::Error)]
@@ -443,10 +448,17 @@ impl GitHub {
                 patient(self.linked.of(user)).await?.ok_or(GitHubError::NotConnected)
             }
             Err(GitHubError::BadCode) => {
-                // Another process may have used it first.
-                let now_linked = patient(self.linked.of(user)).await?.ok_or(GitHubError::NotConnected)?;
-                if !ends_soon(&now_linked) {
-                    return Ok(now_linked);
+                let begun = Instant::now();
+                let wait = if old.tokens.refresh.is_some() { ELSEWHERE } else { Duration::ZERO };
+                loop {
+                    let now_linked = patient(self.linked.of(user)).await?.ok_or(GitHubError::NotConnected)?;
+                    if !ends_soon(&now_linked) {
+                        return Ok(now_linked);
+                    }
+                    if now_linked.revoked_at.is_some() || begun.elapsed() >= wait {
+                        break;
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
                 }
                 self.note_revoked(user, &old).await?;
                 Err(GitHubError::Revoked)

@@ -21,6 +21,10 @@ use tracing::Instrument as _;
 /// Longer than the three seconds in which a connection is waited for, and than any query of ours.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// For reconciling, on which nobody waits: longer than the three seconds for a connection and the thirty after which PostgreSQL
+/// itself ends a statement. Only a connection on which nothing comes any more takes longer, and that one for ever.
+pub const RECONCILING: Duration = Duration::from_secs(35);
+
 /// One call of the store.
 ///
 /// # Errors
@@ -76,39 +80,42 @@ impl Turns {
     }
 }
 
-/// A store of which every call is [`patient`].
-pub struct PatientStore(Arc<dyn Store>);
+/// A store of which every call ends within a time, as one that is away.
+pub struct PatientStore {
+    store: Arc<dyn Store>,
+    time: Duration,
+}
 
 impl PatientStore {
     /// Around a store.
     #[must_use]
-    pub fn around(store: Arc<dyn Store>) -> Arc<dyn Store> {
-        Arc::new(Self(store))
+    pub fn around(store: Arc<dyn Store>, time: Duration) -> Arc<dyn Store> {
+        Arc::new(Self { store, time })
     }
 }
 
 #[async_trait::async_trait]
 impl Store for PatientStore {
     async fn create(&self, new: NewProjectRow) -> Result<(ProjectAndSandbox, bool), StoreError> {
-        patient(self.0.create(new)).await
+        within(self.time, self.store.create(new)).await
     }
     async fn projects(&self, owner: UserId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
-        patient(self.0.projects(owner)).await
+        within(self.time, self.store.projects(owner)).await
     }
     async fn sandboxes(&self, owner: UserId, main: ProjectId) -> Result<Vec<ProjectAndSandbox>, StoreError> {
-        patient(self.0.sandboxes(owner, main)).await
+        within(self.time, self.store.sandboxes(owner, main)).await
     }
     async fn page(&self, owner: UserId, before: Option<ProjectId>, limit: usize) -> Result<Vec<ProjectAndSandbox>, StoreError> {
-        patient(self.0.page(owner, before, limit)).await
+        within(self.time, self.store.page(owner, before, limit)).await
     }
     async fn project(&self, owner: UserId, id: ProjectId) -> Result<Option<ProjectAndSandbox>, StoreError> {
-        patient(self.0.project(owner, id)).await
+        within(self.time, self.store.project(owner, id)).await
     }
     async fn created(&self, owner: UserId, key: &str, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError> {
-        patient(self.0.created(owner, key, now)).await
+        within(self.time, self.store.created(owner, key, now)).await
     }
     async fn by_name(&self, owner: UserId, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError> {
-        patient(self.0.by_name(owner, name)).await
+        within(self.time, self.store.by_name(owner, name)).await
     }
     async fn update(
         &self,
@@ -118,7 +125,7 @@ impl Store for PatientStore {
         preset: Option<Preset>,
         now: Timestamp,
     ) -> Result<Option<ProjectAndSandbox>, StoreError> {
-        patient(self.0.update(owner, id, name, preset, now)).await
+        within(self.time, self.store.update(owner, id, name, preset, now)).await
     }
     async fn ask(
         &self,
@@ -128,13 +135,13 @@ impl Store for PatientStore {
         key: Option<String>,
         now: Timestamp,
     ) -> Result<Option<Asked>, StoreError> {
-        patient(self.0.ask(owner, id, ask, key, now)).await
+        within(self.time, self.store.ask(owner, id, ask, key, now)).await
     }
     async fn delete(&self, owner: UserId, id: ProjectId, now: Timestamp) -> Result<Option<ProjectAndSandbox>, StoreError> {
-        patient(self.0.delete(owner, id, now)).await
+        within(self.time, self.store.delete(owner, id, now)).await
     }
     async fn env(&self, owner: UserId, id: ProjectId) -> Result<Option<BTreeMap<EnvKey, (SecretString, Timestamp)>>, StoreError> {
-        patient(self.0.env(owner, id)).await
+        within(self.time, self.store.env(owner, id)).await
     }
     async fn change_env(
         &self,
@@ -144,7 +151,7 @@ impl Store for PatientStore {
         remove: Vec<String>,
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError> {
-        patient(self.0.change_env(owner, id, set, remove, now)).await
+        within(self.time, self.store.change_env(owner, id, set, remove, now)).await
     }
     async fn replace_env(
         &self,
@@ -153,7 +160,7 @@ impl Store for PatientStore {
         all: BTreeMap<EnvKey, SecretString>,
         now: Timestamp,
     ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError> {
-        patient(self.0.replace_env(owner, id, all, now)).await
+        within(self.time, self.store.replace_env(owner, id, all, now)).await
     }
     async fn reset_password(
         &self,
@@ -162,19 +169,19 @@ impl Store for PatientStore {
         password: SecretString,
         now: Timestamp,
     ) -> Result<Option<ProjectAndSandbox>, StoreError> {
-        patient(self.0.reset_password(owner, id, password, now)).await
+        within(self.time, self.store.reset_password(owner, id, password, now)).await
     }
     async fn claude(&self, owner: UserId) -> Result<Option<(Claude, Timestamp)>, StoreError> {
-        patient(self.0.claude(owner)).await
+        within(self.time, self.store.claude(owner)).await
     }
     async fn set_claude(&self, owner: UserId, claude: Option<Claude>, now: Timestamp) -> Result<bool, StoreError> {
-        patient(self.0.set_claude(owner, claude, now)).await
+        within(self.time, self.store.set_claude(owner, claude, now)).await
     }
     async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {
-        patient(self.0.lease_due(holder, now, hold, limit)).await
+        within(self.time, self.store.lease_due(holder, now, hold, limit)).await
     }
     async fn lease(&self, id: SandboxId, holder: &str, now: Timestamp, hold: Duration) -> Result<Option<Leased>, StoreError> {
-        patient(self.0.lease(id, holder, now, hold)).await
+        within(self.time, self.store.lease(id, holder, now, hold)).await
     }
     async fn record(
         &self,
@@ -184,42 +191,80 @@ impl Store for PatientStore {
         pass: &Pass,
         now: Timestamp,
     ) -> Result<Option<i64>, StoreError> {
-        patient(self.0.record(id, holder, version, pass, now)).await
+        within(self.time, self.store.record(id, holder, version, pass, now)).await
     }
     async fn release(&self, id: SandboxId, holder: &str) -> Result<(), StoreError> {
-        patient(self.0.release(id, holder)).await
+        within(self.time, self.store.release(id, holder)).await
     }
     async fn bury(&self, id: SandboxId, holder: &str, version: i64, now: Timestamp) -> Result<bool, StoreError> {
-        patient(self.0.bury(id, holder, version, now)).await
+        within(self.time, self.store.bury(id, holder, version, now)).await
     }
     async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
-        patient(self.0.next_wake()).await
+        within(self.time, self.store.next_wake()).await
     }
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError> {
-        patient(self.0.all()).await
+        within(self.time, self.store.all()).await
+    }
+    fn left_out(&self) -> Vec<(ProjectId, SandboxId)> {
+        self.store.left_out()
     }
     async fn tell(&self, id: SandboxId, entry: Entry, now: Timestamp) -> Result<(), StoreError> {
-        patient(self.0.tell(id, entry, now)).await
+        within(self.time, self.store.tell(id, entry, now)).await
     }
     async fn activity(&self, owner: UserId, filter: &Filter) -> Result<Vec<ActivityView>, StoreError> {
-        patient(self.0.activity(owner, filter)).await
+        within(self.time, self.store.activity(owner, filter)).await
     }
     async fn forget_activity(&self, before: Timestamp) -> Result<u64, StoreError> {
-        patient(self.0.forget_activity(before)).await
+        within(self.time, self.store.forget_activity(before)).await
     }
     fn changes(&self) -> BoxStream<'static, Changed> {
-        self.0.changes()
+        self.store.changes()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::{
+        clock::SystemClock,
+        database::memory::MemoryDatabase,
+        orchestrator::memory::MemoryOrchestrator,
+        random::SystemRandom,
+        reconcile::{Reconciler, Settings},
+        store::{contract::least, memory::MemoryStore},
+    };
+    use model::InstallationId;
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
 
     #[tokio::test]
     async fn a_store_that_says_nothing_is_away() {
         let silent = within(Duration::from_millis(20), std::future::pending::<Result<(), StoreError>>()).await;
         assert!(matches!(silent, Err(StoreError::Away(_))));
         assert!(patient(async { Ok(1) }).await.is_ok_and(|one| one == 1));
+    }
+
+    #[tokio::test]
+    async fn reconciling_goes_on_whichever_call_of_the_store_is_never_answered() {
+        for call in 0..12 {
+            let rows = Arc::new(MemoryStore::new());
+            let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+            let world = Arc::new(MemoryOrchestrator::new(clock.clone(), random.clone()));
+            let database = Arc::new(MemoryDatabase::new(clock.clone(), random.clone()));
+            let row = rows.create(least(Timestamp::now())).await.unwrap().0;
+            rows.never_answer(call);
+            let store = PatientStore::around(rows, Duration::from_millis(50));
+            let settings = Settings::new(InstallationId(Uuid::nil()));
+            let reconciler = Reconciler::new(store, world.clone(), database, clock, random, settings);
+            let stop = CancellationToken::new();
+            tokio::spawn(reconciler.run(stop.clone()));
+            let _stops = stop.drop_guard();
+            let runs = async {
+                while world.truth(row.sandbox.id).instance.is_none() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), runs).await.unwrap_or_else(|_| panic!("after call {call}"));
+        }
     }
 }

@@ -3,15 +3,19 @@
 use crate::support::{
     Answer, Client, Setup, TestApp,
     github::{Fault, StandIn, everybody, nobody, these},
+    until,
 };
-use engine::store::linked::LinkedAccounts;
+use engine::store::linked::{LinkedAccounts, Tokens};
 use http::Method;
+use jiff::{SignedDuration, Timestamp};
 use model::view::Scope;
+use secrecy::SecretString;
 use serde_json::json;
 use server::{
     config::github::Allowed,
     github::{self, GitHub},
 };
+use std::time::Duration;
 
 pub async fn with(allowed: Allowed) -> Option<(TestApp, StandIn)> {
     let github = StandIn::start().await;
@@ -335,6 +339,32 @@ async fn tokens_that_end_are_refreshed_once() {
     let user = session(&app, &sign_in(&app).await);
     github.revoke_all();
     assert_eq!(user.get("/api/github").await.json()["account"]["state"], "revoked", "a refresh that is refused is a revocation");
+}
+
+#[tokio::test]
+async fn a_refresh_with_which_another_replica_was_first_is_no_revocation() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    github.expires(Some(30));
+    let user = session(&app, &sign_in(&app).await);
+    let host = github.settings(everybody()).host;
+    let (owner, ..) = app.accounts.who_sign_in_by(&host).await.unwrap().remove(0);
+    let other = LinkedAccounts::new(app.pool.clone(), app.vault.clone(), &host);
+    let old = other.of(owner).await.unwrap().unwrap();
+    // It has used the refresh token up, and stores what it got once this server was refused.
+    github.revoke_all();
+    let stores = async {
+        until("a refresh that is refused", async || github.asked("POST /login/oauth/access_token") == 2).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let access = SecretString::from(github.token(old.identity.id.parse().unwrap()));
+        let ends = Timestamp::now() + SignedDuration::from_hours(1);
+        let new = Tokens { access, refresh: None, expires_at: Some(ends), scopes: old.tokens.scopes.clone() };
+        other.renew(&old, &new, Timestamp::now()).await.unwrap()
+    };
+    let (answer, stored) = tokio::join!(user.get("/api/github"), stores);
+    assert!(stored);
+    assert_eq!(answer.json()["account"]["state"], "working", "{}", answer.text());
+    let told = user.get("/api/activity?search=does+not+give+access").await.json();
+    assert_eq!(told["activity"], json!([]));
 }
 
 #[tokio::test]

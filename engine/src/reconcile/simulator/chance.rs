@@ -13,8 +13,8 @@ use std::{
 };
 use uuid::Uuid;
 
-/// Time that moves only when it is told to.
-pub(super) struct SimClock(pub(super) Mutex<(Timestamp, Vec<Waker>)>);
+/// Time that moves only when it is told to, who sleeps, and how far what the clock shows was set back: nobody sleeps longer for it.
+pub(super) struct SimClock(pub(super) Mutex<(Timestamp, Vec<Waker>, Duration)>);
 
 impl SimClock {
     pub(super) fn advance(&self, by: Duration) {
@@ -24,16 +24,21 @@ impl SimClock {
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
+
+    pub(super) fn set_back(&self, by: Duration) {
+        self.0.lock().unwrap().2 += by;
+    }
 }
 
 #[async_trait::async_trait]
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        self.0.lock().unwrap().0
+        let state = self.0.lock().unwrap();
+        state.0.checked_sub(state.2).unwrap()
     }
 
     async fn sleep(&self, duration: Duration) {
-        let until = after(self.now(), duration);
+        let until = after(self.0.lock().unwrap().0, duration);
         std::future::poll_fn(|context| {
             let mut state = self.0.lock().unwrap();
             if state.0 >= until {

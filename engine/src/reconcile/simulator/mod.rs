@@ -5,7 +5,7 @@
 //! - [`schedules`]: one pass after the other, polled by hand; some die on the way, some are
 //!   paused and go on when their lease is long another's
 //! - [`scenes`]: the same, at every single poll of every ask's work
-//! - [`processes`]: two whole processes ([`Reconciler::run`]: leases of what is due,
+//! - [`processes`]: one or two whole processes ([`Reconciler::run`]: leases of what is due,
 //!   renewals, watches, the sweep), each on a runtime of its own that is run, paused or dropped
 //!
 //! The clock moves only when the schedule says so; all chance comes from the seed. A failing seed is
@@ -75,7 +75,7 @@ struct Known {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let clock = Arc::new(SimClock(Mutex::new((Timestamp::from_second(1_800_000_000).unwrap(), Vec::new()))));
+        let clock = Arc::new(SimClock(Mutex::new((Timestamp::from_second(1_800_000_000).unwrap(), Vec::new(), Duration::ZERO))));
         let random = Arc::new(SimRandom(AtomicU64::new(seed)));
         let store = Arc::new(MemoryStore::new());
         let world = Arc::new(MemoryOrchestrator::new(clock.clone(), random.clone()));

@@ -1,7 +1,8 @@
-//! Two whole processes, side by side.
+//! Whole processes: two side by side, and one in a world that is silent, blocked, or set back in time.
 
-use super::{Simulation, nature, process, seeds};
-use crate::orchestrator::memory::Nature;
+use super::{Simulation, nature, polled, process, scenes::scene, seeds};
+use crate::{orchestrator::memory::Nature, store::Store as _};
+use model::{CauseCode, Phase};
 use std::time::Duration;
 
 /// A whole process: [`crate::reconcile::Reconciler::run`] on a runtime of its own. Not run, it is paused; dropped, it is
@@ -81,4 +82,68 @@ fn side_by_side(seed: u64) {
 #[test]
 fn loops_side_by_side_converge() {
     seeds(200, side_by_side);
+}
+
+/// What no event tells is found, also after a sweep that nobody answered.
+#[test]
+fn a_sweep_that_is_not_answered_is_not_the_last() {
+    let (mut simulation, id, _) = scene(None);
+    simulation.converge();
+    let process = Process::start(&simulation);
+    simulation.database.set_nature(Nature { delay: Duration::from_secs(1_000_000), ..Nature::default() });
+    process.go_on(60);
+    simulation.database.set_nature(Nature::default());
+    let database = simulation.projects[&id].connection.database.clone();
+    assert!(simulation.database.lose(&database));
+    process.go_on(60);
+    assert!(!simulation.database.runs(&database), "only the sweep finds it, and waits");
+    for _ in 0..20 {
+        simulation.clock.advance(Duration::from_secs(10));
+        process.go_on(60);
+    }
+    assert!(simulation.database.runs(&database));
+}
+
+/// Neither a dead process' lease nor what was to be done next waits for the clock to be where it was.
+#[test]
+fn a_clock_that_is_set_back_an_hour_stops_nothing() {
+    let (simulation, _, sandbox) = scene(None);
+    let dead = simulation.reconciler.clone();
+    drop(polled(Box::pin(async move { dead.work(sandbox).await }), 8).expect("it is broken off"));
+    let process = Process::start(&simulation);
+    process.go_on(60);
+    assert!(simulation.world.truth(sandbox).instance.is_none(), "its lease holds");
+    simulation.clock.set_back(Duration::from_secs(3600));
+    for _ in 0..30 {
+        simulation.clock.advance(Duration::from_secs(5));
+        process.go_on(60);
+    }
+    let row = simulation.now(simulation.store.all()).unwrap()[0].clone();
+    assert_eq!(simulation.phase(&row), Phase::Running);
+    assert!(simulation.rests());
+}
+
+/// Each look at it is a write. Events do not wait for the next one.
+#[test]
+fn what_is_blocked_is_looked_at_every_five_seconds_and_when_something_happens() {
+    let (simulation, _, sandbox) = scene(None);
+    simulation.world.set_nature(Nature { shells_fail: true, ..Nature::default() });
+    let process = Process::start(&simulation);
+    for _ in 0..60 {
+        simulation.clock.advance(Duration::from_secs(1));
+        process.go_on(60);
+    }
+    let row = |simulation: &Simulation| simulation.now(simulation.store.all()).unwrap()[0].clone();
+    assert_eq!(row(&simulation).sandbox.cause.map(|cause| cause.code), Some(CauseCode::ShellFailed));
+    let before = simulation.store.writes();
+    for _ in 0..40 {
+        simulation.clock.advance(Duration::from_millis(500));
+        process.go_on(60);
+    }
+    let looks = simulation.store.writes() - before;
+    assert!((3..=5).contains(&looks), "{looks} within twenty seconds");
+    simulation.world.set_nature(Nature::default());
+    assert!(simulation.world.crash(sandbox));
+    process.go_on(500);
+    assert_eq!(simulation.phase(&row(&simulation)), Phase::Running, "no time has passed");
 }

@@ -8,10 +8,11 @@ use crate::{
     store::{Ask, Store as _},
 };
 use model::{CauseCode, Desired, Phase, ProjectId, SandboxId, resources::Preset};
+use secrecy::SecretString;
 use std::{collections::BTreeMap, time::Duration};
 
 /// A project at rest in a world without chance, and an ask or an accident from there.
-struct Scene {
+pub(super) struct Scene {
     name: &'static str,
     before: &'static [Ask],
     then: fn(&mut Simulation, ProjectId),
@@ -90,7 +91,7 @@ fn resize(simulation: &mut Simulation, id: ProjectId) {
 }
 
 /// Sets a scene: `None` is the making of a project itself.
-fn scene(scene: Option<&Scene>) -> (Simulation, ProjectId, SandboxId) {
+pub(super) fn scene(scene: Option<&Scene>) -> (Simulation, ProjectId, SandboxId) {
     // A seed whose first project has a database.
     let mut simulation = Simulation::new(1);
     while simulation.projects.values().all(|known| !known.has_database) {
@@ -240,6 +241,31 @@ fn a_home_folder_that_goes_is_waited_for_and_told_of() {
     simulation.converge();
     assert_eq!(simulation.phase(&row(&simulation)), Phase::Running);
     assert_eq!(simulation.losses(id), 1);
+    simulation.check_at_rest();
+}
+
+/// A process that was killed between storing a new password and setting it, and a database that is away until the next run is
+/// there.
+#[test]
+fn a_start_sets_the_password_also_where_its_run_came_before_its_database() {
+    let (mut simulation, id, sandbox) = scene(None);
+    simulation.converge();
+    let reset = simulation.store.reset_password(OWNER, id, SecretString::from("fresh"), simulation.clock.now());
+    assert!(simulation.now(reset).unwrap().is_some());
+    simulation.projects.get_mut(&id).unwrap().connection.password = "fresh".to_owned();
+    let opens = |simulation: &Simulation| simulation.database.notes(&simulation.projects[&id].connection).is_ok();
+    assert!(!opens(&simulation));
+    asks(&simulation, id, Ask::Restart(BTreeMap::new()));
+    simulation.world.set_nature(Nature::default());
+    simulation.database.set_away(true);
+    let reconciler = simulation.reconciler.clone();
+    simulation.now(reconciler.work(sandbox));
+    let row = simulation.now(simulation.store.all()).unwrap()[0].clone();
+    let run = row.sandbox.observed.instance.expect("the run does not wait for the database");
+    assert_eq!(run.env_revision, row.sandbox.env_revision);
+    simulation.database.set_away(false);
+    simulation.converge();
+    assert!(opens(&simulation), "what the run was told opens it");
     simulation.check_at_rest();
 }
 

@@ -68,6 +68,19 @@ pub async fn due_rows_are_shared_out_among_processes(subject: &Subject) {
     assert_eq!(ids.len(), 20, "and none was left out");
 }
 
+pub async fn what_a_clock_that_was_set_back_left_in_the_future_is_due(subject: &Subject) {
+    let id = subject.store.create(new(subject.owners[0], "A project", at(3600))).await.unwrap().0.sandbox.id;
+    leased(subject, id, "dead", at(3600)).await;
+    assert!(subject.other.lease_due("b", at(3590), HOLD, 1).await.unwrap().is_empty(), "it is held, and not yet due");
+    leased(subject, id, "b", at(0)).await;
+    assert!(subject.store.lease(id, "c", at(1), HOLD).await.unwrap().is_none(), "a lease of now is one");
+    subject.other.release(id, "b").await.unwrap();
+    assert!(subject.store.lease_due("c", at(3590), HOLD, 1).await.unwrap().is_empty(), "as near as this it is waited for");
+    leased(subject, id, "dead", at(3600)).await;
+    let due = subject.store.lease_due("c", at(2), HOLD, 1).await.unwrap();
+    assert_eq!((due.len(), due[0].until), (1, at(32)));
+}
+
 pub async fn a_pass_is_stored_whole(subject: &Subject) {
     let row = made(subject).await;
     let lease = leased(subject, row.sandbox.id, "a", at(0)).await;

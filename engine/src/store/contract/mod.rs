@@ -93,6 +93,7 @@ macro_rules! store_contract {
             a_lease_is_renewed_by_its_holder
             due_rows_come_longest_due_first_and_once
             due_rows_are_shared_out_among_processes
+            what_a_clock_that_was_set_back_left_in_the_future_is_due
             a_pass_is_stored_whole
             a_pass_that_changes_nothing_writes_nothing
             a_pass_without_version_or_lease_is_not_stored

@@ -42,8 +42,13 @@ impl PgStore {
             .fetch_optional(&mut *transaction)
             .await
             .map_err(&doing)?;
-        let current = self.claude_of(&mut transaction, owner).await?.map(|(claude, _)| claude);
-        if current == claude {
+        // Those that cannot be opened any more are there all the same, to be replaced or removed.
+        let (there, current) = match self.claude_of(&mut transaction, owner).await {
+            Ok(current) => (current.is_some(), current.map(|(claude, _)| claude)),
+            Err(StoreError::Broken(_)) => (true, None),
+            Err(error) => return Err(error),
+        };
+        if there == claude.is_some() && current == claude {
             return Ok(false);
         }
         // So does an ask, which freezes them. In the order of `lock_project`.
@@ -73,7 +78,7 @@ impl PgStore {
             .execute(&mut *transaction)
             .await
             .map_err(&doing)?;
-        let entry = activity::claude_changed(current.as_ref(), claude.as_ref());
+        let entry = activity::claude_changed(there, claude.as_ref());
         write_account(&mut transaction, owner, &entry, now).await?;
         transaction.commit().await.map_err(&doing)?;
         Ok(true)

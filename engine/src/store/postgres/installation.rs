@@ -76,6 +76,8 @@ async fn keys_in_use(connection: &mut PgConnection) -> Result<Vec<KeyId>, StoreE
             UNION ALL SELECT password FROM databases
             UNION ALL SELECT env FROM sandboxes
             UNION ALL SELECT agent_token FROM sandboxes
+            UNION ALL SELECT claude FROM sandboxes WHERE claude IS NOT NULL
+            UNION ALL SELECT sealed FROM claude_credentials
             UNION ALL SELECT token FROM linked_accounts WHERE token IS NOT NULL
             UNION ALL SELECT refresh_token FROM linked_accounts WHERE refresh_token IS NOT NULL
         ) AS everything (sealed)"#

@@ -5,12 +5,8 @@
 //! half second; then [`write_pass`](PgStore::write_pass) refuses its holder's facts. Facts do wait, and
 //! with them every lease before.
 
-use super::{
-    PgStore, activity,
-    error::while_doing,
-    row::{joined, read_all},
-};
-use crate::store::{Leased, Pass, StoreError, time::Time};
+use super::{PgStore, activity, error::while_doing, row::joined};
+use crate::store::{AHEAD, Leased, Pass, StoreError, time::Time};
 use jiff::Timestamp;
 use model::{Cause, Observed, SandboxId, stage::after};
 use sqlx::{
@@ -28,10 +24,12 @@ impl PgStore {
         limit: usize,
     ) -> Result<Vec<Leased>, StoreError> {
         let until = after(now, hold);
+        let unreadable = self.unreadable.sandboxes();
         // MATERIALIZED: the inner query locks, and must run once.
         let ids = sqlx::query_scalar!(
             "WITH due AS MATERIALIZED (
-                SELECT id FROM sandboxes WHERE wake_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)
+                SELECT id FROM sandboxes WHERE (wake_at <= $3 OR wake_at > $6)
+                    AND (lease_until IS NULL OR lease_until <= $3 OR lease_until > $7) AND id <> ALL($5)
                 ORDER BY wake_at, id LIMIT $4 FOR UPDATE SKIP LOCKED
             )
             UPDATE sandboxes SET lease_holder = $1, lease_until = $2 FROM due
@@ -40,12 +38,23 @@ impl PgStore {
             holder,
             Time(until) as _,
             Time(now) as _,
-            i64::try_from(limit).unwrap_or(i64::MAX)
+            i64::try_from(limit).unwrap_or(i64::MAX),
+            &unreadable[..],
+            Time(after(now, AHEAD)) as _,
+            Time(after(until, AHEAD)) as _
         )
         .fetch_all(&self.pool)
         .await
         .map_err(while_doing("lease the rows that are due"))?;
-        if ids.is_empty() { Ok(Vec::new()) } else { self.read_leased(&ids, holder, until).await }
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let leased = self.read_leased(&ids, holder, until).await?;
+        // Another server may be able to read what this one cannot. Best effort, as every release.
+        for id in ids.into_iter().map(SandboxId).filter(|id| leased.iter().all(|leased| leased.row.sandbox.id != *id)) {
+            let _ = self.give_back(id, holder).await;
+        }
+        Ok(leased)
     }
 
     pub(super) async fn take(
@@ -58,19 +67,26 @@ impl PgStore {
         let until = after(now, hold);
         let taken = sqlx::query_scalar!(
             "UPDATE sandboxes SET lease_holder = $2, lease_until = $3
-            WHERE id = $1 AND (lease_until IS NULL OR lease_until <= $4 OR lease_holder = $2)
+            WHERE id = $1 AND (lease_until IS NULL OR lease_until <= $4 OR lease_until > $5 OR lease_holder = $2)
                 AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
             RETURNING id",
             id.0,
             holder,
             Time(until) as _,
-            Time(now) as _
+            Time(now) as _,
+            Time(after(until, AHEAD)) as _
         )
         .fetch_optional(&self.pool)
         .await
         .map_err(while_doing("lease a row"))?;
         match taken {
-            Some(id) => Ok(self.read_leased(&[id], holder, until).await?.pop()),
+            Some(row) => {
+                let leased = self.read_leased(&[row], holder, until).await?.pop();
+                if leased.is_none() {
+                    let _ = self.give_back(id, holder).await;
+                }
+                Ok(leased)
+            }
             None => Ok(None),
         }
     }
@@ -83,7 +99,7 @@ impl PgStore {
             .fetch_all(&self.pool)
             .await
             .map_err(while_doing("read the leased rows"))?;
-        let rows = read_all(rows, &self.vault)?;
+        let rows = self.unreadable.leave_out(rows, &self.vault);
         Ok(rows.into_iter().map(|row| Leased { row, until }).collect())
     }
 
@@ -122,9 +138,11 @@ impl PgStore {
     }
 
     pub(super) async fn read_next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+        let unreadable = self.unreadable.sandboxes();
         // GREATEST passes over NULLs.
         let next = sqlx::query_scalar!(
-            r#"SELECT min(GREATEST(wake_at, lease_until)) AS "next: Time" FROM sandboxes WHERE wake_at IS NOT NULL"#
+            r#"SELECT min(GREATEST(wake_at, lease_until)) AS "next: Time" FROM sandboxes WHERE wake_at IS NOT NULL AND id <> ALL($1)"#,
+            &unreadable[..]
         )
         .fetch_one(&self.pool)
         .await

@@ -50,6 +50,7 @@ pub struct PgStore {
     pool: PgPool,
     vault: Arc<Vault>,
     changes: Arc<change::Listener>,
+    unreadable: Arc<row::Unreadable>,
 }
 
 impl PgStore {
@@ -60,7 +61,7 @@ impl PgStore {
     /// The database is away.
     pub async fn start(pool: PgPool, vault: Arc<Vault>) -> Result<Self, StoreError> {
         let changes = Arc::new(change::Listener::start(pool.clone()).await?);
-        Ok(Self { pool, vault, changes })
+        Ok(Self { pool, vault, changes, unreadable: Arc::default() })
     }
 
     /// The pool, for what else lives in the same database.
@@ -202,6 +203,10 @@ impl Store for PgStore {
 
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError> {
         self.read_all().await
+    }
+
+    fn left_out(&self) -> Vec<(ProjectId, SandboxId)> {
+        self.unreadable.ids()
     }
 
     async fn tell(&self, id: SandboxId, entry: Entry, now: Timestamp) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::store::{DatabaseRow, NewProjectRow, ProjectAndSandbox, StoreError, activity, intent, time::Time};
 use jiff::Timestamp;
-use model::{Cause, DisplayName, Observed, ProjectId, ResourceName, SandboxId, Slug, UserId, resources::Preset};
+use model::{DisplayName, ProjectId, ResourceName, SandboxId, Slug, UserId, resources::Preset};
 use sqlx::{PgConnection, types::Json};
 use std::collections::BTreeSet;
 
@@ -213,7 +213,7 @@ impl PgStore {
 
     pub(super) async fn read_all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError> {
         let rows = joined!("ORDER BY s.id").fetch_all(&self.pool).await.map_err(while_doing("read all sandboxes"))?;
-        read_all(rows, &self.vault)
+        Ok(self.unreadable.leave_out(rows, &self.vault))
     }
 
     /// The rows of a project and its main sandbox, locked until the transaction ends. In this order

@@ -5,10 +5,15 @@ use crate::{
     secrets::{Place, Vault},
     store::{DatabaseRow, Extra, ProjectAndSandbox, ProjectRow, SandboxRow, StoreError, claude::Claude, time::Time},
 };
-use model::{Cause, DisplayName, Observed, ProjectId, SandboxId, Slug, UserId, env::EnvKey, repository::Origin};
+use model::{DisplayName, ProjectId, SandboxId, Slug, UserId, env::EnvKey, repository::Origin};
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::types::{Json, Uuid};
-use std::collections::BTreeMap;
+use serde_json::Value;
+use sqlx::types::Uuid;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+use tracing::warn;
 
 /// A row of the join, as it comes.
 pub(super) struct Joined {
@@ -41,8 +46,8 @@ pub(super) struct Joined {
     pub env_revision: i64,
     pub resizes: bool,
     pub agent_token: Vec<u8>,
-    pub observed: Json<Observed>,
-    pub cause: Option<Json<Cause>>,
+    pub observed: Value,
+    pub cause: Option<Value>,
     pub last_error: Option<String>,
     pub failures: i32,
     pub version: i64,
@@ -65,7 +70,7 @@ macro_rules! joined {
                 d.role AS "database_role?", d.name AS "database_name?", d.password AS "database_password?",
                 s.id AS sandbox_id, s.name AS sandbox_name, s.desired, s.generation, s.asked_at AS "asked_at: Time",
                 s.restart_count, s.preset, s.env, s.claude, s.env_revision, s.resizes, s.agent_token,
-                s.observed AS "observed: Json<Observed>", s.cause AS "cause: Json<Cause>", s.last_error, s.failures,
+                s.observed, s.cause, s.last_error, s.failures,
                 s.version, s.wake_at AS "wake_at: Time", s.changed_at AS "changed_at: Time"
             FROM sandboxes s JOIN projects p ON p.id = s.project_id LEFT JOIN databases d ON d.project_id = p.id
                 LEFT JOIN repositories r ON r.project_id = p.id AND r.state <> 'skipped'
@@ -120,8 +125,8 @@ impl Joined {
             env_revision: self.env_revision,
             resizes: self.resizes,
             agent_token: vault.open_text(token_place(&row), &self.agent_token).map_err(sealed("open an agent's token"))?,
-            observed: self.observed.0,
-            cause: self.cause.map(|cause| cause.0),
+            observed: serde_json::from_value(self.observed).map_err(unreadable("read what was seen of a sandbox"))?,
+            cause: self.cause.map(serde_json::from_value).transpose().map_err(unreadable("read a sandbox's cause"))?,
             last_error: self.last_error,
             failures: u32::try_from(self.failures).unwrap_or_default(),
             version: self.version,
@@ -135,6 +140,51 @@ impl Joined {
 /// Reads all of them.
 pub(super) fn read_all(rows: Vec<Joined>, vault: &Vault) -> Result<Vec<ProjectAndSandbox>, StoreError> {
     rows.into_iter().map(|row| row.read(vault)).collect()
+}
+
+/// Rows that cannot be read, and why: a newer server's, while both run, or what was damaged. None is told of twice for one
+/// reason, and no other row waits for them.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable(Mutex<HashMap<SandboxId, (ProjectId, String)>>);
+
+impl Unreadable {
+    /// Reads those that can be read.
+    pub(super) fn leave_out(&self, rows: Vec<Joined>, vault: &Vault) -> Vec<ProjectAndSandbox> {
+        let read = |row: Joined| (SandboxId(row.sandbox_id), ProjectId(row.project_id), row.read(vault));
+        let rows: Vec<_> = rows.into_iter().map(read).collect();
+        let mut known = self.lock();
+        let mut readable = Vec::with_capacity(rows.len());
+        for (sandbox, project, row) in rows {
+            let why = match row {
+                Ok(row) => {
+                    known.remove(&sandbox);
+                    readable.push(row);
+                    continue;
+                }
+                Err(StoreError::Broken(why)) => format!("{why:#}"),
+                Err(error) => error.to_string(),
+            };
+            let before = known.insert(sandbox, (project, why.clone()));
+            if before.is_none_or(|(_, before)| before != why) {
+                warn!(sandbox.id = %sandbox, project.id = %project, "a sandbox's row cannot be read, and is left alone: {why}");
+            }
+        }
+        readable
+    }
+
+    /// Those that were left out and not read since.
+    pub(super) fn ids(&self) -> Vec<(ProjectId, SandboxId)> {
+        self.lock().iter().map(|(sandbox, (project, _))| (*project, *sandbox)).collect()
+    }
+
+    /// The same, as queries compare them.
+    pub(super) fn sandboxes(&self) -> Vec<Uuid> {
+        self.lock().keys().map(|sandbox| sandbox.0).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SandboxId, (ProjectId, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 pub(super) fn password_place(project: &str) -> Place<'_> {

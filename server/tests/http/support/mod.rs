@@ -39,7 +39,7 @@ use server::{
         assets::Site,
         auth::watch::CredentialWatch,
         connections::{self, Doors},
-        patience::PatientStore,
+        patience::{PATIENCE, PatientStore, RECONCILING},
         security::Origins,
     },
     live::{Live, Said},
@@ -144,7 +144,7 @@ impl TestApp {
         let linked = |host: &str| LinkedAccounts::new(pool.clone(), vault.clone(), host);
         let github = setup.github.map(|settings| (linked(&settings.host), settings));
         let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault.clone()).await.unwrap());
-        let patient = PatientStore::around(store.clone());
+        let patient = PatientStore::around(store.clone(), PATIENCE);
         let full = FullBell::default();
         let room = Room::new(setup.writes_to, pool.clone(), full.clone());
         let accounts = Accounts::new(pool).by_providers(github.is_some());
@@ -160,7 +160,7 @@ impl TestApp {
             settings.limits.stages = stages;
         }
         let reconciler = Reconciler::new(
-            store.clone(),
+            PatientStore::around(store.clone(), RECONCILING),
             orchestrator.clone(),
             database.clone(),
             clock.clone(),
