@@ -12,7 +12,6 @@ use crate::{
     },
 };
 use app::{
-    control::Control as _,
     error::{ControlError, ErrorKind},
 };
 use axum::{
