@@ -123,7 +123,7 @@ pub fn arrange<'a>(
         query.is_empty()
             || project.name.to_lowercase().contains(&query)
             || project.slug.contains(&query)
-            || project.repository.as_ref().is_some_and(|of| of.title().to_lowercase().contains(&query))
+            || project.repository.as_ref().is_some_and(|of| of.title.to_lowercase().contains(&query))
     };
     let mut shown: Vec<&ProjectView> =
         projects.into_iter().filter(|project| filter.shows(project.sandbox.phase)).filter(found).collect();
@@ -178,7 +178,7 @@ mod tests {
     fn a_query_finds_repositories_by_owner_name_and_branch() {
         let mut projects = [of(1, "Boats", Phase::Running, (1, 1)), of(2, "Harbour", Phase::Running, (2, 2))];
         let (url, branch) = ("https://github.com/Octocat/hello-world.git".to_owned(), Some("fix/totals".to_owned()));
-        projects[0].repository = Some(Origin { url, branch });
+        projects[0].repository = Some(Origin::new(url, branch));
         let found = |query| shown(&projects, query, Filter::All, Sort::Created);
         for query in ["octocat", "Hello-World", "octocat/hello", "FIX/totals", "world · fix"] {
             assert_eq!(found(query), [1], "{query}");

@@ -191,23 +191,23 @@ test('a start that takes its time shows each step, its time so far and its limit
     await expect(stage('Environment Ready')).toHaveAttribute('data-state', 'waiting');
     await expect(stage('Environment Ready').locator('.stage-time')).toHaveText('45 s at most');
     await expect(page).toHaveTitle(/^(Creating|Starting) Slow harbour \(1 of 5\)/);
-    await expect(page.getByText(/^Stage 1 of 5 · \d+\.\d s so far · usually ready in under a second$/)).toBeVisible();
+    await expect(page.getByText(/^Stage 1 of 5 · \d+\.\d s so far · usually under a second$/)).toBeVisible();
     const seconds = async () => Number.parseFloat((await database.locator('.stage-time').textContent())!);
     const before = await seconds();
     await expect.poll(seconds, { message: 'the time goes on' }).toBeGreaterThan(before + 0.5);
     const list = await new ProjectsPage(await (await visitor({ server })).newPage()).open();
     const note = list.row('Slow harbour').locator('.state-note');
-    await expect(note).toHaveText('Starting');
+    await expect(note).toHaveText('Database: starting');
     await expect(page.getByRole('link', { name: 'Logs and events' })).toHaveAttribute('href', `/projects/${project.id}/logs?source=events`);
     await inspect(page, 'creating');
     expect((await api.sandbox(project.id)).stages[0]).toMatchObject({ state: 'running', endedAt: null });
     await release();
     await expect(workspace.phase).toHaveAttribute('data-phase', 'running', { timeout: 30_000 });
     await workspace.terminal().live();
-    await expect(note).toHaveText('Ready');
-    await expect(page.locator('.status-bar')).toContainText('Database: Ready');
+    await expect(note).toHaveText('Database: ready');
+    await expect(page.locator('.status-bar')).toContainText('Database: ready');
     await api.act(project.id, 'stop');
-    await expect(note, 'it rests with its sandbox').toHaveText('Paused');
+    await expect(note, 'it rests with its sandbox').toHaveText('Database: paused');
   } finally {
     await release();
   }

@@ -1,14 +1,15 @@
 // What ends the programs of a sandbox (a stop, a restart, another size) asks first where one runs in a terminal. Whoever asks for it comes by here:
-// keys and the palette, elements, and the app's own buttons, which say what they ask for in `data-verb`: "Restart 0198…".
+// keys and the palette, elements, and the app's own buttons, which say what they ask for in `data-verb`, of the project of their row, or of the page.
 
 import { ask } from './api.ts';
 import { ask as question } from './dom.ts';
 import { atWork, type Listed } from './sessions.ts';
+import { projectHere } from './shortcuts.ts';
 
 /** How long it may take to say what runs inside. A sandbox that does not say it is asked all the same: it may be why it is to stop. */
 const LOOK_MS = 3_000;
 /** What a button says that ends programs. */
-const ENDS = /^(Stop|Restart|Resize) (.+)$/;
+const ENDS = /^(Stop|Restart|Resize)$/;
 /** The projects that are asked about: a second click or key before the answer asks for nothing more. */
 const asking = new Set<string>();
 /** Those whose click has its answer. */
@@ -32,11 +33,18 @@ export async function mayEnd(project: string, name: string): Promise<boolean> {
   }
 }
 
+/** Whose sandbox a button is for. */
+function projectOf(button: Element): string | undefined {
+  const row = button.closest('.project-row');
+  return row ? /[0-9a-f-]{36}/.exec(row.querySelector('.project-name')?.getAttribute('href') ?? '')?.[0] : projectHere();
+}
+
 /** Has a click on a button that ends programs wait for the answer. */
-async function click(button: HTMLElement, verb: string, name: string, project: string): Promise<void> {
+async function click(button: HTMLElement, name: string, project: string): Promise<void> {
   const may = await mayEnd(project, name);
   // The page may have made it anew meanwhile.
-  const now = button.isConnected ? button : document.querySelector<HTMLElement>(`[data-verb="${verb}"]`);
+  const such = document.querySelectorAll<HTMLElement>(`[data-verb="${name}"]`);
+  const now = button.isConnected ? button : [...such].find((other) => projectOf(other) === project);
   if (may && now) {
     answered.add(now);
     now.click();
@@ -53,13 +61,13 @@ export function begin(): void {
     'click',
     (event) => {
       const button = event.target instanceof Element ? event.target.closest<HTMLElement>('[data-verb]') : null;
-      const verb = button?.dataset['verb'] ?? '';
-      const [, name, project] = ENDS.exec(verb) ?? [];
+      const name = ENDS.exec(button?.dataset['verb'] ?? '')?.[0];
+      const project = button && name ? projectOf(button) : undefined;
       // One that rests does nothing anyway, and what is clicked before the page is alive is clicked again then.
       if (!button || !name || !project || answered.has(button) || event.defaultPrevented || button.getAttribute('aria-disabled') === 'true') return;
       event.preventDefault();
       event.stopImmediatePropagation();
-      void click(button, verb, name, project);
+      void click(button, name, project);
     },
     true,
   );

@@ -1,20 +1,24 @@
-// `<fsa-shares project="ID">`: the ports of a project that others may open, in its settings, and an end to each. What the page
-// has in its place first stays until they are read.
+// `<fsa-shares>`: the ports of the page's project that others may open, in its settings, and an end to each.
 
 import { ask, words } from './api.ts';
 import { asks, button, make, tell, when } from './dom.ts';
 import { label, type SharedPort } from './share-words.ts';
+import { projectHere } from './shortcuts.ts';
 
 export class Shares extends HTMLElement {
   readonly #say = make('p', { class: 'field-message setting', role: 'status', hidden: true });
   readonly #list = make('ul', { class: 'sessions', role: 'list' });
 
   connectedCallback(): void {
+    this.setAttribute('role', 'region');
+    this.setAttribute('aria-label', 'Shares');
+    const none = make('div', { class: 'setting' }, make('p', {}, 'Ports are shared in the preview’s bar.'));
+    this.replaceChildren(make('div', { class: 'panel-head' }, make('h2', {}, 'Shares')), none);
     void this.#load();
   }
 
   get #project(): string {
-    return `/api/projects/${this.getAttribute('project')}`;
+    return `/api/projects/${projectHere()}`;
   }
 
   async #load(): Promise<void> {
@@ -25,7 +29,7 @@ export class Shares extends HTMLElement {
     } catch (error) {
       this.#told(words(error), 'bad');
     }
-    this.replaceChildren(this.#list, this.#say);
+    this.replaceChildren(this.firstChild!, this.#list, this.#say);
   }
 
   #row(share: SharedPort): HTMLElement {

@@ -45,11 +45,11 @@ impl DatabaseState {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
-            Self::Ready => "Ready",
-            Self::Starting => "Starting",
-            Self::Paused => "Paused",
-            Self::Unreachable => "Unreachable",
-            Self::None => "No database",
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::Paused => "paused",
+            Self::Unreachable => "unreachable",
+            Self::None => "none",
         }
     }
 

@@ -111,24 +111,27 @@ pub struct Origin {
     pub url: String,
     /// Which branch or tag; the remote's own, where it is absent.
     pub branch: Option<String>,
+    /// What it is called in lists: `owner/name · branch`.
+    pub title: String,
 }
 
 impl Origin {
-    /// `owner/name · branch`.
+    /// That of an address.
     #[must_use]
-    pub fn title(&self) -> String {
-        let path = self.url.splitn(4, '/').nth(3).unwrap_or(&self.url).trim_end_matches('/');
+    pub fn new(url: String, branch: Option<String>) -> Self {
+        let path = url.splitn(4, '/').nth(3).unwrap_or(&url).trim_end_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
-        match &self.branch {
+        let title = match &branch {
             Some(branch) => format!("{path} · {branch}"),
             None => path.to_owned(),
-        }
+        };
+        Self { url, branch, title }
     }
 }
 
 impl From<&Repository> for Origin {
     fn from(of: &Repository) -> Self {
-        Self { url: of.url.clone(), branch: of.checkout.clone().or_else(|| of.branch.clone()) }
+        Self::new(of.url.clone(), of.checkout.clone().or_else(|| of.branch.clone()))
     }
 }
 
@@ -293,12 +296,12 @@ mod tests {
 
     #[test]
     fn a_list_shows_owner_name_and_branch() {
-        let title = |url: &str, branch: Option<&str>| Origin { url: url.to_owned(), branch: branch.map(str::to_owned) }.title();
+        let title = |url: &str, branch: Option<&str>| Origin::new(url.to_owned(), branch.map(str::to_owned)).title;
         assert_eq!(title("https://github.com/acme/boats.git", Some("fix/totals")), "acme/boats · fix/totals");
         assert_eq!(title("https://git.example.com:8443/a/b/c/", None), "a/b/c");
         let extra =
             Repository { branch: Some("main".into()), checkout: Some("new".into()), ..of("https://github.com/a/b").unwrap() };
-        assert_eq!(Origin::from(&extra).title(), "a/b · new", "what is checked out in the end");
+        assert_eq!(Origin::from(&extra).title, "a/b · new", "what is checked out in the end");
     }
 
     #[test]

@@ -24,15 +24,15 @@ pub fn PhasePill(
     }
 }
 
-/// How a project's database is, after what it is of.
-pub fn database_note(project: Project, class: &'static str, of: &'static str) -> AnyView {
+/// How a project's database is.
+pub fn database_note(project: Project, class: &'static str) -> AnyView {
     let state = Derived::new(move || project.view.with(DatabaseState::of));
     html! {
         <span class=class data-tone=move || state.get().tone()>
             {move || {
                 let state = state.get();
                 let turns = if state == DatabaseState::Starting { "spin" } else { "" };
-                html! { {icon_of(turns, state.icon())} {of} {state.label()} }
+                html! { {icon_of(turns, state.icon())} "Database: " {state.label()} }
             }}
         </span>
     }

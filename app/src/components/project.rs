@@ -119,7 +119,7 @@ pub fn VerbButton(
             class="button"
             data-kind=kind
             data-size=size
-            data-verb=marked(project, verb)
+            data-verb=verb.label()
             aria-disabled=move || off().then_some("true")
             aria-busy=move || busy().then_some("true")
             title=refusal
@@ -150,15 +150,10 @@ pub fn VerbItem(
         }
     };
     html! {
-        <button type="button" role="menuitem" tabindex="-1" data-verb=marked(project, verb) aria-disabled=move || refusal().is_some().then_some("true") on:click=on(click)>
+        <button type="button" role="menuitem" tabindex="-1" data-verb=verb.label() aria-disabled=move || refusal().is_some().then_some("true") on:click=on(click)>
             {icon(verb.icon())} {verb.label()} <span class="menu-note">{move || refusal().unwrap_or(note)}</span>
         </button>
     }
-}
-
-/// What a button asks for, and of which project: `frontend/js/ending.ts` asks before a program ends that runs in a terminal.
-fn marked(project: Project, verb: Verb) -> String {
-    format!("{} {}", verb.label(), project.id)
 }
 
 /// Asks from an event handler, where no context can be read. What loses something asks back first.

@@ -67,7 +67,7 @@ pub fn StatusBar(
         })
     };
     let database = project.view.with_untracked(|v| v.database);
-    let database = database.then(|| database_note(project, "status-item status-optional", "Database: "));
+    let database = database.then(|| database_note(project, "status-item status-optional"));
     let phase = move || {
         let phase = project.phase.get();
         let since = project.view.with(|v| v.sandbox.since);

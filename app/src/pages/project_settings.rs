@@ -37,11 +37,6 @@ fn Page(project: Project) -> impl IntoView {
     // Of an extra sandbox, `<fsa-extra>` has what is not its project's.
     let extra = project.view.with_untracked(|view| view.extra_of.is_some());
     let own = move |part: &'static str| html! { <fsa-extra class="setting" data-project=project.id.to_string() data-part=part></fsa-extra> };
-    let shares = format!(
-        "<div class=\"panel-head\"><h2>Shares</h2></div><fsa-shares project=\"{}\"><div class=\"setting\">\
-         <p>Ports are shared in the preview’s bar.</p></div></fsa-shares>",
-        project.id
-    );
     let all = if database { "Sandbox, files, database and variables." } else { "Sandbox, files and variables." };
     html! {
         <Title text=page_title(project, "Settings")/>
@@ -62,7 +57,7 @@ fn Page(project: Project) -> impl IntoView {
                     <div class="panel-head"><h2 id="size-title">"Size"</h2></div>
                     <Resize project/>
                 </section>
-                <section class="panel" id="shares" aria-label="Shares" inner_html=shares></section>
+                <fsa-shares class="panel" id="shares"></fsa-shares>
                 <section class="panel" data-tone="bad" id="danger" aria-labelledby="danger-title">
                     <div class="panel-head"><h2 id="danger-title">"Danger zone"</h2></div>
                     <div class="setting">
@@ -211,7 +206,7 @@ fn Resize(project: Project) -> impl IntoView {
                 {move || size::purpose(wished.get())}
                 {move || if up.get() { " The sandbox restarts in a new size: its shells end, files and database stay." } else { " A new size holds from the next start." }}
             </p>
-            <button class="button" data-size="small" data-asks data-verb=format!("Resize {}", project.id) aria-describedby="size-hint" disabled=move || busy.get() || wished.get() == preset.get()>
+            <button class="button" data-size="small" data-asks data-verb="Resize" aria-describedby="size-hint" disabled=move || busy.get() || wished.get() == preset.get()>
                 {move || if up.get() { "Change size and restart" } else { "Change size" }}
             </button>
         </form>

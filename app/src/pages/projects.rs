@@ -191,7 +191,7 @@ fn Row(id: ProjectId) -> impl IntoView {
     let about = move || {
         project.view.with(|view| match &view.repository {
             None => size::preset(view.preset).to_owned(),
-            Some(of) => format!("{} · {}", size::preset(view.preset), of.title()),
+            Some(of) => format!("{} · {}", size::preset(view.preset), of.title),
         })
     };
     let sandbox = move || {
@@ -211,7 +211,6 @@ fn Row(id: ProjectId) -> impl IntoView {
             (_, None) => words::leaving(&view.sandbox, clock.now()).unwrap_or_default(),
         })
     };
-    let database = project.view.with_untracked(|view| view.database);
     let ports = {
         let address = address.clone();
         move || {
@@ -247,10 +246,7 @@ fn Row(id: ProjectId) -> impl IntoView {
                 <p class="project-sub">{icon("box")}<span>{slug} " · " {about}</span></p>
             </div>
             <div><PhasePill phase=project.phase/><p class="project-sub"><span>{sandbox}</span></p></div>
-            <div>
-                {database_note(project, "state-note", "")}
-                {database.then(|| html! { <p class="project-sub"><span>"PostgreSQL"</span></p> })}
-            </div>
+            <div>{database_note(project, "state-note")}</div>
             <div class="project-ports"><span class="visually-hidden">"Open ports: "</span>{ports}</div>
             <div class="project-when soft">
                 <span class="visually-hidden">"Last change "</span>

@@ -67,7 +67,7 @@ fn Start(project: Project) -> impl IntoView {
                 Phase::Error => format!("Stopped at stage {at} of {of}."),
                 _ => {
                     let so_far = asked().map(|begun| format!("{} so far · ", time::elapsed(clock.fine() - time::millis(begun))));
-                    let outlook = words::outlook(&view.sandbox, local, clock.fine());
+                    let outlook = words::outlook(&view.sandbox, local);
                     format!("Stage {at} of {of} · {}{outlook}", so_far.unwrap_or_default())
                 }
             }

@@ -108,7 +108,7 @@ impl Joined {
             deleting_since: self.deleting_since.map(|time| time.0),
             database,
             extra: self.main_id.zip(self.branch).map(|(main, branch)| Extra { main: ProjectId(main), branch }),
-            repository: self.repository_url.map(|url| Origin { url, branch: self.repository_branch }),
+            repository: self.repository_url.map(|url| Origin::new(url, self.repository_branch)),
             has_extras: self.has_extras,
         };
         let sandbox = SandboxRow {

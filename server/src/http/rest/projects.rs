@@ -11,9 +11,7 @@ use crate::{
         state::Plane,
     },
 };
-use app::{
-    error::{ControlError, ErrorKind},
-};
+use app::error::{ControlError, ErrorKind};
 use axum::{
     Extension, Json as Answer,
     extract::{Query, State, rejection::QueryRejection},
