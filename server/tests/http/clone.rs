@@ -45,7 +45,7 @@ async fn a_project_starts_from_a_repository_a_branch_and_a_depth() {
     let owner = app.signed_in().await;
     let ask = json!({ "url": format!("{url}.git"), "branch": "fix/totals", "depth": 1 });
     let made = owner.post("/api/projects", &json!({ "name": "Cloned", "database": false, "repository": ask })).await;
-    let origin = json!({ "url": format!("{url}.git"), "branch": "fix/totals" });
+    let origin = json!({ "url": format!("{url}.git"), "branch": "fix/totals", "title": "acme/Boats.io_x-1 · fix/totals" });
     assert_eq!((made.status.as_u16(), &made.json()["repository"]), (201, &origin), "{}", made.text());
     let id = made.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(project(&owner, &id).await["repository"], origin);

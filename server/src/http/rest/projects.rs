@@ -70,7 +70,7 @@ pub async fn list(
     let phases = wish.phase.as_deref().map(phases).transpose()?;
     let search = wish.search.as_deref().map(str::to_lowercase);
     let wanted = |project: &ProjectView| {
-        let of = || project.repository.as_ref().map(|of| of.title().to_lowercase()).unwrap_or_default();
+        let of = || project.repository.as_ref().map(|of| of.title.to_lowercase()).unwrap_or_default();
         search.as_ref().is_none_or(|search| {
             project.name.to_lowercase().contains(search) || project.slug.contains(search) || of().contains(search)
         }) && phases.as_ref().is_none_or(|phases| phases.contains(&project.sandbox.phase))
