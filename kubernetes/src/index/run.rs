@@ -119,6 +119,10 @@ impl Runs {
     /// news.
     pub(super) fn answered(&mut self, run: &str, seen: AgentSeen, refused: Option<Cause>) -> (bool, bool) {
         let Some(agent) = self.agent.as_mut().filter(|agent| agent.run == run) else { return (false, false) };
+        // The kubelet asks it, too, and from nearer: a question that was lost on the way is no silence.
+        if seen == AgentSeen::Silent && refused.is_none() && agent.was_ready {
+            return (true, false);
+        }
         let news = agent.seen != seen || agent.refused != refused;
         (agent.seen, agent.refused) = (seen, refused);
         agent.asking = seen != AgentSeen::ShellStarted;
@@ -152,10 +156,10 @@ impl Runs {
             _ => {
                 let run = fact.id;
                 // One that the kubelet finds ready began before this process, or its watch, did: that nobody here has asked
-                // it is no silence.
+                // it is no silence. Whether a shell has started the kubelet does not ask: the agent says that.
                 let seen = if ready { AgentSeen::ShellStarted } else { AgentSeen::Silent };
-                self.agent = Some(Agent { run: run.clone(), seen, was_ready: ready, asking: !ready, refused: None });
-                (!ready).then_some(Ask::Agent { run })
+                self.agent = Some(Agent { run: run.clone(), seen, was_ready: ready, asking: true, refused: None });
+                Some(Ask::Agent { run })
             }
         }
     }
@@ -421,11 +425,19 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_the_kubelet_finds_ready_is_asked_by_nobody_until_it_does_not() {
+    fn an_agent_that_the_kubelet_finds_ready_is_taken_for_started_until_it_says_otherwise() {
         let mut runs = Runs::default();
         let at = |ready| pod("a", 0, &running(), &json!({}), ready);
-        assert_eq!(runs.saw(&at(true), Some(1), now()), None);
+        assert_eq!(runs.saw(&at(true), Some(1), now()), ask("a"));
         assert_eq!(runs.agent("a"), AgentSeen::ShellStarted, "another replica has started it");
+        assert_eq!(runs.answered("a", AgentSeen::Silent, None), (true, false));
+        assert_eq!(runs.agent("a"), AgentSeen::ShellStarted, "the kubelet hears it");
+        assert_eq!(runs.answered("a", AgentSeen::Answering, None), (true, true), "readiness asks for no shell");
+        assert_eq!(runs.agent("a"), AgentSeen::Answering);
+        let refused = Cause::new(model::CauseCode::PermissionMissing, "It may not.", &["Give it."]);
+        assert_eq!(runs.answered("a", AgentSeen::Silent, Some(refused.clone())), (true, true));
+        assert_eq!((runs.agent("a"), runs.refused("a")), (AgentSeen::Silent, Some(&refused)));
+        assert_eq!(runs.answered("a", AgentSeen::ShellStarted, None), (true, true));
         assert_eq!(runs.saw(&at(false), Some(1), now()), ask("a"));
         assert_eq!(runs.agent("a"), AgentSeen::Silent);
     }
