@@ -344,6 +344,7 @@ async fn who_waits_for_others_databases_is_not_told_that_nobody_answers() {
     sqlx::raw_sql(AssertSqlSafe(format!("BEGIN; {held}"))).execute(&mut aside).await.unwrap();
     let (made, ()) = tokio::join!(all(), async {
         tokio::time::sleep(Duration::from_secs(4)).await;
+        assert!(database.observe(&specs[0]).await.unwrap().ready, "who only looks waits for nobody");
         sqlx::raw_sql("ROLLBACK").execute(&mut aside).await.unwrap();
     });
     made.into_iter().for_each(|made| made.unwrap());

@@ -29,7 +29,7 @@ use tracing::info;
 /// keep others from the server.
 const CONNECTION_LIMIT: u32 = 20;
 
-/// Connections of the administrator. CREATE DATABASE takes most of 100 ms, so four make 40 a second.
+/// Connections of the administrator. CREATE DATABASE takes most of 100 ms, so three make 30 a second, and one looks.
 const ADMIN_CONNECTIONS: u32 = 4;
 
 /// How long a connection may take before the server is unreachable.
@@ -98,7 +98,8 @@ impl ServerDatabase {
     pub fn new(admin: PgConnectOptions, installation: InstallationId, reach: Reach) -> Self {
         let options = admin.application_name("fullstack-agent databases").options([("statement_timeout", "30s")]);
         let admin = PgPoolOptions::new().max_connections(ADMIN_CONNECTIONS).acquire_timeout(ACQUIRE).connect_lazy_with(options);
-        let turns = Arc::new(Semaphore::new(ADMIN_CONNECTIONS as usize));
+        // One stays for who only looks, and waits for no turn.
+        let turns = Arc::new(Semaphore::new(ADMIN_CONNECTIONS as usize - 1));
         Self { admin, turns, installation, reach }
     }
 
