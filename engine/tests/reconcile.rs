@@ -415,3 +415,14 @@ async fn a_database_that_was_touched_while_its_sandbox_was_stopped_is_told_of() 
     assert!(told[0].detail.as_ref().unwrap().contains("Somebody removed it"), "{told:?}");
     assert_eq!(again(&|| {}).await, (1, 1), "it was made again");
 }
+
+#[tokio::test]
+async fn a_database_that_mending_takes_down_is_waited_for_although_it_was_ready_before() {
+    let running = Running::start(|_| {});
+    let id = running.create().await;
+    running.until(id, Phase::Running).await;
+    running.database.end_when_made("p1");
+    running.ask(id, Ask::Restart(BTreeMap::new())).await;
+    running.until(id, Phase::Running).await;
+    assert!(running.database.runs("p1"));
+}

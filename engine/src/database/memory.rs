@@ -35,6 +35,8 @@ struct State {
     stopped: BTreeSet<String>,
     /// Databases around which somebody changed something.
     edited: BTreeSet<String>,
+    /// Databases whose server ends when it is next made as it should be.
+    ending: BTreeSet<String>,
 }
 
 struct Role {
@@ -88,6 +90,12 @@ impl MemoryDatabase {
             state.edited.insert(database.to_owned());
         }
         there
+    }
+
+    /// The server of a database ends when it is next made as it should be, as one that is rolled does; it runs once it is
+    /// made so again.
+    pub fn end_when_made(&self, database: &str) {
+        self.lock().ending.insert(database.to_owned());
     }
 
     /// Makes a role that is nobody's, and, if `database` says so, a database of it.
@@ -216,6 +224,9 @@ impl Database for MemoryDatabase {
             }
             state.stopped.remove(&spec.database);
             state.edited.remove(&spec.database);
+            if state.ending.remove(&spec.database) {
+                state.stopped.insert(spec.database.clone());
+            }
             Ok(())
         })
         .await

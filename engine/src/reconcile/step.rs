@@ -242,9 +242,9 @@ impl Reconciler {
             }
         }
         // Also of one that is ready, once a start: what the run is told must open it, and a password that was reset may not have
-        // arrived. That the run came first says nothing of it.
+        // arrived. That the run came first says nothing of it, nor that it was ready before: what is mended may start it again.
         self.timed("make the database", self.database.ensure(&spec)).await?;
-        if !seen.ready && !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
+        if !self.timed("look at the database", self.database.observe(&spec)).await?.ready {
             return Ok(None);
         }
         Ok(Some(StageFact { ended_at: Some(self.clock.now()), ..fact }))
