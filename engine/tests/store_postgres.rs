@@ -334,6 +334,11 @@ async fn a_row_that_cannot_be_read_keeps_no_other_from_being_reconciled() {
     sqlx::query("UPDATE sandboxes SET preset = 'small' WHERE id = $1").bind(of_another_size.0).execute(&pool).await.unwrap();
     assert_eq!(store.all().await.unwrap().len(), 3);
     assert_eq!(store.lease_due("a", now, HOLD, 9).await.unwrap().len(), 1, "it is read again");
+    // Another process removed it.
+    sqlx::query("DELETE FROM sandboxes WHERE id = $1").bind(seen_otherwise.0).execute(&pool).await.unwrap();
+    assert_eq!(store.left_out().len(), 1, "until all are read");
+    store.all().await.unwrap();
+    assert!(store.left_out().is_empty(), "one that is gone is forgotten");
 }
 
 #[tokio::test]

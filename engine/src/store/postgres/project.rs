@@ -213,7 +213,7 @@ impl PgStore {
 
     pub(super) async fn read_all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError> {
         let rows = joined!("ORDER BY s.id").fetch_all(&self.pool).await.map_err(while_doing("read all sandboxes"))?;
-        Ok(self.unreadable.leave_out(rows, &self.vault))
+        Ok(self.unreadable.leave_out_of_all(rows, &self.vault))
     }
 
     /// The rows of a project and its main sandbox, locked until the transaction ends. In this order

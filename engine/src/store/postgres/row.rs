@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use sqlx::types::Uuid;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use tracing::warn;
@@ -169,6 +169,14 @@ impl Unreadable {
                 warn!(sandbox.id = %sandbox, project.id = %project, "a sandbox's row cannot be read, and is left alone: {why}");
             }
         }
+        readable
+    }
+
+    /// The same of all rows that there are: what is not among them is gone, and forgotten.
+    pub(super) fn leave_out_of_all(&self, rows: Vec<Joined>, vault: &Vault) -> Vec<ProjectAndSandbox> {
+        let there: HashSet<Uuid> = rows.iter().map(|row| row.sandbox_id).collect();
+        let readable = self.leave_out(rows, vault);
+        self.lock().retain(|sandbox, _| there.contains(&sandbox.0));
         readable
     }
 
