@@ -118,6 +118,8 @@ pub struct Setup {
     pub log: Option<log::Log>,
     /// A database with our tables, on another server than the usual one.
     pub database: Option<(PgConnectOptions, PgPool)>,
+    /// What its secrets at rest are sealed by, where it has some.
+    pub vault: Option<Arc<engine::secrets::Vault>>,
     /// Where that server writes, if the app is to know it.
     pub writes_to: Option<PathBuf>,
 }
@@ -139,7 +141,7 @@ impl TestApp {
         pool.close().await;
         let pool = engine::store::postgres::pool::pool(gate.through(&options), 8);
         let aside = postgres::aside(&options).await;
-        let vault = postgres::vault();
+        let vault = setup.vault.unwrap_or_else(postgres::vault);
         let installation = engine::store::postgres::installation::open(&pool, &vault, Timestamp::now()).await.unwrap();
         let linked = |host: &str| LinkedAccounts::new(pool.clone(), vault.clone(), host);
         let github = setup.github.map(|settings| (linked(&settings.host), settings));
@@ -262,7 +264,7 @@ impl TestApp {
     pub async fn again(&self, setup: Setup) -> Self {
         let options = (*self.pool.connect_options()).clone();
         let database = Some((options.clone(), PgPool::connect_lazy_with(options)));
-        Self::start_as(Setup { database, ..setup }).await.unwrap()
+        Self::start_as(Setup { database, vault: Some(self.vault.clone()), ..setup }).await.unwrap()
     }
 
     /// Ends the server.
