@@ -212,7 +212,7 @@ async fn a_folder_becomes_a_new_private_repository() {
     assert_eq!(files.lines().collect::<Vec<_>>(), [".gitignore", "index.js"], "neither secrets nor what npm brings");
     app.world.is_in_no_file(&github.tokens().remove(0));
     let shown = user.get(&format!("/api/projects/{id}")).await.json();
-    assert_eq!(shown["repository"], json!({ "url": url, "branch": null }));
+    assert_eq!(shown["repository"], json!({ "url": url, "branch": null, "title": "octocat/Boats.io_1" }));
 
     let now = status(&user, &id).await;
     assert_eq!(
