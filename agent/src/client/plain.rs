@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioIo;
 use secrecy::{ExposeSecret, SecretString};
@@ -16,6 +16,8 @@ use crate::protocol::{
 
 /// The longest answer that is read whole.
 const ANSWER_BYTES: usize = 16 << 20;
+/// The longest refusal that is: a sentence or two.
+const REFUSAL_BYTES: usize = 64 << 10;
 
 /// `GET /healthz`. The token is not sent: this route takes none.
 ///
@@ -138,8 +140,11 @@ pub(super) async fn accepted(answer: Response<Incoming>) -> Result<Response<Inco
 
 pub(super) async fn refusal(answer: Response<Incoming>) -> ClientError {
     let status = answer.status();
-    match Limited::new(answer.into_body(), ANSWER_BYTES).collect().await {
+    match Limited::new(answer.into_body(), REFUSAL_BYTES).collect().await {
         Ok(body) => ClientError::refused(status, &body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            ClientError::refused(status, b"It was refused, with more words than are read.")
+        }
         Err(error) => ClientError::Broken(error),
     }
 }
