@@ -322,7 +322,11 @@ async fn run(
     tasks.spawn(sweep.run(stop.clone()));
     tasks.spawn(refusals::tell(plane.store.clone(), plane.orchestrator.clone(), stop.clone()));
 
-    let doors = Doors::new(plane.origins.clone());
+    let most = match config.args.kubernetes.orchestrator {
+        OrchestratorKind::Local => connections::MOST,
+        OrchestratorKind::Kubernetes => connections::MOST_ON_A_CLUSTER,
+    };
+    let doors = Doors::new(plane.origins.clone(), most);
     let mut serving = JoinSet::new();
     let apps = listeners.into_iter().map(|listener| (router.clone(), listener));
     let previews = previews.into_iter().map(|(port, listener)| {

@@ -31,13 +31,18 @@ use tracing::{debug, warn};
 /// How long the head of a request may take, and a connection may wait for the next one. Over a minute, for which proxies keep theirs:
 /// one that sends a request where we have just closed cannot send what changes something again.
 const HEAD: Duration = Duration::from_secs(75);
+/// The same of this machine and of proxies, which keep connections for whomever asks next.
+const HEAD_OF_PROXIES: Duration = Duration::from_secs(15 * 60);
 /// How many connections an address may have at a time. A browser has six, and a stream; an office behind one address, some hundred.
-const MOST: usize = 1000;
+pub const MOST: usize = 1000;
+/// The same on a cluster, where everybody may come from an ingress controller that nobody has named.
+pub const MOST_ON_A_CLUSTER: usize = 10_000;
 
 /// Who may come in, over all listeners.
 #[derive(Debug)]
 pub struct Doors {
     head: Duration,
+    head_of_proxies: Duration,
     most: usize,
     origins: Origins,
     /// By neighbourhood.
@@ -50,6 +55,8 @@ pub struct Doors {
 struct Place {
     doors: Arc<Doors>,
     of: Option<IpAddr>,
+    /// How long it may say nothing.
+    head: Duration,
 }
 
 impl Drop for Place {
@@ -66,21 +73,22 @@ impl Drop for Place {
 }
 
 impl Doors {
-    /// Of these origins: their proxies may have any number, as may this machine.
+    /// `most` connections an address. Proxies of these origins may have any number, as may this machine.
     #[must_use]
-    pub fn new(origins: Origins) -> Arc<Self> {
-        Self::of(origins, HEAD, MOST)
+    pub fn new(origins: Origins, most: usize) -> Arc<Self> {
+        Self::of(origins, [HEAD, HEAD_OF_PROXIES], most)
     }
 
-    fn of(origins: Origins, head: Duration, most: usize) -> Arc<Self> {
-        Arc::new(Self { head, most, origins, open: Mutex::default(), told: Limit::new(1, Duration::from_secs(60)) })
+    fn of(origins: Origins, [head, head_of_proxies]: [Duration; 2], most: usize) -> Arc<Self> {
+        let told = Limit::new(1, Duration::from_secs(60));
+        Arc::new(Self { head, head_of_proxies, most, origins, open: Mutex::default(), told })
     }
 
     /// A place for one more. `None`: its address has enough.
     fn place(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
         let of = neighbourhood(from);
         if of.is_loopback() || self.origins.is_proxy(from) {
-            return Some(Place { doors: self.clone(), of: None });
+            return Some(Place { doors: self.clone(), of: None, head: self.head_of_proxies });
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(of).or_insert(0);
@@ -94,7 +102,7 @@ impl Doors {
             return None;
         }
         *count += 1;
-        Some(Place { doors: self.clone(), of: Some(of) })
+        Some(Place { doors: self.clone(), of: Some(of), head: self.head })
     }
 }
 
@@ -110,7 +118,7 @@ pub async fn serve(mut listener: TcpListener, router: Router, doors: Arc<Doors>,
         if let Err(error) = stream.set_nodelay(true) {
             warn!("failed to set TCP_NODELAY: {error}");
         }
-        let (watcher, router, head) = (graceful.watcher(), router.clone(), doors.head);
+        let (watcher, router, head) = (graceful.watcher(), router.clone(), place.head);
         tokio::spawn(async move {
             let _place = place;
             let asked = Arc::new(AtomicBool::new(false));
@@ -163,11 +171,11 @@ mod tests {
 
     #[test]
     fn an_address_has_so_many_and_a_proxy_any_number() {
-        let doors = Doors::of(origins(&["10.0.0.0/8"]), HEAD, 2);
+        let doors = Doors::new(origins(&["10.0.0.0/8"]), 2);
         let from = |text: &str| doors.place(text.parse().unwrap());
         let first = from("192.0.2.1");
         let second = from("192.0.2.1");
-        assert!(first.is_some() && second.is_some());
+        assert_eq!((first.as_ref().unwrap().head, second.as_ref().unwrap().head), (HEAD, HEAD));
         assert!(from("::ffff:192.0.2.1").is_none(), "the same one");
         assert!(from("192.0.2.2").is_some(), "another one");
         drop(first);
@@ -176,7 +184,7 @@ mod tests {
         assert_eq!(network.iter().flatten().count(), 2, "a customer's network is one address");
         for any in ["127.0.0.1", "::1", "10.1.2.3", "::ffff:10.1.2.3"] {
             let many: Vec<_> = (0..5).map(|_| from(any)).collect();
-            assert!(many.iter().all(Option::is_some), "{any}");
+            assert!(many.iter().all(|place| place.as_ref().is_some_and(|place| place.head == HEAD_OF_PROXIES)), "{any}");
         }
         drop((second, network));
         assert!(doors.open.lock().unwrap().is_empty(), "nobody is remembered");
@@ -194,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_nothing_is_shown_out_and_who_waits_for_an_answer_is_not() {
-        let head = Duration::from_millis(300);
+        let head = Duration::from_secs(1);
         let slow = move || async move {
             tokio::time::sleep(head * 4).await;
             "late"
@@ -202,7 +210,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let stop = CancellationToken::new();
-        let doors = Doors::of(origins(&[]), head, MOST);
+        let doors = Doors::of(origins(&[]), [head; 2], MOST);
         let serving = tokio::spawn(serve(listener, Router::new().route("/", get(slow)), doors, stop.clone()));
         // Nothing; what may become HTTP/2, or not; and half a head.
         for bytes in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nHost: a"] {

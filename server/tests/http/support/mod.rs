@@ -250,7 +250,7 @@ impl TestApp {
         tokio::spawn(watch.run(stop.clone()));
         let pages = setup.pages.unwrap_or(http::leptos::routes);
         let router = http::router_with(&plane, pages(&plane));
-        let doors = Doors::new(plane.origins.clone());
+        let doors = Doors::new(plane.origins.clone(), connections::MOST);
         for listener in on_ports.map(|(_, listeners)| listeners).unwrap_or_default() {
             let mark = http::preview::PreviewListener(listener.local_addr().unwrap().port());
             let marked = axum::Router::new().fallback_service(router.clone()).layer(axum::Extension(mark));
