@@ -22,11 +22,17 @@ async fn very_many_connections_to_the_database_end_neither_the_way_to_it_nor_the
     let folder = tempfile::Builder::new().prefix("fsa-many-").tempdir_in("/tmp").unwrap();
     let socket = folder.path().join("database.sock");
     let listener = UnixListener::bind(&socket).unwrap();
-    // Not PostgreSQL: it says back what it hears, for as long as one likes.
+    // Not PostgreSQL: it lets in who says `in`, and else says back what it hears, for as long as one likes.
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let (mut read, mut write) = stream.split();
+                let mut first = [0; 2];
+                if read.read_exact(&mut first).await.is_err() {
+                    return;
+                }
+                let said: &[u8] = if &first == b"in" { b"R\0\0\0\x08\0\0\0\0" } else { &first };
+                let _ = write.write_all(said).await;
                 let _ = tokio::io::copy(&mut read, &mut write).await;
             });
         }
@@ -47,6 +53,15 @@ def talks(s):
     try:
         s.settimeout(10); s.sendall(b'hi'); return s.recv(2) == b'hi'
     except OSError: return False
+start = time.time()
+pool = [socket.create_connection(('127.0.0.1', 5432)) for _ in range(20)]
+for s in pool:
+    s.settimeout(20)
+    s.sendall(b'in')
+let_in = sum(len(s.recv(9, socket.MSG_WAITALL)) == 9 for s in pool)
+print(let_in, time.time() - start < 4)
+[s.close() for s in pool]
+time.sleep(2)
 held = [socket.create_connection(('127.0.0.1', 5432)) for _ in range(400)]
 for s in held:
     try: s.sendall(b'hi')
@@ -61,7 +76,13 @@ for _ in range(200):
     time.sleep(0.05)
 else: print('the way to the database is closed')
 E"#;
-    assert_eq!(world.sh(&spec, script).await.ok(), "12 12\n", "few at once, and no more than a role has: {}", world.log(&spec));
+    let said = "20 True\n12 12\n";
+    assert_eq!(
+        world.sh(&spec, script).await.ok(),
+        said,
+        "a pool at once, few that are silent, no more than a role has: {}",
+        world.log(&spec)
+    );
     // As the next control plane would find it.
     assert_eq!(ask(&world, &spec)["state"], "running");
     world.remove(&spec).await;
