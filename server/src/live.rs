@@ -50,8 +50,13 @@ const LINGER: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(500);
 /// How long an agent may be silent before its connection is taken for dead; it speaks every 8 s.
 const AGENT_SILENCE: Duration = Duration::from_secs(25);
-/// How many questions of git's are answered at a time, of one sandbox. git asks one after another.
+/// How many questions of git's are answered at a time, of one sandbox. A fetch of several, as of submodules, asks more at once:
+/// the others wait for their turn.
 const GIT_AT_ONCE: usize = 2;
+/// How long one waits for its turn. The agent has git wait for fifteen seconds.
+const GIT_WAITS: Duration = Duration::from_secs(10);
+/// How many that come too often are answered with nothing at a time. Past that they are not answered, and their agent gives up.
+const GIT_REFUSED_AT_ONCE: usize = 8;
 /// How long an agent may take to hear an answer.
 const GIT_HEARS: Duration = Duration::from_secs(10);
 /// How long after a process was killed for want of memory it is still told, where nobody heard of it in time.
@@ -496,7 +501,7 @@ fn running(row: &ProjectAndSandbox, now: Timestamp) -> Option<String> {
 async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64, agent: &Agent) {
     let mut pause = Duration::from_millis(50);
     let mut told = None;
-    let answering = Arc::new(Semaphore::new(GIT_AT_ONCE));
+    let (answering, refusing) = (Arc::new(Semaphore::new(GIT_AT_ONCE)), Arc::new(Semaphore::new(GIT_REFUSED_AT_ONCE)));
     loop {
         match agent.connect().await {
             Ok(io) => match tokio::time::timeout(ANSWER, client::events(io, agent.token())).await {
@@ -507,11 +512,10 @@ async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64
                         match event {
                             AgentEvent::Credentials { ask, protocol, host, path } => {
                                 let url = format!("{protocol}://{host}/{}", path.unwrap_or_default());
-                                let may = live.git_asks.take(of.1).is_ok();
-                                match may.then(|| answering.clone().try_acquire_owned().ok()).flatten() {
-                                    Some(place) => answer_git(live, of, agent.clone(), ask, url, place),
-                                    // Not aside: who asks without end waits for it.
-                                    None => tell_git(agent, of.1, &CredentialAnswer { ask, ..CredentialAnswer::default() }).await,
+                                if live.git_asks.take(of.1).is_ok() {
+                                    answer_git(live, of, agent.clone(), ask, url, answering.clone());
+                                } else if let Ok(place) = refusing.clone().try_acquire_owned() {
+                                    refuse_git(of.1, agent.clone(), ask, place);
                                 }
                             }
                             event => {
@@ -536,19 +540,13 @@ async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64
     }
 }
 
-/// Answers git, with nothing where it is none of ours: aside, so that events go on.
-fn answer_git(
-    live: &Live,
-    (owner, project): (UserId, ProjectId),
-    agent: Agent,
-    ask: u64,
-    url: String,
-    place: OwnedSemaphorePermit,
-) {
+/// Answers git once it is its turn, with nothing where it is none of ours: aside, so that events go on.
+fn answer_git(live: &Live, (owner, project): (UserId, ProjectId), agent: Agent, ask: u64, url: String, turns: Arc<Semaphore>) {
     let Some(keyring) = live.keyring.get().and_then(Weak::upgrade) else { return };
     tokio::spawn(async move {
-        let _place = place;
-        let answer = match keyring.credentials_of(owner, project, &url).await {
+        let turn = tokio::time::timeout(GIT_WAITS, turns.acquire_owned()).await;
+        let found = if matches!(turn, Ok(Ok(_))) { keyring.credentials_of(owner, project, &url).await } else { None };
+        let answer = match found {
             Some((username, password)) => {
                 let password = Some(password.expose_secret().to_owned());
                 CredentialAnswer { ask, username: Some(username), password }
@@ -556,6 +554,14 @@ fn answer_git(
             None => CredentialAnswer { ask, ..CredentialAnswer::default() },
         };
         tell_git(&agent, project, &answer).await;
+    });
+}
+
+/// Answers git with nothing, as aside.
+fn refuse_git(project: ProjectId, agent: Agent, ask: u64, place: OwnedSemaphorePermit) {
+    tokio::spawn(async move {
+        let _place = place;
+        tell_git(&agent, project, &CredentialAnswer { ask, ..CredentialAnswer::default() }).await;
     });
 }
 

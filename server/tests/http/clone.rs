@@ -118,6 +118,24 @@ async fn a_private_repository_is_cloned_by_its_owners_token_which_stays_nowhere(
 }
 
 #[tokio::test]
+async fn git_that_asks_several_at_once_is_answered_each() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let url = github.serve("octocat/secrets", true, &["main"]);
+    let user = session(&app, &sign_in(&app).await);
+    let id = create(&user, json!({ "url": url })).await;
+    reaches(&user, &id, "done").await;
+    let host = github.url.strip_prefix("http://").unwrap();
+    let path = "octocat/secrets";
+    for ask in 1..9_u64 {
+        app.world.says(&json!({ "type": "credentials", "ask": ask, "protocol": "http", "host": host, "path": path })).await;
+    }
+    for ask in 1..9 {
+        let answer = app.world.git_asks(ask, "http", host, path).await;
+        assert!(!answer["password"].is_null(), "{ask}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn git_that_asks_without_end_is_answered_with_nothing() {
     let Some((app, github)) = with(everybody()).await else { return };
     let url = github.serve("octocat/secrets", true, &["main"]);
