@@ -29,7 +29,7 @@ use super::{
     patience::patient,
     preview::{
         cookie::Jar,
-        is_path,
+        from_another_sandbox, is_path,
         page::{Face, escape, page_of},
     },
     security::{ClientAddress, Nonce},
@@ -55,6 +55,7 @@ use model::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use std::net::IpAddr;
 
 /// The parameter that brings a code back.
 const CODE: &str = "fsa-code";
@@ -121,32 +122,53 @@ pub struct Asking {
 /// and its headers come along. 200 lets it pass, with `Authorization` for the terminal; 401 sends it to
 /// sign in; 403 is for a page of somebody else's, and for an Ingress that asks for another one's host: nginx chooses it by
 /// the request line (`GET https://VICTIM/`), and tells us of `Host`, which a browser never lets differ. 429, of which nginx makes
-/// 500, is for an address that asks too often.
+/// 500, is for an address that is refused too often; who is let in is not counted.
 pub async fn auth(State(plane): State<Plane>, Query(asking): Query<Asking>, request: Request) -> Response {
     // The ingress controller comes by the Service's name: what comes by the app's is a browser's, or somebody's
     // who would have the agent's token.
-    if super::security::host_of(&request).is_none_or(|host| plane.origins.is_public_name(&host)) {
+    let by_app = super::security::host_of(&request).is_none_or(|host| plane.origins.is_public_name(&host));
+    let Some(domain) = plane.addresses.ingress.as_ref().filter(|_| !by_app) else {
         return StatusCode::FORBIDDEN.into_response();
-    }
+    };
     let headers = request.headers();
-    // Whom the controller asks for, by what it alone says.
-    let real = headers.get("x-real-ip").and_then(|from| from.to_str().ok()?.parse().ok()).map(ClientAddress);
-    let from = neighbourhood_of(real.as_ref().or_else(|| request.extensions().get()));
-    if let Err(wait) = plane.admit(Caller::Unknown(from)) {
-        return too_many("requests", wait).into_response();
-    }
     let original = headers.get("x-original-url").and_then(|url| url.to_str().ok()).and_then(|url| url.parse::<Uri>().ok());
-    let target = original.as_ref().and_then(|url| Target::of(plane.addresses.ingress.as_ref()?, url.authority()?.as_str()));
-    let (Some(original), Some(target)) = (original, target) else { return StatusCode::FORBIDDEN.into_response() };
-    if !target.is_of(&asking.of) || !own_socket(headers, &target) {
-        return StatusCode::FORBIDDEN.into_response();
+    let target = original.as_ref().and_then(|url| Target::of(domain, url.authority()?.as_str()));
+    let refused = match (original, target) {
+        (Some(original), Some(target)) if target.is_of(&asking.of) && own_page(&plane, headers, &target) => {
+            match admit(&plane, headers, &original, &target).await {
+                Ok(Some(answer)) => return answer,
+                Ok(None) => StatusCode::UNAUTHORIZED,
+                // nginx answers 500 for it, and says so in its log.
+                Err(_) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            }
+        }
+        _ => StatusCode::FORBIDDEN,
+    };
+    match plane.admit(Caller::AtIngress(visitor(&plane, &request))) {
+        Ok(()) => refused.into_response(),
+        Err(wait) => too_many("requests", wait).into_response(),
     }
-    match admit(&plane, headers, &original, &target).await {
-        Ok(Some(answer)) => answer,
-        Ok(None) => StatusCode::UNAUTHORIZED.into_response(),
-        // nginx answers 500 for it, and says so in its log.
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    }
+}
+
+/// For whom the controller asks: as `X-Forwarded-For` says it, else `X-Real-IP`, each of a proxy that the operator named alone.
+fn visitor(plane: &Plane, request: &Request) -> IpAddr {
+    let from = request.extensions().get::<ClientAddress>();
+    let real = request.headers().get("x-real-ip").and_then(|from| from.to_str().ok()?.parse().ok()).map(ClientAddress);
+    let real = real.filter(|_| from.is_some_and(|from| plane.origins.is_proxy(from.0)));
+    neighbourhood_of(real.as_ref().or(from))
+}
+
+/// Whether no page of another sandbox asks, by what the browser says, which nginx passes on. A link may be followed from anywhere.
+fn own_page(plane: &Plane, headers: &HeaderMap, target: &Target) -> bool {
+    // The question itself is always a GET.
+    let reads = headers.get("x-original-method").is_none_or(|method| method.as_bytes() == b"GET");
+    own_socket(headers, target) && !from_another_sandbox(plane, headers, reads, &target.name)
+}
+
+/// The sandbox whose application or terminal has an address, if that is below the domain of Ingresses.
+pub(super) fn sandbox_at(domain: &IngressDomain, url: &str) -> Option<ResourceName> {
+    let url: Uri = url.parse().ok()?;
+    Some(Target::of(domain, url.authority()?.as_str())?.name)
 }
 
 /// A WebSocket is opened by a page of the same host alone. (nginx keeps `Upgrade` to itself and passes on

@@ -87,6 +87,9 @@ pub enum Caller {
     Known(Credential),
     /// Anybody else, by neighbourhood.
     Unknown(IpAddr),
+    /// Whom an Ingress asked about and who was not let in, by neighbourhood: an application's own requests keep nobody from
+    /// signing in.
+    AtIngress(IpAddr),
 }
 
 /// What [`Plane`] gives access to.

@@ -88,6 +88,58 @@ async fn a_browser_is_let_in_by_a_code_that_works_once() {
     assert_eq!(asks(&app, &terminal, Some(&cookie), &[]).await.status, 401);
 }
 
+#[tokio::test]
+async fn who_is_let_in_counts_nowhere_however_often_an_application_is_asked() {
+    let setup = Setup { ingress: Some(DOMAIN), requests_per_second: 20, ..Setup::default() };
+    let Some(app) = TestApp::start_as(setup).await else { return };
+    let owner = app.signed_in().await;
+    let (_, name) = app.running(&owner, "Busy").await;
+    let url = format!("http://{name}.{DOMAIN}/");
+    let first = asks(&app, &way_back(&owner, &url).await, None, &[]).await;
+    let cookie = first.header("set-cookie").split(';').next().unwrap().to_owned();
+    let mut refused = Vec::new();
+    for _ in 0..400 {
+        refused.push(asks(&app, &url, None, &[]).await.status.as_u16());
+        if refused.ends_with(&[429]) {
+            break;
+        }
+    }
+    assert_eq!((refused.first(), refused.last()), (Some(&401), Some(&429)));
+    for _ in 0..100 {
+        assert_eq!(asks(&app, &url, Some(&cookie), &[]).await.status, 200);
+    }
+}
+
+/// Hosts below one domain are of one site: a browser sends the cookie of a host along with what another one's page asks.
+#[tokio::test]
+async fn a_page_of_another_sandbox_asks_an_ingress_in_vain() {
+    let Some(app) = app().await else { return };
+    let owner = app.signed_in().await;
+    let (_, name) = app.running(&owner, "Boats").await;
+    let url = format!("http://{name}.{DOMAIN}/");
+    let first = asks(&app, &way_back(&owner, &url).await, None, &[]).await;
+    let cookie = first.header("set-cookie").split(';').next().unwrap().to_owned();
+    let other = format!("http://reef-agentruntime-abc123.{DOMAIN}");
+    let terminal = format!("http://{name}-terminal.{DOMAIN}");
+    let preview = format!("http://3000--reef-agentruntime-abc123.localhost:{}", app.port);
+    let (site, script, link) = (("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-mode", "navigate"));
+    let (other, terminal, preview) = (other.as_str(), terminal.as_str(), preview.as_str());
+    let (get, post) = (("x-original-method", "GET"), ("x-original-method", "POST"));
+    for (what, status, headers) in [
+        ("by its origin", 403, &[("origin", other)][..]),
+        ("by its origin, a preview", 403, &[("origin", preview)]),
+        ("a script", 403, &[site, script, ("referer", other)]),
+        ("a script that tells nothing", 403, &[site, script]),
+        ("a form that tells nothing", 403, &[site, link, ("origin", "null"), post]),
+        ("a link", 200, &[site, link, ("referer", other), get]),
+        ("its own terminal", 200, &[site, script, ("referer", terminal)]),
+        ("its own page", 200, &[("sec-fetch-site", "same-origin"), ("origin", url.trim_end_matches('/')), post]),
+        ("no page", 200, &[]),
+    ] {
+        assert_eq!(asks(&app, &url, Some(&cookie), headers).await.status, status, "{what}");
+    }
+}
+
 /// nginx chooses an Ingress by the request line, where that is a whole address, and tells of `Host`.
 #[tokio::test]
 async fn the_cookie_of_one_sandbox_opens_no_other_ones_ingress() {

@@ -73,8 +73,9 @@ async fn the_doctor_looks_once_at_a_time_and_says_when_to_ask_again() {
 }
 
 #[tokio::test]
-async fn pages_their_calls_and_what_ingresses_ask_count_as_the_api_does() {
-    let setup = Setup { requests_per_second: 1, ingress: Some("apps.example"), ..Setup::default() };
+async fn pages_their_calls_and_whom_ingresses_refuse_count_as_the_api_does() {
+    let trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    let setup = Setup { requests_per_second: 1, ingress: Some("apps.example"), trusted_proxies, ..Setup::default() };
     let Some(app) = TestApp::start_as(setup).await else { return };
     let controller = Client::new(app.port).with("host", "fullstack-agent.team.svc").with("x-real-ip", "203.0.113.7");
     let revoke = json!({ "id": uuid::Uuid::nil() });
@@ -97,6 +98,30 @@ async fn pages_their_calls_and_what_ingresses_ask_count_as_the_api_does() {
     }
     let other = controller.with("x-real-ip", "203.0.113.8").get("/ingress/auth?of=x").await;
     assert_eq!(other.status, 403, "another visitor of the same controller's");
+    let page = app.anonymous().with("x-forwarded-for", "203.0.113.7").get("/sign-in").await;
+    assert_eq!(page.status, 200, "whom an Ingress refuses may sign in");
+}
+
+#[tokio::test]
+async fn an_address_is_believed_of_no_ingress_controller_that_nobody_named() {
+    let setup = Setup { requests_per_second: 1, ingress: Some("apps.example"), ..Setup::default() };
+    let Some(app) = TestApp::start_as(setup).await else { return };
+    let controller = Client::new(app.port).with("host", "fullstack-agent.team.svc");
+    let mut answers = Vec::new();
+    for n in 0..12 {
+        let asked = controller.with("x-real-ip", &format!("203.0.113.{n}")).with("x-forwarded-for", &format!("203.0.113.{n}"));
+        answers.push(asked.get("/ingress/auth?of=x").await.status.as_u16());
+    }
+    assert!(answers.contains(&429), "all of them count as the controller: {answers:?}");
+}
+
+#[tokio::test]
+async fn without_ingresses_nobody_is_asked_about() {
+    let Some(app) = TestApp::start_as(Setup { requests_per_second: 1, ..Setup::default() }).await else { return };
+    let controller = Client::new(app.port).with("host", "fullstack-agent.team.svc");
+    for _ in 0..12 {
+        assert_eq!(controller.get("/ingress/auth?of=x").await.status, 403);
+    }
 }
 
 /// The kind has its wait in it, so that none can be forgotten; what remains is that nobody writes the status by hand.

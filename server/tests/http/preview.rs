@@ -1,7 +1,7 @@
 //! Previews: private, streamed, and with nothing of ours inside.
 
 use crate::support::{
-    Client, TestApp, apps,
+    Client, Setup, TestApp, apps,
     client::{hear, say},
 };
 use axum::{
@@ -361,7 +361,7 @@ async fn a_websocket_comes_from_the_preview_itself() {
 /// Previews below one domain are of one site: a browser sends the cookie of a tab along with what another one's page asks.
 #[tokio::test]
 async fn a_page_of_another_sandbox_asks_in_vain() {
-    let Some(app) = TestApp::start().await else { return };
+    let Some(app) = TestApp::start_as(Setup { ingress: Some("apps.example"), ..Setup::default() }).await else { return };
     let owner = app.signed_in().await;
     app.world.listen(3000, boats());
     let (project, name) = app.running(&owner, "Boats").await;
@@ -371,8 +371,11 @@ async fn a_page_of_another_sandbox_asks_in_vain() {
     let same_site = visitor.with("sec-fetch-site", "same-site");
     let no_page = same_site.with("sec-fetch-mode", "no-cors");
     let link = same_site.with("sec-fetch-mode", "navigate");
+    let at_ingress = |label: &str| format!("http://{label}.apps.example");
     for (what, asks) in [
         ("by its origin", visitor.with("origin", &others)),
+        ("by its Ingress", visitor.with("origin", &at_ingress("reef-agentruntime-abc123"))),
+        ("by its terminal's", no_page.with("referer", &at_ingress("reef-agentruntime-abc123-terminal"))),
         ("a script", no_page.with("referer", &format!("{others}/"))),
         ("a script that tells nothing", no_page.clone()),
         ("a form that tells nothing", link.with("origin", "null")),
@@ -390,6 +393,7 @@ async fn a_page_of_another_sandbox_asks_in_vain() {
         ("the frame of the workspace", link.with("sec-fetch-dest", "iframe").with("referer", &workspace)),
         ("another port of it", visitor.with("origin", &sibling).with("sec-fetch-site", "same-site")),
         ("a picture of another port", no_page.with("referer", &sibling)),
+        ("a picture at its own Ingress", no_page.with("referer", &at_ingress(&name))),
         ("its own page", visitor.with("origin", &page(&format!("3000--{name}"))).with("sec-fetch-site", "same-origin")),
         ("no page", visitor.clone()),
     ] {

@@ -26,6 +26,7 @@ pub mod page;
 
 use super::{
     auth::watch::Credential,
+    ingress,
     patience::patient,
     security::{self, ClientAddress, is_websocket},
     state::Plane,
@@ -43,7 +44,7 @@ use engine::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::{
-    SandboxId,
+    ResourceName, SandboxId,
     port::{PortError, PreviewLabel},
 };
 use page::{Face, page_of, waiting};
@@ -96,7 +97,8 @@ pub async fn answer(plane: &Plane, label: &str, host: &str, request: Request) ->
     };
     let jar = Jar::of_host(secure(plane));
     let visit = Visit { plane, label, host, nonce: security::nonce(), jar };
-    if !is_entrance(&request) && from_another_sandbox(plane, &request, &visit.label) {
+    let reads = *request.method() == Method::GET;
+    if !is_entrance(&request) && from_another_sandbox(plane, request.headers(), reads, &visit.label.name) {
         return visit.show(Face::foreign());
     }
     visit.answer(request).await
@@ -107,19 +109,21 @@ fn is_entrance(request: &Request) -> bool {
     matches!(request.uri().path(), "/.fsa/enter" | "/.fsa/share" | "/.fsa/here")
 }
 
-/// Whether a page of another sandbox asks: previews below one domain are of one site, so browsers send a cookie that is `Lax` along.
-/// The app, other ports of the same sandbox and other hosts may, and a link may be followed from anywhere. What is of the same
-/// site and does not tell from where (a page can have its browser say nothing) may be another sandbox's.
-fn from_another_sandbox(plane: &Plane, request: &Request, own: &PreviewLabel) -> bool {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+/// Whether a page of another sandbox asks, a preview or at its Ingress: hosts below one domain are of one site, so browsers send a
+/// cookie that is `Lax` along. The app, other ports of the same sandbox and other hosts may, and a link may be followed from
+/// anywhere (`reads`: by GET). What is of the same site and does not tell from where (a page can have its browser say nothing) may
+/// be another sandbox's.
+pub(super) fn from_another_sandbox(plane: &Plane, headers: &HeaderMap, reads: bool, own: &ResourceName) -> bool {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let is_others = |url: &str| {
         let label = plane.origins.preview_label(url).and_then(|label| PreviewLabel::parse(&label)?.ok());
-        label.is_some_and(|label| label.name != own.name)
+        let at = || ingress::sandbox_at(plane.addresses.ingress.as_ref()?, url);
+        label.map(|label| label.name).or_else(at).is_some_and(|name| name != *own)
     };
     if let Some(origin) = header("origin").filter(|origin| *origin != "null") {
         return is_others(origin);
     }
-    let link = *request.method() == Method::GET && header("sec-fetch-mode") == Some("navigate");
+    let link = reads && header("sec-fetch-mode") == Some("navigate");
     header("sec-fetch-site") == Some("same-site") && !link && header("referer").is_none_or(is_others)
 }
 

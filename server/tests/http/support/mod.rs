@@ -40,7 +40,7 @@ use server::{
         auth::watch::CredentialWatch,
         connections::{self, Doors},
         patience::{PATIENCE, PatientStore, RECONCILING},
-        security::Origins,
+        security::{Network, Origins},
     },
     live::{Live, Said},
     room::Room,
@@ -104,6 +104,8 @@ pub struct Setup {
     pub requests_per_second: u32,
     /// How many ports are previews; 0: they have names of their own.
     pub preview_ports: u16,
+    /// Proxies whose word on addresses is believed.
+    pub trusted_proxies: Vec<Network>,
     /// The domain of Ingresses.
     pub ingress: Option<&'static str>,
     /// What makes its sandboxes, as pages are told.
@@ -230,7 +232,7 @@ impl TestApp {
             controller,
             live: live.clone(),
             watch: watch.clone(),
-            origins: Origins::new(&addresses, Vec::new()),
+            origins: Origins::new(&addresses, setup.trusted_proxies),
             addresses,
             site: Site::default(),
             sign_in_command: "fullstack-agent sign-in-link".into(),
