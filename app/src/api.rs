@@ -36,16 +36,17 @@ mod ssr {
     pub struct Request {
         pub control: Arc<dyn Control>,
         pub viewer: Option<Viewer>,
+        pub sign_in_command: String,
         response: Option<ResponseOptions>,
     }
 
     impl Request {
         /// The request that is being answered.
         pub fn read() -> Result<Self, ControlError> {
-            let RequestContext { viewer, control, .. } = use_context().ok_or_else(|| {
+            let RequestContext { viewer, control, sign_in_command, .. } = use_context().ok_or_else(|| {
                 ControlError::new(ErrorKind::Internal, "no-context", "The request arrived without its context.", "")
             })?;
-            Ok(Self { control, viewer, response: use_context() })
+            Ok(Self { control, viewer, sign_in_command, response: use_context() })
         }
 
         /// Who asks.
@@ -89,13 +90,13 @@ pub async fn load(what: What) -> Result<Loaded, ControlError> {
 #[cfg(feature = "ssr")]
 async fn opening(ask: &Request) -> Result<Opening, ControlError> {
     let now = Timestamp::now();
-    let mut installation = ask.control.installation();
     match &ask.viewer {
         None => {
-            let installation = Installation { sign_in_command: installation.sign_in_command, ..Installation::default() };
+            let installation = Installation { sign_in_command: ask.sign_in_command.clone(), ..Installation::default() };
             Ok(Opening { now, viewer: None, installation, projects: Vec::new() })
         }
         Some(viewer) => {
+            let mut installation = ask.control.installation();
             let projects = ask.control.projects(viewer).await?;
             installation.claude_credentials = ask.control.has_claude_credentials(viewer).await?;
             Ok(Opening { now, viewer: Some(viewer.clone()), installation, projects })

@@ -91,6 +91,8 @@ pub struct RequestContext {
     pub nonce: String,
     /// The address that browsers use, without a slash at its end.
     pub public: String,
+    /// What prints a new sign-in link, as this visitor may read it.
+    pub sign_in_command: String,
     /// Where this build's assets are.
     pub assets: Arc<Assets>,
     /// What the page's elements show first: HTML, by the address that each reads. An element that is not in it asks by itself.

@@ -17,7 +17,7 @@ use super::{
     limits::too_many,
     preview::page::{escape, page_of},
     routes,
-    security::{ClientAddress, Nonce},
+    security::{ClientAddress, FromHere, Nonce},
     state::Plane,
 };
 use app::{
@@ -169,7 +169,9 @@ async fn buffered(response: Response) -> Response {
 fn context(plane: &Plane, request: &Request) -> RequestContext {
     let viewer = request.extensions().get::<Visit>().and_then(|visit| visit.viewer.clone());
     let nonce = request.extensions().get::<Nonce>().map(|nonce| nonce.0.clone()).unwrap_or_default();
-    RequestContext { viewer, nonce, ..bare_context(plane) }
+    let here = request.extensions().get::<FromHere>().is_some_and(|here| here.0);
+    let sign_in_command = plane.sign_in_command_to(viewer.is_some() || here).to_owned();
+    RequestContext { viewer, nonce, sign_in_command, ..bare_context(plane) }
 }
 
 fn bare_context(plane: &Plane) -> RequestContext {
@@ -178,6 +180,7 @@ fn bare_context(plane: &Plane) -> RequestContext {
         control: plane.control(),
         nonce: String::new(),
         public: plane.origins.public(),
+        sign_in_command: plane.sign_in_command_to(false).to_owned(),
         assets: plane.site.assets(),
         first: Arc::default(),
     }

@@ -2,15 +2,11 @@
 //!
 //! Read by who comes from this very machine and not by a proxy, or with the token of `FSA_METRICS_TOKEN`.
 
-use super::{
-    errors::Refusal,
-    security::{host_of, is_forwarded},
-    state::Plane,
-};
+use super::{errors::Refusal, security::FromHere, state::Plane};
 use app::error::ErrorKind;
 use axum::{
     body::{Body, HttpBody},
-    extract::{ConnectInfo, Request, State},
+    extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
@@ -33,7 +29,6 @@ use prometheus_client::{
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use std::{
-    net::{IpAddr, SocketAddr},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -276,20 +271,14 @@ pub async fn show(State(plane): State<Plane>, request: Request) -> Result<Respon
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }
 
-/// Whoever names this machine by its own name, on it; a page of somebody else's cannot read the answer, and a
-/// name of theirs that points here is none of ours.
+/// Whoever is on this machine, or has the token.
 fn may_read(token: Option<&SecretString>, request: &Request) -> bool {
     if let Some(token) = token
         && bearer(request.headers()).is_some_and(|given| Sha256::digest(given) == Sha256::digest(token.expose_secret()))
     {
         return true;
     }
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
-    let host = host_of(request).unwrap_or_default();
-    let name = super::security::name_of(&host);
-    let local = name.eq_ignore_ascii_case("localhost")
-        || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    peer.is_some_and(|peer| peer.is_loopback()) && local && !is_forwarded(request.headers())
+    request.extensions().get::<FromHere>().is_some_and(|here| here.0)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

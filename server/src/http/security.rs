@@ -37,6 +37,11 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
+/// Whether a request comes from this very machine, by a loopback name and not by a proxy: a page of somebody else's cannot read the
+/// answer, and a name of theirs that points here is none of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FromHere(pub bool);
+
 /// The nonce of one answer's scripts.
 #[derive(Debug, Clone)]
 pub struct Nonce(pub String);
@@ -269,9 +274,16 @@ fn given_id(headers: &HeaderMap) -> Option<String> {
     ((1..=64).contains(&id.len()) && id.bytes().all(fits)).then(|| id.to_owned())
 }
 
+fn is_from_here(peer: Option<IpAddr>, request: &Request) -> bool {
+    let host = host_of(request).unwrap_or_default();
+    let name = name_of(&host);
+    let local = name.eq_ignore_ascii_case("localhost")
+        || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    peer.is_some_and(|peer| peer.to_canonical().is_loopback()) && local && !is_forwarded(request.headers())
+}
+
 /// Whether a proxy passed a request on.
-#[must_use]
-pub fn is_forwarded(headers: &HeaderMap) -> bool {
+fn is_forwarded(headers: &HeaderMap) -> bool {
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
 }
 
@@ -281,9 +293,11 @@ pub async fn gate(State(plane): State<Plane>, mut request: Request, next: Next) 
     let began = Instant::now();
     let id = given_id(request.headers()).unwrap_or_else(|| plane.request_id());
     let span = info_span!("request", id = %id, method = %request.method(), path = %request.uri().path());
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0.ip());
-    let from = plane.origins.client(peer, request.headers());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let from = plane.origins.client(peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), request.headers());
+    let here = FromHere(is_from_here(peer, &request));
     request.extensions_mut().insert(from);
+    request.extensions_mut().insert(here);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let preview = request.extensions().get::<PreviewListener>().is_some()
         || host_of(&request).is_some_and(|host| matches!(plane.origins.place(&host), Place::Preview(_)));

@@ -164,6 +164,13 @@ impl Plane {
         self.controller.clone()
     }
 
+    /// The command that prints a new sign-in link: whole to who is signed in or on this machine, and without paths and namespaces
+    /// to strangers.
+    #[must_use]
+    pub fn sign_in_command_to(&self, known: bool) -> &str {
+        if known { &self.sign_in_command } else { "fullstack-agent sign-in-link" }
+    }
+
     /// The agent of a sandbox.
     #[must_use]
     pub fn agent(&self, row: &SandboxRow) -> Agent {

@@ -1,7 +1,7 @@
 //! Signing in and out, tokens, and that what they opened ends with them.
 
 use crate::support::{
-    Setup, TestApp,
+    Client, SIGN_IN_COMMAND, Setup, TestApp,
     client::{hear, say},
     until,
 };
@@ -40,6 +40,25 @@ async fn a_link_signs_in_once_and_says_why_it_does_not_again() {
     let expired = anybody.post("/api/sign-in", &json!({ "code": late })).await;
     assert_eq!((expired.status.as_u16(), expired.code().as_str()), (410, "link-expired"));
     assert_eq!(anybody.get("/api/me").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_stranger_elsewhere_is_told_no_path_of_this_machine() {
+    let Some(app) = TestApp::start().await else { return };
+    app.log.allow("never made");
+    let opening = json!({ "what": "Opening" });
+    let forwarded = |client: Client| client.with("x-forwarded-for", "203.0.113.7");
+    for (visitor, told) in [(app.anonymous(), true), (forwarded(app.anonymous()), false)] {
+        let page = visitor.get("/sign-in").await.text();
+        let loaded = visitor.post("/api/fn/load", &opening).await.text();
+        let refused = visitor.post("/api/sign-in", &json!({ "code": "wrong" })).await.text();
+        for text in [page, loaded, refused] {
+            assert!(text.contains("fullstack-agent sign-in-link"), "{text}");
+            assert_eq!(text.contains(SIGN_IN_COMMAND), told, "{text}");
+        }
+    }
+    let owner = forwarded(app.signed_in().await);
+    assert!(owner.post("/api/fn/load", &opening).await.text().contains(SIGN_IN_COMMAND), "who is signed in reads it everywhere");
 }
 
 #[tokio::test]

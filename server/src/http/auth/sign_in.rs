@@ -8,7 +8,7 @@ use crate::{
         errors::{self, Refusal},
         patience::patient,
         preview::is_path,
-        security::ClientAddress,
+        security::{ClientAddress, FromHere},
         state::Plane,
     },
 };
@@ -69,6 +69,7 @@ pub struct SignOut {
 pub async fn sign_in(
     State(plane): State<Plane>,
     Extension(from): Extension<ClientAddress>,
+    Extension(FromHere(here)): Extension<FromHere>,
     headers: HeaderMap,
     mut auth: AuthSession<Backend>,
     Json(SignIn { code, next }): Json<SignIn>,
@@ -80,7 +81,7 @@ pub async fn sign_in(
             // Past the limit, the log is not written either.
             plane.wrong_codes.count(from.0)?;
             warn_of(refused, from);
-            return Err(refusal(refused, &plane.sign_in_command));
+            return Err(refusal(refused, plane.sign_in_command_to(here)));
         }
     };
     let name = patient(plane.accounts.user(user)).await.map_err(store_error)?.map(|user| user.name).unwrap_or_default();

@@ -61,6 +61,9 @@ use world::World;
 /// The public URL of an app behind TLS.
 pub const SECURE: &str = "https://fsa.example";
 
+/// What prints a sign-in link beside it, as a server says that is not in `PATH`.
+pub const SIGN_IN_COMMAND: &str = "/opt/fsa/fullstack-agent sign-in-link --data-dir /srv/fsa";
+
 /// A server with everything behind it.
 pub struct TestApp {
     pub port: u16,
@@ -211,6 +214,7 @@ impl TestApp {
             installation: Installation {
                 version: "test".into(),
                 orchestrator: setup.orchestrator.unwrap_or("memory").into(),
+                sign_in_command: SIGN_IN_COMMAND.into(),
                 ..Installation::default()
             },
             addresses: addresses.clone(),
@@ -235,7 +239,7 @@ impl TestApp {
             origins: Origins::new(&addresses, setup.trusted_proxies),
             addresses,
             site: Site::default(),
-            sign_in_command: "fullstack-agent sign-in-link".into(),
+            sign_in_command: SIGN_IN_COMMAND.into(),
             requests_per_second: setup.requests_per_second,
             metrics,
             metrics_token: Some("a metrics token".into()),
