@@ -312,9 +312,11 @@ async fn a_credential_that_is_hard_to_look_up_keeps_no_other_open() {
         streams.push(app.token(Scope::Read).await.open(Method::GET, "/api/events", None).await);
     }
     let leaving = app.signed_in().await.open(Method::GET, "/api/events", None).await;
+    // The app's pool of these tests has one connection.
+    let other = crate::postgres::aside(&app.pool.connect_options()).await;
     let mut hard = app.pool.begin().await.unwrap();
-    sqlx::query("UPDATE sessions SET expires_at = now() - interval '1 second'").execute(&app.pool).await.unwrap();
     sqlx::query("LOCK TABLE api_tokens IN ACCESS EXCLUSIVE MODE").execute(&mut *hard).await.unwrap();
+    sqlx::query("UPDATE sessions SET expires_at = now() - interval '1 second'").execute(&other).await.unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(5), leaving.into_body().collect()).await;
     hard.rollback().await.unwrap();
     assert!(ended.is_ok(), "it waited for the others");

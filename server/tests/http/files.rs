@@ -100,15 +100,19 @@ async fn a_file_is_written_listed_renamed_and_deleted() {
 #[tokio::test]
 async fn a_folder_with_twenty_thousand_names_is_listed_whole_and_in_pages() {
     let Some(files) = Files::start(&[]).await else { return };
-    let fill = |folder: &str, names: &mut dyn Iterator<Item = OsString>| {
+    // On another thread than the server's, which would seem slow.
+    let fill = |folder: &str, names: Vec<OsString>| {
         let folder = files.agent.home.join(folder);
-        std::fs::create_dir(&folder).unwrap();
-        for name in names {
-            std::fs::File::create(folder.join(name)).unwrap();
-        }
+        tokio::task::spawn_blocking(move || {
+            std::fs::create_dir(&folder).unwrap();
+            for name in names {
+                std::fs::File::create(folder.join(name)).unwrap();
+            }
+        })
     };
     let odd = OsString::from_vec(b"00007 \xff".to_vec());
-    fill("many", &mut (0..20_000).map(|n| OsString::from(format!("{n:05} é&+%.txt"))).chain([odd]));
+    let many = (0..20_000).map(|n| OsString::from(format!("{n:05} é&+%.txt")));
+    fill("many", many.chain([odd]).collect()).await.unwrap();
     let whole = files.get("/many").await;
     assert_eq!((whole.status.as_u16(), whole.header("link")), (200, ""));
     let whole = whole.json()["entries"].as_array().unwrap().clone();
@@ -134,7 +138,8 @@ async fn a_folder_with_twenty_thousand_names_is_listed_whole_and_in_pages() {
     }
 
     // Names of which JSON makes six times as much: more than one answer holds.
-    fill("long", &mut (0..12_000).map(|n| OsString::from(format!("{n:05}{}", "\u{1}".repeat(250)))));
+    let long = (0..12_000).map(|n| OsString::from(format!("{n:05}{}", "\u{1}".repeat(250))));
+    fill("long", long.collect()).await.unwrap();
     let refused = files.get("/long").await;
     assert_eq!((refused.status.as_u16(), refused.code().as_str()), (413, "folder-too-large"));
     assert!(refused.json()["details"]["nextSteps"][0].as_str().unwrap().contains("?limit=1000"), "{}", refused.text());
