@@ -254,7 +254,8 @@ test('nothing moves where GitHub answers late, with an account and without one',
   }
 });
 
-test('GitHub is connected from the form of a new project, which is found as it was left', ONE_MACHINE, async ({ ownServer, visitor }) => {
+test('GitHub is connected from the form of a new project, which is found as it was left', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
+  allowConsole(/ERR_FAILED/);
   github.serve('octocat/boats', true, { README: 'boats\n' });
   const server = await ownServer(github.options());
   const page = await (await visitor({ server })).newPage();
@@ -272,6 +273,13 @@ test('GitHub is connected from the form of a new project, which is found as it w
   await expect(code).toHaveText('octocat/other · feature/x');
   await depth!.fill('3');
   await expect(page.locator('fsa-repository')).toContainText('What you have filled in here stays, but for a pasted .env');
+
+  // Where that fails, nothing waits in the browser.
+  const waiting = () => page.evaluate(() => sessionStorage.getItem('fsa.new-project'));
+  await page.route('**/api/github/connect', (route) => route.abort(), { times: 1 });
+  await page.getByRole('button', { name: 'Connect GitHub' }).click();
+  await expect(page.locator('fsa-repository')).toContainText('The server did not answer.');
+  expect(await waiting()).toBeNull();
 
   // What waits in the browser has no variable in it.
   let kept = '';
@@ -296,7 +304,7 @@ test('GitHub is connected from the form of a new project, which is found as it w
   await expect(page.getByLabel(/^Paste a .env/)).toHaveValue('');
   await expect(code).toHaveText('octocat/other · feature/x');
   await accessible(page);
-  expect(await page.evaluate(() => sessionStorage.getItem('fsa.new-project')), 'once').toBeNull();
+  expect(await waiting(), 'once').toBeNull();
 
   // And it is what the project is made of.
   await page.getByLabel(/^Paste a .env/).fill(github.variables);
