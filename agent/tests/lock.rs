@@ -17,6 +17,8 @@ use tokio::time::timeout;
 #[tokio::test]
 async fn a_successor_serves_once_the_one_before_it_has_ended() {
     let first = Agent::start();
+    // It has the lock once it answers.
+    assert_eq!(first.exec("true").await.code, 0);
     let folder = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(folder.path().join("socket")).unwrap();
     let mut command = Command::new("/bin/sh");

@@ -36,6 +36,13 @@ async function promptOf(api: Api, id: string): Promise<void> {
   terminal.close();
 }
 
+/**
+ * A sandbox in use: one that has run for some seconds, and at no moment of its kubelet's that comes again. The kubelet looks at its containers once a
+ * second, and does nothing to a pod before it has looked at it since it did something last: of a pod that became ready a moment ago
+ * it takes up to two seconds before it begins to end it.
+ */
+const inUse = () => new Promise((resolve) => setTimeout(resolve, 3_000 + Math.random() * 1_000));
+
 /** What a start was made of: how long each stage took, by the server's own times, in milliseconds. */
 class Stages {
   readonly #took: Record<string, number[]> = {};
@@ -71,6 +78,7 @@ async function restart(_: Server, api: Api): Promise<Row[]> {
   const { id } = await api.running('Restart');
   const stages = new Stages();
   const one = async (n: number): Promise<number> => {
+    await inUse();
     const start = performance.now();
     const { generation } = await api.act(id, 'restart');
     await until('the new run', async () => {
@@ -92,6 +100,7 @@ async function terminate(server: Server, api: Api): Promise<Row[]> {
   const { id } = await api.running('Terminate');
   const one = async (): Promise<number> => {
     await api.reaches(id, 'Running', 60_000);
+    await inUse();
     const start = performance.now();
     await api.terminate(id);
     await until('no pod to be left', () => runsOf(server).length === 0, 60_000);

@@ -60,6 +60,7 @@ test('a click ends no program that runs in a terminal before somebody says so', 
   await question.getByRole('button', { name: 'Keep it running' }).click();
   await page.goto(`/projects/${project.id}/settings`);
   await hydrated(page);
+  const stop = page.locator('#danger [data-verb=Stop]');
   for (const press of [
     async () => {
       await page.getByRole('button', { name: 'Sandboxes' }).click();
@@ -68,12 +69,14 @@ test('a click ends no program that runs in a terminal before somebody says so', 
     async () => {
       await page.keyboard.press('Escape');
       await page.locator('#danger').getByRole('button', { name: 'Stop', exact: true }).click();
+      await expect(stop, 'it waits for the answer').toHaveAttribute('aria-busy', 'true');
     },
   ]) {
     await press();
     await page.getByRole('alertdialog', { name: 'Stop the sandbox?' }).getByRole('button', { name: 'Keep it running' }).click();
     await expect(page.getByRole('alertdialog')).toHaveCount(0);
   }
+  await expect(stop).not.toHaveAttribute('aria-busy');
   await page.getByRole('radio', { name: /^Small/ }).check();
   await page.getByRole('button', { name: 'Change size and restart' }).click();
   await page.getByRole('alertdialog', { name: 'Resize the sandbox?' }).getByRole('button', { name: 'Keep it running' }).click();

@@ -299,15 +299,18 @@ test('a page without its scripts shows what there is, and they take it over wher
   const log = path.join(server.dataDir, 'sandboxes', sandbox!, 'sandbox.log');
   const filter = page.getByRole('searchbox', { name: 'Filter the lines' });
   const found = page.locator('.log-found');
+  const heard = page.locator('fsa-log .visually-hidden[role=status]');
   await page.locator('#main').focus();
   await page.keyboard.press('/');
   await expect(filter).toBeFocused();
   await page.keyboard.type('LINE 19 of');
   await expect(found).toHaveText(/^1 of \d+ lines$/);
+  await expect(heard).toHaveText(/^1 of \d+ lines$/);
   await expect(page.getByText('line 19 of the log')).toBeVisible();
   await expect(page.getByText('line 199 of the log')).toBeHidden();
   fs.appendFileSync(log, 'line 19 of another\nline 20 of another\n');
   await expect(found).toHaveText(/^2 of \d+ lines$/);
+  await expect(heard, 'lines that come are not announced').toHaveText(/^1 of \d+ lines$/);
   await expect(page.getByText('line 20 of another')).toBeHidden();
   await inspect(page, 'log-filtered');
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download' }).click()]);

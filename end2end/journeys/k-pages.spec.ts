@@ -379,7 +379,7 @@ test('a log is chosen, read and followed', ONE_MACHINE, async ({ project, visito
   await hydrated(page);
   await page.getByLabel('Which log').selectOption('keeper');
   await expect(page.locator('.log-lines')).toContainText(/keeping/i);
-  const state = page.locator('fsa-log').getByRole('status');
+  const state = page.locator('fsa-log .state-note');
   await expect(state).toHaveText('Live');
   await page.evaluate(() => (navigator.clipboard.writeText = async (text) => void ((window as any).copied = text)));
   await page.getByRole('button', { name: 'Copy', exact: true }).click();
@@ -392,6 +392,18 @@ test('a log is chosen, read and followed', ONE_MACHINE, async ({ project, visito
   // By its address: here the keeper is who tells what happened.
   await page.goto(`/projects/${project.id}/logs?source=events`);
   await hydrated(page);
-  await expect(page.getByLabel('Which log')).toHaveValue('events');
+  const which = page.getByLabel('Which log');
+  await expect(which).toHaveValue('events');
   await expect(page.locator('.log-lines')).toContainText(/keeping/i);
+  // The address goes with what is chosen, and what is shown with the address.
+  await page.getByRole('link', { name: 'Logs' }).click();
+  await expect(page).toHaveURL(/\/logs$/);
+  await expect(which).toHaveValue('sandbox');
+  await page.goBack();
+  await expect(which).toHaveValue('events');
+  await which.selectOption('keeper');
+  await expect(page).toHaveURL(/\/logs\?source=keeper$/);
+  await page.reload();
+  await hydrated(page);
+  await expect(which).toHaveValue('keeper');
 });

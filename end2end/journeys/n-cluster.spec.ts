@@ -359,9 +359,11 @@ test('the logs of a sandbox on a cluster: by REST, and on the page as they are w
   await page.getByLabel('Which log').selectOption('sandbox');
   await expect(page.getByRole('heading', { name: 'The sandbox is stopped' })).toBeVisible();
   await expect(lines).toBeHidden();
+  await expect(page.locator('fsa-log .state-note'), 'each try says nothing').toBeEmpty();
   await page.locator('fsa-log').getByRole('button', { name: 'Start' }).click();
   await expect(lines).toContainText('listening on', { timeout: 60_000 });
   await expect(page.locator('fsa-log').getByRole('heading')).toHaveCount(0);
+  await expect(page.locator('fsa-log .state-note')).toHaveText('Live');
 });
 
 test('an image of ttyd: a plain terminal, said so, and a new shell for each who comes', CLUSTER, async ({ ownServer, visitor, allowConsole }) => {

@@ -269,25 +269,47 @@ test('files: of a sandbox that is stopped there are none, and once it is started
   allowConsole(/status of 409/);
   await api.output(project.id, 'echo ahoy > kept.txt');
   const tree = await files(page, project.id);
+  const other = await page.context().newPage();
+  const seen = await files(other, project.id);
   await api.act(project.id, 'stop');
   await api.reaches(project.id, 'Stopped');
   const tools = page.getByRole('toolbar', { name: 'Files' });
-  await tools.getByRole('button', { name: 'Read again' }).click();
+  await tools.getByRole('button', { name: 'New folder' }).click();
+  await page.getByRole('dialog', { name: 'New folder' }).getByLabel('Name').fill('docs');
+  await page.keyboard.press('Enter');
   const stopped = page.getByRole('heading', { name: 'The sandbox is stopped' });
+  const start = (of: Page): Locator => of.getByRole('region', { name: 'File', exact: true }).getByRole('button', { name: 'Start' });
   await expect(stopped).toBeVisible();
+  await expect(start(page), 'the focus goes from the tool that rests to what starts it').toBeFocused();
   await expect(tree).toBeHidden();
   await expect(page.getByText(/drop files here/)).toHaveCount(0);
   for (const name of ['Upload', 'New file', 'New folder', 'Move or rename…', 'Delete']) await expect(tools.getByRole('button', { name, exact: true })).toBeDisabled();
   await inspect(page, 'files-stopped');
+  // A file that is opened only now leads there, too.
+  await row(seen, 'kept.txt').click();
+  await expect(other.getByRole('heading', { name: 'The sandbox is stopped' })).toBeVisible();
+  await expect(start(other)).toBeFocused();
+  await other.close();
   // The same to somebody who comes only now.
   await page.reload();
   await hydrated(page);
   await expect(stopped).toBeVisible();
-  await page.getByRole('region', { name: 'File', exact: true }).getByRole('button', { name: 'Start' }).press('Enter');
-  await expect(row(tree, 'kept.txt')).toBeVisible({ timeout: 30_000 });
+  await start(page).press('Enter');
+  await expect(row(tree, 'kept.txt')).toBeVisible({ timeout: 60_000 });
   await expect(tools.getByRole('button', { name: 'Upload' })).toBeEnabled();
   await expect(page.getByText(/drop files here/)).toBeVisible();
   await expect(tree.getByRole('treeitem').first(), 'the focus goes from the button to what it brought').toBeFocused();
+  // What was typed and cannot be saved stays, and has the focus.
+  await row(tree, 'kept.txt').click();
+  const editor = page.getByRole('textbox', { name: 'Content of kept.txt' });
+  await editor.fill('ahoy again');
+  await api.act(project.id, 'stop');
+  await api.reaches(project.id, 'Stopped');
+  await editor.press('ControlOrMeta+s');
+  await expect(page.locator('.file-state')).toContainText('Not saved: ');
+  await expect(tree).toBeHidden();
+  await expect(editor).toHaveValue('ahoy again');
+  await expect(editor).toBeFocused();
 });
 
 test('a file dropped into a terminal is uploaded to its folder, and its path is typed', async ({ api, project, visitor }) => {

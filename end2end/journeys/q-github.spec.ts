@@ -10,6 +10,7 @@ import { inspect } from '../support/inspect.ts';
 import { goBy, inTerminal, tabTo } from '../support/keyboard.ts';
 import { NewProjectPage, ProjectsPage, Workspace, hydrated, shifted } from '../support/pages.ts';
 import { until } from '../support/until.ts';
+import { controlPlane } from '../support/world.ts';
 
 // Each has a server of its own, with its PostgreSQL.
 test.describe.configure({ timeout: 180_000 });
@@ -253,7 +254,8 @@ test('nothing moves where GitHub answers late, with an account and without one',
   }
 });
 
-test('GitHub is connected from the form of a new project, which is found as it was left', ONE_MACHINE, async ({ ownServer, visitor }) => {
+test('GitHub is connected from the form of a new project, which is found as it was left', ONE_MACHINE, async ({ ownServer, visitor, allowConsole }) => {
+  allowConsole(/ERR_FAILED/);
   github.serve('octocat/boats', true, { README: 'boats\n' });
   const server = await ownServer(github.options());
   const page = await (await visitor({ server })).newPage();
@@ -271,6 +273,13 @@ test('GitHub is connected from the form of a new project, which is found as it w
   await expect(code).toHaveText('octocat/other · feature/x');
   await depth!.fill('3');
   await expect(page.locator('fsa-repository')).toContainText('What you have filled in here stays, but for a pasted .env');
+
+  // Where that fails, nothing waits in the browser.
+  const waiting = () => page.evaluate(() => sessionStorage.getItem('fsa.new-project'));
+  await page.route('**/api/github/connect', (route) => route.abort(), { times: 1 });
+  await page.getByRole('button', { name: 'Connect GitHub' }).click();
+  await expect(page.locator('fsa-repository')).toContainText('The server did not answer.');
+  expect(await waiting()).toBeNull();
 
   // What waits in the browser has no variable in it.
   let kept = '';
@@ -295,7 +304,7 @@ test('GitHub is connected from the form of a new project, which is found as it w
   await expect(page.getByLabel(/^Paste a .env/)).toHaveValue('');
   await expect(code).toHaveText('octocat/other · feature/x');
   await accessible(page);
-  expect(await page.evaluate(() => sessionStorage.getItem('fsa.new-project')), 'once').toBeNull();
+  expect(await waiting(), 'once').toBeNull();
 
   // And it is what the project is made of.
   await page.getByLabel(/^Paste a .env/).fill(github.variables);
@@ -473,7 +482,7 @@ test('an account is connected in the settings, revoked at GitHub, connected agai
 });
 
 test('a preview shared with who can sign in opens to a second user and to no stranger, until it is private again', async ({ ownServer, visitor, allowConsole }) => {
-  allowConsole(/status of 40[14]/);
+  allowConsole(/status of 40[14]|ERR_FAILED/);
   const server = await ownServer(github.accounts('octocat'));
   const api = await server.api();
   const project = await api.running('Harbour', { database: false });
@@ -555,12 +564,28 @@ test('a preview shared with who can sign in opens to a second user and to no str
   await api.must('PUT', share, { body: { audience: 'link', expiresInHours: 1 } });
   await page.reload();
   await expect(opener).toHaveAccessibleName(/^Shared by link until /);
-  await page.goto(`/projects/${project.id}/settings`);
+  // Whoever stays on the page sees it end.
+  controlPlane(server, `UPDATE preview_shares SET expires_at = now() + interval '10 seconds' WHERE project_id = '${project.id}'`);
+  await page.reload();
+  await expect(opener).toHaveAccessibleName(/^Shared by link until /);
+  await expect(opener).toHaveAccessibleName('Share preview');
+  await api.must('PUT', share, { body: { audience: 'link', expiresInHours: 1 } });
+  // From the list, within the app.
+  await new ProjectsPage(page).open();
+  await page.getByRole('button', { name: `More actions for ${project.name}`, exact: true }).click();
+  await page.getByRole('menuitem', { name: 'Settings' }).click();
+  await expect(page).toHaveURL(new RegExp(`/projects/${project.id}/settings$`));
   const shares = page.getByRole('region', { name: 'Shares' });
   await expect(shares.getByRole('listitem')).toContainText([/Port 3000.*Shared by link until /]);
   await inspect(page, 'project-shares');
-  await shares.getByRole('button', { name: 'End the share of port 3000' }).click();
+  const end = shares.getByRole('button', { name: 'End the share of port 3000' });
+  await page.route('**/ports/3000/share', (route) => route.abort(), { times: 1 });
+  await end.click();
+  await expect(shares.getByRole('status')).toContainText('The server did not answer.');
+  await expect(end, 'to try it again').toBeFocused();
+  await end.click();
   await expect(shares.getByRole('status')).toHaveText('Port 3000 is private.');
+  await expect(shares.getByRole('status')).toBeFocused();
   await expect(shares.getByRole('listitem')).toContainText(['No port is shared.']);
   expect(await api.must('GET', share)).toEqual({ audience: 'private' });
 });

@@ -354,6 +354,15 @@ test('the database: how it is reached and how it is, its password only when aske
   await expect(page.getByRole('alertdialog')).toBeVisible();
   await page.getByRole('button', { name: 'Keep the password' }).click();
   expect(await revealed()).toBe(psql);
+  // By another client: the one that is shown is not shown any more, and a copy is of the present one.
+  await page.getByRole('button', { name: 'Reveal the password' }).click();
+  await expect(main).toContainText(password);
+  await api.must('POST', `/api/projects/${project.id}/database/reset-password`, { body: {} });
+  await expect(main).not.toContainText(password);
+  const between = await revealed();
+  expect(between).not.toBe(psql);
+  await page.getByRole('button', { name: 'Copy the connection string' }).click();
+  await expect.poll(() => page.evaluate(() => (window as any).copied)).toBe(between.slice('psql '.length));
   await page.getByRole('button', { name: 'Reset password…' }).click();
   await page.getByRole('button', { name: 'Reset the password', exact: true }).click();
   await expect(main).toContainText('The database has a new password.');
@@ -382,7 +391,7 @@ test('the database: how it is reached and how it is, its password only when aske
   await expect(page.locator('.event').filter({ hasText: 'Reset the database’s password' })).toBeVisible();
   const told = await api.must('GET', `/api/projects/${project.id}/activity?search=Revealed`);
   const ways = told.activity.map(({ title, actor }: any) => [title, actor.via]);
-  expect(ways.filter(([, via]: string[]) => via === 'browser'), 'shown once and copied once').toHaveLength(2);
+  expect(ways.filter(([, via]: string[]) => via === 'browser'), 'shown twice and copied twice').toHaveLength(4);
   expect(ways).toContainEqual(['Revealed the database’s password', 'browser']);
 });
 

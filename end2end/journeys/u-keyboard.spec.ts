@@ -13,7 +13,7 @@ async function openPalette(page: Page): Promise<void> {
 
 // Its keys come in twos, of which the second is waited for a second and a half.
 test('from the link to a deleted project, without a pointer', ALONE, async ({ ownServer, visitor }) => {
-  test.setTimeout(180_000);
+  test.setTimeout(300_000);
   const server = await ownServer();
   const api = await server.api();
   const page = await (await visitor({ signedIn: false, server })).newPage();
@@ -129,7 +129,7 @@ test('from the link to a deleted project, without a pointer', ALONE, async ({ ow
   await expect(page.getByRole('heading', { level: 1, name: 'Database' })).toBeVisible();
   await expect(page.locator('#main')).toBeFocused();
   await page.keyboard.press('s');
-  await expect(workspace.phase).toHaveAttribute('data-phase', 'stopped');
+  await expect(workspace.phase).toHaveAttribute('data-phase', 'stopped', { timeout: 60_000 });
   await page.keyboard.press('s');
   await expect(workspace.phase).toHaveAttribute('data-phase', 'running', { timeout: 30_000 });
 

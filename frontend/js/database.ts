@@ -74,6 +74,8 @@ export class Database extends HTMLElement {
 
   /** Only what is new is built anew, and the focus stays where it was. */
   #show(view: View): void {
+    // Another password may be why.
+    if (view.restartPending && !this.#view?.restartPending) this.#secret = undefined;
     this.#view = view;
     const now = JSON.stringify([view, this.#secret]);
     if (now === this.#shown) return;
@@ -119,6 +121,8 @@ export class Database extends HTMLElement {
     const url = address(view);
     const shown = this.#secret !== undefined;
     const reveal = button(shown ? 'eye-off' : 'eye', shown ? 'Hide' : 'Reveal', () => void this.#reveal());
+    // To hide it asks for nothing.
+    if (!shown) asks(reveal);
     reveal.dataset['key'] = 'reveal';
     reveal.setAttribute('aria-pressed', String(shown));
     reveal.setAttribute('aria-label', shown ? 'Hide the password' : 'Reveal the password');
@@ -147,9 +151,9 @@ export class Database extends HTMLElement {
     if (this.#view) this.#show(this.#view);
   }
 
-  /** The address with the password. That it was asked for is told in the activity. */
+  /** The address with the present password. That it was asked for is told in the activity. */
   async #url(): Promise<string> {
-    return this.#secret ?? address(await ask<View>('POST', `${this.getAttribute('src')}/reveal`, {})) ?? '';
+    return address(await ask<View>('POST', `${this.getAttribute('src')}/reveal`, {})) ?? '';
   }
 
   #reset(view: View): HTMLElement {
@@ -293,5 +297,6 @@ function copier(text: string | (() => Promise<string>), what: string): HTMLEleme
       .finally(() => setTimeout(() => told('Copy'), 1_500));
   });
   made.setAttribute('aria-label', `Copy ${what}`);
+  if (typeof text !== 'string') asks(made);
   return made;
 }

@@ -41,7 +41,10 @@ function projectOf(button: Element): string | undefined {
 
 /** Has a click on a button that ends programs wait for the answer. */
 async function click(button: HTMLElement, name: string, project: string): Promise<void> {
+  if (asking.has(project)) return;
+  button.setAttribute('aria-busy', 'true');
   const may = await mayEnd(project, name);
+  button.removeAttribute('aria-busy');
   // The page may have made it anew meanwhile.
   const such = document.querySelectorAll<HTMLElement>(`[data-verb="${name}"]`);
   const now = button.isConnected ? button : [...such].find((other) => projectOf(other) === project);

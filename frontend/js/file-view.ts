@@ -12,6 +12,7 @@ export class FileView {
   readonly #base: string;
   readonly #back: () => void;
   readonly #listed: (address: string, folder: unknown) => void;
+  readonly #stopped: () => void;
   #address: string | undefined;
   #version: string | null = null;
   #ends: '\n' | '\r\n' = '\n';
@@ -20,11 +21,12 @@ export class FileView {
   #picture: string | undefined;
   #stop: AbortController | undefined;
 
-  /** `listed` is called where what was opened is a folder: a link to one. */
-  constructor(base: string, back: () => void, listed: (address: string, folder: unknown) => void) {
+  /** `listed` is called where what was opened is a folder: a link to one; `stopped` where the sandbox turns out not to run. */
+  constructor(base: string, back: () => void, listed: (address: string, folder: unknown) => void, stopped: () => void) {
     this.#base = base;
     this.#back = back;
     this.#listed = listed;
+    this.#stopped = stopped;
     this.clear();
   }
 
@@ -58,6 +60,12 @@ export class FileView {
     });
   }
 
+  /** To what can be done while the sandbox rests: start it, read that it starts, or go on typing. */
+  focus(): void {
+    const found = this.element.querySelector<HTMLElement>('.resting .button, .file-text') ?? this.element.querySelector<HTMLElement>('.resting h2');
+    found?.focus();
+  }
+
   /** The version that was read, and that a save replaces. */
   get version(): string | null {
     return this.#version;
@@ -84,8 +92,9 @@ export class FileView {
       // The file's length comes first: what is too long is not fetched.
       const answer = await fetch(this.#base + address, { signal: stop.signal, cache: 'no-cache' });
       if (!answer.ok) {
-        const { message, next } = await refusal(answer);
+        const { message, next, code } = await refusal(answer);
         this.#frame(address, '', note('warning', message, next));
+        if (code === 'not-running') this.#stopped();
         return;
       }
       if (answer.headers.get('content-type')?.startsWith('application/json')) {
@@ -184,6 +193,7 @@ export class FileView {
     const { message, next, code, versions } = await refusal(answer);
     if (code === 'changed') await this.#conflict(field, versions?.current ?? null);
     else this.#say(`Not saved: ${message} ${next}`);
+    if (code === 'not-running') this.#stopped();
   }
 
   /** Both versions, and which is to be kept. */

@@ -46,6 +46,7 @@ export class Files extends HTMLElement {
       this.#base,
       () => this.#back(),
       (address, folder) => this.#linked(address, folder as { entries: Entry[] }),
+      () => void this.#read(this.#tree.root),
     );
     const tools = make(
       'div',
@@ -128,11 +129,14 @@ export class Files extends HTMLElement {
 
   /** Only a sandbox that runs has files to show and to change. The tree comes back by itself. */
   #rest(rests: boolean): void {
-    const left = !rests && this.#view.element.querySelector('.resting')?.contains(document.activeElement);
+    const focused = this.contains(document.activeElement) ? document.activeElement : null;
     this.toggleAttribute('data-resting', rests);
     for (const tool of this.querySelectorAll<HTMLButtonElement>('.file-tools > [data-asks]')) tool.disabled = rests;
     this.#view.rest(rests);
-    if (!left) return;
+    if (rests && !this.#view.dirty) delete this.dataset['open'];
+    // From what is gone, hidden or disabled the focus goes to what is in its place.
+    if (!focused || (focused.checkVisibility({ visibilityProperty: true }) && !focused.matches(':disabled'))) return;
+    if (rests) return this.#view.focus();
     this.#draw();
     this.#focus();
   }

@@ -1,6 +1,6 @@
 // `<fsa-log>`: a log that is read, followed, filtered and downloaded. The page makes the element, with its address in `src` and the names of the
-// logs in `sources` (`sandbox:Sandbox,past:Past run`), of which `?source=` of the page's address chooses one; this is all of what it does. The server
-// draws what is seen first in the same way (server/src/http/first/log.rs).
+// logs in `sources` (`sandbox:Sandbox,past:Past run`), of which the page's address has the one that is shown in `?source=`; this is all of what it
+// does. The server draws what is seen first in the same way (server/src/http/first/log.rs).
 
 import stripAnsi from 'strip-ansi';
 import { icon, make } from './dom.ts';
@@ -21,7 +21,9 @@ export class Log extends HTMLElement {
   readonly #select = make('select', { class: 'select', 'aria-label': 'Which log' });
   readonly #filter = make('input', { class: 'input', type: 'search', placeholder: 'Filter the lines', 'aria-label': 'Filter the lines' });
   /** How many lines the filter leaves. */
-  readonly #found = make('span', { class: 'log-found small', role: 'status' });
+  readonly #found = make('span', { class: 'log-found small' });
+  /** The same to who hears it: as the filter changes, and not with each line that comes. */
+  readonly #heard = make('span', { class: 'visually-hidden', role: 'status' });
   readonly #state = make('span', { class: 'state-note small', role: 'status' });
   readonly #save = make('a', { class: 'button', 'data-size': 'small', title: `As text; the last ${MOST.toLocaleString('en')} lines at most` }, icon('download'), 'Download');
   readonly #copy = make('button', { type: 'button', class: 'button', 'data-size': 'small' }, 'Copy');
@@ -29,6 +31,12 @@ export class Log extends HTMLElement {
   /** Stands first where lines before it are not shown. */
   readonly #cut = make('div', { class: 'log-cut' }, 'Earlier lines are not shown.\n');
   #seen = 0;
+  /** The address is another one: of another page, which comes, or of another log. */
+  readonly #moved = (): void => {
+    if (!location.pathname.endsWith('/logs') || this.#select.value === this.#named()) return;
+    this.#select.value = this.#named();
+    this.#follow([]);
+  };
 
   connectedCallback(): void {
     const known = first<Line[]>(this);
@@ -37,10 +45,15 @@ export class Log extends HTMLElement {
     const sources = (this.getAttribute('sources') ?? 'sandbox:Sandbox').split(',').map((one) => one.split(':') as [string, string]);
     this.#select.replaceChildren(...sources.map(([value, text]) => new Option(text, value)));
     const group = make('div', { class: 'input-group' }, icon('search'), this.#filter);
-    this.replaceChildren(make('div', { class: 'log-bar' }, this.#select, group, this.#found, this.#state, this.#save, this.#copy), this.#body);
+    this.replaceChildren(make('div', { class: 'log-bar' }, this.#select, group, this.#found, this.#heard, this.#state, this.#save, this.#copy), this.#body);
     const told = (copied: boolean): string => (this.#state.textContent = copied ? 'Copied' : 'Not copied: select it and copy it');
     this.#copy.addEventListener('click', () => void copy(this.#body.innerText).then(told));
-    this.#select.addEventListener('change', () => this.#follow([]));
+    this.#select.addEventListener('change', () => {
+      const address = new URL(location.href);
+      address.searchParams.set('source', this.#select.value);
+      history.replaceState(history.state, '', address);
+      this.#follow([]);
+    });
     this.#filter.addEventListener('input', () => this.#sift());
     // What was typed before this came alive.
     this.#filter.value = typed?.value ?? '';
@@ -49,9 +62,10 @@ export class Log extends HTMLElement {
     this.#body.scrollTop = this.#body.scrollHeight;
     const begin = (): void => {
       if (!this.isConnected) return;
-      const wanted = new URLSearchParams(location.search).get('source');
-      if (sources.some(([value]) => value === wanted)) this.#select.value = wanted ?? '';
+      this.#select.value = this.#named();
       this.#follow(known ?? []);
+      // A browser without it shows the log of another address once the page is loaded anew.
+      window.navigation?.addEventListener('currententrychange', this.#moved);
     };
     // Who comes from another page of the app: the address is that page's until this one is there.
     if (known) begin();
@@ -60,6 +74,14 @@ export class Log extends HTMLElement {
 
   disconnectedCallback(): void {
     this.#stop?.abort();
+    window.navigation?.removeEventListener('currententrychange', this.#moved);
+  }
+
+  /** The log that the address names; the first where it names none of them. */
+  #named(): string {
+    const wanted = new URLSearchParams(location.search).get('source');
+    const values = [...this.#select.options].map(({ value }) => value);
+    return values.find((value) => value === wanted) ?? values[0] ?? '';
   }
 
   /** The log that is chosen; `known` of it is shown already: what the page came with. */
@@ -74,14 +96,14 @@ export class Log extends HTMLElement {
     void (async () => {
       for (let kept = known; !stop.signal.aborted; kept = []) {
         if (kept.length === 0) this.#clear();
-        this.#state.textContent = 'Reading…';
+        this.#says('Reading…');
         const said = await this.#read(source, stop.signal, kept).catch(() => 'Away. Trying again…');
         if (stop.signal.aborted) return;
-        this.#state.textContent = said;
         const none = this.#body.childElementCount === 0 && said === ENDED;
         // On a cluster its log is gone with its run. It goes on by itself.
         const waits = none && source === 'sandbox' && rests();
         this.#rest(waits);
+        this.#says(said);
         if (none && !waits) {
           this.#body.append(line({ at: null, text: EMPTY }));
           return;
@@ -91,15 +113,26 @@ export class Log extends HTMLElement {
     })();
   }
 
+  get #resting(): HTMLElement | null {
+    return this.querySelector<HTMLElement>(':scope > .resting');
+  }
+
+  /** How the reading is. While the sandbox rests that is said already, and each try would be announced. */
+  #says(text: string): void {
+    if (!this.#resting) this.#state.textContent = text;
+  }
+
   /** Says in the place of the lines that the sandbox does not run, or no more. */
   #rest(waits: boolean): void {
-    const said = this.querySelector<HTMLElement>(':scope > .resting');
+    const said = this.#resting;
     this.#body.hidden = waits;
     if (waits) {
+      if (!said) this.#state.textContent = '';
       resting(said, 'What it writes is shown here while it runs.', (element) => (said ? said.replaceWith(element) : this.append(element)));
     } else if (said) {
       const focused = said.contains(document.activeElement);
       said.remove();
+      this.#says('Live');
       if (focused) this.#body.focus();
     }
   }
@@ -134,13 +167,13 @@ export class Log extends HTMLElement {
   #sift(): void {
     const shows = filterOf(this.#filter.value);
     for (const row of this.#rows()) row.hidden = !shows(row.textContent ?? '');
-    this.#count();
+    this.#heard.textContent = this.#count();
     this.#body.scrollTop = this.#body.scrollHeight;
   }
 
-  #count(): void {
+  #count(): string {
     const rows = this.#filter.value.trim() === '' ? undefined : this.#rows();
-    this.#found.textContent = rows ? `${rows.filter(({ hidden }) => !hidden).length} of ${rows.length} lines` : '';
+    return (this.#found.textContent = rows ? `${rows.filter(({ hidden }) => !hidden).length} of ${rows.length} lines` : '');
   }
 
   #rows(): HTMLElement[] {
@@ -154,8 +187,8 @@ export class Log extends HTMLElement {
       const told = await answer.json().catch(() => undefined);
       return told?.details?.message ?? `The log cannot be read (${answer.status}).`;
     }
-    this.#state.textContent = 'Live';
     if (!rests()) this.#rest(false);
+    this.#says('Live');
     const lines = new LineReader();
     const text = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     const show = (fresh: Line[]): void => {

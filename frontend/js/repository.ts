@@ -152,7 +152,11 @@ export class RepositoryChoice extends HTMLElement {
       const said = 'Connect GitHub to choose one of your own repositories. What you have filled in here stays, but for a pasted `.env`, which is kept nowhere.';
       return this.#instead(offer, said, 'Connect GitHub', () => {
         keep();
-        return connect(location.pathname);
+        return connect(location.pathname).catch((error: unknown) => {
+          // The page stays: what was filled in is in it.
+          sessionStorage.removeItem(KEPT);
+          throw error;
+        });
       });
     }
     const search = make('input', 'input');

@@ -4,9 +4,9 @@ import { asks, button, icon, make } from './dom.ts';
 import { restOf } from './sandbox-words.ts';
 import { projectHere } from './shortcuts.ts';
 
-/** The phase of the page's sandbox, as the top bar has it. */
+/** The phase of the page's sandbox, as the top bar has it; the list of all sandboxes there has pills of its own. */
 function phase(): string {
-  return document.querySelector<HTMLElement>('.top-bar .phase-pill')?.dataset['phase'] ?? '';
+  return document.querySelector<HTMLElement>('.top-bar .breadcrumb > [role=status] .phase-pill')?.dataset['phase'] ?? '';
 }
 
 /** Whether it does not run, and has to be started or is about to run. */

@@ -4,7 +4,7 @@
 
 import { asks, button, icon, make, refusal, tell, when } from './dom.ts';
 import { copy } from './insecure.ts';
-import { type Audience, label, type SharedPort } from './share-words.ts';
+import { type Audience, label, lasting, type SharedPort } from './share-words.ts';
 
 interface View {
   audience: Audience;
@@ -37,6 +37,8 @@ export class Share extends HTMLElement {
   readonly #panel = make('div', { class: 'menu share-panel', role: 'dialog', 'aria-label': 'Share preview', hidden: true });
   readonly #state = make('p', { class: 'small', role: 'status' });
   #shares: SharedPort[] = [];
+  /** Until the next of them is over. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
   /** Another port is shown, or the picker opens. */
   readonly #watch = new MutationObserver(() => this.#mark());
   #outside = (event: Event): void => {
@@ -61,6 +63,7 @@ export class Share extends HTMLElement {
 
   disconnectedCallback(): void {
     this.#watch.disconnect();
+    clearTimeout(this.#timer);
     removeEventListener('pointerdown', this.#outside);
   }
 
@@ -94,7 +97,10 @@ export class Share extends HTMLElement {
 
   /** Of the picker only while it is open: until then the page may not have taken it over. */
   #mark(): void {
-    const of = (port: string | null | undefined) => this.#shares.find((share) => String(share.port) === port);
+    const { shares, again } = lasting(this.#shares, Date.now());
+    clearTimeout(this.#timer);
+    if (again !== undefined && this.isConnected) this.#timer = setTimeout(() => this.#mark(), again);
+    const of = (port: string | null | undefined) => shares.find((share) => String(share.port) === port);
     const shown = of(this.#field?.dataset['port']);
     const name = label(shown, when);
     if (this.#opener.title !== name) {

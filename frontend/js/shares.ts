@@ -1,9 +1,8 @@
-// `<fsa-shares>`: the ports of the page's project that others may open, in its settings, and an end to each.
+// `<fsa-shares data-project="ID">`: the ports of a project that others may open, in its settings, and an end to each.
 
 import { ask, words } from './api.ts';
 import { asks, button, make, tell, when } from './dom.ts';
 import { label, type SharedPort } from './share-words.ts';
-import { projectHere } from './shortcuts.ts';
 
 export class Shares extends HTMLElement {
   readonly #say = make('p', { class: 'field-message setting', role: 'status', hidden: true });
@@ -18,7 +17,7 @@ export class Shares extends HTMLElement {
   }
 
   get #project(): string {
-    return `/api/projects/${projectHere()}`;
+    return `/api/projects/${this.dataset['project']}`;
   }
 
   async #load(): Promise<void> {
@@ -43,9 +42,10 @@ export class Shares extends HTMLElement {
       this.#told(`Port ${port} is private.`);
       await this.#load();
     } catch (error) {
-      this.#told(words(error), 'bad');
+      return this.#told(words(error), 'bad');
     }
-    // The button that was used is gone.
+    // The button that was used is gone, and had the focus.
+    if (document.activeElement !== document.body) return;
     const next = this.#list.querySelector<HTMLElement>('button') ?? this.#say;
     if (next === this.#say) next.tabIndex = -1;
     next.focus();

@@ -198,8 +198,9 @@ async fn over_the_disk_limit_exec_frees_space_and_nothing_hides_it() {
         ),
         (
             "a deleted file that is open",
-            "(exec 9>~/hidden; rm ~/hidden; head -c 20M /dev/zero >&9; exec sleep 1000) >/dev/null 2>&1 & echo $! > ~/pid",
-            "kill -KILL $(cat ~/pid)",
+            "(exec 9>~/hidden; rm ~/hidden; fallocate -l 20M /proc/self/fd/9; exec sleep 1000) >/dev/null 2>&1 & echo $! > ~/pid",
+            // Who writes may be stopped with it open, too.
+            "kill -KILL $(cat ~/pid) $(pgrep fallocate)",
         ),
     ] {
         world.sh(&spec, fill).await.ok();

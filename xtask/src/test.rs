@@ -615,7 +615,7 @@ fn of_this_run<'a>(programs: &'a [TestProgram], run: &Run<'_>) -> Vec<(&'a TestP
 }
 
 /// How many test programs run at a time: they wait for pods, databases and processes half of the time.
-const SIDE_BY_SIDE: usize = 4;
+const SIDE_BY_SIDE: usize = 3;
 /// What takes longest begins first.
 const LONGEST: [&str; 8] = ["http", "database", "cluster", "chart", "contract", "causes", "engine", "isolation"];
 

@@ -57,7 +57,7 @@ fn Page(project: Project) -> impl IntoView {
                     <div class="panel-head"><h2 id="size-title">"Size"</h2></div>
                     <Resize project/>
                 </section>
-                <fsa-shares class="panel" id="shares"></fsa-shares>
+                <fsa-shares class="panel" id="shares" data-project=project.id.to_string()></fsa-shares>
                 <section class="panel" data-tone="bad" id="danger" aria-labelledby="danger-title">
                     <div class="panel-head"><h2 id="danger-title">"Danger zone"</h2></div>
                     <div class="setting">

@@ -86,8 +86,9 @@ impl Doors {
 
     /// A place for one more. `None`: its address has enough.
     fn place(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
+        let from = from.to_canonical();
         let of = neighbourhood(from);
-        if of.is_loopback() || self.origins.is_proxy(from) {
+        if from.is_loopback() || self.origins.is_proxy(from) {
             return Some(Place { doors: self.clone(), of: None, head: self.head_of_proxies });
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

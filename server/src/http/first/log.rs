@@ -46,7 +46,7 @@ pub fn html(lines: &[Line], address: &str, chosen: LogSource, paint: &Paint) -> 
     format!(
         "<div class=\"log-bar\"><select class=\"select\" aria-label=\"Which log\">{options}</select>\
          <div class=\"input-group\">{search}<input class=\"input\" type=\"search\" placeholder=\"Filter the lines\" \
-         aria-label=\"Filter the lines\"></div><span class=\"log-found small\" role=\"status\"></span>\
+         aria-label=\"Filter the lines\"></div><span class=\"log-found small\"></span><span class=\"visually-hidden\" role=\"status\"></span>\
          <span class=\"state-note small\" role=\"status\">Reading…</span>\
          <a class=\"button\" data-size=\"small\" title=\"As text; the last 5,000 lines at most\" download=\"{source}.log\" \
          href=\"{address}?source={source}&amp;format=text&amp;tail={MOST_LINES}\">{download}Download</a>{copy}</div>\
