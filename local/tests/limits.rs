@@ -31,7 +31,7 @@ async fn very_many_connections_to_the_database_end_neither_the_way_to_it_nor_the
                 if read.read_exact(&mut first).await.is_err() {
                     return;
                 }
-                let said: &[u8] = if &first == b"in" { b"R\0\0\0\x08\0\0\0\0" } else { &first };
+                let said: &[u8] = if first == *b"in" { b"R\0\0\0\x08\0\0\0\0" } else { &first };
                 let _ = write.write_all(said).await;
                 let _ = tokio::io::copy(&mut read, &mut write).await;
             });
