@@ -305,7 +305,9 @@ async fn a_row_that_cannot_be_read_keeps_no_other_from_being_reconciled() {
     // As a newer server would write them, but for the second.
     sqlx::raw_sql("ALTER TABLE sandboxes DROP CONSTRAINT sandboxes_preset_check").execute(&pool).await.unwrap();
     let cause = r#"cause = '{"code":"of-a-newer-version","message":"The moon was full.","nextSteps":[]}'"#;
-    for (id, change) in [(of_another_size, "preset = 'gigantic'"), (seen_otherwise, "observed = '{\"generation\": 1}'"), (caused, cause)] {
+    for (id, change) in
+        [(of_another_size, "preset = 'gigantic'"), (seen_otherwise, "observed = '{\"generation\": 1}'"), (caused, cause)]
+    {
         let statement = format!("UPDATE sandboxes SET {change} WHERE id = $1");
         sqlx::query(AssertSqlSafe(statement)).bind(id.0).execute(&pool).await.unwrap();
     }
