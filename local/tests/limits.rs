@@ -189,24 +189,25 @@ async fn over_the_disk_limit_exec_frees_space_and_nothing_hides_it() {
     let over = |event: &AgentEvent| matches!(event, AgentEvent::Disk { over: true });
     let under = |event: &AgentEvent| matches!(event, AgentEvent::Disk { over: false });
     for (what, fill, free) in [
-        // At once, as a command that was begun before is stopped like all else.
         ("a file", "fallocate -l 20M ~/big", "rm ~/big"),
         (
             "a closed folder",
-            "mkdir -p ~/closed/within && fallocate -l 20M ~/closed/within/big && chmod 000 ~/closed/within ~/closed",
+            "mkdir -p ~/closed/within && exec 9>~/closed/within/big && chmod 000 ~/closed/within ~/closed && fallocate -l 20M /proc/self/fd/9",
             "[ $(stat -c %a ~/closed) = 0 ] && chmod u+rwx ~/closed && chmod u+rwx ~/closed/within && rm -r ~/closed",
         ),
         (
             "a deleted file that is open",
-            "(exec 9>~/hidden; rm ~/hidden; fallocate -l 20M /proc/self/fd/9; exec sleep 1000) >/dev/null 2>&1 & echo $! > ~/pid",
-            // Who writes may be stopped with it open, too.
-            "kill -KILL $(cat ~/pid) $(pgrep fallocate)",
+            "sh -c 'echo $$ > ~/pid; exec 9>~/hidden; rm ~/hidden; fallocate -l 20M /proc/self/fd/9; exec sleep 1000' >/dev/null 2>&1 &",
+            "kill -KILL $(cat ~/pid)",
         ),
     ] {
-        world.sh(&spec, fill).await.ok();
-        until_event(&world, &spec, what, over).await;
-        // What a restart would find again is let go of by a command, which is not stopped itself.
-        world.sh(&spec, free).await.ok();
+        // Side by side: a command that was begun before may be stopped like all else, with its file open.
+        let free = format!("{free} && {{ pkill -KILL fallocate; true; }}");
+        tokio::join!(world.sh(&spec, fill), async {
+            until_event(&world, &spec, what, over).await;
+            // What a restart would find again is let go of by a command, which is not stopped itself.
+            world.sh(&spec, &free).await.ok();
+        });
         until_event(&world, &spec, "room again", under).await;
     }
     world.remove(&spec).await;
