@@ -429,7 +429,8 @@ test('a clone that failed has a page with the cause, and goes on', async ({ ownS
   github.serve('octocat/lost', true);
   await page.locator('fsa-clone').getByRole('button', { name: 'Try again' }).click();
   const terminal = await new Workspace(page).terminal().prompt();
-  await terminal.enter('cat lost/README');
+  // Its terminals open in the clone.
+  await terminal.enter('cat README');
   await terminal.sees(/^main/m);
 });
 

@@ -289,14 +289,17 @@ function code(text: string, what: string): HTMLElement {
 
 /** Copies `text`, or what has it when it is wanted. */
 function copier(text: string | (() => Promise<string>), what: string): HTMLElement {
-  const told = (words: string) => (made.lastChild!.textContent = words);
+  const told = (words: string) => {
+    made.lastChild!.textContent = words;
+    made.setAttribute('aria-label', words === 'Copy' ? `Copy ${what}` : `${words}: ${what}`);
+  };
   const made = button('copy', 'Copy', () => {
     const copied = async () => copy(typeof text === 'string' ? text : await text());
     void copied()
       .then((done) => told(done ? 'Copied' : 'Not copied'), () => told('Not copied'))
       .finally(() => setTimeout(() => told('Copy'), 1_500));
   });
-  made.setAttribute('aria-label', `Copy ${what}`);
+  told('Copy');
   if (typeof text !== 'string') asks(made);
   return made;
 }
