@@ -140,6 +140,8 @@ function listen(context: BrowserContext): void {
     // A page lists the terminals of what runs; where it has just stopped running, the answer says so before the
     // stream does, and the page takes it.
     if (/status of 409/.test(message.text()) && from.endsWith('/terminals')) return;
+    // Likewise what is shared of a project that has just been deleted.
+    if (/status of 404/.test(message.text()) && from.endsWith('/shares')) return;
     told.lines.push(`${message.type()}: ${message.text()} (${from})`);
   });
   // One without frames, as a fetch that was cut off, has an empty stack.

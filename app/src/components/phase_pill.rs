@@ -32,7 +32,7 @@ pub fn database_note(project: Project, class: &'static str) -> AnyView {
             {move || {
                 let state = state.get();
                 let turns = if state == DatabaseState::Starting { "spin" } else { "" };
-                html! { {icon_of(turns, state.icon())} "Database: " {state.label()} }
+                html! { {icon_of(turns, state.icon())} <span class="state-of">"Database: "</span> <span class="state-word">{state.label()}</span> }
             }}
         </span>
     }
