@@ -137,6 +137,8 @@ async function world(
   expect(application).toBe(`${scheme}://${project.sandbox.name}.${DOMAIN}/`);
   expect(terminal).toBe(`${scheme}://${project.sandbox.name}-terminal.${DOMAIN}/`);
   const nginx = await Nginx.start(installationOf(server));
+  // A Service leads to a pod a moment after it is ready.
+  await until('the Service to lead to it', async () => (await ask(await code(api, application!))).status === 200);
   return { server, api, project, application: application!, terminal: terminal!, nginx };
 }
 
