@@ -297,7 +297,9 @@ impl Look<'_> {
             let Ok(Some(secret)) = self.api::<Secret>().get_opt(&secret.name).await else { continue };
             let Some(url) = secret.data.as_ref().and_then(|data| data.get("DATABASE_URL")) else { continue };
             // The address only: whatever else is in there is a secret.
-            let url = std::str::from_utf8(&url.0).ok().and_then(|url| PgConnectOptions::from_str(url).ok())?;
+            // Without what is Prisma's alone, `schema`, which would be warned of.
+            let url = std::str::from_utf8(&url.0).ok().and_then(|url| url.split('?').next());
+            let url = url.and_then(|url| PgConnectOptions::from_str(url).ok())?;
             let host = url.get_host().to_owned();
             let service = host.split('.').next().unwrap_or_default();
             // A server outside the cluster is not ours to look up.
