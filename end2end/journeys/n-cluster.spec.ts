@@ -208,7 +208,11 @@ test('the doctor of the command line looks at a project, and removes what belong
     return JSON.parse(stdout).findings;
   };
   const of = (findings: any[], check: string) => findings.find((finding) => finding.check === check);
-  const well = await doctor('--project', project.slug);
+  // A terminal opens as soon as the agent answers; the node says a second or so later that the pod is ready.
+  const well = await until('the doctor to find the sandbox well', async () => {
+    const findings = await doctor('--project', project.slug);
+    return of(findings, 'sandbox')?.verdict === 'ok' && findings;
+  }, 30_000);
   for (const check of ['kubeconfig', 'reachability', 'namespace', 'sandbox', 'terminal', 'database address', 'orphans']) {
     expect(of(well, check), check).toMatchObject({ verdict: 'ok' });
   }

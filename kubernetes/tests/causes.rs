@@ -33,7 +33,7 @@ struct Answered {
 }
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recorded")
+    PathBuf::from("tests/recorded")
 }
 
 fn read(name: &str) -> String {

@@ -25,7 +25,7 @@ const NAME: &str = "fsa-fullstack-agent";
 const PATIENCE: Duration = Duration::from_secs(180);
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    PathBuf::from("..")
 }
 
 fn chart() -> PathBuf {

@@ -182,7 +182,7 @@ fn a_given_database_is_reached_by_its_address() {
 /// The table of docs/kubernetes.md says what is built, row by row.
 #[test]
 fn the_table_of_objects_is_true() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kubernetes.md")).unwrap();
+    let page = std::fs::read_to_string("../docs/kubernetes.md").unwrap();
     let section = page.split("## What is made for a sandbox").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows: Vec<Vec<&str>> = section
         .split("**Labels**")
@@ -236,7 +236,7 @@ fn ports(kind: &str, object: &Value) -> String {
 /// Every label and every annotation of each object, and of the pod, is told of on the page, and no other is.
 #[test]
 fn the_labels_and_annotations_of_the_page_are_true() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kubernetes.md")).unwrap();
+    let page = std::fs::read_to_string("../docs/kubernetes.md").unwrap();
     let part = |from: &str, to: &str| page.split(from).nth(1).unwrap().split(to).next().unwrap();
     let written: Vec<(&str, &str)> = part("**Labels**", "**Annotations**")
         .lines()

@@ -6,7 +6,7 @@ use kubernetes::doctor::permissions::{Need, PERMISSIONS};
 use std::{collections::BTreeSet, fs, path::Path};
 
 fn read(file: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)).unwrap()
+    fs::read_to_string(Path::new("..").join(file)).unwrap()
 }
 
 /// `deployments.apps create`, of all rules, whichever values they depend on.

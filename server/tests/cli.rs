@@ -198,7 +198,7 @@ fn a_command_that_is_wrong_says_what_would_be_right_and_makes_nothing() {
 #[test]
 fn the_service_of_systemd_fits_the_program() {
     let unit =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/fullstack-agent.service")).unwrap();
+        std::fs::read_to_string("../deploy/systemd/fullstack-agent.service").unwrap();
     let of = |key: &str| -> Vec<&str> { unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect() };
     assert_eq!(of("KillMode"), ["process"], "sandboxes and PostgreSQL outlive a restart");
     assert_eq!(of("KillSignal"), ["SIGTERM"], "which ends the server in order");

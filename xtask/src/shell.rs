@@ -10,9 +10,11 @@ use std::{
     process::{Command, ExitStatus, Stdio},
 };
 
-/// The checkout.
+/// The checkout: cargo says at run time where the package is that it runs. What it said as this was compiled may be
+/// another checkout's, since those share a target folder (`sources`).
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+    let package = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().unwrap_or(Path::new(".")).to_owned()
 }
 
 /// `$XDG_CACHE_HOME/fullstack-agent`, or `~/.cache/fullstack-agent`.

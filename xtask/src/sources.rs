@@ -4,7 +4,8 @@
 //! So the target folder remembers what it was last built from: each file that git does not ignore, with a hash of its
 //! content and when it changed. In another checkout a file of the same content is given that time, and
 //! one of other content is given the present: checkouts that share a target folder, whose crates cargo
-//! does not tell apart, never take each other's for theirs.
+//! does not tell apart, never take each other's for theirs. So no crate may be compiled with the path of its checkout:
+//! a test runs in its package's folder, and says `../docs`.
 
 use crate::shell::{self, Cmd, say};
 use anyhow::{Context as _, Result};
@@ -141,6 +142,17 @@ mod tests {
         let time = UNIX_EPOCH + Duration::from_secs(seconds);
         File::open(root.join(path)).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
         time
+    }
+
+    /// It would be the first checkout's in the programs that all others take over.
+    #[test]
+    fn no_crate_is_compiled_with_the_path_of_its_checkout() {
+        let root = shell::root();
+        let listed = Cmd::new("git").args(["ls-files", "*.rs"]).dir(&root).read().unwrap();
+        let word = concat!("env!(\"CARGO_", "MANIFEST_DIR\")");
+        let with = |path: &&str| fs::read_to_string(root.join(path)).is_ok_and(|text| text.contains(word));
+        let found: Vec<&str> = listed.lines().filter(with).collect();
+        assert_eq!(found, ["xtask/src/shell.rs"], "which asks at run time first; a test runs in its package's folder");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! KubeBlocks' CustomResourceDefinition, as far as we use it: the published fields, and no others.
 
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Which definition the cluster has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub fn published_operations() -> Option<Value> {
 /// The folder of published definitions: the one that is named, else the one beside the checkout.
 fn schemas() -> Option<PathBuf> {
     let named = std::env::var_os("FSA_KUBEBLOCKS_SCHEMAS").filter(|folder| !folder.is_empty());
-    let beside = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/kubeblocks")).filter(|folder| folder.is_dir());
+    let beside = || Some(PathBuf::from("../../shared/kubeblocks")).filter(|folder| folder.is_dir());
     named.map(PathBuf::from).or_else(beside)
 }
 

@@ -56,7 +56,7 @@ pub fn agent() -> PathBuf {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let built = Command::new(cargo)
                 .args(["build", "--release", "--quiet", "-p", "sandbox-agent", "--bin", "sandbox-agent"])
-                .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+                .current_dir("..")
                 .status()
                 .unwrap();
             assert!(built.success(), "the agent builds");

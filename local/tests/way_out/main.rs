@@ -30,7 +30,7 @@ fn machine(test: &str) -> Option<std::path::PathBuf> {
         let folder = tempfile::Builder::new().prefix("fsa-test-").tempdir_in("/tmp").unwrap();
         let done = Command::new("unshare")
             .args(["--net", "--mount"])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/way_out/world.sh"))
+            .arg("tests/way_out/world.sh")
             .arg(folder.path())
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture"])

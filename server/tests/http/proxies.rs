@@ -29,7 +29,7 @@ fn program(name: &str) -> Option<PathBuf> {
 }
 
 fn example(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/proxy").join(name)).unwrap()
+    fs::read_to_string(Path::new("../deploy/proxy").join(name)).unwrap()
 }
 
 /// Every place that an operator has to change, and nothing else.

@@ -26,7 +26,7 @@ fn program() -> PathBuf {
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let build = ["build", "--release", "--quiet", "-p", "sandbox-agent", "--bin", "sandbox-agent"];
-        let built = Command::new(cargo).args(build).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).status().unwrap();
+        let built = Command::new(cargo).args(build).current_dir("..").status().unwrap();
         assert!(built.success(), "the agent builds");
         Path::new(env!("CARGO_BIN_EXE_fullstack-agent")).with_file_name("sandbox-agent")
     };
