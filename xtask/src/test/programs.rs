@@ -100,7 +100,7 @@ impl TestProgram {
 }
 
 /// Builds every test, and answers those of a crate, or of all.
-pub(super) fn test_programs(package: Option<&str>) -> Result<Vec<TestProgram>> {
+fn test_programs(package: Option<&str>) -> Result<Vec<TestProgram>> {
     let mut args = vec!["test", "--no-run", "--message-format=json-render-diagnostics"];
     args.extend(NATIVE);
     args.extend(UNOPTIMISED);
