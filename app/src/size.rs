@@ -18,14 +18,11 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// "0.2 CPU", "2 CPU".
+/// "0.2 CPU", "2 CPU", "0.025 CPU".
 #[must_use]
 pub fn cpu(millis: u32) -> String {
-    if millis.is_multiple_of(1000) {
-        format!("{} CPU", millis / 1000)
-    } else {
-        format!("{}.{} CPU", millis / 1000, millis % 1000 / 100)
-    }
+    let cores = format!("{}.{:03}", millis / 1000, millis % 1000);
+    format!("{} CPU", cores.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// "2 CPU · 2 GB · 10 GB disk".
@@ -44,10 +41,12 @@ pub fn preset(preset: Preset) -> &'static str {
     }
 }
 
-/// What a size is good for.
+/// What a size is good for, with what it stands for here.
 #[must_use]
-pub fn purpose(preset: Preset) -> &'static str {
+pub fn purpose(preset: Preset, of: &Resources) -> &'static str {
     match preset {
+        // The operator's own may well be large enough.
+        Preset::Small if of.limit_memory_bytes >= 1 << 30 => "A shell and a small server.",
         Preset::Small => "A shell and a small server. Too small for Claude Code.",
         Preset::Medium => "Claude Code, a dev server and tests side by side.",
         Preset::Large => "Large builds.",
@@ -63,7 +62,8 @@ mod tests {
         let mib = 1024 * 1024;
         let texts: Vec<_> = [0, 1, 1023, 1024, 812 * mib, 2048 * mib, 3_328_599_654, 10 * 1024 * mib].map(bytes).into();
         assert_eq!(texts, ["0 bytes", "1 byte", "1023 bytes", "1 kB", "812 MB", "2 GB", "3.1 GB", "10 GB"]);
-        assert_eq!([cpu(200), cpu(2000), cpu(1500)], ["0.2 CPU", "2 CPU", "1.5 CPU"]);
+        let cores = [200, 2000, 1500, 250, 25, 10_000].map(cpu);
+        assert_eq!(cores, ["0.2 CPU", "2 CPU", "1.5 CPU", "0.25 CPU", "0.025 CPU", "10 CPU"]);
         assert_eq!(resources(&Preset::Medium.resources()), "2 CPU · 2 GB · 10 GB disk");
     }
 }

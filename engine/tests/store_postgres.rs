@@ -7,7 +7,7 @@ mod support;
 use engine::{
     secrets::Vault,
     store::{
-        NewProjectRow, Store, StoreError,
+        Ask, NewProjectRow, Store, StoreError,
         claude::Claude,
         contract::Subject,
         postgres::{
@@ -26,7 +26,7 @@ use model::{
     CauseCode, ProjectId, SandboxId, UserId,
     claude::ClaudeKind,
     repository::{CloneState, Repository},
-    resources::Preset,
+    resources::{Preset, Resources, Sizes},
 };
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -45,8 +45,10 @@ async fn subject() -> Option<Subject> {
     let owners = [user(&pool).await, user(&pool).await];
     let vault = vault();
     let store = Arc::new(PgStore::start(pool, vault.clone()).await.unwrap());
-    let other = Arc::new(PgStore::start(self::pool(options, 8), vault).await.unwrap());
-    Some(Subject { store, other, owners })
+    let other = PgStore::start(self::pool(options, 8), vault).await.unwrap();
+    let rows = other.clone();
+    let sized = Box::new(move |sizes| Arc::new(rows.clone().with_sizes(sizes)) as Arc<dyn Store>);
+    Some(Subject { store, other: Arc::new(other), sized, owners })
 }
 
 engine::store_contract!(subject);
@@ -341,6 +343,25 @@ async fn a_row_that_cannot_be_read_keeps_no_other_from_being_reconciled() {
     assert_eq!(store.left_out().len(), 1, "until all are read");
     store.all().await.unwrap();
     assert!(store.left_out().is_empty(), "one that is gone is forgotten");
+}
+
+#[tokio::test]
+async fn a_sandbox_whose_amounts_were_not_kept_has_those_that_its_size_had_then() {
+    let Some((_, pool)) = database().await else { return };
+    let owner = user(&pool).await;
+    let amounts = Resources { limit_memory_bytes: 77 << 20, ..Preset::Medium.resources() };
+    let store = PgStore::start(pool.clone(), vault()).await.unwrap().with_sizes(Sizes::default().with(Preset::Medium, amounts));
+    let (row, _) = store.create(new(owner, "secret")).await.unwrap();
+    assert_eq!(row.sandbox.resources, amounts);
+    sqlx::query("UPDATE sandboxes SET resources = NULL").execute(&pool).await.unwrap();
+    let id = row.project.id;
+    let read = async || store.project(owner, id).await.unwrap().unwrap().sandbox.resources;
+    let ask = async |ask| store.ask(owner, id, ask, None, Timestamp::from_second(1_700_000_001).unwrap()).await.unwrap();
+    assert_eq!(read().await, Preset::Medium.resources());
+    ask(Ask::Stop).await;
+    assert_eq!(read().await, Preset::Medium.resources());
+    ask(Ask::Start).await;
+    assert_eq!(read().await, amounts);
 }
 
 #[tokio::test]

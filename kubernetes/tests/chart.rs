@@ -149,7 +149,7 @@ fn the_program_is_that_of_the_workspace() {
 #[test]
 fn what_is_wrong_is_refused() {
     let helm = or_skip!(Helm::find());
-    let cases: [(&[&str], &str); 36] = [
+    let cases: [(&[&str], &str); 38] = [
         (&["replicaCount=-1"], "replicaCount"),
         (&["replicas=2"], "replicas"),
         (&["publicUrl=fsa.example.com"], "publicUrl"),
@@ -167,6 +167,8 @@ fn what_is_wrong_is_refused() {
         (&["sandboxes.runtime=docker"], "sandboxes/runtime"),
         (&["sandboxes.runtime=injected"], "sandboxes.agentImage: registry.example.com/agent:1"),
         (&["sandboxes.imagePullPolicy=x"], "sandboxes/imagePullPolicy"),
+        (&["sandboxes.sizes.huge=1/1Gi-2/2Gi"], "huge"),
+        (&["sandboxes.sizes.small=1/1G-2/2G"], "sandboxes/sizes/small"),
         (&["sandboxes.egressDeny={203.0.113.7}"], "sandboxes/egressDeny"),
         (&["sandboxes.ingress.className=nginx"], "sandboxes.ingress.domain: apps.example.com"),
         (&["sandboxes.ingress.domain=a.example", "sandboxes.ingress.annotations.a=b\\,c"], "sandboxes/ingress/annotations"),

@@ -15,9 +15,12 @@ use kubernetes::{
     manifests::Manifests,
     settings::{IngressSettings, PeerLabels, Runtime},
 };
-use model::{Desired, InstallationId, ProjectId, SandboxId, resources::Preset};
+use model::{
+    Desired, InstallationId, ProjectId, SandboxId,
+    resources::{Preset, Resources},
+};
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use support::*;
 use uuid::Uuid;
@@ -218,6 +221,18 @@ fn the_table_of_objects_is_true() {
         let row = format!("| {} | {} | {} |", preset.as_str(), cell("requests"), cell("limits"));
         assert!(section.contains(&row), "no row `{row}`");
     }
+}
+
+/// As the apiserver writes them back, too: otherwise each look at it would find another size, and replace the pod.
+#[test]
+fn a_pod_has_the_amounts_that_its_run_was_asked_for_with() {
+    let mut spec = spec();
+    let (request_memory_bytes, limit_memory_bytes) = (1536 << 20, 3072 << 20);
+    spec.resources =
+        Resources { request_cpu_millis: 250, request_memory_bytes, limit_cpu_millis: 3000, limit_memory_bytes, ..spec.resources };
+    let pod = Manifests::of(&spec, &settings(&spec)).deployment.spec.unwrap().template.spec.unwrap();
+    let expected = json!({"requests": {"cpu": "250m", "memory": "1536Mi"}, "limits": {"cpu": "3", "memory": "3Gi"}});
+    assert_eq!(yaml(&pod.containers[0].resources), expected);
 }
 
 fn ports(kind: &str, object: &Value) -> String {

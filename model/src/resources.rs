@@ -17,7 +17,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// All, smallest first.
+    /// All, smallest first: as they are declared, which [`Sizes`] goes by.
     pub const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
 
     /// Its name on the wire and in the store.
@@ -49,6 +49,32 @@ impl Preset {
     }
 }
 
+/// What the presets stand for in this installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sizes([Resources; 3]);
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self(Preset::ALL.map(Preset::resources))
+    }
+}
+
+impl Sizes {
+    /// What a preset stands for.
+    #[must_use]
+    pub fn of(&self, preset: Preset) -> Resources {
+        self.0[preset as usize]
+    }
+
+    /// The same, but for one preset.
+    #[must_use]
+    pub fn with(mut self, preset: Preset, resources: Resources) -> Self {
+        self.0[preset as usize] = resources;
+        self
+    }
+}
+
 impl std::str::FromStr for Preset {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -74,4 +100,20 @@ pub struct Resources {
     pub limit_memory_bytes: u64,
     /// Most disk, in bytes.
     pub disk_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_preset_has_its_own_amounts() {
+        assert_eq!(Preset::ALL.map(|preset| Sizes::default().of(preset)), Preset::ALL.map(Preset::resources));
+        let other = Resources { limit_cpu_millis: 1, ..Preset::Medium.resources() };
+        let sizes = Sizes::default().with(Preset::Medium, other);
+        let expected = [Preset::Small.resources(), other, Preset::Large.resources()];
+        assert_eq!(Preset::ALL.map(|preset| sizes.of(preset)), expected);
+        let read: Sizes = serde_json::from_str(&serde_json::to_string(&sizes).unwrap()).unwrap();
+        assert_eq!(read, sizes);
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
     phase::{Desired, Phase},
     port::OpenPort,
     repository::{NewRepository, Origin},
-    resources::{Preset, Resources},
+    resources::{Preset, Resources, Sizes},
     stage::StageView,
 };
 use jiff::Timestamp;
@@ -400,6 +400,8 @@ pub struct Installation {
     pub credentials_file: String,
     /// The command that prints a new sign-in link.
     pub sign_in_command: String,
+    /// What the presets stand for.
+    pub sizes: Sizes,
 }
 
 /// A way into one preview. `Debug` shows no code.

@@ -3,10 +3,12 @@
 
 pub mod github;
 pub mod kubernetes;
+pub mod size;
 
 use self::{
     github::{CLIENT_SECRET, GitHubArgs, GitHubSettings},
     kubernetes::{KubernetesArgs, OrchestratorKind},
+    size::Size,
 };
 use crate::{
     dist::Unpacked,
@@ -16,7 +18,7 @@ use crate::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use local::{datafolder::DataFolder, keeper::egress::EgressRule};
-use model::StageLimits;
+use model::{StageLimits, resources::Sizes};
 use secrecy::SecretString;
 use std::{
     collections::BTreeMap,
@@ -106,6 +108,9 @@ pub struct ServeArgs {
     /// How long a stop or a termination may take, in seconds
     #[arg(long, env = "FSA_LEAVE_DEADLINE", value_name = "S", default_value = "60", value_parser = seconds)]
     pub leave_deadline: Duration,
+    /// What a size stands for: CPU and memory that are reserved, and the most of both; may be given once for each of small, medium and large
+    #[arg(long = "size", env = "FSA_SIZES", value_name = "NAME=CPU/MEMORY-CPU/MEMORY", value_delimiter = ',')]
+    pub sizes: Vec<Size>,
     /// How many projects one user may have
     #[arg(long, env = "FSA_PROJECTS_PER_USER", value_name = "N", default_value_t = 200)]
     pub projects_per_user: usize,
@@ -185,6 +190,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How long stages may take.
     pub limits: StageLimits,
+    /// What sizes stand for.
+    pub sizes: Sizes,
     /// The operator's variables for every sandbox.
     pub operator_env: BTreeMap<String, SecretString>,
     /// Where they are read from, to show.
@@ -273,6 +280,7 @@ impl Config {
             public_given: given,
             dev: std::env::var_os("FSA_DEV").is_some(),
             data_dir: data.data_dir(),
+            sizes: size::sizes(&args.sizes)?,
             limits: StageLimits { stages: args.stage_deadlines, leave: args.leave_deadline },
             operator_env: operator_env.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect(),
             credentials_file: std::path::absolute(&credentials_file).unwrap_or(credentials_file),

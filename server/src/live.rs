@@ -472,7 +472,7 @@ impl Followers {
         self.by_sandbox.insert(id, (run, stop.clone()));
         let (live, agent) = (self.live.clone(), Agent::of(self.live.orchestrator.clone(), &row.sandbox));
         let of = (row.project.owner, row.project.id);
-        let memory = row.sandbox.preset.resources().limit_memory_bytes;
+        let memory = row.sandbox.resources.limit_memory_bytes;
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}

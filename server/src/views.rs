@@ -216,12 +216,12 @@ pub fn sandbox(
             })
             .or(no_room)
             .or_else(|| if phase == Phase::Error { overdue::of(row, now) } else { None })
-            .or_else(|| facts.disk_over.then(|| disk_over(sandbox.preset.resources().disk_bytes, row.project.id)))
-            .or_else(|| facts.killed_until(now).map(|_| process_killed(sandbox.preset.resources().limit_memory_bytes))),
+            .or_else(|| facts.disk_over.then(|| disk_over(sandbox.resources.disk_bytes, row.project.id)))
+            .or_else(|| facts.killed_until(now).map(|_| process_killed(sandbox.resources.limit_memory_bytes))),
         urls: urls(row, addresses),
         ports: facts.ports,
         usage: facts.usage,
-        resources: sandbox.preset.resources(),
+        resources: sandbox.resources,
         since: match phase {
             Phase::Running => observed.ready_at,
             Phase::Stopped | Phase::Terminated => observed.gone_at,
@@ -288,7 +288,7 @@ fn next_late(desired: Desired, observed: &Observed, now: Timestamp) -> Option<Ti
 mod tests {
     use super::*;
     use engine::store::{contract::least, intent};
-    use model::{Slug, StageFact};
+    use model::{Slug, StageFact, resources::Sizes};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -296,7 +296,7 @@ mod tests {
 
     fn row() -> ProjectAndSandbox {
         let new = least(at(0));
-        intent::create(&new, None, Slug::derive(&new.name, 0), new.random)
+        intent::create(&new, None, &Sizes::default(), Slug::derive(&new.name, 0), new.random)
     }
 
     fn addresses() -> Addresses {

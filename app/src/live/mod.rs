@@ -20,6 +20,7 @@ use crate::{clock::Clock, erased::effect, error::ControlError, load::Opening, st
 use leptos::prelude::*;
 use model::{
     ProjectId,
+    resources::{Preset, Resources},
     view::{Event, Installation, ProjectView, Viewer},
 };
 use std::collections::BTreeMap;
@@ -115,6 +116,12 @@ impl Live {
     #[must_use]
     pub fn local(&self) -> bool {
         self.installation.with_untracked(|installation| installation.orchestrator == "local")
+    }
+
+    /// What a preset stands for here.
+    #[must_use]
+    pub fn size(&self, of: Preset) -> Resources {
+        self.installation.with_untracked(|installation| installation.sizes.of(of))
     }
 
     /// What the stream said last of the whole installation; `None` before it did.

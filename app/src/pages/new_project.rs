@@ -136,7 +136,7 @@ fn Form() -> impl IntoView {
                     on:change=on(move |_| preset.set(of))
                 />
                 <span class="choice-name">{size::preset(of)}</span>
-                <small>{size::resources(&of.resources())}</small>
+                <small>{size::resources(&live.size(of))}</small>
             </label>
         }
     });
@@ -186,7 +186,7 @@ fn Form() -> impl IntoView {
                     <fsa-repository class="stack"></fsa-repository>
                 </section>
                 <section class="form-section" aria-labelledby="s-size">
-                    <header><h2 id="s-size">"Size"</h2><p>{move || size::purpose(preset.get())}</p></header>
+                    <header><h2 id="s-size">"Size"</h2><p>{move || size::purpose(preset.get(), &live.size(preset.get()))}</p></header>
                     <fieldset>
                         <legend class="visually-hidden">"Size"</legend>
                         <div class="choice-grid">{sizes.into_iter().collect_view()}</div>
@@ -214,8 +214,8 @@ fn Form() -> impl IntoView {
                 <div class="panel-head"><h2>"You will get"</h2></div>
                 <div class="panel-body stack">
                     <dl class="facts">
-                        <div><dt>"Sandbox"</dt><dd>{move || size::cpu(preset.get().resources().limit_cpu_millis)} ", " {move || size::bytes(preset.get().resources().limit_memory_bytes)}</dd></div>
-                        <div><dt>"Disk"</dt><dd>{move || size::bytes(preset.get().resources().disk_bytes)}</dd></div>
+                        <div><dt>"Sandbox"</dt><dd>{move || size::cpu(live.size(preset.get()).limit_cpu_millis)} ", " {move || size::bytes(live.size(preset.get()).limit_memory_bytes)}</dd></div>
+                        <div><dt>"Disk"</dt><dd>{move || size::bytes(live.size(preset.get()).disk_bytes)}</dd></div>
                         <div><dt>"Database"</dt><dd>{move || if database.get() { "PostgreSQL" } else { "None" }}</dd></div>
                         <div><dt>"Variables"</dt><dd>{move || variables.with(|read| read.set.len())}</dd></div>
                     </dl>

@@ -192,7 +192,7 @@ fn Resize(project: Project) -> impl IntoView {
                     on:change=on(move |_| wished.set(of))
                 />
                 <span class="choice-name">{size::preset(of)}</span>
-                <small>{size::resources(&of.resources())}</small>
+                <small>{size::resources(&live.size(of))}</small>
             </label>
         }
     });
@@ -203,7 +203,7 @@ fn Resize(project: Project) -> impl IntoView {
                 <div class="choice-grid">{choices.into_iter().collect_view()}</div>
             </fieldset>
             <p class="field-hint" id="size-hint">
-                {move || size::purpose(wished.get())}
+                {move || size::purpose(wished.get(), &live.size(wished.get()))}
                 {move || if up.get() { " The sandbox restarts in a new size: its shells end, files and database stay." } else { " A new size holds from the next start." }}
             </p>
             <button class="button" data-size="small" data-asks data-verb="Resize" aria-describedby="size-hint" disabled=move || busy.get() || wished.get() == preset.get()>

@@ -65,6 +65,7 @@
   (list "FSA_IMAGE_PULL_POLICY" .Values.sandboxes.imagePullPolicy)
   (list "FSA_IMAGE_PULL_SECRETS" .Values.sandboxes.imagePullSecrets)
   (list "FSA_STORAGE_CLASS" .Values.sandboxes.storageClass)
+  (list "FSA_SIZES" .Values.sandboxes.sizes)
   (list "FSA_EGRESS_DENY" .Values.sandboxes.egressDeny)
   (list "FSA_INGRESS_DOMAIN" .Values.sandboxes.ingress.domain)
   (list "FSA_INGRESS_TLS_SECRET" .Values.sandboxes.ingress.tlsSecret)

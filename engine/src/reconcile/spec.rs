@@ -46,7 +46,7 @@ pub fn sandbox(row: &ProjectAndSandbox, database: &dyn Database, settings: &Sett
         desired,
         generation: sandbox.generation,
         restart_count: sandbox.restart_count,
-        resources: sandbox.preset.resources(),
+        resources: sandbox.resources,
         env: merged.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect(),
         env_revision: sandbox.env_revision,
         agent_token: sandbox.agent_token.clone(),
@@ -79,7 +79,11 @@ mod tests {
         random::SystemRandom,
         store::{NewProjectRow, contract::least, intent},
     };
-    use model::{InstallationId, Slug, Timestamp, claude::ClaudeKind};
+    use model::{
+        InstallationId, Slug, Timestamp,
+        claude::ClaudeKind,
+        resources::{Preset, Resources, Sizes},
+    };
     use std::sync::Arc;
     use uuid::Uuid;
 
@@ -99,7 +103,7 @@ mod tests {
                 env: env.iter().map(|(key, value)| (key.parse().unwrap(), SecretString::from(*value))).collect(),
                 ..least(Timestamp::UNIX_EPOCH)
             };
-            let row = intent::create(&new, claude.as_ref(), Slug::derive(&new.name, 0), new.random);
+            let row = intent::create(&new, claude.as_ref(), &Sizes::default(), Slug::derive(&new.name, 0), new.random);
             let spec = sandbox(&row, &database, &settings, Desired::Running);
             spec.env.iter().map(|(key, value)| format!("{key}={}", value.expose_secret())).collect()
         };
@@ -109,5 +113,16 @@ mod tests {
         assert_eq!(inside(Some(own(ClaudeKind::ApiKey)), &[]), ["ANTHROPIC_API_KEY=own", system]);
         let project = [("ANTHROPIC_API_KEY", "project")];
         assert_eq!(inside(Some(own(ClaudeKind::AuthToken)), &project), ["ANTHROPIC_API_KEY=project", system]);
+    }
+
+    #[test]
+    fn a_run_has_the_amounts_of_its_row_and_not_those_of_the_size_now() {
+        let new = least(Timestamp::UNIX_EPOCH);
+        let amounts = Resources { request_cpu_millis: 1, limit_memory_bytes: 2, ..new.preset.resources() };
+        let sizes = Sizes::default().with(Preset::Medium, amounts);
+        let row = intent::create(&new, None, &sizes, Slug::derive(&new.name, 0), new.random);
+        let database = MemoryDatabase::new(Arc::new(SystemClock), Arc::new(SystemRandom));
+        let spec = sandbox(&row, &database, &Settings::new(InstallationId(Uuid::nil())), Desired::Running);
+        assert_eq!(spec.resources, amounts);
     }
 }

@@ -145,7 +145,7 @@ pub(super) fn deleted(row: &ProjectAndSandbox) -> Entry {
 }
 
 /// A project's name and size were set; what of it is new.
-pub(super) fn updated(before: &ProjectAndSandbox, name: &DisplayName, preset: Preset, now: Timestamp) -> Vec<Entry> {
+pub(super) fn updated(before: &ProjectAndSandbox, name: &DisplayName, preset: Preset) -> Vec<Entry> {
     let mut entries = Vec::new();
     if before.project.name != *name {
         let (old, new) = (before.project.name.as_str(), name.as_str());
@@ -159,7 +159,7 @@ pub(super) fn updated(before: &ProjectAndSandbox, name: &DisplayName, preset: Pr
         let (old, new) = (before.project.preset, preset);
         let mut after = before.clone();
         after.project.preset = new;
-        let at_once = intent::resize(&mut after, now);
+        let at_once = intent::is_resized(&after);
         entries.push(asked_for(
             format!("Changed the size from {} to {}", size(old), size(new)),
             Some(if at_once { "The sandbox goes on in a new run of that size" } else { "Applied at the next start" }.to_owned()),
@@ -580,7 +580,7 @@ fn lasting(millis: i64) -> String {
 mod tests {
     use super::*;
     use crate::store::{contract::least, intent};
-    use model::{InstanceFact, Slug, StageFact};
+    use model::{InstanceFact, Slug, StageFact, resources::Sizes};
     use secrecy::SecretString;
     use std::collections::BTreeMap;
 
@@ -590,7 +590,7 @@ mod tests {
 
     fn row() -> ProjectAndSandbox {
         let new = least(at(0));
-        intent::create(&new, None, Slug::derive(&new.name, 0), new.random)
+        intent::create(&new, None, &Sizes::default(), Slug::derive(&new.name, 0), new.random)
     }
 
     fn ready(row: &ProjectAndSandbox) -> Observed {

@@ -7,6 +7,7 @@ use model::{
     Desired, DisplayName, Observed, Phase, ResourceName, Slug,
     claude::is_credential,
     env::{EnvError, EnvKey},
+    resources::Sizes,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::BTreeMap, time::Duration};
@@ -38,7 +39,13 @@ pub enum Verdict {
 /// The rows of a new project, desired Running in generation 1, due at once. `slug` is a free one, `claude`
 /// the owner's Claude credentials.
 #[must_use]
-pub fn create(new: &NewProjectRow, claude: Option<&Claude>, slug: Slug, random: [u8; ResourceName::SUFFIX]) -> ProjectAndSandbox {
+pub fn create(
+    new: &NewProjectRow,
+    claude: Option<&Claude>,
+    sizes: &Sizes,
+    slug: Slug,
+    random: [u8; ResourceName::SUFFIX],
+) -> ProjectAndSandbox {
     let name = ResourceName::new(&slug, random);
     let project = ProjectRow {
         id: new.id,
@@ -64,6 +71,7 @@ pub fn create(new: &NewProjectRow, claude: Option<&Claude>, slug: Slug, random: 
         asked_at: new.now,
         restart_count: 1,
         preset: new.preset,
+        resources: sizes.of(new.preset),
         env: new.env.clone(),
         claude: claude.cloned(),
         env_revision: new.env_revision,
@@ -139,12 +147,14 @@ fn has_all(frozen: &BTreeMap<EnvKey, SecretString>, request: &BTreeMap<EnvKey, S
 }
 
 /// Carries out an ask whose verdict was [`Verdict::Change`]: the next generation. A new run freezes
-/// the project's size and variables (`env`), with the request's on top, and the owner's Claude credentials.
+/// the project's size, as `sizes` has it now, and variables (`env`), with the request's on top, and the owner's
+/// Claude credentials.
 pub fn apply(
     row: &mut ProjectAndSandbox,
     ask: &Ask,
     env: &BTreeMap<EnvKey, SecretString>,
     claude: Option<&Claude>,
+    sizes: &Sizes,
     now: Timestamp,
 ) {
     let request = match ask {
@@ -156,6 +166,7 @@ pub fn apply(
     if let Some(request) = request {
         sandbox.restart_count += 1;
         sandbox.preset = row.project.preset;
+        sandbox.resources = sizes.of(sandbox.preset);
         sandbox.env_revision = row.project.env_revision;
         sandbox.claude = claude.cloned();
         sandbox.env = env.clone();
@@ -176,18 +187,26 @@ pub fn apply(
 /// Has a sandbox that is to be up go on in a run of its project's size, with the variables that it has:
 /// those that changed since wait for a restart. `false` if there is nothing to do: it is not to be up, or
 /// is of that size.
-pub fn resize(row: &mut ProjectAndSandbox, now: Timestamp) -> bool {
-    let size = row.project.preset;
-    let sandbox = &mut row.sandbox;
-    if row.project.deleting_since.is_some() || sandbox.desired != Desired::Running || sandbox.preset == size {
+pub fn resize(row: &mut ProjectAndSandbox, sizes: &Sizes, now: Timestamp) -> bool {
+    if !is_resized(row) {
         return false;
     }
+    let sandbox = &mut row.sandbox;
     let resizes = matches!(sandbox.phase(now), Phase::Running | Phase::Updating);
     sandbox.restart_count += 1;
-    sandbox.preset = size;
+    sandbox.preset = row.project.preset;
+    sandbox.resources = sizes.of(sandbox.preset);
     next_generation(sandbox, Desired::Running, now);
     sandbox.resizes = resizes;
     true
+}
+
+/// Whether [`resize`] has something to do. Another size counts, and no other amounts of the same: those wait
+/// for the next start.
+#[must_use]
+pub fn is_resized(row: &ProjectAndSandbox) -> bool {
+    let (project, sandbox) = (&row.project, &row.sandbox);
+    project.deleting_since.is_none() && sandbox.desired == Desired::Running && sandbox.preset != project.preset
 }
 
 /// Marks for deletion: the sandbox is to be gone, and the row due at once. `false` if it was marked
@@ -283,7 +302,10 @@ pub fn change_env(current: &Env, set: BTreeMap<EnvKey, SecretString>, remove: &[
 mod tests {
     use super::*;
     use crate::store::contract::least;
-    use model::{Cause, CauseCode, ProjectId, SandboxId, StageFact, UserId, resources::Preset};
+    use model::{
+        Cause, CauseCode, ProjectId, SandboxId, StageFact, UserId,
+        resources::{Preset, Resources},
+    };
     use uuid::Uuid;
 
     fn at(second: i64) -> Timestamp {
@@ -297,7 +319,7 @@ mod tests {
             sandbox: SandboxId(Uuid::from_u128(3)),
             ..least(at(0))
         };
-        create(&new, None, Slug::derive(&new.name, 0), new.random)
+        create(&new, None, &Sizes::default(), Slug::derive(&new.name, 0), new.random)
     }
 
     fn with(desired: Desired) -> ProjectAndSandbox {
@@ -379,7 +401,7 @@ mod tests {
         let with = |value: &str| Ask::Restart([("KEY".parse().unwrap(), value.to_owned())].into());
         let mut starting = row();
         assert_eq!(decide(&starting, &with("1"), at(1)), Verdict::Change, "they would be lost");
-        apply(&mut starting, &with("1"), &BTreeMap::new(), None, at(1));
+        apply(&mut starting, &with("1"), &BTreeMap::new(), None, &Sizes::default(), at(1));
         assert_eq!(decide(&starting, &with("1"), at(2)), Verdict::Same, "it is on its way with them");
         assert_eq!(decide(&starting, &with("2"), at(2)), Verdict::Change);
         assert_eq!(decide(&starting, &restart(), at(2)), Verdict::Same);
@@ -413,21 +435,26 @@ mod tests {
         row.sandbox.cause = Some(Cause::new(CauseCode::EndedUnexpectedly, "m", &[]));
         row.sandbox.failures = 3;
         let project = env(&[("A", "project"), ("B", "project")]);
+        // What the operator made of it since.
+        let amounts = |preset: Preset| Resources { limit_cpu_millis: 7, ..preset.resources() };
+        let sizes = Preset::ALL.into_iter().fold(Sizes::default(), |sizes, preset| sizes.with(preset, amounts(preset)));
 
         let mut stopped = row.clone();
-        apply(&mut stopped, &Ask::Stop, &project, Some(&claude("new")), at(5));
+        apply(&mut stopped, &Ask::Stop, &project, Some(&claude("new")), &sizes, at(5));
         assert_eq!(
             (stopped.sandbox.desired, stopped.sandbox.generation, stopped.sandbox.restart_count),
             (Desired::Stopped, 2, 1)
         );
         assert_eq!((stopped.sandbox.preset, stopped.sandbox.env_revision), (Preset::Medium, 1));
+        assert_eq!(stopped.sandbox.resources, Preset::Medium.resources());
         assert!(stopped.sandbox.env.is_empty() && stopped.sandbox.claude.is_none());
 
         let request = [("B".parse().unwrap(), "request".to_owned())].into();
-        apply(&mut row, &Ask::Restart(request), &project, Some(&claude("new")), at(5));
+        apply(&mut row, &Ask::Restart(request), &project, Some(&claude("new")), &sizes, at(5));
         let sandbox = &row.sandbox;
         assert_eq!((sandbox.desired, sandbox.generation, sandbox.restart_count), (Desired::Running, 2, 2));
         assert_eq!((sandbox.preset, sandbox.env_revision), (Preset::Large, 7));
+        assert_eq!(sandbox.resources, amounts(Preset::Large));
         assert_eq!((sandbox.failures, sandbox.cause.as_ref(), sandbox.wake_at), (0, None, Some(at(5))));
         let frozen: Vec<_> = sandbox.env.iter().map(|(k, v)| (k.as_str(), v.expose_secret())).collect();
         assert_eq!(frozen, [("A", "project"), ("B", "request")]);
@@ -440,7 +467,7 @@ mod tests {
         let mut row = row();
         let project = env(&[("A", "1"), ("ANTHROPIC_AUTH_TOKEN", "project")]);
         let request = [("ANTHROPIC_API_KEY".parse().unwrap(), "request".to_owned())].into();
-        apply(&mut row, &Ask::Restart(request), &project, None, at(5));
+        apply(&mut row, &Ask::Restart(request), &project, None, &Sizes::default(), at(5));
         assert_eq!(row.sandbox.env.keys().map(EnvKey::as_str).collect::<Vec<_>>(), ["A", "ANTHROPIC_API_KEY"]);
     }
 

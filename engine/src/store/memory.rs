@@ -17,13 +17,13 @@ use model::{
     DisplayName, ProjectId, ResourceName, SandboxId, Slug, UserId,
     activity::ActivityView,
     env::{EnvError, EnvKey},
-    resources::Preset,
+    resources::{Preset, Sizes},
     stage::after,
 };
 use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{sync::broadcast, task::yield_now};
@@ -33,11 +33,12 @@ use uuid::Uuid;
 /// How many changes a receiver may be behind before its stream ends.
 const CHANGES: usize = 1024;
 
-/// Rows in memory.
-#[derive(Debug)]
+/// Rows in memory. Clones share them.
+#[derive(Debug, Clone)]
 pub struct MemoryStore {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     changes: broadcast::Sender<Changed>,
+    sizes: Sizes,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +79,7 @@ struct Sandbox {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { state: Mutex::default(), changes: broadcast::channel(CHANGES).0 }
+        Self { state: Arc::default(), changes: broadcast::channel(CHANGES).0, sizes: Sizes::default() }
     }
 }
 
@@ -87,6 +88,12 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same rows, as a process has them in which sizes stand for these amounts.
+    #[must_use]
+    pub fn with_sizes(self, sizes: Sizes) -> Self {
+        Self { sizes, ..self }
     }
 
     /// How often anything was written, leases aside.
@@ -298,10 +305,10 @@ impl Store for MemoryStore {
             let Some(slug) = slug else { return Err(StoreError::Broken(anyhow::anyhow!("no slug is free"))) };
             let mut random = new.random;
             let claude = state.claude_of(new.owner);
-            let mut row = intent::create(&new, claude.as_ref(), slug.clone(), random);
+            let mut row = intent::create(&new, claude.as_ref(), &self.sizes, slug.clone(), random);
             while state.sandboxes.values().any(|sandbox| sandbox.row.name == row.sandbox.name) {
                 random[0] = random[0].wrapping_add(1);
-                row = intent::create(&new, claude.as_ref(), slug.clone(), random);
+                row = intent::create(&new, claude.as_ref(), &self.sizes, slug.clone(), random);
             }
             let own = new.env.iter().filter(|_| new.extra.is_none());
             let env = own.map(|(key, value)| (key.clone(), (value.clone(), new.now))).collect();
@@ -376,7 +383,7 @@ impl Store for MemoryStore {
             let Some(mut row) = state.owned(owner, id) else { return Ok(None) };
             let name = name.unwrap_or_else(|| row.project.name.clone());
             let preset = preset.unwrap_or(row.project.preset);
-            let told = activity::updated(&row, &name, preset, now);
+            let told = activity::updated(&row, &name, preset);
             if !told.is_empty() {
                 for project in state.projects.values_mut().filter(|_| row.project.name != name) {
                     if let Some(extra) = project.row.extra.as_ref().filter(|extra| extra.main == id) {
@@ -384,7 +391,7 @@ impl Store for MemoryStore {
                     }
                 }
                 (row.project.name, row.project.preset, row.project.updated_at) = (name, preset, now);
-                intent::resize(&mut row, now);
+                intent::resize(&mut row, &self.sizes, now);
                 state.put(&row);
                 state.family(id).iter().filter(|extra| extra.project.id != id).for_each(|extra| self.changed(extra));
                 for entry in told {
@@ -417,7 +424,7 @@ impl Store for MemoryStore {
                 Verdict::Same => Asked::Same(row),
                 Verdict::Change => {
                     let env = state.projects.get(&row.project.main()).map(|project| plain(&project.env)).unwrap_or_default();
-                    intent::apply(&mut row, &ask, &env, state.claude_of(owner).as_ref(), now);
+                    intent::apply(&mut row, &ask, &env, state.claude_of(owner).as_ref(), &self.sizes, now);
                     state.put(&row);
                     state.told(&row, activity::asked(&row, &ask), now);
                     self.changed(&row);
@@ -724,12 +731,13 @@ fn plain(env: &intent::Env) -> BTreeMap<EnvKey, SecretString> {
 mod tests {
     use super::*;
     use crate::store::contract::Subject;
-    use std::sync::Arc;
 
     async fn subject() -> Option<Subject> {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let rows = MemoryStore::new();
+        let store: Arc<dyn Store> = Arc::new(rows.clone());
         let owners = [1, 2].map(|n| UserId(Uuid::from_u128(n)));
-        Some(Subject { other: store.clone(), store, owners })
+        let sized = Box::new(move |sizes| Arc::new(rows.clone().with_sizes(sizes)) as Arc<dyn Store>);
+        Some(Subject { other: store.clone(), store, sized, owners })
     }
 
     crate::store_contract!(subject);

@@ -22,7 +22,11 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use model::{
     Cause, Desired, DisplayName, Intent, Observed, Phase, ProjectId, ResourceName, SandboxId, Slug, UserId,
-    activity::ActivityView, env::EnvKey, phase, repository::Origin, resources::Preset,
+    activity::ActivityView,
+    env::EnvKey,
+    phase,
+    repository::Origin,
+    resources::{Preset, Resources},
 };
 use secrecy::SecretString;
 use std::{collections::BTreeMap, time::Duration};
@@ -106,6 +110,8 @@ pub struct SandboxRow {
     pub restart_count: i64,
     /// Its size, frozen at the ask that started it.
     pub preset: Preset,
+    /// What that size stood for then.
+    pub resources: Resources,
     /// The project's variables and the request's, frozen at the ask that started it; sealed at rest.
     pub env: BTreeMap<EnvKey, SecretString>,
     /// The owner's own Claude credentials, frozen with them; sealed at rest.
@@ -357,7 +363,8 @@ pub trait Store: Send + Sync + 'static {
     /// One of them, by its sandbox's name.
     async fn by_name(&self, owner: UserId, name: &ResourceName) -> Result<Option<ProjectAndSandbox>, StoreError>;
     /// Renames or resizes. A sandbox that is to be up goes on in a run of the new size, with the
-    /// variables that it has ([`intent::resize`]); another takes it at its next start.
+    /// variables that it has ([`intent::resize`]); another takes it at its next start. What a size stands
+    /// for is the store's to know, and is frozen with it.
     /// Extra sandboxes take the new name with them.
     async fn update(
         &self,

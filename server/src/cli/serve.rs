@@ -211,7 +211,7 @@ async fn make(
         None => None,
     };
     // Nothing below calls it without an end: one connection that has gone silent would stop whatever waits for it.
-    let endless: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?);
+    let endless: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault).await?.with_sizes(config.sizes));
     let store = PatientStore::around(endless.clone(), PATIENCE);
     let reconciled = PatientStore::around(endless, RECONCILING);
     let accounts = Accounts::new(pool.clone()).by_providers(github.is_some());

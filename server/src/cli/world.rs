@@ -122,6 +122,7 @@ fn installation_view(config: &Config, orchestrator: &str, notices: Vec<String>, 
         claude_credentials: claude_credentials(config),
         credentials_file: config.credentials_file.display().to_string(),
         sign_in_command: sign_in_command(config),
+        sizes: config.sizes,
     }
 }
 

@@ -247,7 +247,7 @@ async fn a_process_that_was_killed_for_want_of_memory_is_told_once_with_the_limi
     app.world.says(&usage(at)).await;
     until("the kill to be told", async || told().await.len() == 1).await;
     let row = app.store.project(app.owner, project).await.unwrap().unwrap();
-    let cause = server::views::process_killed(row.sandbox.preset.resources().limit_memory_bytes);
+    let cause = server::views::process_killed(row.sandbox.resources.limit_memory_bytes);
     let entry = activity::killed(&cause, jiff::Timestamp::from_millisecond(at).unwrap());
     app.store.tell(row.sandbox.id, entry, jiff::Timestamp::from_millisecond(at).unwrap()).await.unwrap();
     app.world.says(&usage(at)).await;

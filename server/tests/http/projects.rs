@@ -2,7 +2,10 @@
 
 use crate::support::{Setup, TestApp};
 use http::Method;
-use model::view::EnvSource;
+use model::{
+    resources::{Preset, Resources, Sizes},
+    view::EnvSource,
+};
 use secrecy::SecretString;
 use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
@@ -55,6 +58,23 @@ async fn asks_answer_the_sandbox_and_those_that_cannot_apply_say_why() {
     let env = owner.get(&format!("/api/projects/{project}/env")).await.json();
     let once = env["variables"].as_array().unwrap().iter().find(|v| v["key"] == "ONCE").unwrap().clone();
     assert_eq!(once["source"], "request");
+}
+
+#[tokio::test]
+async fn sizes_are_shown_as_the_operator_set_them() {
+    let amounts = Resources { limit_cpu_millis: 250, limit_memory_bytes: 3 << 30, ..Preset::Medium.resources() };
+    let setup = Setup { sizes: Sizes::default().with(Preset::Medium, amounts), ..Setup::default() };
+    let Some(app) = TestApp::start_as(setup).await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Sized").await;
+    let sandbox = owner.get(&format!("/api/sandbox/{project}")).await.json();
+    assert_eq!(sandbox["resources"], json!(amounts));
+    for path in ["/projects/new".to_owned(), format!("/projects/{project}/settings")] {
+        let page = owner.get(&path).await.text();
+        for shown in ["0.25 CPU · 3 GB · 10 GB disk", "0.2 CPU · 256 MB · 10 GB disk"] {
+            assert!(page.contains(shown), "{path} does not show {shown}: {page}");
+        }
+    }
 }
 
 /// What programs rely on, by name: all of it is there, whatever else is.

@@ -20,7 +20,7 @@ use model::{
     Cause, CauseCode, Observed, ProjectId, SandboxId, StageFact, UserId,
     activity::{ActivityView, Actor, Via},
     env::EnvKey,
-    resources::Preset,
+    resources::{Preset, Sizes},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
@@ -32,6 +32,8 @@ pub struct Subject {
     pub store: Arc<dyn Store>,
     /// The same rows, as another process has them; the same value where there is no other process.
     pub other: Arc<dyn Store>,
+    /// The same rows, as a process has them in which sizes stand for other amounts.
+    pub sized: Box<dyn Fn(Sizes) -> Arc<dyn Store> + Send + Sync>,
     /// Two users.
     pub owners: [UserId; 2],
 }

@@ -1,8 +1,11 @@
 //! What a store promises of projects: how they are made, found, resized and renamed.
 
 use super::{Subject, asked, at, at_once, env, leased, made, new, pass, plain, read, shown};
-use crate::store::{Ask, NewProjectRow, Pass, StoreError, intent};
-use model::{Desired, Observed, Phase, ProjectId, resources::Preset};
+use crate::store::{Ask, Asked, NewProjectRow, Pass, StoreError, intent};
+use model::{
+    Desired, Observed, Phase, ProjectId,
+    resources::{Preset, Resources, Sizes},
+};
 use secrecy::ExposeSecret as _;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -206,6 +209,36 @@ pub async fn a_new_size_is_a_new_run_of_what_is_up_and_waits_for_the_start_of_wh
     assert_eq!((down.preset, down.generation, down.resizes), (Preset::Large, 3, false), "it is not up");
     asked(subject, id, Ask::Start, at(9)).await;
     assert_eq!(read(subject, id).await.sandbox.preset, Preset::Small);
+}
+
+pub async fn what_a_size_stands_for_is_frozen_until_the_next_run(subject: &Subject) {
+    let row = made(subject).await;
+    let (owner, id) = (subject.owners[0], row.project.id);
+    let amounts = |preset: Preset| Resources { request_cpu_millis: 7, limit_memory_bytes: 77 << 20, ..preset.resources() };
+    let sizes = Preset::ALL.into_iter().fold(Sizes::default(), |sizes, preset| sizes.with(preset, amounts(preset)));
+    let changed = (subject.sized)(sizes);
+    let ask = async |ask, now| match changed.ask(owner, id, ask, None, now).await.unwrap().unwrap() {
+        Asked::Changed(row) => row.sandbox,
+        other => panic!("{other:?}"),
+    };
+
+    let seen = changed.project(owner, id).await.unwrap().unwrap();
+    assert_eq!((row.sandbox.resources, plain(&seen)), (Preset::Medium.resources(), plain(&row)), "a new setting changes no row");
+    let same = changed.update(owner, id, None, Some(Preset::Medium), at(1)).await.unwrap().unwrap();
+    assert_eq!(plain(&same), plain(&row), "the same size is no ask for its new amounts");
+    assert_eq!(ask(Ask::Stop, at(2)).await.resources, Preset::Medium.resources(), "nor is a stop");
+
+    assert_eq!(ask(Ask::Start, at(3)).await.resources, amounts(Preset::Medium));
+    assert_eq!(read(subject, id).await.sandbox.resources, amounts(Preset::Medium));
+    let resized = subject.store.update(owner, id, None, Some(Preset::Large), at(4)).await.unwrap().unwrap();
+    assert_eq!(resized.sandbox.resources, Preset::Large.resources(), "as the process has it that is asked");
+    let again = changed.update(owner, id, None, Some(Preset::Small), at(5)).await.unwrap().unwrap();
+    assert_eq!(again.sandbox.resources, amounts(Preset::Small));
+    assert_eq!(read(subject, id).await.sandbox.resources, amounts(Preset::Small));
+
+    let (new, _) = changed.create(new(owner, "Another", at(6))).await.unwrap();
+    assert_eq!(new.sandbox.resources, amounts(Preset::Medium));
+    assert_eq!(read(subject, new.project.id).await.sandbox.resources, amounts(Preset::Medium));
 }
 
 pub async fn a_rename_keeps_slug_and_names(subject: &Subject) {

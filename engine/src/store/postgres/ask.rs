@@ -45,7 +45,7 @@ impl PgStore {
                     }
                     Ask::Stop | Ask::Terminate => (BTreeMap::new(), None),
                 };
-                intent::apply(&mut row, &ask, &env, claude.as_ref(), now);
+                intent::apply(&mut row, &ask, &env, claude.as_ref(), &self.sizes, now);
                 let frozen = row.sandbox.restart_count != before;
                 let frozen = frozen.then(|| freeze(&self.vault, &row.sandbox)).transpose()?;
                 write_intent(&mut transaction, &row.sandbox, frozen).await?;
@@ -70,7 +70,7 @@ pub(super) async fn write_intent(
         "UPDATE sandboxes SET desired = $2, generation = $3, asked_at = $4, restart_count = $5, preset = $6,
             env = COALESCE($7::bytea, env), env_revision = $8, cause = $9, last_error = $10, failures = $11, version = $12,
             wake_at = $13, changed_at = $14, resizes = $15,
-            claude = CASE WHEN $7::bytea IS NULL THEN claude ELSE $16::bytea END
+            claude = CASE WHEN $7::bytea IS NULL THEN claude ELSE $16::bytea END, resources = $17
         WHERE id = $1",
         row.id.0,
         row.desired.as_str(),
@@ -87,7 +87,8 @@ pub(super) async fn write_intent(
         row.wake_at.map(Time) as _,
         Time(row.changed_at) as _,
         row.resizes,
-        claude.flatten()
+        claude.flatten(),
+        Json(row.resources) as _
     )
     .execute(connection)
     .await

@@ -38,7 +38,7 @@ use model::{
     DisplayName, ProjectId, ResourceName, SandboxId, UserId,
     activity::ActivityView,
     env::{EnvError, EnvKey},
-    resources::Preset,
+    resources::{Preset, Sizes},
 };
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -51,6 +51,7 @@ pub struct PgStore {
     vault: Arc<Vault>,
     changes: Arc<change::Listener>,
     unreadable: Arc<row::Unreadable>,
+    sizes: Sizes,
 }
 
 impl PgStore {
@@ -61,7 +62,13 @@ impl PgStore {
     /// The database is away.
     pub async fn start(pool: PgPool, vault: Arc<Vault>) -> Result<Self, StoreError> {
         let changes = Arc::new(change::Listener::start(pool.clone()).await?);
-        Ok(Self { pool, vault, changes, unreadable: Arc::default() })
+        Ok(Self { pool, vault, changes, unreadable: Arc::default(), sizes: Sizes::default() })
+    }
+
+    /// The same rows, in a process in which sizes stand for these amounts.
+    #[must_use]
+    pub fn with_sizes(self, sizes: Sizes) -> Self {
+        Self { sizes, ..self }
     }
 
     /// The pool, for what else lives in the same database.

@@ -72,7 +72,7 @@ impl PgStore {
         let claude = self.claude_of(connection, new.owner).await?.map(|(claude, _)| claude);
         let mut random = new.random;
         loop {
-            let row = intent::create(new, claude.as_ref(), slug.clone(), random);
+            let row = intent::create(new, claude.as_ref(), &self.sizes, slug.clone(), random);
             if self.insert_sandbox(connection, &row).await? {
                 return Ok(row);
             }
@@ -111,8 +111,8 @@ impl PgStore {
         let token = self.vault.seal_text(token_place(&id), &sandbox.agent_token).map_err(sealed("seal an agent's token"))?;
         let done = sqlx::query!(
             "INSERT INTO sandboxes (id, project_id, name, desired, generation, asked_at, restart_count, preset, env, env_revision,
-                agent_token, observed, version, wake_at, changed_at, created_at, claude)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16)
+                agent_token, observed, version, wake_at, changed_at, created_at, claude, resources)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16, $17)
             ON CONFLICT ON CONSTRAINT sandboxes_name_key DO NOTHING",
             sandbox.id.0,
             sandbox.project.0,
@@ -129,7 +129,8 @@ impl PgStore {
             sandbox.version,
             sandbox.wake_at.map(Time) as _,
             Time(sandbox.changed_at) as _,
-            claude
+            claude,
+            Json(sandbox.resources) as _
         )
         .execute(connection)
         .await
@@ -258,7 +259,7 @@ impl PgStore {
         let Some(mut row) = self.lock_project(&mut transaction, owner, id).await? else { return Ok(None) };
         let name = name.unwrap_or_else(|| row.project.name.clone());
         let preset = preset.unwrap_or(row.project.preset);
-        let told = activity::updated(&row, &name, preset, now);
+        let told = activity::updated(&row, &name, preset);
         if told.is_empty() {
             return Ok(Some(row));
         }
@@ -274,7 +275,7 @@ impl PgStore {
         .execute(&mut *transaction)
         .await
         .map_err(&doing)?;
-        if intent::resize(&mut row, now) {
+        if intent::resize(&mut row, &self.sizes, now) {
             ask::write_intent(&mut transaction, &row.sandbox, None).await?;
         }
         if renamed && row.project.has_extras {

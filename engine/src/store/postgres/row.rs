@@ -5,7 +5,12 @@ use crate::{
     secrets::{Place, Vault},
     store::{DatabaseRow, Extra, ProjectAndSandbox, ProjectRow, SandboxRow, StoreError, claude::Claude, time::Time},
 };
-use model::{DisplayName, ProjectId, SandboxId, Slug, UserId, env::EnvKey, repository::Origin};
+use model::{
+    DisplayName, ProjectId, SandboxId, Slug, UserId,
+    env::EnvKey,
+    repository::Origin,
+    resources::{Preset, Resources},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use sqlx::types::Uuid;
@@ -41,6 +46,7 @@ pub(super) struct Joined {
     pub asked_at: Time,
     pub restart_count: i64,
     pub preset: String,
+    pub resources: Option<Value>,
     pub env: Vec<u8>,
     pub claude: Option<Vec<u8>>,
     pub env_revision: i64,
@@ -69,7 +75,7 @@ macro_rules! joined {
                 r.url AS "repository_url?", COALESCE(r.checkout, r.branch) AS "repository_branch?",
                 d.role AS "database_role?", d.name AS "database_name?", d.password AS "database_password?",
                 s.id AS sandbox_id, s.name AS sandbox_name, s.desired, s.generation, s.asked_at AS "asked_at: Time",
-                s.restart_count, s.preset, s.env, s.claude, s.env_revision, s.resizes, s.agent_token,
+                s.restart_count, s.preset, s.resources, s.env, s.claude, s.env_revision, s.resizes, s.agent_token,
                 s.observed, s.cause, s.last_error, s.failures,
                 s.version, s.wake_at AS "wake_at: Time", s.changed_at AS "changed_at: Time"
             FROM sandboxes s JOIN projects p ON p.id = s.project_id LEFT JOIN databases d ON d.project_id = p.id
@@ -96,6 +102,9 @@ impl Joined {
             _ => None,
         };
         let row = sandbox.to_string();
+        let preset: Preset = self.preset.parse().map_err(unreadable("read a sandbox's size"))?;
+        let resources: Option<Resources> =
+            self.resources.map(serde_json::from_value).transpose().map_err(unreadable("read what a sandbox may use"))?;
         let project = ProjectRow {
             id: project,
             owner: UserId(self.owner_id),
@@ -119,7 +128,9 @@ impl Joined {
             generation: self.generation,
             asked_at: self.asked_at.0,
             restart_count: self.restart_count,
-            preset: self.preset.parse().map_err(unreadable("read a sandbox's size"))?,
+            preset,
+            // It was last asked to run before they were kept.
+            resources: resources.unwrap_or_else(|| preset.resources()),
             env: open_env(vault, &row, &self.env)?,
             claude: self.claude.map(|sealed| Claude::open(vault, claude_place(&row), &sealed)).transpose()?,
             env_revision: self.env_revision,

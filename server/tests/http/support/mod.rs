@@ -25,6 +25,7 @@ use engine::{
 use jiff::Timestamp;
 use model::{
     ProjectId, UserId,
+    resources::Sizes,
     view::{Installation, Scope},
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -113,6 +114,8 @@ pub struct Setup {
     pub ingress: Option<&'static str>,
     /// What makes its sandboxes, as pages are told.
     pub orchestrator: Option<&'static str>,
+    /// What sizes stand for, as `--size` says it.
+    pub sizes: Sizes,
     /// How long stages may take, as `--stage-deadlines` says it.
     pub stage_deadlines: Option<[Duration; 5]>,
     /// GitHub.
@@ -150,7 +153,8 @@ impl TestApp {
         let installation = engine::store::postgres::installation::open(&pool, &vault, Timestamp::now()).await.unwrap();
         let linked = |host: &str| LinkedAccounts::new(pool.clone(), vault.clone(), host);
         let github = setup.github.map(|settings| (linked(&settings.host), settings));
-        let store: Arc<dyn Store> = Arc::new(PgStore::start(pool.clone(), vault.clone()).await.unwrap());
+        let store = PgStore::start(pool.clone(), vault.clone()).await.unwrap().with_sizes(setup.sizes);
+        let store: Arc<dyn Store> = Arc::new(store);
         let patient = PatientStore::around(store.clone(), PATIENCE);
         let full = FullBell::default();
         let room = Room::new(setup.writes_to, pool.clone(), full.clone());
@@ -215,6 +219,7 @@ impl TestApp {
                 version: "test".into(),
                 orchestrator: setup.orchestrator.unwrap_or("memory").into(),
                 sign_in_command: SIGN_IN_COMMAND.into(),
+                sizes: setup.sizes,
                 ..Installation::default()
             },
             addresses: addresses.clone(),
