@@ -11,6 +11,7 @@ use engine::store::{
         keys::{KeyUse, Made},
         previews::{Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor},
         sessions::SessionRow,
+        shares::{Audience, LinkUse, MadeShare, NewShare, Share},
         tokens::fresh,
     },
     postgres::PgStore,
@@ -233,6 +234,168 @@ async fn what_a_token_makes_while_it_is_revoked_is_not_left_over() {
             assert!(!accounts.token_works(made.token.id, at(3)).await.unwrap(), "round {round}");
         }
     }
+}
+
+async fn project_of(pool: &PgPool, sandbox: SandboxId) -> ProjectId {
+    let project = "SELECT project_id FROM sandboxes WHERE id = $1";
+    ProjectId(sqlx::query_scalar(project).bind(sandbox.0).fetch_one(pool).await.unwrap())
+}
+
+/// What was shared, and the secret of a link; `None` if nothing was.
+fn shared(made: MadeShare) -> Option<(Share, String)> {
+    let MadeShare::Now(share, secret) = made else { return None };
+    Some((share, secret.map(|secret| secret.expose_secret().to_owned()).unwrap_or_default()))
+}
+
+#[tokio::test]
+async fn a_share_that_a_token_made_lasts_no_longer_than_the_token() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let (id, name) = sandbox(&pool, owner).await;
+    let project = project_of(&pool, id).await;
+    let token = async |expires| accounts.make_token(owner, "CI", Scope::Write, expires, at(0)).await.unwrap().token.id;
+    let (ends, lasts) = (token(Some(at(100))).await, token(None).await);
+    for (made_by, audience, asked, expires) in [
+        (Some(ends), Audience::Users, None, Some(100)),
+        (Some(ends), Audience::Users, Some(200), Some(100)),
+        (Some(ends), Audience::Link, Some(50), Some(50)),
+        (Some(lasts), Audience::Users, None, None),
+        (Some(lasts), Audience::Link, Some(200), Some(200)),
+        (None, Audience::Users, None, None),
+        (Some(ends), Audience::Link, Some(200), Some(100)),
+    ] {
+        let new = NewShare { audience, expires_at: asked.map(at), made_by };
+        let (share, secret) = shared(accounts.make_share(owner, project, 3000, new, at(1)).await.unwrap()).unwrap();
+        assert_eq!(share, Share { audience, created_at: at(1), expires_at: expires.map(at) }, "{new:?}");
+        assert_eq!(accounts.share(owner, project, 3000, at(2)).await.unwrap(), Some(share), "as it is told");
+        assert_eq!(secret.is_empty(), audience == Audience::Users);
+        if audience == Audience::Link {
+            let end = expires.unwrap();
+            let link = async |second| accounts.link(&secret, &name, 3000, at(second)).await.unwrap();
+            assert_eq!(link(end - 1).await, LinkUse::Open { sandbox: id, expires_at: at(end) });
+            assert_eq!(link(end).await, LinkUse::Expired);
+        }
+    }
+    assert!(accounts.shares(owner, project, at(100)).await.unwrap().is_empty(), "the token expired");
+
+    let stranger = stranger(&pool).await;
+    let foreign = accounts.make_token(stranger, "x", Scope::Write, None, at(0)).await.unwrap().token.id;
+    for (maker, now) in [(ends, 100), (foreign, 101), (TokenId(Uuid::new_v4()), 101)] {
+        let new = NewShare { audience: Audience::Users, expires_at: None, made_by: Some(maker) };
+        let made = accounts.make_share(owner, project, 3000, new, at(now)).await.unwrap();
+        assert!(matches!(made, MadeShare::MakerGone), "{made:?}");
+    }
+    let new = NewShare { audience: Audience::Users, expires_at: None, made_by: None };
+    assert!(shared(accounts.make_share(owner, project, 3000, new, at(101)).await.unwrap()).is_some());
+}
+
+#[tokio::test]
+async fn a_share_that_a_token_made_is_revoked_with_it_for_all_who_came_by_it() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let (id, name) = sandbox(&pool, owner).await;
+    let project = project_of(&pool, id).await;
+    let token = async || accounts.make_token(owner, "CI", Scope::Write, None, at(0)).await.unwrap().token.id;
+    let (maker, beside) = (token().await, token().await);
+    let child = accounts.make_token_by(maker, owner, "Child", Scope::Write, None, at(0)).await.unwrap().unwrap().token.id;
+    let share = async |port, made_by, link: bool, now| {
+        let audience = if link { Audience::Link } else { Audience::Users };
+        let new = NewShare { audience, expires_at: link.then(|| at(1_000_000)), made_by };
+        shared(accounts.make_share(owner, project, port, new, at(now)).await.unwrap()).unwrap().1
+    };
+    let secret = share(3000, Some(maker), true, 1).await;
+    share(3001, Some(child), false, 1).await;
+    share(3002, None, false, 1).await;
+    let other_secret = share(3003, Some(beside), true, 1).await;
+    share(3004, Some(maker), false, 1).await;
+    share(3004, None, false, 1).await;
+    let ports = async |now| {
+        let shares = accounts.shares(owner, project, at(now)).await.unwrap();
+        shares.into_iter().map(|(port, _)| port).collect::<Vec<_>>()
+    };
+    assert_eq!(ports(2).await, [3000, 3001, 3002, 3003, 3004]);
+
+    let code = async |now| accounts.make_guest_code(&secret, &name, 3000, at(now)).await.unwrap();
+    let enter = async |code: &SecretString, now| {
+        accounts.use_guest_code(code.expose_secret(), &name, 3000, at(now)).await.unwrap().map(|(cookie, _)| cookie)
+    };
+    let guest = enter(&code(2).await.unwrap(), 2).await.unwrap();
+    let unused = code(2).await.unwrap();
+    let is_guest = async |now| accounts.is_guest(guest.expose_secret(), &name, 3000, at(now)).await.unwrap();
+    let stranger = stranger(&pool).await;
+    accounts.create_session(&session(1, Some(stranger))).await.unwrap();
+    let opener = Opener::Session(1);
+    let way = accounts.make_preview_code(stranger, opener, id, 3001, at(2)).await.unwrap().unwrap();
+    let cookie = accounts.use_preview_code(way.expose_secret(), &name, 3001, at(2)).await.unwrap().unwrap();
+    let visits = async |now| accounts.preview_visitor(cookie.expose_secret(), &name, 3001, at(now)).await.unwrap().is_some();
+    assert!(is_guest(2).await && visits(2).await);
+
+    assert!(accounts.revoke_token(owner, maker, at(3)).await.unwrap());
+    let link = async |secret: &str, port, now| accounts.link(secret, &name, port, at(now)).await.unwrap();
+    assert_eq!(link(&secret, 3000, 3).await, LinkUse::Revoked);
+    assert!(!is_guest(3).await && !visits(3).await, "who is inside is out");
+    assert!(code(3).await.is_none() && enter(&unused, 3).await.is_none());
+    assert!(accounts.shared_with_users(Some(project), None, 3001, at(3)).await.unwrap().is_none());
+    assert!(accounts.make_preview_code(stranger, opener, id, 3001, at(3)).await.unwrap().is_none());
+    assert_eq!(ports(3).await, [3002, 3003, 3004], "those of others, and what took its place, stay");
+    assert!(matches!(link(&other_secret, 3003, 3).await, LinkUse::Open { .. }));
+    let told: Vec<(String, i32)> = sqlx::query_as(
+        "SELECT title, (data->>'port')::integer FROM activity
+        WHERE detail = 'The token that shared it was revoked' AND project_id = $1 ORDER BY 2",
+    )
+    .bind(project.0)
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    let title = |port| (format!("Made the preview of port {port} private"), port);
+    assert_eq!(told, [title(3000), title(3001)]);
+
+    for (port, made_by) in [(3000, None), (3001, Some(beside))] {
+        share(port, made_by, false, 4).await;
+    }
+    assert_eq!(ports(4).await, [3000, 3001, 3002, 3003, 3004], "what is over is in nobody's way");
+
+    const DAY: i64 = 24 * 60 * 60;
+    accounts.sweep(at(29 * DAY)).await.unwrap();
+    assert_eq!(link(&secret, 3000, 29 * DAY).await, LinkUse::Revoked, "it says what became of it as long as any does");
+    accounts.sweep(at(31 * DAY)).await.unwrap();
+    assert_eq!(link(&secret, 3000, 31 * DAY).await, LinkUse::Unknown);
+    assert_eq!(ports(31 * DAY).await, [3000, 3001, 3002, 3004]);
+}
+
+#[tokio::test]
+async fn what_a_token_shares_while_it_is_revoked_is_not_left_over() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let project = project_of(&pool, sandbox(&pool, owner).await.0).await;
+    for round in 0..20 {
+        let maker = accounts.make_token(owner, "Maker", Scope::Write, None, at(0)).await.unwrap().token.id;
+        let child = accounts.make_token_by(maker, owner, "Child", Scope::Write, None, at(1)).await.unwrap().unwrap().token.id;
+        let new = |made_by| NewShare { audience: Audience::Users, expires_at: None, made_by: Some(made_by) };
+        let (revoked, by_maker, by_child) = tokio::join!(
+            accounts.revoke_token(owner, maker, at(2)),
+            accounts.make_share(owner, project, 3000, new(maker), at(2)),
+            accounts.make_share(owner, project, 3001, new(child), at(2)),
+        );
+        assert!(revoked.unwrap());
+        for made in [by_maker, by_child] {
+            assert!(matches!(made.unwrap(), MadeShare::Now(..) | MadeShare::MakerGone), "round {round}");
+        }
+        assert!(accounts.shares(owner, project, at(3)).await.unwrap().is_empty(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_tokens_of_who_is_shut_out_shared_ends_with_them() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let project = project_of(&pool, sandbox(&pool, owner).await.0).await;
+    let token = accounts.make_token(owner, "CI", Scope::Write, None, at(0)).await.unwrap().token.id;
+    for (port, made_by) in [(3000, Some(token)), (3001, None)] {
+        let new = NewShare { audience: Audience::Users, expires_at: None, made_by };
+        assert!(shared(accounts.make_share(owner, project, port, new, at(1)).await.unwrap()).is_some());
+    }
+    assert!(accounts.shut_out(owner, "octocat", at(2)).await.unwrap());
+    assert!(!accounts.token_works(token, at(2)).await.unwrap());
+    let left = accounts.shares(owner, project, at(2)).await.unwrap();
+    assert_eq!(left.into_iter().map(|(port, _)| port).collect::<Vec<_>>(), [3001]);
+    assert!(!accounts.shut_out(owner, "octocat", at(3)).await.unwrap(), "nothing of theirs is left");
 }
 
 #[tokio::test]

@@ -648,11 +648,7 @@ impl Controller {
         }
         let (now, actor) = (self.now(), visit::actor(viewer));
         let expires = days.and_then(|days| now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
-        // What a token makes does not outlive it: whoever has found one cannot keep what it opens by making another.
-        let maker = match visit::credential() {
-            Some(Credential::Token(maker)) => Some(maker),
-            _ => None,
-        };
+        let maker = visit::maker();
         let (accounts, user, name) = (&self.parts.accounts, viewer.user, name.as_str());
         let made = async {
             match (key, maker) {

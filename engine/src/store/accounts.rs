@@ -8,7 +8,7 @@
 //!   sign-in code ──▶ session ──┐
 //!        once                  ├─▶ preview code ──▶ preview session     each ends with what it came from
 //!                    API token ┘       once             one port of one sandbox
-//!                        └──▶ API tokens that it makes
+//!                        └──▶ API tokens and shares of previews that it makes
 //! ```
 
 pub mod keys;
@@ -212,7 +212,8 @@ impl Accounts {
         Ok(rows.into_iter().map(|row| (UserId(row.user_id), row.login)).collect())
     }
 
-    /// Ends the sessions and API tokens of a user who may not sign in any more; `false` if they had none.
+    /// Ends the sessions and API tokens of a user who may not sign in any more, and what the tokens shared; `false` if they had
+    /// none.
     ///
     /// # Errors
     /// The database is away.
@@ -227,24 +228,30 @@ impl Accounts {
         ] {
             ended += sqlx::query(statement).bind(user.0).execute(&mut *transaction).await.map_err(&doing)?.rows_affected();
         }
+        let mut tokens = Vec::new();
         // Again until there is none: while it waits for a token that makes another, that other is stored.
         loop {
-            let tokens = sqlx::query!(
-                "UPDATE api_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+            let revoked = sqlx::query_scalar!(
+                "UPDATE api_tokens SET revoked_at = $2
+                WHERE user_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2) RETURNING id",
                 user.0,
                 Time(now) as _
-            );
-            let revoked = tokens.execute(&mut *transaction).await.map_err(&doing)?.rows_affected();
-            ended += revoked;
-            if revoked == 0 {
+            )
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(&doing)?;
+            if revoked.is_empty() {
                 break;
             }
+            tokens.extend(revoked);
         }
-        if ended > 0 {
+        shares::end_shares_of(&mut transaction, &tokens, now).await?;
+        let had_any = ended > 0 || !tokens.is_empty();
+        if had_any {
             write_account(&mut transaction, user, &activity::not_allowed_any_more(login), now).await?;
         }
         transaction.commit().await.map_err(&doing)?;
-        Ok(ended > 0)
+        Ok(had_any)
     }
 
     /// Removes what is over.
@@ -263,8 +270,9 @@ impl Accounts {
             ("DELETE FROM preview_guests WHERE expires_at <= $1", now),
             ("DELETE FROM sign_in_codes WHERE expires_at <= $1", forgotten),
             ("DELETE FROM oauth_states WHERE expires_at <= $1", forgotten),
-            ("DELETE FROM api_tokens WHERE revoked_at <= $1", forgotten),
             ("DELETE FROM preview_shares WHERE revoked_at <= $1 OR expires_at <= $1", withdrawn),
+            // As long as what they shared, which goes with them.
+            ("DELETE FROM api_tokens WHERE revoked_at <= $1", withdrawn),
             ("DELETE FROM asked_keys WHERE created_at <= $1", oldest_key),
         ] {
             sqlx::query(statement).bind(Time(before)).execute(&self.pool).await.map_err(&doing)?;

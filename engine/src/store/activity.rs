@@ -421,6 +421,11 @@ pub fn made_private(port: u16) -> Entry {
     asked_for(format!("Made the preview of port {port} private"), None, json!({ "verb": "unshare", "port": port }))
 }
 
+/// It is, because the API token that shared it was revoked.
+pub(super) fn made_private_with_its_token(port: u16) -> Entry {
+    Entry { detail: Some("The token that shared it was revoked".to_owned()), ..made_private(port) }
+}
+
 fn hourly(title: String, data: Value, what: &str, now: Timestamp) -> Entry {
     let asked = asked_for(title, None, data);
     let Actor { name, via, token } = &asked.actor;

@@ -4,7 +4,7 @@ use super::{Controller, may_change, port_error, store_error};
 use crate::http::{auth::visit, patience::patient};
 use app::error::{ControlError, ErrorKind};
 use engine::store::{
-    accounts::shares::{Audience, Share, SharedSandbox},
+    accounts::shares::{Audience, MadeShare, NewShare, Share, SharedSandbox},
     activity::{self, Entry},
 };
 use jiff::SignedDuration;
@@ -52,11 +52,11 @@ impl Controller {
     }
 
     /// Opens a port to others, in place of how it was shared before; a link's address is in the answer and nowhere else.
-    /// A link lasts a day where nothing is said.
+    /// A link lasts a day where nothing is said. What a token shares ends with it, and expires when it does or earlier.
     ///
     /// # Errors
-    /// As [`Self::share`]; `403 Forbidden` for a token of scope `read`; `409 Conflict` without addresses for previews;
-    /// `422 Unprocessable Content` for how long.
+    /// As [`Self::share`]; `401 Unauthorized` where the token is over by now; `403 Forbidden` for one of scope `read`;
+    /// `409 Conflict` without addresses for previews; `422 Unprocessable Content` for how long.
     pub async fn set_share(
         &self,
         viewer: &Viewer,
@@ -78,20 +78,25 @@ impl Controller {
         let origin = self.preview_origin(row.sandbox.id, &row.sandbox.name, port).await?;
         let now = self.now();
         let expires = hours.and_then(|hours| now.checked_add(SignedDuration::from_hours(i64::from(hours))).ok());
-        let made = patient(self.parts.accounts.make_share(viewer.user, id, port, audience, expires, now)).await;
-        let secret = made.map_err(store_error)?.ok_or_else(|| {
-            let message = "The port was shared otherwise at the same moment.";
-            ControlError::new(ErrorKind::Conflict, "shared-meanwhile", message, "Look how it is shared now.")
-        })?;
+        let new = NewShare { audience, expires_at: expires, made_by: visit::maker() };
+        let made = patient(self.parts.accounts.make_share(viewer.user, id, port, new, now)).await;
+        let (share, secret) = match made.map_err(store_error)? {
+            MadeShare::Now(share, secret) => (share, secret),
+            MadeShare::Meanwhile => {
+                let message = "The port was shared otherwise at the same moment.";
+                return Err(ControlError::new(ErrorKind::Conflict, "shared-meanwhile", message, "Look how it is shared now."));
+            }
+            MadeShare::MakerGone => return Err(ControlError::signed_out()),
+        };
         info!(project.id = %id, port, audience = audience.as_str(), "a preview was shared");
-        self.tell_of_share(viewer, row.sandbox.id, || activity::shared(port, audience, expires)).await;
+        self.tell_of_share(viewer, row.sandbox.id, || activity::shared(port, audience, share.expires_at)).await;
         self.parts.watch.look();
         // Behind the `#`: browsers send it to nobody.
         let links = secret.map(|secret| Links {
             preview: format!("{origin}/.fsa/share#{}", secret.expose_secret()),
             application: self.application_link(&row.sandbox.name, port, &secret),
         });
-        Ok((Share { audience, created_at: now, expires_at: expires }, links))
+        Ok((share, links))
     }
 
     fn application_link(&self, name: &ResourceName, port: u16, secret: &SecretString) -> Option<String> {

@@ -255,6 +255,34 @@ async fn an_application_that_is_shared_by_a_link_opens_to_whoever_has_it_and_no_
 }
 
 #[tokio::test]
+async fn a_guest_of_an_application_is_out_with_the_token_that_shared_it() {
+    let Some(app) = app().await else { return };
+    let owner = app.signed_in().await;
+    let (project, name) = app.running(&owner, "Boats").await;
+    let application = format!("http://{name}.{DOMAIN}/");
+    let token = app.accounts.make_token(app.owner, "ci", Scope::Write, None, jiff::Timestamp::now()).await.unwrap();
+    let program = app.anonymous().with("authorization", &format!("Bearer {}", token.secret));
+    let link = serde_json::json!({ "audience": "link", "expiresInHours": 1 });
+    let made = program.send(Method::PUT, &format!("/api/projects/{project}/ports/3000/share"), &link).await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    let made = made.json();
+    let (address, secret) = made["applicationUrl"].as_str().unwrap().split_once('#').unwrap();
+    let page = address.strip_prefix(&format!("http://localhost:{}", app.port)).unwrap();
+    let come = async || app.anonymous().ask(Method::POST, page, Some(secret.to_owned().into())).await;
+    let way_in = async || come().await.json()["url"].as_str().unwrap().to_owned();
+    let first = asks(&app, &way_in().await, None, &[]).await;
+    let cookie = first.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert_eq!(asks(&app, &application, Some(&cookie), &[]).await.status, 200);
+    let unused = way_in().await;
+
+    assert!(app.accounts.revoke_token(app.owner, token.token.id, jiff::Timestamp::now()).await.unwrap());
+    assert_eq!(asks(&app, &application, Some(&cookie), &[]).await.status, 401, "over with the token");
+    assert_eq!(asks(&app, &unused, None, &[]).await.status, 401);
+    let refused = come().await;
+    assert!(refused.status == 401 && refused.text().contains("This link was withdrawn"), "{}", refused.text());
+}
+
+#[tokio::test]
 async fn what_is_not_yours_is_not_there() {
     let Some(app) = app().await else { return };
     let owner = app.signed_in().await;

@@ -233,6 +233,77 @@ async fn who_is_signed_in_may_look_where_the_owner_says_so() {
 }
 
 #[tokio::test]
+async fn a_link_that_a_token_made_ends_with_the_token() {
+    let Some(shared) = Shared::start().await else { return };
+    let token = shared.owner.post("/api/tokens", &json!({ "name": "ci", "scope": "write", "days": 1 })).await.json();
+    let program = shared.app.anonymous().with("authorization", &format!("Bearer {}", token["secret"].as_str().unwrap()));
+    let users = program.send(Method::PUT, &shared.path(5000), &json!({ "audience": "users" })).await.json();
+    let a_month = json!({ "audience": "link", "expiresInHours": 720 });
+    let link = program.send(Method::PUT, &shared.path(3000), &a_month).await.json();
+    for share in [&users, &link] {
+        assert_eq!(share["expiresAt"], token["token"]["expiresAt"], "no longer than the token: {share}");
+    }
+    let secret = link["url"].as_str().unwrap().split_once('#').unwrap().1.to_owned();
+    let guest = shared.guest(&secret).await;
+    let mut stream = guest.open(Method::GET, "/endless", None).await.into_body();
+    assert!(stream.frame().await.unwrap().is_ok());
+    let shares = format!("/api/projects/{}/shares", shared.project);
+    assert_eq!(shared.owner.get(&shares).await.json().as_array().unwrap().len(), 2);
+
+    let path = format!("/api/tokens/{}", token["token"]["id"].as_str().unwrap());
+    assert_eq!(shared.owner.ask(Method::DELETE, &path, None).await.status, 204);
+    let ended = async { while let Some(Ok(_)) = stream.frame().await {} };
+    tokio::time::timeout(Duration::from_secs(3), ended).await.expect("what streams ends with the token");
+    until("the guest to be out", async || guest.get("/").await.status == 401).await;
+    assert!(guest.get("/").await.text().contains("This link was withdrawn"));
+    assert!(shared.come(&secret, 3000).await.text().contains("This link was withdrawn"));
+    assert_eq!(shared.owner.get(&shares).await.json(), json!([]));
+    assert_eq!(shared.owner.get(&shared.path(3000)).await.json(), json!({ "audience": "private" }));
+    let told = shared.owner.get(&format!("/api/projects/{}/activity?kind=ask", shared.project)).await.json();
+    let told: Vec<&Value> =
+        told["activity"].as_array().unwrap().iter().filter(|told| told["data"]["verb"] == "unshare").collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for told in told {
+        assert_eq!(told["detail"], "The token that shared it was revoked", "{told}");
+        assert_eq!(told["actor"], json!({ "name": "Owner", "via": "browser" }), "who revoked it: {told}");
+    }
+
+    // What a session shares is nobody's but the owner's to end.
+    let again = shared.link().await;
+    let guest = shared.guest(&again).await;
+    let other =
+        shared.app.accounts.make_token(shared.app.owner, "other", Scope::Write, None, jiff::Timestamp::now()).await.unwrap();
+    assert!(shared.app.accounts.revoke_token(shared.app.owner, other.token.id, jiff::Timestamp::now()).await.unwrap());
+    shared.owner.ask(Method::POST, "/api/sign-out", None).await;
+    assert_eq!(guest.get("/").await.text(), "Boats for hire");
+    assert_eq!(shared.come(&again, 3000).await.status, 204);
+}
+
+#[tokio::test]
+async fn who_came_by_what_a_token_shares_with_users_is_out_with_the_token() {
+    let Some(shared) = Shared::start().await else { return };
+    let (app, now) = (&shared.app, jiff::Timestamp::now());
+    let token = app.accounts.make_token(app.owner, "ci", Scope::Write, None, now).await.unwrap();
+    let program = app.anonymous().with("authorization", &format!("Bearer {}", token.secret));
+    let users = json!({ "audience": "users" });
+    let made = program.send(Method::PUT, &shared.path(3000), &users).await;
+    assert!(made.status == 200 && made.json().get("expiresAt").is_none(), "{}", made.text());
+    let other = app.somebody_else().await;
+    let visitor = shared.open_as(&other).await.unwrap();
+    let mut stream = visitor.open(Method::GET, "/endless", None).await.into_body();
+    assert!(stream.frame().await.unwrap().is_ok());
+    // Revoked aside, as the command line does it: this process is not told.
+    assert!(app.accounts.revoke_token(app.owner, token.token.id, jiff::Timestamp::now()).await.unwrap());
+    let ended = async { while let Some(Ok(_)) = stream.frame().await {} };
+    tokio::time::timeout(Duration::from_secs(3), ended).await.expect("what streams ends with the token");
+    until("the visitor to be out", async || visitor.get("/").await.status == 401).await;
+    assert_eq!(shared.open_as(&other).await.err(), Some(StatusCode::NOT_FOUND));
+    assert_eq!(program.send(Method::PUT, &shared.path(3000), &users).await.code(), "bad-token");
+    assert_eq!(shared.share(users).await.json()["audience"], "users");
+    assert!(shared.open_as(&other).await.is_ok());
+}
+
+#[tokio::test]
 async fn what_is_shared_is_listed_to_the_owner_without_secrets_and_until_it_ends() {
     let Some(shared) = Shared::start().await else { return };
     let path = format!("/api/projects/{}/shares", shared.project);

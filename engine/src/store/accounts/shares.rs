@@ -3,16 +3,23 @@
 //! A link's secret is its visitors' cookie as well: it opens that port of that project and nothing else, and ends
 //! for all of them when the link does. An application's own host on a cluster, which does not pass here, gets a cookie
 //! for each guest instead, by a code that works once: what serves there sees it.
+//!
+//! A share that an API token made is revoked in the transaction that revokes the token, and expires when the token does at the
+//! latest: whoever reads a share need not look at its maker.
 
-use super::{Accounts, hash, previews::PREVIEW_CODE_LIFE, random_secret};
+use super::{Accounts, hash, previews::PREVIEW_CODE_LIFE, random_secret, tokens::hold};
 use crate::store::{
-    StoreError,
-    postgres::error::{OnConstraint as _, unreadable, while_doing},
+    StoreError, activity,
+    postgres::{
+        activity::write,
+        error::{OnConstraint as _, unreadable, while_doing},
+    },
     time::Time,
 };
 use jiff::Timestamp;
-use model::{ProjectId, ResourceName, SandboxId, UserId, stage::after};
+use model::{ProjectId, ResourceName, SandboxId, TokenId, UserId, stage::after};
 use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgConnection;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -59,6 +66,28 @@ pub struct Share {
     pub created_at: Timestamp,
     /// Until when. A link always ends.
     pub expires_at: Option<Timestamp>,
+}
+
+/// A share that is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewShare {
+    /// For whom.
+    pub audience: Audience,
+    /// Until when, or until the token ends that makes it, where that is earlier. A link always has one.
+    pub expires_at: Option<Timestamp>,
+    /// The API token that makes it, if one does.
+    pub made_by: Option<TokenId>,
+}
+
+/// What became of a [`NewShare`].
+#[derive(Debug)]
+pub enum MadeShare {
+    /// It holds; with the secret, if it is a link.
+    Now(Share, Option<SecretString>),
+    /// The project is not theirs, or the port was shared otherwise at this very moment.
+    Meanwhile,
+    /// The token that was to make it does not work any more.
+    MakerGone,
 }
 
 /// Where a share for everybody who is signed in leads.
@@ -147,8 +176,7 @@ impl Accounts {
             .collect()
     }
 
-    /// Shares a port of the user's project, in place of what its share was: the secret of a link, else `None`. The
-    /// outer `None`: it is not theirs, or was shared otherwise at this very moment.
+    /// Shares a port of the user's project, in place of what its share was. What a token makes ends with it.
     ///
     /// # Errors
     /// The database is away.
@@ -157,18 +185,23 @@ impl Accounts {
         owner: UserId,
         project: ProjectId,
         port: u16,
-        audience: Audience,
-        expires_at: Option<Timestamp>,
+        new: NewShare,
         now: Timestamp,
-    ) -> Result<Option<Option<SecretString>>, StoreError> {
+    ) -> Result<MadeShare, StoreError> {
+        let NewShare { audience, mut expires_at, made_by } = new;
         let secret = (audience == Audience::Link).then(|| random_secret(""));
         let secret_hash = secret.as_ref().map(|secret| hash(secret.expose_secret()));
         let doing = while_doing("store a share");
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
+        // Before any share is locked, as a revocation of the token does it: neither waits for the other for ever.
+        if let Some(maker) = made_by {
+            let Some(held) = hold(&mut transaction, owner, maker, now).await? else { return Ok(MadeShare::MakerGone) };
+            expires_at = expires_at.into_iter().chain(held.expires_at).min();
+        }
         revoke(&mut transaction, owner, project, port, now).await?;
         let made = sqlx::query!(
-            "INSERT INTO preview_shares (id, project_id, port, audience, hash, created_at, expires_at)
-            SELECT $1, p.id, $4, $5, $6, $7, $8 FROM projects p WHERE p.id = $2 AND p.owner_id = $3",
+            "INSERT INTO preview_shares (id, project_id, port, audience, hash, created_at, expires_at, maker_id)
+            SELECT $1, p.id, $4, $5, $6, $7, $8, $9 FROM projects p WHERE p.id = $2 AND p.owner_id = $3",
             Uuid::now_v7(),
             project.0,
             owner.0,
@@ -176,7 +209,8 @@ impl Accounts {
             audience.as_str(),
             secret_hash.as_ref().map(|hash| &hash[..]),
             Time(now) as _,
-            expires_at.map(Time) as _
+            expires_at.map(Time) as _,
+            made_by.map(|maker| maker.0)
         )
         .execute(&mut *transaction)
         .await
@@ -184,10 +218,10 @@ impl Accounts {
         .on_constraint("preview_shares_one_idx", || false)
         .map_err(&doing)?;
         if !made {
-            return Ok(None);
+            return Ok(MadeShare::Meanwhile);
         }
         transaction.commit().await.map_err(&doing)?;
-        Ok(Some(secret))
+        Ok(MadeShare::Now(Share { audience, created_at: now, expires_at }, secret))
     }
 
     /// Makes a port of the user's project private again. May be repeated: `false` where nothing was shared.
@@ -338,8 +372,30 @@ impl Accounts {
     }
 }
 
+/// Ends what these tokens shared, in the transaction that revoked them and after all of them: what one was sharing while the
+/// transaction waited for it is there by then. Tells each project of it.
+pub(super) async fn end_shares_of(connection: &mut PgConnection, tokens: &[Uuid], now: Timestamp) -> Result<(), StoreError> {
+    let ended = sqlx::query!(
+        r#"UPDATE preview_shares h SET revoked_at = $2
+        WHERE h.maker_id = ANY($1) AND h.revoked_at IS NULL AND (h.expires_at IS NULL OR h.expires_at > $2)
+        RETURNING h.port, (SELECT s.id FROM sandboxes s WHERE s.project_id = h.project_id AND s.main) AS "sandbox?""#,
+        tokens,
+        Time(now) as _
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(while_doing("end what a token shared"))?;
+    for share in ended {
+        // Without a sandbox, what was shared led nowhere.
+        let Some(sandbox) = share.sandbox else { continue };
+        let port = u16::try_from(share.port).map_err(unreadable("read a share's port"))?;
+        write(connection, SandboxId(sandbox), &[activity::made_private_with_its_token(port)], now).await?;
+    }
+    Ok(())
+}
+
 async fn revoke(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     owner: UserId,
     project: ProjectId,
     port: u16,

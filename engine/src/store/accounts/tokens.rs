@@ -1,6 +1,7 @@
 //! API tokens: made by their owner, or by another of the owner's tokens within what that one may, and revoked with it.
+//! So are the shares of previews that they made.
 
-use super::{Accounts, hash, random_secret};
+use super::{Accounts, hash, random_secret, shares::end_shares_of};
 use crate::store::{
     StoreError, activity,
     postgres::{
@@ -164,7 +165,8 @@ impl Accounts {
             .collect()
     }
 
-    /// Revokes a token with all that it made, and that those made; `false` if the user has no such token, or revoked it before.
+    /// Revokes a token with all that it made, tokens and shares, and that those made; `false` if the user has no such token, or
+    /// revoked it before.
     ///
     /// # Errors
     /// The database is away.
@@ -185,6 +187,7 @@ impl Accounts {
         }
         // One generation a statement: each sees what those of the one before were making while it waited for them.
         let mut makers = if revoked.is_some() { vec![id.0] } else { Vec::new() };
+        let mut all = makers.clone();
         while !makers.is_empty() {
             let made = sqlx::query!(
                 "UPDATE api_tokens SET revoked_at = $2 WHERE maker_id = ANY($1) AND revoked_at IS NULL RETURNING id, name",
@@ -199,7 +202,9 @@ impl Accounts {
                 write_account(&mut transaction, user, &entry, now).await?;
             }
             makers = made.into_iter().map(|token| token.id).collect();
+            all.extend(&makers);
         }
+        end_shares_of(&mut transaction, &all, now).await?;
         transaction.commit().await.map_err(&doing)?;
         Ok(revoked.is_some())
     }
@@ -239,25 +244,45 @@ pub(super) async fn store_token(connection: &mut PgConnection, user: UserId, tok
 }
 
 /// A token that is to be stored, within what its maker may and for no longer than that one lasts; `None` if that one does not work
-/// any more. The maker is held until the transaction ends: a revocation waits for it, and then finds what it made.
+/// any more. The maker is held, as by [`hold`].
 pub(super) async fn bounded(
     connection: &mut PgConnection,
     user: UserId,
     token: TokenView,
 ) -> Result<Option<TokenView>, StoreError> {
     let Some(maker) = token.made_by else { return Ok(Some(token)) };
+    let Some(held) = hold(connection, user, maker, token.created_at).await? else { return Ok(None) };
+    let expires_at = token.expires_at.into_iter().chain(held.expires_at).min();
+    Ok(Some(TokenView { scope: token.scope.min(held.scope), expires_at, ..token }))
+}
+
+/// What a token that makes something may at most, and how long.
+pub(super) struct Held {
+    scope: Scope,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+/// Holds a token that makes something until the transaction ends: a revocation waits for it, and then finds what it made.
+/// `None` if it does not work any more.
+pub(super) async fn hold(
+    connection: &mut PgConnection,
+    user: UserId,
+    maker: TokenId,
+    now: Timestamp,
+) -> Result<Option<Held>, StoreError> {
     let held = sqlx::query!(
         r#"SELECT scope, expires_at AS "expires_at: Time" FROM api_tokens
         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3) FOR SHARE"#,
         maker.0,
         user.0,
-        Time(token.created_at) as _
+        Time(now) as _
     )
     .fetch_optional(connection)
     .await
-    .map_err(while_doing("look at the token that makes another"))?;
-    let Some(held) = held else { return Ok(None) };
-    let most: Scope = held.scope.parse().map_err(unreadable("read a token's scope"))?;
-    let last = held.expires_at.map(|time| time.0);
-    Ok(Some(TokenView { scope: token.scope.min(most), expires_at: token.expires_at.into_iter().chain(last).min(), ..token }))
+    .map_err(while_doing("look at the token that makes something"))?;
+    held.map(|held| {
+        let scope = held.scope.parse().map_err(unreadable("read a token's scope"))?;
+        Ok(Held { scope, expires_at: held.expires_at.map(|time| time.0) })
+    })
+    .transpose()
 }

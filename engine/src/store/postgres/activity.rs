@@ -17,7 +17,7 @@ use model::{
 use sqlx::PgConnection;
 
 /// Writes entries of a sandbox's project, in the transaction of what they tell.
-pub(super) async fn write(
+pub(in crate::store) async fn write(
     connection: &mut PgConnection,
     sandbox: SandboxId,
     entries: &[Entry],

@@ -22,6 +22,7 @@ use axum_login::AuthSession;
 use engine::store::accounts::tokens::TOKEN_PREFIX;
 use http::{HeaderMap, StatusCode, header};
 use model::{
+    TokenId,
     activity::{Actor, Via},
     view::{Scope, Viewer},
 };
@@ -72,6 +73,16 @@ struct Current {
 #[must_use]
 pub fn credential() -> Option<Credential> {
     CURRENT.try_with(|current| current.credential.borrow().clone()).ok().flatten()
+}
+
+/// The token that makes what the present request asks for, if it came with one. What a token makes ends with it, so that
+/// whoever has found one cannot keep what it opens.
+#[must_use]
+pub fn maker() -> Option<TokenId> {
+    match credential() {
+        Some(Credential::Token(maker)) => Some(maker),
+        _ => None,
+    }
 }
 
 /// Who asks for something in the present request, as activity tells it.

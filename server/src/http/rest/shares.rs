@@ -79,7 +79,7 @@ pub struct SharedPort {
     /// `users` or `link`.
     audience: Open,
     created_at: Timestamp,
-    /// When it ends by itself, as a link always does.
+    /// When it ends by itself, as a link always does, and what was shared by a token that expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
 }
@@ -90,7 +90,8 @@ pub struct SharedPort {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Put {
     audience: Open,
-    /// A link lasts a day where nothing is said, and at most thirty; signed-in users until it is withdrawn.
+    /// A link lasts a day where nothing is said, and at most thirty; signed-in users until it is withdrawn. What a token
+    /// shares lasts no longer than the token.
     #[serde(default)]
     expires_in_hours: Option<u32>,
 }
@@ -128,7 +129,7 @@ pub async fn get(State(plane): State<Plane>, Me(viewer): Me, Project(id): Projec
 /// `PUT /api/projects/{project}/ports/{port}/share`: in place of how it was shared before; an old link ends.
 ///
 /// # Errors
-/// As [`get`]; `422 Unprocessable Content` for how long.
+/// As [`get`]; `401 Unauthorized` where the token that asks was revoked meanwhile; `422 Unprocessable Content` for how long.
 pub async fn put(
     State(plane): State<Plane>,
     Me(viewer): Me,
