@@ -185,9 +185,7 @@ async fn what_terminals_showed_is_read_by_no_link_where_it_is_closed() {
         let (status, body) = ask(&agent, Method::GET, &format!("/v1/files/{path}{query}"), b"").await;
         (status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
     };
-    for path in
-        [".fsa/kept/main.log", ".fsa", "./.fsa/kept", "src/log", "state", "state/kept/main.log", "kept/main.log"]
-    {
+    for path in [".fsa/kept/main.log", ".fsa", "./.fsa/kept", "src/log", "state", "state/kept/main.log", "kept/main.log"] {
         assert_eq!(get(path, "").await.0, 200, "{path}");
         let (status, body) = get(path, "?without-state=1").await;
         assert!(status == 403 && body.contains("state-folder") && !body.contains("secret"), "{path}: {status} {body}");
