@@ -175,6 +175,29 @@ async fn files_are_written_whole_listed_and_deleted() {
     assert_eq!(ask(&agent, Method::DELETE, "/v1/files/pipe", b"").await.0, 204);
 }
 
+#[tokio::test]
+async fn what_terminals_showed_is_read_by_no_link_where_it_is_closed() {
+    let agent = Agent::start();
+    let made = "mkdir -p .fsa/kept src/deep && echo secret >.fsa/kept/main.log && echo plain >src/file && ln -s ../.fsa/kept/main.log src/log \
+        && ln -s .fsa state && ln -s src/file alias && ln -s .fsa/kept kept && mkdir .fsa-other && echo other >.fsa-other/file";
+    assert_eq!(agent.exec(made).await.exit, ExecExit::Code(0));
+    let get = async |path: &str, query: &str| {
+        let (status, body) = ask(&agent, Method::GET, &format!("/v1/files/{path}{query}"), b"").await;
+        (status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+    };
+    for path in [".fsa/kept/main.log", ".fsa", "./.fsa/kept", "src/log", "state", "state/kept/main.log", "kept/main.log"] {
+        assert_eq!(get(path, "").await.0, 200, "{path}");
+        let (status, body) = get(path, "?without-state=1").await;
+        assert!(status == 403 && body.contains("state-folder") && !body.contains("secret"), "{path}: {status} {body}");
+        assert_eq!(ask(&agent, Method::HEAD, &format!("/v1/files/{path}?without-state=1"), b"").await.0, 403, "{path}");
+    }
+    for (path, content) in [("src/file", "plain\n"), ("alias", "plain\n"), (".fsa-other/file", "other\n")] {
+        assert_eq!(get(path, "?without-state=1").await, (200, content.to_owned()), "{path}");
+    }
+    assert_eq!(get("", "?without-state=1").await.0, 200);
+    assert_eq!(get(".fsa/none", "?without-state=1").await.0, 404);
+}
+
 async fn told(
     agent: &Agent,
     method: Method,

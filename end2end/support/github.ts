@@ -195,6 +195,7 @@ export class GitHub {
     }
     const account = this.#tokens.get(request.headers.authorization?.replace(/^Bearer /, '') ?? '');
     if (!account) return json(response, 401, { message: 'Bad credentials' });
+    // Everything there is the account's to push to, but what belongs to `stranger`.
     const shown = (name: string) => ({
       full_name: name,
       clone_url: `${this.origin}/${name}.git`,
@@ -203,6 +204,7 @@ export class GitHub {
       description: null,
       pushed_at: '2026-01-02T03:04:05Z',
       created_at: '2026-01-02T03:04:05Z',
+      permissions: { admin: false, push: ownerOf(name) !== 'stranger', pull: true },
       owner: { login: ownerOf(name), type: ownerOf(name) === account.login ? 'User' : 'Organization' },
     });
     if (asked === 'GET /api/v3/user') return json(response, 200, { ...account, name: null, email: null });

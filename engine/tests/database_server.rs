@@ -167,6 +167,67 @@ async fn a_projects_role_does_not_enter_the_control_planes_database() {
     assert_eq!(subject.database.remove(&spec).await.unwrap(), Removed::Gone);
 }
 
+/// As every role may do in each database that it gets into, before PostgreSQL 15 and on servers that were upgraded from that.
+#[tokio::test]
+async fn what_others_made_in_the_administrators_database_is_not_run() {
+    let Some(options) = support::empty_database().await else { return };
+    let server = Server(options.clone());
+    let tenant = format!("tenant_{}", Uuid::new_v4().simple());
+    server
+        .run(format!(
+            "CREATE ROLE {tenant} LOGIN;
+            CREATE TABLE public.ran (who text); GRANT ALL ON public.ran TO PUBLIC;
+            GRANT CREATE ON SCHEMA public TO PUBLIC;
+            SET ROLE {tenant};
+            CREATE FUNCTION public.shobj_description(oid, text) RETURNS text LANGUAGE plpgsql AS $body$
+                BEGIN
+                    INSERT INTO public.ran VALUES (current_user);
+                    RETURN pg_catalog.shobj_description($1, $2::name);
+                END
+            $body$"
+        ))
+        .await;
+    let ran = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM public.ran").fetch_one(&mut server.admin().await).await.unwrap()
+    };
+    sqlx::raw_sql("SELECT shobj_description(10::oid, 'pg_authid')").execute(&mut server.admin().await).await.unwrap();
+    assert_eq!(ran().await, 1, "it wins over the catalog's where the path has `public`");
+
+    let installation = InstallationId(Uuid::new_v4());
+    let (kept, left) = (spec(installation), spec(installation));
+    let own = ServerDatabase::new(options.clone(), installation, reach());
+    for spec in [&kept, &left] {
+        own.ensure(spec).await.unwrap();
+        assert!(own.observe(spec).await.unwrap().ready);
+    }
+    own.figures(&kept).await.unwrap().unwrap();
+    own.list().await.unwrap();
+    let listed = own.owned().await.unwrap().into_iter().find(|owned| owned.project == left.project).unwrap();
+    assert_eq!(own.discard(&listed).await.unwrap(), Removed::Gone);
+    assert_eq!(ran().await, 1, "nothing of it was run");
+
+    // And nobody makes more of it: each role gets into its own database alone.
+    let credentials = own.credentials(&kept);
+    server.enter(&credentials).await.unwrap();
+    let there = Connection { database: options.get_database().unwrap().to_owned(), ..credentials };
+    let refused = format!("{:#}", server.enter(&there).await.unwrap_err());
+    assert!(refused.contains("permission denied for database"), "{refused}");
+    assert_eq!(own.remove(&kept).await.unwrap(), Removed::Gone);
+    assert_eq!(ran().await, 1, "nothing of it was run");
+}
+
+#[tokio::test]
+async fn a_server_that_one_project_has_for_itself_lets_in_whom_it_let_in() {
+    let Some(options) = support::empty_database().await else { return };
+    let server = Server(options.clone());
+    let own = ServerDatabase::new(options.clone(), InstallationId(Uuid::new_v4()), reach()).of_one_project();
+    let spec = spec(InstallationId(Uuid::new_v4()));
+    own.ensure(&spec).await.unwrap();
+    let there = Connection { database: options.get_database().unwrap().to_owned(), ..own.credentials(&spec) };
+    server.enter(&there).await.unwrap();
+    assert_eq!(own.remove(&spec).await.unwrap(), Removed::Gone);
+}
+
 #[tokio::test]
 async fn the_password_opens_and_is_in_no_statement() {
     let Some(options) = support::server() else { return };
@@ -202,7 +263,8 @@ async fn the_password_opens_and_is_in_no_statement() {
 
 #[tokio::test]
 async fn an_administrator_who_is_no_superuser_can_do_all_of_it() {
-    let Some(options) = support::server() else { return };
+    // One that it does not own, so that it cannot shut it, either.
+    let Some(options) = support::empty_database().await else { return };
     let server = Server(options.clone());
     let admin = format!("admin_{}", Uuid::new_v4().simple());
     server.run(format!("CREATE ROLE {admin} LOGIN CREATEROLE CREATEDB PASSWORD 'admin'")).await;
@@ -228,7 +290,7 @@ async fn a_refusal_and_an_absence_are_told_apart() {
     assert_eq!(code(away.observe(&spec(installation)).await.unwrap_err()), CauseCode::DatabaseUnreachable);
     assert_eq!(code(away.ensure(&spec(installation)).await.unwrap_err()), CauseCode::DatabaseUnreachable);
 
-    let Some(options) = support::server() else { return };
+    let Some(options) = support::empty_database().await else { return };
     let server = Server(options.clone());
     let nobody = format!("nobody_{}", Uuid::new_v4().simple());
     server.run(format!("CREATE ROLE {nobody} LOGIN PASSWORD 'nobody'")).await;

@@ -195,6 +195,7 @@ fn who_reaches_whom() {
         ("169.254.169.254", "metadata"),
         ("fd00:ec2::254", "metadata"),
         ("100.100.100.200", "metadata"),
+        ("168.63.129.16", "metadata"),
         ("fe80::a9fe:a9fe", "metadata"),
         ("10.43.0.1", "the apiserver's Service"),
         (APISERVER, "the apiserver's address"),

@@ -244,6 +244,33 @@ pub(crate) fn private_folder(path: &Path, theirs: Option<(u32, u32)>) -> io::Res
     Ok(())
 }
 
+/// Opens a file in a folder of another user's, who may have put anything there: neither a link, which would lead elsewhere, nor a
+/// pipe, at which one waits; and to write, none that has another name as well.
+///
+/// # Errors
+/// It is something else, or cannot be opened.
+pub(crate) fn open_plain(path: &Path, how: rustix::fs::OFlags) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let about = file.metadata()?;
+    let writes = how.intersects(OFlags::WRONLY | OFlags::RDWR);
+    match about.nlink() {
+        names if about.is_file() && (names == 1 || (names > 1 && !writes)) => Ok(file),
+        // It was removed meanwhile.
+        0 => Err(io::ErrorKind::NotFound.into()),
+        _ => Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is a folder, a device, or has another name as well")),
+    }
+}
+
+/// The text of such a file.
+///
+/// # Errors
+/// As [`open_plain`]; it is no text.
+pub(crate) fn read_plain(path: &Path) -> io::Result<String> {
+    io::read_to_string(open_plain(path, rustix::fs::OFlags::RDONLY)?)
+}
+
 /// The first folder on the way to `path`, itself included, that other users cannot pass through.
 pub(crate) fn closed_parent(path: &Path) -> Option<PathBuf> {
     let real = fs::canonicalize(path).ok()?;
@@ -258,6 +285,22 @@ pub(crate) fn closed_parent(path: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_among_anothers_is_opened_where_it_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, other] = ["file", "link", "other"].map(|name| folder.path().join(name));
+        fs::write(&file, "text").unwrap();
+        assert_eq!(read_plain(&file).unwrap(), "text");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        read_plain(&link).unwrap_err();
+        assert_eq!(read_plain(&other).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::hard_link(&file, &other).unwrap();
+        assert_eq!(read_plain(&file).unwrap(), "text");
+        let refused = open_plain(&file, rustix::fs::OFlags::RDWR).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        read_plain(folder.path()).unwrap_err();
+    }
 
     #[test]
     fn a_private_folder_is_ours_and_no_link() {

@@ -154,11 +154,54 @@ impl Volumes {
 
 /// Writes a file so that it is there as a whole or not at all, also after a crash.
 pub fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
+    write_whole_as(path, text, None)
+}
+
+/// The same, as another user's, where one is given: a user and a group. The folder may be theirs too, so that anything may lie
+/// there by now: links are replaced, never followed, and what changes hands is the file that was made here.
+pub fn write_whole_as(path: &Path, text: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
     use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, fchown};
     let aside = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    // Of a crash, or somebody's.
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // A new one is none that was there, and no link.
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    if let Some((uid, gid)) = owner {
+        fchown(&file, Some(uid), Some(gid))?;
+    }
     file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&aside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_file_is_written_through_no_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, aside, elsewhere] = ["file.conf", "file.new", "elsewhere"].map(|name| folder.path().join(name));
+        fs::write(&elsewhere, "somebody's\n").unwrap();
+        let own = fs::metadata(&elsewhere).unwrap();
+        let owner = Some((own.uid(), own.gid()));
+        for round in ["first", "second"] {
+            symlink(&elsewhere, &aside).unwrap();
+            let _ = fs::remove_file(&path);
+            symlink(&elsewhere, &path).unwrap();
+            write_whole_as(&path, round.as_bytes(), owner).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), round);
+            assert!(fs::symlink_metadata(&path).unwrap().is_file() && fs::symlink_metadata(&aside).is_err());
+            assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "somebody's\n");
+        }
+        // By another name of somebody's file, neither.
+        fs::hard_link(&elsewhere, &aside).unwrap();
+        write_whole(&path, b"third").unwrap();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "somebody's\n");
+    }
 }

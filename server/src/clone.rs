@@ -6,9 +6,9 @@
 //! ```
 //!
 //! git runs inside, behind the sandbox's own filter, into a folder beside the real one that takes its
-//! name at the end: a clone that was cut off leaves nothing that looks like one. Where the user's GitHub
-//! account can read more, git gets its token through a pipe and for that one repository: it is in no
-//! argument, no environment, no file. A control plane that is killed leaves a claim that ends by itself;
+//! name at the end: a clone that was cut off leaves nothing that looks like one. Where the repository is
+//! private, or the user's GitHub account may push there, git gets its token through a pipe and for that one
+//! repository: it is in no argument, no environment, no file. A control plane that is killed leaves a claim that ends by itself;
 //! the next one begins anew.
 
 use crate::{
@@ -275,12 +275,12 @@ impl Cloner {
     }
 
     async fn clone_into(&self, row: &ProjectAndSandbox, of: &RepositoryView) -> Outcome {
-        let stdin = match self.credentials(row.project.owner, &of.url).await {
-            Ok(stdin) => stdin,
+        let (stdin, without) = match self.credentials(row.project.owner, &of.url).await {
+            Ok(stdin) => (stdin, None),
             // A public one needs none; what GitHub then says is the cause.
             Err(error) => {
                 debug!("no credentials for a clone: {error}");
-                None
+                (None, Some(error))
             }
         };
         // Their commits carry their name, where there is an account to have it from.
@@ -317,7 +317,7 @@ impl Cloner {
             let event = tokio::time::timeout(BEAT, events.next()).await;
             match event {
                 Ok(Some(Ok(ExecEvent::Output(_, bytes)))) => said.hear(&bytes),
-                Ok(Some(Ok(ExecEvent::Exit(exit)))) => return ended(of, exit, &said),
+                Ok(Some(Ok(ExecEvent::Exit(exit)))) => return told_why(of, ended(of, exit, &said), without.as_ref()),
                 Ok(Some(Err(_)) | None) => return Outcome::CutOff,
                 Err(_) => {}
             }
@@ -336,8 +336,8 @@ impl Cloner {
         }
     }
 
-    /// What git inside is told where it asks: name and password, for the project's own repository, over TLS, and
-    /// where its owner has connected an account. What is pushed to is what was cloned.
+    /// What git inside is told where it asks: name and password, for the project's own repository, over TLS, where its owner
+    /// has connected an account, and where it is private or theirs to push to. What is pushed to is what was cloned.
     pub async fn credentials_of(&self, owner: UserId, project: ProjectId, url: &str) -> Option<(String, SecretString)> {
         let own = patient(self.repositories.of(project)).await.ok()??;
         let github = self.github.as_ref().filter(|github| github.holds(&own.url))?;
@@ -345,15 +345,20 @@ impl Cloner {
             debug!(project.id = %project, "git asked for credentials of another repository");
             return None;
         }
-        let account = github.account(owner).await.inspect_err(|error| debug!("no credentials for git: {error}")).ok()?;
+        let lent = github.lends(owner, &own.url).await.inspect_err(|error| debug!("no credentials for git: {error}")).ok()?;
+        let Some(account) = lent else {
+            debug!(project.id = %project, "git asked for credentials of a public repository that is another's");
+            return None;
+        };
         Some(("x-access-token".to_owned(), account.tokens.access))
     }
 
-    /// What git is told where it asks, for this very repository: its owner's token, if it lies at GitHub.
+    /// What git is told where it asks, for this very repository: its owner's token, if it lies at GitHub, and is private or
+    /// theirs to push to.
     async fn credentials(&self, owner: UserId, url: &str) -> Result<Option<String>, GitHubError> {
         let Some(github) = self.github.as_ref().filter(|github| github.holds(url)) else { return Ok(None) };
-        let account = github.account(owner).await?;
-        Ok(Some(git::credentials(Some(&account.tokens.access))))
+        let lent = github.lends(owner, url).await?;
+        Ok(lent.map(|account| git::credentials(Some(&account.tokens.access))))
     }
 }
 
@@ -422,6 +427,35 @@ fn ended(of: &RepositoryView, exit: ExecExit, said: &Said) -> Outcome {
     }
 }
 
+/// A repository that was refused without credentials is told of by why there were none.
+fn told_why(of: &RepositoryView, ended: Outcome, without: Option<&GitHubError>) -> Outcome {
+    let cause = match ended {
+        Outcome::Failed(cause) => cause,
+        other => return other,
+    };
+    let by = match without {
+        Some(GitHubError::NotFound) => not_found(of),
+        Some(GitHubError::Away(_) | GitHubError::Slow | GitHubError::Busy(_)) => Cause::new(
+            CauseCode::RepositoryUnreachable,
+            format!("GitHub did not say whether {} is private or yours, so your account's access was not given to git.", of.url),
+            &["Try again in a minute; https://www.githubstatus.com says whether it has trouble.", "Go on without."],
+        ),
+        _ => return Outcome::Failed(cause),
+    };
+    Outcome::Failed(match cause.code {
+        CauseCode::RepositoryRefused => by.with_detail(cause.detail.unwrap_or_default()),
+        _ => cause,
+    })
+}
+
+fn not_found(of: &RepositoryView) -> Cause {
+    Cause::new(
+        CauseCode::RepositoryNotFound,
+        format!("There is no repository at {}, or it is private and not shown to us.", of.url),
+        &["Check the address.", "If it is private at GitHub, connect GitHub in the settings, and try again.", "Go on without."],
+    )
+}
+
 fn other(of: &RepositoryView, told: &str) -> Cause {
     let message = format!("{} could not be cloned.", of.url);
     let steps = ["Read what git says below, and try again.", "Go on without, and clone it in the terminal."];
@@ -449,15 +483,7 @@ fn cause(of: &RepositoryView, told: &str) -> Cause {
             ],
         )
     } else if has(&["not found", "error: 404"]) {
-        Cause::new(
-            CauseCode::RepositoryNotFound,
-            format!("There is no repository at {url}, or it is private and not shown to us."),
-            &[
-                "Check the address.",
-                "If it is private at GitHub, connect GitHub in the settings, and try again.",
-                "Go on without.",
-            ],
-        )
+        not_found(of)
     } else if has(&["No space left", "Disk quota", "disk I/O"]) {
         Cause::new(
             CauseCode::DiskFull,

@@ -9,6 +9,10 @@
 //! transaction with the role, and a role cannot change its own. The database is ours if it belongs to
 //! that role. So a crash leaves nothing that the next call cannot finish, and nothing that could be
 //! anybody's; and nobody can connect before PUBLIC is shut out.
+//!
+//! The administrator may be a superuser, and before PostgreSQL 15 every role may make functions in `public` of each
+//! database that it gets into, which win over the catalog's own where their arguments fit better. So nothing but the
+//! catalog is looked for, and PUBLIC is kept out of the database that the administrator is in.
 
 use super::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, scram};
 use crate::{
@@ -21,9 +25,15 @@ use sqlx::{
     AssertSqlSafe, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::Semaphore;
-use tracing::info;
+use tracing::{info, warn};
 
 /// How many connections a project may hold: enough for two pools of an app and a psql, too few to
 /// keep others from the server.
@@ -34,6 +44,10 @@ const ADMIN_CONNECTIONS: u32 = 4;
 
 /// How long a connection may take before the server is unreachable.
 const ACQUIRE: Duration = Duration::from_secs(3);
+
+/// An administrator's connection looks for functions and operators in the catalog alone: what others made elsewhere would be
+/// run with its rights.
+pub const CATALOG_ALONE: (&str, &str) = ("search_path", "pg_catalog");
 
 /// How often a verb starts over when another process was quicker at a part of it. With a row's lease
 /// nobody else is at it, but for a process that lost its lease and does not know yet.
@@ -58,6 +72,10 @@ pub struct ServerDatabase {
     turns: Arc<Semaphore>,
     installation: InstallationId,
     reach: Reach,
+    /// Others' projects are on the server too.
+    shared: bool,
+    /// That PUBLIC stays let in was said.
+    said: Arc<AtomicBool>,
 }
 
 /// A role of this installation's on the server, and the databases that belong to it.
@@ -96,16 +114,24 @@ impl ServerDatabase {
     /// Connects when it is first used.
     #[must_use]
     pub fn new(admin: PgConnectOptions, installation: InstallationId, reach: Reach) -> Self {
-        let options = admin.application_name("fullstack-agent databases").options([("statement_timeout", "30s")]);
+        let options = admin.application_name("fullstack-agent databases").options([("statement_timeout", "30s"), CATALOG_ALONE]);
         let admin = PgPoolOptions::new().max_connections(ADMIN_CONNECTIONS).acquire_timeout(ACQUIRE).connect_lazy_with(options);
         // One stays for who only looks, and waits for no turn.
         let turns = Arc::new(Semaphore::new(ADMIN_CONNECTIONS as usize - 1));
-        Self { admin, turns, installation, reach }
+        Self { admin, turns, installation, reach, shared: true, said: Arc::default() }
+    }
+
+    /// On a server that one project has for itself: PUBLIC stays let in to the administrator's database, where the server's
+    /// own keepers (an operator's probe or exporter) may come as PUBLIC.
+    #[must_use]
+    pub fn of_one_project(self) -> Self {
+        Self { shared: false, ..self }
     }
 
     async fn look(&self, spec: &DatabaseSpec) -> Result<Look, sqlx::Error> {
         let row = sqlx::query(
-            "SELECT r.oid IS NOT NULL AS role, COALESCE(shobj_description(r.oid, 'pg_authid') = $3, false) AS ours,
+            "SELECT r.oid IS NOT NULL AS role,
+                COALESCE(pg_catalog.shobj_description(r.oid, 'pg_authid'::pg_catalog.name) = $3, false) AS ours,
                 COALESCE(r.rolcanlogin, false) AS login, d.oid IS NOT NULL AS database, COALESCE(d.datdba = r.oid, false) AS owned,
                 COALESCE(d.datallowconn, false) AS open, COALESCE(d.datconnlimit = -2, false) AS broken,
                 (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
@@ -177,6 +203,9 @@ impl ServerDatabase {
 
     /// Shuts PUBLIC out and lets the role in.
     async fn open(&self, spec: &DatabaseSpec) -> Result<(), sqlx::Error> {
+        if self.shared {
+            self.shut_own().await?;
+        }
         let database = identifier(&spec.database);
         let comment = literal(&comment(spec.installation, spec.project));
         self.run(format!(
@@ -185,6 +214,36 @@ impl ServerDatabase {
             ALTER DATABASE {database} ALLOW_CONNECTIONS true"
         ))
         .await
+    }
+
+    /// Keeps PUBLIC, and so the roles of projects, out of the database that the administrator is in. Where the administrator does
+    /// not own it, that is said, and the project gets its database all the same: nothing of that one is run here.
+    async fn shut_own(&self) -> Result<(), sqlx::Error> {
+        let open: Option<(String, bool)> = sqlx::query_as(
+            "SELECT d.datname::text, pg_has_role(d.datdba, 'USAGE') FROM pg_database d
+            WHERE d.datname = current_database() AND EXISTS (
+                SELECT FROM aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) a
+                WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT'
+            )",
+        )
+        .fetch_optional(&self.admin)
+        .await?;
+        let Some((database, owns)) = open else { return Ok(()) };
+        let name = identifier(&database);
+        if owns {
+            self.run(format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")).await?;
+            info!(
+                "took from PUBLIC the right to connect to `{database}`, which the administrator of projects' databases is in: \
+                 `GRANT CONNECT ON DATABASE {name} TO role` lets a role in again"
+            );
+        } else if !self.said.swap(true, Ordering::Relaxed) {
+            warn!(
+                "every role of the PostgreSQL server may connect to `{database}`, which the administrator of projects' databases is in and \
+                 does not own, so it cannot forbid that: as its owner, run `REVOKE CONNECT ON DATABASE {name} FROM PUBLIC`, after \
+                 `GRANT CONNECT ON DATABASE {name} TO` the administrator"
+            );
+        }
+        Ok(())
     }
 
     async fn try_remove(&self, spec: &DatabaseSpec) -> Result<Removed, Failure> {
@@ -248,7 +307,7 @@ impl ServerDatabase {
     async fn try_discard(&self, owned: &OwnedRole) -> Result<Removed, Failure> {
         let databases: Option<Vec<String>> = sqlx::query_scalar(
             "SELECT ARRAY(SELECT d.datname::text FROM pg_database d WHERE d.datdba = r.oid ORDER BY 1) FROM pg_roles r
-            WHERE r.rolname = $1 AND shobj_description(r.oid, 'pg_authid') = $2",
+            WHERE r.rolname = $1 AND pg_catalog.shobj_description(r.oid, 'pg_authid'::pg_catalog.name) = $2",
         )
         .bind(&owned.role)
         .bind(comment(self.installation, owned.project))
@@ -321,7 +380,8 @@ impl Database for ServerDatabase {
             "SELECT pg_database_size(d.oid) AS size, r.rolconnlimit AS most, current_setting('server_version') AS version,
                 (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid AND a.usesysid = r.oid) AS connections
             FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba
-            WHERE d.datname = $1 AND r.rolname = $2 AND shobj_description(r.oid, 'pg_authid') = $3",
+            WHERE d.datname = $1 AND r.rolname = $2
+                AND pg_catalog.shobj_description(r.oid, 'pg_authid'::pg_catalog.name) = $3",
         )
         .bind(&spec.database)
         .bind(&spec.role)

@@ -87,7 +87,7 @@ impl Door {
             .username(&admin.user)
             .password(admin.password.expose_secret())
             .database("postgres");
-        Ok(Self { server: ServerDatabase::new(options, installation, address), _bridge: bridge })
+        Ok(Self { server: ServerDatabase::new(options, installation, address).of_one_project(), _bridge: bridge })
     }
 }
 

@@ -21,12 +21,16 @@ use std::{
 };
 
 /// What is not public of IPv4: private (RFC 1918), shared (6598), link-local with the clouds' metadata (3927), of protocols
-/// (6890), loopback, this network, benchmarks (2544), multicast, reserved. A policy's exceptions lie inside its range.
-const NOT_PUBLIC_4: [&str; 11] = [
+/// (6890), loopback, this network, benchmarks (2544), multicast, reserved; and, public by its number, the address at which Azure
+/// tells a virtual machine its settings and secrets
+/// (<https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16>). A policy's exceptions lie inside its
+/// range.
+const NOT_PUBLIC_4: [&str; 12] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
@@ -169,6 +173,7 @@ mod tests {
     fn private_addresses_are_not_reached_by_translation_either() {
         for (range, six) in [
             ("10.0.0.0/8", Some("64:ff9b::a00:0/104")),
+            ("168.63.129.16/32", Some("64:ff9b::a83f:8110/128")),
             ("169.254.0.0/16", Some("64:ff9b::a9fe:0/112")),
             ("203.0.113.7/32", Some("64:ff9b::cb00:7107/128")),
             ("10.0.0.0", None),

@@ -33,7 +33,7 @@ pub(crate) use limits::{Cgroup, available as limits_available};
 /// The last 4 KiB of a log.
 pub(crate) fn tail(path: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
+        let mut file = open_plain(path, OFlags::RDONLY)?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
         let mut text = Vec::new();
@@ -43,9 +43,10 @@ pub(crate) fn tail(path: &Path) -> String {
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
+use crate::datafolder::open_plain;
 use anyhow::{Context as _, Result, bail};
 use protocol::Config;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use std::{
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},

@@ -21,7 +21,7 @@ mod programs;
 
 use crate::{datafolder::folder, volume::write_whole};
 use anyhow::{Context as _, Result, anyhow, bail};
-use engine::orchestrator::DatabaseEndpoint;
+use engine::{database::server::CATALOG_ALONE, orchestrator::DatabaseEndpoint};
 use place::{Place, postmaster};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -248,6 +248,7 @@ impl EmbeddedPostgres {
             .password(&self.secrets.admin)
             .database("postgres")
             .application_name("fullstack-agent set-up")
+            .options([CATALOG_ALONE])
     }
 
     /// Whether a server runs for this folder, waiting for one that is on its way up or down.

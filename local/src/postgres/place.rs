@@ -1,15 +1,20 @@
 //! One cluster on disk: making it, its settings, starting and stopping its server.
 
 use super::{ADMIN, CONTROL, PORT, PostgresError, START, programs};
-use crate::{datafolder::private_folder, tree, volume::write_whole};
+use crate::{
+    datafolder::{open_plain, private_folder, read_plain},
+    tree,
+    volume::write_whole_as,
+};
 use anyhow::{Context as _, Result, bail};
-use rustix::process::Pid;
+use rustix::{fs::OFlags, process::Pid};
 use std::{
     ffi::OsString,
     fmt::Write as _,
     fs,
+    io::{self, Read as _},
     os::unix::{
-        fs::{FileExt as _, MetadataExt as _, chown},
+        fs::{FileExt as _, MetadataExt as _},
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
@@ -51,7 +56,7 @@ impl Place {
 
     /// The same, of these programs.
     fn among(found: &[(PathBuf, u32)], ours: &Path, socket: Option<PathBuf>) -> Result<Self, PostgresError> {
-        let there = fs::read_to_string(ours.join("data/PG_VERSION")).ok().map(|text| text.trim().to_owned());
+        let there = read_plain(&ours.join("data/PG_VERSION")).ok().map(|text| text.trim().to_owned());
         let chosen = match &there {
             Some(version) => found.iter().find(|(_, major)| major.to_string() == *version),
             None => found.first(),
@@ -109,10 +114,7 @@ impl Place {
         }
         self.own_folder(&aside)?;
         let file = self.folder.join("log/password");
-        write_whole(&file, password.as_bytes()).context("write the password file")?;
-        if let Some((uid, gid)) = self.user {
-            chown(&file, Some(uid), Some(gid)).context("give the password file to PostgreSQL")?;
-        }
+        write_whole_as(&file, password.as_bytes(), self.user).context("write the password file")?;
         let locales: &[&[&str]] = if self.major >= 17 {
             &[&["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]]
         } else {
@@ -179,11 +181,7 @@ impl Place {
         );
         let data = self.data();
         for (name, text) in [("postgresql.conf", settings), ("pg_hba.conf", access)] {
-            let path = data.join(name);
-            write_whole(&path, text.as_bytes()).with_context(|| format!("write {name}"))?;
-            if let Some((uid, gid)) = self.user {
-                chown(&path, Some(uid), Some(gid)).with_context(|| format!("give {name} to PostgreSQL"))?;
-            }
+            write_whole_as(&data.join(name), text.as_bytes(), self.user).with_context(|| format!("write {name}"))?;
         }
         Ok(())
     }
@@ -195,16 +193,23 @@ impl Place {
         /// Above every pid that Linux gives out.
         const NOBODY: &str = "999999999";
         let path = self.data().join("postmaster.pid");
-        match fs::read_to_string(&path).as_deref().map(|text| text.split_once('\n')) {
+        let found = match open_plain(&path, OFlags::RDWR) {
+            Ok(mut file) => {
+                let mut text = String::new();
+                file.read_to_string(&mut text).map(|_| (file, text))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            Err(error) => return Err(error).with_context(|| format!("open PostgreSQL's lock file, {}", path.display())),
+        };
+        match found.as_ref().map(|(file, text)| (file, text.split_once('\n'))) {
             // In its place: on a full disk there is no room for another file, nor to make this one anew.
-            Ok(Some((_, rest))) => {
+            Ok((file, Some((_, rest)))) => {
                 let text = format!("{NOBODY}\n{rest}");
-                let file = fs::OpenOptions::new().write(true).open(&path).context("open PostgreSQL's lock file")?;
                 file.write_all_at(text.as_bytes(), 0).context("clear PostgreSQL's lock file")?;
                 file.set_len(text.len() as u64).context("clear PostgreSQL's lock file")?;
             }
             // The disk was full when it was written. It tells nothing, and PostgreSQL starts beside none like it.
-            Ok(None) => fs::remove_file(&path).context("remove PostgreSQL's empty lock file")?,
+            Ok((_, None)) => fs::remove_file(&path).context("remove PostgreSQL's empty lock file")?,
             Err(_) => {}
         }
         let _ = fs::remove_file(self.socket.join(format!(".s.PGSQL.{PORT}.lock")));
@@ -277,7 +282,7 @@ fn unprivileged_user() -> Result<(u32, u32)> {
 /// The server that runs on a cluster: the pid in `postmaster.pid`, if it is still a server's. A server's
 /// working folder is its cluster, by which it is told from whoever got that pid later.
 pub fn postmaster(data: &Path) -> Option<Pid> {
-    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let text = read_plain(&data.join("postmaster.pid")).ok()?;
     let pid: i32 = text.lines().next()?.trim().parse().ok()?;
     let folder = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
     (folder == fs::canonicalize(data).ok()?).then(|| Pid::from_raw(pid))?
@@ -286,7 +291,7 @@ pub fn postmaster(data: &Path) -> Option<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     #[test]
     fn a_lock_file_is_cleared_in_its_place_and_an_empty_one_removed() {
@@ -311,6 +316,41 @@ mod tests {
         place.clear_locks().unwrap();
         assert!(!lock.exists());
         place.clear_locks().unwrap();
+    }
+
+    /// The folder is that of the user that PostgreSQL runs as, and root writes there.
+    #[test]
+    fn what_lies_in_postgresqls_folder_leads_nowhere_else() {
+        let ours = tempfile::tempdir_in("/tmp").unwrap();
+        fs::create_dir(ours.path().join("data")).unwrap();
+        let own = fs::metadata(ours.path()).unwrap();
+        let place = Place {
+            folder: ours.path().to_owned(),
+            programs: ours.path().to_owned(),
+            major: 17,
+            user: Some((own.uid(), own.gid())),
+            socket: ours.path().to_owned(),
+        };
+        let elsewhere = ours.path().join("elsewhere");
+        let was = "17\nsomebody's\n";
+        fs::write(&elsewhere, was).unwrap();
+        let data = place.data();
+        for name in ["postgresql.conf", "postgresql.new", "pg_hba.conf", "pg_hba.new", "postmaster.pid", "PG_VERSION"] {
+            symlink(&elsewhere, data.join(name)).unwrap();
+        }
+        place.write_settings().unwrap();
+        for name in ["postgresql.conf", "pg_hba.conf"] {
+            assert!(fs::symlink_metadata(data.join(name)).unwrap().is_file(), "{name}");
+            assert!(fs::read_to_string(data.join(name)).unwrap().starts_with("# Written by fullstack-agent"), "{name}");
+        }
+        place.clear_locks().unwrap_err();
+        assert!(postmaster(&data).is_none());
+        fs::remove_file(data.join("postmaster.pid")).unwrap();
+        fs::hard_link(&elsewhere, data.join("postmaster.pid")).unwrap();
+        place.clear_locks().unwrap_err();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), was);
+        let found = Place::among(&[(ours.path().to_owned(), 17)], ours.path(), None);
+        assert_eq!(found.unwrap().major, 17, "a link is no version");
     }
 
     #[test]

@@ -108,7 +108,8 @@ impl Controller {
     /// Pushes the branch that is checked out to `origin`, by the user's GitHub account where it lies there.
     ///
     /// # Errors
-    /// As [`Self::commit`]; `409 Conflict` where the push is rejected, and why.
+    /// As [`Self::commit`]; `409 Conflict` where the push is rejected, and why; what goes wrong with GitHub, where it was
+    /// not asked yet whether the repository is the user's to push to.
     pub async fn push(&self, viewer: &Viewer, id: ProjectId) -> Result<Status, Refusal> {
         may_change(viewer)?;
         let row = self.row(viewer, id).await?;
@@ -116,8 +117,10 @@ impl Controller {
         let publisher = self.cloner().publisher();
         let token = match publisher.github().filter(|github| github.holds(&of.url)) {
             None => None,
-            Some(github) => match github.account(viewer.user).await {
-                Ok(account) => Some(account.tokens.access),
+            Some(github) => match github.lends(viewer.user, &of.url).await {
+                Ok(Some(account)) => Some(account.tokens.access),
+                Ok(None) => return Err(words::push_forbidden().into()),
+                Err(GitHubError::NotFound) => return Err(words::push_not_found().into()),
                 Err(GitHubError::Store(error)) => return Err(store_error(error).into()),
                 Err(error) => return Err(error.into()),
             },

@@ -104,6 +104,26 @@ pub fn host_answered(stderr: &str) -> Option<String> {
     })
 }
 
+/// GitHub lets the account read at most.
+#[must_use]
+pub fn push_forbidden() -> ControlError {
+    conflict(
+        "push-forbidden",
+        "The GitHub account that is connected may not push to this repository.",
+        &["Ask its owner for the right to write.", "Or fork it at GitHub, and start a project from the fork."],
+    )
+}
+
+/// GitHub shows the account no such repository.
+#[must_use]
+pub fn push_not_found() -> ControlError {
+    conflict(
+        "push-not-found",
+        "There is no such repository at its host any more, or it is not shown to the account that is connected.",
+        &["Look at GitHub whether it was renamed or deleted."],
+    )
+}
+
 /// A failure of git's own.
 fn by_words(stderr: &str, folder: &str, doing: &str) -> ControlError {
     let has = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
@@ -146,11 +166,7 @@ fn by_words(stderr: &str, folder: &str, doing: &str) -> ControlError {
         );
     }
     if has(&["error: 403", "Permission to", "Write access to repository not granted"]) {
-        return conflict(
-            "push-forbidden",
-            "The GitHub account that is connected may not push to this repository.",
-            &["Ask its owner for the right to write.", "Or fork it at GitHub, and start a project from the fork."],
-        );
+        return push_forbidden();
     }
     if has(&["could not read Username", "could not read Password", "Authentication failed", "error: 401"]) {
         return conflict(
@@ -160,11 +176,7 @@ fn by_words(stderr: &str, folder: &str, doing: &str) -> ControlError {
         );
     }
     if has(&["Repository not found", "not found", "error: 404"]) {
-        return conflict(
-            "push-not-found",
-            "There is no such repository at its host any more, or it is not shown to the account that is connected.",
-            &["Look at GitHub whether it was renamed or deleted."],
-        );
+        return push_not_found();
     }
     if has(&["Author identity unknown", "Please tell me who you are", "unable to auto-detect email address"]) {
         return conflict(

@@ -66,15 +66,36 @@ fn unreached(error: &reqwest::Error) -> Error {
 /// # Errors
 /// What GitHub's answer means; [`Error::Revoked`] for 401.
 pub async fn ask(request: RequestBuilder, token: &SecretString) -> Result<(HeaderMap, Vec<u8>), Error> {
-    let request = request
-        .bearer_auth(token.expose_secret())
-        .header("accept", "application/vnd.github+json")
-        .header("x-github-api-version", "2022-11-28");
-    let (status, headers, body) = send(request).await?;
+    let (status, headers, body) = send(signed(request, token)).await?;
     if status.is_success() { Ok((headers, body)) } else { Err(refused(status, &headers, &body)) }
 }
 
-/// The same, as JSON.
+fn signed(request: RequestBuilder, token: &SecretString) -> RequestBuilder {
+    request
+        .bearer_auth(token.expose_secret())
+        .header("accept", "application/vnd.github+json")
+        .header("x-github-api-version", "2022-11-28")
+}
+
+/// What it says of a repository, by `owner/name`. Of one that was renamed or given away GitHub answers another address of its
+/// API, once (<https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api#follow-redirects>); an
+/// address that is not below `api` is not asked.
+///
+/// # Errors
+/// As [`read`].
+pub async fn repository<T: DeserializeOwned>(client: &Client, api: &str, path: &str, token: &SecretString) -> Result<T, Error> {
+    let (status, headers, body) = send(signed(client.get(format!("{api}/repos/{path}")), token)).await?;
+    if status.is_success() {
+        return parse(&body);
+    }
+    let to = headers.get("location").filter(|_| status.is_redirection()).and_then(|to| to.to_str().ok());
+    match to.filter(|to| to.strip_prefix(api).is_some_and(|rest| rest.starts_with('/'))) {
+        Some(to) => read(client.get(to), token).await.map(|(_, said)| said),
+        None => Err(refused(status, &headers, &body)),
+    }
+}
+
+/// The same as [`ask`], as JSON.
 ///
 /// # Errors
 /// As [`ask`]; also that it is not of the form that was expected.

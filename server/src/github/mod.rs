@@ -9,6 +9,7 @@
 //! No HTTP of ours in here: [`crate::http::github`] has the routes. A token leaves this module towards
 //! GitHub alone.
 
+mod access;
 mod api;
 pub mod create;
 pub mod repositories;
@@ -176,6 +177,7 @@ pub struct GitHub {
     /// A refresh token works once: one refresh at a time.
     refreshing: tokio::sync::Mutex<()>,
     listings: Listings,
+    access: access::Access,
 }
 
 /// Who somebody is, of `GET /user`.
@@ -199,7 +201,8 @@ impl GitHub {
             // What GitHub's own page has: it takes no Basic here.
             .set_auth_type(AuthType::RequestBody);
         let http = api::client()?;
-        Ok(Self { settings, oauth, http, linked, refreshing: tokio::sync::Mutex::default(), listings: Listings::default() })
+        let (refreshing, listings, access) = (tokio::sync::Mutex::default(), Listings::default(), access::Access::default());
+        Ok(Self { settings, oauth, http, linked, refreshing, listings, access })
     }
 
     /// Whether anybody may sign in by it. If not, it can be connected alone.

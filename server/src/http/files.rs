@@ -40,7 +40,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use model::{ProjectId, view::Viewer};
+use model::{
+    ProjectId,
+    view::{Scope, Viewer},
+};
 use page::Page;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use sandbox_agent::{
@@ -111,8 +114,8 @@ impl From<Entry> for Item {
 /// names the next page; with `after`, those behind that name.
 ///
 /// # Errors
-/// `400 Bad Request`: the path leads out of the home folder, or `limit` is no length of a page; `404 Not Found`; `409 Conflict`
-/// while the sandbox does not run; `413 Content Too Large` for a folder with more names than one answer holds; `416 Range Not
+/// `400 Bad Request`: the path leads out of the home folder, or `limit` is no length of a page; `403 Forbidden` for what is in
+/// `.fsa`, to a token of scope `read`; `404 Not Found`; `409 Conflict` while the sandbox does not run; `413 Content Too Large` for a folder with more names than one answer holds; `416 Range Not
 /// Satisfiable`.
 pub async fn get(
     State(plane): State<Plane>,
@@ -239,6 +242,8 @@ struct Ask<'a> {
     plane: &'a Plane,
     visit: &'a Visit,
     sandbox: SandboxRow,
+    /// Who may open no terminal does not read what they showed.
+    without_state: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -246,13 +251,20 @@ impl<'a> Ask<'a> {
     async fn of(plane: &'a Plane, viewer: &Viewer, visit: &'a Visit, project: Option<ProjectId>) -> Result<Self, Refusal> {
         let project = project.ok_or_else(ControlError::not_found)?;
         let sandbox = plane.controller.row(viewer, project).await?.sandbox;
-        Ok(Self { plane, visit, sandbox })
+        Ok(Self { plane, visit, sandbox, without_state: viewer.scope < Scope::Write })
     }
 
     /// The agent's answer, if it is no refusal.
     async fn pass(self, request: Request) -> Result<http::Response<Incoming>, Refusal> {
         let agent = self.plane.agent(&self.sandbox);
-        let path = address(&request)?;
+        let mut path = address(&request)?;
+        if self.without_state {
+            // The agent looks where links lead to as well; one that is older does not.
+            if is_state(rest_of(request.uri().path())) {
+                return Err(state_folder());
+            }
+            path.push_str("&without-state=1");
+        }
         let io = agent.connect().await.map_err(|error| unreachable(&error))?;
         let mut asked = http::Request::builder().method(request.method().clone()).uri(path);
         for name in ASKED {
@@ -344,6 +356,12 @@ fn rest_of(path: &str) -> &str {
     slashes.nth(4).and_then(|at| path.get(at..)).unwrap_or("/")
 }
 
+/// Whether a path names the agent's own folder of the home folder, or something in it.
+fn is_state(rest: &str) -> bool {
+    let path: Vec<u8> = percent_decode_str(rest).collect();
+    path.split(|byte| *byte == b'/').find(|part| !part.is_empty() && *part != b".") == Some(b".fsa")
+}
+
 /// The last part of a path, for whoever saves it.
 fn name_of(path: &str) -> Vec<u8> {
     percent_decode_str(rest_of(path).trim_end_matches('/').rsplit('/').next().unwrap_or_default()).collect()
@@ -408,6 +426,7 @@ fn said(status: StatusCode, body: ErrorBody) -> Refusal {
         "no-such-range" => "Ask for a part within the file, or for all of it.",
         "disk-full" => "Delete files that are not needed, and send it again. Nothing was changed.",
         "forbidden" => "Change its permissions in a terminal.",
+        "state-folder" => WRITES,
         _ => "Mend the request, and send it again.",
     };
     let kind = match status.as_u16() {
@@ -442,6 +461,13 @@ fn ended(over: Over) -> ControlError {
     }
 }
 
+const WRITES: &str = "Use a token of scope `write`.";
+
+fn state_folder() -> Refusal {
+    let message = "What is in .fsa, where what terminals showed is kept, is not for a token of scope `read`.";
+    Refusal::new(ErrorKind::Forbidden, "state-folder", message, WRITES)
+}
+
 fn bad_path() -> Refusal {
     Refusal::new(ErrorKind::Malformed, "bad-path", "The path cannot be passed on.", "Percent-encode it.")
 }
@@ -473,6 +499,16 @@ mod tests {
         assert_eq!(of(Method::GET, "/api/sandbox/x/files/a?limit=0").unwrap_err(), "bad-limit");
         for (method, uri) in [(Method::PUT, "/a?mkdri=1"), (Method::DELETE, "/a?recursive=1&to=b"), (Method::GET, "/a?mkdir=1")] {
             assert_eq!(of(method, &format!("/api/sandbox/x/files{uri}")).unwrap_err(), "bad-query", "{uri}");
+        }
+    }
+
+    #[test]
+    fn the_agents_own_folder_is_known_in_every_spelling() {
+        for rest in ["/.fsa", "/.fsa/", "//.fsa/sessions/main.log", "/./.fsa", "/%2efsa/x", "/%2F.fsa", "/.%66sa"] {
+            assert!(is_state(rest), "{rest}");
+        }
+        for rest in ["/", "", "/.fsa-other", "/src/.fsa", "/.FSA", "/x"] {
+            assert!(!is_state(rest), "{rest}");
         }
     }
 

@@ -456,8 +456,8 @@ pub struct Search {
 /// `GET /api/github/repositories?search=&page=`: the user's repositories, pushed to last first.
 ///
 /// # Errors
-/// `400 Bad Request` for another query; `409 Conflict` where no account is connected or its access was revoked;
-/// `502`, `503` and `504` where GitHub does not answer.
+/// `400 Bad Request` for another query; `403 Forbidden` for a token of scope `read`, which sees what is here and not what the
+/// account sees at GitHub; `409 Conflict` where no account is connected or its access was revoked; `502`, `503` and `504` where GitHub does not answer.
 pub async fn list(
     State(plane): State<Plane>,
     Me(viewer): Me,

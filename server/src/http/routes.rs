@@ -72,7 +72,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/api/github/connect", Access::Session, "connect GitHub", || post(github::connect)),
     route(Method::GET, "/api/github", Access::Read, "say what is connected", || get(github::get)),
     route(Method::DELETE, "/api/github", Access::Write, "disconnect GitHub", || delete(github::disconnect)),
-    route(Method::GET, "/api/github/repositories", Access::Read, "list repositories", || get(github::list)),
+    route(Method::GET, "/api/github/repositories", Access::Write, "list repositories", || get(github::list)),
     route(Method::GET, "/api/me", Access::Read, "say who is signed in", || get(tokens::me)),
     route(Method::GET, "/api/tokens", Access::Read, "list tokens", || get(tokens::list)),
     route(Method::POST, "/api/tokens", Access::Write, "create token", || post(tokens::create)),

@@ -5,7 +5,7 @@ use crate::{
     github::{session, sign_in, with},
     support::{
         Client, Setup, TestApp,
-        github::{StandIn, everybody},
+        github::{Fault, StandIn, everybody},
         until,
     },
 };
@@ -189,6 +189,58 @@ async fn git_inside_has_the_owners_token_for_the_projects_repository_alone() {
         app.world.git_asks(8, "http", host, "octocat/Secrets").await["password"].is_null(),
         "what is revoked is not handed on"
     );
+}
+
+#[tokio::test]
+async fn a_strangers_public_repository_is_cloned_and_gets_no_token() {
+    for (name, private, given) in [
+        ("stranger/bait", false, false),
+        ("stranger/shared", true, true),
+        ("octocat/open", false, true),
+        ("acme/open", false, true),
+    ] {
+        let Some((app, github)) = with(everybody()).await else { return };
+        github.member(1, "acme", "active");
+        let user = session(&app, &sign_in(&app).await);
+        let url = github.serve(name, private, &["main"]);
+        let id = create(&user, json!({ "url": url })).await;
+        reaches(&user, &id, "done").await;
+        assert_eq!(readme(&app, name.split('/').nth(1).unwrap()).as_deref(), Some("main\n"), "{name}");
+        let host = github.url.strip_prefix("http://").unwrap();
+        let answer = app.world.git_asks(1, "http", host, name).await;
+        assert_eq!(!answer["password"].is_null(), given, "{name}: {answer}");
+        assert_eq!(github.asked(&format!("GET /api/v3/repos/{name}")), 1, "GitHub is asked once for a while");
+    }
+}
+
+#[tokio::test]
+async fn a_repository_that_github_says_nothing_of_gets_no_token_until_it_does() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let url = github.serve("octocat/secrets", true, &["main"]);
+    let user = session(&app, &sign_in(&app).await);
+    github.fault(Some(Fault::Page(503)));
+    let id = create(&user, json!({ "url": url })).await;
+    let failed = reaches(&user, &id, "failed").await;
+    assert_eq!(failed["cause"]["code"], "repository-unreachable", "{failed}");
+    assert!(failed["cause"]["message"].as_str().unwrap().contains("GitHub did not say whether"), "{failed}");
+    let host = github.url.strip_prefix("http://").unwrap();
+    assert!(app.world.git_asks(1, "http", host, "octocat/secrets").await["password"].is_null());
+    github.fault(None);
+    retry(&user, &id).await;
+    reaches(&user, &id, "done").await;
+    github.fault(Some(Fault::Page(503)));
+    assert!(!app.world.git_asks(2, "http", host, "octocat/secrets").await["password"].is_null(), "what it said holds");
+}
+
+#[tokio::test]
+async fn a_repository_that_was_renamed_is_looked_up_where_it_is() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    github.serve("octocat/boats", true, &["main"]);
+    github.moves("octocat/ships", "octocat/boats");
+    let user = session(&app, &sign_in(&app).await);
+    let id = create(&user, json!({ "url": format!("{}/octocat/ships", github.url) })).await;
+    reaches(&user, &id, "done").await;
+    assert_eq!(readme(&app, "ships").as_deref(), Some("main\n"));
 }
 
 #[tokio::test]

@@ -356,6 +356,33 @@ async fn a_full_disk_is_said_and_something_can_be_deleted() {
 }
 
 #[tokio::test]
+async fn who_may_only_look_does_not_read_what_terminals_showed() {
+    let Some(files) = Files::start(&[]).await else { return };
+    let sessions = files.agent.home.join(".fsa/sessions");
+    std::fs::create_dir_all(&sessions).unwrap();
+    std::fs::write(sessions.join("main.log"), "hunter2").unwrap();
+    std::os::unix::fs::symlink(".fsa/sessions/main.log", files.agent.home.join("link")).unwrap();
+    let reader = files.app.token(Scope::Read).await;
+    for path in [
+        "/.fsa",
+        "/.fsa/sessions?limit=5",
+        "/.fsa/sessions/main.log",
+        "/%2efsa/sessions/main.log",
+        "//.fsa/sessions/main.log",
+        "/link",
+    ] {
+        let answer = reader.get(&format!("{}{path}", files.at)).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (403, "state-folder"), "{path}: {}", answer.text());
+        assert!(!answer.text().contains("hunter2") && answer.text().contains("scope `write`"), "{path}: {}", answer.text());
+    }
+    assert_eq!(reader.get(&format!("{}/link?without-state=0", files.at)).await.code(), "bad-query");
+    assert_eq!(reader.get(&files.at).await.status, 200);
+    let writer = files.app.token(Scope::Write).await;
+    assert_eq!(writer.get(&format!("{}/.fsa/sessions/main.log", files.at)).await.text(), "hunter2");
+    assert_eq!(writer.get(&format!("{}/link", files.at)).await.text(), "hunter2");
+}
+
+#[tokio::test]
 async fn who_may_only_look_looks_and_a_sandbox_that_is_stopped_says_so() {
     let Some(files) = Files::start(&[]).await else { return };
     files.put("/a", "x").await;

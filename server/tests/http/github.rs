@@ -402,7 +402,9 @@ async fn repositories_are_searched_and_come_in_pages() {
 #[tokio::test]
 async fn asking_for_repositories_says_what_is_wrong() {
     let Some((app, github)) = with(everybody()).await else { return };
-    let owner = app.token(Scope::Read).await;
+    let reader = app.token(Scope::Read).await.get("/api/github/repositories").await;
+    assert_eq!((reader.status.as_u16(), reader.code().as_str()), (403, "read-only"), "{}", reader.text());
+    let owner = app.token(Scope::Write).await;
     let none = owner.get("/api/github/repositories").await;
     assert_eq!((none.status.as_u16(), none.code().as_str()), (409, "github-not-connected"));
     let user = session(&app, &sign_in(&app).await);

@@ -187,6 +187,18 @@ async fn a_push_that_is_rejected_says_the_way_on_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_anothers_to_push_to_is_refused_before_git_has_a_token() {
+    let Some((app, github, user)) = signed_in().await else { return };
+    let url = github.serve("stranger/boats", false, &["main"]);
+    let id = project(&user, Some(&url)).await;
+    until("the clone", async || user.get(&format!("/api/projects/{id}/repository")).await.json()["state"] == "done").await;
+    git(&app, "boats", &["commit", "-q", "--allow-empty", "-m", "Mine"]).await;
+    // This one would take it of whoever has a token, so it was git that had none.
+    refused(&push(&user, &id).await, 409, "push-forbidden");
+    assert_eq!(github.git("stranger/boats", &["log", "-1", "--format=%s", "main"]).trim(), "second");
+}
+
+#[tokio::test]
 async fn a_folder_becomes_a_new_private_repository() {
     let Some((app, github, user)) = signed_in().await else { return };
     let id = project(&user, None).await;

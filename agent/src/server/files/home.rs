@@ -1,9 +1,12 @@
 //! The home folder, one system call at a time. Blocks.
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::{CStr, CString, OsStr},
     fs::File,
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -11,7 +14,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rustix::{
     fs::{
         AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fstat, fsync, mkdirat, openat, openat2,
-        renameat, renameat_with, statat, unlinkat,
+        readlink, renameat, renameat_with, statat, unlinkat,
     },
     io::{Errno, Result},
 };
@@ -24,8 +27,15 @@ const DEEPEST: u32 = 200;
 
 /// What a path names.
 pub enum Found {
-    File { file: File, length: u64, version: Version, modified_at: i64 },
+    File {
+        file: File,
+        length: u64,
+        version: Version,
+        modified_at: i64,
+    },
     Folder(Vec<Entry>),
+    /// Something in a folder that is closed to who asks.
+    Closed,
 }
 
 /// Which of a folder's names are listed, in the order of their bytes.
@@ -56,11 +66,16 @@ impl Home {
         Self(home.to_owned())
     }
 
+    /// What a path names, unless that is in one of the folders that are closed, by whatever link.
+    ///
     /// # Errors
     /// NXIO for what is neither a file nor a folder: reading a pipe could wait for ever.
-    pub fn open(&self, path: &[u8], page: &Page) -> Result<Found> {
+    pub fn open(&self, path: &[u8], page: &Page, closed: &[PathBuf]) -> Result<Found> {
         // NONBLOCK: opening a pipe must not wait for a writer.
         let opened = self.beneath(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())?;
+        if is_in(&opened, closed)? {
+            return Ok(Found::Closed);
+        }
         let stat = fstat(&opened)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(Found::File {
@@ -156,6 +171,17 @@ impl Home {
             }
         }
     }
+}
+
+/// Whether what is open lies in one of these folders, or is one: by where the kernel has it, however it was named.
+fn is_in(opened: &OwnedFd, folders: &[PathBuf]) -> Result<bool> {
+    if folders.is_empty() {
+        return Ok(false);
+    }
+    let place = readlink(format!("/proc/self/fd/{}", opened.as_raw_fd()), Vec::new())?;
+    let place = Path::new(OsStr::from_bytes(place.as_bytes()));
+    // One that is not there has nothing in it.
+    Ok(folders.iter().filter_map(|folder| folder.canonicalize().ok()).any(|folder| place.starts_with(folder)))
 }
 
 /// Of a file, also where a link names it: as one that reads it is told.

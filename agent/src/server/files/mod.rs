@@ -38,11 +38,12 @@ use crate::protocol::http::Listing;
 /// Bytes of a file in one piece of an answer.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// `GET` and `HEAD` of a file (with `Range`, `If-Range` and `If-None-Match`) or a folder (with `limit=COUNT` and `after=NAME`); `PUT` of a file (with `If-Match` and
+/// `GET` and `HEAD` of a file (with `Range`, `If-Range` and `If-None-Match`) or a folder (with `limit=COUNT` and `after=NAME`), with `without-state=1`
+/// of none that is in the agent's own folders, where the last output of terminals is; `PUT` of a file (with `If-Match` and
 /// `If-None-Match`), or of a folder with `mkdir=1`; `POST` with `to=PATH` renames (with `If-Match` of a file); `DELETE`, of a folder that is not empty with `recursive=1`.
 ///
 /// # Errors
-/// `400 Bad Request`: no path of the home folder; `404 Not Found`; `409 Conflict`: a folder where a file should be, or the other way round,
+/// `400 Bad Request`: no path of the home folder; `403 Forbidden`: of the agent's own folders; `404 Not Found`; `409 Conflict`: a folder where a file should be, or the other way round,
 /// or the file is not the one that was meant; `416 Range Not Satisfiable`; `507 Insufficient Storage`.
 pub async fn route(agent: &Rc<Agent>, method: &Method, path: &str, request: Request<Incoming>) -> Result<Answer, Error> {
     let path = decoded(path)?;
@@ -51,7 +52,13 @@ pub async fn route(agent: &Rc<Agent>, method: &Method, path: &str, request: Requ
     match *method {
         Method::GET | Method::HEAD => {
             let page = page(&query, request.uri().query())?;
-            get(agent, home, path, page, request.headers(), *method == Method::HEAD).await
+            let closed = if query.flag("without-state") {
+                vec![agent.config.home.join(".fsa"), agent.config.state_dir.clone()]
+            } else {
+                Vec::new()
+            };
+            let opened = blocking(path.clone(), move |path| home.open(path, &page, &closed)).await?;
+            get(agent, opened, &path, request.headers(), *method == Method::HEAD)
         }
         Method::PUT if agent.disk.over() => {
             upload::drain(request.into_body()).await;
@@ -122,13 +129,16 @@ async fn rename(home: Home, from: Vec<u8>, to: Vec<u8>, condition: Condition) ->
     })
 }
 
-async fn get(agent: &Agent, home: Home, path: Vec<u8>, page: Page, headers: &HeaderMap, head: bool) -> Result<Answer, Error> {
-    let shown = String::from_utf8_lossy(&path).into_owned();
+fn get(agent: &Agent, opened: Found, path: &[u8], headers: &HeaderMap, head: bool) -> Result<Answer, Error> {
     let condition = Condition::of(headers)?;
-    match blocking(path, move |path| home.open(path, &page)).await? {
+    match opened {
+        Found::Closed => {
+            let sentence = "What is in .fsa, where what terminals showed is kept, is not for who may only read files.";
+            Err(Error::new(StatusCode::FORBIDDEN, "state-folder", sentence))
+        }
         Found::Folder(entries) => {
             let home = agent.config.home.display().to_string();
-            Ok(json(StatusCode::OK, &Listing { path: shown, home, entries }))
+            Ok(json(StatusCode::OK, &Listing { path: String::from_utf8_lossy(path).into_owned(), home, entries }))
         }
         Found::File { version, .. } if condition.known(&version) => {
             let mut answer = empty(StatusCode::NOT_MODIFIED);

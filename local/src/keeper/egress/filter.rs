@@ -198,6 +198,10 @@ fn own_addresses() -> io::Result<BTreeSet<IpAddr>> {
     Ok(own)
 }
 
+/// Where Azure tells a virtual machine its settings and secrets: public by its number, and of no network but the machine's own
+/// (<https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16>).
+const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 /// Why an address may not be reached, if so. Ranges for documentation are not refused: package mirrors
 /// may live there.
 fn forbidden(ip: IpAddr, own: &BTreeSet<IpAddr>) -> Option<&'static str> {
@@ -215,6 +219,9 @@ fn forbidden(ip: IpAddr, own: &BTreeSet<IpAddr>) -> Option<&'static str> {
 }
 
 fn forbidden_v4(ip: Ipv4Addr) -> Option<&'static str> {
+    if ip == AZURE {
+        return Some("a link-local or metadata address");
+    }
     let [a, b, c, _] = ip.octets();
     match (a, b, c) {
         (0, ..) => Some("this machine (0.0.0.0/8)"),
@@ -286,6 +293,9 @@ mod tests {
             "172.31.255.255",
             "192.168.1.1",
             "169.254.169.254",
+            "168.63.129.16",
+            "::ffff:168.63.129.16",
+            "64:ff9b::a83f:8110",
             "100.64.0.1",
             "100.127.0.1",
             "224.0.0.1",
@@ -325,6 +335,8 @@ mod tests {
             "198.51.100.7",
             "172.15.0.1",
             "172.32.0.1",
+            "168.63.129.15",
+            "168.63.129.17",
             "100.63.0.1",
             "100.128.0.1",
             "2606:4700::1111",

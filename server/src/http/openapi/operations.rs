@@ -507,6 +507,7 @@ fn files() -> Vec<Operation> {
             )
             .answer(206, "The part that was asked for.", vec![form("application/octet-stream", bytes, None)])
             .refusals(&[
+                ("403", "A token of scope `read` asks for what is in `.fsa`, where what terminals showed is kept."),
                 ("409", "The sandbox does not run."),
                 ("413", "The folder has more names than one answer holds; ask for it in pages."),
                 ("416", "The file has no such part."),

@@ -78,6 +78,8 @@ struct Inner {
     refresh: HashMap<String, u64>,
     /// What is served over git, with whether it is private.
     served: HashMap<String, bool>,
+    /// Where a repository of that name is by now.
+    moved: HashMap<String, String>,
     /// When what is served was made by the API.
     made_at: HashMap<String, String>,
     /// What is pushed is refused with these words.
@@ -99,6 +101,16 @@ impl Inner {
         let token = format!("gho_secret{}", self.made);
         self.tokens.insert(token.clone(), account);
         token
+    }
+
+    fn shown(&self, url: &str, full_name: &str, push: bool) -> Option<Value> {
+        let private = *self.served.get(full_name)?;
+        let made_at = self.made_at.get(full_name).cloned().unwrap_or_else(|| "2020-01-02T03:04:05Z".into());
+        Some(json!({
+            "id": 1, "full_name": full_name, "clone_url": format!("{url}/{full_name}.git"), "private": private,
+            "default_branch": "main", "description": null, "pushed_at": null, "created_at": made_at,
+            "permissions": { "admin": push, "push": push, "pull": true },
+        }))
     }
 }
 
@@ -265,6 +277,11 @@ impl StandIn {
         self.change(|inner| inner.email = email.map(str::to_owned));
     }
 
+    /// A repository is renamed or given away: its old name leads to the new one.
+    pub fn moves(&self, from: &str, to: &str) {
+        self.change(|inner| inner.moved.insert(from.to_owned(), to.to_owned()));
+    }
+
     /// Adds a commit to `main`, whose tree the lines of `git mktree` add to.
     fn commit(&self, name: &str, lines: &str) {
         let folder = self.root.path().join(format!("{name}.git"));
@@ -343,18 +360,8 @@ impl StandIn {
         if lost {
             return (StatusCode::BAD_GATEWAY, "<html>a proxy</html>").into_response();
         }
-        (StatusCode::CREATED, Json(self.shown(&full_name).unwrap())).into_response()
-    }
-
-    fn shown(&self, full_name: &str) -> Option<Value> {
-        self.change(|inner| {
-            let private = *inner.served.get(full_name)?;
-            let made_at = inner.made_at.get(full_name).cloned().unwrap_or_else(|| "2020-01-02T03:04:05Z".into());
-            Some(json!({
-                "id": 1, "full_name": full_name, "clone_url": format!("{}/{full_name}.git", self.url), "private": private,
-                "default_branch": "main", "description": null, "pushed_at": null, "created_at": made_at,
-            }))
-        })
+        let shown = self.change(|inner| inner.shown(&self.url, &full_name, true));
+        (StatusCode::CREATED, Json(shown.unwrap())).into_response()
     }
 
     /// Takes every token back, as its owner does in GitHub's settings.
@@ -550,9 +557,15 @@ async fn repository(
     headers: HeaderMap,
     Path((owner, name)): Path<(String, String)>,
 ) -> Result<Json<Value>, Response> {
-    who(&it, &headers)?;
+    let account = who(&it, &headers)?;
+    let full_name = format!("{owner}/{name}");
+    if let Some(to) = it.change(|inner| inner.moved.get(&full_name).cloned()) {
+        let to = format!("{}/repos/{to}", it.api);
+        return Err((StatusCode::MOVED_PERMANENTLY, [("location", to)], Json(json!({ "message": "Moved" }))).into_response());
+    }
+    let push = owner == account.login || account.organizations.get(&owner) == Some(&"active");
     let none = || (StatusCode::NOT_FOUND, Json(json!({ "message": "Not Found" }))).into_response();
-    it.shown(&format!("{owner}/{name}")).map(Json).ok_or_else(none)
+    it.change(|inner| inner.shown(&it.url, &full_name, push)).map(Json).ok_or_else(none)
 }
 
 async fn membership(
@@ -579,6 +592,7 @@ async fn git(State(it): State<StandIn>, Path((owner, name, path)): Path<(String,
         return (StatusCode::from_u16(status).unwrap(), "<html>a proxy</html>").into_response();
     }
     let repository = format!("{owner}/{}", name.trim_end_matches(".git"));
+    let repository = it.change(|inner| inner.moved.get(&repository).cloned()).unwrap_or(repository);
     let basic = request.headers().get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
     let password = password_of(&request);
     let known = password.is_some_and(|token| it.change(|inner| inner.tokens.contains_key(&token)));
