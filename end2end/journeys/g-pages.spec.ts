@@ -6,7 +6,7 @@ import path from 'node:path';
 import type { Request } from '@playwright/test';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from '../support/fixtures.ts';
-import { inspect } from '../support/inspect.ts';
+import { inspect, inspectRare } from '../support/inspect.ts';
 import { NewProjectPage, ProjectsPage, SignInPage, Workspace, hydrated, shifted } from '../support/pages.ts';
 import { Terminal } from '../support/terminal.ts';
 import { foldersOf, holdRoles } from '../support/world.ts';
@@ -156,8 +156,15 @@ test('workspace: running, with its menus and dialogs, and stopped', async ({ api
   await page.getByRole('button', { name: 'Sandbox actions' }).click();
   await inspect(page, 'workspace-actions');
   await page.keyboard.press('Escape');
+  const list = await new ProjectsPage(await page.context().newPage()).open();
+  const row = list.row(project.name);
+  await expect(row.locator('.port-chip')).toHaveText(':3000');
+  await inspectRare(list.page, 'projects', ['.phase-pill', '.button', '.port-chip'].map((part) => row.locator(part).first()));
+  await list.page.close();
   await api.act(project.id, 'stop');
   await expect(workspace.phase).toHaveAttribute('data-phase', 'stopped');
+  await expect(workspace.previewPane.getByRole('heading', { name: 'Preview is asleep' })).toBeVisible();
+  await expect(workspace.previewPane).toContainText('The sandbox is stopped. The preview opens when it runs and something listens on port 3000.');
   await inspect(page, 'workspace-stopped');
 });
 
