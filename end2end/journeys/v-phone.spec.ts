@@ -103,6 +103,7 @@ test('from the link to a deleted project on a phone', async ({ ownServer, browse
   await page.locator('.port-chip').waitFor();
   expect.soft(await tooLow(page), 'projects').toEqual([]);
   await page.goBack();
+  await expect(page.getByRole('heading', { level: 1 }).filter({ hasText: 'Settings' })).toBeVisible();
 
   // The palette, by the account's menu.
   await page.getByRole('button', { name: /^Account/ }).tap();

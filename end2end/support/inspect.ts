@@ -68,7 +68,7 @@ export async function tooLow(page: Page): Promise<string[]> {
     for (const target of targets) {
       const { width, height } = target.getBoundingClientRect();
       const hit = target.checkVisibility({ checkVisibilityCSS: true }) && width > 1 && getComputedStyle(target).display !== 'inline' && !target.matches('.project-name');
-      if (hit && height < least) low.push(`${height} px: ${target.outerHTML.slice(0, 120)}`);
+      if (hit && height < least - 0.5) low.push(`${height} px: ${target.outerHTML.slice(0, 120)}`);
     }
     return low;
   }, FINGER);
