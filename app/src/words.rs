@@ -2,7 +2,7 @@
 
 use crate::time;
 use model::{
-    Desired, Phase, Stage, StageState,
+    Desired, Phase, Stage, StageState, StageView,
     view::{ProjectView, SandboxView},
 };
 use serde::{Deserialize, Serialize};
@@ -219,6 +219,20 @@ pub fn stage_state(state: StageState) -> &'static str {
     }
 }
 
+/// How long a stage runs, in milliseconds, before those who hear the page are told of it.
+const TOLD_AFTER_MS: f64 = 5_000.0;
+
+/// The stage that those who hear the page are told of at `now`: one that is late or failed at once. One that only runs waits: a
+/// start goes through all five within a second, and each would be read out.
+#[must_use]
+pub fn stage_told(stages: &[StageView], now: f64) -> Option<&StageView> {
+    stages.iter().find(|stage| match stage.state {
+        StageState::Late | StageState::Failed => true,
+        StageState::Running => stage.started_at.is_some_and(|at| now - time::millis(at) >= TOLD_AFTER_MS),
+        _ => false,
+    })
+}
+
 /// The tone of a stage's mark; `None` for one that waits.
 #[must_use]
 pub fn stage_tone(state: StageState) -> Option<&'static str> {
@@ -266,7 +280,6 @@ mod tests {
     use super::*;
     use crate::live::tests::project;
     use jiff::Timestamp;
-    use model::StageView;
 
     fn in_phase(desired: Desired, phase: Phase) -> ProjectView {
         let mut view = project(1, "a");
@@ -316,6 +329,33 @@ mod tests {
         };
         sandbox.stages = vec![late];
         assert_eq!(outlook(&sandbox, false), "slower than usual");
+    }
+
+    #[test]
+    fn a_stage_is_told_once_it_takes_five_seconds_and_what_goes_wrong_at_once() {
+        let view = |stage, state, started_at| StageView {
+            stage,
+            state,
+            started_at,
+            ended_at: None,
+            deadline_at: None,
+            limit_seconds: None,
+        };
+        let begun = Some(Timestamp::UNIX_EPOCH);
+        let mut stages = vec![
+            view(Stage::DatabaseCreation, StageState::Done, begun),
+            view(Stage::ContainerProvisioning, StageState::Running, begun),
+            view(Stage::NetworkConfiguration, StageState::Waiting, None),
+        ];
+        let told = |stages: &[StageView], now| stage_told(stages, now).map(|told| told.stage);
+        assert_eq!(told(&stages, 4_999.0), None);
+        assert_eq!(told(&stages, 5_000.0), Some(Stage::ContainerProvisioning));
+        for state in [StageState::Late, StageState::Failed] {
+            stages[1].state = state;
+            assert_eq!(told(&stages, 0.0), Some(Stage::ContainerProvisioning));
+        }
+        stages[1].state = StageState::Done;
+        assert_eq!(told(&stages, 60_000.0), None);
     }
 
     #[test]

@@ -118,6 +118,16 @@ test('two viewers see the same, and both can type', async ({ visitor, project })
   await one.terminal().sees(/^from-2-viewer/m);
   const text = async (workspace: Workspace) => (await workspace.terminal().text()).replaceAll(/\s+/g, ' ').trim();
   await until('both to show the same', async () => (await text(one)) === (await text(two)));
+  // An emoji is two cells wide, as programs count it: what follows is in the third.
+  await two.terminal().enter(String.raw`printf '\360\237\230\200x\n'`);
+  const cells = () =>
+    one.page.evaluate(() => {
+      const { active } = (window as any).__terminals.main.terminal.buffer;
+      const lines = Array.from({ length: active.length }, (_, row) => active.getLine(row));
+      const line = lines.find((line) => line.getCell(0).getChars() === '😀');
+      return line && [line.getCell(0).getWidth(), line.getCell(2).getChars()];
+    });
+  await expect.poll(cells).toEqual([2, 'x']);
 });
 
 test('a viewer that lost its connection gets every byte once and types each key once', async ({ api, project }) => {
@@ -258,7 +268,7 @@ test('an address in the output is opened by a click, in a tab of its own', async
   await expect(page, 'which stays where it is').toHaveURL(new RegExp(`/projects/${project.id}$`));
 });
 
-test('a program fills the clipboard by OSC 52, once and up to a limit, and never reads it', async ({ visitor, project }) => {
+test('a program fills the clipboard by OSC 52, once and up to a limit, and never reads it; the user does by a key, and pastes lines as one', async ({ visitor, project }) => {
   const context = await visitor();
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   // What each load of the page does with the clipboard.
@@ -311,6 +321,33 @@ test('a program fills the clipboard by OSC 52, once and up to a limit, and never
   await terminal.enter(parts.join('; '));
   await terminal.sees(/^last$/m, 30_000);
   await expect.poll(used).toEqual(['wrote small']);
+
+  // What is chosen is copied by its key; where nothing is, nothing is copied. Neither is an interrupt, which would drop the line that is begun.
+  await terminal.enter('clear; echo to-$((6*7))-copy');
+  const row = page.locator('#terminal-main .xterm-rows > div').filter({ hasText: /^to-42-copy\s*$/ });
+  await expect(row).toHaveCount(1);
+  await terminal.type('echo stil');
+  await page.keyboard.press('Control+Shift+C');
+  const { x, y, height } = (await row.boundingBox())!;
+  await page.mouse.dblclick(x + 20, y + height / 2);
+  await page.keyboard.press('Control+Shift+C');
+  await expect.poll(used).toEqual(['wrote small', 'wrote to-42-copy']);
+  expect(await page.evaluate(() => (window as any).held() as Promise<string>)).toBe('to-42-copy');
+  await page.keyboard.type('l-$((6*7))');
+  await page.keyboard.press('Enter');
+  await terminal.sees(/^still-42$/m);
+
+  // Two lines that are pasted come as one piece, to a program that asks for that.
+  await terminal.enter(String.raw`stty -echo; printf '\033[?2004hrea''dy\n'; cat -v`);
+  await terminal.sees(/^ready$/m);
+  await page.locator('#terminal-main .xterm-helper-textarea').evaluate((field) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.setData('text/plain', 'one\ntwo');
+    field.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+  });
+  await page.keyboard.press('Enter');
+  await terminal.sees(/^\^\[\[200~one\s*\ntwo\^\[\[201~\s*$/m);
+  await page.keyboard.press('Control+c');
 });
 
 // The same in the browser, whatever runs the shell.

@@ -163,12 +163,18 @@ test('the page says that it is away, holds what is typed, and sends it once', AL
   await until('the terminal to know', async () => (await terminal.state()) === 'reconnecting');
   await expect(workspace.page.getByText(/Reconnecting|reconnecting/).first()).toBeVisible();
   await terminal.enter('n=$((n+1)); echo count-$n-');
-  await server.restart();
+  // Over the page, once two seconds have passed; and on return how long it was, which goes by itself.
+  const banner = workspace.page.locator('.link-banner');
+  await expect(banner).toContainText(/Reconnecting….*Showing the state as of \d\d:\d\d:\d\d/);
+  // It is told for four seconds: looked for before the server is there.
+  const told = expect(banner).toContainText(/Reconnected after \d+ s\. Nothing was missed\./, { timeout: 30_000 });
+  await Promise.all([told, server.restart()]);
   await terminal.live(30_000);
   await terminal.sees(/^count-1-/m, 20_000);
   await terminal.enter('echo total-$n-');
   await terminal.sees(/^total-1-/m);
   await expect(workspace.page.getByText(/Reconnecting…/).first()).toBeHidden();
+  await expect(banner.locator(':scope > *')).toHaveCount(0);
 });
 
 /** Twenty in the usual run, many more in the long one. */

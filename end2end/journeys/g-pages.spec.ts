@@ -6,7 +6,7 @@ import path from 'node:path';
 import type { Request } from '@playwright/test';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from '../support/fixtures.ts';
-import { inspect } from '../support/inspect.ts';
+import { inspect, inspectRare } from '../support/inspect.ts';
 import { NewProjectPage, ProjectsPage, SignInPage, Workspace, hydrated, shifted } from '../support/pages.ts';
 import { Terminal } from '../support/terminal.ts';
 import { foldersOf, holdRoles } from '../support/world.ts';
@@ -156,8 +156,15 @@ test('workspace: running, with its menus and dialogs, and stopped', async ({ api
   await page.getByRole('button', { name: 'Sandbox actions' }).click();
   await inspect(page, 'workspace-actions');
   await page.keyboard.press('Escape');
+  const list = await new ProjectsPage(await page.context().newPage()).open();
+  const row = list.row(project.name);
+  await expect(row.locator('.port-chip')).toHaveText(':3000');
+  await inspectRare(list.page, 'projects', ['.phase-pill', '.button', '.port-chip'].map((part) => row.locator(part).first()));
+  await list.page.close();
   await api.act(project.id, 'stop');
   await expect(workspace.phase).toHaveAttribute('data-phase', 'stopped');
+  await expect(workspace.previewPane.getByRole('heading', { name: 'Preview is asleep' })).toBeVisible();
+  await expect(workspace.previewPane).toContainText('The sandbox is stopped. The preview opens when it runs and something listens on port 3000.');
   await inspect(page, 'workspace-stopped');
 });
 
@@ -201,7 +208,14 @@ test('a start that takes its time shows each step, its time so far and its limit
     await expect(page.getByRole('link', { name: 'Logs and events' })).toHaveAttribute('href', `/projects/${project.id}/logs?source=events`);
     await inspect(page, 'creating');
     expect((await api.sandbox(project.id)).stages[0]).toMatchObject({ state: 'running', endedAt: null });
+    // Another one is called off meanwhile.
+    const unwanted = await api.create('Called off');
+    const other = await new Workspace(await page.context().newPage()).open(unwanted.id);
+    await other.page.getByRole('button', { name: 'Cancel start' }).click();
+    await expect.poll(async () => (await api.sandbox(unwanted.id)).desired).toBe('stopped');
     await release();
+    await expect(other.phase).toHaveAttribute('data-phase', 'stopped', { timeout: 30_000 });
+    await other.page.close();
     await expect(workspace.phase).toHaveAttribute('data-phase', 'running', { timeout: 30_000 });
     await workspace.terminal().live();
     await expect(note).toHaveText('Database: ready');
@@ -374,6 +388,15 @@ test('a project that cannot start says why and what to do', ONE_MACHINE, async (
   expect(cause!.nextSteps.length).toBeGreaterThan(0);
   await expect(page.getByText(cause!.message).first()).toBeVisible();
   await inspect(page, 'failed');
+  // In the list it is the first, says the same, and is opened by its row.
+  await api.running('Whole', { database: false });
+  const list = await new ProjectsPage(await page.context().newPage()).open();
+  await expect(list.page.locator('li.project-row')).toHaveText([/^Broken/, /^Whole/]);
+  await expect(list.row('Broken').locator('.project-note')).toContainText(`${cause!.message} See what to do`);
+  const { x, y, width, height } = (await list.row('Broken').boundingBox())!;
+  await list.page.mouse.click(x + width / 2, y + height / 2);
+  await expect(list.page).toHaveURL(new RegExp(`/projects/${project.id}$`));
+  await list.page.close();
   // To what tells more, and there by a link of its own as well.
   await page.getByRole('link', { name: 'Logs and events' }).click();
   await expect(page).toHaveURL(new RegExp(`/projects/${project.id}/logs\\?source=events$`));

@@ -55,6 +55,28 @@ test('what happened is told as it happens, filtered and exported', async ({ api,
   await page.locator('#main').focus();
   await page.keyboard.press('/');
   await expect(page.getByRole('searchbox', { name: 'Search activity' })).toBeFocused();
+
+  // Whoever reads further down is told that there is more, and nothing moves until they ask for it.
+  const like = `project_id = '${project.id}' AND title = 'Made the project'`;
+  controlPlane(
+    server,
+    `INSERT INTO activity (project_id, owner_id, project, at, last_at, kind, actor, via, title, data)
+     SELECT project_id, owner_id, project, now(), now(), kind, actor, via, 'Looked around ' || n, data FROM activity, generate_series(1, 60) n WHERE ${like}`,
+  );
+  await page.goto(`/projects/${project.id}/activity`);
+  await hydrated(page);
+  await expect(events.first()).toContainText('Looked around 60');
+  await page.evaluate(() => window.scrollTo(0, 400));
+  const read = events.nth(20);
+  const before = (await read.boundingBox())!.y;
+  await api.must('PUT', `/api/projects/${project.id}/env`, { body: { set: { NEWER: '1' } } });
+  const newer = page.getByRole('button', { name: 'Show 1 newer event' });
+  await expect(newer).toBeVisible();
+  expect((await read.boundingBox())!.y, 'what is read stays where it is').toBeCloseTo(before, 0);
+  await expect(events.first()).toContainText('Looked around 60');
+  await newer.click();
+  await expect(events.first()).toContainText('Added NEWER');
+  await expect(newer).toHaveCount(0);
 });
 
 test('a project that is gone is named in the activity of all, and is no link', async ({ api, visitor }) => {

@@ -48,6 +48,11 @@ test('from the link to a deleted project, without a pointer', ALONE, async ({ ow
   await page.keyboard.type('echo 2nd');
   await page.keyboard.press('Enter');
   await workspace.terminal('shell-2').sees(/^2nd$/m);
+  await page.keyboard.press('Alt+1');
+  await expect(page.getByRole('tab').first()).toHaveAttribute('aria-selected', 'true');
+  await page.keyboard.press('Alt+2');
+  await expect(page.getByRole('tab').nth(1)).toHaveAttribute('aria-selected', 'true');
+  await until('the focus in the terminal', () => inTerminal(page));
   await page.keyboard.press('Control+Shift+Escape');
   await expect(page.getByRole('tab').nth(1)).toBeFocused();
   await page.keyboard.press('ArrowLeft');

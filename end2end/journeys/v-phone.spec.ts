@@ -3,7 +3,7 @@ import { devices } from '@playwright/test';
 import { execFileSync } from 'node:child_process';
 import { ALONE } from '../support/alone.ts';
 import { expect, test } from '../support/fixtures.ts';
-import { inspect } from '../support/inspect.ts';
+import { inspect, tooLow } from '../support/inspect.ts';
 import { ProjectsPage, Workspace, hydrated } from '../support/pages.ts';
 import { Terminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
@@ -28,7 +28,9 @@ test('from the link to a deleted project on a phone', async ({ ownServer, browse
   await new ProjectsPage(page).newProject.tap();
   await page.getByLabel('Project name').fill('In a pocket');
   await hydrated(page);
+  expect(await page.evaluate(() => matchMedia('(pointer: coarse)').matches), 'a finger').toBe(true);
   expect.soft(await sideways(page), 'new project').toBeLessThanOrEqual(0);
+  expect.soft(await tooLow(page), 'new project').toEqual([]);
   await page.getByRole('button', { name: /Create project/ }).tap();
   const workspace = new Workspace(page);
   await expect(workspace.phase).toHaveAttribute('data-phase', 'running', { timeout: 30_000 });
@@ -49,6 +51,7 @@ test('from the link to a deleted project on a phone', async ({ ownServer, browse
   await terminal.sees(/\^C/);
   await expect(page.getByRole('button', { name: 'Split', exact: true }), 'one terminal at a time').toBeHidden();
   expect.soft(await sideways(page), 'workspace').toBeLessThanOrEqual(0);
+  expect.soft(await tooLow(page), 'workspace').toEqual([]);
   await inspect(page, 'phone-workspace', [390]);
 
   // A web server, in the other pane.
@@ -62,6 +65,7 @@ test('from the link to a deleted project on a phone', async ({ ownServer, browse
   await page.getByRole('group', { name: 'Pane' }).getByRole('button', { name: /Preview/ }).tap();
   await expect(workspace.preview.getByRole('heading', { name: 'Boats for hire' })).toBeVisible();
   await expect(page.locator('.terminal-pane')).toBeHidden();
+  expect.soft(await tooLow(page), 'preview').toEqual([]);
   await inspect(page, 'phone-preview', [390]);
 
   // Every page of the bar, whose names can be read, and of its menu.
@@ -91,7 +95,15 @@ test('from the link to a deleted project on a phone', async ({ ownServer, browse
     await expect(menu).toBeHidden();
     await expect.poll(() => more.evaluate((button) => getComputedStyle(button, '::before').content), { message: `the bar says where ${name} is` }).toBe(within ? '""' : 'none');
     expect.soft(await sideways(page), name).toBeLessThanOrEqual(0);
+    expect.soft(await tooLow(page), name).toEqual([]);
   }
+
+  // The list, where the port is a link of its own.
+  await page.locator('.brand').tap();
+  await page.locator('.port-chip').waitFor();
+  expect.soft(await tooLow(page), 'projects').toEqual([]);
+  await page.goBack();
+  await expect(page.getByRole('heading', { level: 1 }).filter({ hasText: 'Settings' })).toBeVisible();
 
   // The palette, by the account's menu.
   await page.getByRole('button', { name: /^Account/ }).tap();

@@ -180,6 +180,16 @@ mod tests {
         assert!(long.set.is_empty() && long.skipped.len() == 1);
     }
 
+    /// No usual run compiles the fuzz target: it is here that it still calls this, and what it begins with.
+    #[test]
+    fn what_fuzzing_begins_with_holds() {
+        let target = std::fs::read_to_string("../fuzz/src/bin/dotenv.rs").unwrap();
+        assert!(target.contains(std::any::type_name_of_val(&holds)), "{target}");
+        for seed in std::fs::read_dir("../fuzz/seeds/dotenv").unwrap() {
+            holds(&std::fs::read_to_string(seed.unwrap().path()).unwrap());
+        }
+    }
+
     proptest! {
         #[test]
         fn nothing_that_is_pasted_panics_or_is_lost_silently(text in "(A|B|=|\"|'|`|#|\\\\|\n|\r| |\t|export |ü|\0|\\PC){0,60}") {

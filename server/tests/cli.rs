@@ -197,8 +197,7 @@ fn a_command_that_is_wrong_says_what_would_be_right_and_makes_nothing() {
 
 #[test]
 fn the_service_of_systemd_fits_the_program() {
-    let unit =
-        std::fs::read_to_string("../deploy/systemd/fullstack-agent.service").unwrap();
+    let unit = std::fs::read_to_string("../deploy/systemd/fullstack-agent.service").unwrap();
     let of = |key: &str| -> Vec<&str> { unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect() };
     assert_eq!(of("KillMode"), ["process"], "sandboxes and PostgreSQL outlive a restart");
     assert_eq!(of("KillSignal"), ["SIGTERM"], "which ends the server in order");
@@ -511,7 +510,7 @@ fn one_file_alone_in_an_empty_folder_serves_and_signs_in() {
         let mut command = Command::new(&file);
         let kept = ["PATH", "HOME", "TMPDIR"].map(|name| (name, std::env::var_os(name).unwrap_or_default()));
         command.env_clear().envs(kept).current_dir(alone.path());
-        command.arg("--data-dir").arg(alone.path().join("data")).args(["--listen", "localhost:0"]);
+        command.arg("--data-dir").arg(alone.path().join("data")).args(["--listen", "localhost:0", "--log-format", "json"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Server::start(command)
     };
@@ -532,9 +531,20 @@ fn one_file_alone_in_an_empty_folder_serves_and_signs_in() {
     assert!(ask(port, "GET /pkg/main.0123.css HTTP/1.1\r\nHEAD\r\n\r\n").ends_with(style));
     let unpacked = std::fs::read_dir(alone.path().join("data/dist")).unwrap().next().unwrap().unwrap().path();
     assert_eq!(std::fs::read(unpacked.join("agent/sandbox-agent")).unwrap(), std::fs::read(&agent).unwrap());
+    let forged = r#"{"code": "wrong"}"#;
+    let told = format!(
+        "POST /api/sign-in HTTP/1.1\r\nHEAD\r\nx-request-id: t-1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{forged}",
+        forged.len()
+    );
+    assert!(ask(port, &told).starts_with("HTTP/1.1 401"));
     server.signal("-INT");
     let (status, log) = server.ended(Duration::from_secs(60));
     assert!(status.success() && !log.contains("ERROR"), "{status} {log}");
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let refused = lines.iter().find(|line| line["message"].as_str().is_some_and(|said| said.contains("never made"))).unwrap();
+    assert_eq!(refused["level"], "WARN");
+    let request = refused["spans"].as_array().unwrap().iter().find(|span| span["name"] == "request").unwrap();
+    assert_eq!(request["id"], "t-1", "an answer's id leads to the log: {refused}");
     let session = cookie.split_once('=').unwrap().1;
     for secret in [code, session] {
         assert!(!log.contains(secret), "who reads the log signs in by nothing of it: {log}");

@@ -294,6 +294,16 @@ mod tests {
         ]
     }
 
+    /// No usual run compiles the fuzz target: it is here that it still calls this, and what it begins with.
+    #[test]
+    fn what_fuzzing_begins_with_holds() {
+        let target = std::fs::read_to_string("../fuzz/src/bin/frames.rs").unwrap();
+        assert!(target.contains(std::any::type_name_of_val(&holds)), "{target}");
+        for seed in std::fs::read_dir("../fuzz/seeds/frames").unwrap() {
+            holds(std::fs::read(seed.unwrap().path()).unwrap().into());
+        }
+    }
+
     proptest! {
         #[test]
         fn a_client_frame_survives_the_wire(frame in client_frame()) {

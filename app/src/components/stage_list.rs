@@ -19,8 +19,7 @@ pub fn StageList(
     let items = Stage::ALL.map(|stage| html! { <Item project stage/> });
     let said = move || {
         project.stages.with(|stages| {
-            let at = stages.iter().find(|s| matches!(s.state, StageState::Running | StageState::Late | StageState::Failed));
-            at.map(|s| {
+            words::stage_told(stages, clock.now()).map(|s| {
                 format!(
                     "Stage {} of {}, {}, {}",
                     s.stage.index() + 1,

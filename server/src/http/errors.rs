@@ -7,6 +7,7 @@
 use super::{
     auth::visit,
     preview::page::{escape, page_of},
+    security::request_id,
 };
 use crate::room;
 use app::error::{ControlError, ErrorKind};
@@ -296,13 +297,17 @@ pub fn store_full() -> ControlError {
     visit::no_room().unwrap_or_else(room::without_figures)
 }
 
-/// A mistake of ours.
+/// A mistake of ours. What is to be reported is told in words, too: a page shows no headers.
 #[must_use]
 pub fn internal() -> ControlError {
-    ControlError::new(
+    let mut error = ControlError::new(
         ErrorKind::Internal,
         "internal",
         "The server made a mistake while it answered. Its log says which, under the id in the header X-Request-Id.",
         "Ask again; if it stays, report it with that id.",
-    )
+    );
+    if let Some(id) = request_id().as_ref().and_then(|id| id.to_str().ok()) {
+        error.next_steps.push(format!("Request id: {id}"));
+    }
+    error
 }

@@ -111,11 +111,38 @@ pub fn holds<'a>(capacity: usize, base: u64, writes: impl IntoIterator<Item = &'
     }
 }
 
+/// The same of a story as fuzzing tells it: how much the ring holds, where it begins, from where and how much is read, then each
+/// write after its length.
+#[cfg(any(test, fuzzing))]
+pub fn holds_of(story: &[u8]) {
+    let Some((head, mut rest)) = story.split_first_chunk::<7>() else { return };
+    let two = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+    let (base, offset) = (u64::from(two(1) % 1_001), u64::from(two(3) % 2_001));
+    let limit = if two(5) == u16::MAX { usize::MAX } else { usize::from(two(5)) };
+    let mut writes = Vec::new();
+    while let Some((length, more)) = rest.split_first() {
+        let (write, after) = more.split_at(usize::from(*length).min(more.len()));
+        writes.push(write);
+        rest = after;
+    }
+    holds(usize::from(head[0] % 64) + 1, base, writes, offset, limit);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// No usual run compiles the fuzz target: it is here that it still calls this, and what it begins with.
+    #[test]
+    fn what_fuzzing_begins_with_holds() {
+        let target = std::fs::read_to_string("../fuzz/src/bin/ring.rs").unwrap();
+        assert!(target.contains(std::any::type_name_of_val(&holds_of)), "{target}");
+        for seed in std::fs::read_dir("../fuzz/seeds/ring").unwrap() {
+            holds_of(&std::fs::read(seed.unwrap().path()).unwrap());
+        }
+    }
 
     proptest! {
         #[test]
