@@ -1,6 +1,9 @@
 //! A connection to a keeper: what it says goes into the index, and its end is the run's end.
 
-use super::{millis, place::Places};
+use super::{
+    millis,
+    place::{Places, ends_of},
+};
 use crate::keeper::protocol::{Ask, State, Status};
 use model::SandboxId;
 use rustix::{
@@ -50,7 +53,8 @@ fn to_its_end(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixS
             tracing::warn!(sandbox.id = %id, "lost its keeper: {error}");
         }
         last.wait().await;
-        places.gone(id, &folder);
+        let ends = ends_of(&folder).await;
+        places.gone(id, ends);
     });
 }
 

@@ -115,7 +115,7 @@ impl LocalOrchestrator {
             if about.installation != self.settings.installation {
                 continue;
             }
-            self.places.open(id, &folder, VolumeName(about.volume));
+            open(&self.places, id, &folder, &VolumeName(about.volume)).await;
             match crate::sockets::connect_async(&folder.join("keeper.sock")) {
                 Ok(stream) => {
                     link::adopt(self.places.clone(), id, folder, stream);
@@ -181,7 +181,7 @@ impl LocalOrchestrator {
         match crate::sockets::connect_async(&folder.join("keeper.sock")) {
             Ok(stream) => {
                 // Started by a control plane that was killed, after we had looked for such.
-                self.places.open(spec.id, &folder, spec.volume.clone());
+                open(&self.places, spec.id, &folder, &spec.volume).await;
                 link::adopt(self.places.clone(), spec.id, folder, stream);
                 self.places.first_word(spec.id, Instant::now() + ADOPTION).await;
                 return Ok(());
@@ -363,6 +363,12 @@ pub async fn down(data_dir: &Path) -> Result<Down> {
 
 fn about(folder: &Path) -> Result<About> {
     Ok(serde_json::from_slice(&fs::read(folder.join("about.json"))?)?)
+}
+
+/// A sandbox that has a folder, with how its runs ended.
+async fn open(places: &Places, id: SandboxId, folder: &Path, volume: &VolumeName) {
+    let ends = place::ends_of(folder).await;
+    places.open(id, ends, volume.clone());
 }
 
 /// Work on files, on a thread that may wait.

@@ -38,9 +38,8 @@ struct Place {
 }
 
 impl Places {
-    /// A sandbox that has a folder.
-    pub fn open(&self, id: SandboxId, folder: &Path, volume: VolumeName) {
-        let ends = read_ends(folder);
+    /// A sandbox that has a folder, where its runs ended so.
+    pub fn open(&self, id: SandboxId, ends: Vec<End>, volume: VolumeName) {
         let mut known = self.known();
         let place =
             known.entry(id).or_insert_with(|| Place { volume: volume.clone(), link: None, status: None, ends: Vec::new() });
@@ -64,9 +63,8 @@ impl Places {
         self.tell(id);
     }
 
-    /// Its keeper, and everything that it kept, is gone.
-    pub fn gone(&self, id: SandboxId, folder: &Path) {
-        let ends = read_ends(folder);
+    /// Its keeper, and everything that it kept, is gone; its runs ended so.
+    pub fn gone(&self, id: SandboxId, ends: Vec<End>) {
         if let Some(place) = self.known().get_mut(&id) {
             place.link = None;
             place.status = None;
@@ -175,6 +173,12 @@ impl Places {
     fn known(&self) -> MutexGuard<'_, HashMap<SandboxId, Place>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How the runs of a sandbox ended, by its folder.
+pub async fn ends_of(folder: &Path) -> Vec<End> {
+    let folder = folder.to_owned();
+    tokio::task::spawn_blocking(move || read_ends(&folder)).await.unwrap_or_default()
 }
 
 fn read_ends(folder: &Path) -> Vec<End> {
