@@ -94,7 +94,20 @@ pub fn keeper_failed(detail: &str) -> Cause {
     .with_detail(detail)
 }
 
-/// The same of an error that may have another reason.
+/// The keeper runs and says nothing.
+#[must_use]
+pub fn keeper_silent() -> Cause {
+    Cause::new(
+        CauseCode::KeeperFailed,
+        "The process that keeps the sandbox does not answer, so that the sandbox has neither network nor database.",
+        &[
+            "Wait: it goes on by itself once that process does. It may have been stopped, by a debugger or SIGSTOP.",
+            "Or restart the sandbox, which ends what hangs.",
+        ],
+    )
+}
+
+/// Why a keeper could not be started, which may be a disk that is full.
 #[must_use]
 pub fn start_failed(error: &anyhow::Error) -> Cause {
     let detail = format!("{error:#}");

@@ -1,6 +1,9 @@
 //! All that is known of the sandboxes of this machine.
 
-use crate::keeper::protocol::{Ask, End, State, Status};
+use crate::{
+    causes,
+    keeper::protocol::{Ask, End, State, Status},
+};
 use engine::orchestrator::{Seen, VolumeName};
 use jiff::{SignedDuration, Timestamp};
 use model::SandboxId;
@@ -33,6 +36,8 @@ struct Place {
     link: Option<mpsc::UnboundedSender<Ask>>,
     /// What its keeper last said.
     status: Option<Status>,
+    /// It does not answer any more.
+    silent: bool,
     /// How its runs ended, the latest last.
     ends: Vec<End>,
 }
@@ -41,8 +46,13 @@ impl Places {
     /// A sandbox that has a folder, where its runs ended so.
     pub fn open(&self, id: SandboxId, ends: Vec<End>, volume: VolumeName) {
         let mut known = self.known();
-        let place =
-            known.entry(id).or_insert_with(|| Place { volume: volume.clone(), link: None, status: None, ends: Vec::new() });
+        let place = known.entry(id).or_insert_with(|| Place {
+            volume: volume.clone(),
+            link: None,
+            status: None,
+            silent: false,
+            ends: Vec::new(),
+        });
         place.volume = volume;
         place.ends = ends;
     }
@@ -52,15 +62,29 @@ impl Places {
         if let Some(place) = self.known().get_mut(&id) {
             place.link = Some(link);
             place.status = None;
+            place.silent = false;
         }
     }
 
-    /// Its keeper said this.
+    /// Its keeper said this. What is nothing new is told to nobody.
     pub fn heard(&self, id: SandboxId, status: Status) {
         if let Some(place) = self.known().get_mut(&id) {
-            place.status = Some(status);
+            let status = Some(status);
+            if !std::mem::take(&mut place.silent) && place.status == status {
+                return;
+            }
+            place.status = status;
         }
         self.tell(id);
+    }
+
+    /// Its keeper does not answer. `false`: that was known.
+    pub fn silent(&self, id: SandboxId) -> bool {
+        let new = self.known().get_mut(&id).is_some_and(|place| !std::mem::replace(&mut place.silent, true));
+        if new {
+            self.tell(id);
+        }
+        new
     }
 
     /// Its keeper, and everything that it kept, is gone; its runs ended so.
@@ -68,6 +92,7 @@ impl Places {
         if let Some(place) = self.known().get_mut(&id) {
             place.link = None;
             place.status = None;
+            place.silent = false;
             place.ends = ends;
         }
         self.tell(id);
@@ -123,10 +148,12 @@ impl Places {
             Some(status) => {
                 let up = status.state == State::Running;
                 seen.instance = matches!(status.state, State::Running | State::Stopping).then(|| status.run.clone());
-                seen.network = up && status.network;
+                // Both go through its keeper.
+                seen.network = up && status.network && !place.silent;
                 seen.agent = if up { status.agent.into() } else { Default::default() };
-                seen.cause.clone_from(&status.cause);
+                seen.cause = if place.silent { Some(causes::keeper_silent()) } else { status.cause.clone() };
             }
+            None if place.silent => seen.cause = Some(causes::keeper_silent()),
             None if !seen.present => seen.cause = place.ends.last().filter(|end| end.by_itself).and_then(|end| end.cause.clone()),
             None => {}
         }
