@@ -217,32 +217,10 @@ impl Last {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keeper::protocol::{Agent, Secret, WayOut};
+    use crate::keeper::protocol::tests::status;
     use engine::orchestrator::VolumeName;
-    use jiff::Timestamp;
-    use model::{CauseCode, InstallationId, InstanceFact};
+    use model::CauseCode;
     use uuid::Uuid;
-
-    fn status(sandbox: SandboxId) -> Status {
-        let run = InstanceFact { id: "run".to_owned(), started_at: Timestamp::UNIX_EPOCH, restart_count: 1, env_revision: 1 };
-        Status {
-            installation: InstallationId(Uuid::from_u128(1)),
-            sandbox,
-            name: "name".to_owned(),
-            volume: "volume".to_owned(),
-            run,
-            state: State::Running,
-            keeper_pid: 0,
-            init_pid: None,
-            network: true,
-            way_out: WayOut::Device,
-            agent: Agent::ShellStarted,
-            cause: None,
-            isolated: true,
-            refused: 0,
-            agent_token: Secret("token".to_owned()),
-        }
-    }
 
     #[tokio::test]
     async fn a_keeper_that_says_nothing_is_told_until_it_answers() {

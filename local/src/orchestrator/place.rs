@@ -42,6 +42,26 @@ struct Place {
     ends: Vec<End>,
 }
 
+impl Place {
+    /// Its runs ended so, by its folder. Where the disk was full, that lacks some of which their keepers have told.
+    fn ended(&mut self, mut ends: Vec<End>) {
+        let since = lately();
+        let told = std::mem::take(&mut self.ends);
+        for end in told.into_iter().filter(|end| end.at >= since) {
+            if ends.iter().all(|known| known.run != end.run) {
+                ends.push(end);
+            }
+        }
+        ends.sort_by_key(|end| end.at);
+        self.ends = ends;
+    }
+}
+
+/// What ended by itself before does not count any more.
+fn lately() -> Timestamp {
+    Timestamp::now().checked_sub(TEN_MINUTES).unwrap_or(Timestamp::MIN)
+}
+
 impl Places {
     /// A sandbox that has a folder, where its runs ended so.
     pub fn open(&self, id: SandboxId, ends: Vec<End>, volume: VolumeName) {
@@ -54,7 +74,7 @@ impl Places {
             ends: Vec::new(),
         });
         place.volume = volume;
-        place.ends = ends;
+        place.ended(ends);
     }
 
     /// A keeper lives for it from now on.
@@ -91,9 +111,10 @@ impl Places {
     pub fn gone(&self, id: SandboxId, ends: Vec<End>) {
         if let Some(place) = self.known().get_mut(&id) {
             place.link = None;
-            place.status = None;
             place.silent = false;
-            place.ends = ends;
+            let last = place.status.take().and_then(|status| status.end);
+            place.ends.extend(last);
+            place.ended(ends);
         }
         self.tell(id);
     }
@@ -136,7 +157,7 @@ impl Places {
     pub fn seen(&self, id: SandboxId) -> Seen {
         let known = self.known();
         let Some(place) = known.get(&id) else { return Seen::default() };
-        let since = Timestamp::now().checked_sub(TEN_MINUTES).unwrap_or(Timestamp::MIN);
+        let since = lately();
         let by_itself: Vec<&End> = place.ends.iter().filter(|end| end.by_itself && end.at >= since).collect();
         let mut seen = Seen {
             present: place.link.is_some(),
@@ -219,4 +240,33 @@ fn read_ends(folder: &Path) -> Vec<End> {
     };
     let text = read().unwrap_or_default();
     text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn an_end_that_is_on_no_disk_counts_as_its_keeper_told_it() {
+        let (places, id) = (Places::default(), SandboxId(Uuid::from_u128(1)));
+        let end = |run: &str| {
+            let cause = Some(causes::disk_full(run));
+            End { run: run.to_owned(), at: Timestamp::now(), by_itself: true, code: None, cause }
+        };
+        let volume = VolumeName("volume".to_owned());
+        let (first, second) = (end("first"), end("second"));
+        places.open(id, vec![first.clone()], volume.clone());
+        let mut last = crate::keeper::protocol::tests::status(id);
+        (last.state, last.end) = (State::Ended, Some(second.clone()));
+        places.heard(id, last);
+        places.gone(id, vec![first.clone()]);
+        let seen = places.seen(id);
+        assert_eq!((seen.ended_by_itself, seen.cause), (2, second.cause.clone()));
+        // Another start reads the folder again.
+        places.open(id, vec![first.clone()], volume.clone());
+        assert_eq!(places.seen(id).ended_by_itself, 2);
+        places.open(id, vec![first, second], volume);
+        assert_eq!(places.seen(id).ended_by_itself, 2, "none counts twice");
+    }
 }
