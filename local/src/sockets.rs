@@ -35,10 +35,9 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         match rustix::net::connect(&socket, &SocketAddrUnix::new(short)?) {
-            Err(Errno::AGAIN) => {
-                Err(io::Error::new(io::ErrorKind::WouldBlock, "whoever listens there does not take connections"))
-            }
-            connected => Ok(connected.map(|()| socket.into())?),
+            Ok(()) => Ok(UnixStream::from(socket)),
+            Err(Errno::AGAIN) => Err(io::Error::new(io::ErrorKind::WouldBlock, "whoever listens there takes no connections")),
+            Err(error) => Err(error.into()),
         }
     })
 }

@@ -21,7 +21,7 @@ use crate::{
     causes,
     keeper::{
         Cgroup,
-        protocol::{About, Agent, Ask, State},
+        protocol::{About, Ask, State},
     },
     preflight,
     programs::Programs,
@@ -276,9 +276,12 @@ impl Orchestrator for LocalOrchestrator {
 
     async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError> {
         let status = self.places.status(id).filter(|status| status.state == State::Running).ok_or(ConnectError::NotRunning)?;
-        // One that was stopped takes what it is given into its queue, where it would wait. Its keeper goes on asking it.
-        if status.agent == Agent::Silent {
-            return Err(ConnectError::Io(io::Error::new(io::ErrorKind::TimedOut, "the sandbox's agent does not answer")));
+        // One that was stopped takes connections into its queue, where they would wait. Its keeper goes on asking it.
+        if self.places.agent_is_lost(id) {
+            return Err(ConnectError::Io(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the sandbox's agent does not answer any more",
+            )));
         }
         let agent = crate::sockets::connect_async(&self.folder(id).join("agent.sock")).map_err(ConnectError::Io)?;
         match to {

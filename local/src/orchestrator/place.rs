@@ -2,7 +2,7 @@
 
 use crate::{
     causes,
-    keeper::protocol::{Ask, End, State, Status},
+    keeper::protocol::{Agent, Ask, End, State, Status},
 };
 use engine::orchestrator::{Seen, VolumeName};
 use jiff::{SignedDuration, Timestamp};
@@ -38,6 +38,8 @@ struct Place {
     status: Option<Status>,
     /// It does not answer any more.
     silent: bool,
+    /// Its agent has answered, and does no more. One that never did is on its way up: what is asked of it is answered then.
+    agent_lost: bool,
     /// How its runs ended, the latest last.
     ends: Vec<End>,
 }
@@ -82,13 +84,15 @@ impl Places {
         if let Some(place) = self.known().get_mut(&id) {
             place.link = Some(link);
             place.status = None;
-            place.silent = false;
+            (place.silent, place.agent_lost) = (false, false);
         }
     }
 
     /// Its keeper said this. What is nothing new is told to nobody.
     pub fn heard(&self, id: SandboxId, status: Status) {
         if let Some(place) = self.known().get_mut(&id) {
+            let answered = place.agent_lost || place.status.as_ref().is_some_and(|was| was.agent != Agent::Silent);
+            place.agent_lost = answered && status.agent == Agent::Silent;
             let status = Some(status);
             if !std::mem::take(&mut place.silent) && place.status == status {
                 return;
@@ -136,6 +140,11 @@ impl Places {
     /// What its keeper last said, if one lives.
     pub fn status(&self, id: SandboxId) -> Option<Status> {
         self.known().get(&id)?.status.clone()
+    }
+
+    /// Whether its agent has answered in this run, and does no more.
+    pub fn agent_is_lost(&self, id: SandboxId) -> bool {
+        self.known().get(&id).is_some_and(|place| place.agent_lost)
     }
 
     /// Whether a keeper lives for it.
@@ -268,5 +277,26 @@ mod tests {
         assert_eq!(places.seen(id).ended_by_itself, 2);
         places.open(id, vec![first, second], volume);
         assert_eq!(places.seen(id).ended_by_itself, 2, "none counts twice");
+    }
+
+    #[test]
+    fn an_agent_is_lost_when_it_answers_no_more_and_not_before_it_ever_did() {
+        let (places, id) = (Places::default(), SandboxId(Uuid::from_u128(1)));
+        places.open(id, Vec::new(), VolumeName("volume".to_owned()));
+        let lost = |agent: Agent| {
+            let mut status = crate::keeper::protocol::tests::status(id);
+            status.agent = agent;
+            places.heard(id, status);
+            places.agent_is_lost(id)
+        };
+        assert!(!lost(Agent::Silent), "it is on its way up");
+        assert!(!lost(Agent::ShellStarted));
+        assert!(lost(Agent::Silent));
+        assert!(lost(Agent::Silent), "said again");
+        assert!(!lost(Agent::Answering));
+        assert!(lost(Agent::Silent));
+        let (link, _asks) = mpsc::unbounded_channel();
+        places.linked(id, link);
+        assert!(!lost(Agent::Silent), "of another run");
     }
 }
