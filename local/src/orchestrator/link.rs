@@ -55,8 +55,8 @@ fn to_its_end(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixS
     places.linked(id, send);
     tokio::spawn(async move {
         if let Err(error) = follow(&places, id, stream, asks, &mut last, every).await
-            // One that was asked to end may close the line with something of ours unread in it.
-            && !last.asked
+            // One that ends may close the line with something of ours unread in it.
+            && !(last.asked || last.ended)
         {
             tracing::warn!(sandbox.id = %id, "lost its keeper: {error}");
         }
