@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { day, iconOf, spansOf, type Activity } from './activity-words.ts';
+import { day, iconOf, newsOf, spansOf, type Activity } from './activity-words.ts';
 
 const item = (kind: Activity['kind'], data: Record<string, unknown>): Activity => ({
   id: 1,
@@ -39,4 +39,16 @@ test('what failed looks it', () => {
 test('no time span is longer than what is kept, and all of that can be chosen', () => {
   const days = (kept: number) => spansOf(kept).map(([, days]) => days);
   assert.deepEqual([365, 90, 7, 1].map(days), [[1, 7, 90, 0], [1, 7, 0], [1, 0], [0]]);
+});
+
+test('news are what was not known, happened again or lost its project, and nothing else', () => {
+  const [one, two] = [item('ask', { verb: 'start' }), { ...item('network', {}), id: 2 }];
+  const known = new Map([[1, one], [2, two]]);
+  assert.deepEqual(newsOf(known, structuredClone([two, one])), []);
+  const again = { ...two, times: 2, lastAt: '2026-11-23T12:05:00Z' };
+  const gone = { ...one, projectDeleted: true };
+  const three = { ...one, id: 3 };
+  assert.deepEqual(newsOf(known, [three, again, gone]), [three, again, gone]);
+  assert.deepEqual(newsOf(known, []), []);
+  assert.deepEqual(newsOf(new Map(), [one]), [one]);
 });

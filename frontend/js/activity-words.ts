@@ -26,6 +26,11 @@ export interface Page {
   keptDays: number;
 }
 
+/** What of a page is not known yet, or not as it is now: what happened again has another count and time, and a project may be gone. */
+export function newsOf(known: ReadonlyMap<number, Activity>, page: readonly Activity[]): Activity[] {
+  return page.filter((item) => JSON.stringify(known.get(item.id)) !== JSON.stringify(item));
+}
+
 /** Of how many days it is at first. */
 export const DAYS = 7;
 

@@ -2,7 +2,7 @@
 // its address in `src`, and changes `data-state` around it whenever something may be new; this is all of what it does. The server
 // draws what is seen first in the same way (server/src/http/first/activity.rs).
 
-import { day, DAYS, iconOf, spansOf, time, type Activity as Item, type Page } from './activity-words.ts';
+import { day, DAYS, iconOf, newsOf, spansOf, time, type Activity as Item, type Page } from './activity-words.ts';
 import { make, prose } from './dom.ts';
 import { first } from './first.ts';
 
@@ -28,6 +28,8 @@ const ALL = '/api/activity';
 export class Activity extends HTMLElement {
   #items = new Map<number, Item>();
   #waiting: Page | undefined;
+  /** On which day the list was drawn. */
+  #drawnOn = '';
   #next: number | null = null;
   #kinds = '';
   /** Of how many days; 0: of all that is kept. */
@@ -164,13 +166,24 @@ export class Activity extends HTMLElement {
     this.#draw(page);
   }
 
-  /** What is new. It waits while somebody reads further down, so that the list does not move. */
+  /** What is new. It waits while somebody is at the list, so that nothing moves under them. */
   async #look(): Promise<void> {
     const page = await this.#read({});
     if (!page) return;
-    this.#waiting = page;
-    if (window.scrollY < READING) this.#show();
-    else this.#tellOfNews(page.activity.filter((item) => !this.#items.has(item.id)).length);
+    const news = newsOf(this.#items, page.activity).length;
+    // What was today is yesterday now and then.
+    const old = this.#drawnOn !== new Date().toDateString();
+    this.#waiting = news > 0 || old ? page : undefined;
+    if (this.#waiting && !this.#isRead) this.#show();
+    else this.#tellOfNews(news);
+  }
+
+  /** Whether somebody reads further down, or has the focus, the pointer or what they selected in the list. */
+  get #isRead(): boolean {
+    const list = this.#list;
+    const selection = document.getSelection();
+    const selected = selection !== null && !selection.isCollapsed && selection.getRangeAt(0).intersectsNode(list);
+    return window.scrollY >= READING || list.contains(document.activeElement) || list.matches(':hover') || selected;
   }
 
   #show(): void {
@@ -202,19 +215,28 @@ export class Activity extends HTMLElement {
   }
 
   #tellOfNews(count: number): void {
-    this.#news.replaceChildren();
-    if (count === 0) return;
-    const button = element('button', 'button', `Show ${count} newer ${count === 1 ? 'event' : 'events'}`);
+    if (count === 0) return this.#news.replaceChildren();
+    const text = `Show ${count} newer ${count === 1 ? 'event' : 'events'}`;
+    const there = this.#news.querySelector('[data-newer]');
+    if (there) {
+      if (there.textContent !== text) there.textContent = text;
+      return;
+    }
+    const button = element('button', 'button', text);
     button.type = 'button';
     button.dataset['size'] = 'small';
+    button.dataset['newer'] = '';
     button.addEventListener('click', () => {
+      const byKey = button.matches(':focus-visible');
       window.scrollTo({ top: 0 });
       this.#show();
+      if (byKey) this.#list.querySelector<HTMLElement>('[data-id]')?.focus();
     });
-    this.#news.append(button);
+    this.#news.replaceChildren(button);
   }
 
   #failed(why: string): void {
+    if (this.#news.firstElementChild?.textContent === why) return;
     this.#news.replaceChildren();
     const again = element('button', 'button', 'Try again');
     again.type = 'button';
@@ -224,8 +246,10 @@ export class Activity extends HTMLElement {
   }
 
   #draw(page: Page): void {
+    this.#drawnOn = new Date().toDateString();
     this.#news.replaceChildren();
     const open = new Set([...this.#list.querySelectorAll<HTMLElement>('[data-id]:has(details[open])')].map((row) => row.dataset['id']));
+    const focused = this.#list.contains(document.activeElement) ? document.activeElement : null;
     const rows = [...this.#items.values()].sort((a, b) => b.id - a.id);
     const parts: HTMLElement[] = [];
     let list: HTMLElement | undefined;
@@ -257,6 +281,15 @@ export class Activity extends HTMLElement {
     }
     foot.append(element('span', '', `${rows.length} ${rows.length === 1 ? 'event' : 'events'}. Kept for ${page.keptDays} days.`));
     this.#list.replaceChildren(...parts, foot);
+    if (focused) this.#focusAgain(focused);
+  }
+
+  /** The focus goes to what stands for the same: a row, what it has, or the button for older ones. */
+  #focusAgain(was: Element): void {
+    const id = was.closest<HTMLElement>('[data-id]')?.dataset['id'];
+    const part = was.matches('[data-id]') ? '' : was.localName;
+    const place = id === undefined ? '.panel-foot' : `[data-id="${id}"]`;
+    this.#list.querySelector<HTMLElement>(`${place} ${part}`.trim())?.focus({ preventScroll: true });
   }
 }
 

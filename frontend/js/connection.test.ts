@@ -199,8 +199,8 @@ test('a session that is dropped for later is resumed at once, but not in a circl
   assert.equal(wires.length, 3);
 });
 
-test('signed out and no such project stop the tries until poked', () => {
-  for (const code of [4401, 4404]) {
+test('signed out, read only and no such project stop the tries until poked', () => {
+  for (const code of [4401, 4403, 4404]) {
     const connection = connect();
     const before = wires.length;
     last().open();
@@ -352,4 +352,14 @@ test('stock ttyd: no numbers, nothing held, a new shell each time', () => {
   mock.timers.tick(1000);
   last().open('tty').onmessage?.({ data: text('0$ ').buffer as ArrayBuffer });
   assert.deepEqual(log, ['hello tty fresh 0', '0:file', 'refused 2', 'hello tty fresh 0', '0:$ ']);
+});
+
+test('stock ttyd: what is typed into a socket that is closing is said not to be sent', () => {
+  const connection = connect();
+  const wire = last().open('tty');
+  wire.readyState = 2;
+  connection.type(text('rm'));
+  connection.reply(text('\x1b[0n'));
+  assert.deepEqual(log, ['hello tty fresh 0', 'refused 2'], 'an answer of the terminal is nobody’s loss');
+  assert.equal(wire.sent.length, 1);
 });

@@ -5,7 +5,7 @@
 // it cannot be so (other session, too much output missed) an event says it.
 //
 //     connecting ──hello──▶ live ──lost──▶ reconnecting ──hello──▶ live
-//          │                  │ '7'            │  4503, 4401, 4404
+//          │                  │ '7'            │  4503, 4401, 4403, 4404
 //          ▼                  ▼                ▼
 //     unavailable           ended ──restart()──▶ connecting
 //
@@ -39,7 +39,7 @@ export interface StateChange {
   attempt: number;
   /** A sentence for the user, where there is more to say than the state. */
   message?: string;
-  /** Why, as the server closed: 4401 signed out, 4404 no such project, 4503 sandbox not running. */
+  /** Why, as the server closed: 4401 signed out, 4403 read only, 4404 no such project, 4503 sandbox not running. */
   code?: number;
   /** Typed and not yet delivered. */
   heldBytes?: number;
@@ -194,8 +194,7 @@ export class Connection {
     if (this.#state === 'ended') return;
     if (this.#protocol === 'tty') {
       // No numbers, so no way to know what arrived: sent now or, said visibly, not at all.
-      if (this.live) this.#send(encodeInput('tty', 0, bytes));
-      else this.#events.refused(bytes.length);
+      if (!this.live || !this.#send(encodeInput('tty', 0, bytes))) this.#events.refused(bytes.length);
       return;
     }
     if (!this.#input.push(bytes)) {
@@ -208,7 +207,9 @@ export class Connection {
 
   /** What the terminal itself has to say (an answer, a focus report): now or never. */
   reply(bytes: Uint8Array): void {
-    if (this.live) this.type(bytes);
+    if (!this.live) return;
+    if (this.#protocol === 'tty') this.#send(encodeInput('tty', 0, bytes));
+    else this.type(bytes);
   }
 
   /** This viewer's size; told to the session if `announce`, else kept for the next hello. */
@@ -451,6 +452,8 @@ export class Connection {
     switch (code) {
       case 4401:
         return this.#enter('unavailable', reason || 'You are signed out. The session keeps running; sign in to go on.', code);
+      case 4403:
+        return this.#enter('unavailable', reason || 'This sign-in may look and not type: it opens no terminal.', code);
       case 4404:
         return this.#enter('unavailable', reason || 'There is no such project, or it is not yours.', code);
       case 4503:
@@ -486,9 +489,11 @@ export class Connection {
     else socket.close(code);
   }
 
-  #send(frame: Uint8Array): void {
-    // One that is closing says so in a moment, and what matters is said again on the next one.
-    if (this.#socket?.readyState === OPEN) this.#socket.send(frame);
+  /** `false`: not sent. A socket that is closing says so in a moment, and what has a number is said again on the next one. */
+  #send(frame: Uint8Array): boolean {
+    if (this.#socket?.readyState !== OPEN) return false;
+    this.#socket.send(frame);
+    return true;
   }
 
   #enter(state: State, message?: string, code?: number): void {

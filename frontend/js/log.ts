@@ -6,13 +6,13 @@ import stripAnsi from 'strip-ansi';
 import { icon, make } from './dom.ts';
 import { first } from './first.ts';
 import { copy } from './insecure.ts';
-import { filterOf, LineReader, type Line } from './lines.ts';
-import { resting, rests } from './resting.ts';
+import { filterOf, Held, LineReader, pauseMs, type Line } from './lines.ts';
+import { phase, resting, rests } from './resting.ts';
 
 /** Lines kept on the page, and in what is downloaded: `MOST_LINES` of server/src/http/logs.rs, and as far back as a cluster is asked. */
 const MOST = 5_000;
-/** How long after the end of a stream the next try is. */
-const AGAIN_MS = 1_500;
+/** How often it is looked whether something happened to the sandbox. */
+const LOOK_MS = 250;
 /** When nothing more comes for so long, a log is there as far as it goes. */
 const QUIET_MS = 150;
 
@@ -30,12 +30,14 @@ export class Log extends HTMLElement {
   readonly #body = make('pre', { class: 'log-lines', tabindex: '0', role: 'log', 'aria-label': 'Log', 'aria-live': 'off' });
   /** Stands first where lines before it are not shown. */
   readonly #cut = make('div', { class: 'log-cut' }, 'Earlier lines are not shown.\n');
+  /** How many lines were shown, which was the first and which the last. */
   #seen = 0;
+  #ends: { first: Line; last: Line } | undefined;
   /** The address is another one: of another page, which comes, or of another log. */
   readonly #moved = (): void => {
     if (!location.pathname.endsWith('/logs') || this.#select.value === this.#named()) return;
     this.#select.value = this.#named();
-    this.#follow([]);
+    this.#follow(false);
   };
 
   connectedCallback(): void {
@@ -52,7 +54,7 @@ export class Log extends HTMLElement {
       const address = new URL(location.href);
       address.searchParams.set('source', this.#select.value);
       history.replaceState(history.state, '', address);
-      this.#follow([]);
+      this.#follow(false);
     });
     this.#filter.addEventListener('input', () => this.#sift());
     // What was typed before this came alive.
@@ -63,7 +65,7 @@ export class Log extends HTMLElement {
     const begin = (): void => {
       if (!this.isConnected) return;
       this.#select.value = this.#named();
-      this.#follow(known ?? []);
+      this.#follow(known !== undefined);
       // A browser without it shows the log of another address once the page is loaded anew.
       window.navigation?.addEventListener('currententrychange', this.#moved);
     };
@@ -84,8 +86,8 @@ export class Log extends HTMLElement {
     return values.find((value) => value === wanted) ?? values[0] ?? '';
   }
 
-  /** The log that is chosen; `known` of it is shown already: what the page came with. */
-  #follow(known: Line[]): void {
+  /** The log that is chosen; `known`: what is shown is of it, which is what the page came with. */
+  #follow(known: boolean): void {
     const source = this.#select.value;
     this.#save.href = `${this.getAttribute('src')}?source=${source}&format=text&tail=${MOST}`;
     this.#save.download = `${source}.log`;
@@ -93,11 +95,12 @@ export class Log extends HTMLElement {
     const stop = new AbortController();
     this.#stop = stop;
     this.#rest(false);
+    if (!known) this.#clear();
+    this.#says('Reading…');
     void (async () => {
-      for (let kept = known; !stop.signal.aborted; kept = []) {
-        if (kept.length === 0) this.#clear();
-        this.#says('Reading…');
-        const said = await this.#read(source, stop.signal, kept).catch(() => 'Away. Trying again…');
+      // One that had ended is looked after without a word, until more of it is there.
+      for (let quietly = false; !stop.signal.aborted; ) {
+        const said = await this.#read(source, stop.signal, quietly).catch(() => 'Away. Trying again…');
         if (stop.signal.aborted) return;
         const none = this.#body.childElementCount === 0 && said === ENDED;
         // On a cluster its log is gone with its run. It goes on by itself.
@@ -108,9 +111,18 @@ export class Log extends HTMLElement {
           this.#body.append(line({ at: null, text: EMPTY }));
           return;
         }
-        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+        const over = said === ENDED && !none;
+        const happened = await this.#pause(pauseMs(source, over, rests()));
+        quietly = over && !happened;
       }
     })();
+  }
+
+  /** Lets time go by, but no more than until the sandbox is in another phase. Whether it is. */
+  async #pause(ms: number): Promise<boolean> {
+    const [was, until] = [phase(), Date.now() + ms];
+    while (this.isConnected && phase() === was && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    return phase() !== was;
   }
 
   get #resting(): HTMLElement | null {
@@ -119,7 +131,7 @@ export class Log extends HTMLElement {
 
   /** How the reading is. While the sandbox rests that is said already, and each try would be announced. */
   #says(text: string): void {
-    if (!this.#resting) this.#state.textContent = text;
+    if (!this.#resting && this.#state.textContent !== text) this.#state.textContent = text;
   }
 
   /** Says in the place of the lines that the sandbox does not run, or no more. */
@@ -139,15 +151,18 @@ export class Log extends HTMLElement {
 
   #clear(): void {
     this.#seen = 0;
+    this.#ends = undefined;
     this.#body.replaceChildren();
     this.#count();
   }
 
   /** More lines, at the end. Where that is what is seen, it stays so. */
   #show(fresh: Line[]): void {
-    if (fresh.length === 0) return;
+    const [first, last] = [this.#ends?.first ?? fresh[0], fresh.at(-1)];
+    if (!first || !last) return;
+    this.#ends = { first, last };
     const body = this.#body;
-    const below = body.scrollHeight - body.scrollTop - body.clientHeight < 40;
+    const below = this.#atEnd;
     const shows = filterOf(this.#filter.value);
     for (const one of fresh.slice(-MOST)) {
       const row = line(one);
@@ -161,6 +176,21 @@ export class Log extends HTMLElement {
     }
     this.#count();
     if (below) body.scrollTop = body.scrollHeight;
+  }
+
+  /** Whether the end is what is seen. */
+  get #atEnd(): boolean {
+    const { scrollHeight, scrollTop, clientHeight } = this.#body;
+    return scrollHeight - scrollTop - clientHeight < 40;
+  }
+
+  /** These lines in the place of all others. Who had scrolled up stays where they were. */
+  #replace(all: Line[]): void {
+    const { scrollTop } = this.#body;
+    const below = this.#atEnd;
+    this.#clear();
+    this.#show(all);
+    if (!below) this.#body.scrollTop = scrollTop;
   }
 
   /** The lines that the filter leaves, from their end. */
@@ -180,7 +210,7 @@ export class Log extends HTMLElement {
     return [...this.#body.children].filter((row): row is HTMLElement => row !== this.#cut);
   }
 
-  async #read(source: string, signal: AbortSignal, known: Line[]): Promise<string> {
+  async #read(source: string, signal: AbortSignal, quietly: boolean): Promise<string> {
     const address = `${this.getAttribute('src')}?source=${source}&follow=true`;
     const answer = await fetch(address, { headers: { accept: 'application/x-ndjson' }, signal });
     if (!answer.ok || !answer.body) {
@@ -188,30 +218,37 @@ export class Log extends HTMLElement {
       return told?.details?.message ?? `The log cannot be read (${answer.status}).`;
     }
     if (!rests()) this.#rest(false);
-    this.#says('Live');
+    if (!quietly) this.#says('Live');
     const lines = new LineReader();
     const text = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    const live = (): void => {
+      if (quietly) this.#says('Live');
+      quietly = false;
+    };
     const show = (fresh: Line[]): void => {
-      if (fresh.length > 0) this.#rest(false);
+      if (fresh.length === 0) return;
+      this.#rest(false);
+      live();
       this.#show(fresh);
     };
-    // The log comes from its beginning. What is known of its end stays until it has come so far.
-    const last = known.at(-1);
-    let held: Line[] | undefined = last ? [] : undefined;
+    // The log comes from its beginning. What is shown of it stays until it has come so far.
+    let held = this.#ends && new Held(this.#ends.first, this.#ends.last, this.#seen);
     let timer: ReturnType<typeof setTimeout> | undefined;
-    const release = (): void => {
+    const release = (done = false): void => {
       clearTimeout(timer);
-      if (!held) return;
-      const all = held;
+      if (!held || signal.aborted) return;
+      const come = held.release();
       held = undefined;
-      this.#clear();
-      show(all);
+      if ('more' in come) return show(come.more);
+      if (come.all.length > 0) this.#rest(false);
+      if (!done) live();
+      this.#replace(come.all);
     };
     try {
       for (;;) {
         const { done, value } = await text.read();
         if (done) {
-          release();
+          release(true);
           return ENDED;
         }
         const fresh = lines.take(value);
@@ -219,9 +256,8 @@ export class Log extends HTMLElement {
           show(fresh);
           continue;
         }
-        held.push(...fresh);
         clearTimeout(timer);
-        if (fresh.some(({ at, text }) => at === last?.at && text === last?.text)) release();
+        if (held.take(fresh)) release();
         else timer = setTimeout(release, QUIET_MS);
       }
     } finally {

@@ -5,7 +5,7 @@ import { restOf } from './sandbox-words.ts';
 import { projectHere } from './shortcuts.ts';
 
 /** The phase of the page's sandbox, as the top bar has it; the list of all sandboxes there has pills of its own. */
-function phase(): string {
+export function phase(): string {
   return document.querySelector<HTMLElement>('.top-bar .breadcrumb > [role=status] .phase-pill')?.dataset['phase'] ?? '';
 }
 

@@ -45,9 +45,7 @@ pub fn agent_missing(detail: &str) -> Cause {
 /// The volume cannot be made.
 #[must_use]
 pub fn volume_failed(error: &anyhow::Error) -> Cause {
-    let full =
-        error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull));
-    if full {
+    if is_full(error) {
         return disk_full(&format!("{error:#}"));
     }
     Cause::new(
@@ -56,6 +54,11 @@ pub fn volume_failed(error: &anyhow::Error) -> Cause {
         &["Look at the data folder: it must be writable for the server's user.", "Start the sandbox again afterwards."],
     )
     .with_detail(format!("{error:#}"))
+}
+
+/// Whether something could not be written for want of room.
+fn is_full(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull))
 }
 
 /// Nothing can be written any more.
@@ -89,6 +92,26 @@ pub fn keeper_failed(detail: &str) -> Cause {
         &["It is tried again by itself.", "Look at keeper.log in the sandbox's folder if it stays like this."],
     )
     .with_detail(detail)
+}
+
+/// The keeper runs and says nothing.
+#[must_use]
+pub fn keeper_silent() -> Cause {
+    Cause::new(
+        CauseCode::KeeperFailed,
+        "The process that keeps the sandbox does not answer, so that the sandbox has neither network nor database.",
+        &[
+            "Wait: it goes on by itself once that process does. It may have been stopped, by a debugger or SIGSTOP.",
+            "Or restart the sandbox, which ends what hangs.",
+        ],
+    )
+}
+
+/// Why a keeper could not be started, which may be a disk that is full.
+#[must_use]
+pub fn start_failed(error: &anyhow::Error) -> Cause {
+    let detail = format!("{error:#}");
+    if is_full(error) { disk_full(&detail) } else { keeper_failed(&detail) }
 }
 
 /// There is no way in or out.
@@ -187,5 +210,21 @@ fn mend_line() -> &'static str {
         "Allow user namespaces: `sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` (and keep it in /etc/sysctl.d)."
     } else {
         "Allow user namespaces: `sudo sysctl -w user.max_user_namespaces=15000`."
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+    use std::io;
+
+    #[test]
+    fn a_disk_that_is_full_is_told_as_such_wherever_it_stops_a_start() {
+        let error = |kind: io::ErrorKind| Err::<(), _>(io::Error::from(kind)).context("describe the sandbox").unwrap_err();
+        assert_eq!(start_failed(&error(io::ErrorKind::StorageFull)).code, CauseCode::DiskFull);
+        assert_eq!(volume_failed(&error(io::ErrorKind::StorageFull)).code, CauseCode::DiskFull);
+        assert_eq!(start_failed(&error(io::ErrorKind::PermissionDenied)).code, CauseCode::KeeperFailed);
+        assert_eq!(volume_failed(&error(io::ErrorKind::PermissionDenied)).code, CauseCode::VolumeFailed);
     }
 }

@@ -1,7 +1,11 @@
 //! Unix sockets in folders whose path may be longer than the 108 bytes that a socket's address holds:
 //! they are named through an open descriptor of the folder.
 
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
+};
 use std::{
     io,
     os::{
@@ -20,16 +24,27 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     through(path, |short| UnixListener::bind(short))
 }
 
-/// Connects to a path.
+/// Connects to a path, at once or not at all; the stream does not block.
+///
+/// One that blocks would wait without end where as many wait as the listener lets: behind a process that was stopped, or hangs.
+///
+/// # Errors
+/// `WouldBlock`: somebody listens there and takes no connections. Or nobody does.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
-    through(path, |short| UnixStream::connect(short))
+    through(path, |short| {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        match rustix::net::connect(&socket, &SocketAddrUnix::new(short)?) {
+            Ok(()) => Ok(UnixStream::from(socket)),
+            Err(Errno::AGAIN) => Err(io::Error::new(io::ErrorKind::WouldBlock, "whoever listens there takes no connections")),
+            Err(error) => Err(error.into()),
+        }
+    })
 }
 
-/// The same for an event loop; a Unix socket connects at once or not at all.
+/// The same for an event loop.
 pub fn connect_async(path: &Path) -> io::Result<tokio::net::UnixStream> {
-    let stream = connect(path)?;
-    stream.set_nonblocking(true)?;
-    tokio::net::UnixStream::from_std(stream)
+    tokio::net::UnixStream::from_std(connect(path)?)
 }
 
 fn through<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
@@ -59,5 +74,28 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         listen(&deep.join("a.sock")).unwrap();
+    }
+    #[test]
+    fn who_takes_no_connections_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        // A connection that waits keeps its thread, and not this test.
+        std::thread::spawn(move || {
+            let mut taken = Vec::new();
+            let refused = loop {
+                match connect(&path) {
+                    Ok(stream) => taken.push(stream),
+                    Err(error) => break error,
+                }
+            };
+            tell.send((taken.len(), refused.kind())).unwrap();
+        });
+        let (taken, refused) = told.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+        assert_eq!(refused, io::ErrorKind::WouldBlock);
+        assert!(taken > 0, "as many as may wait do");
     }
 }

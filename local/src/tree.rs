@@ -52,21 +52,49 @@ pub fn remove(trash: &Path, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives all of a tree to one user, following no links.
+/// Gives all of a tree to one user, following no links. A folder is given when all in it was, so the top is last: while it is not
+/// theirs, there may be more to do.
+///
+/// One folder is open at a time, and it is left by its "..": nobody else runs in this tree. However deep and wide it is, that takes no
+/// more descriptors.
+///
+/// # Errors
+/// Something could not be given, or looked into.
 pub fn give(path: &Path, uid: u32) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(uid));
-    let top = rustix::fs::open(path, FOLDER, Mode::empty())?;
-    let mut stack = vec![top];
-    while let Some(folder) = stack.pop() {
-        for entry in names(&folder)? {
-            rustix::fs::chownat(&folder, &entry, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-            if let Ok(inner) = rustix::fs::openat(&folder, &entry, FOLDER, Mode::empty()) {
-                stack.push(inner);
+    let mut folder = rustix::fs::open(path, FOLDER, Mode::empty())?;
+    let mut left = names(&folder)?;
+    // The folders around this one: which they are, and what is left to do in them.
+    let mut around: Vec<((u64, u64), Vec<CString>)> = Vec::new();
+    loop {
+        if let Some(entry) = left.pop() {
+            match rustix::fs::openat(&folder, &entry, FOLDER, Mode::empty()) {
+                Ok(inner) => {
+                    let inside = names(&inner)?;
+                    around.push((identity(&folder)?, std::mem::replace(&mut left, inside)));
+                    folder = inner;
+                }
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    rustix::fs::chownat(&folder, &entry, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                }
+                Err(error) => return Err(error.into()),
             }
+            continue;
         }
         rustix::fs::fchown(&folder, Some(uid), Some(gid))?;
+        let Some((outer, rest)) = around.pop() else { return Ok(()) };
+        folder = rustix::fs::openat(&folder, "..", FOLDER, Mode::empty())?;
+        if identity(&folder)? != outer {
+            return Err(io::Error::other("a folder was moved while it was given to its user"));
+        }
+        left = rest;
     }
-    Ok(())
+}
+
+/// Which folder it is.
+fn identity(folder: &OwnedFd) -> io::Result<(u64, u64)> {
+    let about = rustix::fs::fstat(folder)?;
+    Ok((about.st_dev, about.st_ino))
 }
 
 /// A name that nothing in `trash` has.
@@ -104,7 +132,10 @@ fn names(folder: &OwnedFd) -> io::Result<Vec<CString>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    };
 
     #[test]
     fn removal_neither_follows_links_nor_minds_depth_and_modes() {
@@ -126,5 +157,76 @@ mod tests {
         assert_eq!(fs::read_dir(&trash).unwrap().count(), 0);
         assert_eq!(fs::read_to_string(outside.join("kept")).unwrap(), "kept");
         remove(&trash, "t").unwrap();
+    }
+    /// With few descriptors, which are the whole process's: so it runs in one of its own.
+    #[test]
+    fn however_deep_and_wide_a_tree_is_all_of_it_is_given_and_the_top_last() {
+        use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+        const ALONE: &str = "FSA_TEST_GIVE";
+        if std::env::var_os(ALONE).is_none() {
+            let name = "tree::tests::however_deep_and_wide_a_tree_is_all_of_it_is_given_and_the_top_last";
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            let output = child.args([name, "--exact"]).env(ALONE, "1").output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let top = tempfile::tempdir().unwrap();
+        let tree = top.path().join("tree");
+        // Who is not root gives to themselves, if their group has their number.
+        let user = if geteuid().is_root() { 12_345 } else { geteuid().as_raw() };
+        if !geteuid().is_root() && rustix::process::getegid().as_raw() != user {
+            return;
+        }
+        fs::write(top.path().join("outside"), "").unwrap();
+        let outside = fs::metadata(top.path().join("outside")).unwrap();
+        for n in 0..500 {
+            let folder = tree.join(format!("wide-{n}"));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("file"), "").unwrap();
+        }
+        std::os::unix::fs::symlink("../outside", tree.join("link")).unwrap();
+        let mut at = rustix::fs::open(&tree, FOLDER, Mode::empty()).unwrap();
+        for _ in 0..2_000 {
+            rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
+            at = rustix::fs::openat(&at, "d", FOLDER, Mode::empty()).unwrap();
+        }
+        drop(at);
+        let most = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(32), maximum: most }).unwrap();
+        give(&tree, user).unwrap();
+
+        let about = |path: &Path| {
+            let about = fs::symlink_metadata(path).unwrap();
+            assert_eq!((about.uid(), about.gid()), (user, user), "{}", path.display());
+            (about.ctime(), about.ctime_nsec())
+        };
+        let last = about(&tree);
+        about(&tree.join("link"));
+        for n in 0..500 {
+            let folder = tree.join(format!("wide-{n}"));
+            assert!(about(&folder.join("file")) <= about(&folder) && about(&folder) <= last);
+        }
+        let mut at = rustix::fs::open(&tree, FOLDER, Mode::empty()).unwrap();
+        let mut before = last;
+        for depth in 0..2_000 {
+            at = rustix::fs::openat(&at, "d", FOLDER, Mode::empty()).unwrap();
+            let about = fs::File::from(at.try_clone().unwrap()).metadata().unwrap();
+            let given = (about.ctime(), about.ctime_nsec());
+            assert!(about.uid() == user && given <= before, "at {depth}");
+            before = given;
+        }
+        let still = fs::metadata(top.path().join("outside")).unwrap();
+        assert_eq!((still.uid(), still.ctime_nsec()), (outside.uid(), outside.ctime_nsec()), "what a link leads to is left");
+        drop(at);
+        remove(top.path(), "tree").unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_looked_into_is_no_tree_that_was_given() {
+        let top = tempfile::tempdir().unwrap();
+        assert!(give(&top.path().join("none"), 12_345).is_err());
+        fs::write(top.path().join("file"), "").unwrap();
+        assert!(give(&top.path().join("file"), 12_345).is_err());
     }
 }

@@ -40,6 +40,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(10);
 /// The same for what is not needed: an account that may not see it may be given the right at any time.
 const LAST_WAIT_UNNEEDED: Duration = Duration::from_secs(120);
+/// A watch that is over before this, with nothing told, did not work, whatever it was answered with: a proxy may say 200 and close, and so
+/// may an apiserver that is stopping. The same as client-go's.
+const PROVEN: Duration = Duration::from_secs(1);
 const PAGE: u32 = 500;
 
 /// Watches every kind until `stop`.
@@ -372,21 +375,32 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
             Ok(stream) => stream,
             Err(broken) => return Err((Some(version), broken)),
         };
-        self.health.well(false);
+        let mut proven = false;
+        let prove = |proven: &mut bool| {
+            if !std::mem::replace(proven, true) {
+                self.health.well(false);
+            }
+        };
         loop {
-            let item = match timeout(life, stream.next()).await {
+            let item = match timeout(if proven { life } else { PROVEN }, stream.next()).await {
+                Ok(None) if !proven => return Err((Some(version), Broken::There(self.cut_short()))),
                 // It ended as it was to: nothing is missing.
                 Ok(None) => {
                     self.health.heard();
                     return Ok(version);
                 }
                 Ok(Some(item)) => item,
+                Err(_) if !proven => {
+                    prove(&mut proven);
+                    continue;
+                }
                 Err(_) => return Err((Some(version), Broken::There(self.silent()))),
             };
             if matches!(
                 item,
                 Ok(WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_) | WatchEvent::Bookmark(_))
             ) {
+                prove(&mut proven);
                 self.health.heard();
             }
             match item {
@@ -429,6 +443,18 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
         )
     }
 
+    fn cut_short(&self) -> Cause {
+        let text = format!("{} answers, and ends the answer at once: asked to {}.", self.place, self.doing());
+        Cause::new(
+            CauseCode::OrchestratorUnreachable,
+            text,
+            &[
+                "It is tried again by itself.",
+                "Look whether the cluster is well, and whether a proxy before its apiserver lets long answers through.",
+            ],
+        )
+    }
+
     fn doing(&self) -> String {
         format!("watch objects of kind {}", self.kind)
     }
@@ -453,6 +479,12 @@ fn wait(failures: u32, last: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+    use kube::core::TypeMeta;
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    };
 
     #[test]
     fn no_object_is_kept_twice_but_the_pods_of_databases() {
@@ -468,5 +500,82 @@ mod tests {
         for kind in [Kind::Pod, Kind::Deployment, Kind::Ingress] {
             assert_eq!(selector(kind, installation), ours, "{kind}");
         }
+    }
+
+    /// An apiserver whose watches end by themselves, each after what it has to tell; when nothing is left, they stay.
+    struct Ending {
+        told: Mutex<Vec<Vec<Pod>>>,
+        /// What is told when nothing is left.
+        for_ever: bool,
+        asked: Arc<AtomicU32>,
+    }
+
+    impl Source for Ending {
+        type Object = Pod;
+        fn meta(object: &Pod) -> &ObjectMeta {
+            &object.metadata
+        }
+        async fn list(&self, _: &ListParams) -> kube::Result<ObjectList<Pod>> {
+            let metadata = ListMeta { resource_version: Some("1".to_owned()), ..ListMeta::default() };
+            Ok(ObjectList { types: TypeMeta::default(), metadata, items: Vec::new() })
+        }
+        async fn watch(&self, _: &WatchParams, _: &str) -> kube::Result<BoxStream<'static, kube::Result<WatchEvent<Pod>>>> {
+            // So that a test ends also where nothing waits.
+            tokio::task::yield_now().await;
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Ok(match self.told.lock().unwrap().pop() {
+                Some(pods) => futures::stream::iter(pods.into_iter().map(|pod| Ok(WatchEvent::Added(pod)))).boxed(),
+                None if self.for_ever => futures::stream::pending().boxed(),
+                None => futures::stream::empty().boxed(),
+            })
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Listener<Pod> for Told {
+        fn begin(&self) {}
+        fn put(&self, _: Pod, _: From) {}
+        fn take(&self, _: Pod) {}
+        fn listed(&self) {}
+    }
+
+    impl Health for Told {
+        fn needed(&self) -> bool {
+            true
+        }
+        fn well(&self, listed: bool) {
+            self.0.lock().unwrap().push(if listed { "listed" } else { "well" });
+        }
+        fn ill(&self, _: Cause) {
+            self.0.lock().unwrap().push("ill");
+        }
+        fn heard(&self) {}
+    }
+
+    async fn watched(told: Vec<Vec<Pod>>, for_ever: bool, length: Duration) -> (u32, Vec<&'static str>) {
+        let (asked, health) = (Arc::new(AtomicU32::new(0)), Told::default());
+        let source = Ending { told: Mutex::new(told), for_ever, asked: asked.clone() };
+        let (place, kind) = ("The cluster".to_owned(), "Pod".to_owned());
+        let task = Task { source, to: health.clone(), health: health.clone(), place, kind, selector: None };
+        assert!(timeout(length, task.run()).await.is_err(), "a watch never ends");
+        let told = health.0.lock().unwrap().clone();
+        (asked.load(Ordering::Relaxed), told)
+    }
+
+    #[tokio::test]
+    async fn watches_that_end_at_once_are_failures_and_waited_after() {
+        // Waits of at least 200, 400 and 800 ms.
+        let (asked, told) = watched(Vec::new(), false, FIRST_WAIT * 6).await;
+        assert!((1..=3).contains(&asked), "{asked} times");
+        assert_eq!(told[..2], ["listed", "ill"]);
+        assert!(!told.contains(&"well"), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_ends_after_something_was_told_goes_on_at_once() {
+        let (asked, told) = watched(vec![vec![Pod::default()]], true, PROVEN * 2).await;
+        assert_eq!((asked, told), (2, vec!["listed", "well", "well"]), "the second by having lasted");
     }
 }

@@ -136,6 +136,9 @@ pub struct Status {
     pub refused: u64,
     /// What every request to its agent carries. Whoever may ask a keeper may know it.
     pub agent_token: Secret,
+    /// With [`State::Ended`]: how. `ends.jsonl` has it too, where there was room on the disk.
+    #[serde(default)]
+    pub end: Option<End>,
 }
 
 /// A text that never shows in a log.
@@ -228,4 +231,42 @@ pub struct About {
     pub name: String,
     /// Its volume's name.
     pub volume: String,
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    /// What the keeper of a sandbox that is well says.
+    pub fn status(sandbox: SandboxId) -> Status {
+        let run = InstanceFact { id: "run".to_owned(), started_at: Timestamp::UNIX_EPOCH, restart_count: 1, env_revision: 1 };
+        Status {
+            installation: InstallationId(Uuid::from_u128(1)),
+            sandbox,
+            name: "name".to_owned(),
+            volume: "volume".to_owned(),
+            run,
+            state: State::Running,
+            keeper_pid: 0,
+            init_pid: None,
+            network: true,
+            way_out: WayOut::Device,
+            agent: Agent::ShellStarted,
+            cause: None,
+            isolated: true,
+            refused: 0,
+            agent_token: Secret("token".to_owned()),
+            end: None,
+        }
+    }
+
+    #[test]
+    fn an_older_keepers_word_is_read() {
+        let mut said = serde_json::to_value(status(SandboxId(Uuid::nil()))).unwrap();
+        for newer in ["end", "refused"] {
+            said.as_object_mut().unwrap().remove(newer).unwrap();
+        }
+        assert_eq!(serde_json::from_value::<Status>(said).unwrap(), status(SandboxId(Uuid::nil())));
+    }
 }

@@ -65,17 +65,24 @@ pub async fn serve(
         Err(cause) => End { run: config.run.clone(), at: Timestamp::now(), by_itself: true, code: None, cause: Some(cause) },
     };
     log(&format!("ended: {}", end.cause.as_ref().map_or("as asked", |cause| cause.message.as_str())));
-    if !folder_is_gone(&config.folder) {
-        write_end(&config, &end).context("write how it ended")?;
+    // A disk that is full may be the very reason for the end, and must not keep it from being told.
+    if !folder_is_gone(&config.folder)
+        && let Err(error) = write_end(&config.folder, &end)
+    {
+        log(&format!("could not write how it ended: {error:#}"));
     }
-    status.send_modify(|status| {
-        status.state = State::Ended;
-        status.network = false;
-        status.agent = Agent::Silent;
-        status.cause = end.cause;
-    });
+    status.send_modify(|status| last_status(status, end));
     control::settle(&status).await;
     Ok(())
+}
+
+/// What is said last.
+fn last_status(status: &mut Status, end: End) {
+    status.state = State::Ended;
+    status.network = false;
+    status.agent = Agent::Silent;
+    status.cause.clone_from(&end.cause);
+    status.end = Some(end);
 }
 
 async fn keep(
@@ -198,6 +205,7 @@ fn first_status(config: &Config, started: &Result<Started, Cause>) -> Status {
         isolated: config.isolated,
         refused: 0,
         agent_token: config.agent_token.clone(),
+        end: None,
     }
 }
 
@@ -308,10 +316,84 @@ fn end_descendants(child: &mut Child) {
     }
 }
 
-fn write_end(config: &Config, end: &End) -> Result<()> {
+fn write_end(folder: &Path, end: &End) -> Result<()> {
     let mut line = serde_json::to_vec(end)?;
     line.push(b'\n');
-    let mut file = File::options().append(true).create(true).mode(0o600).open(config.folder.join("ends.jsonl"))?;
-    file.write_all(&line)?;
+    let path = folder.join("ends.jsonl");
+    let mut file = File::options().append(true).create(true).mode(0o600).open(path)?;
+    let length = file.metadata()?.len();
+    // Half a line would take the next one with it.
+    file.write_all(&line).inspect_err(|_| drop(file.set_len(length)))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::protocol::Secret;
+    use model::{CauseCode, InstallationId, ProjectId, SandboxId, resources::Resources};
+    use std::{collections::BTreeMap, path::PathBuf};
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use uuid::Uuid;
+
+    fn config(folder: &Path) -> Config {
+        let size = Resources {
+            request_cpu_millis: 1,
+            request_memory_bytes: 1,
+            limit_cpu_millis: 1,
+            limit_memory_bytes: 1,
+            disk_bytes: 1,
+        };
+        Config {
+            installation: InstallationId(Uuid::nil()),
+            sandbox: SandboxId(Uuid::nil()),
+            project: ProjectId(Uuid::nil()),
+            name: "name".to_owned(),
+            folder: folder.to_owned(),
+            home: folder.to_owned(),
+            uid: None,
+            volume: "volume".to_owned(),
+            run: "run".to_owned(),
+            restart_count: 1,
+            env_revision: 1,
+            resources: size,
+            env: BTreeMap::new(),
+            agent_token: Secret("token".to_owned()),
+            database: None,
+            agent: PathBuf::new(),
+            claude: None,
+            claude_credentials: false,
+            egress: Vec::new(),
+            network_device: false,
+            isolated: true,
+            bubblewrap: PathBuf::new(),
+            keeper_command: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn how_a_run_ended_is_told_also_where_the_disk_is_full() {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        std::os::unix::fs::symlink("/dev/full", folder.path().join("ends.jsonl")).unwrap();
+        let listener = UnixListener::bind(folder.path().join("keeper.sock")).unwrap();
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut ours = tokio::net::UnixStream::from_std(ours).unwrap();
+        ours.write_all(b"{\"ask\":\"watch\"}\n").await.unwrap();
+        let cause = causes::disk_full("of a test");
+        serve(config(folder.path()), Err(cause), listener, theirs).await.unwrap();
+        let mut lines = BufReader::new(ours).lines();
+        let said = async {
+            loop {
+                let status: Status = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+                if status.state == State::Ended {
+                    return status;
+                }
+            }
+        };
+        let said = tokio::time::timeout(Duration::from_secs(20), said).await.unwrap();
+        assert_eq!(said.cause.as_ref().map(|cause| cause.code), Some(CauseCode::DiskFull));
+        let end = said.end.unwrap();
+        assert_eq!((end.run, end.by_itself, end.cause), ("run".to_owned(), true, said.cause));
+    }
 }

@@ -106,7 +106,7 @@ struct Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { cause: causes::keeper_failed(&format!("{error:#}")), again: false }
+        Self { cause: causes::start_failed(&error), again: false }
     }
 }
 

@@ -1,6 +1,9 @@
 //! A connection to a keeper: what it says goes into the index, and its end is the run's end.
 
-use super::{millis, place::Places};
+use super::{
+    millis,
+    place::{Places, ends_of},
+};
 use crate::keeper::protocol::{Ask, State, Status};
 use model::SandboxId;
 use rustix::{
@@ -18,6 +21,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
     sync::mpsc,
+    time::MissedTickBehavior,
 };
 
 /// How long a keeper may take to end beyond what it gives its sandbox.
@@ -28,29 +32,37 @@ const LAST: Duration = Duration::from_secs(10);
 /// After this, beyond the grace, a keeper that hung was ended by force and so was its sandbox; with a second for ourselves.
 pub const BY_FORCE: Duration = OVERDUE.saturating_add(LAST).saturating_add(Duration::from_secs(1));
 
+/// How often a keeper is asked whether it is still at work. Its sandbox may run without it, but for the network and the database, and so
+/// may its agent: nothing else would tell.
+const EVERY: Duration = Duration::from_secs(15);
+/// This many answers in a row may be missing before it counts as silent. It is asked no more then, for what it does not read
+/// would fill the line; it answers what it was asked when it goes on.
+const MISSING: u32 = 2;
+
 /// Follows a keeper that was just started to its end.
 pub fn attach(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixStream) {
-    to_its_end(places, id, folder, stream, Last::default());
+    to_its_end(places, id, folder, stream, Last::default(), EVERY);
 }
 
 /// The same of one that was found, and connected to by its socket: also one that hangs, and has said nothing yet.
 pub fn adopt(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixStream) {
     let keeper = peer(&stream).ok().flatten();
-    to_its_end(places, id, folder, stream, Last { keeper, ..Last::default() });
+    to_its_end(places, id, folder, stream, Last { keeper, ..Last::default() }, EVERY);
 }
 
-fn to_its_end(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixStream, mut last: Last) {
+fn to_its_end(places: Arc<Places>, id: SandboxId, folder: PathBuf, stream: UnixStream, mut last: Last, every: Duration) {
     let (send, asks) = mpsc::unbounded_channel();
     places.linked(id, send);
     tokio::spawn(async move {
-        if let Err(error) = follow(&places, id, stream, asks, &mut last).await
-            // One that was asked to end may close the line with something of ours unread in it.
-            && !last.asked
+        if let Err(error) = follow(&places, id, stream, asks, &mut last, every).await
+            // One that ends may close the line with something of ours unread in it.
+            && !(last.asked || last.ended)
         {
             tracing::warn!(sandbox.id = %id, "lost its keeper: {error}");
         }
         last.wait().await;
-        places.gone(id, &folder);
+        let ends = ends_of(&folder).await;
+        places.gone(id, ends);
     });
 }
 
@@ -60,16 +72,22 @@ async fn follow(
     stream: UnixStream,
     mut asks: mpsc::UnboundedReceiver<Ask>,
     last: &mut Last,
+    every: Duration,
 ) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
     say(&mut write, &Ask::Watch).await?;
     let mut force_at: Option<Instant> = None;
+    let mut look = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    // After a sleep of this machine one is enough.
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut missing = 1;
     loop {
         let forced = force_at.unwrap_or_else(|| Instant::now() + OVERDUE);
         tokio::select! {
             line = lines.next_line() => {
                 let Some(line) = line? else { return Ok(()) };
+                missing = 0;
                 match serde_json::from_str::<Status>(&line) {
                     Ok(status) => {
                         last.remember(&status);
@@ -87,6 +105,14 @@ async fn follow(
                         force_at = Some(Instant::now() + Duration::from_millis(grace_ms) + OVERDUE);
                     }
                     say(&mut write, &ask).await?;
+                }
+            }
+            _ = look.tick() => {
+                if missing < MISSING {
+                    missing += 1;
+                    say(&mut write, &Ask::Status).await?;
+                } else if places.silent(id) {
+                    tracing::warn!(sandbox.id = %id, "its keeper does not answer");
                 }
             }
             () = tokio::time::sleep_until(forced.into()), if force_at.is_some() => {
@@ -185,5 +211,50 @@ impl Last {
             }
         });
         let _ = waited.await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::protocol::tests::status;
+    use engine::orchestrator::VolumeName;
+    use model::CauseCode;
+    use uuid::Uuid;
+
+    #[tokio::test]
+    async fn a_keeper_that_says_nothing_is_told_until_it_answers() {
+        let (places, id) = (Arc::new(Places::default()), SandboxId(Uuid::from_u128(2)));
+        let folder = tempfile::tempdir().unwrap();
+        places.open(id, Vec::new(), VolumeName("volume".to_owned()));
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (read, mut keeper) = theirs.into_split();
+        let mut asked = BufReader::new(read).lines();
+        let mut told = places.subscribe();
+        to_its_end(places.clone(), id, folder.path().to_owned(), ours, Last::default(), Duration::from_millis(20));
+        let mut answer = serde_json::to_vec(&status(id)).unwrap();
+        answer.push(b'\n');
+        let patience = Duration::from_secs(20);
+        let mut until = async |well: bool| {
+            let seen = async {
+                while places.seen(id).network != well {
+                    told.recv().await.unwrap();
+                }
+                places.seen(id)
+            };
+            tokio::time::timeout(patience, seen).await.unwrap()
+        };
+        for _ in 0..2 {
+            assert!(asked.next_line().await.unwrap().is_some(), "it is asked");
+            keeper.write_all(&answer).await.unwrap();
+            let seen = until(true).await;
+            assert_eq!((seen.instance.map(|run| run.id), seen.cause), (Some("run".to_owned()), None));
+            let seen = until(false).await;
+            assert_eq!(seen.cause.unwrap().code, CauseCode::KeeperFailed);
+            assert!(seen.present && seen.instance.is_some(), "it is there all the same");
+        }
+        drop(keeper);
+        drop(asked);
+        assert!(places.gone_by(id, Instant::now() + patience).await, "the end of the line is the end of the run");
     }
 }

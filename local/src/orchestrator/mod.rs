@@ -115,11 +115,15 @@ impl LocalOrchestrator {
             if about.installation != self.settings.installation {
                 continue;
             }
-            self.places.open(id, &folder, VolumeName(about.volume));
+            open(&self.places, id, &folder, &VolumeName(about.volume)).await;
             match crate::sockets::connect_async(&folder.join("keeper.sock")) {
                 Ok(stream) => {
                     link::adopt(self.places.clone(), id, folder, stream);
                     adopted.push(id);
+                }
+                // It lives, and so may what it keeps.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tracing::warn!(sandbox.id = %id, "its keeper cannot be reached: {error}");
                 }
                 Err(_) => {
                     off_the_runtime(move || {
@@ -174,12 +178,18 @@ impl LocalOrchestrator {
         {
             return Err(OrchestratorError::Caused(causes::name_taken("A sandbox's folder with this id")));
         }
-        if let Ok(stream) = crate::sockets::connect_async(&folder.join("keeper.sock")) {
-            // Started by a control plane that was killed, after we had looked for such.
-            self.places.open(spec.id, &folder, spec.volume.clone());
-            link::adopt(self.places.clone(), spec.id, folder, stream);
-            self.places.first_word(spec.id, Instant::now() + ADOPTION).await;
-            return Ok(());
+        match crate::sockets::connect_async(&folder.join("keeper.sock")) {
+            Ok(stream) => {
+                // Started by a control plane that was killed, after we had looked for such.
+                open(&self.places, spec.id, &folder, &spec.volume).await;
+                link::adopt(self.places.clone(), spec.id, folder, stream);
+                self.places.first_word(spec.id, Instant::now() + ADOPTION).await;
+                return Ok(());
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(OrchestratorError::Caused(causes::keeper_failed(&format!("the one before still runs: {error}"))));
+            }
+            Err(_) => {}
         }
         let volume = {
             let (volumes, name, id) = (self.volumes.clone(), spec.volume.clone(), spec.id);
@@ -266,6 +276,13 @@ impl Orchestrator for LocalOrchestrator {
 
     async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError> {
         let status = self.places.status(id).filter(|status| status.state == State::Running).ok_or(ConnectError::NotRunning)?;
+        // One that was stopped takes connections into its queue, where they would wait. Its keeper goes on asking it.
+        if self.places.agent_is_lost(id) {
+            return Err(ConnectError::Io(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the sandbox's agent does not answer any more",
+            )));
+        }
         let agent = crate::sockets::connect_async(&self.folder(id).join("agent.sock")).map_err(ConnectError::Io)?;
         match to {
             AgentOrPort::Agent => Ok(Box::new(agent)),
@@ -349,6 +366,12 @@ pub async fn down(data_dir: &Path) -> Result<Down> {
 
 fn about(folder: &Path) -> Result<About> {
     Ok(serde_json::from_slice(&fs::read(folder.join("about.json"))?)?)
+}
+
+/// A sandbox that has a folder, with how its runs ended.
+async fn open(places: &Places, id: SandboxId, folder: &Path, volume: &VolumeName) {
+    let ends = place::ends_of(folder).await;
+    places.open(id, ends, volume.clone());
 }
 
 /// Work on files, on a thread that may wait.

@@ -1,6 +1,6 @@
 //! Starts a keeper and gives it its configuration.
 
-use super::{link, place::Places};
+use super::{link, off_the_runtime, open, place::Places};
 use crate::{
     causes,
     datafolder::folder as make_folder,
@@ -39,10 +39,14 @@ pub async fn start(
     folder: &Path,
     volume: Volume,
 ) -> Result<(), OrchestratorError> {
-    let failed = |error: anyhow::Error| OrchestratorError::Caused(causes::keeper_failed(&format!("{error:#}")));
+    let failed = |error: anyhow::Error| OrchestratorError::Caused(causes::start_failed(&error));
     let config = config(settings, programs, spec, folder, volume);
-    let stream = spawn(settings, &config).await.map_err(failed)?;
-    places.open(spec.id, folder, spec.volume.clone());
+    let log = {
+        let (folder, about) = (folder.to_owned(), about(&config));
+        off_the_runtime(move || prepare(&folder, &about)).await.map_err(failed)?
+    };
+    let stream = spawn(settings, &config, log).await.map_err(failed)?;
+    open(places, spec.id, folder, &spec.volume).await;
     link::attach(places.clone(), spec.id, folder.to_owned(), stream);
     places.first_word(spec.id, Instant::now() + FIRST_WORD).await;
     // What kept it from starting is told at once.
@@ -103,25 +107,23 @@ fn config(settings: &LocalSettings, programs: &Programs, spec: &SandboxSpec, fol
     }
 }
 
-async fn spawn(settings: &LocalSettings, config: &Config) -> Result<tokio::net::UnixStream> {
-    make_folder(&config.folder, 0o700).context("make the sandbox's folder")?;
-    let about = About {
-        installation: config.installation,
-        project: config.project,
-        name: config.name.clone(),
-        volume: config.volume.clone(),
-    };
-    write_whole(&config.folder.join("about.json"), &serde_json::to_vec(&about).context("describe the sandbox")?)
+fn about(config: &Config) -> About {
+    About { installation: config.installation, project: config.project, name: config.name.clone(), volume: config.volume.clone() }
+}
+
+/// The sandbox's folder, with whose it is, and the keeper's log.
+fn prepare(folder: &Path, about: &About) -> Result<File> {
+    make_folder(folder, 0o700).context("make the sandbox's folder")?;
+    write_whole(&folder.join("about.json"), &serde_json::to_vec(about).context("describe the sandbox")?)
         .context("describe the sandbox")?;
-    let log = File::options()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(config.folder.join("keeper.log"))
-        .context("open keeper.log")?;
+    let log = File::options().append(true).create(true).mode(0o600).open(folder.join("keeper.log")).context("open keeper.log")?;
     if log.metadata().is_ok_and(|about| about.len() > LONGEST_LOG) {
         log.set_len(0).context("empty keeper.log")?;
     }
+    Ok(log)
+}
+
+async fn spawn(settings: &LocalSettings, config: &Config, log: File) -> Result<tokio::net::UnixStream> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().context("make a pair of sockets")?;
     let (program, arguments) = settings.keeper_command.split_first().context("no keeper command")?;
     let mut command = tokio::process::Command::new(program);

@@ -43,6 +43,8 @@ const ADMIN: &str = "fsa_admin";
 const PORT: u16 = 5432;
 /// A start after a crash replays what was written since the last checkpoint: seconds, as a rule.
 const START: Duration = Duration::from_secs(60);
+/// How long one connection may take to be let in or refused. A server that was stopped (SIGSTOP), or hangs, does neither.
+const LET_IN: Duration = Duration::from_secs(2);
 /// `sizeof(sun_path)`, less the NUL.
 const LONGEST_SOCKET: usize = 107;
 
@@ -115,12 +117,15 @@ impl EmbeddedPostgres {
         let data_dir = data_dir.to_owned();
         let (place, secrets) = blocking(move || prepare(&data_dir)).await?;
         let mut server = Self { place, secrets, adopted: true };
-        if !server.adopt().await {
+        if !server.adopt(START).await? {
             server.adopted = false;
             let place = server.place.clone();
             blocking(move || place.start()).await?;
         }
-        server.make_control_database().await.context("make the control plane's database")?;
+        match tokio::time::timeout(START, server.make_control_database()).await {
+            Ok(made) => made.context("make the control plane's database")?,
+            Err(_) => return Err(server.silent("the control plane's database could not be made in a minute")),
+        }
         Ok(server)
     }
 
@@ -252,23 +257,39 @@ impl EmbeddedPostgres {
     }
 
     /// Whether a server runs for this folder, waiting for one that is on its way up or down.
-    async fn adopt(&self) -> bool {
-        let deadline = Instant::now() + START;
-        while postmaster(&self.place.data()).is_some() {
-            if PgConnection::connect_with(&self.admin()).await.is_ok() {
-                return true;
-            }
+    ///
+    /// # Errors
+    /// One runs, and had let nobody in when `patience` was over. Another beside it would not start.
+    async fn adopt(&self, patience: Duration) -> Result<bool, PostgresError> {
+        let deadline = Instant::now() + patience;
+        while let Some(process) = postmaster(&self.place.data()) {
+            let refused = match self.enter().await {
+                Ok(_) => return Ok(true),
+                Err(error) => error,
+            };
             if Instant::now() > deadline {
-                return false;
+                let pid = process.as_raw_pid();
+                return Err(self.silent(&format!("it runs already, as process {pid}, and lets nobody in: {refused:#}")));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        false
+        Ok(false)
+    }
+
+    async fn enter(&self) -> Result<PgConnection> {
+        match tokio::time::timeout(LET_IN, PgConnection::connect_with(&self.admin())).await {
+            Ok(entered) => Ok(entered?),
+            Err(_) => bail!("it does not answer. Was it stopped, by a debugger or SIGSTOP?"),
+        }
+    }
+
+    fn silent(&self, what: &str) -> PostgresError {
+        PostgresError::NotStarted { log: self.place.folder.join("log"), tail: what.to_owned() }
     }
 
     /// The control plane's role and database; may be repeated.
     async fn make_control_database(&self) -> Result<()> {
-        let mut admin = PgConnection::connect_with(&self.admin()).await.context("connect as the administrator")?;
+        let mut admin = self.enter().await.context("connect as the administrator")?;
         let has = |kind: &'static str| {
             format!("SELECT 1 FROM {kind} WHERE {}name = '{CONTROL}'", if kind == "pg_roles" { "rol" } else { "dat" })
         };
@@ -358,4 +379,35 @@ fn short_folder(ours: &Path) -> Result<PathBuf> {
         _ => PathBuf::from("/tmp"),
     };
     Ok(base.join(format!("fullstack-agent-{:016x}", hasher.finish())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_is_there_and_silent_is_told_and_not_waited_for() {
+        let ours = tempfile::tempdir_in("/tmp").unwrap();
+        let place = Place {
+            folder: ours.path().to_owned(),
+            programs: ours.path().to_owned(),
+            major: 17,
+            user: None,
+            socket: ours.path().to_owned(),
+        };
+        fs::create_dir(place.data()).unwrap();
+        let secrets = Secrets { admin: "a".to_owned(), control: "c".to_owned(), socket_folder: None };
+        let server = EmbeddedPostgres { place, secrets, adopted: true };
+        assert!(!server.adopt(START).await.unwrap(), "none runs");
+        // The kernel takes connections for a process that is stopped.
+        let _listener = std::os::unix::net::UnixListener::bind(ours.path().join(format!(".s.PGSQL.{PORT}"))).unwrap();
+        let mut process = std::process::Command::new("sleep").arg("600").current_dir(server.place.data()).spawn().unwrap();
+        fs::write(server.place.data().join("postmaster.pid"), format!("{}\n", process.id())).unwrap();
+        let adopted = tokio::time::timeout(LET_IN * 5, server.adopt(Duration::ZERO)).await;
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let refused = adopted.unwrap().unwrap_err();
+        assert!(matches!(refused, PostgresError::NotStarted { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("it does not answer"), "{refused}");
+    }
 }
