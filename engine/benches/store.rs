@@ -110,7 +110,7 @@ async fn main() {
         store.ask(owner, id, Ask::Start, None, Timestamp::now()).await.unwrap().unwrap();
         while changes.next().await.unwrap().sandbox != sandbox {}
         note(6, &mut lap);
-        store.lease_due("bench", Timestamp::now(), HOLD, 1).await.unwrap();
+        store.lease_due("bench", Timestamp::now(), HOLD, 1, &[]).await.unwrap();
         note(7, &mut lap);
     }
     let [read, stop, lease, record, same, release, heard, due] = times;

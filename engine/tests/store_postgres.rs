@@ -317,13 +317,13 @@ async fn a_row_that_cannot_be_read_keeps_no_other_from_being_reconciled() {
     // One at a time, so that what cannot be read would be all that ever comes.
     let mut due = Vec::new();
     for _ in 0..6 {
-        due.extend(store.lease_due("a", now, HOLD, 1).await.unwrap());
+        due.extend(store.lease_due("a", now, HOLD, 1, &[]).await.unwrap());
     }
     let leased: Vec<SandboxId> = due.iter().map(|leased| leased.row.sandbox.id).collect();
     assert_eq!(leased, [caused, plain]);
     let told = due[0].row.sandbox.cause.as_ref().unwrap();
     assert_eq!((told.code, told.message.as_str()), (CauseCode::Unexpected, "The moon was full."));
-    assert!(store.next_wake().await.unwrap() > Some(now), "nothing is looked for again and again");
+    assert!(store.next_wake(&[]).await.unwrap() > Some(now), "nothing is looked for again and again");
 
     let all: Vec<SandboxId> = store.all().await.unwrap().iter().map(|row| row.sandbox.id).collect();
     assert_eq!(all, [caused, plain]);
@@ -337,7 +337,7 @@ async fn a_row_that_cannot_be_read_keeps_no_other_from_being_reconciled() {
 
     sqlx::query("UPDATE sandboxes SET preset = 'small' WHERE id = $1").bind(of_another_size.0).execute(&pool).await.unwrap();
     assert_eq!(store.all().await.unwrap().len(), 3);
-    assert_eq!(store.lease_due("a", now, HOLD, 9).await.unwrap().len(), 1, "it is read again");
+    assert_eq!(store.lease_due("a", now, HOLD, 9, &[]).await.unwrap().len(), 1, "it is read again");
     // Another process removed it.
     sqlx::query("DELETE FROM sandboxes WHERE id = $1").bind(seen_otherwise.0).execute(&pool).await.unwrap();
     assert_eq!(store.left_out().len(), 1, "until all are read");

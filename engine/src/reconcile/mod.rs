@@ -14,9 +14,11 @@
 //! - [`step`]: one pass, from a row to what was found
 //! - [`spec`]: from rows to what the world is asked for
 //! - [`orphans`]: what has our id and no row
+//! - [`refused`]: what the store does not take, so that it is not hammered
 
 pub mod orphans;
 pub mod overdue;
+mod refused;
 pub mod spec;
 mod step;
 
@@ -30,10 +32,11 @@ use crate::{
 };
 use futures::StreamExt as _;
 use model::{Cause, Desired, InstallationId, SandboxId, StageLimits};
+use refused::Refused;
 use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -104,6 +107,7 @@ pub struct Reconciler {
     holder: String,
     kicked: Mutex<Kicked>,
     kick: Notify,
+    refused: Mutex<Refused>,
 }
 
 /// Who is to be looked at, each once, in the order in which that was said.
@@ -120,11 +124,11 @@ impl Kicked {
         }
     }
 
-    /// At most so many, who waited longest first; those that are worked on go on waiting.
-    fn take(&mut self, most: usize, busy: &HashSet<SandboxId>) -> Vec<SandboxId> {
+    /// At most so many, who waited longest first; those that are worked on or left alone go on waiting.
+    fn take(&mut self, most: usize, not: &HashSet<SandboxId>) -> Vec<SandboxId> {
         let mut taken = Vec::new();
         self.order.retain(|id| {
-            let takes = taken.len() < most && !busy.contains(id);
+            let takes = taken.len() < most && !not.contains(id);
             if takes {
                 taken.push(*id);
                 self.there.remove(id);
@@ -149,8 +153,12 @@ impl Reconciler {
         let mut bytes = [0; 8];
         random.fill(&mut bytes);
         let holder = format!("{}-{}", std::process::id(), hex::encode(bytes));
-        let (kicked, kick) = (Mutex::default(), Notify::new());
-        Arc::new(Self { store, orchestrator, database, clock, random, settings, holder, kicked, kick })
+        let (kicked, kick, refused) = (Mutex::default(), Notify::new(), Mutex::default());
+        Arc::new(Self { store, orchestrator, database, clock, random, settings, holder, kicked, kick, refused })
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// "Look at this one now." Never waits; says nothing about why.
@@ -185,7 +193,10 @@ impl Reconciler {
                 change = changes.next() => match change {
                     // What is cloned into a sandbox is not reconciled.
                     Some(changed) if changed.clone => {}
-                    Some(changed) => self.nudge(changed.sandbox),
+                    Some(changed) => {
+                        self.refused().try_again(changed.sandbox, self.clock.now());
+                        self.nudge(changed.sandbox);
+                    }
                     None => {
                         self.clock.sleep(Duration::from_millis(200)).await;
                         changes = self.store.changes();
@@ -210,20 +221,24 @@ impl Reconciler {
     /// those that are not: what was kicked waits until it sees again, and what has been due for a while is worked on all the
     /// same, so that it is said why nothing moves.
     async fn spawn_due(self: &Arc<Self>, workers: &mut Workers, blind: bool) {
+        let now = self.clock.now();
+        let resting = self.refused().resting(now);
         let free = if blind { 0 } else { self.settings.workers.saturating_sub(workers.busy.len()) };
-        let kicked = self.kicked.lock().unwrap_or_else(PoisonError::into_inner).take(free, &workers.busy);
+        let not: HashSet<SandboxId> = resting.union(&workers.busy).copied().collect();
+        let kicked = self.kicked.lock().unwrap_or_else(PoisonError::into_inner).take(free, &not);
         for id in kicked {
             let this = self.clone();
             workers.spawn(id, async move { this.work(id).await });
         }
         let free = self.settings.workers.saturating_sub(workers.busy.len());
-        if free == 0 {
+        if free == 0 || self.refused().leases_in(now).is_some() {
             return;
         }
-        let now = self.clock.now();
         let due_by = if blind { now.checked_sub(LEFT_TO_OTHERS).unwrap_or(now) } else { now };
-        match self.store.lease_due(&self.holder, due_by, self.settings.hold, free).await {
+        let resting: Vec<SandboxId> = resting.into_iter().collect();
+        match self.store.lease_due(&self.holder, due_by, self.settings.hold, free, &resting).await {
             Ok(due) => {
+                self.refused().leased();
                 for leased in due {
                     let id = leased.row.sandbox.id;
                     if !workers.busy.contains(&id) {
@@ -233,22 +248,33 @@ impl Reconciler {
                 }
             }
             Err(error) => {
+                self.refused().leases(self.clock.now());
                 self.settings.full.hear(&error);
                 debug!("cannot look for due rows: {error:#}");
             }
         }
     }
 
-    /// How long to sleep when nothing happens: until the next row is due, at most a second when the
-    /// store does not answer.
+    /// How long to sleep when nothing happens: until the next row is due, or what was refused is tried again; at most a second
+    /// when the store does not answer.
     async fn next_timer(&self) -> Duration {
-        match self.store.next_wake().await {
-            Ok(Some(at)) => {
-                Duration::try_from(at.duration_since(self.clock.now())).unwrap_or(Duration::from_millis(20)).min(RESYNC)
-            }
-            Ok(None) => RESYNC,
-            Err(_) => Duration::from_secs(1),
-        }
+        let now = self.clock.now();
+        let (resting, next_end, leases_in) = {
+            let mut refused = self.refused();
+            (refused.resting(now), refused.next_end(now), refused.leases_in(now))
+        };
+        let next = match leases_in {
+            // What is due stays so until then.
+            Some(left) => left,
+            None => match self.store.next_wake(&resting.into_iter().collect::<Vec<_>>()).await {
+                Ok(Some(at)) => {
+                    Duration::try_from(at.duration_since(self.clock.now())).unwrap_or(Duration::from_millis(20)).min(RESYNC)
+                }
+                Ok(None) => RESYNC,
+                Err(_) => Duration::from_secs(1),
+            },
+        };
+        next_end.map_or(next, |end| end.min(next))
     }
 
     /// Works on one sandbox until nothing moves by itself any more.
@@ -296,9 +322,14 @@ impl Reconciler {
         let id = leased.row.sandbox.id;
         tokio::select! {
             biased;
-            ended = self.passes(leased) => if let Err(error) = ended {
-                self.settings.full.hear(&error);
-                debug!(sandbox.id = %id, "a pass could not be recorded: {error:#}");
+            ended = self.passes(leased) => match ended {
+                Ok(()) => self.refused().taken(id),
+                Err(error) => {
+                    self.settings.full.hear(&error);
+                    let chance = self.random.unit();
+                    let pause = self.refused().facts_of(id, self.clock.now(), chance);
+                    debug!(sandbox.id = %id, "a pass could not be recorded, the next one is in {pause:?}: {error:#}");
+                }
             },
             () = self.renew(id) => {}
         }

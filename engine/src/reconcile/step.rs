@@ -411,7 +411,7 @@ impl Reconciler {
 
 /// 0.5 s, doubled with each failure in a row, at most 30 s, and up to a quarter of it more, by a `chance`
 /// from 0 to 1, so that many do not come back together.
-fn backoff(failures: u32, chance: f64) -> Duration {
+pub(super) fn backoff(failures: u32, chance: f64) -> Duration {
     let base = 0.5 * f64::from(2_u32.pow(failures.saturating_sub(1).min(6)));
     Duration::from_secs_f64(base.min(30.0) * (1.0 + chance / 4.0))
 }

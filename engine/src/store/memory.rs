@@ -55,6 +55,18 @@ struct State {
     away: bool,
     /// How many verbs from now the one is that is never answered.
     silent_in: Option<usize>,
+    refuses: Option<Writes>,
+    /// How often it did.
+    refusals: u64,
+}
+
+/// What a reconciler writes, and where there is no room for it is told so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// Its leases.
+    Leases,
+    /// What its passes found.
+    Facts,
 }
 
 #[derive(Debug)]
@@ -105,6 +117,17 @@ impl MemoryStore {
     /// From now on every verb answers [`StoreError::Away`], or works again.
     pub fn set_away(&self, away: bool) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).away = away;
+    }
+
+    /// From now on such writes answer [`StoreError::NoRoom`], or all work again. What is read is.
+    pub fn refuse(&self, writes: Option<Writes>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refuses = writes;
+    }
+
+    /// How often one was.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refusals
     }
 
     /// After `verbs` more, one verb does nothing and is never answered, as on a connection that has gone silent.
@@ -258,6 +281,14 @@ impl State {
     fn seen(&mut self, scope: Uuid, key: &str, now: Timestamp) -> Option<ProjectId> {
         self.keys.retain(|(of, _), (_, at)| *of != scope || after(*at, intent::KEY_LIFE) > now);
         self.keys.get(&(scope, key.to_owned())).map(|(project, _)| *project)
+    }
+
+    fn may(&mut self, write: Writes) -> Result<(), StoreError> {
+        if self.refuses != Some(write) {
+            return Ok(());
+        }
+        self.refusals += 1;
+        Err(StoreError::NoRoom(anyhow::anyhow!("made to have no room")))
     }
 
     /// The holder's own row, if the lease still holds and the version is still the row's.
@@ -545,11 +576,21 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {
+    async fn lease_due(
+        &self,
+        holder: &str,
+        now: Timestamp,
+        hold: Duration,
+        limit: usize,
+        except: &[SandboxId],
+    ) -> Result<Vec<Leased>, StoreError> {
         self.act(|state| {
+            state.may(Writes::Leases)?;
             let until = after(now, hold);
             let past = |at: Timestamp| at <= now || at > after(now, AHEAD);
-            let due = |sandbox: &&Sandbox| sandbox.row.wake_at.is_some_and(past) && !sandbox.taken(now, until);
+            let due = |sandbox: &&Sandbox| {
+                sandbox.row.wake_at.is_some_and(past) && !sandbox.taken(now, until) && !except.contains(&sandbox.row.id)
+            };
             let mut ids: Vec<_> =
                 state.sandboxes.values().filter(due).map(|sandbox| (sandbox.row.wake_at, sandbox.row.id)).collect();
             ids.sort();
@@ -570,6 +611,7 @@ impl Store for MemoryStore {
 
     async fn lease(&self, id: SandboxId, holder: &str, now: Timestamp, hold: Duration) -> Result<Option<Leased>, StoreError> {
         self.act(|state| {
+            state.may(Writes::Leases)?;
             let until = after(now, hold);
             let Some(sandbox) = state.sandboxes.get_mut(&id) else { return Ok(None) };
             if sandbox.taken(now, until) && sandbox.lease.as_ref().is_some_and(|(by, _)| by != holder) {
@@ -591,6 +633,7 @@ impl Store for MemoryStore {
         now: Timestamp,
     ) -> Result<Option<i64>, StoreError> {
         self.act(|state| {
+            state.may(Writes::Facts)?;
             let Some(sandbox) = state.held(id, holder, version, now) else { return Ok(None) };
             let row = &mut sandbox.row;
             let seen = row.observed != pass.observed || row.cause != pass.cause;
@@ -653,13 +696,13 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+    async fn next_wake(&self, except: &[SandboxId]) -> Result<Option<Timestamp>, StoreError> {
         self.act(|state| {
             let due = |sandbox: &Sandbox| {
                 let until = sandbox.lease.as_ref().map(|(_, until)| *until);
                 sandbox.row.wake_at.map(|at| until.map_or(at, |until| until.max(at)))
             };
-            Ok(state.sandboxes.values().filter_map(due).min())
+            Ok(state.sandboxes.values().filter(|sandbox| !except.contains(&sandbox.row.id)).filter_map(due).min())
         })
         .await
     }

@@ -430,10 +430,17 @@ pub trait Store: Send + Sync + 'static {
     /// revision before, or the new ones.
     async fn set_claude(&self, owner: UserId, claude: Option<Claude>, now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Takes the leases of at most `limit` rows that are due, longest due first: `wake_at` is past and
+    /// Takes the leases of at most `limit` rows that are due, longest due first, and none of `except`: `wake_at` is past and
     /// nobody holds them, this holder included: what a worker of its is at comes to no second one. Past, here and in
     /// [`Self::lease`], is also what lies further than [`AHEAD`] ahead.
-    async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError>;
+    async fn lease_due(
+        &self,
+        holder: &str,
+        now: Timestamp,
+        hold: Duration,
+        limit: usize,
+        except: &[SandboxId],
+    ) -> Result<Vec<Leased>, StoreError>;
     /// Takes the lease of one row, due or not, or renews it. `None` if another holds it, or the row is
     /// gone.
     async fn lease(&self, id: SandboxId, holder: &str, now: Timestamp, hold: Duration) -> Result<Option<Leased>, StoreError>;
@@ -455,9 +462,9 @@ pub trait Store: Send + Sync + 'static {
     /// goes with them. `false` if the version is not the row's, the lease not the holder's or over, or
     /// the project not being deleted.
     async fn bury(&self, id: SandboxId, holder: &str, version: i64, now: Timestamp) -> Result<bool, StoreError>;
-    /// When the next row can be leased as due, for the timer: its `wake_at`, or the end of the lease
+    /// When the next row that is none of `except` can be leased as due, for the timer: its `wake_at`, or the end of the lease
     /// that is on it if that is later.
-    async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError>;
+    async fn next_wake(&self, except: &[SandboxId]) -> Result<Option<Timestamp>, StoreError>;
     /// Every live sandbox with its project, for the orphan sweep and adoption. A row that cannot be read is left out, here and
     /// of what is due: no other waits for it.
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError>;

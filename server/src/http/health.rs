@@ -25,7 +25,7 @@ pub async fn healthz() -> Response {
 /// # Errors
 /// `503 Service Unavailable` while the database does not answer.
 pub async fn readyz(State(plane): State<Plane>) -> Result<Response, Refusal> {
-    match tokio::time::timeout(PATIENCE, plane.store.next_wake()).await {
+    match tokio::time::timeout(PATIENCE, plane.store.next_wake(&[])).await {
         Ok(Ok(_)) => Ok(Json(json!({ "status": "ready" })).into_response()),
         // No visit begins here, which would know of it.
         _ => Err(plane.room.refusal().unwrap_or_else(errors::unavailable).into()),

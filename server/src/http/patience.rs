@@ -177,8 +177,15 @@ impl Store for PatientStore {
     async fn set_claude(&self, owner: UserId, claude: Option<Claude>, now: Timestamp) -> Result<bool, StoreError> {
         within(self.time, self.store.set_claude(owner, claude, now)).await
     }
-    async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {
-        within(self.time, self.store.lease_due(holder, now, hold, limit)).await
+    async fn lease_due(
+        &self,
+        holder: &str,
+        now: Timestamp,
+        hold: Duration,
+        limit: usize,
+        except: &[SandboxId],
+    ) -> Result<Vec<Leased>, StoreError> {
+        within(self.time, self.store.lease_due(holder, now, hold, limit, except)).await
     }
     async fn lease(&self, id: SandboxId, holder: &str, now: Timestamp, hold: Duration) -> Result<Option<Leased>, StoreError> {
         within(self.time, self.store.lease(id, holder, now, hold)).await
@@ -199,8 +206,8 @@ impl Store for PatientStore {
     async fn bury(&self, id: SandboxId, holder: &str, version: i64, now: Timestamp) -> Result<bool, StoreError> {
         within(self.time, self.store.bury(id, holder, version, now)).await
     }
-    async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
-        within(self.time, self.store.next_wake()).await
+    async fn next_wake(&self, except: &[SandboxId]) -> Result<Option<Timestamp>, StoreError> {
+        within(self.time, self.store.next_wake(except)).await
     }
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError> {
         within(self.time, self.store.all()).await

@@ -1,7 +1,11 @@
 //! Whole processes: two side by side, and one in a world that is silent, blocked, or set back in time.
 
-use super::{Simulation, nature, polled, process, scenes::scene, seeds};
-use crate::{orchestrator::memory::Nature, store::Store as _};
+use super::{OWNER, Simulation, nature, polled, process, scenes::scene, seeds};
+use crate::{
+    clock::Clock as _,
+    orchestrator::memory::Nature,
+    store::{Ask, Store as _, memory::Writes},
+};
 use model::{CauseCode, Phase};
 use std::time::Duration;
 
@@ -146,4 +150,50 @@ fn what_is_blocked_is_looked_at_every_five_seconds_and_when_something_happens() 
     assert!(simulation.world.crash(sandbox));
     process.go_on(500);
     assert_eq!(simulation.phase(&row(&simulation)), Phase::Running, "no time has passed");
+}
+
+/// Reading works, and nothing that reconciling writes is taken: a full disk, or a text that no row takes.
+#[test]
+fn a_store_that_takes_no_writes_is_tried_ever_more_seldom_until_it_does() {
+    // Of facts, half a second doubled up to 30 s; of leases, 0.2 s up to 5 s.
+    for (writes, tries) in [(Writes::Facts, 4..=9), (Writes::Leases, 10..=24)] {
+        let (simulation, _, _) = scene(None);
+        simulation.store.refuse(Some(writes));
+        let process = Process::start(&simulation);
+        for _ in 0..120 {
+            simulation.clock.advance(Duration::from_millis(500));
+            process.go_on(200);
+        }
+        let refused = simulation.store.refusals();
+        assert!(tries.contains(&refused), "{refused} tries of {writes:?} within a minute");
+        simulation.store.refuse(None);
+        for _ in 0..80 {
+            simulation.clock.advance(Duration::from_millis(500));
+            process.go_on(200);
+        }
+        let row = simulation.now(simulation.store.all()).unwrap()[0].clone();
+        assert_eq!(simulation.phase(&row), Phase::Running, "{writes:?}");
+    }
+}
+
+/// What is written of a sandbox meanwhile says that writing works: an ask does not wait for the pause to be over.
+#[test]
+fn an_ask_ends_the_pause_after_a_refusal() {
+    let (simulation, id, _) = scene(None);
+    simulation.store.refuse(Some(Writes::Facts));
+    let process = Process::start(&simulation);
+    for _ in 0..60 {
+        simulation.clock.advance(Duration::from_millis(500));
+        process.go_on(200);
+    }
+    simulation.store.refuse(None);
+    let version = |simulation: &Simulation| simulation.now(simulation.store.all()).unwrap()[0].sandbox.version;
+    let before = version(&simulation);
+    process.go_on(200);
+    assert_eq!(version(&simulation), before, "it is left alone");
+    let now = simulation.clock.now();
+    simulation.now(simulation.store.ask(OWNER, id, Ask::Stop, None, now)).unwrap().unwrap();
+    let asked = version(&simulation);
+    process.go_on(500);
+    assert!(version(&simulation) > asked, "no time has passed");
 }

@@ -151,10 +151,10 @@ pub async fn an_ask_makes_the_row_due(subject: &Subject) {
     let quiet = Pass { wake_at: None, ..pass(1) };
     subject.store.record(row.sandbox.id, "a", lease.row.sandbox.version, &quiet, at(1)).await.unwrap().unwrap();
     subject.store.release(row.sandbox.id, "a").await.unwrap();
-    assert_eq!(subject.store.next_wake().await.unwrap(), None);
+    assert_eq!(subject.store.next_wake(&[]).await.unwrap(), None);
 
     asked(subject, row.project.id, Ask::Stop, at(2)).await;
-    assert_eq!(subject.store.next_wake().await.unwrap(), Some(at(2)));
+    assert_eq!(subject.store.next_wake(&[]).await.unwrap(), Some(at(2)));
     let sandbox = read(subject, row.project.id).await.sandbox;
     assert_eq!((sandbox.cause, sandbox.last_error, sandbox.failures), (None, None, 0), "those were of the older ask");
     assert_eq!(sandbox.observed, quiet.observed, "facts are of the world");

@@ -10,7 +10,7 @@ pub async fn a_lease_keeps_others_away_until_it_ends(subject: &Subject) {
     let lease = leased(subject, id, "a", at(0)).await;
     assert_eq!(lease.until, at(30));
     assert!(subject.other.lease(id, "b", at(29), HOLD).await.unwrap().is_none());
-    assert!(subject.other.lease_due("b", at(29), HOLD, 10).await.unwrap().is_empty());
+    assert!(subject.other.lease_due("b", at(29), HOLD, 10, &[]).await.unwrap().is_empty());
     assert!(subject.other.lease(id, "b", at(30), HOLD).await.unwrap().is_some(), "it is over");
 
     subject.store.release(id, "a").await.unwrap();
@@ -38,7 +38,7 @@ pub async fn due_rows_come_longest_due_first_and_once(subject: &Subject) {
     for (name, second) in [("C", 3), ("A", 1), ("B", 2), ("Later", 50)] {
         ids.push(subject.store.create(new(subject.owners[0], name, at(second))).await.unwrap().0.sandbox.id);
     }
-    let due = |limit| subject.store.lease_due("a", at(10), HOLD, limit);
+    let due = |limit| subject.store.lease_due("a", at(10), HOLD, limit, &[]);
     let first: Vec<_> = due(2).await.unwrap().iter().map(|lease| lease.row.sandbox.id).collect();
     assert_eq!(first, [ids[1], ids[2]]);
     let second: Vec<_> = due(10).await.unwrap().iter().map(|lease| lease.row.sandbox.id).collect();
@@ -48,13 +48,26 @@ pub async fn due_rows_come_longest_due_first_and_once(subject: &Subject) {
     assert_eq!(due(10).await.unwrap().len(), 1);
 }
 
+pub async fn who_is_left_out_is_not_due(subject: &Subject) {
+    let mut ids = Vec::new();
+    for (name, second) in [("A", 1), ("B", 2)] {
+        ids.push(subject.store.create(new(subject.owners[0], name, at(second))).await.unwrap().0.sandbox.id);
+    }
+    assert_eq!(subject.store.next_wake(&ids[..1]).await.unwrap(), Some(at(2)));
+    assert_eq!(subject.store.next_wake(&ids).await.unwrap(), None);
+    assert!(subject.store.lease_due("a", at(10), HOLD, 10, &ids).await.unwrap().is_empty());
+    let due = subject.store.lease_due("a", at(10), HOLD, 10, &ids[..1]).await.unwrap();
+    assert_eq!(due.iter().map(|lease| lease.row.sandbox.id).collect::<Vec<_>>(), ids[1..]);
+    assert!(subject.other.lease(ids[0], "b", at(10), HOLD).await.unwrap().is_some(), "and no lease is taken of it");
+}
+
 pub async fn due_rows_are_shared_out_among_processes(subject: &Subject) {
     for n in 0..20 {
         subject.store.create(new(subject.owners[0], &format!("P{n}"), at(0))).await.unwrap();
     }
     let taken = at_once((0..10).map(|n| {
         let store = if n % 2 == 0 { subject.store.clone() } else { subject.other.clone() };
-        async move { store.lease_due(&format!("holder {n}"), at(1), HOLD, 4).await.unwrap() }
+        async move { store.lease_due(&format!("holder {n}"), at(1), HOLD, 4, &[]).await.unwrap() }
     }))
     .await;
     let mut ids: Vec<_> = taken.iter().flatten().map(|lease| lease.row.sandbox.id).collect();
@@ -62,7 +75,7 @@ pub async fn due_rows_are_shared_out_among_processes(subject: &Subject) {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), count, "no row was leased twice");
-    while let Some(lease) = subject.store.lease_due("last", at(1), HOLD, 1).await.unwrap().pop() {
+    while let Some(lease) = subject.store.lease_due("last", at(1), HOLD, 1, &[]).await.unwrap().pop() {
         ids.push(lease.row.sandbox.id);
     }
     assert_eq!(ids.len(), 20, "and none was left out");
@@ -71,13 +84,13 @@ pub async fn due_rows_are_shared_out_among_processes(subject: &Subject) {
 pub async fn what_a_clock_that_was_set_back_left_in_the_future_is_due(subject: &Subject) {
     let id = subject.store.create(new(subject.owners[0], "A project", at(3600))).await.unwrap().0.sandbox.id;
     leased(subject, id, "dead", at(3600)).await;
-    assert!(subject.other.lease_due("b", at(3590), HOLD, 1).await.unwrap().is_empty(), "it is held, and not yet due");
+    assert!(subject.other.lease_due("b", at(3590), HOLD, 1, &[]).await.unwrap().is_empty(), "it is held, and not yet due");
     leased(subject, id, "b", at(0)).await;
     assert!(subject.store.lease(id, "c", at(1), HOLD).await.unwrap().is_none(), "a lease of now is one");
     subject.other.release(id, "b").await.unwrap();
-    assert!(subject.store.lease_due("c", at(3590), HOLD, 1).await.unwrap().is_empty(), "as near as this it is waited for");
+    assert!(subject.store.lease_due("c", at(3590), HOLD, 1, &[]).await.unwrap().is_empty(), "as near as this it is waited for");
     leased(subject, id, "dead", at(3600)).await;
-    let due = subject.store.lease_due("c", at(2), HOLD, 1).await.unwrap();
+    let due = subject.store.lease_due("c", at(2), HOLD, 1, &[]).await.unwrap();
     assert_eq!((due.len(), due[0].until), (1, at(32)));
 }
 
@@ -134,14 +147,14 @@ pub async fn a_pass_without_version_or_lease_is_not_stored(subject: &Subject) {
 }
 
 pub async fn the_next_wake_is_past_the_lease(subject: &Subject) {
-    assert_eq!(subject.store.next_wake().await.unwrap(), None);
+    assert_eq!(subject.store.next_wake(&[]).await.unwrap(), None);
     let first = subject.store.create(new(subject.owners[0], "First", at(1))).await.unwrap().0;
     subject.store.create(new(subject.owners[0], "Second", at(40))).await.unwrap();
-    assert_eq!(subject.other.next_wake().await.unwrap(), Some(at(1)));
+    assert_eq!(subject.other.next_wake(&[]).await.unwrap(), Some(at(1)));
     leased(subject, first.sandbox.id, "a", at(2)).await;
-    assert_eq!(subject.other.next_wake().await.unwrap(), Some(at(32)));
+    assert_eq!(subject.other.next_wake(&[]).await.unwrap(), Some(at(32)));
     leased(subject, first.sandbox.id, "a", at(20)).await;
-    assert_eq!(subject.other.next_wake().await.unwrap(), Some(at(40)));
+    assert_eq!(subject.other.next_wake(&[]).await.unwrap(), Some(at(40)));
 }
 
 pub async fn a_deleted_project_is_buried_by_its_holder_alone(subject: &Subject) {
@@ -172,7 +185,7 @@ pub async fn a_buried_project_is_gone_with_everything(subject: &Subject) {
     assert!(store.by_name(owner, &row.sandbox.name).await.unwrap().is_none());
     assert!(store.env(owner, row.project.id).await.unwrap().is_none());
     assert!(store.all().await.unwrap().is_empty());
-    assert_eq!(store.next_wake().await.unwrap(), None);
+    assert_eq!(store.next_wake(&[]).await.unwrap(), None);
     assert!(store.lease(row.sandbox.id, "a", at(3), HOLD).await.unwrap().is_none());
     assert_eq!(store.record(row.sandbox.id, "a", version, &pass(1), at(3)).await.unwrap(), None);
     let (again, fresh) = store.create(with_key()).await.unwrap();

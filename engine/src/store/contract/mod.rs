@@ -100,6 +100,7 @@ macro_rules! store_contract {
             a_pass_that_changes_nothing_writes_nothing
             a_pass_without_version_or_lease_is_not_stored
             the_next_wake_is_past_the_lease
+            who_is_left_out_is_not_due
             a_deleted_project_is_buried_by_its_holder_alone
             a_buried_project_is_gone_with_everything
             changes_are_heard_here_and_elsewhere

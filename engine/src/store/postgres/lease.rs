@@ -22,9 +22,10 @@ impl PgStore {
         now: Timestamp,
         hold: Duration,
         limit: usize,
+        except: &[SandboxId],
     ) -> Result<Vec<Leased>, StoreError> {
         let until = after(now, hold);
-        let unreadable = self.unreadable.sandboxes();
+        let not = self.unreadable.sandboxes_and(except);
         // MATERIALIZED: the inner query locks, and must run once.
         let ids = sqlx::query_scalar!(
             "WITH due AS MATERIALIZED (
@@ -39,7 +40,7 @@ impl PgStore {
             Time(until) as _,
             Time(now) as _,
             i64::try_from(limit).unwrap_or(i64::MAX),
-            &unreadable[..],
+            &not[..],
             Time(after(now, AHEAD)) as _,
             Time(after(until, AHEAD)) as _
         )
@@ -137,12 +138,12 @@ impl PgStore {
         Ok(())
     }
 
-    pub(super) async fn read_next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
-        let unreadable = self.unreadable.sandboxes();
+    pub(super) async fn read_next_wake(&self, except: &[SandboxId]) -> Result<Option<Timestamp>, StoreError> {
+        let not = self.unreadable.sandboxes_and(except);
         // GREATEST passes over NULLs.
         let next = sqlx::query_scalar!(
             r#"SELECT min(GREATEST(wake_at, lease_until)) AS "next: Time" FROM sandboxes WHERE wake_at IS NOT NULL AND id <> ALL($1)"#,
-            &unreadable[..]
+            &not[..]
         )
         .fetch_one(&self.pool)
         .await

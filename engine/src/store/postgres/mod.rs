@@ -177,8 +177,15 @@ impl Store for PgStore {
         self.write_claude(owner, claude, now).await
     }
 
-    async fn lease_due(&self, holder: &str, now: Timestamp, hold: Duration, limit: usize) -> Result<Vec<Leased>, StoreError> {
-        self.take_due(holder, now, hold, limit).await
+    async fn lease_due(
+        &self,
+        holder: &str,
+        now: Timestamp,
+        hold: Duration,
+        limit: usize,
+        except: &[SandboxId],
+    ) -> Result<Vec<Leased>, StoreError> {
+        self.take_due(holder, now, hold, limit, except).await
     }
 
     async fn lease(&self, id: SandboxId, holder: &str, now: Timestamp, hold: Duration) -> Result<Option<Leased>, StoreError> {
@@ -204,8 +211,8 @@ impl Store for PgStore {
         self.remove_rows(id, holder, version, now).await
     }
 
-    async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read_next_wake().await
+    async fn next_wake(&self, except: &[SandboxId]) -> Result<Option<Timestamp>, StoreError> {
+        self.read_next_wake(except).await
     }
 
     async fn all(&self) -> Result<Vec<ProjectAndSandbox>, StoreError> {

@@ -196,9 +196,9 @@ impl Unreadable {
         self.lock().iter().map(|(sandbox, (project, _))| (*project, *sandbox)).collect()
     }
 
-    /// The same, as queries compare them.
-    pub(super) fn sandboxes(&self) -> Vec<Uuid> {
-        self.lock().keys().map(|sandbox| sandbox.0).collect()
+    /// The same and others, as queries compare them.
+    pub(super) fn sandboxes_and(&self, others: &[SandboxId]) -> Vec<Uuid> {
+        self.lock().keys().chain(others).map(|sandbox| sandbox.0).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SandboxId, (ProjectId, String)>> {
