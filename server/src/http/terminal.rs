@@ -39,10 +39,7 @@ use engine::{
     orchestrator::BoxedIo,
     store::{ProjectAndSandbox, activity},
 };
-use futures::{
-    FutureExt as _, SinkExt as _, StreamExt as _,
-    stream::{SplitSink, SplitStream},
-};
+use futures::{FutureExt as _, Sink, SinkExt as _, Stream, StreamExt as _, stream::SplitStream};
 use http::{StatusCode, Uri, header};
 use model::{ProjectId, activity::Actor};
 use prometheus_client::metrics::counter::Counter;
@@ -53,6 +50,7 @@ use sandbox_agent::{
 use serde::Deserialize;
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -71,6 +69,8 @@ const PING: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(50);
 /// How long a close may take to be written to one that does not read.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How much is passed on before a viewer is asked again whether it is there: of output without an end, there is always more.
+const BATCH_BYTES: u64 = 256 * 1024;
 /// How many messages of a viewer are kept before the agent has answered; it is not read on then.
 const EARLY: usize = 4;
 /// A large paste of a ttyd client comes as one message; the agent takes as much.
@@ -288,18 +288,19 @@ async fn converse(
         loop {
             tokio::select! {
                 message = from_agent.next() => {
-                    let passed = timeout(SILENCE, pass_on(message, &mut from_agent, &mut to_viewer, &bytes_out)).await;
-                    // A viewer that takes nothing for so long is gone, whatever its TCP says.
-                    if let Err(end) = passed.unwrap_or(Err(End::Left)) {
-                        return end;
+                    match pass_on(message, &mut from_agent, &mut to_viewer, &bytes_out, SILENCE).await {
+                        // Its answer to a ping waits behind what it takes.
+                        Ok(true) => hear(),
+                        Ok(false) => {}
+                        Err(end) => return end,
                     }
                 }
                 _ = pings.tick() => {
                     if begin.elapsed().as_secs().saturating_sub(heard.load(Ordering::Relaxed)) > SILENCE.as_secs() {
                         return End::Say(code::GOING_AWAY, "The viewer says nothing.".to_owned());
                     }
-                    if to_viewer.send(Message::Ping(Bytes::new())).await.is_err() {
-                        return End::Left;
+                    if let Err(end) = taken(to_viewer.send(Message::Ping(Bytes::new())), SILENCE).await {
+                        return end;
                     }
                 }
             }
@@ -344,29 +345,44 @@ async fn converse(
     }
 }
 
-/// A message of the agent, and what is there behind it already: one write for all.
+/// A message of the agent, and what is there behind it already, up to [`BATCH_BYTES`]: one write for all. Whether the viewer was
+/// waited for.
 async fn pass_on(
     message: Option<Result<tungstenite::Message, tungstenite::Error>>,
-    from_agent: &mut SplitStream<&mut AgentSocket>,
-    to_viewer: &mut SplitSink<&mut WebSocket, Message>,
+    from_agent: &mut (impl Stream<Item = Result<tungstenite::Message, tungstenite::Error>> + Unpin),
+    to_viewer: &mut (impl Sink<Message> + Unpin),
     bytes_out: &Counter,
-) -> Result<(), End> {
-    let mut next = Some(message);
+    silence: Duration,
+) -> Result<bool, End> {
+    let (mut next, mut bytes, mut waited) = (Some(message), 0, false);
     while let Some(message) = next {
         match to_viewer_message(message) {
             Ok(Some(message)) => {
+                bytes += bytes_of(&message);
                 bytes_out.inc_by(bytes_of(&message));
-                to_viewer.feed(message).await.map_err(|_| End::Left)?;
+                waited |= taken(to_viewer.feed(message), silence).await?;
             }
             Ok(None) => {}
             Err(end) => {
-                let _ = to_viewer.flush().await;
+                let _ = taken(to_viewer.flush(), silence).await;
                 return Err(end);
             }
         }
-        next = from_agent.next().now_or_never();
+        next = if bytes < BATCH_BYTES { from_agent.next().now_or_never() } else { None };
     }
-    to_viewer.flush().await.map_err(|_| End::Left)
+    waited |= taken(to_viewer.flush(), silence).await?;
+    Ok(waited)
+}
+
+/// One write to a viewer: whether it was waited for, and so took something that was there before. One that takes nothing for
+/// as long as `silence` is gone, whatever its TCP says.
+async fn taken<E>(write: impl Future<Output = Result<(), E>>, silence: Duration) -> Result<bool, End> {
+    let mut write = pin!(write);
+    let (written, waited) = match write.as_mut().now_or_never() {
+        Some(written) => (written, false),
+        None => (timeout(silence, write).await.map_err(|_| End::Left)?, true),
+    };
+    written.map(|()| waited).map_err(|_| End::Left)
 }
 
 async fn first_frame(from: &mut SplitStream<&mut WebSocket>) -> Option<tungstenite::Message> {
@@ -465,4 +481,38 @@ pub async fn end(
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
     client::delete_session(io, agent.token(), &session).await.map_err(|error| refused(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{sink, stream};
+    use std::convert::Infallible;
+
+    const SILENCE: Duration = Duration::from_millis(200);
+
+    fn output() -> Result<tungstenite::Message, tungstenite::Error> {
+        Ok(tungstenite::Message::Binary(Bytes::from_static(&[b'x'; 4096])))
+    }
+
+    #[tokio::test]
+    async fn a_viewer_that_takes_little_of_output_without_an_end_is_there_and_asked_so() {
+        let mut viewer = Box::pin(sink::unfold((), |(), _: Message| async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Ok::<_, Infallible>(())
+        }));
+        let (mut agent, bytes, began) = (stream::repeat_with(output), Counter::default(), Instant::now());
+        let passed = pass_on(Some(output()), &mut agent, &mut viewer, &bytes, SILENCE).await;
+        assert!(matches!(passed, Ok(true)), "it took something all along");
+        assert!(began.elapsed() > SILENCE, "longer than one that takes nothing is waited for");
+        assert_eq!(bytes.get(), BATCH_BYTES, "and then it is the turn of a ping");
+    }
+
+    #[tokio::test]
+    async fn a_viewer_that_takes_nothing_is_gone() {
+        let mut viewer = Box::pin(sink::unfold((), |(), _: Message| std::future::pending::<Result<(), Infallible>>()));
+        let mut agent = stream::repeat_with(output);
+        let passed = pass_on(Some(output()), &mut agent, &mut viewer, &Counter::default(), SILENCE).await;
+        assert!(matches!(passed, Err(End::Left)));
+    }
 }
