@@ -1,5 +1,6 @@
 //! Why something is not as intended: one of a closed list, a plain sentence, and what to do next.
 
+use crate::text::clean;
 use serde::{Deserialize, Serialize};
 
 /// The closed list. `kebab-case` on the wire and in the store.
@@ -202,17 +203,26 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// A cause without raw text.
+    /// A cause without raw text. What names or quotes others is [`clean`] in it, so that it can be stored.
     #[must_use]
     pub fn new(code: CauseCode, message: impl Into<String>, next_steps: &[&str]) -> Self {
-        Self { code, message: message.into(), next_steps: next_steps.iter().map(|s| (*s).to_owned()).collect(), detail: None }
+        let next_steps = next_steps.iter().map(|step| clean(*step)).collect();
+        Self { code, message: clean(message), next_steps, detail: None }
     }
 
     /// The same with the raw text.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.detail = Some(clean(detail));
         self
+    }
+
+    /// The same, of one that was put together or read elsewhere.
+    #[must_use]
+    pub fn cleaned(self) -> Self {
+        let Self { code, message, next_steps, detail } = self;
+        let next_steps = next_steps.into_iter().map(clean).collect();
+        Self { code, message: clean(message), next_steps, detail: detail.map(clean) }
     }
 }
 
@@ -228,5 +238,20 @@ mod tests {
         for code in [CauseCode::Unexpected, CauseCode::NodeLost] {
             assert_eq!(serde_json::from_value::<CauseCode>(code.as_str().into()).unwrap(), code);
         }
+    }
+
+    #[test]
+    fn what_a_program_wrote_can_be_stored() {
+        let log = "begins\0\n\u{1b}[1mand fails";
+        let cause = Cause::new(CauseCode::CrashLoop, "`a\0b` ended.", &["See \0."]).with_detail(log);
+        let told = Cause {
+            code: CauseCode::CrashLoop,
+            message: "`a\u{fffd}b` ended.".to_owned(),
+            next_steps: vec!["See \u{fffd}.".to_owned()],
+            detail: Some("begins\u{fffd}\n\u{fffd}[1mand fails".to_owned()),
+        };
+        assert_eq!(cause, told);
+        let read = Cause { detail: Some(log.to_owned()), ..cause };
+        assert_eq!(read.cleaned(), told, "also of an older keeper's");
     }
 }

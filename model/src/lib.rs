@@ -10,6 +10,7 @@
 //!   observed --> phase, stage, cause                 what is really there, and what that means
 //!                      |
 //!               view, activity                       what the browser and the REST API are shown
+//!   text                                             what others wrote, as it can be stored
 //! ```
 
 pub mod activity;
@@ -27,6 +28,7 @@ pub mod port;
 pub mod repository;
 pub mod resources;
 pub mod stage;
+pub mod text;
 pub mod time;
 pub mod view;
 

@@ -8,7 +8,7 @@ use crate::{
     store::{AHEAD, Pass, ProjectAndSandbox, SandboxRow, activity},
 };
 use jiff::Timestamp;
-use model::{Cause, CauseCode, Desired, Observed, Stage, StageFact, phase::next_deadline, stage};
+use model::{Cause, CauseCode, Desired, Observed, Stage, StageFact, phase::next_deadline, stage, text::clean};
 use std::{future::Future, time::Duration};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tracing::warn;
@@ -377,6 +377,8 @@ impl Reconciler {
         } else if !cause.as_ref().is_some_and(|cause| cause.code.blocks()) {
             cause = overdue::after(row, desired, &observed, cause.as_ref(), now).or(cause);
         }
+        // What cannot be stored would be found again and again. A keeper of an older version may say it.
+        let (cause, error) = (cause.map(Cause::cleaned), error.map(clean));
         let failures = if error.is_some() { sandbox.failures.saturating_add(1) } else { 0 };
         let progress = moved || observed != sandbox.observed;
         let backoff = (failures > 0).then(|| stage::after(now, backoff(failures, self.random.unit())));

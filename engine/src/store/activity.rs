@@ -21,6 +21,7 @@ use model::{
     env::EnvKey,
     phase::{overdue_stage, phase},
     resources::Preset,
+    text::clean,
 };
 use serde_json::{Value, json};
 use std::{future::Future, net::IpAddr};
@@ -48,6 +49,25 @@ pub struct Entry {
     /// Entries of one project with the same bucket are one row, whose `times` goes up: what may happen
     /// again and again by itself floods nobody. One with the time of the row's last is the same one told again, and not counted.
     pub bucket: Option<String>,
+}
+
+impl Entry {
+    /// As it can be stored: programs inside, clusters and hosts have a say in what is told.
+    pub(super) fn storable(&self) -> Self {
+        let Self { kind, actor, title, detail, data, bucket } = self.clone();
+        let Actor { name, via, token } = actor;
+        let actor = Actor { name: clean(name), via, token: token.map(clean) };
+        Self { kind, actor, title: clean(title), detail: detail.map(clean), data: cleaned(data), bucket: bucket.map(clean) }
+    }
+}
+
+fn cleaned(data: Value) -> Value {
+    match data {
+        Value::String(text) => clean(text).into(),
+        Value::Array(all) => all.into_iter().map(cleaned).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (clean(name), cleaned(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => data,
+    }
 }
 
 /// Which rows are read.

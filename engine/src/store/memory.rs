@@ -241,6 +241,7 @@ impl State {
 
     /// Keeps what is told; the same bucket of a project is the same row.
     fn told(&mut self, row: &ProjectAndSandbox, entry: Entry, now: Timestamp) {
+        let entry = entry.storable();
         let (project, bucket) = (row.project.id, &entry.bucket);
         let known = |told: &&mut Told| bucket.is_some() && told.bucket == *bucket && told.view.project_id == Some(project);
         if let Some(told) = self.told.iter_mut().find(known) {

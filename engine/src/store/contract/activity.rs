@@ -24,6 +24,16 @@ fn entry(kind: ActivityKind, title: &str, bucket: Option<&str>) -> Entry {
     }
 }
 
+pub async fn what_programs_say_can_be_stored(subject: &Subject) {
+    let row = made(subject).await;
+    let said = serde_json::json!({ "a\0": ["\u{1b}[1m", "a\nb"] });
+    let entry = Entry { data: said, detail: Some("\0".to_owned()), ..entry(ActivityKind::Cause, "It said \0", Some("\0")) };
+    subject.store.tell(row.sandbox.id, entry, at(1)).await.unwrap();
+    let told = told(subject, Filter::default()).await.pop().unwrap();
+    assert_eq!((told.title.as_str(), told.detail.as_deref()), ("It said \u{fffd}", Some("\u{fffd}")));
+    assert_eq!(told.data, serde_json::json!({ "a\u{fffd}": ["\u{fffd}[1m", "a\nb"] }));
+}
+
 pub async fn every_ask_is_told_with_who_asked(subject: &Subject) {
     let (owner, store) = (subject.owners[0], &subject.store);
     let row = activity::by(ada(), store.create(new(owner, "Boats", at(0)))).await.unwrap().0;

@@ -24,7 +24,7 @@ pub(in crate::store) async fn write(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     // One by one: there are at most three.
-    for entry in entries {
+    for entry in entries.iter().map(Entry::storable) {
         sqlx::query!(
             "INSERT INTO activity
                 (owner_id, project_id, project, at, last_at, kind, actor, via, token, title, detail, data, bucket)
@@ -58,6 +58,7 @@ pub(in crate::store) async fn write_account(
     entry: &Entry,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let entry = entry.storable();
     sqlx::query!(
         "INSERT INTO activity (owner_id, at, last_at, kind, actor, via, token, title, detail, data)
         VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9)",
