@@ -15,7 +15,7 @@ use crate::{
     agent::Agent,
     git::{
         self,
-        claim::{self, BEAT, HOLD, LOOK, SAY},
+        claim::{self, HOLD, LOOK, SAY},
         publish::Publisher,
         said::Said,
         words::host_answered,
@@ -98,8 +98,6 @@ pub struct Cloner {
     github: Option<Arc<GitHub>>,
     /// The way back: what makes a folder a repository.
     publisher: Arc<Publisher>,
-    /// This process.
-    holder: String,
     /// Projects with something to clone.
     wanted: Mutex<HashSet<ProjectId>>,
     look: Notify,
@@ -117,11 +115,10 @@ impl Cloner {
         github: Option<Arc<GitHub>>,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let holder = hex::encode(rand::random::<[u8; 8]>());
         let (wanted, look) = (Mutex::default(), Notify::new());
         let (of, to, by) = (store.clone(), orchestrator.clone(), github.clone());
         let publisher = Publisher::new(repositories.publications(), of, to, by, stop.clone());
-        Arc::new(Self { repositories, store, orchestrator, live, github, publisher, holder, wanted, look, stop })
+        Arc::new(Self { repositories, store, orchestrator, live, github, publisher, wanted, look, stop })
     }
 
     /// Below which address plain http will do: GitHub's, where the operator has it on this very machine.
@@ -233,14 +230,15 @@ impl Cloner {
         if !up || !matches!(of.state, CloneState::Waiting | CloneState::Cloning) {
             return;
         }
-        match patient(self.repositories.claim(project, &self.holder, HOLD, SystemClock.now())).await {
+        let holder = claim::holder();
+        match patient(self.repositories.claim(project, &holder, HOLD, SystemClock.now())).await {
             Ok(true) => {
                 let (this, row) = (self.clone(), row.clone());
                 tokio::spawn(async move {
                     let stop = this.stop.clone();
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = this.work(&row, &of) => {}
+                        () = this.work(&row, &of, &holder) => {}
                     }
                 });
             }
@@ -249,10 +247,15 @@ impl Cloner {
         }
     }
 
-    async fn work(&self, row: &ProjectAndSandbox, of: &RepositoryView) {
+    async fn work(&self, row: &ProjectAndSandbox, of: &RepositoryView, holder: &str) {
         let (project, sandbox) = (row.project.id, row.sandbox.id);
         info!(project.id = %project, "cloning a repository");
-        let (state, cause) = match self.clone_into(row, of).await {
+        let there = || self.repositories.progress(project, holder, None, HOLD, SystemClock.now());
+        let outcome = tokio::select! {
+            outcome = self.clone_into(row, of, holder) => outcome,
+            () = claim::hold(there) => Outcome::NotOurs,
+        };
+        let (state, cause) = match outcome {
             Outcome::Done => (CloneState::Done, None),
             Outcome::Failed(cause) => (CloneState::Failed, Some(cause)),
             // It goes on when the sandbox is up again.
@@ -263,7 +266,7 @@ impl Cloner {
             Outcome::NotOurs => return self.look(),
         };
         info!(project.id = %project, state = state.as_str(), "a clone has ended");
-        let finish = || self.repositories.finish(project, &self.holder, state, cause.as_ref(), SystemClock.now());
+        let finish = || self.repositories.finish(project, holder, state, cause.as_ref(), SystemClock.now());
         if let Err(error) = claim::noted(finish).await {
             // The claim ends by itself, and then it is cloned again.
             return warn!(project.id = %project, "cannot note what became of a clone: {error:#}");
@@ -274,7 +277,7 @@ impl Cloner {
         self.look();
     }
 
-    async fn clone_into(&self, row: &ProjectAndSandbox, of: &RepositoryView) -> Outcome {
+    async fn clone_into(&self, row: &ProjectAndSandbox, of: &RepositoryView, holder: &str) -> Outcome {
         let (stdin, without) = match self.credentials(row.project.owner, &of.url).await {
             Ok(stdin) => (stdin, None),
             // A public one needs none; what GitHub then says is the cause.
@@ -314,19 +317,15 @@ impl Cloner {
         let mut events = pin!(events);
         let (mut said, mut last) = (Said::default(), Instant::now());
         loop {
-            let event = tokio::time::timeout(BEAT, events.next()).await;
-            match event {
-                Ok(Some(Ok(ExecEvent::Output(_, bytes)))) => said.hear(&bytes),
-                Ok(Some(Ok(ExecEvent::Exit(exit)))) => return told_why(of, ended(of, exit, &said), without.as_ref()),
-                Ok(Some(Err(_)) | None) => return Outcome::CutOff,
-                Err(_) => {}
+            match events.next().await {
+                Some(Ok(ExecEvent::Output(_, bytes))) => said.hear(&bytes),
+                Some(Ok(ExecEvent::Exit(exit))) => return told_why(of, ended(of, exit, &said), without.as_ref()),
+                Some(Err(_)) | None => return Outcome::CutOff,
             }
             if last.elapsed() >= SAY {
                 last = Instant::now();
                 let now = SystemClock.now();
-                match patient(self.repositories.progress(row.project.id, &self.holder, said.progress().as_deref(), HOLD, now))
-                    .await
-                {
+                match patient(self.repositories.progress(row.project.id, holder, said.progress().as_deref(), HOLD, now)).await {
                     Ok(true) => {}
                     // Somebody decided to go on without, or the project is gone: dropping the stream ends git.
                     Ok(false) => return Outcome::NotOurs,

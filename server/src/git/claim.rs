@@ -15,6 +15,26 @@ pub(crate) const LOOK: Duration = Duration::from_secs(15);
 /// How often what became of the work is noted anew where the store is away.
 const AGAIN: u32 = 20;
 
+/// Who holds a claim. One each: a claim that ended while the database was away is another's, also where that is this process.
+pub(crate) fn holder() -> String {
+    hex::encode(rand::random::<[u8; 8]>())
+}
+
+/// Says that its holder is there, by a `word` that is `false` where the claim is not its any more: until then. git, GitHub and an
+/// agent may be silent for long.
+pub(crate) async fn hold<F: Future<Output = Result<bool, StoreError>>>(word: impl Fn() -> F) {
+    hold_each(BEAT, word).await;
+}
+
+async fn hold_each<F: Future<Output = Result<bool, StoreError>>>(beat: Duration, word: impl Fn() -> F) {
+    loop {
+        tokio::time::sleep(beat).await;
+        if matches!(patient(word()).await, Ok(false)) {
+            return;
+        }
+    }
+}
+
 /// Has the store note what became of the work, again and again while it is away. The answer is the store's: `false` where it
 /// is not the holder's any more.
 ///
@@ -34,6 +54,24 @@ pub(crate) async fn noted<F: Future<Output = Result<bool, StoreError>>>(finish: 
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn a_claim_is_held_while_the_store_is_away_and_left_where_it_is_anothers() {
+        assert_ne!(holder(), holder(), "one each");
+        let words = AtomicU32::new(0);
+        let word = || {
+            let said = words.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match said {
+                    0 | 2 => Ok(true),
+                    1 => Err(StoreError::Away(anyhow::anyhow!("it starts"))),
+                    _ => Ok(false),
+                }
+            }
+        };
+        hold_each(Duration::from_millis(1), word).await;
+        assert_eq!(words.load(Ordering::Relaxed), 4);
+    }
 
     #[tokio::test]
     async fn what_became_of_the_work_is_noted_once_the_store_is_back() {

@@ -9,7 +9,7 @@
 
 use super::{
     LONG, Ran, SHORT,
-    claim::{self, BEAT, HOLD, LOOK, SAY},
+    claim::{self, HOLD, LOOK, SAY},
     credentials, request,
     said::Said,
     script, words,
@@ -140,8 +140,7 @@ impl Publisher {
                 }
             };
             for row in rows.into_iter().filter(|row| pending.contains(&row.project.id)) {
-                // One each: a claim that ended while the database was away is another's, also where that is this process.
-                let holder = hex::encode(rand::random::<[u8; 8]>());
+                let holder = claim::holder();
                 match patient(self.publications.claim(row.project.id, &holder, HOLD, SystemClock.now())).await {
                     Ok(true) => drop(tokio::spawn(self.clone().work(row, holder))),
                     Ok(false) => {}
@@ -167,9 +166,10 @@ impl Publisher {
             Err(error) => return debug!("cannot read a publication: {error:#}"),
         };
         info!(project.id = %project, "publishing a folder");
+        let there = || self.publications.progress(project, holder, None, HOLD, SystemClock.now());
         let ended = tokio::select! {
             ended = self.steps(row, &of, holder) => ended,
-            () = self.hold(project, holder) => Err(End::Left),
+            () = claim::hold(there) => Err(End::Left),
         };
         let (state, failure) = match ended {
             Ok(()) => (PublicationState::Done, None),
@@ -191,17 +191,6 @@ impl Publisher {
     async fn tell(&self, row: &ProjectAndSandbox, entry: Entry) {
         if let Err(error) = self.store.tell(row.sandbox.id, entry, SystemClock.now()).await {
             debug!(project.id = %row.project.id, "cannot tell of a publication: {error:#}");
-        }
-    }
-
-    /// Says that it is there, until it is not this process's any more: git and GitHub may be silent for long.
-    async fn hold(&self, project: ProjectId, holder: &str) {
-        loop {
-            tokio::time::sleep(BEAT).await;
-            let held = patient(self.publications.progress(project, holder, None, HOLD, SystemClock.now())).await;
-            if matches!(held, Ok(false)) {
-                return;
-            }
         }
     }
 
