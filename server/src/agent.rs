@@ -7,7 +7,10 @@ use engine::{
     store::SandboxRow,
 };
 use model::SandboxId;
-use sandbox_agent::client::ClientError;
+use sandbox_agent::{
+    client::{self, ClientError, Finished},
+    protocol::http::ExecRequest,
+};
 use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
 use tracing::debug;
@@ -58,6 +61,33 @@ impl Agent {
         tokio::time::timeout(CONNECT, self.orchestrator.connect(self.id, AgentOrPort::Agent))
             .await
             .unwrap_or_else(|_| Err(silent()))
+    }
+}
+
+/// What an agent answers, or the head of it, if it begins to in time.
+///
+/// # Errors
+/// Those of the asking; [`ClientError::Broken`] where it says nothing for [`ANSWER`].
+pub async fn answered<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+    within(ANSWER, answer).await
+}
+
+async fn within<T>(time: Duration, answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+    let silent = |_| Err(ClientError::Broken(format!("nothing came within {} s", time.as_secs()).into()));
+    tokio::time::timeout(time, answer).await.unwrap_or_else(silent)
+}
+
+/// Runs a command to its end, with at most `most` bytes of each stream. One that has a limit ends soon after it, whatever its
+/// agent does.
+///
+/// # Errors
+/// Those of [`client::exec_to_end`], and [`ClientError::Broken`] where the agent says nothing for as long.
+pub async fn run_to_end(io: BoxedIo, token: &SecretString, ask: &ExecRequest, most: usize) -> Result<Finished, ClientError> {
+    let gathered = client::gather(answered(client::exec(io, token, ask)).await?, most);
+    match ask.timeout_ms {
+        // The agent ends it by itself, and tells so.
+        Some(limit) => within(Duration::from_millis(limit).saturating_add(ANSWER), gathered).await,
+        None => gathered.await,
     }
 }
 
@@ -121,5 +151,36 @@ pub fn refused(error: &ClientError) -> ControlError {
             "The sandbox's agent did not answer to the end.",
             "Ask again; whether the command ran is not known.",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn an_agent_that_says_nothing_is_given_up_in_words() {
+        let never = std::future::pending::<Result<(), ClientError>>();
+        let error = within(Duration::from_millis(20), never).await.unwrap_err();
+        assert!(matches!(error, ClientError::Broken(_)), "{error}");
+        let told = refused(&error);
+        assert_eq!((told.kind, told.code.as_str()), (ErrorKind::Unavailable, "agent-silent"));
+        within(Duration::from_secs(5), async { Ok(()) }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_command_without_a_limit_may_be_silent_once_it_began() {
+        let (ours, mut agents) = tokio::io::duplex(4096);
+        tokio::spawn(async move {
+            let _ = agents.read(&mut [0; 4096]).await;
+            let body = "{\"stream\":\"stdout\",\"data\":\"a\"}\n{\"exit\":{\"code\":0}}\n";
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            agents.write_all(head.as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            agents.write_all(body.as_bytes()).await.unwrap();
+        });
+        let done = run_to_end(Box::new(ours), &SecretString::from("token"), &ExecRequest::default(), 10).await.unwrap();
+        assert_eq!(done.stdout, b"a");
     }
 }

@@ -12,7 +12,7 @@
 //! the next one begins anew.
 
 use crate::{
-    agent::Agent,
+    agent::{Agent, answered},
     git::{
         self,
         claim::{self, HOLD, LOOK, SAY},
@@ -309,7 +309,7 @@ impl Cloner {
         let ask = ExecRequest { command, cwd: None, env, stdin, timeout_ms, shells_in };
         let agent = Agent::of(self.orchestrator.clone(), &row.sandbox);
         let Ok(io) = agent.connect().await else { return Outcome::CutOff };
-        let events = match client::exec(io, agent.token(), &ask).await {
+        let events = match answered(client::exec(io, agent.token(), &ask)).await {
             Ok(events) => events,
             Err(client::ClientError::Refused { body, .. }) => return Outcome::Failed(other(of, &body.error)),
             Err(_) => return Outcome::CutOff,

@@ -54,7 +54,15 @@ pub async fn exec(
 /// # Errors
 /// See [`ClientError`]; one that was cut off is [`ClientError::Broken`].
 pub async fn exec_to_end(io: impl Io, token: &SecretString, ask: &ExecRequest, limit: usize) -> Result<Finished, ClientError> {
-    let mut events = pin!(exec(io, token, ask).await?);
+    gather(exec(io, token, ask).await?, limit).await
+}
+
+/// Gathers what a command writes until it ends, at most `limit` bytes of each stream; what is more is read and dropped.
+///
+/// # Errors
+/// See [`ClientError`]; one that was cut off is [`ClientError::Broken`].
+pub async fn gather(events: impl Stream<Item = Result<ExecEvent, ClientError>>, limit: usize) -> Result<Finished, ClientError> {
+    let mut events = pin!(events);
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     while let Some(event) = events.next().await {
         match event? {

@@ -17,7 +17,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use events::events;
-pub use exec::{ExecEvent, Finished, exec, exec_to_end};
+pub use exec::{ExecEvent, Finished, exec, exec_to_end, gather};
 pub use forward::{ForwardError, Forwarded, forward};
 pub use plain::{answer_credentials, call, delete_session, health, request, sessions, shutdown};
 pub use websocket::websocket;

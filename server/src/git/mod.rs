@@ -16,15 +16,12 @@ pub mod status;
 pub mod words;
 
 use crate::{
-    agent::{Agent, refused, unreachable, without_agent},
+    agent::{self, Agent, refused, unreachable, without_agent},
     github::create::Author,
     http::errors,
 };
 use app::error::{ControlError, ErrorKind};
-use sandbox_agent::{
-    client,
-    protocol::http::{ExecExit, ExecRequest},
-};
+use sandbox_agent::protocol::http::{ExecExit, ExecRequest};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -94,7 +91,7 @@ pub async fn run(agent: &Agent, ask: &ExecRequest) -> Result<Ran, ControlError> 
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
     let (token, ask) = (agent.token().clone(), ask.clone());
     // Who asked may go away in the middle: git that is killed leaves its locks behind.
-    let done = tokio::spawn(async move { client::exec_to_end(io, &token, &ask, MOST_BYTES).await });
+    let done = tokio::spawn(async move { agent::run_to_end(io, &token, &ask, MOST_BYTES).await });
     let done = done.await.map_err(|_| errors::internal())?.map_err(|error| refused(&error))?;
     Ok(Ran::of(done.exit, done.stdout, &done.stderr))
 }

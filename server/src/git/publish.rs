@@ -15,7 +15,7 @@ use super::{
     script, words,
 };
 use crate::{
-    agent::Agent,
+    agent::{self, Agent},
     control::store_error,
     github::{
         GitHub, GitHubError,
@@ -259,8 +259,8 @@ impl Publisher {
         agent: &Agent,
         ask: &sandbox_agent::protocol::http::ExecRequest,
     ) -> Result<Ran, End> {
-        let io = agent.connect().await.map_err(|error| crate::agent::unreachable(&error))?;
-        let events = client::exec(io, agent.token(), ask).await.map_err(|error| crate::agent::refused(&error))?;
+        let io = agent.connect().await.map_err(|error| agent::unreachable(&error))?;
+        let events = agent::answered(client::exec(io, agent.token(), ask)).await.map_err(|error| agent::refused(&error))?;
         let mut events = pin!(events);
         let (mut said, mut last, mut stderr) = (Said::default(), Instant::now(), Vec::new());
         let exit = loop {
@@ -275,7 +275,7 @@ impl Publisher {
                 Some(Ok(ExecEvent::Output(..))) => {}
                 Some(Ok(ExecEvent::Exit(exit))) => break exit,
                 Some(Err(_)) | None => {
-                    return Err(crate::agent::refused(&client::ClientError::Broken("cut off".into())).into());
+                    return Err(agent::refused(&client::ClientError::Broken("cut off".into())).into());
                 }
             }
             if last.elapsed() >= SAY {

@@ -14,7 +14,7 @@ use super::{
     state::Plane,
 };
 use crate::{
-    agent::{refused, unreachable, without_agent},
+    agent::{self, answered, refused, unreachable, without_agent},
     control::store_error,
 };
 use app::error::{ControlError, ErrorKind};
@@ -123,7 +123,7 @@ pub async fn exec(
         }
         Ok(()) => {}
     }
-    let over = over(visit.credential.map(|credential| plane.watch.hold(credential)), plane.stop.clone());
+    let mut over = Box::pin(over(visit.credential.map(|credential| plane.watch.hold(credential)), plane.stop.clone()));
     let streams = headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).is_some_and(|kinds| kinds.contains("ndjson"));
     if streams {
         let body = serde_json::to_vec(&ask).map_err(|_| super::errors::internal())?;
@@ -133,7 +133,10 @@ pub async fn exec(
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(bytes::Bytes::from(body)))
             .map_err(|_| super::errors::internal())?;
-        let answer = client::request(io, agent.token(), request).await.map_err(|error| refused(&error))?;
+        let answer = tokio::select! {
+            over = &mut over => return Err(ended(over).into()),
+            answer = answered(client::request(io, agent.token(), request)) => answer.map_err(|error| refused(&error))?,
+        };
         if !answer.status().is_success() {
             not_begun().await;
             let status = answer.status();
@@ -149,12 +152,12 @@ pub async fn exec(
             });
             return Err(refused(&ClientError::Refused { status, body }).into());
         }
-        let lines = answer.into_body().into_data_stream().take_until(Box::pin(over));
+        let lines = answer.into_body().into_data_stream().take_until(over);
         return Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response());
     }
     let finished = tokio::select! {
         over = over => return Err(ended(over).into()),
-        finished = client::exec_to_end(io, agent.token(), &ask, MOST_BYTES) => finished,
+        finished = agent::run_to_end(io, agent.token(), &ask, MOST_BYTES) => finished,
     };
     let finished = match finished {
         Ok(finished) => finished,

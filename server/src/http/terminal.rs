@@ -24,7 +24,7 @@ use super::{
     security::{as_request, request_id},
     state::Plane,
 };
-use crate::agent::{ANSWER, Agent, refused, unreachable};
+use crate::agent::{ANSWER, Agent, answered, refused, unreachable};
 use app::error::{ControlError, ErrorKind};
 use axum::{
     Extension,
@@ -458,7 +458,7 @@ pub async fn list(
         return Ok(wish.answer(&uri, Vec::<SessionInfo>::new(), place));
     }
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
-    let sessions = client::sessions(io, agent.token()).await.map_err(|error| refused(&error))?;
+    let sessions = answered(client::sessions(io, agent.token())).await.map_err(|error| refused(&error))?;
     Ok(wish.answer(&uri, sessions, place))
 }
 
@@ -479,7 +479,7 @@ pub async fn end(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let io = agent.connect().await.map_err(|error| unreachable(&error))?;
-    client::delete_session(io, agent.token(), &session).await.map_err(|error| refused(&error))?;
+    answered(client::delete_session(io, agent.token(), &session)).await.map_err(|error| refused(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

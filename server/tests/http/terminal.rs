@@ -3,9 +3,10 @@
 use crate::support::{
     TestApp,
     client::{hear, say},
-    resident_bytes,
+    resident_bytes, until,
 };
 use futures::StreamExt as _;
+use http::Method;
 use model::view::Scope;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -90,6 +91,38 @@ async fn an_agent_that_accepts_and_never_answers_is_given_up_and_followed_again(
     let mut terminal = owner.socket(&path, "tty").await.unwrap();
     app.stop();
     assert_eq!(hear(&mut terminal).await, Err(1012), "nobody waits for the agent to say so");
+}
+
+#[tokio::test]
+async fn what_an_agent_never_answers_is_refused_and_waited_for_by_nobody() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.hang_agents(true);
+    let (project, _) = app.running(&owner, "Hanging").await;
+    let of = format!("/api/sandbox/{project}");
+    let (terminals, terminal, exec) = (format!("{of}/terminals"), format!("{of}/terminal/main"), format!("{of}/exec"));
+    let (ask, lines) = (json!({ "command": ["true"] }), owner.with("accept", "application/x-ndjson"));
+    let start = Instant::now();
+    let (listed, ended, ran, followed) = tokio::join!(
+        owner.get(&terminals),
+        owner.ask(Method::DELETE, &terminal, None),
+        owner.post(&exec, &ask),
+        lines.post(&exec, &ask)
+    );
+    for answer in [listed, ended, ran, followed] {
+        assert_eq!((answer.status.as_u16(), answer.code()), (503, "agent-silent".to_owned()), "{}", answer.text());
+    }
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+
+    let execs = || app.world.asked.lock().unwrap().iter().filter(|(path, _)| path == "/v1/exec").count();
+    let before = execs();
+    let (follower, path) = (lines.clone(), exec.clone());
+    let following = tokio::spawn(async move { follower.post(&path, &json!({ "command": ["true"] })).await });
+    until("it is asked", async || execs() > before).await;
+    let start = Instant::now();
+    app.stop();
+    assert_eq!(following.await.unwrap().code(), "restarting");
+    assert!(start.elapsed() < Duration::from_secs(5), "nobody waits for the agent to say so");
 }
 
 #[tokio::test]
