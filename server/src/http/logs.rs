@@ -24,10 +24,15 @@ use engine::orchestrator::{LogLine, LogSource, OrchestratorError};
 use futures::{StreamExt as _, stream::BoxStream};
 use http::{HeaderMap, header};
 use serde::Deserialize;
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
 /// A log that is not followed is over when nothing has come for so long.
 const QUIET: Duration = Duration::from_millis(400);
+/// And after this, whatever comes: one that gets more than some lines a second is never quiet.
+const AT_MOST: Duration = Duration::from_secs(2);
 /// How many lines a log that is not followed has at most: the last ones.
 pub(super) const MOST_LINES: usize = 5_000;
 
@@ -98,9 +103,10 @@ pub async fn logs(
     Ok((headers, Body::from_stream(futures::stream::iter(tail).map(write))).into_response())
 }
 
-/// The last lines of what is there already: of what comes until nothing has come for as long as `quiet`.
+/// The last lines of what is there already: of what comes until nothing has come for as long as `quiet`, or [`AT_MOST`].
 pub(super) async fn last(lines: BoxStream<'static, LogLine>, most: usize, quiet: Duration) -> Vec<LogLine> {
     let mut kept = std::collections::VecDeque::new();
+    let until = Instant::now() + AT_MOST;
     let there = tokio_stream::StreamExt::timeout(lines, quiet);
     let mut there = std::pin::pin!(there);
     while let Some(Ok(line)) = there.next().await {
@@ -108,6 +114,9 @@ pub(super) async fn last(lines: BoxStream<'static, LogLine>, most: usize, quiet:
             kept.pop_front();
         }
         kept.push_back(line);
+        if Instant::now() >= until {
+            break;
+        }
     }
     kept.truncate(most);
     kept.into()
@@ -148,6 +157,18 @@ mod tests {
         assert_eq!(last(lines.boxed(), 2, QUIET).await, ["b", "c"].map(line));
         assert_eq!(last(futures::stream::empty().boxed(), 2, QUIET).await, []);
         assert_eq!(last(futures::stream::iter([line("a")]).boxed(), 0, QUIET).await, []);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_never_quiet_ends_too() {
+        let lines = futures::stream::unfold(0_u32, |n| async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Some((line(&n.to_string()), n + 1))
+        });
+        let began = Instant::now();
+        let last = last(lines.boxed(), 2, QUIET).await;
+        assert!(last.len() == 2 && last[0].text != "0", "{last:?}");
+        assert!(began.elapsed() < AT_MOST * 3, "{:?}", began.elapsed());
     }
 
     #[test]
