@@ -236,7 +236,8 @@ impl Live {
     #[must_use]
     pub fn feed(self: &Arc<Self>, user: UserId) -> Arc<Feed> {
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(feed) = feeds.get(&user).and_then(Weak::upgrade) {
+        // One whose work ended abruptly lingers for whoever reads it anew.
+        if let Some(feed) = feeds.get(&user).and_then(Weak::upgrade).filter(|feed| feed.board.has_changed().is_ok()) {
             return feed;
         }
         feeds.retain(|_, feed| feed.strong_count() > 0);
@@ -622,7 +623,28 @@ fn apply(live: &Live, id: SandboxId, event: AgentEvent) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::{
+        clock::SystemClock, orchestrator::memory::MemoryOrchestrator, random::SystemRandom, store::memory::MemoryStore,
+    };
     use model::CauseCode;
+
+    #[tokio::test]
+    async fn a_feed_whose_work_ended_abruptly_is_nobodys() {
+        let clock = Arc::new(SystemClock);
+        let world = Arc::new(MemoryOrchestrator::new(clock.clone(), Arc::new(SystemRandom)));
+        let addresses = Addresses { public: "http://localhost:4000".into(), preview: None, preview_ports: None, ingress: None };
+        let stop = CancellationToken::new();
+        let live = Live::new(Arc::new(MemoryStore::new()), world, clock, addresses, Said::default(), stop.clone());
+        let user = UserId(uuid::Uuid::from_u128(1));
+        let broken = Arc::new(Feed { board: watch::channel(None).1, stop: stop.child_token() });
+        live.feeds.lock().unwrap().insert(user, Arc::downgrade(&broken));
+        let feed = live.feed(user);
+        assert!(!Arc::ptr_eq(&feed, &broken));
+        let mut board = feed.board();
+        tokio::time::timeout(Duration::from_secs(5), board.wait_for(Option::is_some)).await.unwrap().unwrap();
+        assert!(Arc::ptr_eq(&feed, &live.feed(user)), "one that goes on is everybody's");
+        stop.cancel();
+    }
 
     #[tokio::test]
     async fn of_two_troubles_one_is_told_and_each_when_it_is_there() {

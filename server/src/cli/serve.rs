@@ -6,7 +6,8 @@
 //! ```
 //!
 //! SIGTERM leaves sandboxes and PostgreSQL running, for an upgrade. Ctrl-C ends them, and the next start
-//! resumes them, since what was asked for stays.
+//! resumes them, since what was asked for stays. A part that panics ends the server as SIGTERM does, with an exit code that
+//! has it started again.
 
 use super::{connect_options, say, sign_in_link::note_address, world::World};
 use crate::{
@@ -61,7 +62,12 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, signal::unix::SignalKind, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    signal::unix::SignalKind,
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -74,6 +80,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const HALF_WAY: Duration = Duration::from_secs(30);
 /// How long the first answer waits for a look at every sandbox.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
+
+/// What is said where a part of it has panicked.
+const BROKEN: &str = "A part of the server ended over a mistake of ours; the log says which. Sandboxes and databases go on: start it again, and report it if it stays.";
 
 /// How it was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,7 +310,8 @@ async fn run(
     let router = http::router(&plane);
     // Streams and terminals end at once; reconciling ends after them.
     let reconciling = CancellationToken::new();
-    let loops = tokio::spawn({
+    let mut loops = JoinSet::new();
+    loops.spawn({
         let reconciling = reconciling.clone();
         async move {
             if reconciling.run_until_cancelled(ready).await.is_some() {
@@ -343,15 +353,25 @@ async fn run(
     info!(address = %config.addresses.public, version = env!("CARGO_PKG_VERSION"), "serving");
     say(&format!("Sign in: {}/sign-in#{}", config.addresses.public, code.expose_secret()));
 
-    let ended = ended.await;
+    let ended = tokio::select! {
+        ended = ended => Ok(ended),
+        panicked = first_panic(&mut loops) => Err(panicked),
+        panicked = first_panic(&mut tasks) => Err(panicked),
+        panicked = first_panic(&mut serving) => Err(panicked),
+    };
+    if let Err(panicked) = &ended {
+        error!("a part of the server ended abruptly, and the rest ends with it: {panicked}");
+    }
     info!("ending");
     stop.cancel();
     if tokio::time::timeout(FAREWELL, async { while serving.join_next().await.is_some() {} }).await.is_err() {
         info!("some requests did not end in time and are cut off");
     }
     reconciling.cancel();
-    let _ = tokio::time::timeout(FAREWELL, loops).await;
+    let _ = tokio::time::timeout(FAREWELL, async { while loops.join_next().await.is_some() {} }).await;
     let _ = tokio::time::timeout(FAREWELL, async { while tasks.join_next().await.is_some() {} }).await;
+    // For whoever starts it again: a server without one of its parts would look well and do nothing.
+    let ended = ended.map_err(|_| anyhow!(BROKEN))?;
     if ended == Ended::Interrupted && !config.args.keep_running {
         if let Some(local) = local {
             local.shut_down().await;
@@ -364,6 +384,17 @@ async fn run(
         }
     }
     Ok(())
+}
+
+/// Until one of them panics. One that ends by itself may.
+async fn first_panic(tasks: &mut JoinSet<()>) -> JoinError {
+    loop {
+        match tasks.join_next().await {
+            Some(Err(error)) if error.is_panic() => return error,
+            Some(_) => {}
+            None => return std::future::pending().await,
+        }
+    }
 }
 
 struct Parts<'a> {
@@ -585,6 +616,19 @@ mod tests {
 
     fn no_ipv6() -> io::Error {
         io::Error::from_raw_os_error(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+    }
+
+    #[tokio::test]
+    async fn a_part_that_panics_is_told_and_one_that_ends_is_not() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        tasks.spawn(std::future::pending());
+        let short = Duration::from_millis(50);
+        assert!(tokio::time::timeout(short, first_panic(&mut tasks)).await.is_err(), "it may end");
+        tasks.spawn(async { panic!("a defect") });
+        let told = first_panic(&mut tasks).await.to_string();
+        assert!(told.contains("a defect"), "{told}");
+        assert!(tokio::time::timeout(short, first_panic(&mut JoinSet::new())).await.is_err(), "there is none");
     }
 
     #[tokio::test]

@@ -29,6 +29,9 @@ const CHANGES: usize = 4096;
 /// noticed by this alone.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// How long it may take to begin to listen: one whose peer says nothing is given up, and tried again.
+const LISTENS: Duration = Duration::from_secs(5);
+
 /// How long an answer to the heartbeat may take.
 const HEARTBEAT_ANSWER: Duration = Duration::from_secs(5);
 
@@ -77,10 +80,18 @@ impl Listener {
 }
 
 async fn listen(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
-    Ok(listener)
+    let listens = async {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        Ok::<_, sqlx::Error>(listener)
+    };
+    within(LISTENS, listens).await
+}
+
+async fn within<T>(time: Duration, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let silent = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+    timeout(time, answer).await.unwrap_or_else(silent)
 }
 
 async fn run(pool: PgPool, mut connection: PgListener, heard: broadcast::Sender<Heard>) {
@@ -141,4 +152,22 @@ fn parse(notification: &PgNotification) -> Option<Changed> {
     let mut id = || words.next()?.parse::<Uuid>().ok();
     let (owner, project, sandbox) = (UserId(id()?), ProjectId(id()?), SandboxId(id()?));
     Some(Changed { owner, project, sandbox, clone: words.next() == Some("clone") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_server_that_takes_connections_and_says_nothing_is_given_up() {
+        let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port).username("nobody");
+        let pool = PgPoolOptions::new().connect_lazy_with(options);
+        // The pool itself would wait for half a minute.
+        let given_up = timeout(LISTENS * 3, listen(&pool)).await.unwrap().err();
+        assert!(matches!(given_up, Some(sqlx::Error::Io(error)) if error.kind() == std::io::ErrorKind::TimedOut));
+    }
 }
