@@ -206,11 +206,10 @@ impl Tab {
     /// Holds the stream for as long as someone is signed in.
     async fn lead(self) {
         self.leads.set_value(true);
-        let mut last_id = None;
         let mut tries = 0;
         loop {
             let before = self.heard_at.get_value();
-            if self.hold(&mut last_id).await == Ended::SignedOut {
+            if self.hold().await == Ended::SignedOut {
                 self.live.link.set(Link::SignedOut);
                 self.pass_on();
                 // A tab that comes after the next sign-in is told nothing of this one.
@@ -245,19 +244,16 @@ impl Tab {
     }
 
     /// Opens the stream and reads it to its end.
-    async fn hold(self, last_id: &mut Option<String>) -> Ended {
+    async fn hold(self) -> Ended {
         let Ok(abort) = AbortController::new() else { return Ended::Lost };
-        let ended = self.read(last_id, &abort).await.unwrap_or(Ended::Lost);
+        let ended = self.read(&abort).await.unwrap_or(Ended::Lost);
         abort.abort();
         ended
     }
 
-    async fn read(self, last_id: &mut Option<String>, abort: &AbortController) -> Result<Ended, JsValue> {
+    async fn read(self, abort: &AbortController) -> Result<Ended, JsValue> {
         let headers = js_sys::Object::new();
         browser::set(&headers, "accept", "text/event-stream");
-        if let Some(id) = last_id.as_deref() {
-            browser::set(&headers, "last-event-id", id);
-        }
         let init = RequestInit::new();
         browser::set(&init, "headers", headers);
         browser::set(&init, "cache", "no-store");
@@ -285,10 +281,9 @@ impl Tab {
             self.heard();
             self.tell("beat");
             let bytes = Uint8Array::new(&browser::get(&chunk, "value")).to_vec();
-            for message in parser.feed(&bytes) {
-                self.take(&message.data);
-                self.tell(&format!("event\n{}", message.data));
-                *last_id = message.id;
+            for data in parser.feed(&bytes) {
+                self.take(&data);
+                self.tell(&format!("event\n{data}"));
             }
         }
         Ok(Ended::Lost)
