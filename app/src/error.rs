@@ -1,5 +1,6 @@
 //! Why an ask was refused: the one error of the `Control` trait, of server functions and of REST.
 
+use model::Cause;
 use serde::{Deserialize, Serialize};
 use std::{num::NonZeroU32, time::Duration};
 
@@ -95,6 +96,9 @@ pub struct ControlError {
     /// The field of a form that it is about.
     #[serde(default)]
     pub field: Option<String>,
+    /// What stands behind it, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Box<Cause>>,
 }
 
 impl ControlError {
@@ -102,13 +106,20 @@ impl ControlError {
     #[must_use]
     pub fn new(kind: ErrorKind, code: &str, message: impl Into<String>, next: &str) -> Self {
         let next_steps = if next.is_empty() { Vec::new() } else { vec![next.to_owned()] };
-        Self { kind, code: code.to_owned(), message: message.into(), next_steps, field: None }
+        Self { kind, code: code.to_owned(), message: message.into(), next_steps, field: None, cause: None }
     }
 
     /// The same, about a field.
     #[must_use]
     pub fn at(mut self, field: &str) -> Self {
         self.field = Some(field.to_owned());
+        self
+    }
+
+    /// The same, with what stands behind it.
+    #[must_use]
+    pub fn because(mut self, cause: &Cause) -> Self {
+        self.cause = Some(Box::new(cause.clone()));
         self
     }
 

@@ -179,7 +179,9 @@ fn every_recorded_answer_is_told_as_what_it_was() {
     let mut all = String::new();
     for (name, code) in ANSWERS {
         let answered: Answered = serde_json::from_str(&read(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let status = answered.answer.code;
         let cause = causes::of_error(&kube::Error::Api(Box::new(answered.answer)), "make the sandbox");
+        assert_eq!(cause.kubernetes_status, Some(status), "{name}");
         assert_eq!(cause.code, *code, "{name}: {cause:?}");
         is_told_well(name, &cause);
         all.push_str(&shown(name, &cause));

@@ -200,6 +200,9 @@ pub struct Cause {
     /// The raw text, one fold away from the reader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The HTTP status of the apiserver's answer that it was read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes_status: Option<u16>,
 }
 
 impl Cause {
@@ -207,7 +210,7 @@ impl Cause {
     #[must_use]
     pub fn new(code: CauseCode, message: impl Into<String>, next_steps: &[&str]) -> Self {
         let next_steps = next_steps.iter().map(|step| clean(*step)).collect();
-        Self { code, message: clean(message), next_steps, detail: None }
+        Self { code, message: clean(message), next_steps, detail: None, kubernetes_status: None }
     }
 
     /// The same with the raw text.
@@ -217,12 +220,19 @@ impl Cause {
         self
     }
 
+    /// The same, from an apiserver's answer.
+    #[must_use]
+    pub fn answered(mut self, status: u16) -> Self {
+        self.kubernetes_status = Some(status);
+        self
+    }
+
     /// The same, of one that was put together or read elsewhere.
     #[must_use]
     pub fn cleaned(self) -> Self {
-        let Self { code, message, next_steps, detail } = self;
+        let Self { code, message, next_steps, detail, kubernetes_status } = self;
         let next_steps = next_steps.into_iter().map(clean).collect();
-        Self { code, message: clean(message), next_steps, detail: detail.map(clean) }
+        Self { code, message: clean(message), next_steps, detail: detail.map(clean), kubernetes_status }
     }
 }
 
@@ -249,6 +259,7 @@ mod tests {
             message: "`a\u{fffd}b` ended.".to_owned(),
             next_steps: vec!["See \u{fffd}.".to_owned()],
             detail: Some("begins\u{fffd}\n\u{fffd}[1mand fails".to_owned()),
+            kubernetes_status: None,
         };
         assert_eq!(cause, told);
         let read = Cause { detail: Some(log.to_owned()), ..cause };

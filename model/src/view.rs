@@ -496,12 +496,18 @@ pub struct ErrorDetails {
     pub message: String,
     /// `kebab-case`, stable.
     pub code: String,
-    /// What stands behind it, where it is known and may be shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
+    /// What stands behind it, where it is known: why the sandbox that it is about does not run, or why the orchestrator cannot say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// What to do next.
     #[serde(default)]
     pub next_steps: Vec<String>,
+    /// The HTTP status of the apiserver's answer, where one stands behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes_status: Option<u16>,
+    /// Where in the server it was made; of debug builds alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
     /// Which field of what was sent it is about, where it is one: `name`, `repository.branch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,

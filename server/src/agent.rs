@@ -6,7 +6,7 @@ use engine::{
     orchestrator::{AgentOrPort, BoxedIo, ConnectError, Orchestrator},
     store::SandboxRow,
 };
-use model::SandboxId;
+use model::{Cause, SandboxId};
 use sandbox_agent::{
     client::{self, ClientError, Finished},
     protocol::http::ExecRequest,
@@ -30,13 +30,15 @@ pub struct Agent {
     orchestrator: Arc<dyn Orchestrator>,
     id: SandboxId,
     token: SecretString,
+    /// Why the sandbox is not as it should be, where that is recorded.
+    cause: Option<Cause>,
 }
 
 impl Agent {
     /// Of a sandbox's row.
     #[must_use]
     pub fn of(orchestrator: Arc<dyn Orchestrator>, row: &SandboxRow) -> Self {
-        Self { orchestrator, id: row.id, token: row.agent_token.clone() }
+        Self { orchestrator, id: row.id, token: row.agent_token.clone(), cause: row.cause.clone() }
     }
 
     /// Whether there is one: an image of stock ttyd has none.
@@ -61,6 +63,18 @@ impl Agent {
         tokio::time::timeout(CONNECT, self.orchestrator.connect(self.id, AgentOrPort::Agent))
             .await
             .unwrap_or_else(|_| Err(silent()))
+    }
+
+    /// The same, for who is told in words why there is none.
+    ///
+    /// # Errors
+    /// `409 Conflict` while the sandbox does not run, with its cause where it failed; `503 Service Unavailable` where its agent
+    /// does not answer in time.
+    pub async fn reach(&self) -> Result<BoxedIo, ControlError> {
+        self.connect().await.map_err(|error| match (&error, &self.cause) {
+            (ConnectError::NotRunning, Some(cause)) => unreachable(&error).because(cause),
+            _ => unreachable(&error),
+        })
     }
 }
 
@@ -104,11 +118,12 @@ pub fn without_agent() -> ControlError {
 
 /// A connection that could not be made, in words.
 #[must_use]
-pub fn unreachable(error: &ConnectError) -> ControlError {
+fn unreachable(error: &ConnectError) -> ControlError {
     match error {
         ConnectError::NotRunning => not_running(),
         ConnectError::Refused(cause) => {
             ControlError::new(ErrorKind::Unavailable, "agent-silent", cause.message.clone(), &cause.next_steps.join(" "))
+                .because(cause)
         }
         _ => ControlError::new(
             ErrorKind::Unavailable,
@@ -157,7 +172,23 @@ pub fn refused(error: &ClientError) -> ControlError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::{clock::SystemClock, orchestrator::memory::MemoryOrchestrator, random::SystemRandom};
+    use model::CauseCode;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn a_sandbox_that_failed_is_refused_with_why() {
+        let orchestrator = Arc::new(MemoryOrchestrator::new(Arc::new(SystemClock), Arc::new(SystemRandom)));
+        let cause = Cause::new(CauseCode::ImageRefused, "The registry gives the image to nobody.", &["Sign in."]).answered(403);
+        for cause in [None, Some(cause)] {
+            let (id, token) = (SandboxId(uuid::Uuid::from_u128(1)), SecretString::from("token"));
+            let agent = Agent { orchestrator: orchestrator.clone(), id, token, cause: cause.clone() };
+            let Err(refused) = agent.reach().await else { panic!("nothing runs") };
+            assert_eq!((refused.code.as_str(), refused.cause.as_deref()), ("not-running", cause.as_ref()));
+        }
+        let cause = Cause::new(CauseCode::PermissionMissing, "The account may not.", &["Let it."]);
+        assert_eq!(unreachable(&ConnectError::Refused(cause.clone())).cause.as_deref(), Some(&cause));
+    }
 
     #[tokio::test]
     async fn an_agent_that_says_nothing_is_given_up_in_words() {

@@ -220,7 +220,7 @@ fn cause(free: Option<u64>) -> Cause {
 
 fn refusal(cause: &Cause) -> ControlError {
     let message = format!("{} What runs in sandboxes goes on.", cause.message);
-    let mut error = ControlError::new(ErrorKind::Unavailable, "store-full", message, "");
+    let mut error = ControlError::new(ErrorKind::Unavailable, "store-full", message, "").because(cause);
     error.next_steps.clone_from(&cause.next_steps);
     error.next_steps.push("Ask again then; after a change, look first whether it was made.".to_owned());
     error

@@ -17,7 +17,7 @@ pub fn of_error(error: &Error, doing: &str) -> Cause {
 /// As [`of_error`], with another name for the cluster at the beginning of a sentence.
 pub(crate) fn explain(error: &Error, doing: &str, who: &str) -> Cause {
     match error {
-        Error::Api(status) => of_status(status, doing, who),
+        Error::Api(status) => of_status(status, doing, who).answered(status.code),
         Error::Auth(_) => credentials(doing, who).with_detail(chain(error)),
         // An upgrade that is refused comes without its words; a port-forward is the one that is asked for.
         Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() == 403 => Cause::new(
@@ -27,7 +27,8 @@ pub(crate) fn explain(error: &Error, doing: &str, who: &str) -> Cause {
                 "Give it that permission: the Role needs the verbs `get` and `create` on `pods/portforward`.",
                 "Or run the server in the cluster, where pods are reached by their address.",
             ],
-        ),
+        )
+        .answered(code.as_u16()),
         Error::Service(_) | Error::HyperError(_) | Error::ReadEvents(_) | Error::RustlsTls(_) | Error::TlsRequired => {
             unreachable(&chain(error), doing, who)
         }

@@ -179,7 +179,7 @@ impl Controller {
         if !agent.is_there() {
             return Err(crate::agent::without_agent().into());
         }
-        agent.connect().await.map_err(|error| crate::agent::unreachable(&error))?;
+        agent.reach().await?;
         let asked = patient(publications.ask(id, &wish, &visit::actor(viewer), self.now())).await.map_err(store_error)?;
         if !asked {
             return Err(under_way().into());

@@ -16,7 +16,7 @@ pub mod status;
 pub mod words;
 
 use crate::{
-    agent::{self, Agent, refused, unreachable, without_agent},
+    agent::{self, Agent, refused, without_agent},
     github::create::Author,
     http::errors,
 };
@@ -88,7 +88,7 @@ pub async fn run(agent: &Agent, ask: &ExecRequest) -> Result<Ran, ControlError> 
     if !agent.is_there() {
         return Err(without_agent());
     }
-    let io = agent.connect().await.map_err(|error| unreachable(&error))?;
+    let io = agent.reach().await?;
     let (token, ask) = (agent.token().clone(), ask.clone());
     // Who asked may go away in the middle: git that is killed leaves its locks behind.
     let done = tokio::spawn(async move { agent::run_to_end(io, &token, &ask, MOST_BYTES).await });

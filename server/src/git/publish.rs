@@ -259,7 +259,7 @@ impl Publisher {
         agent: &Agent,
         ask: &sandbox_agent::protocol::http::ExecRequest,
     ) -> Result<Ran, End> {
-        let io = agent.connect().await.map_err(|error| agent::unreachable(&error))?;
+        let io = agent.reach().await?;
         let events = agent::answered(client::exec(io, agent.token(), ask)).await.map_err(|error| agent::refused(&error))?;
         let mut events = pin!(events);
         let (mut said, mut last, mut stderr) = (Said::default(), Instant::now(), Vec::new());

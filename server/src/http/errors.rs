@@ -20,6 +20,7 @@ use engine::store::Why;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use model::view::{ErrorBody, ErrorDetails};
+use std::{backtrace::Backtrace, sync::Arc};
 
 /// A refused request.
 #[derive(Debug, Clone)]
@@ -32,6 +33,17 @@ struct Parts {
     status: Option<StatusCode>,
     headers: Vec<(HeaderName, HeaderValue)>,
     detail: Option<Detail>,
+    stack: Option<Stack>,
+}
+
+/// Where a refusal was made. Of debug builds alone: what a server is made of is nobody's business, and walking it costs.
+#[derive(Debug, Clone)]
+struct Stack(Arc<Backtrace>);
+
+impl Stack {
+    fn here() -> Option<Self> {
+        cfg!(debug_assertions).then(|| Self(Arc::new(Backtrace::force_capture())))
+    }
 }
 
 /// What stands in `details` of one error besides what all have.
@@ -96,7 +108,7 @@ impl Refusal {
 
 impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
-        Self(Box::new(Parts { error, status: None, headers: Vec::new(), detail: None }))
+        Self(Box::new(Parts { error, status: None, headers: Vec::new(), detail: None, stack: Stack::here() }))
     }
 }
 
@@ -121,6 +133,9 @@ impl IntoResponse for Refusal {
         response.extensions_mut().insert(self.0.error);
         if let Some(detail) = self.0.detail {
             response.extensions_mut().insert(detail);
+        }
+        if let Some(stack) = self.0.stack {
+            response.extensions_mut().insert(stack);
         }
         response
     }
@@ -155,7 +170,8 @@ pub async fn shape(request: Request, next: Next) -> Response {
         (status, page(&error)).into_response()
     } else {
         let doing = if about.doing.is_empty() { "answer the request" } else { about.doing };
-        let body = body(doing, about.project, status, error);
+        let mut body = body(doing, about.project, status, error);
+        body.details.stack = response.extensions_mut().remove::<Stack>().map(|Stack(stack)| stack.to_string());
         match response.extensions_mut().remove::<Detail>() {
             Some(detail) => (status, axum::Json(with_detail(&body, detail))).into_response(),
             None => (status, axum::Json(body)).into_response(),
@@ -203,8 +219,10 @@ pub fn body(doing: &str, project: Option<String>, status: StatusCode, error: Con
             name: name_of(status, error.kind).to_owned(),
             message: error.message,
             code: error.code,
-            cause: None,
+            kubernetes_status: error.cause.as_ref().and_then(|cause| cause.kubernetes_status),
+            cause: error.cause.map(|cause| *cause),
             next_steps: error.next_steps,
+            stack: None,
             field: error.field,
         },
         project_id: project,
@@ -310,4 +328,40 @@ pub fn internal() -> ControlError {
         error.next_steps.push(format!("Request id: {id}"));
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{Router, body::Body, middleware::from_fn, routing::get};
+    use http_body_util::BodyExt as _;
+    use model::{Cause, CauseCode};
+    use serde_json::{Value, json};
+    use tower::ServiceExt as _;
+
+    async fn told(error: ControlError) -> Value {
+        let refuse = move || async move { Err::<(), _>(Refusal::from(error)) };
+        let app: Router = Router::new().route("/", get(refuse)).layer(from_fn(shape));
+        let answer = app.oneshot(Request::builder().uri("/").body(Body::empty()).unwrap()).await.unwrap();
+        serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refusal_says_what_stands_behind_it() {
+        let plain = ControlError::new(ErrorKind::Conflict, "not-running", "The sandbox is not running.", "Start it.");
+        let cause = Cause::new(CauseCode::QuotaExceeded, "The quota is used up.", &["Raise it."]).answered(403);
+        let body = told(plain.clone().because(&cause)).await;
+        assert_eq!(body["details"]["cause"], json!(cause));
+        assert_eq!((&body["details"]["kubernetesStatus"], &body["details"]["code"]), (&json!(403), &json!("not-running")));
+        let body = told(plain).await;
+        for absent in ["cause", "kubernetesStatus"] {
+            assert!(body["details"].get(absent).is_none(), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_release_says_nothing_of_its_stack() {
+        let body = told(internal()).await;
+        assert_eq!(body["details"].get("stack").is_some(), cfg!(debug_assertions), "{body}");
+    }
 }

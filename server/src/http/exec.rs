@@ -14,7 +14,7 @@ use super::{
     state::Plane,
 };
 use crate::{
-    agent::{self, answered, refused, unreachable, without_agent},
+    agent::{self, answered, refused, without_agent},
     control::store_error,
 };
 use app::error::{ControlError, ErrorKind};
@@ -103,7 +103,7 @@ pub async fn exec(
     if !agent.is_there() {
         return Err(without_agent().into());
     }
-    let io = agent.connect().await.map_err(|error| unreachable(&error))?;
+    let io = agent.reach().await?;
     let what = format!("command in {id}");
     plane.controller.begin_once(&viewer, &what, key.as_deref()).await?;
     // What the agent or the store refused did not begin, and may be asked again.

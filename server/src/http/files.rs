@@ -22,7 +22,7 @@ use super::{
     routes::Me,
     state::Plane,
 };
-use crate::agent::{refused, unreachable};
+use crate::agent::refused;
 use app::error::{ControlError, ErrorKind};
 use axum::{
     Extension,
@@ -265,7 +265,7 @@ impl<'a> Ask<'a> {
             }
             path.push_str("&without-state=1");
         }
-        let io = agent.connect().await.map_err(|error| unreachable(&error))?;
+        let io = agent.reach().await?;
         let mut asked = http::Request::builder().method(request.method().clone()).uri(path);
         for name in ASKED {
             for value in request.headers().get_all(&name) {

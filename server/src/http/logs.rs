@@ -140,12 +140,17 @@ pub(super) fn unavailable(error: &OrchestratorError) -> ControlError {
         OrchestratorError::Caused(cause) => (cause.message.clone(), cause.next_steps.first().cloned().unwrap_or_default()),
         OrchestratorError::Other(_) => ("The log cannot be read.".to_owned(), "Try again.".to_owned()),
     };
-    ControlError::new(ErrorKind::Unavailable, "log-unavailable", message, &step)
+    let told = ControlError::new(ErrorKind::Unavailable, "log-unavailable", message, &step);
+    match error {
+        OrchestratorError::Caused(cause) => told.because(cause),
+        OrchestratorError::Other(_) => told,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::{Cause, CauseCode};
 
     fn line(text: &str) -> LogLine {
         LogLine { at: None, text: text.to_owned() }
@@ -157,6 +162,14 @@ mod tests {
         assert_eq!(last(lines.boxed(), 2, QUIET).await, ["b", "c"].map(line));
         assert_eq!(last(futures::stream::empty().boxed(), 2, QUIET).await, []);
         assert_eq!(last(futures::stream::iter([line("a")]).boxed(), 0, QUIET).await, []);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_had_says_why() {
+        let cause = Cause::new(CauseCode::PermissionMissing, "The account may not read logs.", &["Let it."]).answered(403);
+        let told = unavailable(&OrchestratorError::Caused(cause.clone()));
+        assert_eq!((told.message.as_str(), told.cause.as_deref()), (cause.message.as_str(), Some(&cause)));
+        assert_eq!(unavailable(&OrchestratorError::Other(std::io::Error::other("away").into())).cause, None);
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ use super::{
     security::{as_request, request_id},
     state::Plane,
 };
-use crate::agent::{ANSWER, Agent, answered, refused, unreachable};
+use crate::agent::{ANSWER, Agent, answered, refused};
 use app::error::{ControlError, ErrorKind};
 use axum::{
     Extension,
@@ -237,7 +237,7 @@ async fn bridge(
 
 /// The agent's end, or why there is none.
 async fn join(agent: &Agent, path: &str, protocol: &str) -> Result<AgentSocket, (u16, String)> {
-    let io = agent.connect().await.map_err(|error| (code::NOT_RUNNING, unreachable(&error).message))?;
+    let io = agent.reach().await.map_err(|error| (code::NOT_RUNNING, error.message))?;
     client::websocket(io, agent.token(), path, protocol).await.map_err(|error| match error {
         ClientError::Refused { status, body } if status.is_client_error() && status != StatusCode::UNAUTHORIZED => {
             (close::BAD_FRAME, body.error)
@@ -457,7 +457,7 @@ pub async fn list(
         // Each viewer of a stock ttyd has a shell of its own, which ends with it.
         return Ok(wish.answer(&uri, Vec::<SessionInfo>::new(), place));
     }
-    let io = agent.connect().await.map_err(|error| unreachable(&error))?;
+    let io = agent.reach().await?;
     let sessions = answered(client::sessions(io, agent.token())).await.map_err(|error| refused(&error))?;
     Ok(wish.answer(&uri, sessions, place))
 }
@@ -478,7 +478,7 @@ pub async fn end(
     if !agent.is_there() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let io = agent.connect().await.map_err(|error| unreachable(&error))?;
+    let io = agent.reach().await?;
     answered(client::delete_session(io, agent.token(), &session)).await.map_err(|error| refused(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
