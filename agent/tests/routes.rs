@@ -34,7 +34,7 @@ fn script(script: &str) -> ExecRequest {
 #[tokio::test]
 async fn nothing_but_health_answers_without_the_token() {
     let agent = Agent::start();
-    for path in ["/v1/sessions", "/v1/events", "/v1/files/", "/token", "/ws", "/v1/forward?port=1", "/nothing"] {
+    for path in ["/v1/sessions", "/v1/events", "/v1/files/", "/token", "/ws", "/v1/forward?port=1", "/v1/tunnel", "/nothing"] {
         let request = Request::get(path).body(Full::<Bytes>::default()).unwrap();
         let answer = client::request(agent.io().await, &"wrong".to_owned().into(), request).await.unwrap();
         assert_eq!(answer.status(), 401, "{path}");

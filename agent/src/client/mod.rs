@@ -4,13 +4,14 @@
 //! Nothing here knows where the agent is.
 //!
 //! [`health`], [`request`], [`call`] are plain HTTP; [`exec()`], [`events()`] stream lines; [`forward()`] and [`websocket()`] turn the stream
-//! into something else.
+//! into something else. Where streams are dear, [`tunnel()`] makes many of one.
 
 mod events;
 mod exec;
 mod forward;
 mod lines;
 mod plain;
+mod tunnel;
 mod websocket;
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -20,6 +21,7 @@ pub use events::events;
 pub use exec::{ExecEvent, Finished, exec, exec_to_end, gather};
 pub use forward::{ForwardError, Forwarded, forward};
 pub use plain::{answer_credentials, call, delete_session, health, request, sessions, shutdown};
+pub use tunnel::{Tunnel, Tunnelled, tunnel};
 pub use websocket::websocket;
 
 use crate::protocol::http::ErrorBody;

@@ -33,6 +33,21 @@ pub const RESERVED_PORTS: [u16; 3] = [TTY_PORT, AGENT_PORT, DATABASE_PORT];
 /// What `Upgrade:` says on `GET /v1/forward`.
 pub const FORWARD_UPGRADE: &str = "fsa-forward";
 
+/// What `Upgrade:` says on `GET /v1/tunnel`. Behind it is HTTP/2, of which only CONNECT is used: each is answered by a stream of bytes that
+/// stands for a fresh connection to the agent, and shows the token as any other does.
+pub const TUNNEL_UPGRADE: &str = "fsa-tunnel";
+
+/// How many connections one tunnel carries at a time.
+pub const TUNNEL_STREAMS: u32 = 1024;
+
+/// How many bytes of one of them may be on their way to somebody who does not read.
+///
+/// 1 MiB: 20 MB/s over 50 ms. It is also the most memory that each holds.
+pub const TUNNEL_WINDOW: u32 = 1 << 20;
+
+/// The same of all together: every one's whole window, so that none that nobody reads takes the room of the others.
+pub const TUNNEL_WINDOWS: u32 = TUNNEL_STREAMS * TUNNEL_WINDOW;
+
 /// How many bytes of output may be on their way to a viewer before the agent stops and waits for [`frame::ClientFrame::Consumed`].
 ///
 /// 512 KiB: enough for 5 MB/s over 100 ms, and little enough that Ctrl-C under `yes` is felt at once over 2 MB/s. A viewer should say what it

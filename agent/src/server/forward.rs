@@ -1,15 +1,15 @@
 //! `GET /v1/forward?port=P`: a raw stream of bytes to a port inside.
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{io::copy_bidirectional_with_sizes, net::TcpStream, task::spawn_local};
 
 use super::{
-    body::{Answer, Body},
+    body::{Answer, switching},
     error::Error,
     query::Query,
-    router::upgrades_to,
+    router::wants_upgrade,
 };
 use crate::protocol::{FORWARD_UPGRADE, RESERVED_PORTS};
 
@@ -26,13 +26,7 @@ pub async fn open(request: Request<Incoming>) -> Result<Answer, Error> {
     if RESERVED_PORTS.contains(&port) {
         return Err(Error::new(StatusCode::FORBIDDEN, "reserved-port", format!("Port {port} is not forwarded.")));
     }
-    if !upgrades_to(request.headers(), FORWARD_UPGRADE) {
-        return Err(Error::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "upgrade-wanted",
-            format!("Ask for \"Upgrade: {FORWARD_UPGRADE}\"."),
-        ));
-    }
+    wants_upgrade(request.headers(), FORWARD_UPGRADE)?;
     let mut inside = match TcpStream::connect(("127.0.0.1".parse::<std::net::IpAddr>().map_err(|_| no_one(port))?, port)).await {
         Ok(stream) => stream,
         Err(_) => TcpStream::connect((std::net::Ipv6Addr::LOCALHOST, port)).await.map_err(|_| no_one(port))?,
@@ -44,11 +38,7 @@ pub async fn open(request: Request<Incoming>) -> Result<Answer, Error> {
             let _ = copy_bidirectional_with_sizes(&mut outside, &mut inside, BUFFER_BYTES, BUFFER_BYTES).await;
         }
     });
-    let mut answer = Response::new(Body::empty());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    answer.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(FORWARD_UPGRADE));
-    Ok(answer)
+    Ok(switching(FORWARD_UPGRADE))
 }
 
 fn no_one(port: u16) -> Error {

@@ -58,7 +58,7 @@ impl Listeners {
             spawn_local(async move {
                 loop {
                     match listener.accept().await {
-                        Ok((stream, _)) => connection(&agent, stream, Door::All),
+                        Ok((stream, _)) => connection(&agent, Box::new(stream), Door::All),
                         Err(error) => after(&error).await,
                     }
                 }
@@ -71,7 +71,7 @@ impl Listeners {
                     match listener.accept().await {
                         Ok((stream, _)) => {
                             let _ = stream.set_nodelay(true);
-                            connection(&agent, stream, door);
+                            connection(&agent, Box::new(stream), door);
                         }
                         Err(error) => after(&error).await,
                     }
@@ -81,7 +81,13 @@ impl Listeners {
     }
 }
 
-fn connection(agent: &Rc<Agent>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, door: Door) {
+/// A stream of bytes. Behind a pointer, because what serves one is large, and would be in the file once for each kind.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// Answers what is asked on it, until it ends.
+pub fn connection(agent: &Rc<Agent>, stream: Box<dyn Io>, door: Door) {
     let agent = agent.clone();
     spawn_local(async move {
         let service = service_fn(|request| router::route(agent.clone(), door, request));

@@ -3,6 +3,7 @@
 //! ```text
 //!   listen-fd, listen ──> router ──┬─ terminal ── session
 //!   tty-listen ──> router (ttyd) ──┘  exec, files, events, forward, sessions, shutdown
+//!   tunnel: each stream of it is a connection of the first kind
 //!   children: reaps everything          watch: ports, usage, disk
 //! ```
 //!
@@ -39,6 +40,7 @@ pub mod session;
 mod shutdown;
 mod terminal;
 mod token;
+mod tunnel;
 mod usage;
 
 use std::{cell::Cell, fs, io, rc::Rc, time::Duration};

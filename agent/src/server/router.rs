@@ -12,7 +12,7 @@ use super::{
     events, exec, files, forward,
     listen::Door,
     query::Query,
-    terminal,
+    terminal, tunnel,
 };
 use crate::protocol::{
     PROTOCOL_VERSION,
@@ -49,7 +49,8 @@ async fn all(agent: &Rc<Agent>, request: Request<Incoming>) -> Result<Answer, Er
         return allow(&method, &[Method::GET, Method::HEAD], "/healthz").map(|()| health(agent));
     }
     admit(agent, request.headers())?;
-    if path != "/v1/events" {
+    // What a tunnel carries counts by itself.
+    if !["/v1/events", "/v1/tunnel"].contains(&path.as_str()) {
         agent.touch();
     }
     if let Some(file) = path.strip_prefix("/v1/files").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
@@ -73,6 +74,7 @@ async fn all(agent: &Rc<Agent>, request: Request<Incoming>) -> Result<Answer, Er
             if answered { Ok(empty(StatusCode::NO_CONTENT)) } else { Err(Error::not_found("Nobody waits for this answer.")) }
         }
         "/v1/forward" => forward::open(request).await,
+        "/v1/tunnel" => tunnel::open(agent, request),
         "/v1/shutdown" => {
             allow(&method, &[Method::POST], &path)?;
             let ask: ShutdownRequest = read_json(request.into_body()).await?;
@@ -161,6 +163,15 @@ pub fn allow(method: &Method, allowed: &[Method], path: &str) -> Result<(), Erro
 
 fn no_route(path: &str) -> Error {
     Error::not_found(format!("There is no {path} here."))
+}
+
+/// # Errors
+/// `426 Upgrade Required`, unless the request asks to go on with `protocol`.
+pub fn wants_upgrade(headers: &HeaderMap, protocol: &str) -> Result<(), Error> {
+    if upgrades_to(headers, protocol) {
+        return Ok(());
+    }
+    Err(Error::new(StatusCode::UPGRADE_REQUIRED, "upgrade-wanted", format!("Ask for \"Upgrade: {protocol}\".")))
 }
 
 /// Whether the request asks to go on with `protocol` on this connection.

@@ -3,27 +3,30 @@
 //! ```text
 //!   ensure, remove ─▶ manifests ─▶ apply ─▶ apiserver        (one task a call: it ends although nobody waits)
 //!   observe ────────▶ seen ◀── index ◀── watches, and the answers to writes
-//!   connect, probe ─▶ reach ─▶ pod
+//!   connect, probe ─▶ agents ─▶ tunnels ─▶ reach ─▶ pod
 //! ```
 //!
 //! An unchanged pass asks the apiserver nothing: what should be is compared with the index.
 
+mod agents;
 mod apply;
 pub mod cause;
 mod logs;
 mod probe;
 mod seen;
 mod server;
+mod tunnels;
 
 use crate::{
     Cluster, Settings, causes,
     index::{self, Index, Kind, health::Health, run},
     labels,
     manifests::{self, Manifests, drift},
-    names::{self, AGENT_PORT, TERMINAL_PORT},
+    names::{self, TERMINAL_PORT},
     reach::Reach,
     settings::Runtime,
 };
+use agents::Agents;
 use anyhow::Result;
 use apply::Applier;
 use engine::{
@@ -41,11 +44,10 @@ use futures::{
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{PersistentVolumeClaim, Pod, Secret},
+    core::v1::{PersistentVolumeClaim, Pod},
 };
 use model::{Cause, Desired, SandboxId};
 use sandbox_agent::client::{ForwardError, forward};
-use secrecy::SecretString;
 use std::{
     borrow::Cow,
     collections::HashMap,
@@ -72,11 +74,11 @@ struct Inner {
     settings: Settings,
     reach: Reach,
     applier: Applier,
+    agents: Arc<Agents>,
     /// Of a given PostgreSQL server.
     addresses: Option<Arc<server::Addresses>>,
     /// One write at a time on each sandbox, also where a caller has gone away.
     turns: Mutex<HashMap<SandboxId, Arc<AsyncMutex<()>>>>,
-    tokens: Mutex<HashMap<SandboxId, SecretString>>,
 }
 
 impl KubernetesOrchestrator {
@@ -104,13 +106,14 @@ impl KubernetesOrchestrator {
         let stop = CancellationToken::new();
         let (index, probes) = Index::at(place, settings.installation, Kind::optional(&settings));
         index::watch(&index, &cluster, &stop);
-        probe::run(index.clone(), cluster.clone(), reach, settings.runtime.clone(), probes, stop.clone());
+        let agents = Agents::new(cluster.clone(), index.clone(), reach);
+        probe::run(index.clone(), cluster.clone(), reach, agents.clone(), settings.runtime.clone(), probes, stop.clone());
         let applier = Applier { cluster, index };
         let addresses = server::Addresses::of(&settings);
         if let Some(addresses) = &addresses {
             addresses.follow(&applier.index, &stop);
         }
-        let inner = Inner { settings, reach, applier, addresses, turns: Mutex::default(), tokens: Mutex::default() };
+        let inner = Inner { settings, reach, applier, agents, addresses, turns: Mutex::default() };
         let away = away(inner.index().health(), &stop);
         Ok(Arc::new(Self { inner: Arc::new(inner), away, _stop: stop.drop_guard() }))
     }
@@ -158,10 +161,6 @@ impl Inner {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tokens(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, SecretString>> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Until the index is complete.
     async fn known(&self) -> Result<(), OrchestratorError> {
         if self.index().watches().is_synced() || self.index().synced(FIRST_LISTING).await {
@@ -181,7 +180,7 @@ impl Inner {
 
     async fn up(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError> {
         self.known().await?;
-        self.tokens().insert(spec.id, spec.agent_token.clone());
+        self.agents.note(spec.id, spec.agent_token.clone());
         let manifests = Manifests::of(spec, self.settings(spec).await?.as_ref());
         self.bury(spec.id).await;
         let put = &self.applier;
@@ -319,7 +318,7 @@ impl Inner {
         if !left.is_empty() {
             return Ok(Removed::Going);
         }
-        self.tokens().remove(&id);
+        self.agents.forget(id);
         Ok(Removed::Gone)
     }
 
@@ -393,22 +392,6 @@ impl Inner {
         let pods = self.index().read().pods.of(id);
         pods.into_iter().find(|pod| run::instance(pod).is_some())
     }
-
-    async fn token(&self, id: SandboxId) -> Result<SecretString, ConnectError> {
-        if let Some(token) = self.tokens().get(&id).cloned() {
-            return Ok(token);
-        }
-        let io = |text: &str| ConnectError::Io(std::io::Error::other(text.to_owned()));
-        let name = self.index().read().deployments.of(id).first().and_then(|live| live.metadata.name.clone());
-        let name = name.and_then(|name| name.parse().ok()).ok_or(ConnectError::NotRunning)?;
-        let secret = self.applier.api::<Secret>().get(&names::agent_secret(&name)).await;
-        let secret = secret.map_err(|error| ConnectError::Io(std::io::Error::other(error)))?;
-        let data = secret.data.and_then(|mut data| data.remove(manifests::TOKEN_KEY));
-        let text = data.and_then(|data| String::from_utf8(data.0).ok()).ok_or_else(|| io("the agent's Secret has no token"))?;
-        let token = SecretString::from(text);
-        self.tokens().insert(id, token.clone());
-        Ok(token)
-    }
 }
 
 #[async_trait::async_trait]
@@ -461,10 +444,10 @@ impl Orchestrator for KubernetesOrchestrator {
         match (to, &inner.settings.runtime) {
             (AgentOrPort::Agent, Runtime::Ttyd) => dial(TERMINAL_PORT).await.map_err(not_up),
             (AgentOrPort::Port(port), Runtime::Ttyd) => dial(port).await,
-            (AgentOrPort::Agent, _) => dial(AGENT_PORT).await.map_err(not_up),
+            (AgentOrPort::Agent, _) => inner.agents.connect(id, &pod).await.map_err(not_up),
             (AgentOrPort::Port(port), _) => {
-                let agent = dial(AGENT_PORT).await.map_err(not_up)?;
-                let token = inner.token(id).await?;
+                let agent = inner.agents.connect(id, &pod).await.map_err(not_up)?;
+                let token = inner.agents.token(id).await?;
                 match forward(agent, &token, port).await {
                     Ok(stream) => Ok(Box::new(stream)),
                     Err(ForwardError::NobodyListens(port) | ForwardError::NotAllowed(port)) => {
@@ -472,7 +455,7 @@ impl Orchestrator for KubernetesOrchestrator {
                     }
                     Err(error) => {
                         // It may be another token by now.
-                        inner.tokens().remove(&id);
+                        inner.agents.forget(id);
                         Err(ConnectError::Io(std::io::Error::other(error)))
                     }
                 }

@@ -4,11 +4,12 @@
 //! seconds. Afterwards the kubelet's word counts, and nothing is asked. Of a run that ended by itself, reads
 //! what it wrote last.
 
+use super::agents::Agents;
 use crate::{
     Cluster,
     index::{Index, Probe, run::Ask},
     manifests::CONTAINER,
-    names::{AGENT_PORT, TERMINAL_PORT},
+    names::TERMINAL_PORT,
     reach::Reach,
     settings::Runtime,
 };
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two questions: an agent is up some ten milliseconds after its container.
 const SOON: Duration = Duration::from_millis(50);
-/// The same where each question is a port-forward.
+/// The same where each question may be a port-forward, as it is until the agent listens.
 const SOON_FROM_OUTSIDE: Duration = Duration::from_millis(250);
 /// A start that takes longer is none that anybody watches by the tenth of a second.
 const START: Duration = Duration::from_secs(10);
@@ -46,11 +47,12 @@ pub fn run(
     index: Arc<Index>,
     cluster: Cluster,
     reach: Reach,
+    agents: Arc<Agents>,
     runtime: Runtime,
     mut probes: mpsc::UnboundedReceiver<Probe>,
     stop: CancellationToken,
 ) {
-    let asker = Arc::new(Asker { index, cluster, reach, runtime, late: Semaphore::new(LATE_AT_A_TIME) });
+    let asker = Arc::new(Asker { index, cluster, reach, agents, runtime, late: Semaphore::new(LATE_AT_A_TIME) });
     tokio::spawn(async move {
         while let Some(Some(probe)) = stop.run_until_cancelled(probes.recv()).await {
             let (asker, stop) = (asker.clone(), stop.clone());
@@ -71,6 +73,7 @@ struct Asker {
     index: Arc<Index>,
     cluster: Cluster,
     reach: Reach,
+    agents: Arc<Agents>,
     runtime: Runtime,
     late: Semaphore,
 }
@@ -112,8 +115,11 @@ impl Asker {
 
     /// What it answered, and why nobody may ask it.
     async fn ask(&self, probe: &Probe) -> (AgentSeen, Option<Cause>) {
-        let port = if self.runtime == Runtime::Ttyd { TERMINAL_PORT } else { AGENT_PORT };
-        let io = match self.reach.dial(&self.cluster, &probe.pod, port).await {
+        let io = match self.runtime {
+            Runtime::Ttyd => self.reach.dial(&self.cluster, &probe.pod, TERMINAL_PORT).await,
+            _ => self.agents.connect(probe.sandbox, &probe.pod).await,
+        };
+        let io = match io {
             Ok(io) => io,
             Err(ConnectError::Refused(cause)) => return (AgentSeen::Silent, Some(cause)),
             Err(_) => return (AgentSeen::Silent, None),

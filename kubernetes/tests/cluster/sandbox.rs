@@ -2,14 +2,14 @@
 
 use crate::{or_skip, support::*};
 use engine::orchestrator::{AgentOrPort, AgentSeen, ConnectError, Orchestrator as _, Removed};
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{SinkExt as _, StreamExt as _, future::join_all};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
     networking::v1::{Ingress, NetworkPolicy},
 };
 use kube::{Api, api::ListParams};
-use kubernetes::{names, reach::Reach};
+use kubernetes::{names, orchestrator::KubernetesOrchestrator, reach::Reach};
 use model::InstallationId;
 use sandbox_agent::{
     client::websocket,
@@ -32,6 +32,42 @@ async fn ports_inside_are_reached_and_nobody_is_told_of() {
 async fn from_outside_it_is_all_the_same() {
     or_skip!(skip());
     ports_inside(&World::reached_by(InstallationId(Uuid::new_v4()), config().await, Some(Reach::Forward), |_| {}).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_outside_one_port_forward_carries_all_connections() {
+    or_skip!(skip());
+    let world = World::reached_by(InstallationId(Uuid::new_v4()), config().await, Some(Reach::Forward), |_| {}).await;
+    let spec = world.spec();
+    world.up(&spec).await;
+    world.asked.take();
+    // As a control plane that has just begun, so that none is open.
+    let orchestrator = KubernetesOrchestrator::new(world.cluster.clone(), world.settings.clone(), Reach::Forward).unwrap();
+    assert!(orchestrator.index().synced(PATIENCE).await);
+    let said = join_all((0..5).map(|number| {
+        let (orchestrator, spec) = (&orchestrator, &spec);
+        async move { sh(orchestrator.as_ref(), spec, &format!("sleep 0.2; echo {number}")).await }
+    }));
+    assert_eq!(said.await, ["0\n", "1\n", "2\n", "3\n", "4\n"]);
+    let nobody = join_all((0..5).map(|_| orchestrator.connect(spec.id, AgentOrPort::Port(3999))));
+    for refused in nobody.await {
+        assert!(matches!(refused, Err(ConnectError::NobodyListens(3999))));
+    }
+    let asked = world.asked.take();
+    let forwards: Vec<_> = asked.iter().filter(|(_, path)| path.contains("/portforward")).collect();
+    assert_eq!(forwards.len(), 1, "{forwards:?}");
+    drop(orchestrator);
+
+    // Another run is another way, and the one before leads nowhere.
+    let mut before = world.orchestrator.connect(spec.id, AgentOrPort::Agent).await.unwrap();
+    let mut restarted = spec.clone();
+    restarted.restart_count += 1;
+    world.up(&restarted).await;
+    assert_eq!(sh(world.orchestrator.as_ref(), &restarted, "echo again").await, "again\n");
+    let mut left = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, before.read_to_end(&mut left)).await;
+    assert!(ended.is_ok() && left.is_empty(), "{ended:?}");
+    world.remove(&restarted).await;
 }
 
 async fn ports_inside(world: &World) {
