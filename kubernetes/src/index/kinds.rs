@@ -1,7 +1,10 @@
 //! Which kinds are kept, and what of each.
 
 use super::{State, shelf::Shelf};
-use crate::Settings;
+use crate::{
+    Settings,
+    manifests::secret::{self, is_as_made},
+};
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -90,7 +93,7 @@ pub trait Indexed: Clone + Send + Sync + 'static {
 }
 
 macro_rules! indexed {
-    ($type:ty, $kind:ident, $shelf:ident, $differs:expr $(, $pod:expr)?) => {
+    ($type:ty, $kind:ident, $shelf:ident, $differs:expr $(, $pod:expr)? $(; $trim:expr)?) => {
         impl Indexed for $type {
             const KIND: Kind = Kind::$kind;
             fn meta(&self) -> &ObjectMeta {
@@ -113,6 +116,10 @@ macro_rules! indexed {
                 let pod: fn(&Self) -> Option<&Pod> = $pod;
                 pod(self)
             })?
+            $(fn trim(&mut self) {
+                let trim: fn(&mut ObjectMeta) = $trim;
+                trim(&mut self.metadata);
+            })?
         }
     };
 }
@@ -123,5 +130,9 @@ indexed!(PersistentVolumeClaim, PersistentVolumeClaim, volumes, |_, _| false);
 indexed!(Service, Service, services, |was, is| was.spec != is.spec);
 indexed!(Ingress, Ingress, ingresses, |was, is| was.spec != is.spec || was.metadata.annotations != is.metadata.annotations);
 indexed!(NetworkPolicy, NetworkPolicy, policies, |was, is| was.spec != is.spec);
-indexed!(PartialObjectMeta<Secret>, Secret, secrets, |_, _| false);
+indexed!(
+    PartialObjectMeta<Secret>, Secret, secrets,
+    |was, is| is_as_made(&was.metadata) && !is_as_made(&is.metadata);
+    secret::trim
+);
 indexed!(PartialObjectMeta<ServiceAccount>, ServiceAccount, accounts, |_, _| false);

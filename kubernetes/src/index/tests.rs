@@ -117,6 +117,26 @@ fn a_change_by_somebody_else_is_noticed_and_our_own_is_not() {
 }
 
 #[test]
+fn a_secret_that_somebody_else_wrote_is_noticed_by_who_set_what() {
+    let secret = |version: u64, writes: serde_json::Value| {
+        let mut secret = PartialObjectMeta::<Secret> { metadata: service("a", "u", version, 1).metadata, ..Default::default() };
+        secret.metadata.managed_fields = Some(serde_json::from_value(writes).unwrap());
+        secret
+    };
+    let at = |second: u32, manager: &str, field: &str| {
+        let time = format!("2026-01-01T00:00:0{second}Z");
+        json!({"manager": manager, "operation": "Update", "time": time, "fieldsV1": {field: {"f:x": {}}}})
+    };
+    let index = index();
+    let ours = || at(1, crate::FIELD_MANAGER, "f:data");
+    index.put(secret(1, json!([ours()])), From::Watch);
+    index.put(secret(2, json!([ours(), at(2, "kubectl-label", "f:metadata")])), From::Watch);
+    assert!(!index.read().edited(SANDBOX), "a label of theirs is none of ours");
+    index.put(secret(3, json!([at(3, "kubectl-edit", "f:data")])), From::Watch);
+    assert!(index.read().edited(SANDBOX));
+}
+
+#[test]
 fn a_deployment_that_somebody_else_deletes_is_told_from_one_that_we_do() {
     let labels = json!({
         "fullstackagent.io/installation": INSTALLATION.to_string(), "fullstackagent.io/sandbox": SANDBOX.to_string(),

@@ -17,7 +17,7 @@ pub mod drift;
 mod ingress;
 mod policy;
 pub mod quantity;
-mod secret;
+pub mod secret;
 mod service;
 mod volume;
 
@@ -43,7 +43,7 @@ pub struct Manifests {
     pub account: ServiceAccount,
     /// Of one revision of the environment; immutable.
     pub environment: Secret,
-    /// What requests to the agent carry.
+    /// What requests to the agent carry; immutable too.
     pub agent: Secret,
     /// The project's home folder.
     pub volume: PersistentVolumeClaim,

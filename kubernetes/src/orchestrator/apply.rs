@@ -8,7 +8,7 @@ use crate::{
     Cluster, FIELD_MANAGER, causes,
     index::{From, Index, Indexed, Kind},
     labels,
-    manifests::drift,
+    manifests::{drift, secret},
 };
 use either::Either;
 use engine::orchestrator::OrchestratorError;
@@ -44,6 +44,8 @@ pub trait Made:
     fn kept(self) -> Self::Kept;
     /// Whether what is there is as `self` asks for.
     fn is(&self, there: &Self::Kept) -> bool;
+    /// Whether one that is not is deleted and made anew: it cannot be changed.
+    const MADE_ANEW: bool = false;
 }
 
 macro_rules! whole {
@@ -78,10 +80,12 @@ impl Made for Secret {
     fn kept(self) -> PartialObjectMeta<Self> {
         PartialObjectMeta { metadata: self.metadata, ..PartialObjectMeta::default() }
     }
-    /// What is in it is not watched: an immutable one cannot have changed, the other has a mark.
+    /// What is in it is not watched: one that we made immutable cannot have changed, and the token's says by a mark which it is.
     fn is(&self, there: &PartialObjectMeta<Self>) -> bool {
-        drift::holds(&there.metadata.annotations, &self.metadata.annotations)
+        secret::is_sealed(&there.metadata) && drift::holds(&there.metadata.annotations, &self.metadata.annotations)
     }
+    /// What a pod was given of it stays as it is: it was read when the container started.
+    const MADE_ANEW: bool = true;
 }
 
 impl Made for ServiceAccount {
@@ -118,6 +122,10 @@ impl Applier {
         let there = K::Kept::shelf(&self.index.read()).get(&name).cloned();
         match there {
             Some(there) if there.meta().deletion_timestamp.is_some() || wanted.is(&there) => Ok(()),
+            Some(there) if K::MADE_ANEW => {
+                self.delete_one::<K>(there.meta()).await?;
+                self.create(wanted, &name).await
+            }
             Some(_) => self.apply(wanted, &name).await,
             None => self.create(wanted, &name).await,
         }
@@ -156,8 +164,12 @@ impl Applier {
         }
         let there = there.kept();
         let right = there.meta().deletion_timestamp.is_some() || wanted.is(&there);
-        self.index.put(there, From::Write);
-        if right { Ok(()) } else { self.apply(wanted, name).await }
+        self.index.put(there.clone(), From::Write);
+        if right {
+            return Ok(());
+        }
+        // The next pass makes it: the index tells at once that it is missing.
+        if K::MADE_ANEW { self.delete_one::<K>(there.meta()).await } else { self.apply(wanted, name).await }
     }
 
     async fn apply<K: Made>(&self, wanted: &K, name: &str) -> Result<(), OrchestratorError> {
@@ -346,3 +358,6 @@ fn typed<K: Made>(object: &K) -> serde_json::Value {
     }
     value
 }
+
+#[cfg(test)]
+mod tests;

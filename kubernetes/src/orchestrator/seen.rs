@@ -3,7 +3,9 @@
 use crate::{
     causes::{self, Facts},
     index::{Indexed, State, run},
-    labels, manifests, names,
+    labels,
+    manifests::{self, secret::is_as_made},
+    names,
     settings::IngressSettings,
 };
 use engine::orchestrator::{AgentSeen, OwnedObject, Seen};
@@ -60,11 +62,13 @@ fn has_ingresses(state: &State, id: SandboxId, ingress: &IngressSettings) -> boo
     state.ingresses.of(id).iter().filter(|live| manifests::is_annotated(live, ingress)).count() >= 2
 }
 
-/// Whether its next run would find what it needs: account, environment, and the agent's token.
+/// Whether its next run would find what it needs: account, environment, and the agent's token, as they were made.
 fn has_what_it_started_with(state: &State, id: SandboxId) -> bool {
     let secrets = state.secrets.of(id);
-    let token = secrets.iter().filter_map(|secret| secret.metadata.name.as_deref()).any(|name| !names::is_env_secret(name));
-    token && has_environment(state, id) && !state.accounts.of(id).is_empty()
+    let made = secrets.iter().filter(|secret| is_as_made(&secret.metadata));
+    let (environments, tokens): (Vec<_>, Vec<_>) =
+        made.filter_map(|secret| secret.metadata.name.as_deref()).partition(|name| names::is_env_secret(name));
+    !environments.is_empty() && !tokens.is_empty() && !state.accounts.of(id).is_empty()
 }
 
 fn has_environment(state: &State, id: SandboxId) -> bool {

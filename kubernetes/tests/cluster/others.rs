@@ -131,6 +131,7 @@ async fn what_is_deleted_or_changed_by_hand_is_mended() {
         assert_eq!(world.up(&spec).await.instance.unwrap(), first);
         secrets.get(&secret).await.unwrap();
     }
+    a_token_of_somebody_else_is_made_anew(&world, &spec, &first.id).await;
     accounts.delete(name, &DeleteParams::default()).await.unwrap();
     world.until(&spec, "the missing ServiceAccount", |seen| !seen.network).await;
     assert_eq!(world.up(&spec).await.instance.unwrap(), first);
@@ -184,6 +185,41 @@ async fn what_is_deleted_or_changed_by_hand_is_mended() {
     let variables = template.containers[0].env.clone().unwrap();
     assert!(variables.iter().all(|variable| variable.name != "BY_HAND"), "{variables:?}");
     world.remove(&spec).await;
+}
+
+/// The next pod would answer nobody with it.
+async fn a_token_of_somebody_else_is_made_anew(world: &World, spec: &SandboxSpec, run: &str) {
+    let (secrets, name): (Api<Secret>, _) = (world.api(), names::agent_secret(&spec.name));
+    let made = secrets.get(&name).await.unwrap();
+    let another = || json!({ "stringData": { "FSA_AGENT_TOKEN": "theirs" } });
+    let edit = async || secrets.patch(&name, &PatchParams::default(), &Patch::Merge(another())).await;
+    let kube::Error::Api(refused) = edit().await.unwrap_err() else { panic!("the apiserver refuses it") };
+    assert_eq!(refused.code, 422, "{refused:?}");
+
+    // With its labels and its mark on it.
+    let anew = async |manager: &str, data: &serde_json::Value, immutable: Option<bool>| {
+        let meta = json!({ "name": name, "labels": made.metadata.labels, "annotations": made.metadata.annotations });
+        let mut secret: Secret = serde_json::from_value(json!({ "metadata": meta, "immutable": immutable })).unwrap();
+        let data: Secret = serde_json::from_value(data.clone()).unwrap();
+        (secret.data, secret.string_data) = (data.data, data.string_data);
+        secrets.delete(&name, &DeleteParams::default()).await.unwrap();
+        let by = PostParams { field_manager: Some(manager.to_owned()), dry_run: false };
+        secrets.create(&by, &secret).await.unwrap();
+    };
+    let mended = async || {
+        world.until(spec, "the token of somebody else", |seen| !seen.network).await;
+        assert_eq!(world.up(spec).await.instance.unwrap().id, run, "its run goes on");
+        let now = secrets.get(&name).await.unwrap();
+        assert_eq!((now.immutable, &now.data), (Some(true), &made.data));
+    };
+    anew("kubectl-create", &another(), Some(true)).await;
+    mended().await;
+
+    // As an earlier version made it: that is no news, and is noticed as soon as somebody writes to it.
+    anew(FIELD_MANAGER, &json!({ "data": made.data }), None).await;
+    world.until(spec, "the token of an earlier version", |seen| seen.network).await;
+    edit().await.unwrap();
+    mended().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
