@@ -165,7 +165,7 @@ test('the apiserver is asked little for a create, and nothing for an unchanged p
     const first = await api.create('Before');
     await api.reaches(first.id, 'Running', 60_000);
     counter.take();
-    const second = await api.create('Counted', { database: false });
+    const second = await api.create('Counted', { database: true });
     await api.reaches(second.id, 'Running', 60_000);
     const made = counter.take();
     info.annotations.push({ type: 'requests of a create', description: String(made.length) });

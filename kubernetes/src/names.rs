@@ -45,10 +45,13 @@ pub fn terminal_ingress(name: &ResourceName) -> String {
     format!("{name}{TERMINAL_SUFFIX}")
 }
 
+/// What a database's objects are called by, behind the sandbox's name.
+pub(crate) const POSTGRES_SUFFIX: &str = "-postgresql";
+
 /// The StatefulSet of a database, with its Secret and NetworkPolicy, and its Service.
 #[must_use]
 pub fn postgres(name: &ResourceName) -> String {
-    format!("{name}-postgresql")
+    format!("{name}{POSTGRES_SUFFIX}")
 }
 
 /// The Service that KubeBlocks makes for a Cluster of this name: the primary, 5432.

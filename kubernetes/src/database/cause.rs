@@ -5,7 +5,7 @@ use crate::causes::{self, Whose};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, Event, PersistentVolumeClaim, Pod};
 use model::{Cause, CauseCode, ResourceName};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// How long a server may take before it is called slow.
 ///
@@ -25,7 +25,7 @@ pub struct Facts<'a> {
     pub pod: Option<&'a Pod>,
     /// Its volume.
     pub volume: Option<&'a PersistentVolumeClaim>,
-    /// Events about its objects, newest first; none where nobody asked for them.
+    /// Events about its objects, newest first; none where they are not heeded.
     pub events: &'a [Arc<Event>],
     /// Since when it is waited for.
     pub since: Option<Timestamp>,
@@ -56,20 +56,14 @@ pub fn is_stated(code: CauseCode) -> bool {
     )
 }
 
-/// How often events are asked for that alone may tell what it waits for; `None` once something of its container runs, or has
-/// run: then the pod says it all.
-///
-/// Each second while the cluster has not even found it a place, which it does at once or says why not. A node that fetches
-/// an image may take minutes, and says on the pod how that goes.
+/// Whether events may tell what it waits for: not once something of its container runs, or has run. Then the pod says it all.
 #[must_use]
-pub fn asks_every(pod: Option<&Pod>) -> Option<Duration> {
+pub fn heeds_events(pod: Option<&Pod>) -> bool {
     let statuses = pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref());
-    let ran = statuses.into_iter().flatten().any(|status| {
+    !statuses.into_iter().flatten().any(|status| {
         status.restart_count > 0
             || status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
-    });
-    let placed = pod.is_some_and(causes::is_placed);
-    (!ran).then_some(Duration::from_millis(if placed { 2_500 } else { 1_000 }))
+    })
 }
 
 /// What stands in the way, where it is known.
@@ -437,20 +431,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_not_run_yet_is_asked_about() {
+    fn events_are_heeded_of_what_has_not_run_yet() {
         let pod = |state: serde_json::Value, restarts: i32| -> Pod {
             serde_json::from_value(json!({"status": {"containerStatuses": [{"name": "postgresql", "image": "", "imageID": "",
                 "ready": false, "restartCount": restarts, "state": state}]}}))
             .unwrap()
         };
-        let (often, seldom) = (Some(Duration::from_secs(1)), Some(Duration::from_millis(2_500)));
-        assert_eq!(asks_every(None), often);
-        let mut creating = pod(json!({"waiting": {"reason": "ContainerCreating"}}), 0);
-        assert_eq!(asks_every(Some(&creating)), often, "it has no node");
-        creating.spec = serde_json::from_value(json!({"nodeName": "n", "containers": []})).unwrap();
-        assert_eq!(asks_every(Some(&creating)), seldom);
-        assert_eq!(asks_every(Some(&pod(json!({"running": {}}), 0))), None);
-        assert_eq!(asks_every(Some(&pod(json!({"waiting": {"reason": "CrashLoopBackOff"}}), 3))), None);
+        assert!(heeds_events(None));
+        assert!(heeds_events(Some(&pod(json!({"waiting": {"reason": "ContainerCreating"}}), 0))));
+        assert!(!heeds_events(Some(&pod(json!({"running": {}}), 0))));
+        assert!(!heeds_events(Some(&pod(json!({"waiting": {"reason": "CrashLoopBackOff"}}), 3))));
     }
 
     #[test]

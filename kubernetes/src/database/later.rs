@@ -1,7 +1,9 @@
 //! The provider of databases on a cluster that may be away when the server starts.
 
 use super::{ClusterDatabase, given};
-use crate::{Cluster, Settings, causes, connection::try_namespace, names, reach::Reach, settings::DatabaseProvider};
+use crate::{
+    Cluster, Settings, causes, connection::try_namespace, index::Index, names, reach::Reach, settings::DatabaseProvider,
+};
 use engine::{
     database::{Database, DatabaseError, DatabaseSeen, DatabaseSpec, Glance},
     measure::WatchFact,
@@ -24,6 +26,8 @@ pub struct Later {
     cluster: Cluster,
     settings: Settings,
     reach: Reach,
+    /// Where events are heard.
+    index: Option<Arc<Index>>,
     found: OnceCell<Arc<dyn Database>>,
     /// The same, told to those who wait for it.
     told: watch::Sender<Option<Arc<dyn Database>>>,
@@ -35,14 +39,14 @@ impl Later {
     /// Nothing is asked yet.
     #[must_use]
     pub fn new(cluster: Cluster, settings: Settings, reach: Reach) -> Arc<Self> {
-        Self::at(causes::CLUSTER.to_owned(), cluster, settings, reach)
+        Self::at(causes::CLUSTER.to_owned(), cluster, settings, reach, None)
     }
 
-    /// The same, and what is told of the cluster begins with `place`.
+    /// The same, as [`ClusterDatabase::at`].
     #[must_use]
-    pub fn at(place: String, cluster: Cluster, settings: Settings, reach: Reach) -> Arc<Self> {
+    pub fn at(place: String, cluster: Cluster, settings: Settings, reach: Reach, index: Option<Arc<Index>>) -> Arc<Self> {
         let (found, told, trouble) = (OnceCell::new(), watch::Sender::new(None), Arc::default());
-        Arc::new(Self { place, cluster, settings, reach, found, told, trouble })
+        Arc::new(Self { place, cluster, settings, reach, index, found, told, trouble })
     }
 
     /// Why databases cannot be made or seen, and with them no sandbox, while they cannot.
@@ -79,7 +83,8 @@ impl Later {
                     return Err(DatabaseError::Caused(cause));
                 }
             }
-            let found = ClusterDatabase::at(self.place.clone(), self.cluster.clone(), &self.settings, self.reach).await;
+            let (place, cluster, index) = (self.place.clone(), self.cluster.clone(), self.index.clone());
+            let found = ClusterDatabase::at(place, cluster, &self.settings, self.reach, index).await;
             let found = found.inspect_err(|error| {
                 self.trouble.send_replace(Some(why(error)));
             })?;

@@ -4,7 +4,7 @@
 //! ```text
 //!   ensure ─▶ Servers::make ─▶ statefulset: Secret, Service, NetworkPolicy ─▶ StatefulSet
 //!     │                     └▶ kubeblocks:  NetworkPolicy (and an account) ─▶ Cluster, its operator
-//!     │       wait for Standing::Up, which the watches tell
+//!     │       wait for Standing::Up, which the watches tell, and events why not
 //!     └─────▶ inside: ServerDatabase ─▶ role, database, password, grants
 //!   observe ─▶ the watches, and then PostgreSQL itself: that a pod runs is no proof
 //!   remove  ─▶ the Cluster or StatefulSet first, then what it needed, then its data
@@ -27,6 +27,7 @@ mod watched;
 use crate::{
     Cluster, Settings,
     causes::{self, room},
+    index::{self, Index},
     labels::Owner,
     names::POSTGRES_PORT,
     reach::Reach,
@@ -61,9 +62,10 @@ use statefulset::StatefulSets;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 use watched::{Changed, Watched};
 
@@ -116,9 +118,9 @@ pub(crate) trait Servers: Send + Sync + 'static {
     fn explain(&self, _spec: &DatabaseSpec, _events: &[Arc<Event>]) -> Option<Cause> {
         None
     }
-    /// How often events are asked for that alone may tell what it waits for; `None` where they tell nothing more.
-    fn asks_every(&self, _spec: &DatabaseSpec) -> Option<Duration> {
-        None
+    /// Whether events may tell more of what it waits for than its objects do.
+    fn heeds_events(&self, _spec: &DatabaseSpec) -> bool {
+        false
     }
     /// The way to its superuser; `None` where that is not there yet.
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError>;
@@ -158,6 +160,10 @@ pub struct ClusterDatabase {
     cluster: Cluster,
     installation: InstallationId,
     reach: Reach,
+    /// Has the events of the namespace.
+    index: Arc<Index>,
+    /// Ends the watch of events, where it is this one's own.
+    _stop: Option<DropGuard>,
     /// The first makes those of projects that have none yet.
     servers: Vec<Box<dyn Servers>>,
     /// A server that was given: of those that none of these has.
@@ -187,14 +193,29 @@ impl ClusterDatabase {
     /// # Errors
     /// As [`provider`].
     pub async fn new(cluster: Cluster, settings: &Settings, reach: Reach) -> Result<Self, DatabaseError> {
-        Self::at(causes::CLUSTER.to_owned(), cluster, settings, reach).await
+        Self::at(causes::CLUSTER.to_owned(), cluster, settings, reach, None).await
     }
 
-    /// The same, and what is told of the cluster begins with `place`.
+    /// The same, and what is told of the cluster begins with `place`. `index` is where events are heard that it watches anyway;
+    /// without, they are watched for this alone.
     ///
     /// # Errors
     /// As [`provider`].
-    pub async fn at(place: String, cluster: Cluster, settings: &Settings, reach: Reach) -> Result<Self, DatabaseError> {
+    pub async fn at(
+        place: String,
+        cluster: Cluster,
+        settings: &Settings,
+        reach: Reach,
+        index: Option<Arc<Index>>,
+    ) -> Result<Self, DatabaseError> {
+        let (index, stop) = match index {
+            Some(index) => (index, None),
+            None => {
+                let (index, stop) = (Index::at(place.clone(), settings.installation, Vec::new()).0, CancellationToken::new());
+                index::watch_events(&index, &cluster, &stop);
+                (index, Some(stop.drop_guard()))
+            }
+        };
         let changed = Changed::of(place);
         let served = kubeblocks::discover(&cluster).await?;
         // One watch for whoever there is of both.
@@ -249,6 +270,8 @@ impl ClusterDatabase {
             cluster,
             installation,
             reach,
+            index,
+            _stop: stop,
             servers,
             unseen,
             given,
@@ -298,6 +321,11 @@ impl ClusterDatabase {
         Ok(())
     }
 
+    /// What happened lately to what a project's server is made of, newest first: asks nobody.
+    fn events(&self, servers: &dyn Servers, spec: &DatabaseSpec) -> Vec<Arc<Event>> {
+        self.index.read().events.about(&servers.objects(&spec.name))
+    }
+
     fn host(&self, spec: &DatabaseSpec) -> String {
         let service = self.of(spec).map(|servers| servers.service(&spec.name)).unwrap_or_default();
         // Two labels are what every cluster's search list resolves, whatever its domain is called.
@@ -332,28 +360,22 @@ impl Database for ClusterDatabase {
         let Some(servers) = self.of(spec) else { return Err(no_kubeblocks()) };
         let until = Instant::now() + self.patience;
         self.changed.know(spec.project, spec.sandbox);
-        let mut changed = self.changed.bell();
-        let mut made = false;
-        let (mut stated, mut ask_at, mut events) = (Stated::default(), Instant::now() + SETTLED / 2, Vec::new());
+        let (mut changed, mut happened) = (self.changed.bell(), self.index.databases());
+        let (mut made, mut stated) = (false, Stated::default());
         loop {
             changed.borrow_and_update();
+            happened.borrow_and_update();
             if !made || servers.stuck(spec) {
                 made = servers.make(spec).await?;
             }
-            let mut again = until;
+            let (mut again, mut heeds_events) = (until, false);
             let known = match servers.standing(spec) {
                 Standing::Absent => None,
-                Standing::Coming(cause) => match servers.asks_every(spec) {
-                    Some(pause) if cause.as_ref().is_none_or(|cause| !is_stated(cause.code)) => {
-                        if Instant::now() >= ask_at {
-                            events = objects::events(&self.cluster, &servers.objects(&spec.name)).await;
-                            ask_at = Instant::now() + pause;
-                        }
-                        again = ask_at;
-                        servers.explain(spec, &events).or(cause)
-                    }
-                    _ => cause,
-                },
+                Standing::Coming(cause) => {
+                    let said = cause.as_ref().is_some_and(|cause| is_stated(cause.code));
+                    heeds_events = !said && servers.heeds_events(spec);
+                    if heeds_events { servers.explain(spec, &self.events(servers, spec)).or(cause) } else { cause }
+                }
                 Standing::Up(run) => match self.door(servers, spec, &run).await? {
                     None => {
                         again = Instant::now() + PAUSE;
@@ -386,7 +408,7 @@ impl Database for ClusterDatabase {
                     cause.message.push_str(&room::told(&room::lacking(said), rooms.as_deref()));
                 }
                 if cause.detail.as_ref().is_none_or(String::is_empty) {
-                    cause.detail = objects::warnings(&self.cluster, &servers.objects(&spec.name)).await;
+                    cause.detail = objects::warnings(&self.events(servers, spec));
                 }
                 return Err(DatabaseError::Caused(cause));
             }
@@ -394,7 +416,11 @@ impl Database for ClusterDatabase {
                 again = Instant::now() + PAUSE;
             }
             let next = told_at.map_or(until, |at| at.min(until));
-            let _ = timeout_at(again.min(next), changed.changed()).await;
+            tokio::select! {
+                () = sleep_until(again.min(next)) => {}
+                _ = changed.changed() => {}
+                _ = happened.changed(), if heeds_events => {}
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Cluster, FIELD_MANAGER,
-    causes::{at, name_taken, of_error},
+    causes::{name_taken, of_error},
     index::written_by_us,
     labels, names,
 };
@@ -18,7 +18,7 @@ use kube::{
 };
 use model::ResourceName;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{cmp::Reverse, fmt::Debug, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
 /// What became of asking for an object.
 #[derive(Debug)]
@@ -176,36 +176,17 @@ where
     }
 }
 
-/// What the cluster warned of lately about objects of these names, the newest of each, on one line.
-pub async fn warnings(cluster: &Cluster, names: &[String]) -> Option<String> {
-    let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let of = |name: &String| ListParams::default().fields(&format!("type=Warning,involvedObject.name={name}")).limit(100);
-    let all = futures::future::join_all(names.iter().map(|name| {
-        let (events, these) = (&events, of(name));
-        async move { events.list(&these).await }
-    }))
-    .await;
-    let newest = all.into_iter().flatten().filter_map(|list| {
-        let event = list.items.into_iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
-        let object = format!("{} {}", event.involved_object.kind?, event.involved_object.name?);
-        Some(format!("{object}: {}: {}", event.reason.unwrap_or_default(), event.message.unwrap_or_default()))
+/// What the cluster warned of lately, of each object the newest, on one line. `events`: newest first.
+#[must_use]
+pub fn warnings(events: &[Arc<Event>]) -> Option<String> {
+    let mut told = BTreeSet::new();
+    let newest = events.iter().filter(|event| event.type_.as_deref() == Some("Warning")).filter_map(|event| {
+        let object = format!("{} {}", event.involved_object.kind.as_ref()?, event.involved_object.name.as_ref()?);
+        let (reason, message) = (event.reason.as_deref().unwrap_or_default(), event.message.as_deref().unwrap_or_default());
+        told.insert(object.clone()).then(|| format!("{object}: {reason}: {message}"))
     });
     let text = newest.collect::<Vec<_>>().join("; ");
     (!text.is_empty()).then_some(text)
-}
-
-/// What the cluster told lately about objects of these names, newest first; nothing where it does not answer.
-pub async fn events(cluster: &Cluster, names: &[String]) -> Vec<Arc<Event>> {
-    let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let all = futures::future::join_all(names.iter().map(|name| {
-        let these = ListParams::default().fields(&format!("involvedObject.name={name}")).limit(100);
-        let events = &events;
-        async move { events.list(&these).await }
-    }))
-    .await;
-    let mut told: Vec<Event> = all.into_iter().flatten().flat_map(|list| list.items).collect();
-    told.sort_by_key(|event| Reverse(at(event)));
-    told.into_iter().map(Arc::new).collect()
 }
 
 /// How much of a log is told with a cause.
@@ -266,6 +247,23 @@ mod tests {
         assert!(holds(&service(5432, Some("ClusterIP")), &service(5432, None)));
         assert!(!holds(&service(5433, Some("ClusterIP")), &service(5432, None)));
         assert!(!holds(&service(5432, None), &service(5432, Some("ClusterIP"))));
+    }
+
+    #[test]
+    fn warnings_are_told_once_for_each_object() {
+        let event = |kind: &str, name: &str, object: &str, message: &str| -> Arc<Event> {
+            let event = serde_json::json!({"metadata": {}, "type": kind, "reason": name, "message": message,
+                "involvedObject": {"kind": "Pod", "name": object}});
+            Arc::new(serde_json::from_value(event).unwrap())
+        };
+        let events = [
+            event("Normal", "Pulling", "a", "an image"),
+            event("Warning", "Failed", "a", "to pull it"),
+            event("Warning", "BackOff", "b", "again and again"),
+            event("Warning", "Failed", "a", "as before"),
+        ];
+        assert_eq!(warnings(&events).unwrap(), "Pod a: Failed: to pull it; Pod b: BackOff: again and again");
+        assert_eq!(warnings(&events[..1]), None);
     }
 
     #[test]

@@ -56,7 +56,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use tokio::try_join;
 use tracing::{info, warn};
@@ -431,9 +430,8 @@ impl Servers for StatefulSets {
         self.cause(spec, &set, events)
     }
 
-    fn asks_every(&self, spec: &DatabaseSpec) -> Option<Duration> {
-        self.set(spec)?;
-        cause::asks_every(newest(self.seen.pods.all(|meta| is_of(meta, spec))).as_deref())
+    fn heeds_events(&self, spec: &DatabaseSpec) -> bool {
+        self.set(spec).is_some() && cause::heeds_events(newest(self.seen.pods.all(|meta| is_of(meta, spec))).as_deref())
     }
 
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError> {

@@ -3,11 +3,12 @@
 //! Events carry none of our labels: they are ours by the name of what they are about, which begins with the
 //! sandbox's (a pod's, a ReplicaSet's), or is that of a volume.
 
+use crate::names::POSTGRES_SUFFIX;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use model::ResourceName;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -53,6 +54,8 @@ impl Events {
     }
 
     /// Those about a sandbox's objects and about its volume, newest first.
+    ///
+    /// What a sandbox's database is made of has the sandbox's name in its own, and is among them.
     #[must_use]
     pub fn of(&self, name: &str, volume: Option<&str>) -> Vec<Arc<Event>> {
         let names = [Some(name), volume];
@@ -61,6 +64,24 @@ impl Events {
         events.sort_by_key(|event| std::cmp::Reverse(at(event)));
         events
     }
+
+    /// Those about objects that are called so, newest first.
+    #[must_use]
+    pub fn about(&self, objects: &[String]) -> Vec<Arc<Event>> {
+        let names: BTreeSet<String> = objects.iter().filter_map(|object| about(object)).collect();
+        let kept = names.iter().filter_map(|name| self.by_name.get(name)).flatten();
+        let is = |event: &&Arc<Event>| event.involved_object.name.as_ref().is_some_and(|name| objects.contains(name));
+        let mut events: Vec<Arc<Event>> = kept.filter(is).cloned().collect();
+        events.sort_by_key(|event| std::cmp::Reverse(at(event)));
+        events
+    }
+}
+
+/// Whether an event may be about a project's PostgreSQL, whoever makes that.
+#[must_use]
+pub fn is_of_database(event: &Event) -> bool {
+    let about = &event.involved_object;
+    about.name.as_deref().is_some_and(|name| name.contains(POSTGRES_SUFFIX)) || about.kind.as_deref() == Some("Cluster")
 }
 
 /// When it last happened.
@@ -102,5 +123,33 @@ mod tests {
         ] {
             assert_eq!(about(object).as_deref(), name, "{object}");
         }
+    }
+
+    #[test]
+    fn what_happens_to_a_database_is_found_by_its_objects_names() {
+        let event = |kind: &str, name: &str, second: u32| -> Event {
+            serde_json::from_value(serde_json::json!({"metadata": {"uid": format!("{name} {second}")},
+                "involvedObject": {"kind": kind, "name": name}, "lastTimestamp": format!("2026-01-01T00:00:0{second}Z")}))
+            .unwrap()
+        };
+        let name = "shop-agentruntime-abc123";
+        let (set, pod, claim) =
+            (format!("{name}-postgresql"), format!("{name}-postgresql-0"), format!("data-{name}-postgresql-0"));
+        let mut events = Events::default();
+        let sandbox = format!("{name}-6d5f9c7b8-x2x4z");
+        for (kind, about, second) in [
+            ("StatefulSet", set.as_str(), 1),
+            ("Pod", sandbox.as_str(), 2),
+            ("Pod", pod.as_str(), 4),
+            ("PersistentVolumeClaim", claim.as_str(), 3),
+            ("Pod", "other-agentruntime-abc123-postgresql-0", 5),
+        ] {
+            assert!(events.put(event(kind, about, second)).is_some(), "{about}");
+        }
+        let told = events.about(&[set.clone(), pod.clone(), claim.clone()]);
+        let told: Vec<_> = told.iter().filter_map(|event| event.involved_object.name.as_deref()).collect();
+        assert_eq!(told, [pod.as_str(), claim.as_str(), set.as_str()], "newest first");
+        assert!(is_of_database(&event("Pod", &pod, 1)) && is_of_database(&event("Cluster", name, 1)));
+        assert!(!is_of_database(&event("Pod", &sandbox, 1)));
     }
 }

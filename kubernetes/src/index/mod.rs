@@ -26,8 +26,8 @@ mod watch;
 mod whole;
 
 pub use kinds::{Indexed, Kind};
-pub use watch::watch;
 pub(crate) use watch::{Health as WatchHealth, Listener, Objects, Task};
+pub use watch::{watch, watch_events};
 pub use whole::{Known, Whole};
 
 use crate::{
@@ -72,6 +72,8 @@ pub struct Index {
     optional: Vec<Kind>,
     state: Mutex<State>,
     watchers: Mutex<Vec<mpsc::UnboundedSender<SandboxId>>>,
+    /// Rings when something happened to a database.
+    databases: tokio::sync::watch::Sender<()>,
     /// Pods that should be asked.
     probes: mpsc::UnboundedSender<Probe>,
     watches: Watches,
@@ -148,8 +150,9 @@ impl Index {
     #[must_use]
     pub fn at(place: String, installation: InstallationId, optional: Vec<Kind>) -> (Arc<Self>, mpsc::UnboundedReceiver<Probe>) {
         let (probes, receiver) = mpsc::unbounded_channel();
-        let (state, watchers, watches) = (Mutex::default(), Mutex::default(), Watches::new());
-        (Arc::new(Self { place, installation, optional, state, watchers, probes, watches }), receiver)
+        let (state, watchers, databases, watches) =
+            (Mutex::default(), Mutex::default(), tokio::sync::watch::Sender::default(), Watches::new());
+        (Arc::new(Self { place, installation, optional, state, watchers, databases, probes, watches }), receiver)
     }
 
     /// Which cluster, at the beginning of a sentence.
@@ -243,13 +246,23 @@ impl Index {
         }
     }
 
+    /// Rings each time that something happened to a project's database.
+    #[must_use]
+    pub fn databases(&self) -> tokio::sync::watch::Receiver<()> {
+        self.databases.subscribe()
+    }
+
     /// Something happened to an object of the namespace; kept if it is one of ours.
     pub fn happened(&self, event: Event) {
+        let of_database = events::is_of_database(&event);
         let told = {
             let mut state = self.read();
             let Some(about) = state.events.put(event) else { return };
             state.of_name(&about)
         };
+        if of_database {
+            self.databases.send_replace(());
+        }
         if let Some(sandbox) = told {
             self.tell(sandbox);
         }

@@ -56,7 +56,7 @@ pub fn watch(index: &Arc<Index>, cluster: &Cluster, stop: &CancellationToken) {
     tasks.kind::<NetworkPolicy>();
     tasks.metadata::<Secret>();
     tasks.metadata::<ServiceAccount>();
-    tasks.spawn(Happened(index.clone()), Objects(tasks.api::<CoreEvent>()), Kind::Event, None);
+    tasks.events();
     let (client, all) = (&cluster.client, index);
     let nodes = Each { index: all.clone(), known: |state| &mut state.nodes, told: |index, names| index.nodes_changed(names) };
     tasks.spawn(nodes, Objects(Api::<Node>::all(client.clone())), Kind::Node, None);
@@ -70,6 +70,11 @@ pub fn watch(index: &Arc<Index>, cluster: &Cluster, stop: &CancellationToken) {
         },
     };
     tasks.spawn(classes, Objects(Api::<IngressClass>::all(client.clone())), Kind::IngressClass, None);
+}
+
+/// Watches events alone, until `stop`: for who has no use for the rest.
+pub fn watch_events(index: &Arc<Index>, cluster: &Cluster, stop: &CancellationToken) {
+    Tasks { index, cluster, stop }.events();
 }
 
 /// Which objects of a kind are kept. Of those that databases have as well and nobody asks for here, the databases' are left
@@ -115,6 +120,11 @@ impl Tasks<'_> {
         let selector = labels::of_installation(self.index.installation());
         let kind = PartialObjectMeta::<K>::KIND;
         self.spawn(Kept(self.index.clone(), PhantomData), Metadata(self.api::<K>()), kind, Some(selector));
+    }
+
+    /// They carry no labels that could be selected by.
+    fn events(&self) {
+        self.spawn(Happened(self.index.clone()), Objects(self.api::<CoreEvent>()), Kind::Event, None);
     }
 
     fn spawn<S: Source>(&self, to: impl Listener<S::Object>, source: S, kind: Kind, selector: Option<String>) {

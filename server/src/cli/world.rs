@@ -96,8 +96,10 @@ impl World {
         let settings = args.settings(installation, &cluster.namespace, &config.addresses.public)?;
         let shown = installation_view(config, "kubernetes", Vec::new(), true);
         let reach = kubernetes::reach::Reach::choose(&cluster).await;
-        let database = kubernetes::database::later::Later::at(named.clone(), cluster.clone(), settings.clone(), reach);
-        let orchestrator = kubernetes::orchestrator::KubernetesOrchestrator::at(named, cluster, settings, reach)?;
+        let orchestrator =
+            kubernetes::orchestrator::KubernetesOrchestrator::at(named.clone(), cluster.clone(), settings.clone(), reach)?;
+        let heard = orchestrator.index().clone();
+        let database = kubernetes::database::later::Later::at(named, cluster, settings, reach, Some(heard));
         let (decided, trouble) = (database.clone(), database.trouble());
         let ready = Box::pin(async move { decided.decided().await });
         let place = Place::Cluster {

@@ -53,7 +53,7 @@ use model::{Cause, ProjectId, ResourceName};
 use secrecy::SecretString;
 use serde_json::Value;
 use status::{Said, protected, should_run, standing, wedged};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::try_join;
 use tracing::info;
 
@@ -339,9 +339,8 @@ impl Servers for KubeBlocks {
         self.stated(spec, events)
     }
 
-    fn asks_every(&self, spec: &DatabaseSpec) -> Option<Duration> {
-        self.found(spec)?;
-        cause::asks_every(self.pods(spec).first().map(AsRef::as_ref))
+    fn heeds_events(&self, spec: &DatabaseSpec) -> bool {
+        self.found(spec).is_some() && cause::heeds_events(self.pods(spec).first().map(AsRef::as_ref))
     }
 
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError> {
