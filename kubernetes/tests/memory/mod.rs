@@ -1,0 +1,191 @@
+//! An apiserver that keeps objects in memory and notes what is asked of it: for tests that need no cluster.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use bytes::Bytes;
+use engine::database::{DatabaseSpec, contract::names};
+use futures::{Stream, stream};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::Frame;
+use kube::{Client, client::Body};
+use model::{InstallationId, ProjectId, SandboxId};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::watch;
+use tower::BoxError;
+use uuid::Uuid;
+
+pub const NAMESPACE: &str = "team";
+
+/// What is there, by `plural/name`, and what was asked: method and place.
+#[derive(Default)]
+pub struct Apiserver {
+    pub kubeblocks: bool,
+    pub objects: BTreeMap<String, Value>,
+    pub asked: Vec<String>,
+    /// What watches tell, each of its kind: as of which version, the plural, and a line.
+    history: Vec<(u64, String, String)>,
+    news: watch::Sender<()>,
+}
+
+/// As of when lists are.
+const LISTED: u64 = 2;
+
+/// What a selector of labels says, of the three forms that are used.
+fn selects(selector: &str, object: &Value) -> bool {
+    let label = |key: &str| object["metadata"]["labels"][key].as_str();
+    selector.split(',').filter(|one| !one.is_empty()).all(|one| match (one.split_once("!="), one.split_once('=')) {
+        (Some((key, value)), _) => label(key) != Some(value),
+        (None, Some((key, value))) => label(key) == Some(value),
+        (None, None) => label(one).is_some(),
+    })
+}
+
+/// A parameter of a query, decoded.
+fn parameter(query: &str, name: &str) -> String {
+    let raw = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default();
+    let (mut bytes, mut rest) = (Vec::new(), raw.as_bytes());
+    while let [first, after @ ..] = rest {
+        rest = after;
+        match (first, after) {
+            (b'%', [high, low, left @ ..]) => {
+                let hex = String::from_utf8(vec![*high, *low]).unwrap();
+                bytes.push(u8::from_str_radix(&hex, 16).unwrap());
+                rest = left;
+            }
+            _ => bytes.push(*first),
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+fn status(code: u16, reason: &str) -> (u16, Value) {
+    let how = if code < 400 { "Success" } else { "Failure" };
+    (
+        code,
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": how, "reason": reason, "message": reason, "code": code}),
+    )
+}
+
+impl Apiserver {
+    /// Has the watch of a kind tell something: `ADDED`, `MODIFIED` or `DELETED`.
+    pub fn tell(&mut self, plural: &str, what: &str, mut object: Value) {
+        let version = LISTED + 1 + self.history.len() as u64;
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        self.history.push((version, plural.to_owned(), format!("{}\n", json!({"type": what, "object": object}))));
+        self.news.send_replace(());
+    }
+
+    fn answer(&mut self, method: &str, path: &str, query: &str, body: &[u8]) -> (u16, Value) {
+        let Some((_, place)) = path.split_once(&format!("/namespaces/{NAMESPACE}/")) else {
+            let resource =
+                json!({"name": "clusters", "singularName": "cluster", "namespaced": true, "kind": "Cluster", "verbs": ["get"]});
+            return if self.kubeblocks && path == "/apis/apps.kubeblocks.io/v1" {
+                let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "apps.kubeblocks.io/v1", "resources": [resource]});
+                (200, list)
+            } else {
+                status(404, "NotFound")
+            };
+        };
+        self.asked.push(format!("{method} {place}"));
+        let selector = parameter(query, "labelSelector");
+        let of_kind = |key: &String| key.split_once('/').is_some_and(|(kind, _)| kind == place);
+        match (method, place.contains('/')) {
+            ("POST", _) => {
+                let mut object: Value = serde_json::from_slice(body).unwrap();
+                let key = format!("{place}/{}", object["metadata"]["name"].as_str().unwrap());
+                if self.objects.contains_key(&key) {
+                    return status(409, "AlreadyExists");
+                }
+                object["metadata"]["uid"] = json!(format!("ours-{}", self.objects.len()));
+                object["metadata"]["resourceVersion"] = json!(LISTED.to_string());
+                self.objects.insert(key, object.clone());
+                (201, object)
+            }
+            ("GET", true) => self.objects.get(place).map_or_else(|| status(404, "NotFound"), |object| (200, object.clone())),
+            ("GET", false) => {
+                let there = self.objects.iter().filter(|(key, object)| of_kind(key) && selects(&selector, object));
+                let items: Vec<&Value> = there.map(|(_, object)| object).collect();
+                (
+                    200,
+                    json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": LISTED.to_string()}, "items": items}),
+                )
+            }
+            ("PATCH", true) => match self.objects.get_mut(place) {
+                Some(object) => {
+                    object["metadata"]["labels"]["changed"] = json!("yes");
+                    (200, object.clone())
+                }
+                None => status(404, "NotFound"),
+            },
+            ("DELETE", true) => self.objects.remove(place).map_or_else(|| status(404, "NotFound"), |_| status(200, "")),
+            ("DELETE", false) => {
+                let held = |object: &Value| object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
+                self.objects.retain(|key, object| !(of_kind(key) && selects(&selector, object)) || held(object));
+                status(200, "")
+            }
+            _ => status(405, "MethodNotAllowed"),
+        }
+    }
+}
+
+fn whole(answer: &Value) -> UnsyncBoxBody<Bytes, BoxError> {
+    Full::new(Bytes::from(answer.to_string())).map_err(Into::into).boxed_unsync()
+}
+
+/// What a watch tells from a version on. It never ends by itself.
+fn told(server: Arc<Mutex<Apiserver>>, plural: String, from: u64) -> impl Stream<Item = Result<Frame<Bytes>, BoxError>> + Send {
+    let news = server.lock().unwrap().news.subscribe();
+    stream::unfold((server, plural, from, news), |(server, plural, from, mut news)| async move {
+        loop {
+            let newer = |(version, of, _): &&(u64, String, String)| *version > from && *of == plural;
+            let next = server.lock().unwrap().history.iter().find(newer).cloned();
+            if let Some((version, _, line)) = next {
+                return Some((Ok(Frame::data(Bytes::from(line))), (server, plural, version, news)));
+            }
+            news.changed().await.ok()?;
+        }
+    })
+}
+
+pub fn client(server: &Arc<Mutex<Apiserver>>) -> Client {
+    let server = server.clone();
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let server = server.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let query = parts.uri.query().unwrap_or_default();
+            if query.contains("watch=true") {
+                // Nothing ever changes but by what is asked here, and that nobody is told.
+                let plural = parts.uri.path().rsplit('/').next().unwrap().to_owned();
+                let from = parameter(query, "resourceVersion").parse().unwrap_or(LISTED);
+                let body = StreamBody::new(told(server, plural, from)).boxed_unsync();
+                return Ok::<_, Infallible>(http::Response::new(body));
+            }
+            let body = body.collect_bytes().await.unwrap();
+            let (code, answer) = server.lock().unwrap().answer(parts.method.as_str(), parts.uri.path(), query, &body);
+            let answer = http::Response::builder().status(code).body(whole(&answer)).unwrap();
+            Ok(answer)
+        }
+    });
+    Client::new(service, NAMESPACE)
+}
+
+pub fn spec() -> DatabaseSpec {
+    let id = Uuid::from_u128(7);
+    let (slug, name) = names(id);
+    DatabaseSpec {
+        project: ProjectId(id),
+        sandbox: SandboxId(id),
+        slug,
+        name,
+        installation: InstallationId(Uuid::from_u128(1)),
+        role: "p_7".to_owned(),
+        database: "d_7".to_owned(),
+        password: "secret".into(),
+    }
+}

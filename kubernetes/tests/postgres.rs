@@ -1,0 +1,139 @@
+//! A project's PostgreSQL as a StatefulSet, on an apiserver in memory: what it hears, and what holds its removal up.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
+
+mod memory;
+
+use engine::{
+    database::{Database as _, DatabaseError},
+    orchestrator::Removed,
+};
+use jiff::{SignedDuration, Timestamp};
+use kubernetes::{
+    Cluster, Settings, database::ClusterDatabase, index::Index, labels, names, reach::Reach, settings::DatabaseProvider,
+};
+use memory::{Apiserver, NAMESPACE, client, spec};
+use model::{Cause, CauseCode};
+use serde_json::{Value, json};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+/// How long anything may take on a machine that does much else.
+const LONG: Duration = Duration::from_secs(30);
+
+async fn database(server: &Arc<Mutex<Apiserver>>, index: Option<Arc<Index>>, patience: Duration) -> ClusterDatabase {
+    let cluster = Cluster { client: client(server), namespace: NAMESPACE.to_owned() };
+    let mut settings = Settings::new(spec().installation, NAMESPACE);
+    settings.database.provider = DatabaseProvider::StatefulSet;
+    let place = "The cluster".to_owned();
+    ClusterDatabase::at(place, cluster, &settings, Reach::Outside, index).await.unwrap().with_patience(patience)
+}
+
+fn cause<T: std::fmt::Debug>(answer: Result<T, DatabaseError>) -> Cause {
+    match answer {
+        Err(DatabaseError::Caused(cause)) => cause,
+        other => panic!("no cause: {other:?}"),
+    }
+}
+
+fn asked(server: &Arc<Mutex<Apiserver>>, what: &str) -> usize {
+    server.lock().unwrap().asked.iter().filter(|asked| *asked == what).count()
+}
+
+/// The cluster refuses the pod, and says so by an event alone.
+fn refused() -> Value {
+    let name = names::postgres(&spec().name);
+    let message = format!(
+        "create Pod {name}-0 in StatefulSet {name} failed error: pods \"{name}-0\" is forbidden: exceeded quota: small, \
+         requested: pods=1, used: pods=1, limited: pods=1"
+    );
+    json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "refused", "namespace": NAMESPACE, "uid": "refused"},
+        "involvedObject": {"kind": "StatefulSet", "name": name}, "type": "Warning", "reason": "FailedCreate", "message": message})
+}
+
+#[tokio::test]
+async fn what_an_event_tells_of_a_start_is_heard_and_not_asked_for() {
+    let (server, wanted) = (Arc::<Mutex<Apiserver>>::default(), spec());
+    database(&server, None, Duration::ZERO).await.ensure(&wanted).await.unwrap();
+    assert_eq!(server.lock().unwrap().objects.len(), 4, "as it is made");
+    server.lock().unwrap().asked.clear();
+
+    // By a watch of its own.
+    let own = database(&server, None, LONG).await;
+    let begun = Instant::now();
+    let (answer, ()) = tokio::join!(own.ensure(&wanted), async { server.lock().unwrap().tell("events", "ADDED", refused()) });
+    let told = cause(answer);
+    assert_eq!(told.code, CauseCode::QuotaExceeded, "{told:?}");
+    assert!(begun.elapsed() < LONG / 2, "as soon as it has held");
+    assert_eq!(asked(&server, "GET events"), 1, "the list that its watch begins with: {:?}", server.lock().unwrap().asked);
+
+    // By the one that the orchestrator has anyway: nothing is asked at all.
+    let index = Index::new(wanted.installation, Vec::new()).0;
+    let shared = database(&server, Some(index.clone()), LONG).await;
+    server.lock().unwrap().asked.clear();
+    let (answer, ()) = tokio::join!(shared.ensure(&wanted), async { index.happened(serde_json::from_value(refused()).unwrap()) });
+    assert_eq!(cause(answer).code, CauseCode::QuotaExceeded);
+    assert_eq!(server.lock().unwrap().asked, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_removal_that_something_holds_up_says_so_and_goes_on_when_it_lets_go() {
+    let (spec, now) = (spec(), Timestamp::now());
+    let postgres = names::postgres(&spec.name);
+    let labels = json!({
+        labels::INSTALLATION: spec.installation.0.to_string(),
+        labels::PROJECT: spec.project.0.to_string(),
+        labels::COMPONENT: "database",
+    });
+    let since = |secs: i64| now.checked_sub(SignedDuration::from_secs(secs)).unwrap();
+    for (plural, version, kind, name, words) in [
+        ("persistentvolumeclaims", "v1", "PersistentVolumeClaim", format!("data-{postgres}-0"), "volume"),
+        ("pods", "v1", "Pod", format!("{postgres}-0"), "does not end"),
+    ] {
+        let object = |kind: &str, name: &str, version: &str, meta: Value| {
+            let mut object = json!({"apiVersion": version, "kind": kind, "metadata": {
+                "name": name, "namespace": NAMESPACE, "uid": name, "resourceVersion": "1", "labels": labels}});
+            object["metadata"].as_object_mut().unwrap().extend(meta.as_object().cloned().unwrap_or_default());
+            object
+        };
+        let leaving = |secs: i64| {
+            let meta = json!({"deletionTimestamp": format!("{:.0}", since(secs)), "finalizers": ["example.com/held"]});
+            object(kind, &name, version, meta)
+        };
+        let place = format!("{plural}/{name}");
+        let server = Arc::<Mutex<Apiserver>>::default();
+        {
+            let mut server = server.lock().unwrap();
+            server.objects.insert(place.clone(), leaving(1));
+            server.objects.insert(format!("secrets/{postgres}"), object("Secret", &postgres, "v1", json!({})));
+        }
+        let going = database(&server, None, Duration::ZERO).await;
+        assert_eq!(going.remove(&spec).await.unwrap(), Removed::Going, "{kind}: it has only begun");
+
+        server.lock().unwrap().objects.insert(place.clone(), leaving(120));
+        let held = database(&server, None, Duration::ZERO).await;
+        let told = cause(held.remove(&spec).await);
+        assert_eq!(told.code, CauseCode::DeletionOverdue, "{kind}: {told:?}");
+        assert!(told.message.contains(words), "{kind}: {told:?}");
+        if kind == "PersistentVolumeClaim" {
+            assert!(told.detail.as_ref().is_some_and(|detail| detail.contains("example.com/held")), "{told:?}");
+        }
+        let kept = server.lock().unwrap().objects.contains_key(&format!("secrets/{postgres}"));
+        assert!(kept, "the key to what is on the volume goes last");
+
+        // Somebody takes the finalizer off.
+        {
+            let mut server = server.lock().unwrap();
+            let last = server.objects.remove(&place).unwrap();
+            server.tell(plural, "DELETED", last);
+        }
+        let begun = Instant::now();
+        while !matches!(held.remove(&spec).await, Ok(Removed::Gone)) {
+            assert!(begun.elapsed() < LONG, "{kind}: it is gone, and is said to go");
+            tokio::task::yield_now().await;
+        }
+        assert!(server.lock().unwrap().objects.is_empty(), "nothing is left");
+    }
+}
