@@ -1,5 +1,6 @@
 //! What the operator decides about the cluster.
 
+use crate::connection::Connected;
 use model::InstallationId;
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 use std::{
@@ -38,8 +39,10 @@ pub struct Settings {
     pub control_plane_labels: BTreeMap<String, String>,
     /// Which namespace and pods the ingress controller is.
     pub ingress_controller: Option<PeerLabels>,
-    /// Address ranges that sandboxes never reach beside the private ones: the apiserver's real addresses.
+    /// Address ranges that sandboxes never reach beside the private ones and [`Settings::apiserver`].
     pub denied_egress: Vec<String>,
+    /// Where the apiserver is: sandboxes never reach it.
+    pub apiserver: Option<Apiserver>,
     /// What databases are made of.
     pub database: DatabaseSettings,
 }
@@ -60,6 +63,28 @@ pub enum Runtime {
 
 /// Where an image of ours has its agent.
 pub const AGENT_IN_IMAGE: &str = "/usr/local/bin/sandbox-agent";
+
+/// Where an apiserver is, as this program reaches it: by its own address, or by that of its Service where this runs inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Apiserver {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// What its host stands for, as far as that is known.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Apiserver {
+    /// By its URL; `None` for what is none.
+    #[must_use]
+    pub fn at(url: &str) -> Option<Self> {
+        let uri: http::Uri = url.parse().ok()?;
+        let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+        Some(Self { addresses: host.parse().into_iter().collect(), host, port })
+    }
+}
 
 /// Pods in a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,14 +233,31 @@ impl Settings {
             control_plane_labels: BTreeMap::new(),
             ingress_controller: None,
             denied_egress: Vec::new(),
+            apiserver: None,
             database: DatabaseSettings::default(),
         }
+    }
+
+    /// The same for a cluster that is reached so: its apiserver is kept from sandboxes.
+    #[must_use]
+    pub fn reached_by(self, connected: &Connected) -> Self {
+        Self { apiserver: Apiserver::at(&connected.server), ..self }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_apiserver_is_where_its_url_says() {
+        let at = |url| Apiserver::at(url).map(|server| (server.host, server.port, server.addresses.len()));
+        assert_eq!(at("https://203.0.113.7:6443"), Some(("203.0.113.7".to_owned(), 6443, 1)));
+        assert_eq!(at("https://[2001:db8::7]/"), Some(("2001:db8::7".to_owned(), 443, 1)));
+        assert_eq!(at("https://api.example.com/k8s/clusters/c"), Some(("api.example.com".to_owned(), 443, 0)));
+        assert_eq!(at("http://api.example.com"), Some(("api.example.com".to_owned(), 80, 0)));
+        assert_eq!(at("/nowhere"), None);
+    }
 
     #[test]
     fn a_given_server_is_one_that_sandboxes_reach() {

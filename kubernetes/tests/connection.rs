@@ -12,6 +12,7 @@ use kubernetes::{
     Settings,
     connection::{Connected, ConnectionError, ConnectionSettings, Source, connect},
     index::health::Health,
+    manifests::policy,
     orchestrator::KubernetesOrchestrator,
     reach::Reach,
 };
@@ -469,5 +470,20 @@ async fn what_pages_say_of_the_cluster_names_it_too() {
             said.as_ref().is_some_and(|said| said.message.starts_with(&cause.message) && said.message.contains(" since 20"))
         };
         tokio::time::timeout(Duration::from_secs(30), away.wait_for(said)).await.expect("since when").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_apiserver_of_a_connection_is_kept_from_sandboxes() {
+    for (server, denied) in [("https://203.0.113.7:6443", true), ("https://10.0.0.7:6443", false)] {
+        let connected = Folder::new(&yaml(server, "", "")).connect().await.unwrap();
+        let spec = engine::orchestrator::contract::spec();
+        let settings = Settings::new(spec.installation, "team-a").reached_by(&connected);
+        let rules = policy(&spec, &settings).spec.unwrap().egress.unwrap();
+        let public = rules.last().unwrap().to.clone().unwrap()[0].ip_block.clone().unwrap();
+        assert_eq!(public.cidr, "0.0.0.0/0");
+        let except = public.except.unwrap();
+        assert_eq!(except.contains(&"203.0.113.7/32".to_owned()), denied, "{except:?}");
+        assert!(except.contains(&"10.0.0.0/8".to_owned()), "what is private is denied already: {except:?}");
     }
 }

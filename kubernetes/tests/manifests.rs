@@ -13,7 +13,7 @@ use kube::Resource;
 use kubernetes::{
     Settings,
     manifests::Manifests,
-    settings::{IngressSettings, PeerLabels, Runtime},
+    settings::{Apiserver, IngressSettings, PeerLabels, Runtime},
 };
 use model::{
     Desired, InstallationId, ProjectId, SandboxId,
@@ -56,6 +56,11 @@ fn settings(spec: &SandboxSpec) -> Settings {
         control_plane_labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "fullstack-agent".to_owned())]),
         ingress_controller: Some(PeerLabels { namespace: "ingress-nginx".to_owned(), labels: BTreeMap::new() }),
         denied_egress: vec!["203.0.113.7/32".to_owned()],
+        apiserver: Some(Apiserver {
+            host: "api.example.com".to_owned(),
+            port: 443,
+            addresses: ["198.51.100.2", "198.51.100.1"].map(|address| address.parse().unwrap()).into(),
+        }),
         ..Settings::new(spec.installation, "sandboxes")
     }
 }

@@ -13,7 +13,7 @@ use kubernetes::{
     Settings,
     database::{kubeblocks, statefulset},
     manifests::Manifests,
-    settings::{GivenServer, IngressSettings, PeerLabels},
+    settings::{Apiserver, GivenServer, IngressSettings, PeerLabels},
 };
 use model::InstallationId;
 use serde_json::{Value, json};
@@ -43,7 +43,8 @@ fn settings() -> Settings {
         ingress: Some(IngressSettings::new("sandboxes.example.com")),
         control_plane_labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "fullstack-agent".to_owned())]),
         ingress_controller: Some(PeerLabels { namespace: "ingress-nginx".to_owned(), labels: BTreeMap::new() }),
-        denied_egress: vec![format!("{APISERVER}/32")],
+        denied_egress: vec!["203.0.113.9/32".to_owned()],
+        apiserver: Apiserver::at(&format!("https://{APISERVER}:6443")),
         ..Settings::new(INSTALLATION, NAMESPACE)
     }
 }
@@ -199,6 +200,7 @@ fn who_reaches_whom() {
         ("fe80::a9fe:a9fe", "metadata"),
         ("10.43.0.1", "the apiserver's Service"),
         (APISERVER, "the apiserver's address"),
+        ("203.0.113.9", "what the operator denies"),
         ("10.0.0.1", "private"),
         ("172.31.255.255", "private"),
         ("192.168.1.1", "private"),

@@ -117,7 +117,7 @@ impl Doctor {
             }
         };
         let settings = match args.settings(self.installation, &connected.cluster.namespace, public) {
-            Ok(settings) => settings,
+            Ok(settings) => settings.reached_by(&connected),
             Err(error) => {
                 report.add(fail(format!("{error:#}")));
                 return report;

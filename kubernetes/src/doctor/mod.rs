@@ -9,6 +9,7 @@
 //! Nothing is changed but by [`probes`], which makes pods of its own and removes them, and
 //! [`orphans::remove`] and [`remove_database_orphan`], where that is asked for.
 
+mod apiserver;
 pub mod orphans;
 pub mod permissions;
 mod probes;
@@ -193,12 +194,14 @@ pub async fn examine(asked: Asked<'_>, mut report: Report) -> Report {
     let (namespace, served) = join!(namespace(cluster), kubeblocks_served(cluster));
     report.add(namespace);
     let databases = Databases::of(settings.database.provider, served.as_deref().unwrap_or_default());
-    let (permissions, hidden, storage, ingress) = join!(
+    let (address, permissions, hidden, storage, ingress) = join!(
+        apiserver::check(connected, settings),
         permissions::check(cluster, settings, databases),
         permissions::hidden(cluster, settings, databases),
         storage_classes(cluster, settings),
         ingress_class(cluster, settings)
     );
+    report.add_all(address);
     report.add_all(permissions);
     report.add_all(hidden);
     let is_served = served.as_ref().is_ok_and(|served| !served.is_empty());

@@ -23,7 +23,7 @@ mod volume;
 
 pub use deployment::{CONTAINER, HOME, INSTALLER, USER, deployment, mark};
 pub use ingress::{AUTH_PATH, SIGN_IN_PATH, ingresses, is_annotated};
-pub use policy::{misses_server, policy};
+pub use policy::{is_public, is_within, misses_server, policy};
 pub use secret::{TOKEN_KEY, agent, environment, token_mark};
 pub use service::{account, service};
 pub use volume::volume;

@@ -105,13 +105,50 @@ fn egress(spec: &SandboxSpec, settings: &Settings) -> Vec<NetworkPolicyEgressRul
             rules.push(NetworkPolicyEgressRule { to: Some(to), ports: Some(vec![tcp(*number)]) });
         }
     }
-    let denied = |four: bool| settings.denied_egress.iter().filter(move |range| range.contains(':') != four).cloned();
+    let all = denied_ranges(settings);
+    let denied = |four: bool| all.iter().filter(move |range| range.contains(':') != four).cloned();
     let four: Vec<String> = NOT_PUBLIC_4.map(str::to_owned).into_iter().chain(denied(true)).collect();
     let six = NOT_PUBLIC_6.map(str::to_owned).into_iter().chain(four.iter().filter_map(|range| translated(range)));
     let six = six.chain(denied(false)).collect();
     let public = [block("0.0.0.0/0".to_owned(), four), block("::/0".to_owned(), six)];
     rules.push(NetworkPolicyEgressRule { to: Some(public.into()), ports: None });
     rules
+}
+
+/// What is denied beside what is not public: as the operator says, and the apiserver's addresses, whatever order they came in.
+fn denied_ranges(settings: &Settings) -> Vec<String> {
+    let mut ranges = settings.denied_egress.clone();
+    let addresses: BTreeSet<IpAddr> = settings.apiserver.iter().flat_map(|server| server.addresses.iter().copied()).collect();
+    for range in addresses.into_iter().map(|address| address.to_canonical()).filter(|address| is_public(*address)).map(cidr) {
+        if !ranges.contains(&range) {
+            ranges.push(range);
+        }
+    }
+    ranges
+}
+
+/// Whether sandboxes reach an address, but for [`denied_ranges`].
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
+    !NOT_PUBLIC_4.iter().chain(&NOT_PUBLIC_6).any(|range| is_within(address, range))
+}
+
+/// Whether an address is of a range; what is no range has none.
+#[must_use]
+pub fn is_within(address: IpAddr, range: &str) -> bool {
+    let Some((network, bits)) = range.split_once('/') else { return false };
+    let rest = |width: u32| width.checked_sub(bits.parse().ok()?);
+    match (address, network.parse::<IpAddr>()) {
+        (IpAddr::V4(address), Ok(IpAddr::V4(network))) => {
+            let differs = address.to_bits() ^ network.to_bits();
+            rest(32).is_some_and(|rest| differs.checked_shr(rest).unwrap_or(0) == 0)
+        }
+        (IpAddr::V6(address), Ok(IpAddr::V6(network))) => {
+            let differs = address.to_bits() ^ network.to_bits();
+            rest(128).is_some_and(|rest| differs.checked_shr(rest).unwrap_or(0) == 0)
+        }
+        _ => false,
+    }
 }
 
 /// Whether a policy that opens the way to a given server at this port lacks one of the server's addresses. One of a
@@ -167,7 +204,7 @@ fn port(protocol: &str, number: u16) -> NetworkPolicyPort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::GivenServer;
+    use crate::settings::{Apiserver, GivenServer};
 
     #[test]
     fn private_addresses_are_not_reached_by_translation_either() {
@@ -182,6 +219,48 @@ mod tests {
         ] {
             assert_eq!(translated(range).as_deref(), six, "{range}");
         }
+    }
+
+    #[test]
+    fn an_address_is_public_where_no_range_says_otherwise() {
+        for (address, public) in [
+            ("203.0.113.7", true),
+            ("172.15.255.255", true),
+            ("172.16.0.0", false),
+            ("172.32.0.0", true),
+            ("10.43.0.1", false),
+            ("169.254.169.254", false),
+            ("2001:db8::7", true),
+            ("fd00::7", false),
+            ("fe80::1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(is_public(address.parse().unwrap()), public, "{address}");
+        }
+        let address: IpAddr = "203.0.113.7".parse().unwrap();
+        assert!(is_within(address, "0.0.0.0/0") && is_within(address, "203.0.113.7/32"));
+        for range in ["203.0.113.8/32", "::/0", "203.0.113.7", "203.0.113.7/33", "203.0.113.7/x"] {
+            assert!(!is_within(address, range), "{range}");
+        }
+    }
+
+    #[test]
+    fn the_apiserver_is_denied_in_whatever_order_its_addresses_come() {
+        let spec = engine::orchestrator::contract::spec();
+        let of = |addresses: &[&str]| {
+            let mut settings = Settings::new(spec.installation, "team");
+            settings.denied_egress = vec!["203.0.113.9/32".to_owned()];
+            let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            settings.apiserver = Some(Apiserver { host: "api.example.com".to_owned(), port: 443, addresses });
+            policy(&spec, &settings)
+        };
+        let made = of(&["203.0.113.8", "203.0.113.7", "10.0.0.7", "203.0.113.9", "2001:db8::7"]);
+        assert_eq!(made, of(&["2001:db8::7", "203.0.113.9", "203.0.113.7", "203.0.113.8"]));
+        let rules = made.spec.unwrap().egress.unwrap();
+        let blocks = rules.last().unwrap().to.clone().unwrap();
+        let except = |number: usize| blocks[number].ip_block.clone().unwrap().except.unwrap();
+        assert_eq!(except(0)[NOT_PUBLIC_4.len()..], ["203.0.113.9/32", "203.0.113.7/32", "203.0.113.8/32"]);
+        assert_eq!(except(1).last().unwrap(), "2001:db8::7/128");
     }
 
     #[test]

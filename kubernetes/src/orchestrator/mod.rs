@@ -77,6 +77,8 @@ struct Inner {
     agents: Arc<Agents>,
     /// Of a given PostgreSQL server.
     addresses: Option<Arc<server::Addresses>>,
+    /// Of the apiserver.
+    apiserver: Option<Arc<server::Addresses>>,
     /// One write at a time on each sandbox, also where a caller has gone away.
     turns: Mutex<HashMap<SandboxId, Arc<AsyncMutex<()>>>>,
 }
@@ -111,9 +113,19 @@ impl KubernetesOrchestrator {
         let applier = Applier { cluster, index };
         let addresses = server::Addresses::of(&settings);
         if let Some(addresses) = &addresses {
-            addresses.follow(&applier.index, &stop);
+            let (index, port) = (applier.index.clone(), addresses.port());
+            addresses.follow(&stop, move |known| {
+                if index.watches().is_synced() {
+                    index.compare(|policy| manifests::misses_server(policy, port, known));
+                }
+            });
         }
-        let inner = Inner { settings, reach, applier, agents, addresses, turns: Mutex::default() };
+        let apiserver = server::Addresses::of_apiserver(&settings);
+        if let Some(apiserver) = &apiserver {
+            // Policies have what is known when their sandbox's objects are next compared, as with other settings.
+            apiserver.follow(&stop, |_| {});
+        }
+        let inner = Inner { settings, reach, applier, agents, addresses, apiserver, turns: Mutex::default() };
         let away = away(inner.index().health(), &stop);
         Ok(Arc::new(Self { inner: Arc::new(inner), away, _stop: stop.drop_guard() }))
     }
@@ -200,17 +212,23 @@ impl Inner {
         Ok(())
     }
 
-    /// The settings, with what the name of a given server stands for now.
+    /// The settings, with what the names of a given server and of the apiserver stand for now.
     async fn settings(&self, spec: &SandboxSpec) -> Result<Cow<'_, Settings>, OrchestratorError> {
-        let Some(addresses) = self.addresses.as_ref().filter(|_| spec.database.is_some()) else {
-            return Ok(Cow::Borrowed(&self.settings));
-        };
-        let known = addresses.known().await?;
-        let mut settings = self.settings.clone();
-        if let Some(server) = &mut settings.database.server {
-            server.addresses = known;
+        let mut settings = Cow::Borrowed(&self.settings);
+        if let Some(addresses) = self.addresses.as_ref().filter(|_| spec.database.is_some()) {
+            let known = addresses.known().await?;
+            if let Some(server) = &mut settings.to_mut().database.server {
+                server.addresses = known;
+            }
         }
-        Ok(Cow::Owned(settings))
+        if let Some(apiserver) = &self.apiserver {
+            // Whoever cannot look it up cannot ask it either: what is written next says so better.
+            let known = apiserver.known().await.unwrap_or_default();
+            if let Some(server) = &mut settings.to_mut().apiserver {
+                server.addresses = known;
+            }
+        }
+        Ok(settings)
     }
 
     /// Takes away the records of pods that are over. Their kubelet does so by itself, a second or two after their last

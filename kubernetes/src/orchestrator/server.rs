@@ -1,7 +1,7 @@
-//! Where a given PostgreSQL server is. NetworkPolicies know addresses and no names, so its host's name is looked up, again
-//! and again: a server that moves takes the policies of the sandboxes that run with it.
+//! Where a given PostgreSQL server is, and the apiserver. NetworkPolicies know addresses and no names, so a host's name is
+//! looked up, again and again: a PostgreSQL that moves takes the policies of the sandboxes that run with it.
 
-use crate::{Settings, index::Index, manifests};
+use crate::Settings;
 use engine::orchestrator::OrchestratorError;
 use model::{Cause, CauseCode};
 use std::{
@@ -33,8 +33,23 @@ impl Addresses {
     /// Of the server that was given, if one was. Nothing is looked up yet.
     #[must_use]
     pub fn of(settings: &Settings) -> Option<Arc<Self>> {
-        let server = settings.database.server.as_ref()?;
-        Some(Arc::new(Self { host: server.host.clone(), port: server.port, found: Mutex::default() }))
+        settings.database.server.as_ref().map(|server| Self::at(&server.host, server.port))
+    }
+
+    /// Of the apiserver, where it is known. Nothing is looked up yet.
+    #[must_use]
+    pub fn of_apiserver(settings: &Settings) -> Option<Arc<Self>> {
+        settings.apiserver.as_ref().map(|server| Self::at(&server.host, server.port))
+    }
+
+    fn at(host: &str, port: u16) -> Arc<Self> {
+        Arc::new(Self { host: host.to_owned(), port, found: Mutex::default() })
+    }
+
+    /// Which port they are reached at.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Those that are known; the name is looked up where there are none.
@@ -48,17 +63,16 @@ impl Addresses {
         Ok(self.found().keys().copied().collect())
     }
 
-    /// Looks it up until `stop`, and has the policies compared that do not open the way to it.
-    pub fn follow(self: &Arc<Self>, index: &Arc<Index>, stop: &CancellationToken) {
-        let (this, index) = (self.clone(), index.clone());
+    /// Looks it up until `stop`, and tells each time what is known.
+    pub fn follow(self: &Arc<Self>, stop: &CancellationToken, told: impl Fn(&[IpAddr]) + Send + Sync + 'static) {
+        let this = self.clone();
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
             loop {
                 match this.look().await {
-                    Ok(()) if index.watches().is_synced() => {
+                    Ok(()) => {
                         let known: Vec<IpAddr> = this.found().keys().copied().collect();
-                        index.compare(|policy| manifests::misses_server(policy, this.port, &known));
+                        told(&known);
                     }
-                    Ok(()) => {}
                     Err(error) => tracing::debug!(host = this.host, "{error}"),
                 }
                 tokio::time::sleep(AGAIN).await;

@@ -78,8 +78,8 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
     };
     // Without rows nothing of this installation can be told from anybody's.
     let installation = rows.map_or(InstallationId(Uuid::nil()), |rows| rows.installation);
-    let settings =
-        args.cluster.settings(installation, &connected.cluster.namespace, data.public_url.as_deref().unwrap_or_default())?;
+    let public = data.public_url.as_deref().unwrap_or_default();
+    let settings = args.cluster.settings(installation, &connected.cluster.namespace, public)?.reached_by(&connected);
     if args.remove_orphans {
         let before =
             rows.context("What is left over cannot be told from what is needed: the control plane's database is not here")?;

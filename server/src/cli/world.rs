@@ -91,9 +91,10 @@ impl World {
         let args = &config.args.kubernetes;
         let connected = kubernetes::connection::connect(&args.connection(config.args.secret_dir.clone())).await?;
         let named = connected.place();
+        let settings =
+            args.settings(installation, &connected.cluster.namespace, &config.addresses.public)?.reached_by(&connected);
         let cluster = connected.cluster;
         info!(server = %connected.server, namespace = %cluster.namespace, "sandboxes are made on a cluster");
-        let settings = args.settings(installation, &cluster.namespace, &config.addresses.public)?;
         let shown = installation_view(config, "kubernetes", Vec::new(), true);
         let reach = kubernetes::reach::Reach::choose(&cluster).await;
         let orchestrator =
