@@ -213,7 +213,7 @@ test('the doctor of the command line looks at a project, and removes what belong
     const findings = await doctor('--project', project.slug);
     return of(findings, 'sandbox')?.verdict === 'ok' && findings;
   }, 30_000);
-  for (const check of ['kubeconfig', 'reachability', 'namespace', 'sandbox', 'terminal', 'database address', 'orphans']) {
+  for (const check of ['kubeconfig', 'reachability', 'namespace', 'state', 'sandbox', 'terminal', 'database address', 'orphans']) {
     expect(of(well, check), check).toMatchObject({ verdict: 'ok' });
   }
 

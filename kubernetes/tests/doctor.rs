@@ -69,7 +69,7 @@ impl World {
     async fn examine(&self, probe: bool) -> Report {
         let known = orphans::Known::default();
         examine(
-            Asked { connected: &self.connected, settings: &self.settings, known: Some(&known), sandbox: None, probe },
+            Asked { connected: &self.connected, settings: &self.settings, known: Some(&known), project: None, probe },
             Report::default(),
         )
         .await
@@ -151,7 +151,7 @@ async fn what_is_wrong_is_named_with_its_mend() {
         ..world.connected.clone()
     };
     let report = examine(
-        Asked { connected: &gone, settings: &world.settings, known: None, sandbox: None, probe: false },
+        Asked { connected: &gone, settings: &world.settings, known: None, project: None, probe: false },
         Report::default(),
     )
     .await;
@@ -322,7 +322,8 @@ async fn one_project_is_looked_at_as_it_is_now() {
     let Some(world) = World::new().await else { return };
     let client = world.connected.cluster.client.clone();
     let name: ResourceName = "shop-agentruntime-abc123".parse().unwrap();
-    let check = async || project::check(&world.connected.cluster, &world.settings, &name).await;
+    let row = project::Row::named(name.clone());
+    let check = async || project::check(&world.connected.cluster, &world.settings, &row).await;
     let none = check().await;
     assert!(none[0].verdict == Verdict::Warn && none[0].what.contains("no Deployment"), "{none:?}");
 

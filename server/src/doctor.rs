@@ -2,13 +2,17 @@
 //! cluster, and those of one machine.
 
 use crate::config::kubernetes::KubernetesArgs;
-use engine::store::Store;
+use engine::{
+    database::DatabaseSpec,
+    reconcile::overdue,
+    store::{ProjectAndSandbox, Store},
+};
 use kubernetes::{
     connection::connect,
-    doctor::{Asked, Finding, Report, Telling, Verdict, examine, orphans},
+    doctor::{Asked, Finding, Report, Telling, Verdict, examine, orphans, project::Row},
 };
 use local::{LocalSettings, preflight};
-use model::{InstallationId, ResourceName};
+use model::{InstallationId, Phase, Timestamp};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, runtime::Handle, sync::Semaphore, time::timeout};
 
@@ -51,8 +55,8 @@ pub struct Doctor {
 /// What is to be looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Look {
-    /// A project's sandbox too.
-    pub sandbox: Option<ResourceName>,
+    /// A project too.
+    pub project: Option<Box<ProjectAndSandbox>>,
     /// Whether pods may be started to try things out.
     pub probe: bool,
 }
@@ -129,11 +133,12 @@ impl Doctor {
             sandboxes: rows.iter().map(|row| row.sandbox.id).chain(left_out.iter().map(|(_, id)| *id)).collect(),
             projects: rows.iter().map(|row| row.project.id).chain(left_out.iter().map(|(id, _)| *id)).collect(),
         });
+        let project = look.project.as_ref().map(|project| row(project, self.installation, Timestamp::now()));
         let asked = Asked {
             connected: &connected,
             settings: &settings,
             known: known.as_ref(),
-            sandbox: look.sandbox.as_ref(),
+            project: project.as_ref(),
             probe: look.probe,
         };
         examine(asked, report).await
@@ -155,6 +160,26 @@ impl Doctor {
                 Finding { detail: Some(detail), ..Finding::new("PostgreSQL", Verdict::Fail, "It does not answer.", why, &mend) }
             }
         }
+    }
+}
+
+/// What the doctor is told of a project.
+fn row(project: &ProjectAndSandbox, installation: InstallationId, now: Timestamp) -> Row {
+    let (sandbox, phase) = (&project.sandbox, project.sandbox.phase(now));
+    let overdue = || if phase == Phase::Error { overdue::of(project, now) } else { None };
+    Row {
+        name: sandbox.name.clone(),
+        database: project.project.database.as_ref().map(|database| DatabaseSpec {
+            project: project.project.id,
+            sandbox: sandbox.id,
+            slug: project.project.slug.clone(),
+            name: sandbox.name.clone(),
+            installation,
+            role: database.role.clone(),
+            database: database.database.clone(),
+            password: database.password.clone(),
+        }),
+        state: Some((phase, sandbox.cause.clone().or_else(overdue))),
     }
 }
 

@@ -167,8 +167,8 @@ pub struct Asked<'a> {
     /// The ids of all sandboxes and projects of this installation, where they are known: without them orphans
     /// cannot be told from what is needed.
     pub known: Option<&'a orphans::Known>,
-    /// A project's sandbox to look at as well.
-    pub sandbox: Option<&'a model::ResourceName>,
+    /// A project to look at as well.
+    pub project: Option<&'a project::Row>,
     /// Whether pods may be started to try the image, names and policies. Takes up to two minutes.
     pub probe: bool,
 }
@@ -225,8 +225,8 @@ pub async fn examine(asked: Asked<'_>, mut report: Report) -> Report {
     if let (Some(server), Some(known)) = (&settings.database.server, asked.known) {
         report.add(server::check_orphans(server, settings.installation, known).await);
     }
-    if let Some(name) = asked.sandbox {
-        report.add_all(project::check(cluster, settings, name).boxed().await);
+    if let Some(row) = asked.project {
+        report.add_all(project::check(cluster, settings, row).boxed().await);
     }
     if asked.probe {
         report.add_all(probes::run(cluster, settings).boxed().await);

@@ -1,6 +1,10 @@
-//! One project: its sandbox, terminal and database, and whether the address that it was given still leads there.
+//! One project: where it is in its life, its sandbox, terminal and database, and whether the address that it was given
+//! still leads there.
 
-use super::{Finding, Verdict};
+use super::{
+    Finding, Verdict,
+    server::{caused, on_server, owned_by},
+};
 use crate::{
     Cluster, Settings,
     causes::{
@@ -11,21 +15,26 @@ use crate::{
         cause, kubeblocks,
         statefulset::{self, volume_claim},
     },
+    index::Whole as _,
     names,
     reach::Reach,
-    settings::Runtime,
+    settings::{DatabaseProvider, Runtime},
 };
-use engine::orchestrator::BoxedIo;
+use engine::{
+    database::{Database as _, DatabaseSpec},
+    orchestrator::BoxedIo,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
-    core::v1::{Event, PersistentVolumeClaim, Pod, Secret, Service},
+    core::v1::{Event, Node, PersistentVolumeClaim, Pod, Secret, Service},
+    networking::v1::{Ingress, IngressClass},
 };
 use kube::{
     Api,
     api::{ListParams, LogParams},
 };
-use model::{Cause, CauseCode, ResourceName};
+use model::{Cause, CauseCode, Phase, ResourceName};
 use sqlx::postgres::PgConnectOptions;
 use std::{cmp::Reverse, str::FromStr as _, sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -33,15 +42,39 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 /// How long something inside may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Looks at the objects of one name, as they are now.
-pub async fn check(cluster: &Cluster, settings: &Settings, name: &ResourceName) -> Vec<Finding> {
-    let look = Look { cluster, settings, name, reach: Reach::choose(cluster).await };
+/// What the row of a project says.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The name of its objects.
+    pub name: ResourceName,
+    /// Its database, where it has one; the password is not needed.
+    pub database: Option<DatabaseSpec>,
+    /// Where it is in its life, and why it is not as it was asked to be, where that could be read.
+    pub state: Option<(Phase, Option<Cause>)>,
+}
+
+impl Row {
+    /// Of which nothing but the name is known.
+    #[must_use]
+    pub fn named(name: ResourceName) -> Self {
+        Self { name, database: None, state: None }
+    }
+}
+
+/// Looks at what the row says, and at the objects of its name, as they are now.
+pub async fn check(cluster: &Cluster, settings: &Settings, row: &Row) -> Vec<Finding> {
+    let database = row.database.as_ref();
+    let look = Look { cluster, settings, name: &row.name, database, reach: Reach::choose(cluster).await };
+    let mut findings: Vec<Finding> = state(row).into_iter().collect();
     let why = "The project's terminal, files and application are in it.";
     let found = match look.found().await {
         Ok(found) => found,
-        Err(cause) => return vec![Finding::of_cause("sandbox", Verdict::Fail, &cause, why)],
+        Err(cause) => {
+            findings.push(Finding::of_cause("sandbox", Verdict::Fail, &cause, why));
+            return findings;
+        }
     };
-    let mut findings = vec![look.sandbox(&found, why)];
+    findings.push(look.sandbox(&found, why));
     if let Some(pod) = found.pods.first().filter(|pod| causes::is_ready(pod)) {
         findings.push(look.terminal(pod).await);
     }
@@ -49,10 +82,29 @@ pub async fn check(cluster: &Cluster, settings: &Settings, name: &ResourceName) 
     findings
 }
 
+/// What its page says of it: what only time tells, and what was seen and is over, no object does.
+fn state(row: &Row) -> Option<Finding> {
+    let (phase, cause) = row.state.as_ref()?;
+    let (check, why) = ("state", "It is what the project's page says.");
+    Some(match (cause, phase) {
+        (Some(cause), _) => {
+            let verdict = if *phase == Phase::Error { Verdict::Fail } else { Verdict::Warn };
+            let finding = Finding::of_cause(check, verdict, cause, why);
+            Finding { what: format!("{}: {}", phase.label(), cause.message), ..finding }
+        }
+        (None, Phase::Error) => {
+            let look = format!("Look at the server's log for `{}`.", row.name);
+            Finding::new(check, Verdict::Fail, "Error, and nothing is known of why.", why, &[&look])
+        }
+        (None, phase) => Finding::ok(check, format!("{}.", phase.label()), why),
+    })
+}
+
 struct Look<'a> {
     cluster: &'a Cluster,
     settings: &'a Settings,
     name: &'a ResourceName,
+    database: Option<&'a DatabaseSpec>,
     reach: Reach,
 }
 
@@ -60,6 +112,11 @@ struct Found {
     deployment: Option<Deployment>,
     pods: Vec<Arc<Pod>>,
     volume: Option<PersistentVolumeClaim>,
+    /// None where the account may not see them.
+    ingresses: Vec<Arc<Ingress>>,
+    ingress_class_present: Option<bool>,
+    /// Of the newest pod, where nodes can be seen.
+    node_ready: Option<bool>,
     events: Vec<Arc<Event>>,
     log: Option<String>,
     /// What nodes have, where a pod has none.
@@ -108,14 +165,42 @@ impl Look<'_> {
             None => None,
         };
         let rooms = if pods.iter().all(causes::is_placed) { None } else { self.rooms().await };
+        let ingresses = self.api::<Ingress>().list(&of).await.map(|list| list.items).unwrap_or_default();
+        let ingress_class_present = match ingresses.first() {
+            Some(ingress) => self.ingress_class_present(ingress).await,
+            None => None,
+        };
+        let node_ready = match pods.first().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref()) {
+            Some(node) => self.node_ready(node).await,
+            None => None,
+        };
         Ok(Found {
             deployment,
             pods: pods.into_iter().map(Arc::new).collect(),
             volume,
+            ingresses: ingresses.into_iter().map(Arc::new).collect(),
+            ingress_class_present,
+            node_ready,
             events: events.into_iter().map(Arc::new).collect(),
             log,
             rooms,
         })
+    }
+
+    /// Whether the class of an Ingress is there; `None` where the account may not look.
+    async fn ingress_class_present(&self, ingress: &Ingress) -> Option<bool> {
+        let classes: Api<IngressClass> = Api::all(self.cluster.client.clone());
+        match ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref()) {
+            Some(class) => classes.get_opt(class).await.ok().map(|class| class.is_some()),
+            None => classes.list(&ListParams::default()).await.ok().map(|all| all.items.iter().any(|class| class.kept())),
+        }
+    }
+
+    /// Whether a node is ready; one that is gone is not. `None` where the account may not look.
+    async fn node_ready(&self, name: &str) -> Option<bool> {
+        let nodes: Api<Node> = Api::all(self.cluster.client.clone());
+        let node = nodes.get_opt(name).await.ok()?;
+        Some(node.is_some_and(|node| node.kept().ready))
     }
 
     async fn rooms(&self) -> Option<Vec<Room>> {
@@ -129,11 +214,11 @@ impl Look<'_> {
             deployment: found.deployment.as_ref(),
             pods: &found.pods,
             volume: found.volume.as_ref(),
-            ingresses: &[],
+            ingresses: &found.ingresses,
             events: &found.events,
-            node_ready: None,
+            node_ready: found.node_ready,
             rooms: found.rooms.as_deref(),
-            ingress_class_present: None,
+            ingress_class_present: found.ingress_class_present,
             log_tail: found.log.as_deref(),
             now: Timestamp::now(),
         })
@@ -214,6 +299,9 @@ impl Look<'_> {
         let pod = match self.api::<Pod>().get_opt(&pod).await {
             Ok(Some(pod)) => Arc::new(pod),
             Ok(None) => {
+                if let Some(finding) = self.given(found).await {
+                    return vec![finding];
+                }
                 let address = self.address(found).await;
                 let mut findings: Vec<Finding> = address.into_iter().collect();
                 if refused(self.name, &found.events, &Set::Unseen).is_some()
@@ -277,6 +365,27 @@ impl Look<'_> {
         }];
         findings.extend(self.address(found).await);
         findings
+    }
+
+    /// The project's database on a given server, if that has it, or makes it and no object of the cluster is it.
+    async fn given(&self, found: &Found) -> Option<Finding> {
+        let (server, database) = (self.settings.database.server.as_ref()?, self.database?);
+        let makes = self.settings.database.provider == DatabaseProvider::Server;
+        let asked = owned_by(server, self.settings.installation);
+        let seen = match tokio::time::timeout(ANSWER, asked.observe(database)).await {
+            Ok(seen) => seen.map_err(caused),
+            Err(_) => Err(caused(anyhow::anyhow!("it did not answer within {} s", ANSWER.as_secs()).into())),
+        };
+        let is_there = matches!(&seen, Ok(seen) if seen.present);
+        if !is_there {
+            // A stopped one has no pod, and its volume all the same.
+            let volume = self.api::<PersistentVolumeClaim>().get_opt(&volume_claim(self.name)).await;
+            if !makes || matches!(volume, Ok(Some(_))) {
+                return None;
+            }
+        }
+        let runs = found.deployment.as_ref().and_then(|live| live.spec.as_ref()?.replicas).is_some_and(|replicas| replicas > 0);
+        Some(on_server(server, &database.role, seen, runs))
     }
 
     /// What makes the database's pod, where it is there and should make one. Where the account may not see StatefulSets,
@@ -392,6 +501,27 @@ mod tests {
         let events: Vec<Arc<Event>> =
             events.iter().map(|event| Arc::new(serde_json::from_value(event.clone()).unwrap())).collect();
         of_database(&name, pod.as_ref(), None, &events, None, Timestamp::now())
+    }
+
+    #[test]
+    fn a_project_is_in_the_state_that_its_row_says() {
+        let row = |phase, cause: Option<Cause>| Row {
+            state: Some((phase, cause)),
+            ..Row::named("shop-agentruntime-abc123".parse().unwrap())
+        };
+        let overdue = || Cause::new(CauseCode::StageOverdue, "It is late.", &["It goes on by itself."]);
+        for (phase, cause, verdict, what) in [
+            (Phase::Running, None, Verdict::Ok, "Running."),
+            (Phase::Stopped, None, Verdict::Ok, "Stopped."),
+            (Phase::Starting, Some(overdue()), Verdict::Warn, "Starting: It is late."),
+            (Phase::Error, Some(overdue()), Verdict::Fail, "Error: It is late."),
+            (Phase::Error, None, Verdict::Fail, "Error, and nothing is known of why."),
+        ] {
+            let said = state(&row(phase, cause)).unwrap();
+            assert_eq!((said.check.as_str(), said.verdict, said.what.as_str()), ("state", verdict, what));
+            assert_eq!(said.mend.is_empty(), verdict == Verdict::Ok, "{said:?}");
+        }
+        assert_eq!(state(&Row::named("shop-agentruntime-abc123".parse().unwrap())), None, "it could not be read");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{Finding, Verdict, orphans::Known};
 use crate::settings::GivenServer;
 use engine::{
     database::{
-        DatabaseError,
+        DatabaseError, DatabaseSeen,
         server::{OwnedRole, Reach, ServerDatabase},
     },
     orchestrator::Removed,
@@ -60,7 +60,7 @@ pub async fn check(server: &GivenServer) -> Finding {
     Finding { detail: Some(detail), ..finding }
 }
 
-fn owned_by(server: &GivenServer, installation: InstallationId) -> ServerDatabase {
+pub(super) fn owned_by(server: &GivenServer, installation: InstallationId) -> ServerDatabase {
     let reach = Reach { host: server.host.clone(), port: server.port, endpoint: None };
     ServerDatabase::new(server.admin.clone(), installation, reach)
 }
@@ -94,7 +94,7 @@ pub async fn remove(server: &GivenServer, installation: InstallationId, orphan: 
     }
 }
 
-fn caused(error: DatabaseError) -> Cause {
+pub(super) fn caused(error: DatabaseError) -> Cause {
     match error {
         DatabaseError::Caused(cause) => cause,
         DatabaseError::Other(error) => Cause::new(
@@ -103,6 +103,32 @@ fn caused(error: DatabaseError) -> Cause {
             &["Look again."],
         )
         .with_detail(format!("{error:#}")),
+    }
+}
+
+/// What a given server says of a project's database. `runs`: whether the sandbox should run, and so have it.
+pub(super) fn on_server(server: &GivenServer, role: &str, seen: Result<DatabaseSeen, Cause>, runs: bool) -> Finding {
+    let (check, why) = ("database", "The project's own data is in it.");
+    let place = format!("`{}:{}`", server.host, server.port);
+    match seen {
+        Ok(DatabaseSeen { ready: true, .. }) => {
+            Finding::ok(check, format!("PostgreSQL at {place} has the role `{role}` and its database, and lets it in."), why)
+        }
+        Ok(DatabaseSeen { present: true, .. }) => Finding::new(
+            check,
+            Verdict::Fail,
+            format!("PostgreSQL at {place} has the role `{role}`, and does not let it into a database of its own."),
+            why,
+            &["Restart the sandbox: it is put right then, and its database is made anew, empty, if it was removed."],
+        ),
+        Ok(_) => Finding::new(
+            check,
+            if runs { Verdict::Fail } else { Verdict::Warn },
+            format!("PostgreSQL at {place} has no role `{role}` of this installation."),
+            why,
+            &["Start the sandbox: its database is made then. It is empty, if there was one: restore it from a backup."],
+        ),
+        Err(cause) => Finding::of_cause(check, Verdict::Fail, &cause, why),
     }
 }
 
@@ -164,6 +190,24 @@ mod tests {
         assert!(!finding.what.contains("kept") && finding.mend.len() == 2, "{finding:?}");
         assert!(finding.mend[1].contains("--with-data"));
         assert_eq!(told(Ok(Vec::new())).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn a_project_is_found_on_the_server_or_missed() {
+        let server = GivenServer::parse("postgresql://admin:hunter2@db.example.com/postgres", None).unwrap();
+        let seen = |present, ready| Ok(DatabaseSeen { present, ready });
+        let away = || Err(Cause::new(CauseCode::DatabaseUnreachable, "It does not answer.", &["Look at it."]));
+        for (seen, runs, verdict, words) in [
+            (seen(true, true), true, Verdict::Ok, "lets it in"),
+            (seen(true, false), true, Verdict::Fail, "does not let it"),
+            (seen(false, false), true, Verdict::Fail, "has no role `shop_1`"),
+            (seen(false, false), false, Verdict::Warn, "has no role `shop_1`"),
+            (away(), false, Verdict::Fail, "does not answer"),
+        ] {
+            let finding = on_server(&server, "shop_1", seen, runs);
+            assert_eq!((finding.check.as_str(), finding.verdict), ("database", verdict), "{finding:?}");
+            assert!(finding.what.contains(words) && (verdict == Verdict::Ok || !finding.mend.is_empty()), "{finding:?}");
+        }
     }
 
     #[tokio::test]

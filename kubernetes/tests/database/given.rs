@@ -15,7 +15,7 @@ use k8s_openapi::api::{
 use kube::{Api, api::ListParams};
 use kubernetes::{
     Settings,
-    doctor::{database_orphans, orphans::Known, remove_database_orphan},
+    doctor::{Finding, Verdict, database_orphans, orphans::Known, project, remove_database_orphan},
     settings::{DatabaseProvider, GivenServer},
 };
 use model::{InstallationId, connection::Connection};
@@ -116,6 +116,25 @@ async fn the_doctor_looks_at_the_server() {
     let database = world.database(&settings).await;
     let project = spec(settings.installation);
     database.ensure(&project).await.unwrap();
+    // Its database is looked for there, though nothing of it is an object.
+    let said = async |settings: &Settings, of: &DatabaseSpec| -> Option<Finding> {
+        let row = project::Row { database: Some(of.clone()), ..project::Row::named(of.name.clone()) };
+        let findings = project::check(&world.cluster, settings, &row).await;
+        findings.into_iter().find(|finding| finding.check == "database")
+    };
+    let found = said(&settings, &project).await.unwrap();
+    assert!(found.verdict == Verdict::Ok && found.what.contains(&given.host), "{found:?}");
+    let missed = said(&settings, &spec(settings.installation)).await.unwrap();
+    assert!(missed.verdict == Verdict::Warn && missed.what.contains("has no role"), "its sandbox does not run: {missed:?}");
+    let admin = database.credentials(&project).postgres_url();
+    let mut nowhere = settings.clone();
+    nowhere.database.server = Some(GivenServer::parse(&admin.replace(":5432", ":1"), None).unwrap());
+    let away = said(&nowhere, &project).await.unwrap();
+    assert!(away.verdict == Verdict::Fail && !away.mend.is_empty(), "{away:?}");
+    let mut objects = settings.clone();
+    objects.database.provider = DatabaseProvider::Auto;
+    assert_eq!(said(&objects, &project).await.map(|found| found.verdict), Some(Verdict::Ok), "who has one there keeps it");
+    assert_eq!(said(&objects, &spec(settings.installation)).await, None, "the next ones are made as objects");
     // What has no row is listed there, and removed on ask; another installation's is nobody's to see.
     let (installation, known) = (settings.installation, Known { projects: [project.project].into(), ..Known::default() });
     let left = async |known: &Known| database_orphans(&given, installation, known).await.unwrap();

@@ -82,6 +82,12 @@ impl Apiserver {
 
     fn answer(&mut self, method: &str, path: &str, query: &str, body: &[u8]) -> (u16, Value) {
         let Some((_, place)) = path.split_once(&format!("/namespaces/{NAMESPACE}/")) else {
+            // What is the whole cluster's.
+            let (rest, name) = path.rsplit_once('/').unwrap_or_default();
+            let kind = rest.rsplit_once('/').map_or(rest, |(_, kind)| kind);
+            if let Some(object) = self.objects.get(&format!("{kind}/{name}")) {
+                return (200, object.clone());
+            }
             let resource =
                 json!({"name": "clusters", "singularName": "cluster", "namespaced": true, "kind": "Cluster", "verbs": ["get"]});
             return if self.kubeblocks && path == "/apis/apps.kubeblocks.io/v1" {

@@ -4,11 +4,14 @@ use super::{accounts_pool, say};
 use crate::config::{DataArgs, kubernetes::KubernetesArgs};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use engine::{database::DatabaseSpec, reconcile::overdue};
 use kubernetes::{
     connection::connect,
-    doctor::{Asked, Finding, Report, Verdict, database_orphans, examine, orphans, remove_database_orphan},
+    doctor::{Asked, Finding, Report, Verdict, database_orphans, examine, orphans, project, remove_database_orphan},
 };
-use model::{InstallationId, ProjectId, ResourceName, SandboxId};
+use model::{Cause, Desired, InstallationId, Intent, Observed, Phase, ProjectId, SandboxId, Slug, Timestamp, phase};
+use secrecy::SecretString;
+use sqlx::{Row as _, postgres::PgRow, types::Json};
 use std::path::PathBuf;
 use uuid::Uuid;
 
@@ -43,7 +46,7 @@ pub struct DoctorArgs {
 /// A check failed.
 pub async fn doctor(data: &DataArgs, args: &DoctorArgs) -> Result<()> {
     let rows = match (rows(data, args.project.as_deref()).await, &args.project) {
-        (Ok(Rows { sandbox: None, .. }), Some(project)) => {
+        (Ok(Rows { project: None, .. }), Some(project)) => {
             bail!("There is no project {project}. Name it by its id, or as it is called in the names of its objects.")
         }
         (Err(error), Some(project)) => return Err(error.context(format!("The project {project} cannot be looked up"))),
@@ -109,8 +112,8 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
         }
     }
     let known = rows.map(|rows| &rows.known);
-    let sandbox = rows.and_then(|rows| rows.sandbox.as_ref());
-    let asked = Asked { connected: &connected, settings: &settings, known, sandbox, probe: !args.no_probes };
+    let project = rows.and_then(|rows| rows.project.as_ref());
+    let asked = Asked { connected: &connected, settings: &settings, known, project, probe: !args.no_probes };
     Ok(examine(asked, Report::default()).await)
 }
 
@@ -118,8 +121,8 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
 struct Rows {
     installation: InstallationId,
     known: orphans::Known,
-    /// The sandbox of the project that was asked for.
-    sandbox: Option<ResourceName>,
+    /// The project that was asked for.
+    project: Option<project::Row>,
 }
 
 async fn rows(data: &DataArgs, project: Option<&str>) -> Result<Rows> {
@@ -128,19 +131,60 @@ async fn rows(data: &DataArgs, project: Option<&str>) -> Result<Rows> {
     let installation: Uuid = sqlx::query_scalar("SELECT id FROM installation").fetch_one(&pool).await.context(read)?;
     let sandboxes: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM sandboxes").fetch_all(&pool).await.context(read)?;
     let projects: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM projects").fetch_all(&pool).await.context(read)?;
-    let sandbox: Option<String> = sqlx::query_scalar(
-        "SELECT s.name FROM sandboxes s JOIN projects p ON p.id = s.project_id WHERE s.main AND (p.slug = $1 OR p.id::text = $1)",
+    let project = sqlx::query(
+        "SELECT p.id AS project, p.slug, p.deleting_since IS NOT NULL AS deleting, s.id AS sandbox, s.name, s.desired, s.generation,
+            s.resizes, s.observed, s.cause, d.role, d.name AS database
+        FROM sandboxes s JOIN projects p ON p.id = s.project_id LEFT JOIN databases d ON d.project_id = p.id
+        WHERE s.main AND (p.slug = $1 OR p.id::text = $1)",
     )
     .bind(project.unwrap_or_default())
     .fetch_optional(&pool)
     .await
     .context(read)?;
+    let installation = InstallationId(installation);
     Ok(Rows {
-        sandbox: sandbox.and_then(|name| name.parse().ok()),
-        installation: InstallationId(installation),
+        project: project.and_then(|row| of_row(&row, installation, Timestamp::now())),
+        installation,
         known: orphans::Known {
             sandboxes: sandboxes.into_iter().map(SandboxId).collect(),
             projects: projects.into_iter().map(ProjectId).collect(),
         },
     })
+}
+
+/// What the doctor is told of a project. Nothing that is sealed is read: it may look where the key is not.
+fn of_row(row: &PgRow, installation: InstallationId, now: Timestamp) -> Option<project::Row> {
+    let name: String = row.try_get("name").ok()?;
+    Some(project::Row {
+        database: database(row, installation),
+        state: state(row, now),
+        ..project::Row::named(name.parse().ok()?)
+    })
+}
+
+fn database(row: &PgRow, installation: InstallationId) -> Option<DatabaseSpec> {
+    let text = |column: &str| row.try_get::<String, _>(column).ok();
+    Some(DatabaseSpec {
+        project: ProjectId(row.try_get("project").ok()?),
+        sandbox: SandboxId(row.try_get("sandbox").ok()?),
+        slug: Slug::stored(text("slug")?),
+        name: text("name")?.parse().ok()?,
+        installation,
+        role: text("role")?,
+        database: text("database")?,
+        // Who only looks needs none.
+        password: SecretString::default(),
+    })
+}
+
+/// Where it is in its life; `None` of a row that this version cannot read.
+fn state(row: &PgRow, now: Timestamp) -> Option<(Phase, Option<Cause>)> {
+    let desired: Desired = row.try_get::<String, _>("desired").ok()?.parse().ok()?;
+    let intent = Intent { desired, generation: row.try_get("generation").ok()?, resizes: row.try_get("resizes").ok()? };
+    let Json(observed): Json<Observed> = row.try_get("observed").ok()?;
+    let cause = row.try_get::<Option<Json<Cause>>, _>("cause").ok()?.map(|cause| cause.0);
+    let phase = phase(intent, &observed, cause.as_ref(), now);
+    let (name, deleting) = (row.try_get::<String, _>("name").ok()?.parse().ok()?, row.try_get("deleting").ok()?);
+    let overdue = || if phase == Phase::Error { overdue::of_facts(&name, desired, deleting, &observed, now) } else { None };
+    Some((phase, cause.or_else(overdue)))
 }

@@ -68,14 +68,14 @@ pub async fn look(
     {
         return Err(error.into());
     }
-    let sandbox = match wish.project {
+    let project = match wish.project {
         Some(project) => {
             let id = project.parse().map_err(|_| ControlError::not_found())?;
-            Some(plane.controller.row(&viewer, id).await?.sandbox.name)
+            Some(Box::new(plane.controller.row(&viewer, id).await?))
         }
         None => None,
     };
-    let look = Look { sandbox, probe: wish.probes };
+    let look = Look { project, probe: wish.probes };
     let busy = || {
         let message = "The doctor is looking already, and looks once at a time.";
         ControlError::too_many("doctor-busy", message, LOOK_AGAIN)
