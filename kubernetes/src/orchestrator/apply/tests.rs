@@ -100,7 +100,7 @@ impl World {
         self.server().asked.clear();
         self.applier.put(&self.wanted).await.unwrap();
         let server = self.server();
-        let there = server.objects.values().next().cloned().unwrap_or_default();
+        let there = server.objects.values().next().cloned().unwrap_or_else(|| json!({}));
         (server.asked.clone(), serde_json::from_value(there).unwrap())
     }
 
