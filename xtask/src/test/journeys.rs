@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -88,9 +88,9 @@ const SHORTEST: &str = "six times seven|closing the tab and|web server on 3000|s
                         the owner has application|doctor of the command line|vite: a change is seen";
 /// Of these, what reaches pods by their addresses, or is reached by them.
 const IN_ITS_NETWORK: [&str; 4] = ["e-claude", "o-ingress", "p-replicas", "q-github"];
-/// The namespace of the journeys, and how many kills they have there.
 const NAMESPACE: &str = "fsa-journeys";
-const KILLS: &str = "3";
+/// How often the control plane is killed on a cluster, where each takes some ten seconds: in the usual run, and in the long one.
+const KILLS: [&str; 2] = ["3", "30"];
 
 /// The journeys again, with sandboxes as pods; server and browser are in the cluster's network.
 /// On a cluster that `KUBECONFIG` names they are beside it, and what needs its network is left out.
@@ -163,8 +163,8 @@ fn journeys_on(site: &Site, run: &Run<'_>, built: &Built) -> Result<Count> {
     if site.ours {
         command = cluster::tell(command);
     }
-    if !run.long {
-        command = command.env("FSA_KILLS", KILLS);
+    if env::var_os("FSA_KILLS").is_none() {
+        command = command.env("FSA_KILLS", KILLS[usize::from(run.long)]);
     }
     playwright(command, run, built, "journeys-cluster.json")
 }
