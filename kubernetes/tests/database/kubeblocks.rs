@@ -260,12 +260,24 @@ async fn one_that_was_stopped_is_started_with_its_data() {
         database.ensure(&spec).await.unwrap();
         let clusters = clusters(&world, version);
         let before = clusters.get(spec.name.as_str()).await.unwrap();
+        let connection = database.credentials(&spec);
+        let enter = async || {
+            let (user, password) = (&connection.user, &connection.password);
+            support::enter(&world.cluster, spec.name.as_str(), user, password, &connection.database).await.unwrap()
+        };
+        let insert = "CREATE TABLE kept (note text); INSERT INTO kept VALUES ('before the stop')";
+        sqlx::raw_sql(insert).execute(&mut enter().await.connection).await.unwrap();
         database.stop(&spec).await.unwrap();
         until("it is stopped", async || clusters.get(spec.name.as_str()).await.unwrap().data["status"]["phase"] == "Stopped")
             .await;
+        let stopped = clusters.get(spec.name.as_str()).await.unwrap();
+        let component = &stopped.data["spec"]["componentSpecs"][0];
+        assert_eq!((&component["stop"], &component["replicas"]), (&json!(true), &json!(1)), "never by 0 replicas: {component}");
         until("that is seen", async || !database.observe(&spec).await.unwrap().ready).await;
         database.ensure(&spec).await.unwrap();
         assert!(database.observe(&spec).await.unwrap().ready);
+        let kept: String = sqlx::query_scalar("SELECT note FROM kept").fetch_one(&mut enter().await.connection).await.unwrap();
+        assert_eq!(kept, "before the stop");
         let after = clusters.get(spec.name.as_str()).await.unwrap();
         assert_eq!(before.data["spec"], after.data["spec"], "nothing but the one path was written");
 
