@@ -200,18 +200,25 @@ async fn an_apiserver_in_trouble_is_told_of_and_asked_again() {
     or_skip!(skip());
     let world = World::new().await;
     let spec = world.spec();
-    for (code, reason) in
-        [(429, "TooManyRequests"), (500, "InternalError"), (503, "ServiceUnavailable"), (409, "Conflict"), (403, "Forbidden")]
-    {
+    let busy = CauseCode::OrchestratorBusy;
+    for (code, reason, expected) in [
+        (429, "TooManyRequests", busy),
+        (500, "InternalError", busy),
+        (503, "ServiceUnavailable", busy),
+        (409, "Conflict", busy),
+        (403, "Forbidden", CauseCode::PermissionMissing),
+    ] {
         world.asked.refuse_the_next_write(code, reason);
         let refused = world.orchestrator.ensure(&spec).await.unwrap_err();
         let engine::orchestrator::OrchestratorError::Caused(cause) = refused else { panic!("{code}: {refused}") };
+        assert_eq!(cause.code, expected, "{code}: {cause:?}");
         assert!(!cause.message.is_empty() && !cause.next_steps.is_empty(), "{code}: {cause:?}");
         println!("{code}: {}", cause.message);
     }
     world.up(&spec).await;
     world.asked.refuse_the_next_write(500, "InternalError");
-    assert!(world.orchestrator.remove(spec.id).await.is_err());
+    let refused = world.orchestrator.remove(spec.id).await.unwrap_err();
+    assert!(matches!(&refused, engine::orchestrator::OrchestratorError::Caused(cause) if cause.code == busy), "{refused}");
     world.remove(&spec).await;
 }
 
