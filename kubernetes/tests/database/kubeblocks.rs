@@ -2,6 +2,7 @@
 
 use super::{
     definitions::{self, Served},
+    left_out::long,
     operator::{Nature, ROLE},
     support::{self, LONG, World, beside_a_sandbox, resource, spec, until},
 };
@@ -37,7 +38,7 @@ mod v1 {
     use engine::database::contract::Subject;
 
     async fn subject() -> Option<Subject> {
-        if !super::support::long() {
+        if !super::long() {
             return None;
         }
         support::subject(Served::V1, DatabaseProvider::Auto).await
@@ -51,7 +52,7 @@ mod v1alpha1 {
     use engine::database::contract::Subject;
 
     async fn subject() -> Option<Subject> {
-        if !super::support::long() {
+        if !super::long() {
             return None;
         }
         support::subject(Served::V1alpha1, DatabaseProvider::Auto).await

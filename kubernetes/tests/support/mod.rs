@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod left_out;
+
 use bytes::Bytes;
 use engine::orchestrator::{
     AgentOrPort, AgentSeen, Orchestrator, OrchestratorError, Removed, SandboxSpec, Seen, contract::Files,
@@ -19,13 +21,13 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use kubernetes::{Cluster, Settings, orchestrator::KubernetesOrchestrator, reach::Reach};
+pub use left_out::{long, skipped};
 use model::{CauseCode, Desired, InstallationId, resources::Preset};
 use sandbox_agent::{
     client::{Finished, exec_to_end},
     protocol::http::{ExecExit, ExecRequest},
 };
 use std::{
-    io::Write as _,
     sync::{Arc, Mutex},
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -52,25 +54,6 @@ macro_rules! or_skip {
             return $crate::support::skipped(&reason);
         }
     };
-}
-
-/// A test cannot run here. Under `FSA_REQUIRE_CLUSTER=1` that is a failure; else it says so and counts as passed.
-pub fn skipped(reason: &str) {
-    assert!(
-        std::env::var("FSA_REQUIRE_CLUSTER").as_deref() != Ok("1"),
-        "FSA_REQUIRE_CLUSTER=1, and this test cannot run: {reason}"
-    );
-    println!("skipped: {reason}");
-}
-
-/// Whether this is a long run: what takes a minute and is much like what runs always.
-pub fn long() -> bool {
-    let long = std::env::var_os("FSA_LONG").is_some();
-    if !long && std::env::var_os("FSA_TEST_KUBECONFIG").is_some() {
-        // Past what the test runner keeps of a test that passes: `cargo xtask` counts these lines.
-        let _ = writeln!(std::io::stdout(), "left to the long runs: FSA_LONG is not set");
-    }
-    long
 }
 
 /// Where the tests of this crate's orchestrator live.
