@@ -165,6 +165,8 @@ test('the apiserver is asked little for a create, and nothing for an unchanged p
     const first = await api.create('Before');
     await api.reaches(first.id, 'Running', 60_000);
     counter.take();
+    const watches = counter.watches();
+    expect(Object.keys(watches).length, JSON.stringify(watches)).toBeGreaterThan(10);
     const second = await api.create('Counted', { database: false });
     await api.reaches(second.id, 'Running', 60_000);
     const made = counter.take();
@@ -190,6 +192,7 @@ test('the apiserver is asked little for a create, and nothing for an unchanged p
     kubectl('annotate', 'deployment', second.sandbox.name, 'example.com/note=nothing');
     await until('a pass over it', async () => (await passes()) > before, 20_000);
     expect(counter.take(), 'of an unchanged pass').toEqual([]);
+    expect(counter.watches(), 'neither another sandbox nor a viewer is another watch').toEqual(watches);
     for (const { id } of [first, second]) await api.remove(id);
     await nothingLeft(server);
     // It ends after what stands before its cluster.

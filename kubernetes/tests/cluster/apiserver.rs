@@ -60,6 +60,8 @@ async fn a_create_asks_little_and_an_unchanged_pass_nothing() {
     let buried = calls.iter().any(|(method, path)| method == "DELETE" && path.contains("/pods/"));
     assert!(buried, "a pod whose containers have ended is not waited for: {calls:#?}");
     world.remove(&spec).await;
+    let watches = world.asked.watches();
+    assert!(watches.values().all(|most| *most == 1), "one watch a kind: {watches:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,6 +97,30 @@ async fn what_is_watched_is_the_installations_own() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// One watch a kind, however many sandboxes there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_sandboxes_are_watched_as_none_is() {
+    or_skip!(skip());
+    let world = World::new().await;
+    // The last of them begins a moment after all is listed.
+    let began = Instant::now();
+    while world.asked.watches().len() < 11 {
+        assert!(began.elapsed() < PATIENCE, "{:#?}", world.asked.watches());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let before = world.asked.watches();
+    assert!(before.values().all(|most| *most == 1), "{before:#?}");
+    let specs = [world.spec(), world.spec(), world.spec()];
+    for spec in &specs {
+        world.up(spec).await;
+    }
+    assert_eq!(world.asked.watches(), before);
+    for spec in &specs {
+        world.remove(spec).await;
+    }
+    assert_eq!(world.asked.watches(), before);
 }
 
 /// Between us and the apiserver, until it is told to hang up on everybody.

@@ -28,6 +28,7 @@ use sandbox_agent::{
     protocol::http::{ExecExit, ExecRequest},
 };
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -82,7 +83,40 @@ pub struct Asked(
     Arc<Mutex<Option<Refusal>>>,
     /// Ends every watch that is open.
     Arc<Notify>,
+    Watches,
 );
+
+/// Watches by what they are of, path and selector: how many are open, and the most that ever were.
+type Watches = Arc<Mutex<BTreeMap<String, (usize, usize)>>>;
+
+/// A watch, from when it is asked for to when nobody reads it any more.
+struct Open {
+    of: String,
+    among: Watches,
+}
+
+impl Open {
+    /// A watch ends after half a minute and is begun again where it was: what it began with says nothing of which it is.
+    fn of(path: &str, among: &Watches) -> Option<Self> {
+        let (folder, query) = path.split_once('?')?;
+        query.split('&').find(|part| *part == "watch=true")?;
+        let selector = query.split('&').find(|part| part.starts_with("labelSelector=")).unwrap_or_default();
+        let of = format!("{folder}?{selector}");
+        let mut watches = among.lock().unwrap();
+        let (open, most) = watches.entry(of.clone()).or_default();
+        *open += 1;
+        *most = (*most).max(*open);
+        Some(Self { of, among: among.clone() })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some((open, _)) = self.among.lock().unwrap().get_mut(&self.of) {
+            *open -= 1;
+        }
+    }
+}
 
 /// A watch that is to be refused.
 #[derive(Debug)]
@@ -103,7 +137,7 @@ pub struct Refused {
 }
 
 impl Asked {
-    /// Forgets, and answers what was.
+    /// Forgets, and answers what was asked.
     pub fn take(&self) -> Vec<(String, String)> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -138,6 +172,11 @@ impl Asked {
         let mut refusal = self.2.lock().unwrap();
         let is = |refusal: &mut Refusal| path.contains("watch=true") && path.contains(&format!("/{}?", refusal.of));
         refusal.take_if(is)
+    }
+
+    /// Each watch that there ever was, and how many of it were open at the same time.
+    pub fn watches(&self) -> BTreeMap<String, usize> {
+        self.4.lock().unwrap().iter().map(|(of, (_, most))| (of.clone(), *most)).collect()
     }
 
     /// The same without watches, which come and go by themselves.
@@ -201,16 +240,20 @@ where
         if let Some(refusal) = self.asked.watch_refused(&path) {
             return Box::pin(async move { Ok(refusal.answered().await) });
         }
-        let ended = path.contains("watch=true").then(|| self.asked.3.clone());
+        let watch = Open::of(&path, &self.asked.4).map(|open| (open, self.asked.3.clone()));
         let answer = self.inner.call(request);
         Box::pin(async move {
             Ok(answer.await?.map(|body| {
                 let body = body.map_err(Into::<BoxError>::into);
-                match ended {
+                match watch {
                     None => body.boxed_unsync(),
-                    Some(ended) => {
+                    Some((open, ended)) => {
                         let ended = async move { ended.notified().await };
-                        StreamBody::new(BodyStream::new(body).take_until(ended)).boxed_unsync()
+                        let body = BodyStream::new(body).take_until(ended).inspect(move |_| {
+                            // It is open for as long as it is read.
+                            let _ = &open;
+                        });
+                        StreamBody::new(body).boxed_unsync()
                     }
                 }
             }))
