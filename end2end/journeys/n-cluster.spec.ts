@@ -186,6 +186,15 @@ test('the apiserver is asked little for a create, and nothing for an unchanged p
     await expect(workspace.phase).toHaveAttribute('data-phase', 'running');
     expect(counter.take(), 'of a viewer').toEqual([]);
 
+    if (long) {
+      // Longer than any period of ours: the comparing every half minute, watches that end, a page's own asks.
+      test.setTimeout(test.info().timeout + 90_000);
+      const since = performance.now();
+      await until('a minute and more at rest', () => performance.now() - since > 70_000, 75_000);
+      await expect(workspace.phase).toHaveAttribute('data-phase', 'running');
+      expect(counter.take(), 'at rest, with a page open').toEqual([]);
+    }
+
     const passes = async () => Number(/^fsa_reconcile_passes_total\{outcome="ok"\} (\d+)/m.exec(await (await fetch(`http://127.0.0.1:${server.port}/metrics`)).text())?.[1] ?? 0);
     const before = await passes();
     // A change that is nobody's matter is looked at all the same.
