@@ -223,9 +223,9 @@ test('the doctor of the command line looks at a project, and removes what belong
   // A terminal opens as soon as the agent answers; the node says a second or so later that the pod is ready.
   const well = await until('the doctor to find the sandbox well', async () => {
     const findings = await doctor('--project', project.slug);
-    return of(findings, 'sandbox')?.verdict === 'ok' && findings;
+    return of(findings, 'sandbox')?.verdict === 'ok' && of(findings, 'database')?.verdict !== 'warn' && findings;
   }, 30_000);
-  for (const check of ['kubeconfig', 'reachability', 'namespace', 'sandbox', 'terminal', 'database address', 'orphans']) {
+  for (const check of ['kubeconfig', 'reachability', 'namespace', 'sandbox', 'terminal', 'database', 'database address', 'orphans']) {
     expect(of(well, check), check).toMatchObject({ verdict: 'ok' });
   }
 
