@@ -7,8 +7,8 @@ use super::{
     support::{self, LONG, World, beside_a_sandbox, resource, spec, until},
 };
 use engine::{
-    database::{Database, DatabaseError},
-    orchestrator::{LogSource, Orchestrator as _, Removed},
+    database::{Database, DatabaseError, DatabaseSpec},
+    orchestrator::{AgentOrPort, AgentSeen, LogSource, Orchestrator as _, OrchestratorError, Removed, contract},
 };
 use futures::StreamExt as _;
 use k8s_openapi::{
@@ -26,10 +26,15 @@ use kubernetes::{
         later::Later,
     },
     doctor::{Databases, Verdict, orphans, permissions},
+    orchestrator::KubernetesOrchestrator,
     reach::Reach,
     settings::DatabaseProvider,
 };
-use model::CauseCode;
+use model::{CauseCode, resources::Preset};
+use sandbox_agent::{
+    client::exec_to_end,
+    protocol::http::{ExecExit, ExecRequest},
+};
 use serde_json::json;
 use std::time::Duration;
 
@@ -288,6 +293,52 @@ async fn one_that_was_stopped_is_started_with_its_data() {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(world.cluster.client.clone(), &world.cluster.namespace);
         claims.delete(&format!("data-{}-postgresql-0", spec.name), &DeleteParams::default()).await.unwrap();
         until("its volume is missed", async || lost()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_that_runs_beside_one_connects_by_its_variables() {
+    if !long() {
+        return;
+    }
+    for served in [Served::V1, Served::V1alpha1] {
+        let Some(world) = World::start(served).await else { return };
+        let mut settings = world.settings(DatabaseProvider::Auto);
+        settings.image = std::env::var("FSA_TEST_IMAGE").unwrap_or_else(|_| "fsa.local/runtime:dev".to_owned());
+        let database = world.database(&settings).await.with_patience(LONG);
+        let orchestrator = KubernetesOrchestrator::new(world.cluster.clone(), settings.clone(), Reach::Outside).unwrap();
+        let mut sandbox = contract::spec();
+        sandbox.installation = settings.installation;
+        sandbox.resources = Preset::Small.resources();
+        sandbox.resources.disk_bytes = 1 << 30;
+        sandbox.database = database.endpoint();
+        let (project, name) = (sandbox.project, sandbox.name.clone());
+        let spec = DatabaseSpec { project, sandbox: sandbox.id, name, ..spec(settings.installation) };
+        database.ensure(&spec).await.unwrap();
+        let connection = database.credentials(&spec);
+        assert!(connection.host.contains("-postgresql-postgresql."), "by KubeBlocks: {connection:?}");
+        sandbox.env = connection.variables().into_iter().map(|(name, value)| (name, value.into())).collect();
+        until("the sandbox is up", async || {
+            match orchestrator.ensure(&sandbox).await {
+                // Whoever else wrote at the same moment: it is tried again, as the reconciler does.
+                Err(OrchestratorError::Caused(cause)) if cause.code == CauseCode::OrchestratorBusy => {}
+                done => done.unwrap(),
+            }
+            orchestrator.observe(sandbox.id).await.unwrap().agent == AgentSeen::ShellStarted
+        })
+        .await;
+
+        // By the URL alone, without what is Prisma's in it.
+        let script = "unset ${!PG*}; psql \"${DATABASE_URL%%\\?*}\" -Atc 'select 1, current_database()'";
+        let command = ["bash", "-c", script].map(str::to_owned).to_vec();
+        let ask = ExecRequest { command, timeout_ms: Some(60_000), ..ExecRequest::default() };
+        let io = orchestrator.connect(sandbox.id, AgentOrPort::Agent).await.unwrap();
+        let done = exec_to_end(io, &sandbox.agent_token, &ask, 1 << 20).await.unwrap();
+        assert_eq!(done.exit, ExecExit::Code(0), "{}", String::from_utf8_lossy(&done.stderr));
+        assert_eq!(String::from_utf8_lossy(&done.stdout), format!("1|{}\n", spec.database));
+
+        until("the sandbox is gone", async || orchestrator.remove(sandbox.id).await.unwrap() == Removed::Gone).await;
+        until("its database is", async || matches!(database.remove(&spec).await, Ok(Removed::Gone))).await;
     }
 }
 
