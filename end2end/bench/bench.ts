@@ -41,7 +41,7 @@ const BENCHES: Record<string, Bench> = {
   listeners,
 };
 
-/** Runs all, or those whose name has `filter` in it. Answers the exit code. */
+/** Runs all, or those whose name has `filter` in it. Answers the exit code, which is 1 where a target was missed. */
 export async function main(filter: string | undefined): Promise<number> {
   const benches = onCluster && filter === 'cluster-kwok' ? { 'cluster-kwok': kwok } : onCluster ? ON_CLUSTER : BENCHES;
   const chosen = Object.entries(benches).filter(([name]) => filter === undefined || name.includes(filter));
@@ -51,14 +51,12 @@ export async function main(filter: string | undefined): Promise<number> {
   }
   const about = machine();
   const rows: Row[] = [];
-  let broken = 0;
   for (const [name, bench] of chosen) {
     console.error(`measuring ${name}`);
     const server = await Server.start({ args: ARGUMENTS[name] ?? [] });
     try {
       rows.push(...(await bench(server, await server.api())));
     } catch (error) {
-      broken++;
       console.error(`${name}: ${error instanceof Error ? error.stack : String(error)}`);
       rows.push({ what: `${name}: did not run to its end`, p50: '', p99: '', generator: '', target: '', met: false });
     } finally {
@@ -69,7 +67,7 @@ export async function main(filter: string | undefined): Promise<number> {
   console.log(`${about}\n\n${table(rows)}`);
   const missed = rows.filter(({ met }) => met === false).length;
   console.log(`\n${rows.length - missed} of ${rows.length} within their targets${missed > 0 ? `, ${missed} MISSED` : ''}`);
-  return broken > 0 ? 1 : 0;
+  return missed > 0 ? 1 : 0;
 }
 
 /** A row of one number. */
@@ -396,7 +394,7 @@ async function idle(server: Server, api: Api): Promise<Row[]> {
     single('PostgreSQL meanwhile, of one core', `${of('database').toFixed(2)} %`, '', undefined),
     single('server, resident, with ten sandboxes', megabytes(resident), '≤ 40 MB', resident <= 40e6),
     single(`keeper, resident, the largest of ${keepers.length}`, megabytes(keeper), '≤ 12 MB', keepers.length === 10 && keeper <= 12e6),
-    single(`agent, resident, the largest of ${agents.length}`, megabytes(Math.max(...agents, 0)), '≤ 10 MB', agents.length === 0 ? undefined : Math.max(...agents) <= 10e6),
+    single(`agent, resident, the largest of ${agents.length}`, megabytes(Math.max(...agents, 0)), '≤ 10 MB', agents.length === 10 && Math.max(...agents) <= 10e6),
   ];
 }
 

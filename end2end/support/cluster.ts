@@ -153,17 +153,23 @@ export class Counter {
   readonly #proxy: ChildProcess;
   readonly #server: http.Server;
   #asked: string[] = [];
+  /** Watches by what they are of: how many are open, and the most that ever were. */
+  readonly #watches = new Map<string, { open: number; most: number }>();
 
   private constructor(proxy: ChildProcess, to: number) {
     this.#proxy = proxy;
     const host = `127.0.0.1:${to}`;
     this.#server = http.createServer((ask, answer) => {
       this.#asked.push(`${ask.method} ${ask.url}`);
+      const closed = this.#opened(ask.url ?? '');
+      answer.on('close', closed);
       const { authorization: _, ...headers } = ask.headers;
       const onward = http.request({ host: '127.0.0.1', port: to, method: ask.method, path: ask.url, headers: { ...headers, host } }, (back) => {
         answer.writeHead(back.statusCode ?? 502, back.headers);
         // A watch has answered before anything happens.
         answer.flushHeaders();
+        // Before whoever asked can ask again.
+        back.on('end', closed);
         back.on('error', () => answer.destroy());
         back.pipe(answer);
       });
@@ -220,6 +226,27 @@ export class Counter {
       users: [{ name, user: {} }],
       contexts: [{ name, context: { cluster: name, user: name, namespace: process.env['FSA_NAMESPACE'] ?? 'default' } }],
     };
+  }
+
+  /** Counts a watch that is open from now on, and gives what says that it is closed. */
+  #opened(asked: string): () => void {
+    const { pathname, searchParams } = new URL(asked, 'http://apiserver');
+    if (searchParams.get('watch') !== 'true') return () => undefined;
+    // It ends after half a minute, and is begun again where it was: what it began with says nothing of which it is.
+    const of = `${pathname} ${searchParams.get('labelSelector') ?? ''}`;
+    const watch = this.#watches.get(of) ?? { open: 0, most: 0 };
+    this.#watches.set(of, watch);
+    watch.most = Math.max(watch.most, ++watch.open);
+    let over = false;
+    return () => {
+      if (!over) watch.open--;
+      over = true;
+    };
+  }
+
+  /** Each watch that there ever was, and how many of it were open at the same time. */
+  watches(): Record<string, number> {
+    return Object.fromEntries([...this.#watches].map(([of, { most }]) => [of, most]));
   }
 
   /** What was asked since the last time, without watches, which come and go by themselves, and the way into pods. */

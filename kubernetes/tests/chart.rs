@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/left_out.rs"]
+mod left_out;
+
 use std::{
     collections::BTreeSet,
     env,
@@ -32,30 +35,14 @@ fn chart() -> PathBuf {
     root().join("deploy/chart")
 }
 
-/// A test cannot run here: it says so and counts as passed. With `FSA_REQUIRE_CLUSTER=1` it fails where a cluster, or what
-/// a variable names, is not there.
-fn skipped(lack: &Lack) {
-    match lack {
-        Lack::Promised(reason) => {
-            assert!(env::var("FSA_REQUIRE_CLUSTER").as_deref() != Ok("1"), "this test cannot run: {reason}")
-        }
-        Lack::Optional(reason) => println!("skipped: {reason}"),
-    }
-}
-
-/// What is missing.
-enum Lack {
-    /// Where a cluster is required, so is this.
-    Promised(String),
-    /// It may be missing.
-    Optional(String),
-}
+/// What is missing, for which a test cannot run here. With `FSA_REQUIRE_CLUSTER=1` it fails.
+type Lack = String;
 
 macro_rules! or_skip {
     ($found:expr) => {
         match $found {
             Ok(found) => found,
-            Err(lack) => return skipped(&lack),
+            Err(lack) => return left_out::skipped(&lack),
         }
     };
 }
@@ -67,10 +54,8 @@ impl Helm {
     fn find() -> Result<Self, Lack> {
         let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
         let built = home.join(".cache/fullstack-agent/cluster/bin/helm");
-        let named = env::var_os("FSA_HELM");
-        let lack = if named.is_some() { Lack::Promised } else { Lack::Optional };
-        let helm = named.map_or(built, PathBuf::from);
-        if helm.is_file() { Ok(Self(helm)) } else { Err(lack(format!("there is no Helm at {}", helm.display()))) }
+        let helm = env::var_os("FSA_HELM").map_or(built, PathBuf::from);
+        if helm.is_file() { Ok(Self(helm)) } else { Err(format!("there is no Helm at {}", helm.display())) }
     }
 
     fn command(&self) -> Command {
@@ -285,10 +270,9 @@ impl Cluster {
     /// A namespace of its own, in which nothing but Pod Security "restricted" passes.
     fn find(purpose: &str) -> Result<Self, Lack> {
         let helm = Helm::find()?;
-        let none = || Lack::Promised("FSA_TEST_KUBECONFIG names no cluster".to_owned());
-        let kubeconfig = env::var_os("FSA_TEST_KUBECONFIG").ok_or_else(none)?.into();
+        let kubeconfig = env::var_os("FSA_TEST_KUBECONFIG").ok_or("FSA_TEST_KUBECONFIG names no cluster")?.into();
         if Command::new("kubectl").arg("version").arg("--client").output().is_err() {
-            return Err(Lack::Optional("kubectl is not on the PATH".to_owned()));
+            return Err("kubectl is not on the PATH".to_owned());
         }
         let namespace = format!("fsa-chart-{purpose}-{}", std::process::id());
         let cluster = Self { helm, kubeconfig, namespace };
@@ -509,7 +493,7 @@ fn the_role_permits_what_is_needed_and_nothing_else() {
 /// An image that the cluster has.
 fn image(variable: &str) -> Result<String, Lack> {
     let named = env::var(variable).ok().filter(|image| !image.is_empty());
-    named.ok_or_else(|| Lack::Optional(format!("{variable} names no image that the cluster has")))
+    named.ok_or_else(|| format!("{variable} names no image that the cluster has"))
 }
 
 #[test]
@@ -608,7 +592,7 @@ fn keys_passwords_and_data_outlive_upgrade_and_uninstall() {
     assert!(text(&output.stderr).contains("Restore it from a backup"), "{}", text(&output.stderr));
 
     if own.is_none() {
-        skipped(&Lack::Optional("all but the program itself was tried: FSA_TEST_CONTROL_PLANE_IMAGE names no image".to_owned()));
+        left_out::skipped("all but the program itself was tried: FSA_TEST_CONTROL_PLANE_IMAGE names no image");
     }
 }
 

@@ -230,7 +230,10 @@ fn places() -> [(&'static str, OsString); 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::{Child, Command, ExitStatus};
+    use std::{
+        io::Write as _,
+        process::{Child, Command, ExitStatus},
+    };
 
     /// The state that a crash left, in a folder of its own, of a cluster that has a name of its own.
     struct Crash {
@@ -389,7 +392,8 @@ mod tests {
     #[test]
     fn mounts_and_the_network_that_are_left_go() {
         if !shell::is_root() {
-            println!("skipped: mounts and network namespaces take root");
+            // Past what the test runner keeps of a test that passes, so that it counts as skipped.
+            let _ = std::io::stdout().write_all(b"\nskipped: mounts and network namespaces take root\n");
             return;
         }
         let crash = Crash::new("mounts");

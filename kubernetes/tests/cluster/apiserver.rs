@@ -60,6 +60,8 @@ async fn a_create_asks_little_and_an_unchanged_pass_nothing() {
     let buried = calls.iter().any(|(method, path)| method == "DELETE" && path.contains("/pods/"));
     assert!(buried, "a pod whose containers have ended is not waited for: {calls:#?}");
     world.remove(&spec).await;
+    let watches = world.asked.watches();
+    assert!(watches.values().all(|most| *most == 1), "one watch a kind: {watches:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,6 +97,30 @@ async fn what_is_watched_is_the_installations_own() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// One watch a kind, however many sandboxes there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_sandboxes_are_watched_as_none_is() {
+    or_skip!(skip());
+    let world = World::new().await;
+    // The last of them begins a moment after all is listed.
+    let began = Instant::now();
+    while world.asked.watches().len() < 11 {
+        assert!(began.elapsed() < PATIENCE, "{:#?}", world.asked.watches());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let before = world.asked.watches();
+    assert!(before.values().all(|most| *most == 1), "{before:#?}");
+    let specs = [world.spec(), world.spec(), world.spec()];
+    for spec in &specs {
+        world.up(spec).await;
+    }
+    assert_eq!(world.asked.watches(), before);
+    for spec in &specs {
+        world.remove(spec).await;
+    }
+    assert_eq!(world.asked.watches(), before);
 }
 
 /// Between us and the apiserver, until it is told to hang up on everybody.
@@ -200,18 +226,25 @@ async fn an_apiserver_in_trouble_is_told_of_and_asked_again() {
     or_skip!(skip());
     let world = World::new().await;
     let spec = world.spec();
-    for (code, reason) in
-        [(429, "TooManyRequests"), (500, "InternalError"), (503, "ServiceUnavailable"), (409, "Conflict"), (403, "Forbidden")]
-    {
+    let busy = CauseCode::OrchestratorBusy;
+    for (code, reason, expected) in [
+        (429, "TooManyRequests", busy),
+        (500, "InternalError", busy),
+        (503, "ServiceUnavailable", busy),
+        (409, "Conflict", busy),
+        (403, "Forbidden", CauseCode::PermissionMissing),
+    ] {
         world.asked.refuse_the_next_write(code, reason);
         let refused = world.orchestrator.ensure(&spec).await.unwrap_err();
         let engine::orchestrator::OrchestratorError::Caused(cause) = refused else { panic!("{code}: {refused}") };
+        assert_eq!(cause.code, expected, "{code}: {cause:?}");
         assert!(!cause.message.is_empty() && !cause.next_steps.is_empty(), "{code}: {cause:?}");
         println!("{code}: {}", cause.message);
     }
     world.up(&spec).await;
     world.asked.refuse_the_next_write(500, "InternalError");
-    assert!(world.orchestrator.remove(spec.id).await.is_err());
+    let refused = world.orchestrator.remove(spec.id).await.unwrap_err();
+    assert!(matches!(&refused, engine::orchestrator::OrchestratorError::Caused(cause) if cause.code == busy), "{refused}");
     world.remove(&spec).await;
 }
 

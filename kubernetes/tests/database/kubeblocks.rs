@@ -2,12 +2,13 @@
 
 use super::{
     definitions::{self, Served},
+    left_out::long,
     operator::{Nature, ROLE},
     support::{self, LONG, World, beside_a_sandbox, resource, spec, until},
 };
 use engine::{
-    database::{Database, DatabaseError},
-    orchestrator::{LogSource, Orchestrator as _, Removed},
+    database::{Database, DatabaseError, DatabaseSpec},
+    orchestrator::{AgentOrPort, AgentSeen, LogSource, Orchestrator as _, OrchestratorError, Removed, contract},
 };
 use futures::StreamExt as _;
 use k8s_openapi::{
@@ -25,10 +26,15 @@ use kubernetes::{
         later::Later,
     },
     doctor::{Databases, Verdict, orphans, permissions},
+    orchestrator::KubernetesOrchestrator,
     reach::Reach,
     settings::DatabaseProvider,
 };
-use model::CauseCode;
+use model::{CauseCode, resources::Preset};
+use sandbox_agent::{
+    client::exec_to_end,
+    protocol::http::{ExecExit, ExecRequest},
+};
 use serde_json::json;
 use std::time::Duration;
 
@@ -37,7 +43,7 @@ mod v1 {
     use engine::database::contract::Subject;
 
     async fn subject() -> Option<Subject> {
-        if !super::support::long() {
+        if !super::long() {
             return None;
         }
         support::subject(Served::V1, DatabaseProvider::Auto).await
@@ -51,7 +57,7 @@ mod v1alpha1 {
     use engine::database::contract::Subject;
 
     async fn subject() -> Option<Subject> {
-        if !super::support::long() {
+        if !super::long() {
             return None;
         }
         support::subject(Served::V1alpha1, DatabaseProvider::Auto).await
@@ -262,12 +268,24 @@ async fn one_that_was_stopped_is_started_with_its_data() {
         database.ensure(&spec).await.unwrap();
         let clusters = clusters(&world, version);
         let before = clusters.get(spec.name.as_str()).await.unwrap();
+        let connection = database.credentials(&spec);
+        let enter = async || {
+            let (user, password) = (&connection.user, &connection.password);
+            support::enter(&world.cluster, spec.name.as_str(), user, password, &connection.database).await.unwrap()
+        };
+        let insert = "CREATE TABLE kept (note text); INSERT INTO kept VALUES ('before the stop')";
+        sqlx::raw_sql(insert).execute(&mut enter().await.connection).await.unwrap();
         database.stop(&spec).await.unwrap();
         until("it is stopped", async || clusters.get(spec.name.as_str()).await.unwrap().data["status"]["phase"] == "Stopped")
             .await;
+        let stopped = clusters.get(spec.name.as_str()).await.unwrap();
+        let component = &stopped.data["spec"]["componentSpecs"][0];
+        assert_eq!((&component["stop"], &component["replicas"]), (&json!(true), &json!(1)), "never by 0 replicas: {component}");
         until("that is seen", async || !database.observe(&spec).await.unwrap().ready).await;
         database.ensure(&spec).await.unwrap();
         assert!(database.observe(&spec).await.unwrap().ready);
+        let kept: String = sqlx::query_scalar("SELECT note FROM kept").fetch_one(&mut enter().await.connection).await.unwrap();
+        assert_eq!(kept, "before the stop");
         let after = clusters.get(spec.name.as_str()).await.unwrap();
         assert_eq!(before.data["spec"], after.data["spec"], "nothing but the one path was written");
 
@@ -277,6 +295,52 @@ async fn one_that_was_stopped_is_started_with_its_data() {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(world.cluster.client.clone(), &world.cluster.namespace);
         claims.delete(&format!("data-{}-postgresql-0", spec.name), &DeleteParams::default()).await.unwrap();
         until("its volume is missed", async || lost()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_that_runs_beside_one_connects_by_its_variables() {
+    if !long() {
+        return;
+    }
+    for served in [Served::V1, Served::V1alpha1] {
+        let Some(world) = World::start(served).await else { return };
+        let mut settings = world.settings(DatabaseProvider::Auto);
+        settings.image = std::env::var("FSA_TEST_IMAGE").unwrap_or_else(|_| "fsa.local/runtime:dev".to_owned());
+        let database = world.database(&settings).await.with_patience(LONG);
+        let orchestrator = KubernetesOrchestrator::new(world.cluster.clone(), settings.clone(), Reach::Outside).unwrap();
+        let mut sandbox = contract::spec();
+        sandbox.installation = settings.installation;
+        sandbox.resources = Preset::Small.resources();
+        sandbox.resources.disk_bytes = 1 << 30;
+        sandbox.database = database.endpoint();
+        let (project, name) = (sandbox.project, sandbox.name.clone());
+        let spec = DatabaseSpec { project, sandbox: sandbox.id, name, ..spec(settings.installation) };
+        database.ensure(&spec).await.unwrap();
+        let connection = database.credentials(&spec);
+        assert!(connection.host.contains("-postgresql-postgresql."), "by KubeBlocks: {connection:?}");
+        sandbox.env = connection.variables().into_iter().map(|(name, value)| (name, value.into())).collect();
+        until("the sandbox is up", async || {
+            match orchestrator.ensure(&sandbox).await {
+                // Whoever else wrote at the same moment: it is tried again, as the reconciler does.
+                Err(OrchestratorError::Caused(cause)) if cause.code == CauseCode::OrchestratorBusy => {}
+                done => done.unwrap(),
+            }
+            orchestrator.observe(sandbox.id).await.unwrap().agent == AgentSeen::ShellStarted
+        })
+        .await;
+
+        // By the URL alone, without what is Prisma's in it.
+        let script = "unset ${!PG*}; psql \"${DATABASE_URL%%\\?*}\" -Atc 'select 1, current_database()'";
+        let command = ["bash", "-c", script].map(str::to_owned).to_vec();
+        let ask = ExecRequest { command, timeout_ms: Some(60_000), ..ExecRequest::default() };
+        let io = orchestrator.connect(sandbox.id, AgentOrPort::Agent).await.unwrap();
+        let done = exec_to_end(io, &sandbox.agent_token, &ask, 1 << 20).await.unwrap();
+        assert_eq!(done.exit, ExecExit::Code(0), "{}", String::from_utf8_lossy(&done.stderr));
+        assert_eq!(String::from_utf8_lossy(&done.stdout), format!("1|{}\n", spec.database));
+
+        until("the sandbox is gone", async || orchestrator.remove(sandbox.id).await.unwrap() == Removed::Gone).await;
+        until("its database is", async || matches!(database.remove(&spec).await, Ok(Removed::Gone))).await;
     }
 }
 

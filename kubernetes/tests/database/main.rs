@@ -10,6 +10,8 @@
 mod definitions;
 mod given;
 mod kubeblocks;
+#[path = "../support/left_out.rs"]
+mod left_out;
 mod manifests;
 mod operator;
 mod statefulset;

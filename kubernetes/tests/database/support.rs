@@ -2,6 +2,7 @@
 
 use super::{
     definitions::{self, Served},
+    left_out::skipped,
     operator::Operator,
 };
 use anyhow::Context as _;
@@ -35,7 +36,6 @@ use model::{InstallationId, ProjectId, ResourceName, SandboxId, connection::Conn
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use std::{
-    io::Write as _,
     pin::Pin,
     sync::{Arc, Condvar, Mutex, MutexGuard},
     task::{Context, Poll},
@@ -49,25 +49,6 @@ use uuid::Uuid;
 
 /// How long anything on the test cluster may take.
 pub const LONG: Duration = Duration::from_secs(180);
-
-/// A test cannot run here. Under `FSA_REQUIRE_CLUSTER=1` that is a failure; else it says so and counts as passed.
-fn skipped(reason: &str) {
-    assert!(
-        std::env::var("FSA_REQUIRE_CLUSTER").as_deref() != Ok("1"),
-        "FSA_REQUIRE_CLUSTER=1, and this test cannot run: {reason}"
-    );
-    println!("skipped: {reason}");
-}
-
-/// Whether this is a long run: each contract takes minutes, and that of StatefulSets runs always.
-pub fn long() -> bool {
-    let long = std::env::var_os("FSA_LONG").is_some();
-    if !long && std::env::var_os("FSA_TEST_KUBECONFIG").is_some() {
-        // Past what the test runner keeps of a test that passes: `cargo xtask` counts these lines.
-        let _ = writeln!(std::io::stdout(), "left to the long runs: FSA_LONG is not set");
-    }
-    long
-}
 
 /// One cluster has one definition of KubeBlocks at a time: tests of another one wait. The first of a definition
 /// installs it, and the last takes it away.

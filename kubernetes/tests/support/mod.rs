@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod left_out;
+
 use bytes::Bytes;
 use engine::orchestrator::{
     AgentOrPort, AgentSeen, Orchestrator, OrchestratorError, Removed, SandboxSpec, Seen, contract::Files,
@@ -19,13 +21,14 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use kubernetes::{Cluster, Settings, orchestrator::KubernetesOrchestrator, reach::Reach};
+pub use left_out::{long, skipped};
 use model::{CauseCode, Desired, InstallationId, resources::Preset};
 use sandbox_agent::{
     client::{Finished, exec_to_end},
     protocol::http::{ExecExit, ExecRequest},
 };
 use std::{
-    io::Write as _,
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -54,25 +57,6 @@ macro_rules! or_skip {
     };
 }
 
-/// A test cannot run here. Under `FSA_REQUIRE_CLUSTER=1` that is a failure; else it says so and counts as passed.
-pub fn skipped(reason: &str) {
-    assert!(
-        std::env::var("FSA_REQUIRE_CLUSTER").as_deref() != Ok("1"),
-        "FSA_REQUIRE_CLUSTER=1, and this test cannot run: {reason}"
-    );
-    println!("skipped: {reason}");
-}
-
-/// Whether this is a long run: what takes a minute and is much like what runs always.
-pub fn long() -> bool {
-    let long = std::env::var_os("FSA_LONG").is_some();
-    if !long && std::env::var_os("FSA_TEST_KUBECONFIG").is_some() {
-        // Past what the test runner keeps of a test that passes: `cargo xtask` counts these lines.
-        let _ = writeln!(std::io::stdout(), "left to the long runs: FSA_LONG is not set");
-    }
-    long
-}
-
 /// Where the tests of this crate's orchestrator live.
 pub fn namespace() -> String {
     std::env::var("FSA_TEST_NAMESPACE").unwrap_or_else(|_| "fsa-core".to_owned())
@@ -99,7 +83,40 @@ pub struct Asked(
     Arc<Mutex<Option<Refusal>>>,
     /// Ends every watch that is open.
     Arc<Notify>,
+    Watches,
 );
+
+/// Watches by what they are of, path and selector: how many are open, and the most that ever were.
+type Watches = Arc<Mutex<BTreeMap<String, (usize, usize)>>>;
+
+/// A watch, from when it is asked for to when nobody reads it any more.
+struct Open {
+    of: String,
+    among: Watches,
+}
+
+impl Open {
+    /// A watch ends after half a minute and is begun again where it was: what it began with says nothing of which it is.
+    fn of(path: &str, among: &Watches) -> Option<Self> {
+        let (folder, query) = path.split_once('?')?;
+        query.split('&').find(|part| *part == "watch=true")?;
+        let selector = query.split('&').find(|part| part.starts_with("labelSelector=")).unwrap_or_default();
+        let of = format!("{folder}?{selector}");
+        let mut watches = among.lock().unwrap();
+        let (open, most) = watches.entry(of.clone()).or_default();
+        *open += 1;
+        *most = (*most).max(*open);
+        Some(Self { of, among: among.clone() })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some((open, _)) = self.among.lock().unwrap().get_mut(&self.of) {
+            *open -= 1;
+        }
+    }
+}
 
 /// A watch that is to be refused.
 #[derive(Debug)]
@@ -120,7 +137,7 @@ pub struct Refused {
 }
 
 impl Asked {
-    /// Forgets, and answers what was.
+    /// Forgets, and answers what was asked.
     pub fn take(&self) -> Vec<(String, String)> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -155,6 +172,11 @@ impl Asked {
         let mut refusal = self.2.lock().unwrap();
         let is = |refusal: &mut Refusal| path.contains("watch=true") && path.contains(&format!("/{}?", refusal.of));
         refusal.take_if(is)
+    }
+
+    /// Each watch that there ever was, and how many of it were open at the same time.
+    pub fn watches(&self) -> BTreeMap<String, usize> {
+        self.4.lock().unwrap().iter().map(|(of, (_, most))| (of.clone(), *most)).collect()
     }
 
     /// The same without watches, which come and go by themselves.
@@ -218,16 +240,20 @@ where
         if let Some(refusal) = self.asked.watch_refused(&path) {
             return Box::pin(async move { Ok(refusal.answered().await) });
         }
-        let ended = path.contains("watch=true").then(|| self.asked.3.clone());
+        let watch = Open::of(&path, &self.asked.4).map(|open| (open, self.asked.3.clone()));
         let answer = self.inner.call(request);
         Box::pin(async move {
             Ok(answer.await?.map(|body| {
                 let body = body.map_err(Into::<BoxError>::into);
-                match ended {
+                match watch {
                     None => body.boxed_unsync(),
-                    Some(ended) => {
+                    Some((open, ended)) => {
                         let ended = async move { ended.notified().await };
-                        StreamBody::new(BodyStream::new(body).take_until(ended)).boxed_unsync()
+                        let body = BodyStream::new(body).take_until(ended).inspect(move |_| {
+                            // It is open for as long as it is read.
+                            let _ = &open;
+                        });
+                        StreamBody::new(body).boxed_unsync()
                     }
                 }
             }))

@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -88,9 +88,9 @@ const SHORTEST: &str = "six times seven|closing the tab and|web server on 3000|s
                         the owner has application|doctor of the command line|vite: a change is seen";
 /// Of these, what reaches pods by their addresses, or is reached by them.
 const IN_ITS_NETWORK: [&str; 4] = ["e-claude", "o-ingress", "p-replicas", "q-github"];
-/// The namespace of the journeys, and how many kills they have there.
 const NAMESPACE: &str = "fsa-journeys";
-const KILLS: &str = "3";
+/// How often the control plane is killed on a cluster, where each takes some ten seconds: in the usual run, and in the long one.
+const KILLS: [&str; 2] = ["3", "30"];
 
 /// The journeys again, with sandboxes as pods; server and browser are in the cluster's network.
 /// On a cluster that `KUBECONFIG` names they are beside it, and what needs its network is left out.
@@ -104,10 +104,19 @@ pub(super) fn on_a_cluster(run: &mut Run<'_>) -> Result<Count> {
             say(format!("skipped: kubectl is missing, which the journeys look with at the cluster of {}", kubeconfig.display()));
             return Ok(Count { skipped: 1, ..Count::default() });
         }
-        Found::Named(kubeconfig) => {
-            say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
-            Site { kubeconfig, namespace: format!("{NAMESPACE}-{}", std::process::id()), ours: false }
-        }
+        Found::Named(kubeconfig) => match images_of_a_named_cluster(|name| env::var(name).ok()) {
+            Ok(images) => {
+                say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
+                Site { kubeconfig, namespace: format!("{NAMESPACE}-{}", std::process::id()), images, ours: false }
+            }
+            Err(missing) => {
+                say(format!(
+                    "skipped: {missing} names no image that the cluster of {} has: push what `cargo xtask image` makes to its registry",
+                    kubeconfig.display()
+                ));
+                return Ok(Count { skipped: 1, ..Count::default() });
+            }
+        },
         Found::Ours => Site::ours(),
     };
     setup::for_journeys()?;
@@ -132,18 +141,33 @@ pub(super) fn on_a_cluster(run: &mut Run<'_>) -> Result<Count> {
 struct Site {
     kubeconfig: PathBuf,
     namespace: String,
+    images: Images,
     /// Ours, whose network everything runs in.
     ours: bool,
 }
 
 impl Site {
     fn ours() -> Self {
-        Self { kubeconfig: cluster::kubeconfig(), namespace: NAMESPACE.to_owned(), ours: true }
+        let images = Images { sandbox: "fsa.local/runtime:dev".to_owned(), database: "fsa.local/postgres:dev".to_owned() };
+        Self { kubeconfig: cluster::kubeconfig(), namespace: NAMESPACE.to_owned(), images, ours: true }
     }
 
     fn program(&self, program: &str) -> Cmd {
         if self.ours { cluster::program(Path::new(program)) } else { Cmd::new(program).env("KUBECONFIG", &self.kubeconfig) }
     }
+}
+
+/// What a cluster has to run.
+#[derive(Debug, PartialEq, Eq)]
+struct Images {
+    sandbox: String,
+    database: String,
+}
+
+/// Ours are in no registry: which ones somebody's cluster has, its owner says. Else the variable that is missing.
+fn images_of_a_named_cluster(variable: impl Fn(&'static str) -> Option<String>) -> Result<Images, &'static str> {
+    let named = |name| variable(name).filter(|image| !image.is_empty()).ok_or(name);
+    Ok(Images { sandbox: named("FSA_TEST_IMAGE")?, database: named("FSA_TEST_POSTGRES_IMAGE")? })
 }
 
 fn journeys_on(site: &Site, run: &Run<'_>, built: &Built) -> Result<Count> {
@@ -163,8 +187,8 @@ fn journeys_on(site: &Site, run: &Run<'_>, built: &Built) -> Result<Count> {
     if site.ours {
         command = cluster::tell(command);
     }
-    if !run.long {
-        command = command.env("FSA_KILLS", KILLS);
+    if env::var_os("FSA_KILLS").is_none() {
+        command = command.env("FSA_KILLS", KILLS[usize::from(run.long)]);
     }
     playwright(command, run, built, "journeys-cluster.json")
 }
@@ -174,12 +198,15 @@ fn tell_of(mut command: Cmd, site: &Site) -> Cmd {
     for (name, value) in [
         ("FSA_ORCHESTRATOR", "kubernetes"),
         ("FSA_NAMESPACE", site.namespace.as_str()),
-        ("FSA_NODE_ADDRESS", cluster::NODE),
-        ("FSA_IMAGE", "fsa.local/runtime:dev"),
+        ("FSA_IMAGE", site.images.sandbox.as_str()),
         ("FSA_DATABASE_PROVIDER", "statefulset"),
-        ("FSA_DATABASE_IMAGE", "fsa.local/postgres:dev"),
+        ("FSA_DATABASE_IMAGE", site.images.database.as_str()),
     ] {
         command = command.env(name, value);
+    }
+    if site.ours {
+        // Elsewhere it is an address that means nothing, unless somebody says which it is.
+        command = command.env("FSA_NODE_ADDRESS", cluster::NODE);
     }
     command.env("FSA_KUBECONFIG", &site.kubeconfig)
 }
@@ -222,6 +249,18 @@ mod tests {
         for title in SHORT.split('|').chain(SHORTEST.split('|')) {
             assert!(journeys.contains(title), "no journey is called “{title}”");
         }
+    }
+
+    #[test]
+    fn a_cluster_of_somebody_s_has_the_images_that_he_names() {
+        let images = |given: &'static [(&'static str, &'static str)]| {
+            images_of_a_named_cluster(|name| given.iter().find(|(key, _)| *key == name).map(|(_, image)| (*image).to_owned()))
+        };
+        let both = images(&[("FSA_TEST_IMAGE", "r.example.com/runtime:1"), ("FSA_TEST_POSTGRES_IMAGE", "r.example.com/pg:17")]);
+        let expected = Images { sandbox: "r.example.com/runtime:1".to_owned(), database: "r.example.com/pg:17".to_owned() };
+        assert_eq!(both, Ok(expected));
+        assert_eq!(images(&[("FSA_TEST_IMAGE", "r.example.com/runtime:1")]), Err("FSA_TEST_POSTGRES_IMAGE"));
+        assert_eq!(images(&[("FSA_TEST_IMAGE", "")]), Err("FSA_TEST_IMAGE"));
     }
 
     /// A file that the list lacks would run on a cluster in the long runs alone.

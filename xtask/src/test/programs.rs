@@ -124,8 +124,8 @@ fn test_program(message: &str) -> Option<TestProgram> {
 }
 
 /// Of the tests with a real cluster, by their programs, what every run has: the contract, six failures as they
-/// happen, what is foreign and what is changed by hand, and a database of either kind.
-const EVERY_RUN: [(&str, &[&str]); 5] = [
+/// happen, what is foreign and what is changed by hand, a database of either kind, what policies mean, and the chart.
+const EVERY_RUN: [(&str, &[&str]); 7] = [
     (
         "database",
         &[
@@ -154,6 +154,17 @@ const EVERY_RUN: [(&str, &[&str]); 5] = [
     ("contract", &["it_keeps_the_contract"]),
     ("doctor", &["a_cluster_that_is_well_is_found_well"]),
     ("manifests", &["a_real_apiserver_takes_every_object"]),
+    // Of seconds, by programs that are built with our cluster: here they may not be missing.
+    ("policies", &["who_reaches_whom"]),
+    (
+        "chart",
+        &[
+            "the_chart_is_in_order",
+            "objects_are_as_they_were",
+            "what_is_wrong_is_refused",
+            "a_server_for_projects_databases_is_given_by_a_secret",
+        ],
+    ),
 ];
 
 /// Of the tests with a real cluster, those of this run: all, or by program what every run has.
