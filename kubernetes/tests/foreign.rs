@@ -1,5 +1,5 @@
-//! Objects of somebody else's that are called as ours are never adopted, changed or removed. On an apiserver of this file's
-//! own, in memory: no cluster.
+//! Objects of somebody else's that are called as ours are never adopted, changed or removed; and what need not wait for
+//! each other is asked for at the same time. On an apiserver of this file's own, in memory: no cluster.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
@@ -7,10 +7,19 @@ mod memory;
 
 use engine::{
     database::{Database as _, DatabaseError},
-    orchestrator::Removed,
+    orchestrator::{Orchestrator as _, OrchestratorError, Removed, SandboxSpec},
 };
-use kubernetes::{Cluster, Settings, database::ClusterDatabase, labels, reach::Reach, settings::DatabaseProvider};
-use memory::{Apiserver, NAMESPACE, client, spec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kubernetes::{
+    Cluster, Settings,
+    database::ClusterDatabase,
+    labels,
+    manifests::Manifests,
+    orchestrator::KubernetesOrchestrator,
+    reach::Reach,
+    settings::{DatabaseProvider, IngressSettings},
+};
+use memory::{Apiserver, NAMESPACE, Waves, client, client_in_waves, spec};
 use model::CauseCode;
 use serde_json::{Value, json};
 use std::{
@@ -102,4 +111,122 @@ async fn what_is_ours_is_made_and_removed() {
         assert_eq!(removed, Removed::Gone);
         assert_eq!(there(), Vec::<String>::new());
     }
+}
+
+/// Of a sandbox with hosts of its own, and what makes it once all is listed.
+async fn sandbox(
+    server: &Arc<Mutex<Apiserver>>,
+    waves: Option<Arc<Waves>>,
+) -> (Arc<KubernetesOrchestrator>, SandboxSpec, Manifests) {
+    let installation = spec().installation;
+    let settings =
+        Settings { ingress: Some(IngressSettings::new("sandboxes.example.com")), ..Settings::new(installation, NAMESPACE) };
+    let mut sandbox = engine::orchestrator::contract::spec();
+    // As `foreign_labels` have them.
+    (sandbox.installation, sandbox.project, sandbox.id) = (installation, spec().project, spec().sandbox);
+    let made = Manifests::of(&sandbox, &settings);
+    let cluster = Cluster { client: client_in_waves(server, waves), namespace: NAMESPACE.to_owned() };
+    let orchestrator = KubernetesOrchestrator::new(cluster, settings, Reach::Outside).unwrap();
+    assert!(orchestrator.index().synced(Duration::from_secs(20)).await, "{:?}", *orchestrator.health().borrow());
+    (orchestrator, sandbox, made)
+}
+
+/// Labels of what is none of a sandbox's, and whether it is our own installation's: of those a listing tells.
+fn labels_of_no_sandbox_of_ours() -> [(Value, bool); 3] {
+    let of = |installation: u128, sandbox: u128| {
+        json!({
+            labels::INSTALLATION: Uuid::from_u128(installation).to_string(),
+            labels::PROJECT: Uuid::from_u128(sandbox).to_string(),
+            labels::SANDBOX: Uuid::from_u128(sandbox).to_string(),
+            labels::COMPONENT: "sandbox",
+        })
+    };
+    [(json!({"app": "theirs"}), false), (of(2, 7), false), (of(1, 8), true)]
+}
+
+#[tokio::test]
+async fn what_is_called_as_a_sandboxs_objects_is_left_to_whose_it_is() {
+    let name = |meta: &ObjectMeta| meta.name.clone().unwrap();
+    let nowhere = Arc::new(Mutex::new(Apiserver::default()));
+    let (_, _, all) = sandbox(&nowhere, None).await;
+    assert_eq!(all.ingresses.len(), 2, "of the application and of its terminal");
+    for number in 0..9 {
+        for (labels, own) in labels_of_no_sandbox_of_ours() {
+            let server = Arc::new(Mutex::new(Apiserver::default()));
+            let (orchestrator, sandbox, made) = sandbox(&server, None).await;
+            let (plural, kind, version, name) = match number {
+                0 => ("secrets", "Secret", "v1", name(&made.environment.metadata)),
+                1 => ("secrets", "Secret", "v1", name(&made.agent.metadata)),
+                2 => ("serviceaccounts", "ServiceAccount", "v1", name(&made.account.metadata)),
+                3 => ("services", "Service", "v1", name(&made.service.metadata)),
+                4 => ("networkpolicies", "NetworkPolicy", "networking.k8s.io/v1", name(&made.policy.metadata)),
+                5 => ("deployments", "Deployment", "apps/v1", name(&made.deployment.metadata)),
+                6 => ("persistentvolumeclaims", "PersistentVolumeClaim", "v1", name(&made.volume.metadata)),
+                ingress => ("ingresses", "Ingress", "networking.k8s.io/v1", name(&made.ingresses[ingress - 7].metadata)),
+            };
+            if own && kind == "PersistentVolumeClaim" {
+                // A home folder is its project's, whichever of its sandboxes had it.
+                continue;
+            }
+            let place = format!("{plural}/{name}");
+            let theirs = json!({"apiVersion": version, "kind": kind, "metadata": {
+                "name": name, "namespace": NAMESPACE, "uid": "theirs", "resourceVersion": "1", "labels": labels}});
+            // Made after all was listed, and not heard of yet.
+            server.lock().unwrap().objects.insert(place.clone(), theirs.clone());
+            match orchestrator.ensure(&sandbox).await {
+                Err(OrchestratorError::Caused(cause)) => {
+                    assert_eq!(cause.code, CauseCode::NameTaken, "{place} {labels}: {cause:?}");
+                    assert!(cause.message.contains(kind) && cause.message.contains(&name), "{cause:?}");
+                }
+                other => panic!("{place} {labels} was adopted: {other:?}"),
+            }
+            let runs = |server: &Apiserver| server.objects.keys().any(|key| key.starts_with("deployments/") && *key != place);
+            assert!(!runs(&server.lock().unwrap()), "nothing runs beside {place}");
+            let mut removed = Removed::Going;
+            for _ in 0..10 {
+                removed = orchestrator.remove(sandbox.id).await.unwrap();
+                if removed == Removed::Gone {
+                    removed = orchestrator.remove_volume(&sandbox.volume).await.unwrap();
+                }
+                if removed == Removed::Gone {
+                    break;
+                }
+            }
+            assert_eq!(removed, Removed::Gone, "{place} {labels}");
+            let server = server.lock().unwrap();
+            assert_eq!(server.objects.get(&place), Some(&theirs), "{place} {labels}: as it was");
+            assert_eq!(server.objects.len(), 1, "and nothing of ours is left beside it: {:?}", server.objects.keys());
+            let touched = ["PATCH", "PUT", "DELETE"].map(|method| format!("{method} {place}"));
+            assert!(!server.asked.iter().any(|asked| touched.contains(asked)), "{:?}", server.asked);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_need_not_wait_is_made_and_removed_at_the_same_time() {
+    let first = [
+        "ingresses",
+        "ingresses",
+        "networkpolicies",
+        "persistentvolumeclaims",
+        "secrets",
+        "secrets",
+        "serviceaccounts",
+        "services",
+    ];
+    let server = Arc::new(Mutex::new(Apiserver::default()));
+    let waves = Waves::new("POST", &[8, 9]);
+    let (orchestrator, made, _) = sandbox(&server, Some(waves.clone())).await;
+    orchestrator.ensure(&made).await.unwrap();
+    // A pod must not start without its policy, and cannot without its account, its Secrets and its volume.
+    assert_eq!(waves.waves(), [&first[..], &["deployments"]]);
+
+    let waves = Waves::new("DELETE", &[6, 8]);
+    let (orchestrator, again, _) = sandbox(&server, Some(waves.clone())).await;
+    assert_eq!(orchestrator.remove(again.id).await.unwrap(), Removed::Gone);
+    // A pod that ends keeps its policy and its account until it has.
+    let first = ["deployments", "ingresses", "ingresses", "secrets", "secrets", "services"];
+    assert_eq!(waves.waves(), [&first[..], &["networkpolicies", "serviceaccounts"]]);
+    let left: Vec<String> = server.lock().unwrap().objects.keys().cloned().collect();
+    assert_eq!(left, [format!("persistentvolumeclaims/{}", made.volume.0)]);
 }

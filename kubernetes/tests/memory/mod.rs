@@ -14,6 +14,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::sync::watch;
 use tower::BoxError;
@@ -27,9 +28,53 @@ pub struct Apiserver {
     pub kubeblocks: bool,
     pub objects: BTreeMap<String, Value>,
     pub asked: Vec<String>,
+    /// How many were made, for their ids.
+    made: usize,
     /// What watches tell, each of its kind: as of which version, the plural, and a line.
     history: Vec<(u64, String, String)>,
     news: watch::Sender<()>,
+}
+
+/// Lets writes through in waves alone: each waits until all of its wave are asked for.
+pub struct Waves {
+    method: &'static str,
+    /// How many there are with the last of each wave.
+    ends: &'static [usize],
+    flow: watch::Sender<Flow>,
+}
+
+#[derive(Debug, Default)]
+struct Flow {
+    /// Of what, and how many were answered by then.
+    asked: Vec<(String, usize)>,
+    answered: usize,
+}
+
+impl Waves {
+    pub fn new(method: &'static str, ends: &'static [usize]) -> Arc<Self> {
+        Arc::new(Self { method, ends, flow: watch::Sender::default() })
+    }
+
+    async fn wait(&self, kind: &str) {
+        let (mut flow, mut number) = (self.flow.subscribe(), 0);
+        self.flow.send_modify(|flow| {
+            flow.asked.push((kind.to_owned(), flow.answered));
+            number = flow.asked.len();
+        });
+        let end = self.ends.iter().copied().find(|end| number <= *end).unwrap_or(number);
+        // One whose wave does not come goes on all the same: how many were answered by then tells of it.
+        let _ = tokio::time::timeout(Duration::from_secs(5), flow.wait_for(|flow| flow.asked.len() >= end)).await;
+    }
+
+    /// The kinds of each wave, in the order of the alphabet: what began once all before was answered.
+    pub fn waves(&self) -> Vec<Vec<String>> {
+        let mut waves = BTreeMap::<usize, Vec<String>>::new();
+        for (kind, answered) in &self.flow.borrow().asked {
+            waves.entry(*answered).or_default().push(kind.clone());
+        }
+        waves.values_mut().for_each(|wave| wave.sort());
+        waves.into_values().collect()
+    }
 }
 
 /// As of when lists are.
@@ -90,7 +135,10 @@ impl Apiserver {
             }
             let resource =
                 json!({"name": "clusters", "singularName": "cluster", "namespaced": true, "kind": "Cluster", "verbs": ["get"]});
-            return if self.kubeblocks && path == "/apis/apps.kubeblocks.io/v1" {
+            return if matches!(path, "/api/v1/nodes" | "/apis/networking.k8s.io/v1/ingressclasses") {
+                let meta = json!({"resourceVersion": LISTED.to_string()});
+                (200, json!({"kind": "List", "apiVersion": "v1", "metadata": meta, "items": []}))
+            } else if self.kubeblocks && path == "/apis/apps.kubeblocks.io/v1" {
                 let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "apps.kubeblocks.io/v1", "resources": [resource]});
                 (200, list)
             } else {
@@ -107,7 +155,8 @@ impl Apiserver {
                 if self.objects.contains_key(&key) {
                     return status(409, "AlreadyExists");
                 }
-                object["metadata"]["uid"] = json!(format!("ours-{}", self.objects.len()));
+                self.made += 1;
+                object["metadata"]["uid"] = json!(format!("ours-{}", self.made));
                 object["metadata"]["resourceVersion"] = json!(LISTED.to_string());
                 self.objects.insert(key, object.clone());
                 (201, object)
@@ -159,9 +208,14 @@ fn told(server: Arc<Mutex<Apiserver>>, plural: String, from: u64) -> impl Stream
 }
 
 pub fn client(server: &Arc<Mutex<Apiserver>>) -> Client {
+    client_in_waves(server, None)
+}
+
+/// The same, some of whose writes wait for each other.
+pub fn client_in_waves(server: &Arc<Mutex<Apiserver>>, waves: Option<Arc<Waves>>) -> Client {
     let server = server.clone();
     let service = tower::service_fn(move |request: http::Request<Body>| {
-        let server = server.clone();
+        let (server, waves) = (server.clone(), waves.clone());
         async move {
             let (parts, body) = request.into_parts();
             let query = parts.uri.query().unwrap_or_default();
@@ -173,7 +227,16 @@ pub fn client(server: &Arc<Mutex<Apiserver>>) -> Client {
                 return Ok::<_, Infallible>(http::Response::new(body));
             }
             let body = body.collect_bytes().await.unwrap();
-            let (code, answer) = server.lock().unwrap().answer(parts.method.as_str(), parts.uri.path(), query, &body);
+            let (method, path) = (parts.method.as_str(), parts.uri.path());
+            let waves = waves.filter(|waves| waves.method == method);
+            if let Some(waves) = &waves {
+                let place = path.split_once(&format!("/namespaces/{NAMESPACE}/")).map_or(path, |(_, place)| place);
+                waves.wait(place.split('/').next().unwrap_or_default()).await;
+            }
+            let (code, answer) = server.lock().unwrap().answer(method, path, query, &body);
+            if let Some(waves) = &waves {
+                waves.flow.send_modify(|flow| flow.answered += 1);
+            }
             let answer = http::Response::builder().status(code).body(whole(&answer)).unwrap();
             Ok(answer)
         }
