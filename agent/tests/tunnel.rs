@@ -16,7 +16,7 @@ use sandbox_agent::{
 };
 use support::{Agent, DEADLINE, eventually};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, split},
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional, duplex, split},
     net::TcpListener,
     time::timeout,
 };
@@ -183,4 +183,25 @@ async fn what_is_given_up_ends_inside_too() {
     eventually("the tunnel is broken", DEADLINE, async || tunnel.is_broken()).await;
     let broken = timeout(DEADLINE, tunnel.open()).await.unwrap().err().unwrap();
     assert!(broken.status().is_none(), "{broken}");
+}
+
+#[tokio::test]
+async fn what_was_given_up_unsent_does_not_keep_the_connection() {
+    let agent = Agent::start();
+    let (ours, mut theirs) = duplex(1 << 16);
+    let mut io = agent.io().await;
+    let connection = tokio::spawn(async move { copy_bidirectional(&mut theirs, &mut io).await });
+    let tunnel = tunnel(ours, &agent.token).await.unwrap();
+    let deaf = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let mut given_up = forward(&agent, &tunnel, deaf.local_addr().unwrap().port()).await;
+    let (_deaf, _) = deaf.accept().await.unwrap();
+    let chunk = vec![0; 64 << 10];
+    let mut said = 0;
+    while let Ok(written) = timeout(Duration::from_millis(500), given_up.write(&chunk)).await {
+        said += written.unwrap();
+        assert!(said < 4 * MUCH, "it is never full");
+    }
+    drop(given_up);
+    drop(tunnel);
+    let _ = timeout(DEADLINE, connection).await.expect("it ends").unwrap();
 }

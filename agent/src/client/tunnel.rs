@@ -1,13 +1,24 @@
 //! `GET /v1/tunnel`.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
-use hyper::{client::conn::http2, upgrade::Upgraded};
+use hyper::{
+    client::conn::http2,
+    rt::{Read, ReadBufCursor, Write},
+    upgrade::Upgraded,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use secrecy::SecretString;
+use tokio::sync::oneshot;
 
 use super::{ClientError, Io, plain};
 use crate::protocol::{TUNNEL_STREAMS, TUNNEL_UPGRADE, TUNNEL_WINDOW, TUNNEL_WINDOWS};
@@ -19,9 +30,10 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// A stream of bytes as a fresh one to the agent would be. What is given up without a shutdown ends for the other side all the same.
 pub type Tunnelled = TokioIo<Upgraded>;
 
-/// Many connections to an agent in one. It ends when it and all that it carries were dropped.
+/// Many connections to an agent in one. What it carries ends when it is dropped.
 pub struct Tunnel {
     sender: http2::SendRequest<Full<Bytes>>,
+    _lives: oneshot::Sender<Infallible>,
 }
 
 /// Makes a tunnel of `io`.
@@ -38,7 +50,8 @@ pub async fn tunnel(io: impl Io, token: &SecretString) -> Result<Tunnel, ClientE
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(plain::refusal(answer).await);
     }
-    let inside = hyper::upgrade::on(answer).await.map_err(ClientError::broken)?;
+    let (lives, tunnel) = oneshot::channel();
+    let outside = Outside { io: hyper::upgrade::on(answer).await.map_err(ClientError::broken)?, tunnel: Some(tunnel) };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .initial_stream_window_size(TUNNEL_WINDOW)
@@ -46,9 +59,9 @@ pub async fn tunnel(io: impl Io, token: &SecretString) -> Result<Tunnel, ClientE
         .initial_max_send_streams(TUNNEL_STREAMS as usize)
         .max_concurrent_reset_streams(TUNNEL_STREAMS as usize)
         .reset_stream_duration(REMEMBERED);
-    let (sender, connection) = builder.handshake(inside).await.map_err(ClientError::broken)?;
+    let (sender, connection) = builder.handshake(outside).await.map_err(ClientError::broken)?;
     tokio::spawn(connection);
-    Ok(Tunnel { sender })
+    Ok(Tunnel { sender, _lives: lives })
 }
 
 impl Tunnel {
@@ -69,5 +82,50 @@ impl Tunnel {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.sender.is_closed()
+    }
+}
+
+/// What a tunnel is made of. It ends with the tunnel by itself: a stream that was given up while the agent took no more of it is
+/// there until the agent does, and would keep the connection for as long.
+struct Outside {
+    io: Upgraded,
+    /// None once it was dropped.
+    tunnel: Option<oneshot::Receiver<Infallible>>,
+}
+
+impl Outside {
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        let dropped = self.tunnel.as_mut().is_some_and(|tunnel| Pin::new(tunnel).poll(context).is_ready());
+        if dropped {
+            self.tunnel = None;
+        }
+        self.tunnel.is_none()
+    }
+}
+
+impl Read for Outside {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if self.is_over(context) {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl Write for Outside {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
     }
 }

@@ -24,7 +24,8 @@ use std::{
 use tokio::time::timeout;
 use tracing::debug;
 
-/// How long an agent may take to make a tunnel. One that has no time for it is asked without.
+/// How long an agent may take to make a tunnel, and before that the cluster to say its token. Where either takes longer, the agent is
+/// asked without.
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// Who speaks to agents.
@@ -58,12 +59,14 @@ impl Agents {
     }
 
     async fn open(&self, id: SandboxId, pod: &Pod) -> Result<Opened, ConnectError> {
-        let token = match self.token(id).await {
-            Ok(token) => token,
-            Err(error) => {
+        // Others wait for this, so it has an end.
+        let token = match timeout(ANSWER, self.token(id)).await {
+            Ok(Ok(token)) => token,
+            Ok(Err(error)) => {
                 debug!(sandbox.id = %id, "no tunnel without a token: {error}");
                 return Ok(Opened::NotNow);
             }
+            Err(_) => return Ok(Opened::NotNow),
         };
         let io = self.reach.dial(&self.cluster, pod, AGENT_PORT).await?;
         match timeout(ANSWER, tunnel(io, &token)).await {

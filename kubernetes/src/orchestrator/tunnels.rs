@@ -74,7 +74,7 @@ impl Tunnels {
         for _ in 0..2 {
             let Some(tunnel) = way.tunnel(open()).await? else { return Ok(None) };
             match timeout(STREAM, tunnel.open()).await {
-                Ok(Ok(io)) => return Ok(Some(Box::new(Carried { io, _way: way }))),
+                Ok(Ok(io)) => return Ok(Some(Box::new(Carried { io, _tunnel: tunnel, _way: way }))),
                 Ok(Err(error)) => debug!(pod.uid = pod, "a tunnel broke: {error}"),
                 Err(_) => debug!(pod.uid = pod, "a tunnel does not answer"),
             }
@@ -212,6 +212,8 @@ impl Drop for InUse {
 /// One connection that a tunnel carries.
 struct Carried {
     io: Tunnelled,
+    /// Which may be nobody else's any longer, and would take this with it.
+    _tunnel: Arc<Tunnel>,
     _way: InUse,
 }
 
@@ -242,7 +244,7 @@ mod tests {
     use http_body_util::Empty;
     use hyper::{body::Incoming, server::conn::http2, service::service_fn};
     use hyper_util::rt::{TokioExecutor, TokioIo};
-    use sandbox_agent::client::tunnel;
+    use sandbox_agent::{client::tunnel, protocol::TUNNEL_STREAMS};
     use std::{
         convert::Infallible,
         sync::atomic::{AtomicUsize, Ordering},
@@ -298,7 +300,7 @@ mod tests {
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         });
         let served = http2::Builder::new(TokioExecutor::new())
-            .max_concurrent_streams(1024)
+            .max_concurrent_streams(TUNNEL_STREAMS)
             .serve_connection(TokioIo::new(theirs), service);
         let _ = served.await;
     }
