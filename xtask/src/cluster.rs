@@ -73,8 +73,14 @@ impl Ahead {
         if lack().is_some() {
             return None;
         }
-        let log = fs::File::create(place().join("build.log")).ok()?;
-        let mut command = Cmd::new("setsid").args(["bash"]).args([scripts().join("ahead.sh")]).into_inner();
+        Self::begin_in(&place(), &scripts().join("ahead.sh"))
+    }
+
+    /// Its log is in `folder`, which a new machine does not have yet.
+    fn begin_in(folder: &Path, script: &Path) -> Option<Self> {
+        fs::create_dir_all(folder).ok()?;
+        let log = fs::File::create(folder.join("build.log")).ok()?;
+        let mut command = Cmd::new("setsid").args(["bash"]).args([script]).into_inner();
         command.envs(places()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         Some(Self { build: command.spawn().ok()? })
     }
@@ -302,9 +308,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::copy(scripts().join("ahead.sh"), folder.join("ahead.sh")).unwrap();
         fs::write(folder.join("build.sh"), build).unwrap();
-        let mut command = Command::new("setsid");
-        command.arg("bash").arg(folder.join("ahead.sh")).stdin(Stdio::piped());
-        (Ahead { build: command.spawn().unwrap() }, folder)
+        (Ahead::begin_in(&folder.join("on a new machine"), &folder.join("ahead.sh")).unwrap(), folder)
     }
 
     #[test]
