@@ -21,7 +21,7 @@ async fn it_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_the_contract_from_outside() {
     or_skip!(skip());
-    if !long() {
+    if !support::left_out::long() {
         return;
     }
     let (installation, config) = (InstallationId(Uuid::new_v4()), config().await);

@@ -29,10 +29,10 @@ pub struct Apiserver {
     pub objects: BTreeMap<String, Value>,
     pub asked: Vec<String>,
     /// How many were made, for their ids.
-    made: usize,
+    pub made: usize,
     /// What watches tell, each of its kind: as of which version, the plural, and a line.
-    history: Vec<(u64, String, String)>,
-    news: watch::Sender<()>,
+    pub history: Vec<(u64, String, String)>,
+    pub news: watch::Sender<()>,
 }
 
 /// Lets writes through in waves alone: each waits until all of its wave are asked for.

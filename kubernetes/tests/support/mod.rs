@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod left_out;
+pub mod left_out;
 
 use bytes::Bytes;
 use engine::orchestrator::{
@@ -21,7 +21,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use kubernetes::{Cluster, Settings, orchestrator::KubernetesOrchestrator, reach::Reach};
-pub use left_out::{long, skipped};
+pub use left_out::skipped;
 use model::{CauseCode, Desired, InstallationId, resources::Preset};
 use sandbox_agent::{
     client::{Finished, exec_to_end},

@@ -73,6 +73,7 @@ impl Places {
             link: None,
             status: None,
             silent: false,
+            agent_lost: false,
             ends: Vec::new(),
         });
         place.volume = volume;

@@ -144,7 +144,7 @@ fn nothing_makes_a_429_in_another_way() {
     let files = |word: &str| {
         let mut found = BTreeSet::new();
         for folder in ["app/src", "server/src"] {
-            look(&root.join(folder), &root, word, &mut found);
+            look(&root.join(folder), root, word, &mut found);
         }
         found.into_iter().collect::<Vec<_>>()
     };
