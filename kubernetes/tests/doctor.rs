@@ -373,6 +373,6 @@ async fn one_project_is_looked_at_as_it_is_now() {
     };
     assert!(broken[0].what.contains("`team/nowhere:1` is not on the node"), "{broken:#?}");
     deployments.replace(name.as_str(), &PostParams::default(), &deployment(Uuid::new_v4(), "x")).await.unwrap();
-    assert!(check().await[0].what.contains("not this installation's"));
+    assert!(check().await[0].what.contains("made for something else"));
     world.end().await;
 }

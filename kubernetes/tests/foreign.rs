@@ -20,7 +20,7 @@ use kubernetes::{
     settings::{DatabaseProvider, IngressSettings},
 };
 use memory::{Apiserver, NAMESPACE, Waves, client, client_in_waves, spec};
-use model::CauseCode;
+use model::{CauseCode, Desired};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -151,7 +151,11 @@ async fn what_is_called_as_a_sandboxs_objects_is_left_to_whose_it_is() {
     let (_, _, all) = sandbox(&nowhere, None).await;
     assert_eq!(all.ingresses.len(), 2, "of the application and of its terminal");
     for number in 0..9 {
-        for (labels, own) in labels_of_no_sandbox_of_ours() {
+        // Of our own installation the index may have heard, too.
+        let each = labels_of_no_sandbox_of_ours()
+            .into_iter()
+            .flat_map(|(labels, own)| [(labels.clone(), own, false), (labels, own, true)]);
+        for (labels, own, heard) in each.filter(|(_, own, heard)| *own || !*heard) {
             let server = Arc::new(Mutex::new(Apiserver::default()));
             let (orchestrator, sandbox, made) = sandbox(&server, None).await;
             let (plural, kind, version, name) = match number {
@@ -173,6 +177,15 @@ async fn what_is_called_as_a_sandboxs_objects_is_left_to_whose_it_is() {
                 "name": name, "namespace": NAMESPACE, "uid": "theirs", "resourceVersion": "1", "labels": labels}});
             // Made after all was listed, and not heard of yet.
             server.lock().unwrap().objects.insert(place.clone(), theirs.clone());
+            if heard {
+                server.lock().unwrap().tell(plural, "ADDED", theirs.clone());
+                let known = async {
+                    while !orchestrator.list().await.unwrap().iter().any(|object| object.kind == kind && object.name == name) {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(20), known).await.unwrap();
+            }
             match orchestrator.ensure(&sandbox).await {
                 Err(OrchestratorError::Caused(cause)) => {
                     assert_eq!(cause.code, CauseCode::NameTaken, "{place} {labels}: {cause:?}");
@@ -182,6 +195,8 @@ async fn what_is_called_as_a_sandboxs_objects_is_left_to_whose_it_is() {
             }
             let runs = |server: &Apiserver| server.objects.keys().any(|key| key.starts_with("deployments/") && *key != place);
             assert!(!runs(&server.lock().unwrap()), "nothing runs beside {place}");
+            let stopped = SandboxSpec { desired: Desired::Stopped, ..sandbox.clone() };
+            orchestrator.ensure(&stopped).await.unwrap();
             let mut removed = Removed::Going;
             for _ in 0..10 {
                 removed = orchestrator.remove(sandbox.id).await.unwrap();

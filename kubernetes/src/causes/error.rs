@@ -41,12 +41,15 @@ pub(crate) fn explain(error: &Error, doing: &str, who: &str) -> Cause {
     }
 }
 
-/// An object with one of our names that does not carry our installation's id.
+/// An object with one of our names that is another sandbox's or project's than the one that it is wanted for, or not of our
+/// installation at all.
 #[must_use]
 pub fn name_taken(kind: &str, name: &str, namespace: &str) -> Cause {
     Cause::new(
         CauseCode::NameTaken,
-        format!("The {kind} `{name}` exists in the namespace `{namespace}` and is not this installation's, so it is left alone."),
+        format!(
+            "The {kind} `{name}` exists in the namespace `{namespace}` and was made for something else, so it is left alone."
+        ),
         &[
             &format!("Look whose it is: `kubectl -n {namespace} get {} {name} --show-labels`.", kind.to_lowercase()),
             "Delete or rename it, if nobody needs it; this goes on by itself then.",

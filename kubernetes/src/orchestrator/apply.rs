@@ -116,10 +116,13 @@ impl Applier {
     /// Makes it, or makes it as it should be. One that is being deleted is left to go.
     ///
     /// # Errors
-    /// With the cause: refused, or the name is taken by something foreign.
+    /// With the cause: refused, or the name is taken by something foreign, or by what is another sandbox's.
     pub async fn put<K: Made>(&self, wanted: &K) -> Result<(), OrchestratorError> {
         let name = wanted.meta().name.clone().unwrap_or_default();
         let there = K::Kept::shelf(&self.index.read()).get(&name).cloned();
+        if let Some(there) = &there {
+            self.allowed(wanted, there.meta())?;
+        }
         match there {
             Some(there) if there.meta().deletion_timestamp.is_some() || wanted.is(&there) => Ok(()),
             Some(there) if K::MADE_ANEW => {
@@ -156,12 +159,7 @@ impl Applier {
         let there = self.look::<K>(name).await?;
         // Gone between two requests: the next pass makes it.
         let Some(there) = there else { return Ok(()) };
-        if !labels::is_ours(there.meta(), self.index.installation())
-            || labels::sandbox(there.meta()) != labels::sandbox(wanted.meta()) && K::Kept::KIND != Kind::PersistentVolumeClaim
-        {
-            let kind = K::kind(&());
-            return Err(OrchestratorError::Caused(causes::name_taken(&kind, name, &self.cluster.namespace)));
-        }
+        self.allowed(wanted, there.meta())?;
         let there = there.kept();
         let right = there.meta().deletion_timestamp.is_some() || wanted.is(&there);
         self.index.put(there.clone(), From::Write);
@@ -170,6 +168,28 @@ impl Applier {
         }
         // The next pass makes it: the index tells at once that it is missing.
         if K::MADE_ANEW { self.delete_one::<K>(there.meta()).await } else { self.apply(wanted, name).await }
+    }
+
+    /// Whether what has the name of what is wanted may be written: it is of our installation, and of the same sandbox.
+    ///
+    /// # Errors
+    /// That the name is taken.
+    pub fn allowed<K: Made>(&self, wanted: &K, there: &ObjectMeta) -> Result<(), OrchestratorError> {
+        let same = match labels::sandbox(there) {
+            // A home folder is its project's, whichever of its sandboxes it was made for.
+            _ if K::Kept::KIND == Kind::PersistentVolumeClaim => true,
+            Some(sandbox) => labels::sandbox(wanted.meta()) == Some(sandbox),
+            // Somebody took the label away, which is mended.
+            None => {
+                labels::project(there) == labels::project(wanted.meta())
+                    && labels::component(there) == labels::component(wanted.meta())
+            }
+        };
+        if same && labels::is_ours(there, self.index.installation()) {
+            return Ok(());
+        }
+        let (kind, name) = (K::kind(&()), wanted.meta().name.as_deref().unwrap_or_default());
+        Err(OrchestratorError::Caused(causes::name_taken(&kind, name, &self.cluster.namespace)))
     }
 
     async fn apply<K: Made>(&self, wanted: &K, name: &str) -> Result<(), OrchestratorError> {

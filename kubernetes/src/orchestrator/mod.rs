@@ -250,6 +250,9 @@ impl Inner {
             let state = self.index().read();
             (state.deployments.get(spec.name.as_str()).cloned(), state.pods.of(spec.id))
         };
+        if let Some(live) = &live {
+            self.applier.allowed(wanted, &live.metadata)?;
+        }
         let Some(live) = live else {
             // What is left of an earlier one ends first: two would write the same files.
             if pods.iter().any(|pod| !run::failed(pod)) {
@@ -283,7 +286,10 @@ impl Inner {
         self.known().await?;
         let (live, pods) = {
             let state = self.index().read();
-            (state.deployments.get(spec.name.as_str()).cloned(), state.pods.of(spec.id))
+            // What another sandbox has of that name is none of this one's to stop.
+            let ours = |live: &&Arc<Deployment>| labels::sandbox(&live.metadata).is_none_or(|of| of == spec.id);
+            let live = state.deployments.get(spec.name.as_str()).filter(ours);
+            (live.cloned(), state.pods.of(spec.id))
         };
         if let Some(live) = live.filter(|live| replicas(live) != 0 && live.metadata.deletion_timestamp.is_none()) {
             self.index().asked_to_end(spec.id);

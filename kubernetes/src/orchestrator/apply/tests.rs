@@ -173,3 +173,53 @@ async fn a_foreign_one_of_its_name_stays() {
     assert!(matches!(&refused, OrchestratorError::Caused(cause) if cause.code == model::CauseCode::NameTaken), "{refused}");
     assert_eq!(world.server().asked, ["POST", "GET"]);
 }
+
+#[tokio::test]
+async fn one_of_another_sandbox_of_ours_stays_also_where_it_is_heard_of() {
+    let world = World::new();
+    let mut theirs = serde_json::to_value(&world.wanted).unwrap();
+    theirs["metadata"]["labels"][labels::SANDBOX] = json!(uuid::Uuid::from_u128(9).to_string());
+    let theirs = world.server().make(theirs, "kubectl-create");
+    world.told(theirs.clone());
+    let refused = world.applier.put(&world.wanted).await.unwrap_err();
+    assert!(matches!(&refused, OrchestratorError::Caused(cause) if cause.code == model::CauseCode::NameTaken), "{refused}");
+    let server = world.server();
+    assert!(server.asked.is_empty() && server.objects.values().eq([&theirs]), "{:?}", server.asked);
+}
+
+#[tokio::test]
+async fn what_may_be_written_is_told_by_labels() {
+    let world = World::new();
+    let claim = {
+        let spec = contract::spec();
+        crate::manifests::volume(&spec, &crate::Settings::new(spec.installation, "team"))
+    };
+    let another = || Some(uuid::Uuid::from_u128(9).to_string());
+    let some = |label: &str| [(label.to_owned(), another())];
+    // The label and what it says instead, if anything; whether an object, and a home folder, may be written all the same.
+    for (changes, object, volume) in [
+        (vec![], true, true),
+        (some(labels::INSTALLATION).to_vec(), false, false),
+        (some(labels::SANDBOX).to_vec(), false, true),
+        (vec![(labels::SANDBOX.to_owned(), None)], true, true),
+        (vec![(labels::SANDBOX.to_owned(), None), (labels::PROJECT.to_owned(), another())], false, true),
+        (vec![(labels::COMPONENT.to_owned(), Some("database".to_owned()))], false, true),
+    ] {
+        let change = |meta: &ObjectMeta| {
+            let mut there = meta.clone();
+            let all = there.labels.get_or_insert_default();
+            all.insert(labels::INSTALLATION.to_owned(), world.applier.index.installation().0.to_string());
+            for (label, value) in &changes {
+                match value {
+                    Some(value) => all.insert(label.clone(), value.clone()),
+                    None => all.remove(label),
+                };
+            }
+            there
+        };
+        let secret = world.applier.allowed(&world.wanted, &change(&world.wanted.metadata));
+        assert_eq!(secret.is_ok(), object, "{changes:?}: {secret:?}");
+        let home = world.applier.allowed(&claim, &change(&claim.metadata));
+        assert_eq!(home.is_ok(), volume, "{changes:?}: {home:?}");
+    }
+}
