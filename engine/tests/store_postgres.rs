@@ -362,6 +362,9 @@ async fn a_sandbox_whose_amounts_were_not_kept_has_those_that_its_size_had_then(
     assert_eq!(read().await, Preset::Medium.resources());
     ask(Ask::Start).await;
     assert_eq!(read().await, amounts);
+    // As a server resizes that does not know of them.
+    sqlx::query("UPDATE sandboxes SET preset = 'large'").execute(&pool).await.unwrap();
+    assert_eq!(read().await, Preset::Large.resources());
 }
 
 #[tokio::test]

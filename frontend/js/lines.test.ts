@@ -42,6 +42,13 @@ test('a log that is longer than what was shown of it, or another one, takes its 
   assert.deepEqual(held(log('a')).release(), { all: [] }, 'one that is gone');
 });
 
+test('of a log that was long watched, its last lines alone come again', () => {
+  const lines = log(...Array.from({ length: 5_000 }, (_, at) => `${at}`));
+  const again = new Held(log('long ago')[0]!, lines.at(-1)!, 12_000);
+  assert.equal(again.take(lines), true);
+  assert.deepEqual(again.release(), { all: lines });
+});
+
 test('a log that has ended is left alone, and one that broke off is not', () => {
   const soon = pauseMs('sandbox', false, false);
   assert.ok(soon <= 2_000);

@@ -31,6 +31,9 @@ export function filterOf(typed: string): (line: string) => boolean {
 
 const same = (one: Line | undefined, other: Line): boolean => one !== undefined && one.at === other.at && one.text === other.text;
 
+/** How many lines of a log come again at least, where it has as many: of a cluster's these are the last ones. */
+const COMES_AGAIN = 5_000;
+
 /** A log that comes again from its beginning, held back until it has come as far as what is shown of it. */
 export class Held {
   readonly #first: Line;
@@ -48,7 +51,7 @@ export class Held {
   /** More of it. Whether it has come so far now. */
   take(fresh: Line[]): boolean {
     // A line may be there twice.
-    const from = Math.max(this.#lines.length, this.#count - 1);
+    const from = Math.max(this.#lines.length, Math.min(this.#count, COMES_AGAIN) - 1);
     this.#lines.push(...fresh);
     return this.#lines.slice(from).some((line) => same(line, this.#last));
   }

@@ -15,6 +15,8 @@ const MOST = 5_000;
 const LOOK_MS = 250;
 /** When nothing more comes for so long, a log is there as far as it goes. */
 const QUIET_MS = 150;
+/** And for so long at most. */
+const HELD_MS = 2_000;
 
 export class Log extends HTMLElement {
   #stop: AbortController | undefined;
@@ -100,7 +102,7 @@ export class Log extends HTMLElement {
     void (async () => {
       // One that had ended is looked after without a word, until more of it is there.
       for (let quietly = false; !stop.signal.aborted; ) {
-        const said = await this.#read(source, stop.signal, quietly).catch(() => 'Away. Trying again…');
+        const said: string = await this.#read(source, stop.signal, quietly).catch(() => 'Away. Trying again…');
         if (stop.signal.aborted) return;
         const none = this.#body.childElementCount === 0 && said === ENDED;
         // On a cluster its log is gone with its run. It goes on by itself.
@@ -111,7 +113,7 @@ export class Log extends HTMLElement {
           this.#body.append(line({ at: null, text: EMPTY }));
           return;
         }
-        const over = said === ENDED && !none;
+        const over: boolean = said === ENDED && !none;
         const happened = await this.#pause(pauseMs(source, over, rests()));
         quietly = over && !happened;
       }
@@ -234,6 +236,8 @@ export class Log extends HTMLElement {
     // The log comes from its beginning. What is shown of it stays until it has come so far.
     let held = this.#ends && new Held(this.#ends.first, this.#ends.last, this.#seen);
     let timer: ReturnType<typeof setTimeout> | undefined;
+    // One that is never quiet is not held for ever.
+    const until = Date.now() + HELD_MS;
     const release = (done = false): void => {
       clearTimeout(timer);
       if (!held || signal.aborted) return;
@@ -257,7 +261,7 @@ export class Log extends HTMLElement {
           continue;
         }
         clearTimeout(timer);
-        if (held.take(fresh)) release();
+        if (held.take(fresh) || Date.now() >= until) release();
         else timer = setTimeout(release, QUIET_MS);
       }
     } finally {

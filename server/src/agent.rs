@@ -164,7 +164,7 @@ pub fn refused(error: &ClientError) -> ControlError {
             ErrorKind::Unavailable,
             "agent-silent",
             "The sandbox's agent did not answer to the end.",
-            "Ask again; whether the command ran is not known.",
+            "Ask again; whether it was done is not known.",
         ),
     }
 }

@@ -55,6 +55,8 @@ const AGENT_SILENCE: Duration = Duration::from_secs(25);
 const GIT_AT_ONCE: usize = 2;
 /// How long one waits for its turn. The agent has git wait for fifteen seconds.
 const GIT_WAITS: Duration = Duration::from_secs(10);
+/// And for its answer in all, so that none is worked out whom nobody waits for.
+const GIT_ASKS: Duration = Duration::from_secs(13);
 /// How many that come too often are answered with nothing at a time. Past that they are not answered, and their agent gives up.
 const GIT_REFUSED_AT_ONCE: usize = 8;
 /// How long an agent may take to hear an answer.
@@ -545,8 +547,12 @@ async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64
 fn answer_git(live: &Live, (owner, project): (UserId, ProjectId), agent: Agent, ask: u64, url: String, turns: Arc<Semaphore>) {
     let Some(keyring) = live.keyring.get().and_then(Weak::upgrade) else { return };
     tokio::spawn(async move {
+        let until = tokio::time::Instant::now() + GIT_ASKS;
         let turn = tokio::time::timeout(GIT_WAITS, turns.acquire_owned()).await;
-        let found = if matches!(turn, Ok(Ok(_))) { keyring.credentials_of(owner, project, &url).await } else { None };
+        let found = match turn {
+            Ok(Ok(_)) => tokio::time::timeout_at(until, keyring.credentials_of(owner, project, &url)).await.ok().flatten(),
+            _ => None,
+        };
         let answer = match found {
             Some((username, password)) => {
                 let password = Some(password.expose_secret().to_owned());

@@ -197,6 +197,8 @@ impl ServerDatabase {
         }
         if !look.open || look.broken {
             self.open(spec).await?;
+        } else if self.shared {
+            self.shut_own().await?;
         }
         Ok(())
     }

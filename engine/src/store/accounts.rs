@@ -264,6 +264,12 @@ impl Accounts {
         let withdrawn = now.checked_sub(shares::SHARE_MEMORY).unwrap_or(Timestamp::MIN);
         let oldest_key = now.checked_sub(intent::KEY_LIFE).unwrap_or(Timestamp::MIN);
         for (statement, before) in [
+            // What a server that did not know of makers left, as it revoked a token.
+            (
+                "UPDATE preview_shares h SET revoked_at = $1 FROM api_tokens t
+                WHERE t.id = h.maker_id AND t.revoked_at IS NOT NULL AND h.revoked_at IS NULL",
+                now,
+            ),
             ("DELETE FROM sessions WHERE expires_at <= $1", now),
             ("DELETE FROM preview_codes WHERE expires_at <= $1", now),
             ("DELETE FROM preview_sessions WHERE expires_at <= $1", now),

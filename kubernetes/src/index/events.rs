@@ -104,7 +104,10 @@ fn about(object: &str) -> Option<String> {
     let end = object.find(MIDDLE)? + MIDDLE.len() + ResourceName::SUFFIX;
     let name = object.get(..end)?;
     let rest = &object[end..];
-    (rest.is_empty() || rest.starts_with('-')).then(|| name.parse::<ResourceName>().ok())?.map(|name| name.to_string())
+    let parsed = |text: &str| text.parse::<ResourceName>().ok();
+    // A database's claim, where its project's name leaves no room for what stands before it.
+    let named = || parsed(name).or_else(|| parsed(name.strip_prefix("data-")?));
+    (rest.is_empty() || rest.starts_with('-')).then(named)?.map(|name| name.to_string())
 }
 
 #[cfg(test)]
@@ -117,6 +120,7 @@ mod tests {
             ("shop-agentruntime-abc123", Some("shop-agentruntime-abc123")),
             ("shop-agentruntime-abc123-6d5f9c7b8-x2x4z", Some("shop-agentruntime-abc123")),
             ("shop-agentruntime-abc1234", None),
+            ("data-abcdefghijklmnopqrst-agentruntime-abc123-postgresql-0", Some("abcdefghijklmnopqrst-agentruntime-abc123")),
             ("shop-agentruntime-abc", None),
             ("nginx-6d5f9c7b8", None),
             ("volume-0190", Some("volume-0190")),

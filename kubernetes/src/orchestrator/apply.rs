@@ -82,7 +82,10 @@ impl Made for Secret {
     }
     /// What is in it is not watched: one that we made immutable cannot have changed, and the token's says by a mark which it is.
     fn is(&self, there: &PartialObjectMeta<Self>) -> bool {
-        secret::is_sealed(&there.metadata) && drift::holds(&there.metadata.annotations, &self.metadata.annotations)
+        let (there, wanted) = (&there.metadata, &self.metadata);
+        secret::is_sealed(there)
+            && drift::holds(&there.labels, &wanted.labels)
+            && (wanted.annotations.is_none() || drift::holds(&there.annotations, &wanted.annotations))
     }
     /// What a pod was given of it stays as it is: it was read when the container started.
     const MADE_ANEW: bool = true;

@@ -223,7 +223,7 @@ impl Inner {
         }
         if let Some(apiserver) = &self.apiserver {
             // Whoever cannot look it up cannot ask it either: what is written next says so better.
-            let known = apiserver.known().await.unwrap_or_default();
+            let known = apiserver.known_so_far().await;
             if let Some(server) = &mut settings.to_mut().apiserver {
                 server.addresses = known;
             }

@@ -7,7 +7,10 @@ use model::{Cause, CauseCode};
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{net::lookup_host, time::timeout};
@@ -27,6 +30,8 @@ pub struct Addresses {
     port: u16,
     /// When each was last among the answers.
     found: Mutex<BTreeMap<IpAddr, Instant>>,
+    /// That it was looked up at least once, in vain or not.
+    asked: AtomicBool,
 }
 
 impl Addresses {
@@ -43,7 +48,7 @@ impl Addresses {
     }
 
     fn at(host: &str, port: u16) -> Arc<Self> {
-        Arc::new(Self { host: host.to_owned(), port, found: Mutex::default() })
+        Arc::new(Self { host: host.to_owned(), port, found: Mutex::default(), asked: AtomicBool::new(false) })
     }
 
     /// Which port they are reached at.
@@ -63,6 +68,14 @@ impl Addresses {
         Ok(self.found().keys().copied().collect())
     }
 
+    /// Those that are known, once it was looked up: a name that stands for nothing here is waited for once.
+    pub async fn known_so_far(&self) -> Vec<IpAddr> {
+        if !self.asked.load(Ordering::Relaxed) {
+            return self.known().await.unwrap_or_default();
+        }
+        self.found().keys().copied().collect()
+    }
+
     /// Looks it up until `stop`, and tells each time what is known.
     pub fn follow(self: &Arc<Self>, stop: &CancellationToken, told: impl Fn(&[IpAddr]) + Send + Sync + 'static) {
         let this = self.clone();
@@ -73,7 +86,7 @@ impl Addresses {
                         let known: Vec<IpAddr> = this.found().keys().copied().collect();
                         told(&known);
                     }
-                    Err(error) => tracing::debug!(host = this.host, "{error}"),
+                    Err(_) => tracing::debug!(host = this.host, "this name stands for nothing now"),
                 }
                 tokio::time::sleep(AGAIN).await;
             }
@@ -86,6 +99,7 @@ impl Addresses {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("nobody answered in time".to_owned()),
         };
+        self.asked.store(true, Ordering::Relaxed);
         match asked {
             Ok(answers) if !answers.is_empty() => {
                 self.answered(&answers, Instant::now());
@@ -118,7 +132,7 @@ mod tests {
     use super::*;
 
     fn addresses(host: &str) -> Addresses {
-        Addresses { host: host.to_owned(), port: 5432, found: Mutex::default() }
+        Addresses { host: host.to_owned(), port: 5432, found: Mutex::default(), asked: AtomicBool::new(false) }
     }
 
     #[tokio::test]

@@ -289,7 +289,8 @@ impl EmbeddedPostgres {
 
     /// The control plane's role and database; may be repeated.
     async fn make_control_database(&self) -> Result<()> {
-        let mut admin = self.enter().await.context("connect as the administrator")?;
+        // It answered before; a machine that is busy may take its time within what the caller gives it.
+        let mut admin = PgConnection::connect_with(&self.admin()).await.context("connect as the administrator")?;
         let has = |kind: &'static str| {
             format!("SELECT 1 FROM {kind} WHERE {}name = '{CONTROL}'", if kind == "pg_roles" { "rol" } else { "dat" })
         };

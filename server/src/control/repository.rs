@@ -115,6 +115,8 @@ impl Controller {
         let row = self.row(viewer, id).await?;
         let of = self.own(&row).await?;
         let publisher = self.cloner().publisher();
+        // That it does not run is said before GitHub is asked.
+        publisher.agent(&row).reach().await?;
         let token = match publisher.github().filter(|github| github.holds(&of.url)) {
             None => None,
             Some(github) => match github.lends(viewer.user, &of.url).await {

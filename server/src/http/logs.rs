@@ -23,6 +23,7 @@ use bytes::Bytes;
 use engine::orchestrator::{LogLine, LogSource, OrchestratorError};
 use futures::{StreamExt as _, stream::BoxStream};
 use http::{HeaderMap, header};
+use jiff::Timestamp;
 use serde::Deserialize;
 use std::{
     convert::Infallible,
@@ -31,8 +32,11 @@ use std::{
 
 /// A log that is not followed is over when nothing has come for so long.
 const QUIET: Duration = Duration::from_millis(400);
-/// And after this, whatever comes: one that gets more than some lines a second is never quiet.
+/// And after this, once what comes was written since it was asked for: one that gets more than some lines a second is never
+/// quiet. What was there before may take [`BACKLOG`] to come.
 const AT_MOST: Duration = Duration::from_secs(2);
+/// How long what was written before it was asked for may take, over a far network.
+const BACKLOG: Duration = Duration::from_secs(10);
 /// How many lines a log that is not followed has at most: the last ones.
 pub(super) const MOST_LINES: usize = 5_000;
 
@@ -106,15 +110,16 @@ pub async fn logs(
 /// The last lines of what is there already: of what comes until nothing has come for as long as `quiet`, or [`AT_MOST`].
 pub(super) async fn last(lines: BoxStream<'static, LogLine>, most: usize, quiet: Duration) -> Vec<LogLine> {
     let mut kept = std::collections::VecDeque::new();
-    let until = Instant::now() + AT_MOST;
+    let (began, asked_at) = (Instant::now(), Timestamp::now());
     let there = tokio_stream::StreamExt::timeout(lines, quiet);
     let mut there = std::pin::pin!(there);
     while let Some(Ok(line)) = there.next().await {
         if kept.len() >= most {
             kept.pop_front();
         }
+        let is_backlog = line.at.is_some_and(|at| at < asked_at);
         kept.push_back(line);
-        if Instant::now() >= until {
+        if began.elapsed() >= if is_backlog { BACKLOG } else { AT_MOST } {
             break;
         }
     }

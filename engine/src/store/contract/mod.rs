@@ -76,6 +76,7 @@ macro_rules! store_contract {
             what_is_not_yours_is_not_found
             projects_come_newest_first
             a_new_size_is_a_new_run_of_what_is_up_and_waits_for_the_start_of_what_is_not
+            what_a_size_stands_for_is_frozen_until_the_next_run
             a_rename_keeps_slug_and_names
             asks_follow_the_rules_of_intent
             a_new_run_freezes_variables_and_size

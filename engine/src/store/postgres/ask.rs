@@ -5,7 +5,7 @@ use super::{
     activity::write,
     error::while_doing,
     project::take_key,
-    row::{Frozen, freeze},
+    row::{Frozen, Kept, freeze},
 };
 use crate::store::{Ask, Asked, SandboxRow, StoreError, activity, intent, intent::Verdict, time::Time};
 use jiff::Timestamp;
@@ -88,7 +88,7 @@ pub(super) async fn write_intent(
         Time(row.changed_at) as _,
         row.resizes,
         claude.flatten(),
-        Json(row.resources) as _
+        Json(Kept::of(row)) as _
     )
     .execute(connection)
     .await

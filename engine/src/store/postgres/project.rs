@@ -5,7 +5,7 @@ use super::{
     activity::write,
     ask,
     error::{Because as _, sealed, while_doing},
-    row::{Frozen, freeze, joined, password_place, read_all, token_place},
+    row::{Frozen, Kept, freeze, joined, password_place, read_all, token_place},
 };
 use crate::store::{DatabaseRow, NewProjectRow, ProjectAndSandbox, StoreError, activity, intent, time::Time};
 use jiff::Timestamp;
@@ -130,7 +130,7 @@ impl PgStore {
             sandbox.wake_at.map(Time) as _,
             Time(sandbox.changed_at) as _,
             claude,
-            Json(sandbox.resources) as _
+            Json(Kept::of(sandbox)) as _
         )
         .execute(connection)
         .await

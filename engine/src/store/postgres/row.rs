@@ -12,6 +12,7 @@ use model::{
     resources::{Preset, Resources},
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::types::Uuid;
 use std::{
@@ -61,6 +62,21 @@ pub(super) struct Joined {
     pub changed_at: Time,
 }
 
+/// What a size stood for at the last ask that started a run, beside that size: a server from before these were kept changes
+/// the size alone.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Kept {
+    size: Preset,
+    #[serde(flatten)]
+    resources: Resources,
+}
+
+impl Kept {
+    pub fn of(row: &SandboxRow) -> Self {
+        Self { size: row.preset, resources: row.resources }
+    }
+}
+
 /// The query of [`Joined`] with what follows its FROM: `joined!("WHERE p.id = $1", id)`. `p` is the
 /// project, `d` its database, `r` its repository, `s` the sandbox.
 macro_rules! joined {
@@ -103,7 +119,7 @@ impl Joined {
         };
         let row = sandbox.to_string();
         let preset: Preset = self.preset.parse().map_err(unreadable("read a sandbox's size"))?;
-        let resources: Option<Resources> =
+        let kept: Option<Kept> =
             self.resources.map(serde_json::from_value).transpose().map_err(unreadable("read what a sandbox may use"))?;
         let project = ProjectRow {
             id: project,
@@ -129,8 +145,8 @@ impl Joined {
             asked_at: self.asked_at.0,
             restart_count: self.restart_count,
             preset,
-            // It was last asked to run before they were kept.
-            resources: resources.unwrap_or_else(|| preset.resources()),
+            // It was last asked to run before they were kept, or by a server that knows nothing of them.
+            resources: kept.filter(|kept| kept.size == preset).map_or_else(|| preset.resources(), |kept| kept.resources),
             env: open_env(vault, &row, &self.env)?,
             claude: self.claude.map(|sealed| Claude::open(vault, claude_place(&row), &sealed)).transpose()?,
             env_revision: self.env_revision,

@@ -164,6 +164,26 @@ async fn a_token_of_before_they_were_immutable_is_made_anew_once() {
 }
 
 #[tokio::test]
+async fn what_somebody_notes_on_one_is_no_change_of_it() {
+    for annotated in [json!({"example.com/seen": "yes"}), json!(null)] {
+        let mut world = World::new();
+        world.wanted.metadata.annotations = None;
+        let (_, made) = world.put().await;
+        let mut made = serde_json::to_value(made).unwrap();
+        made["metadata"]["annotations"] = annotated;
+        world.told(made);
+        assert!(world.put().await.0.is_empty());
+    }
+    // A label that was taken off is put back.
+    let world = World::new();
+    let (_, made) = world.put().await;
+    let mut made = serde_json::to_value(made).unwrap();
+    made["metadata"]["labels"].as_object_mut().unwrap().remove("app");
+    world.told(made);
+    assert_eq!(world.put().await.0, ["DELETE", "POST"]);
+}
+
+#[tokio::test]
 async fn a_foreign_one_of_its_name_stays() {
     let world = World::new();
     let mut theirs = serde_json::to_value(&world.wanted).unwrap();
