@@ -379,6 +379,15 @@ async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T> + S
     tokio::task::spawn_blocking(work).await.context("wait for a thread")?
 }
 
+/// Work on files that is done before anything else of its task is, whether that is given up or not; other tasks are taken over by
+/// other threads meanwhile, where there are some.
+fn while_others_go_on<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

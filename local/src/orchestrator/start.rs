@@ -1,6 +1,6 @@
 //! Starts a keeper and gives it its configuration.
 
-use super::{link, off_the_runtime, open, place::Places};
+use super::{link, open, place::Places, while_others_go_on};
 use crate::{
     causes,
     datafolder::folder as make_folder,
@@ -41,10 +41,8 @@ pub async fn start(
 ) -> Result<(), OrchestratorError> {
     let failed = |error: anyhow::Error| OrchestratorError::Caused(causes::start_failed(&error));
     let config = config(settings, programs, spec, folder, volume);
-    let log = {
-        let (folder, about) = (folder.to_owned(), about(&config));
-        off_the_runtime(move || prepare(&folder, &about)).await.map_err(failed)?
-    };
+    // Not aside: an ask that is given up would still make the folder that the next one takes away.
+    let log = while_others_go_on(|| prepare(folder, &about(&config))).map_err(failed)?;
     let stream = spawn(settings, &config, log).await.map_err(failed)?;
     open(places, spec.id, folder, &spec.volume).await;
     link::attach(places.clone(), spec.id, folder.to_owned(), stream);

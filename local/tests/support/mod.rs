@@ -56,7 +56,8 @@ pub fn agent() -> PathBuf {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let built = Command::new(cargo)
                 .args(["build", "--release", "--quiet", "-p", "sandbox-agent", "--bin", "sandbox-agent"])
-                .current_dir("..")
+                // Some tests run in a folder of their own.
+                .current_dir(Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| ".".into())).join(".."))
                 .status()
                 .unwrap();
             assert!(built.success(), "the agent builds");

@@ -95,13 +95,13 @@ macro_rules! store_contract {
             a_lease_keeps_others_away_until_it_ends
             a_lease_is_renewed_by_its_holder
             due_rows_come_longest_due_first_and_once
+            who_is_left_out_is_not_due
             due_rows_are_shared_out_among_processes
             what_a_clock_that_was_set_back_left_in_the_future_is_due
             a_pass_is_stored_whole
             a_pass_that_changes_nothing_writes_nothing
             a_pass_without_version_or_lease_is_not_stored
             the_next_wake_is_past_the_lease
-            who_is_left_out_is_not_due
             a_deleted_project_is_buried_by_its_holder_alone
             a_buried_project_is_gone_with_everything
             changes_are_heard_here_and_elsewhere

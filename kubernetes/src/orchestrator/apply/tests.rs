@@ -171,6 +171,7 @@ async fn what_somebody_notes_on_one_is_no_change_of_it() {
         let (_, made) = world.put().await;
         let mut made = serde_json::to_value(made).unwrap();
         made["metadata"]["annotations"] = annotated;
+        made["metadata"]["resourceVersion"] = json!("100");
         world.told(made);
         assert!(world.put().await.0.is_empty());
     }
@@ -179,6 +180,7 @@ async fn what_somebody_notes_on_one_is_no_change_of_it() {
     let (_, made) = world.put().await;
     let mut made = serde_json::to_value(made).unwrap();
     made["metadata"]["labels"].as_object_mut().unwrap().remove("app");
+    made["metadata"]["resourceVersion"] = json!("100");
     world.told(made);
     assert_eq!(world.put().await.0, ["DELETE", "POST"]);
 }

@@ -410,11 +410,11 @@ async fn consecutive(count: u16) -> (std::ops::RangeInclusive<u16>, Vec<TcpListe
     }
 }
 
-/// Asks until it is so, for ten seconds at most.
+/// Asks until it is so, for half a minute at most: other programs run beside this one.
 pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !is_so().await {
-        assert!(Instant::now() < deadline, "waited ten seconds for {what}");
+        assert!(Instant::now() < deadline, "waited half a minute for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
