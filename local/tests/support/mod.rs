@@ -45,12 +45,12 @@ pub fn skipped(reason: &str) {
     println!("skipped: {reason}");
 }
 
-/// The agent: `FSA_AGENT_BINARY`, or one that is built now.
+/// The agent: `FSA_AGENT_BINARY`, the release's (`FSA_AGENT`), or one that is built now.
 pub fn agent() -> PathBuf {
     static AGENT: OnceLock<PathBuf> = OnceLock::new();
     AGENT
         .get_or_init(|| {
-            if let Some(given) = std::env::var_os("FSA_AGENT_BINARY") {
+            if let Some(given) = std::env::var_os("FSA_AGENT_BINARY").or_else(|| std::env::var_os("FSA_AGENT")) {
                 return given.into();
             }
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

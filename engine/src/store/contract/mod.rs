@@ -107,8 +107,8 @@ macro_rules! store_contract {
             changes_are_heard_here_and_elsewhere
             what_no_viewer_sees_tells_nobody
             two_streams_hear_the_same
-            every_ask_is_told_with_who_asked
             what_programs_say_can_be_stored
+            every_ask_is_told_with_who_asked
             what_changes_nothing_is_not_told
             what_a_pass_tells_is_stored_with_it_or_not_at_all
             what_happens_again_and_again_is_one_row
