@@ -88,8 +88,8 @@ async fn from_outside_a_run_after_a_crash_in_the_same_pod_is_reached_within_seco
     // The first process ends by SIGTERM: of signals from inside, the kernel hands it those alone that it listens to. What asks
     // for it ends with it, however that is told.
     let io = world.orchestrator.connect(spec.id, AgentOrPort::Agent).await.unwrap();
-    let crash =
-        ExecRequest { command: vec!["/bin/bash".into(), "-c".into(), "kill -TERM 1; sleep 60".into()], ..ExecRequest::default() };
+    let command = ["/bin/bash", "-c", "kill -TERM 1; sleep 60"].map(str::to_owned).to_vec();
+    let crash = ExecRequest { command, ..ExecRequest::default() };
     let _ = tokio::time::timeout(PATIENCE, exec_to_end(io, &spec.agent_token, &crash, 1000)).await.expect("it does not end");
     let another = |seen: &engine::orchestrator::Seen| {
         seen.agent == AgentSeen::ShellStarted && seen.instance.as_ref().is_some_and(|now| now.id != first.id)
