@@ -77,6 +77,17 @@ test('what happened is told as it happens, filtered and exported', async ({ api,
   await newer.click();
   await expect(events.first()).toContainText('Added NEWER');
   await expect(newer).toHaveCount(0);
+
+  // So it is at the top of the page while the pointer is in the list: on a row that is still under it once the button is there.
+  await events.nth(2).hover();
+  expect(await page.evaluate(() => window.scrollY), 'nothing had to be scrolled for it').toBe(0);
+  await api.must('PUT', `/api/projects/${project.id}/env`, { body: { set: { LATEST: '1' } } });
+  await expect(newer).toBeVisible();
+  await expect(events.first()).toContainText('Added NEWER');
+  // The pointer leaves the list for it.
+  await newer.click();
+  await expect(events.first()).toContainText('Added LATEST');
+  await expect(newer).toHaveCount(0);
 });
 
 test('a project that is gone is named in the activity of all, and is no link', async ({ api, visitor }) => {

@@ -6,9 +6,9 @@
 
 mod support;
 
-use engine::orchestrator::{AgentOrPort, DatabaseEndpoint, Orchestrator as _, SandboxSpec};
+use engine::orchestrator::{AgentOrPort, DatabaseEndpoint, Orchestrator as _, OrchestratorError, SandboxSpec};
 use local::{LocalOrchestrator, datafolder::DataFolder, postgres::EmbeddedPostgres};
-use model::{ResourceName, SandboxId, Slug};
+use model::{CauseCode, ResourceName, SandboxId, Slug};
 use secrecy::ExposeSecret as _;
 use std::{
     path::Path,
@@ -293,6 +293,31 @@ async fn a_keeper_that_hangs_over_a_restart_of_the_server_is_ended_by_force() {
     world.until(&spec, "the end", |seen| !seen.present).await;
     over(&pids).await;
     world.remove(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_removed_under_a_keeper_that_takes_no_connections() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let spec = spec();
+    let folder = world.sandbox_folder(&spec);
+    std::fs::create_dir_all(&folder).unwrap();
+    // As one that was stopped, behind which as many wait as may.
+    let socket = folder.join("keeper.sock");
+    let keeper = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    rustix::net::listen(&keeper, 0).unwrap();
+    let waits = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let refused = world.orchestrator.remove(spec.id).await.unwrap_err();
+    let by_it = matches!(&refused, OrchestratorError::Caused(cause) if cause.code == CauseCode::KeeperFailed);
+    assert!(by_it && socket.exists(), "{refused:?}");
+    drop((keeper, waits));
+    // A program that another test starts has a copy of the listener until it is exec'ed.
+    let start = Instant::now();
+    while world.orchestrator.remove(spec.id).await.is_err() {
+        assert!(start.elapsed() < PATIENCE, "it is gone");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!folder.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

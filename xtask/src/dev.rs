@@ -7,9 +7,10 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::process::CommandExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant, SystemTime},
@@ -30,11 +31,11 @@ pub fn watch(args: &[String]) -> Result<()> {
     let mut running: Option<Child> = None;
     let mut last: Option<Built> = None;
     let mut again = Again::default();
-    let mut built_at = SystemTime::UNIX_EPOCH;
+    let mut built_of = Sources::new();
     loop {
-        let newest = newest();
-        if newest > built_at {
-            built_at = newest;
+        let now = sources(&shell::root());
+        if now != built_of {
+            built_of = now;
             match build::release() {
                 Ok(built) => {
                     if let Some(mut old) = running.take() {
@@ -86,34 +87,84 @@ fn server(built: &Built, args: &[String]) -> Command {
     command
 }
 
-/// When a source last changed.
-fn newest() -> SystemTime {
-    fn newest_in(path: &Path, newest: &mut SystemTime) {
+/// What a build is made of, and when each last changed. The latest time alone would not tell that one was deleted, or moved
+/// here with an older one.
+type Sources = BTreeMap<PathBuf, SystemTime>;
+
+fn sources(root: &Path) -> Sources {
+    fn add(path: PathBuf, sources: &mut Sources) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with('.') || name == "node_modules" || name == "target" {
             return;
         }
-        let Ok(about) = fs::metadata(path) else { return };
+        let Ok(about) = fs::metadata(&path) else { return };
         if about.is_dir() {
-            for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-                newest_in(&entry.path(), newest);
+            for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
+                add(entry.path(), sources);
             }
         } else if let Ok(at) = about.modified() {
-            *newest = at.max(*newest);
+            sources.insert(path, at);
         }
     }
-    let mut newest = SystemTime::UNIX_EPOCH;
-    for room in
-        ["agent", "app", "engine", "frontend", "kubernetes", "local", "model", "server", "style", "migrations", "Cargo.toml"]
-    {
-        newest_in(&shell::root().join(room), &mut newest);
+    let mut sources = Sources::new();
+    for room in [
+        "agent",
+        "app",
+        "engine",
+        "frontend",
+        "kubernetes",
+        "local",
+        "model",
+        "server",
+        "style",
+        "migrations",
+        "Cargo.toml",
+        "Cargo.lock",
+    ] {
+        add(root.join(room), &mut sources);
     }
-    newest
+    sources
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_that_is_touched_added_or_deleted_is_a_change_and_what_a_build_leaves_is_none() {
+        let root = std::env::temp_dir().join(format!("fsa-xtask-dev-{}", std::process::id()));
+        let source = root.join("server/src/main.rs");
+        fs::create_dir_all(root.join("server/src/http")).unwrap();
+        fs::create_dir_all(root.join("frontend/js/node_modules/xterm")).unwrap();
+        for file in [&source, &root.join("Cargo.lock")] {
+            fs::write(file, "").unwrap();
+        }
+        let mut before = sources(&root);
+        assert_eq!(before.keys().collect::<Vec<_>>(), [&root.join("Cargo.lock"), &source]);
+        let mut changes = |what: &str, expected: bool| {
+            let now = sources(&root);
+            assert_eq!(now != before, expected, "{what}");
+            before = now;
+        };
+        let touch = |path: &Path, at: SystemTime| fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+        changes("nothing", false);
+        let now = SystemTime::now();
+        touch(&source, now + Duration::from_secs(2));
+        changes("touched", true);
+        touch(&source, now - Duration::from_secs(1000));
+        changes("put back, as it was long ago", true);
+        touch(&root.join("Cargo.lock"), now + Duration::from_secs(2));
+        changes("other dependencies", true);
+        fs::write(root.join("server/src/http/mod.rs"), "").unwrap();
+        changes("added", true);
+        fs::remove_file(root.join("server/src/http/mod.rs")).unwrap();
+        changes("deleted", true);
+        for file in ["server/src/.main.rs.swp", "frontend/js/node_modules/xterm/index.js", "README.md"] {
+            fs::write(root.join(file), "").unwrap();
+            changes(file, false);
+        }
+        fs::remove_dir_all(&root).unwrap();
+    }
 
     #[test]
     fn a_server_that_ends_often_is_started_ever_later() {

@@ -336,10 +336,15 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
     pub async fn run(self) {
         let (mut version, mut failures) = (None, 0);
         loop {
+            let mut proven = false;
             let done = match version.take() {
                 None => self.list().await,
-                Some(known) => self.watch(known).await,
+                Some(known) => self.watch(known, &mut proven).await,
             };
+            if proven {
+                // However it ended: it worked, and those that failed before it are in no row with it.
+                failures = 0;
+            }
             match done {
                 Ok(known) => {
                     version = Some(known);
@@ -377,31 +382,25 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
         }
     }
 
-    /// What changes since, until the watch is over.
-    async fn watch(&self, mut version: String) -> Result<String, (Option<String>, Broken)> {
+    /// What changes since, until the watch is over; `proven`: it works.
+    async fn watch(&self, mut version: String, proven: &mut bool) -> Result<String, (Option<String>, Broken)> {
         let params = WatchParams { label_selector: self.selector.clone(), timeout: Some(LIFE_SECS), ..WatchParams::default() };
         let life = Duration::from_secs(u64::from(LIFE_SECS)) + MARGIN;
         let mut stream = match self.answer(self.source.watch(&params, &version)).await {
             Ok(stream) => stream,
             Err(broken) => return Err((Some(version), broken)),
         };
-        let mut proven = false;
-        let prove = |proven: &mut bool| {
-            if !std::mem::replace(proven, true) {
-                self.health.well(false);
-            }
-        };
         loop {
-            let item = match timeout(if proven { life } else { PROVEN }, stream.next()).await {
-                Ok(None) if !proven => return Err((Some(version), Broken::There(self.cut_short()))),
+            let item = match timeout(if *proven { life } else { PROVEN }, stream.next()).await {
+                Ok(None) if !*proven => return Err((Some(version), Broken::There(self.cut_short()))),
                 // It ended as it was to: nothing is missing.
                 Ok(None) => {
                     self.health.heard();
                     return Ok(version);
                 }
                 Ok(Some(item)) => item,
-                Err(_) if !proven => {
-                    prove(&mut proven);
+                Err(_) if !*proven => {
+                    self.prove(proven);
                     continue;
                 }
                 Err(_) => return Err((Some(version), Broken::There(self.silent()))),
@@ -410,7 +409,7 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
                 item,
                 Ok(WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_) | WatchEvent::Bookmark(_))
             ) {
-                prove(&mut proven);
+                self.prove(proven);
                 self.health.heard();
             }
             match item {
@@ -426,6 +425,12 @@ impl<S: Source, L: Listener<S::Object>, H: Health> Task<S, L, H> {
                 Ok(WatchEvent::Error(status)) => return Err((Some(version), self.broken(kube::Error::Api(status.boxed())))),
                 Err(error) => return Err((Some(version), self.broken(error))),
             }
+        }
+    }
+
+    fn prove(&self, proven: &mut bool) {
+        if !std::mem::replace(proven, true) {
+            self.health.well(false);
         }
     }
 
@@ -490,7 +495,7 @@ fn wait(failures: u32, last: Duration) -> Duration {
 mod tests {
     use super::*;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
-    use kube::core::TypeMeta;
+    use kube::core::{Status, TypeMeta};
     use std::sync::{
         Mutex,
         atomic::{AtomicU32, Ordering},
@@ -515,6 +520,8 @@ mod tests {
     /// An apiserver whose watches end by themselves, each after what it has to tell; when nothing is left, they stay.
     struct Ending {
         told: Mutex<Vec<Vec<Pod>>>,
+        /// Those with something to tell end with an error.
+        breaks: bool,
         /// What is told when nothing is left.
         for_ever: bool,
         asked: Arc<AtomicU32>,
@@ -534,7 +541,11 @@ mod tests {
             tokio::task::yield_now().await;
             self.asked.fetch_add(1, Ordering::Relaxed);
             Ok(match self.told.lock().unwrap().pop() {
-                Some(pods) => futures::stream::iter(pods.into_iter().map(|pod| Ok(WatchEvent::Added(pod)))).boxed(),
+                Some(pods) => {
+                    let end =
+                        self.breaks.then(|| WatchEvent::Error(Status::failure("etcd has no leader", "Unavailable").boxed()));
+                    futures::stream::iter(pods.into_iter().map(WatchEvent::Added).chain(end).map(Ok)).boxed()
+                }
                 None if self.for_ever => futures::stream::pending().boxed(),
                 None => futures::stream::empty().boxed(),
             })
@@ -564,11 +575,14 @@ mod tests {
         fn heard(&self) {}
     }
 
+    fn task(source: Ending, health: &Told) -> Task<Ending, Told, Told> {
+        let (place, kind) = ("The cluster".to_owned(), "Pod".to_owned());
+        Task { source, to: health.clone(), health: health.clone(), place, kind, selector: None }
+    }
+
     async fn watched(told: Vec<Vec<Pod>>, for_ever: bool, length: Duration) -> (u32, Vec<&'static str>) {
         let (asked, health) = (Arc::new(AtomicU32::new(0)), Told::default());
-        let source = Ending { told: Mutex::new(told), for_ever, asked: asked.clone() };
-        let (place, kind) = ("The cluster".to_owned(), "Pod".to_owned());
-        let task = Task { source, to: health.clone(), health: health.clone(), place, kind, selector: None };
+        let task = task(Ending { told: Mutex::new(told), breaks: false, for_ever, asked: asked.clone() }, &health);
         assert!(timeout(length, task.run()).await.is_err(), "a watch never ends");
         let told = health.0.lock().unwrap().clone();
         (asked.load(Ordering::Relaxed), told)
@@ -587,5 +601,25 @@ mod tests {
     async fn a_watch_that_ends_after_something_was_told_goes_on_at_once() {
         let (asked, told) = watched(vec![vec![Pod::default()]], true, PROVEN * 2).await;
         assert_eq!((asked, told), (2, vec!["listed", "well", "well"]), "the second by having lasted");
+    }
+
+    #[tokio::test]
+    async fn watches_that_break_after_something_was_told_are_no_failures_in_a_row() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let told = Mutex::new(vec![vec![Pod::default()]; 5]);
+        let task = task(Ending { told, breaks: true, for_ever: true, asked: asked.clone() }, &Told::default());
+        let sixth = async {
+            while asked.load(Ordering::Relaxed) < 6 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // Five waits of at most 300 ms each. In a row they would be doubled: 6.2 s at least.
+        let both = async {
+            tokio::select! {
+                () = task.run() => {}
+                () = sixth => {}
+            }
+        };
+        assert!(timeout(FIRST_WAIT * 30, both).await.is_ok(), "only {} watches", asked.load(Ordering::Relaxed));
     }
 }

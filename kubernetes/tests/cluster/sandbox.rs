@@ -12,10 +12,11 @@ use kube::{Api, api::ListParams};
 use kubernetes::{names, orchestrator::KubernetesOrchestrator, reach::Reach};
 use model::InstallationId;
 use sandbox_agent::{
-    client::websocket,
+    client::{exec_to_end, websocket},
     protocol::{
         FSA_SUBPROTOCOL,
         frame::{ClientFrame, First, ServerFrame},
+        http::ExecRequest,
     },
 };
 use std::time::Duration;
@@ -68,6 +69,50 @@ async fn from_outside_one_port_forward_carries_all_connections() {
     let ended = tokio::time::timeout(PATIENCE, before.read_to_end(&mut left)).await;
     assert!(ended.is_ok() && left.is_empty(), "{ended:?}");
     world.remove(&restarted).await;
+}
+
+/// The same pod, and so the same way: what is broken is the tunnel that it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_outside_a_run_after_a_crash_in_the_same_pod_is_reached_within_seconds() {
+    or_skip!(skip());
+    let world = World::reached_by(InstallationId(Uuid::new_v4()), config().await, Some(Reach::Forward), |_| {}).await;
+    let spec = world.spec();
+    let first = world.up(&spec).await.instance.unwrap();
+    let mine = ListParams::default().labels(&format!("app={}", spec.name));
+    let pods = async || {
+        let list = world.api::<Pod>().list(&mine).await.unwrap();
+        list.items.into_iter().map(|pod| pod.metadata.uid).collect::<Vec<_>>()
+    };
+    let before = pods().await;
+    assert_eq!(sh(world.orchestrator.as_ref(), &spec, "echo before").await, "before\n", "there is a tunnel");
+    // The first process ends by SIGTERM: of signals from inside, the kernel hands it those alone that it listens to. What asks
+    // for it ends with it, however that is told.
+    let io = world.orchestrator.connect(spec.id, AgentOrPort::Agent).await.unwrap();
+    let command = ["/bin/bash", "-c", "kill -TERM 1; sleep 60"].map(str::to_owned).to_vec();
+    let crash = ExecRequest { command, ..ExecRequest::default() };
+    let _ = tokio::time::timeout(PATIENCE, exec_to_end(io, &spec.agent_token, &crash, 1000)).await.expect("it does not end");
+    let another = |seen: &engine::orchestrator::Seen| {
+        seen.agent == AgentSeen::ShellStarted && seen.instance.as_ref().is_some_and(|now| now.id != first.id)
+    };
+    world.until(&spec, "the next run", another).await;
+    let up = std::time::Instant::now();
+    // A connection may still be refused, or one that is given may break.
+    let ask = ExecRequest { command: vec!["/bin/echo".into(), "after".into()], ..ExecRequest::default() };
+    loop {
+        let asked = async {
+            let io = world.orchestrator.connect(spec.id, AgentOrPort::Agent).await.ok()?;
+            exec_to_end(io, &spec.agent_token, &ask, 1000).await.ok()
+        };
+        if let Ok(Some(done)) = tokio::time::timeout(Duration::from_secs(5), asked).await {
+            assert_eq!(done.stdout, b"after\n");
+            break;
+        }
+        assert!(up.elapsed() < Duration::from_secs(15), "the next run is not reached");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("reached after {:?}", up.elapsed());
+    assert_eq!(pods().await, before, "it is the same pod");
+    world.remove(&spec).await;
 }
 
 async fn ports_inside(world: &World) {

@@ -186,9 +186,7 @@ impl LocalOrchestrator {
                 self.places.first_word(spec.id, Instant::now() + ADOPTION).await;
                 return Ok(());
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(OrchestratorError::Caused(causes::keeper_failed(&format!("the one before still runs: {error}"))));
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(still_runs(&error)),
             Err(_) => {}
         }
         let volume = {
@@ -227,6 +225,12 @@ impl Orchestrator for LocalOrchestrator {
                 return Err(OrchestratorError::Caused(causes::name_taken("A sandbox's folder with this id")));
             }
             _ => {}
+        }
+        // A keeper without a link: it takes no connections now, and would live on without its folder.
+        if let Err(error) = crate::sockets::connect_async(&folder.join("keeper.sock"))
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            return Err(still_runs(&error));
         }
         off_the_runtime(move || {
             Cgroup::sweep(&folder, id);
@@ -366,6 +370,11 @@ pub async fn down(data_dir: &Path) -> Result<Down> {
 
 fn about(folder: &Path) -> Result<About> {
     Ok(serde_json::from_slice(&fs::read(folder.join("about.json"))?)?)
+}
+
+/// A keeper lives that cannot be reached now.
+fn still_runs(error: &io::Error) -> OrchestratorError {
+    OrchestratorError::Caused(causes::keeper_failed(&format!("the one before still runs: {error}")))
 }
 
 /// A sandbox that has a folder, with how its runs ended.

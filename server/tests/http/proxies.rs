@@ -1,7 +1,13 @@
 //! The examples in `deploy/proxy`, in the real nginx and the real Caddy: TLS, hosts, streams, uploads, WebSockets.
 
 use crate::support::{Setup, TestApp, agent::RealAgent, until};
+use axum::{
+    Router,
+    extract::WebSocketUpgrade,
+    routing::{any, get},
+};
 use model::view::Scope;
+use serde_json::json;
 use std::{
     fs,
     net::TcpListener,
@@ -87,6 +93,11 @@ async fn the_examples_for_proxies_pass_everything_on() {
         let Some(app) = TestApp::start_as(Setup { secure: true, ..Setup::default() }).await else { return };
         let agent = Arc::new(RealAgent::start(&[]));
         app.world.files_of(agent.clone());
+        // The WebSocket is over as soon as it is open, so that nobody waits for its end.
+        let boats = Router::new()
+            .route("/", get(|| async { "Boats for hire" }))
+            .route("/socket", any(|upgrade: WebSocketUpgrade| async move { upgrade.on_upgrade(|_| async {}) }));
+        app.world.listen(3000, boats);
         let folder = tempfile::tempdir().unwrap();
         let at = |file: &str| folder.path().join(file).display().to_string();
         let names = "subjectAltName=DNS:fsa.example,DNS:*.preview.example";
@@ -152,15 +163,12 @@ async fn the_examples_for_proxies_pass_everything_on() {
         assert_eq!(sent, "201", "{name}: {}", said());
         assert_eq!(fs::metadata(agent.home.join("upload")).unwrap().len(), 30 << 20);
 
-        let socket = format!("/api/sandbox/{project}/terminal?session=main");
         let upgrade = [
             "-i",
             "-N",
             "--http1.1",
             "--max-time",
             "2",
-            "-H",
-            &auth,
             "-H",
             "connection: Upgrade",
             "-H",
@@ -169,10 +177,22 @@ async fn the_examples_for_proxies_pass_everything_on() {
             "sec-websocket-version: 13",
             "-H",
             "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
-            "-H",
-            "sec-websocket-protocol: fsa-tty.v1",
         ];
-        let opened = curl("fsa.example", &socket, &upgrade).await;
+        let socket = format!("/api/sandbox/{project}/terminal?session=main");
+        let terminal = ["-H", &auth, "-H", "sec-websocket-protocol: fsa-tty.v1"];
+        let opened = curl("fsa.example", &socket, &[&upgrade[..], &terminal[..]].concat()).await;
+        assert!(opened.starts_with("HTTP/1.1 101"), "{name}: {opened}");
+
+        // As a browser that is let in to the preview by a code.
+        let made = client.post(&format!("/api/projects/{project}/preview"), &json!({ "port": 3000 })).await.json();
+        let (code, jar) = (format!("code={}", made["code"].as_str().unwrap()), at("cookies"));
+        let from_the_app = ["-H", "origin: https://fsa.example", "-d", &code, "-c", &jar];
+        let entered = curl(&host, "/.fsa/enter", &[&from_the_app[..], &status[..]].concat()).await;
+        assert_eq!(entered, "303", "{name}: {}", said());
+        let preview = curl(&host, "/", &["-b", &jar]).await;
+        assert_eq!(preview, "Boats for hire", "{name}: {}", said());
+        let own = format!("origin: https://{host}:{port}");
+        let opened = curl(&host, "/socket", &[&upgrade[..], &["-H", &own, "-b", &jar][..]].concat()).await;
         assert!(opened.starts_with("HTTP/1.1 101"), "{name}: {opened}");
         drop(proxy);
     }

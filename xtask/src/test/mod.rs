@@ -58,9 +58,13 @@ pub fn run(only: &[Part], args: &[String]) -> Result<bool> {
     if !args.is_empty() && only.len() != 1 {
         bail!("Arguments after `--` are for the runner of one part: name it by --only.");
     }
-    let wanted = |part: &Part| if only.is_empty() { part.is_usual() } else { only.contains(part) };
-    let parts = Part::value_variants().iter().copied().filter(wanted);
-    run_parts(parts, &mut Run { args, named: !only.is_empty(), ..Run::default() })
+    run_parts(chosen(only), &mut Run { args, named: !only.is_empty(), ..Run::default() })
+}
+
+/// The parts of a run, in its order: those named, or where none is, all that are usual.
+fn chosen(only: &[Part]) -> impl Iterator<Item = Part> {
+    let wanted = move |part: &Part| if only.is_empty() { part.is_usual() } else { only.contains(part) };
+    Part::value_variants().iter().copied().filter(wanted)
 }
 
 /// The long runs: what a test does under `FSA_LONG`, with ten thousand schedules and many kills.
@@ -243,6 +247,16 @@ fn terminal(run: &Run<'_>) -> Result<Count> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_that_is_named_is_run_alone_and_none_named_is_all_but_the_fuzzer() {
+        let chosen = |only: &[Part]| chosen(only).collect::<Vec<_>>();
+        assert_eq!(chosen(&[Part::Unit]), [Part::Unit]);
+        assert_eq!(chosen(&[Part::Fuzz]), [Part::Fuzz]);
+        assert_eq!(chosen(&[Part::Unit, Part::Fmt]), [Part::Fmt, Part::Unit], "in the order of a run");
+        let usual: Vec<Part> = Part::value_variants().iter().copied().filter(|part| *part != Part::Fuzz).collect();
+        assert_eq!(chosen(&[]), usual);
+    }
 
     #[test]
     fn the_last_line_counts_all_parts_and_one_that_fails_stops_none() {
