@@ -315,15 +315,20 @@ impl Cloner {
             Err(_) => return Outcome::CutOff,
         };
         let mut events = pin!(events);
-        let (mut said, mut last) = (Said::default(), Instant::now());
+        let (mut said, mut last, mut news) = (Said::default(), Instant::now(), false);
         loop {
-            match events.next().await {
-                Some(Ok(ExecEvent::Output(_, bytes))) => said.hear(&bytes),
-                Some(Ok(ExecEvent::Exit(exit))) => return told_why(of, ended(of, exit, &said), without.as_ref()),
-                Some(Err(_)) | None => return Outcome::CutOff,
+            // What was said is noted also where nothing follows it for long.
+            match tokio::time::timeout(SAY, events.next()).await {
+                Ok(Some(Ok(ExecEvent::Output(_, bytes)))) => {
+                    said.hear(&bytes);
+                    news = true;
+                }
+                Ok(Some(Ok(ExecEvent::Exit(exit)))) => return told_why(of, ended(of, exit, &said), without.as_ref()),
+                Ok(Some(Err(_)) | None) => return Outcome::CutOff,
+                Err(_) => {}
             }
-            if last.elapsed() >= SAY {
-                last = Instant::now();
+            if news && last.elapsed() >= SAY {
+                (last, news) = (Instant::now(), false);
                 let now = SystemClock.now();
                 match patient(self.repositories.progress(row.project.id, holder, said.progress().as_deref(), HOLD, now)).await {
                     Ok(true) => {}
