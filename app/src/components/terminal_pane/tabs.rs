@@ -144,9 +144,11 @@ impl Tabs {
         self.grab.set_value(true);
         self.show(session);
         if let Some(tab) = self.shown() {
-            tab.with(|terminal| {
-                self.grab.set_value(false);
-                terminal.focus();
+            tab.with(|_| self.grab.set_value(false));
+            // Once it is shown: what is hidden takes no focus.
+            let mounted = tab.terminal;
+            request_animation_frame(move || {
+                mounted.try_with_value(|terminal| terminal.as_deref().map(Terminal::focus));
             });
         }
     }
