@@ -1,6 +1,7 @@
 // Three workers unless FSA_WORKERS says otherwise, each with a server and a browser of its own: most of a journey is waiting.
 // On a cluster it is one, since pods take what a second would. What measures has the machine to itself (support/alone.ts). No second try: a journey that passes only sometimes is a failure.
 import { defineConfig } from '@playwright/test';
+import { CHROMIUM } from './support/chromium.ts';
 import { CLUSTER, ONE_MACHINE, onCluster } from './support/cluster.ts';
 
 const workers = Number(process.env['FSA_WORKERS'] || (onCluster ? 1 : 3));
@@ -27,7 +28,7 @@ export default defineConfig({
     trace: 'off',
     screenshot: 'only-on-failure',
     launchOptions: {
-      executablePath: process.env['FSA_CHROMIUM'] ?? '/usr/bin/chromium',
+      executablePath: CHROMIUM,
       args: [
         '--no-sandbox',
         '--disable-gpu',

@@ -23,7 +23,7 @@ pub enum What {
 }
 
 /// The same, loaded.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and most often the largest")]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and most often the largest")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Loaded {
     /// There was nothing to load.

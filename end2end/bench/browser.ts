@@ -1,10 +1,11 @@
 // A browser that is signed in, for what is measured in pages.
 import { type Page, chromium } from '@playwright/test';
 import type { Server } from '../support/server.ts';
+import { CHROMIUM } from '../support/chromium.ts';
 
 export async function inBrowser<T>(server: Server, work: (page: Page) => Promise<T>): Promise<T> {
   const browser = await chromium.launch({
-    executablePath: process.env['FSA_CHROMIUM'] ?? '/usr/bin/chromium',
+    executablePath: CHROMIUM,
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
   });
   try {

@@ -1,4 +1,5 @@
 // The terminal: real programs, the same shell after leaving, the same screen for two.
+import { CHROMIUM } from '../support/chromium.ts';
 import { ONE_MACHINE } from '../support/cluster.ts';
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
@@ -354,7 +355,7 @@ test('a program fills the clipboard by OSC 52, once and up to a limit, and never
 test('a graphics card draws the terminal, and the page does where there is none or it gives up', ONE_MACHINE, async ({ project, server }) => {
   // The same WebGL as a card's, computed by the processor.
   const browser = await chromium.launch({
-    executablePath: process.env['FSA_CHROMIUM'] ?? '/usr/bin/chromium',
+    executablePath: CHROMIUM,
     args: ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--ignore-gpu-blocklist'],
   });
   try {

@@ -3,6 +3,7 @@
 import { type BrowserContext, type Page, test as base, expect } from '@playwright/test';
 import fs from 'node:fs';
 import type { Api, Project } from './api.ts';
+import { onCluster } from './cluster.ts';
 import { Server, type ServerOptions } from './server.ts';
 
 interface Journey {
@@ -78,6 +79,7 @@ export const test = base.extend<Journey, Shared>({
         ...(signedIn ? { storageState: await signIn(browser, of) } : {}),
       });
       listen(context);
+      if (onCluster) patient(context);
       contexts.push(context);
       return context;
     });
@@ -122,6 +124,22 @@ async function signIn(browser: import('@playwright/test').Browser, server: Serve
   states.set(server, state);
   await context.close();
   return state;
+}
+
+/** Pods come and go with network devices of their own, at which Chromium may end what it is asking: that page is asked for again. */
+function patient(context: BrowserContext): void {
+  context.on('page', (page) => {
+    const goto = page.goto.bind(page);
+    page.goto = async (...how) => {
+      for (;;) {
+        try {
+          return await goto(...how);
+        } catch (error) {
+          if (!String(error).includes('ERR_NETWORK_CHANGED')) throw error;
+        }
+      }
+    };
+  });
 }
 
 /** Every page of a context tells its console to the test that runs. */

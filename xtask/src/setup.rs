@@ -233,8 +233,13 @@ fn is_package(name: &str) -> bool {
 
 /// `$FSA_CHROMIUM`, or the machine's own.
 pub fn chromium() -> Option<PathBuf> {
-    let own = [HEADLESS_SHELL, "chromium", "chromium-browser", "google-chrome"];
-    std::env::var_os("FSA_CHROMIUM").map(PathBuf::from).or_else(|| own.iter().find_map(|name| shell::find(name)))
+    let given = std::env::var_os("FSA_CHROMIUM").map(PathBuf::from);
+    given.or_else(|| shell::find(HEADLESS_SHELL)).or_else(whole_chromium)
+}
+
+/// One with windows of its own, where there is one.
+pub fn whole_chromium() -> Option<PathBuf> {
+    ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|name| shell::find(name))
 }
 
 /// The folder that holds `node_modules/@anthropic-ai/claude-code`: `$FSA_CLAUDE_DIR`, or our own. As

@@ -233,6 +233,10 @@ pub fn bench_on_cluster(args: &[String]) -> Result<()> {
 pub fn journey_environment(command: Cmd, built: &Built) -> Cmd {
     let command = built.tell(command).env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1").env("FSA_APPS", setup::apps());
     let command = command.dir(&shell::root().join("end2end"));
+    let command = match setup::whole_chromium() {
+        Some(whole) => command.env("FSA_WHOLE_CHROMIUM", whole),
+        None => command,
+    };
     match setup::chromium() {
         Some(chromium) => command.env("FSA_CHROMIUM", chromium),
         None => command,
