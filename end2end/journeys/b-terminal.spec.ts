@@ -1,4 +1,5 @@
 // The terminal: real programs, the same shell after leaving, the same screen for two.
+import { ALONE } from '../support/alone.ts';
 import { CHROMIUM } from '../support/chromium.ts';
 import { ONE_MACHINE } from '../support/cluster.ts';
 import { execFileSync } from 'node:child_process';
@@ -351,8 +352,8 @@ test('a program fills the clipboard by OSC 52, once and up to a limit, and never
   await page.keyboard.press('Control+c');
 });
 
-// The same in the browser, whatever runs the shell.
-test('a graphics card draws the terminal, and the page does where there is none or it gives up', ONE_MACHINE, async ({ project, server }) => {
+// The same in the browser, whatever runs the shell. A processor that draws as a card would leaves the machine no room.
+test('a graphics card draws the terminal, and the page does where there is none or it gives up', { ...ONE_MACHINE, ...ALONE }, async ({ project, server }) => {
   // The same WebGL as a card's, computed by the processor.
   const browser = await chromium.launch({
     executablePath: CHROMIUM,
