@@ -178,7 +178,8 @@ fn of_this_run<'a>(programs: &'a [TestProgram], run: &Run<'_>) -> Vec<(&'a TestP
 /// How many test programs run at a time: they wait for pods, databases and processes half of the time.
 const SIDE_BY_SIDE: usize = 3;
 /// What takes longest begins first.
-const LONGEST: [&str; 8] = ["http", "database", "cluster", "chart", "contract", "causes", "engine", "isolation"];
+const LONGEST: [&str; 10] =
+    ["http", "contract", "database", "cluster", "adoption", "load", "engine", "store_postgres", "chart", "causes"];
 
 /// Runs them side by side, all of each or the tests that are named; what one prints is shown as a whole, when it has ended.
 fn run_programs(
