@@ -24,7 +24,7 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Why a folder cannot be the data folder.
@@ -96,6 +96,15 @@ pub struct DataFolder {
     _lock: File,
 }
 
+/// How long a lock may stay that nobody holds: one who was killed as it started a program leaves it to that, until it is one.
+const LET_GO: Duration = Duration::from_secs(2);
+
+/// Whether the process that noted itself in the lock is there no more.
+fn has_ended(pid: &str) -> bool {
+    let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
 impl DataFolder {
     /// Where it is unless the operator says otherwise: as root `/var/lib/fullstack-agent` (another
     /// user cannot enter `/root`), else `$XDG_DATA_HOME/fullstack-agent`, `~/.local/share/…`.
@@ -151,11 +160,15 @@ impl DataFolder {
             .mode(0o600)
             .open(path.join("lock"))
             .map_err(failed)?;
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let until = Instant::now() + LET_GO;
+        while rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut pid = String::new();
-            let _ = lock.read_to_string(&mut pid);
-            let pid = if pid.trim().is_empty() { "?".to_owned() } else { pid.trim().to_owned() };
-            return Err(DataFolderError::InUse { path, pid });
+            let _ = lock.rewind().and_then(|()| lock.read_to_string(&mut pid));
+            if Instant::now() >= until || !has_ended(&pid) {
+                let pid = if pid.trim().is_empty() { "?".to_owned() } else { pid.trim().to_owned() };
+                return Err(DataFolderError::InUse { path, pid });
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         let write = |mut lock: &File| {
             lock.set_len(0)?;
@@ -300,6 +313,26 @@ mod tests {
         let refused = open_plain(&file, rustix::fs::OFlags::RDWR).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
         read_plain(folder.path()).unwrap_err();
+    }
+
+    #[test]
+    fn a_lock_that_a_killed_one_left_is_waited_for_and_one_that_is_held_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataFolder::open(folder.path()).unwrap();
+        let begun = Instant::now();
+        let Err(DataFolderError::InUse { pid, .. }) = DataFolder::open(folder.path()) else { panic!("it is in use") };
+        assert_eq!(pid, std::process::id().to_string());
+        assert!(begun.elapsed() < LET_GO, "who lives is not waited for");
+
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        fs::write(folder.path().join("lock"), format!("{}\n", ended.id())).unwrap();
+        let later = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(first);
+        });
+        DataFolder::open(folder.path()).unwrap();
+        later.join().unwrap();
     }
 
     #[test]
