@@ -131,11 +131,11 @@ function patient(context: BrowserContext): void {
   context.on('page', (page) => {
     const goto = page.goto.bind(page);
     page.goto = async (...how) => {
-      for (;;) {
+      for (let left = 3; ; left -= 1) {
         try {
           return await goto(...how);
         } catch (error) {
-          if (!String(error).includes('ERR_NETWORK_CHANGED')) throw error;
+          if (left === 0 || !String(error).includes('ERR_NETWORK_CHANGED')) throw error;
         }
       }
     };

@@ -6,7 +6,7 @@ use crate::{
     support::{
         Client, Setup, TestApp,
         github::{Fault, StandIn, everybody},
-        until,
+        until, until_within,
     },
 };
 use engine::store::linked::{Identity, Link, LinkedAccounts, Tokens};
@@ -341,7 +341,8 @@ async fn a_huge_repository_says_how_far_it_is() {
     let id = create(&owner, json!({ "url": url, "depth": 1 })).await;
     let path = format!("/api/projects/{id}/repository");
     let mut told = Vec::new();
-    until("the clone to be there", async || {
+    // 48 MB are made, packed and unpacked, and other test programs run beside this one.
+    until_within(Duration::from_secs(30), "the clone to be there", async || {
         let now = owner.get(&path).await.json();
         told.extend(now["progress"].as_str().map(str::to_owned));
         now["state"] == "done"

@@ -410,11 +410,16 @@ async fn consecutive(count: u16) -> (std::ops::RangeInclusive<u16>, Vec<TcpListe
     }
 }
 
-/// Asks until it is so, for half a minute at most: other programs run beside this one.
-pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+/// Asks until it is so, for ten seconds at most.
+pub async fn until(what: &str, is_so: impl AsyncFnMut() -> bool) {
+    until_within(Duration::from_secs(10), what, is_so).await;
+}
+
+/// The same, where what is waited for takes the machine seconds of work.
+pub async fn until_within(patience: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !is_so().await {
-        assert!(Instant::now() < deadline, "waited half a minute for {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
