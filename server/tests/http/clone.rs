@@ -342,7 +342,7 @@ async fn a_huge_repository_says_how_far_it_is() {
     let path = format!("/api/projects/{id}/repository");
     let mut told = Vec::new();
     // 48 MB are made, packed and unpacked, and other test programs run beside this one.
-    until_within(Duration::from_secs(30), "the clone to be there", async || {
+    until_within(std::time::Duration::from_secs(30), "the clone to be there", async || {
         let now = owner.get(&path).await.json();
         told.extend(now["progress"].as_str().map(str::to_owned));
         now["state"] == "done"
