@@ -18,7 +18,9 @@ for part in $PARTS; do
   if runs "$part"; then line "$part" "runs, process $(cut -d' ' -f1 "$R/pids/$part")"; else bad "$part" "does not run"; fi
 done
 if runs apiserver; then
-  if k wait --for=condition=Ready node/node0 --timeout=2s > /dev/null 2>&1; then line node ready; else bad node "not ready; see $R/log/kubelet.log"; fi
+  if k wait --for=condition=Ready node/node0 --timeout=2s > /dev/null 2>&1; then
+    if [ "$(k get node node0 -o 'jsonpath={.spec.unschedulable}')" = true ]; then bad node "closed to pods (cordoned); cargo xtask cluster up opens it"; else line node ready; fi
+  else bad node "not ready; see $R/log/kubelet.log"; fi
   if dns_answers; then line names "are found"; else bad names "are not found; see $R/log/coredns.log"; fi
   class=$(k get storageclass -o jsonpath='{range .items[?(@.metadata.annotations.storageclass\.kubernetes\.io/is-default-class=="true")]}{.metadata.name}{end}' 2> /dev/null)
   if [ -n "$class" ]; then line storage "$class by default"; else bad storage "no default StorageClass"; fi
