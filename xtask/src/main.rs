@@ -63,6 +63,9 @@ enum Command {
         /// Only this part; may be given again for another.
         #[arg(long, value_name = "NAME")]
         only: Vec<test::Part>,
+        /// Also what has passed within a day, with nothing changed since.
+        #[arg(long)]
+        again: bool,
         /// For the runner of the one part: `cargo xtask test --only unit -- simulator`.
         #[arg(last = true)]
         args: Vec<String>,
@@ -111,7 +114,7 @@ fn main() -> ExitCode {
         Command::Dist => build::dist().and_then(|file| tell(&file, std::io::stdout())),
         Command::Run { args } => dev::run(&args).map(|()| true),
         Command::Dev { args } => dev::watch(&args).map(|()| true),
-        Command::Test { only, args } => test::run(&only, &args),
+        Command::Test { only, again, args } => test::run(&only, again, &args),
         Command::Prove => test::prove(),
         Command::Fuzz { only, seconds } => fuzz::run(&only, seconds).map(|(_, failed)| failed == 0),
         Command::Bench { args } => bench(&args).map(|()| true),
@@ -200,9 +203,9 @@ mod tests {
         let read = |words: &[&str]| Cli::try_parse_from([&["cargo xtask"][..], words].concat()).map(|cli| cli.command);
         let Ok(Command::Run { args }) = read(&["run", "--listen", "localhost:5000", "--data-dir", "/x"]) else { panic!("run") };
         assert_eq!(args, ["--listen", "localhost:5000", "--data-dir", "/x"]);
-        let Ok(Command::Test { only, args }) = read(&["test", "--only", "unit", "--only", "fmt"]) else { panic!("test") };
+        let Ok(Command::Test { only, args, .. }) = read(&["test", "--only", "unit", "--only", "fmt"]) else { panic!("test") };
         assert_eq!((only.len(), args.len()), (2, 0));
-        let Ok(Command::Test { only, args }) = read(&["test", "--only", "unit", "--", "simulator"]) else { panic!("test") };
+        let Ok(Command::Test { only, args, .. }) = read(&["test", "--only", "unit", "--", "simulator"]) else { panic!("test") };
         assert_eq!((only.len(), args), (1, vec!["simulator".to_owned()]));
         let Err(unknown) = read(&["test", "--only", "nothing"]) else { panic!("no part is called so") };
         let said = unknown.to_string();
@@ -221,7 +224,7 @@ mod tests {
             .and_then(|rest| rest.split("\n```").next());
         let ci = page(".ci/run");
         assert_eq!(test, Some("cargo xtask test"));
-        assert_eq!(ci.lines().last(), Some("exec cargo xtask test"));
+        assert_eq!(ci.lines().last(), Some("exec cargo xtask test --again"), "all of it, whatever has passed before");
         assert!(ci.lines().count() < 10, "a few lines");
     }
 

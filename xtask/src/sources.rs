@@ -47,6 +47,18 @@ fn recall_from(root: &Path, record: &Path) -> Result<()> {
     shell::write(record, now.write().as_bytes())
 }
 
+/// A hash of all files of a checkout that git does not ignore, by path and content; nothing without git or a repository.
+pub fn digest(root: &Path) -> Result<Option<[u8; 32]>> {
+    let Some(sources) = Sources::of(root)? else { return Ok(None) };
+    let mut all = Sha256::new();
+    for (path, Source { hash, .. }) in &sources.files {
+        all.update(path.as_bytes());
+        all.update([0]);
+        all.update(hash.as_bytes());
+    }
+    Ok(Some(all.finalize().into()))
+}
+
 /// A checkout's files, without what git ignores, and the folders that they are in.
 #[derive(Debug, PartialEq, Eq)]
 struct Sources {

@@ -5,6 +5,7 @@
 mod count;
 mod journeys;
 mod programs;
+mod unchanged;
 
 pub use journeys::{bench_on_cluster, journey_environment};
 
@@ -18,7 +19,8 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use count::{Count, ended, node_summary};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use unchanged::Notes;
 
 /// What the browser's code may be at most as it is sent: 350 KB by brotli.
 const WASM_LIMIT_BYTES: u64 = 350_000;
@@ -53,12 +55,15 @@ pub enum Part {
 }
 
 /// Runs all parts, or those named, and prints the count as the last line of standard output; `false`
-/// if anything failed. `args` are for the runner of the one part named.
-pub fn run(only: &[Part], args: &[String]) -> Result<bool> {
+/// if anything failed. Of all parts, those that have passed with nothing changed since count as they did then, unless
+/// all are to run `again`. `args` are for the runner of the one part named.
+pub fn run(only: &[Part], again: bool, args: &[String]) -> Result<bool> {
     if !args.is_empty() && only.len() != 1 {
         bail!("Arguments after `--` are for the runner of one part: name it by --only.");
     }
-    run_parts(chosen(only), &mut Run { args, named: !only.is_empty(), ..Run::default() })
+    let named = !only.is_empty();
+    let notes = if named { None } else { Notes::of_now() };
+    run_parts(chosen(only), &mut Run { args, named, again, notes, ..Run::default() })
 }
 
 /// The parts of a run, in its order: those named, or where none is, all that are usual.
@@ -78,31 +83,52 @@ pub fn prove() -> Result<bool> {
 fn run_parts(parts: impl Iterator<Item = Part>, run: &mut Run<'_>) -> Result<bool> {
     let begun = Instant::now();
     let parts: Vec<_> = parts.collect();
-    if parts.iter().any(|part| part.wants_cluster()) {
+    if parts.iter().any(|part| part.wants_cluster() && run.passed(*part).is_none()) {
         run.ahead = cluster::Ahead::begin();
     }
-    let (total, lines) = one_by_one(parts.into_iter(), |part| part.run(run));
+    let mut unchanged = false;
+    let (total, lines) = one_by_one(parts.into_iter(), |part| match run.passed(part) {
+        Some((count, age)) => {
+            unchanged = true;
+            Ok((count, Some(age)))
+        }
+        None => {
+            let count = part.run(run)?;
+            run.note(part, count);
+            Ok((count, None))
+        }
+    });
     run.leave_cluster();
     eprintln!("\n{}\n{:>58.1} s", lines.join("\n"), begun.elapsed().as_secs_f64());
+    if unchanged {
+        eprintln!("What has passed with nothing changed since was not run again: `cargo xtask test --again` runs it.");
+    }
     println!("{total}");
     Ok(total.holds())
 }
 
-/// What all parts came to together, and a line for each. One that fails is one failure, and the next is run.
-fn one_by_one(parts: impl Iterator<Item = Part>, mut one: impl FnMut(Part) -> Result<Count>) -> (Count, Vec<String>) {
+/// What all parts came to together, and a line for each. One that fails is one failure, and the next is run. One that
+/// was not run, since it passed before, says how long ago that was.
+fn one_by_one(
+    parts: impl Iterator<Item = Part>,
+    mut one: impl FnMut(Part) -> Result<(Count, Option<Duration>)>,
+) -> (Count, Vec<String>) {
     let (mut total, mut lines) = (Count::default(), Vec::new());
     for part in parts {
-        let name = part.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        let name = part.name();
         say(format!("Testing: {name}"));
         let start = Instant::now();
-        let count = one(part).unwrap_or_else(|error| {
+        let (count, before) = one(part).unwrap_or_else(|error| {
             say(format!("{name} failed: {error:#}"));
-            Count::FAILED
+            (Count::FAILED, None)
         });
         total.add(count);
         let Count { passed, failed, skipped } = count;
-        let seconds = start.elapsed().as_secs_f64();
-        lines.push(format!("{name:>16}  {passed:>5} passed {failed:>4} failed {skipped:>4} skipped  {seconds:>7.1} s"));
+        let took = match before {
+            Some(age) => format!("unchanged since {} min", age.as_secs() / 60),
+            None => format!("{:>7.1} s", start.elapsed().as_secs_f64()),
+        };
+        lines.push(format!("{name:>16}  {passed:>5} passed {failed:>4} failed {skipped:>4} skipped  {took}"));
     }
     (total, lines)
 }
@@ -111,6 +137,11 @@ impl Part {
     /// Whether it runs when no part is named.
     fn is_usual(self) -> bool {
         self != Self::Fuzz
+    }
+
+    /// As `--only` has it.
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     fn wants_cluster(self) -> bool {
@@ -150,10 +181,28 @@ struct Run<'a> {
     long: bool,
     /// Its parts were asked for: those with a cluster run as a whole, and not what every run has time for.
     named: bool,
+    /// Also what has passed with nothing changed since is run.
+    again: bool,
+    /// What has passed of this state of the checkout; none for parts that were asked for.
+    notes: Option<Notes>,
     args: &'a [String],
 }
 
 impl Run<'_> {
+    /// What a part came to when it passed, and how long ago, where it need not run again.
+    fn passed(&self, part: Part) -> Option<(Count, Duration)> {
+        self.notes.as_ref().filter(|_| !self.again)?.passed(&part.name())
+    }
+
+    /// Notes that it has passed, if it has. Where that does not work, it runs again next time.
+    fn note(&self, part: Part, count: Count) {
+        if let Some(notes) = &self.notes
+            && let Err(error) = notes.note(&part.name(), count)
+        {
+            say(format!("What has passed is not noted: {error:#}"));
+        }
+    }
+
     /// Builds once.
     ///
     /// # Errors
@@ -263,18 +312,19 @@ mod tests {
         let parts = [Part::Fmt, Part::Licenses, Part::Unit];
         let (total, lines) = one_by_one(parts.into_iter(), |part| match part {
             Part::Licenses => bail!("nobody knows under which"),
-            Part::Unit => Ok(Count { passed: 1200, failed: 0, skipped: 2 }),
-            _ => Ok(Count::PASSED),
+            Part::Unit => Ok((Count { passed: 1200, failed: 0, skipped: 2 }, Some(Duration::from_secs(150)))),
+            _ => Ok((Count::PASSED, None)),
         });
         assert_eq!(total.to_string(), "1201 passed, 1 failed, 2 skipped");
         assert!(!total.holds(), "a part that fails fails the run");
         let named: Vec<&str> = lines.iter().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(named, ["fmt", "licenses", "unit"]);
+        assert!(lines[2].ends_with("2 skipped  unchanged since 2 min"), "what was not run says so: {}", lines[2]);
 
-        let (total, _) = one_by_one(parts.into_iter(), |_| Ok(Count { passed: 1, failed: 0, skipped: 1 }));
+        let (total, _) = one_by_one(parts.into_iter(), |_| Ok((Count { passed: 1, failed: 0, skipped: 1 }, None)));
         assert_eq!(total.to_string(), "3 passed, 0 failed, 3 skipped");
         assert!(total.holds(), "what is skipped fails nothing");
-        let (total, _) = one_by_one(parts.into_iter(), |_| Ok(Count { passed: 5, failed: 1, skipped: 0 }));
+        let (total, _) = one_by_one(parts.into_iter(), |_| Ok((Count { passed: 5, failed: 1, skipped: 0 }, None)));
         assert_eq!((total.to_string().as_str(), total.holds()), ("15 passed, 3 failed, 0 skipped", false));
     }
 }
