@@ -59,6 +59,9 @@ mkdir -p "$P" "$R"/{pids,log,cni,etcd,kubelet,containerd,provisioner,volumes,pod
 
 ip netns add "$NS"
 n ip link set lo up
+# Pods' devices come and go, each with an address of IPv6 that nobody uses. A browser in this network takes each
+# for another network, and ends all that it is asking (net::ERR_NETWORK_CHANGED).
+n sysctl -qw net.ipv6.conf.default.disable_ipv6=1 2> /dev/null || true
 # A bridge, since not every kernel has dummy devices. The route leads nowhere: Services need one to be looked up.
 n ip link add node0 type bridge
 n ip addr add $IP/24 dev node0
