@@ -3,7 +3,7 @@
 
 use super::{
     Entry,
-    time::{lasting, millis},
+    time::{hour, lasting, millis},
     told,
 };
 use crate::store::{ProjectAndSandbox, SandboxRow};
@@ -14,32 +14,36 @@ use serde_json::json;
 /// A sandbox that ran before starts, and its home folder is not there.
 #[must_use]
 pub fn home_lost(sandbox: &SandboxRow, now: Timestamp) -> Entry {
-    let generation = sandbox.generation;
-    let bucket = format!("home-lost:{generation}:{}", now.as_second() / 3600);
     let detail = "Somebody removed it, with its files. It is made anew, empty: restore it from a backup, if there is one";
-    let data = json!({ "event": "home-lost", "generation": generation });
-    told(ActivityKind::Run, "The home folder was gone", Some(detail.to_owned()), data, Some(bucket))
+    befell(sandbox, "home-lost", "The home folder was gone", detail, now)
 }
 
 /// A sandbox that ran before starts, and its database is not there.
 #[must_use]
 pub fn database_lost(sandbox: &SandboxRow, now: Timestamp) -> Entry {
-    let generation = sandbox.generation;
-    let bucket = format!("database-lost:{generation}:{}", now.as_second() / 3600);
     let detail = "Somebody removed it or its volume. It is made again, with what is on its volume if that is kept; else it is \
                   empty: restore it from a backup, if there is one";
-    let data = json!({ "event": "database-lost", "generation": generation });
-    told(ActivityKind::Run, "The database was gone", Some(detail.to_owned()), data, Some(bucket))
+    befell(sandbox, "database-lost", "The database was gone", detail, now)
 }
 
 /// Something of a database was deleted or changed by somebody else, beside a sandbox that runs or while it was stopped.
 #[must_use]
 pub fn database_mended(sandbox: &SandboxRow, now: Timestamp) -> Entry {
-    let generation = sandbox.generation;
-    let bucket = format!("database-mended:{generation}:{}", now.as_second() / 3600);
-    let detail = "It is put right, and what is in the database is kept";
-    let data = json!({ "event": "database-mended", "generation": generation });
     let title = "Something of the database was deleted or changed from outside";
+    befell(sandbox, "database-mended", title, "It is put right, and what is in the database is kept", now)
+}
+
+/// Something of a sandbox that runs was deleted or changed by somebody else.
+pub(super) fn mended(sandbox: &SandboxRow, now: Timestamp) -> Entry {
+    let title = "Something of the sandbox was deleted or changed from outside";
+    befell(sandbox, "mended", title, "It is put right, and the run goes on", now)
+}
+
+/// Told once an hour in each generation.
+fn befell(sandbox: &SandboxRow, event: &str, title: &str, detail: &str, now: Timestamp) -> Entry {
+    let generation = sandbox.generation;
+    let bucket = format!("{event}:{generation}:{}", hour(now));
+    let data = json!({ "event": event, "generation": generation });
     told(ActivityKind::Run, title, Some(detail.to_owned()), data, Some(bucket))
 }
 
@@ -56,7 +60,7 @@ pub fn adopted(row: &ProjectAndSandbox, now: Timestamp) -> Option<Entry> {
     let run = row.sandbox.observed.instance.as_ref()?;
     let ran = millis(run.started_at, now);
     let data = json!({ "event": "adopted", "ranMs": ran });
-    let bucket = format!("adopted:{}:{}", run.id, now.as_second() / 3600);
+    let bucket = format!("adopted:{}:{}", run.id, hour(now));
     let detail = format!("The control plane was started again, and found it as it was; it runs for {}", lasting(ran));
     Some(told(ActivityKind::Run, "The sandbox went on", Some(detail), data, Some(bucket)))
 }

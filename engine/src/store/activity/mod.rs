@@ -117,6 +117,11 @@ fn asked_for(title: impl Into<String>, detail: Option<String>, data: Value) -> E
     Entry { kind: ActivityKind::Ask, actor: asker(), title: title.into(), detail, data, bucket: None }
 }
 
+/// What comes from inside, as a title shows it.
+fn foreign(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(LONGEST_FOREIGN).collect()
+}
+
 fn told(kind: ActivityKind, title: impl Into<String>, detail: Option<String>, data: Value, bucket: Option<String>) -> Entry {
     Entry { kind, actor: Actor::system(), title: title.into(), detail, data, bucket }
 }

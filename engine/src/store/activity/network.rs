@@ -1,6 +1,6 @@
 //! Connections out of a sandbox that were refused.
 
-use super::{Entry, LONGEST_FOREIGN, told};
+use super::{Entry, foreign, time::hour, told};
 use jiff::Timestamp;
 use model::activity::ActivityKind;
 use serde_json::json;
@@ -8,21 +8,21 @@ use serde_json::json;
 /// A connection out of the sandbox was refused. `to` comes from inside, and may be anything.
 #[must_use]
 pub fn refused(to: &str, why: &str, now: Timestamp) -> Entry {
-    let shown: String = to.chars().filter(|c| !c.is_control()).take(LONGEST_FOREIGN).collect();
-    let hour = now.as_second() / 3600;
+    let shown = foreign(to);
+    let bucket = format!("refused:{shown}:{}", hour(now));
     told(
         ActivityKind::Network,
         format!("Refused a connection to {shown}"),
         Some(format!("That is {why}, which sandboxes may not reach. The operator can allow it: --egress-allow")),
         json!({ "to": shown, "why": why }),
-        Some(format!("refused:{shown}:{hour}")),
+        Some(bucket),
     )
 }
 
 /// More destinations were refused than are told one by one.
 #[must_use]
 pub fn refused_others(now: Timestamp) -> Entry {
-    let bucket = format!("refused-others:{}", now.as_second() / 3600);
+    let bucket = format!("refused-others:{}", hour(now));
     let title = "Refused connections to many other addresses";
     let detail = "The log of what keeps the sandbox has them one by one".to_owned();
     told(ActivityKind::Network, title, Some(detail), json!({ "to": null }), Some(bucket))

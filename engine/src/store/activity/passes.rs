@@ -1,8 +1,8 @@
 //! What a pass found that is worth telling: phases with how long they took, runs that ended, causes.
 
 use super::{
-    Entry,
-    time::{lasting, millis, minute},
+    Entry, events,
+    time::{self, lasting, millis, minute},
     told,
 };
 use crate::store::{Pass, ProjectAndSandbox};
@@ -26,7 +26,7 @@ pub fn pass(before: &ProjectAndSandbox, pass: &Pass, now: Timestamp) -> Vec<Entr
     // the pass that its deadline brings.
     let was = phase_at(&sandbox.observed, sandbox.cause.as_ref(), sandbox.changed_at);
     let is = phase_at(&pass.observed, pass.cause.as_ref(), now);
-    let hour = now.as_second() / 3600;
+    let hour = time::hour(now);
     let generation = sandbox.generation;
     let mut entries = Vec::new();
 
@@ -60,10 +60,7 @@ pub fn pass(before: &ProjectAndSandbox, pass: &Pass, now: Timestamp) -> Vec<Entr
         entries.push(caused(cause, format!("cause:{generation}:{code}:{when}")));
     }
     if ended.is_none() && lost_its_network(before, &pass.observed) {
-        let data = json!({ "event": "mended", "generation": generation });
-        let title = "Something of the sandbox was deleted or changed from outside";
-        let detail = "It is put right, and the run goes on".to_owned();
-        entries.push(told(ActivityKind::Run, title, Some(detail), data, Some(format!("mended:{generation}:{hour}"))));
+        entries.push(events::mended(sandbox, now));
     }
     if was != is {
         entries.push(phase_changed(before, &pass.observed, (was, is), now));
@@ -131,7 +128,7 @@ fn phase_changed(before: &ProjectAndSandbox, observed: &Observed, (was, is): (Ph
             (!fact.skipped).then(|| (stage.as_str().to_owned(), took.into()))
         })
         .collect();
-    let (generation, hour) = (sandbox.generation, now.as_second() / 3600);
+    let (generation, hour) = (sandbox.generation, time::hour(now));
     let data = json!({ "from": was, "to": is, "generation": generation, "tookMs": took, "stagesMs": stages });
     let bucket = format!("phase:{generation}:{}:{}:{hour}", was.key(), is.key());
     told(ActivityKind::Phase, format!("{} became {}", was.label(), is.label()), detail, data, Some(bucket))

@@ -98,10 +98,7 @@ pub(in crate::store) fn env_changed(row: &ProjectAndSandbox, current: &intent::E
     let parts = [("changed", &changed), ("added", &added), ("removed", &removed)];
     let parts: Vec<_> =
         parts.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(verb, keys)| format!("{verb} {}", names(keys))).collect();
-    let mut title = parts.join(", ");
-    if let Some(first) = title.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
+    let title = capitalised(parts.join(", "));
     let waits = row.sandbox.desired == Desired::Running;
     let first = |keys: Vec<&str>| keys.into_iter().take(MOST_NAMES).map(str::to_owned).collect::<Vec<_>>();
     let data = json!({ "verb": "env", "changed": first(changed), "added": first(added), "removed": first(removed) });
@@ -109,11 +106,14 @@ pub(in crate::store) fn env_changed(row: &ProjectAndSandbox, current: &intent::E
 }
 
 fn size(preset: Preset) -> String {
-    let mut name = preset.as_str().to_owned();
-    if let Some(first) = name.get_mut(..1) {
+    capitalised(preset.as_str().to_owned())
+}
+
+fn capitalised(mut text: String) -> String {
+    if let Some(first) = text.get_mut(..1) {
         first.make_ascii_uppercase();
     }
-    name
+    text
 }
 
 fn texts<'a>(keys: impl Iterator<Item = &'a EnvKey>) -> Vec<&'a str> {

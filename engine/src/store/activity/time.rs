@@ -2,6 +2,11 @@
 
 use jiff::Timestamp;
 
+/// Of the hours since 1970, which `at` is in: what goes on by itself is told once in each.
+pub(super) fn hour(at: Timestamp) -> i64 {
+    at.as_second() / 3600
+}
+
 pub(super) fn minute(at: Timestamp) -> i64 {
     at.as_second() / 60
 }

@@ -1,6 +1,6 @@
 //! What somebody does inside a sandbox, by terminal, command and files: told once an hour for each of who asks and what.
 
-use super::{Entry, LONGEST_FOREIGN, asked_for};
+use super::{Entry, asked_for, foreign, time::hour};
 use jiff::Timestamp;
 use model::activity::Actor;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ pub fn terminal_opened(session: &str, now: Timestamp) -> Entry {
 #[must_use]
 pub fn command_run(program: &str, now: Timestamp) -> Entry {
     let name = program.rsplit('/').next().unwrap_or_default();
-    let shown: String = name.chars().filter(|c| !c.is_control()).take(LONGEST_FOREIGN).collect();
+    let shown = foreign(name);
     hourly(format!("Ran {shown}"), json!({ "verb": "exec", "program": shown }), &format!("exec:{shown}"), now)
 }
 
@@ -47,7 +47,7 @@ fn hourly(title: String, data: Value, what: &str, now: Timestamp) -> Entry {
     let asked = asked_for(title, None, data);
     let Actor { name, via, token } = &asked.actor;
     let who = format!("{}:{name}:{}", via.as_str(), token.as_deref().unwrap_or_default());
-    let bucket = Some(format!("{what}:{who}:{}", now.as_second() / 3600));
+    let bucket = Some(format!("{what}:{who}:{}", hour(now)));
     Entry { bucket, ..asked }
 }
 

@@ -31,7 +31,7 @@ impl MemoryStore {
                 if let Some(sandbox) = state.sandboxes.get_mut(&id) {
                     sandbox.lease = Some((holder.to_owned(), until));
                 }
-                if let Some(row) = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox)) {
+                if let Some(row) = state.of_sandbox(id) {
                     leased.push(Leased { row, until });
                 }
             }
@@ -55,7 +55,7 @@ impl MemoryStore {
                 return Ok(None);
             }
             sandbox.lease = Some((holder.to_owned(), until));
-            let row = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox));
+            let row = state.of_sandbox(id);
             Ok(row.map(|row| Leased { row, until }))
         })
         .await
@@ -89,7 +89,7 @@ impl MemoryStore {
             }
             let version = row.version;
             state.writes += 1;
-            if let Some(row) = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox)) {
+            if let Some(row) = state.of_sandbox(id) {
                 for entry in &pass.told {
                     state.told(&row, entry.clone(), now);
                 }
@@ -125,7 +125,7 @@ impl MemoryStore {
             if state.held(id, holder, version, now).is_none() {
                 return Ok(false);
             }
-            let row = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox));
+            let row = state.of_sandbox(id);
             let Some(row) = row.filter(|row| row.project.deleting_since.is_some()) else { return Ok(false) };
             state.told(&row, activity::buried(row.project.deleting_since.unwrap_or(now), now), now);
             state.sandboxes.remove(&id);

@@ -29,7 +29,7 @@ use secrecy::SecretString;
 use state::State;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{sync::broadcast, task::yield_now};
@@ -77,41 +77,46 @@ impl MemoryStore {
     /// How often anything was written, leases aside.
     #[must_use]
     pub fn writes(&self) -> u64 {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).writes
+        self.locked().writes
     }
 
     /// From now on every verb answers [`StoreError::Away`], or works again.
     pub fn set_away(&self, away: bool) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).away = away;
+        self.locked().away = away;
     }
 
     /// From now on such writes answer [`StoreError::NoRoom`], or all work again. What is read is.
     pub fn refuse(&self, writes: Option<Writes>) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).refuses = writes;
+        self.locked().refuses = writes;
     }
 
     /// How often one was.
     #[must_use]
     pub fn refusals(&self) -> u64 {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).refusals
+        self.locked().refusals
     }
 
     /// After `verbs` more, one verb does nothing and is never answered, as on a connection that has gone silent.
     pub fn never_answer(&self, verbs: usize) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).silent_in = Some(verbs);
+        self.locked().silent_in = Some(verbs);
     }
 
     /// The sandboxes that were buried.
     #[must_use]
     pub fn tombstones(&self) -> BTreeSet<SandboxId> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).tombstones.clone()
+        self.locked().tombstones.clone()
+    }
+
+    /// Also where somebody who had it has panicked.
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One atomic action between two yields.
     async fn act<T: Send>(&self, action: impl FnOnce(&mut State) -> Result<T, StoreError> + Send) -> Result<T, StoreError> {
         yield_now().await;
         let silent = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.locked();
             let verbs = state.silent_in.take();
             state.silent_in = verbs.and_then(|verbs| verbs.checked_sub(1));
             verbs == Some(0)
@@ -120,7 +125,7 @@ impl MemoryStore {
             return std::future::pending().await;
         }
         let done = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.locked();
             if state.away { Err(StoreError::Away(anyhow::anyhow!("made to be away"))) } else { action(&mut state) }
         };
         yield_now().await;
@@ -281,7 +286,7 @@ impl Store for MemoryStore {
 
     async fn tell(&self, id: SandboxId, entry: Entry, now: Timestamp) -> Result<(), StoreError> {
         self.act(|state| {
-            if let Some(row) = state.sandboxes.get(&id).and_then(|sandbox| state.pair(sandbox)) {
+            if let Some(row) = state.of_sandbox(id) {
                 state.told(&row, entry, now);
             }
             Ok(())

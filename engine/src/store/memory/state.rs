@@ -66,6 +66,10 @@ impl State {
         self.pair(self.sandboxes.get(&self.projects.get(&id)?.sandbox)?)
     }
 
+    pub(super) fn of_sandbox(&self, id: SandboxId) -> Option<ProjectAndSandbox> {
+        self.pair(self.sandboxes.get(&id)?)
+    }
+
     pub(super) fn owned(&self, owner: UserId, id: ProjectId) -> Option<ProjectAndSandbox> {
         self.of_project(id).filter(|row| row.project.owner == owner)
     }

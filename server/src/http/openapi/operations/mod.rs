@@ -11,7 +11,7 @@ mod service;
 
 pub use parameters::{etag, in_path};
 
-use super::{Described, one};
+use super::{Described, one, plain};
 use crate::http::rest;
 use account::{account, github};
 use activity::activity;
@@ -131,6 +131,12 @@ impl Operation {
         self.refusals = refusals;
         self
     }
+}
+
+/// What an ask to remove something answers.
+fn being_removed() -> Described {
+    let properties = json!({ "id": { "type": "string", "format": "uuid" }, "deleting": { "type": "boolean" } });
+    plain(json!({ "type": "object", "properties": properties }))
 }
 
 fn body(described: Described, required: bool, example: Value) -> Option<Body> {

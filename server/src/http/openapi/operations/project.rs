@@ -1,13 +1,13 @@
 //! Projects, with their database and repository.
 
 use super::{
-    NOTHING, Operation, body, operation,
+    NOTHING, Operation, being_removed, body, operation,
     parameters::{key, query, text},
 };
 use crate::{
     git::status::Status,
     http::{
-        openapi::{many, maybe, one, plain},
+        openapi::{many, maybe, one},
         rest,
     },
 };
@@ -47,7 +47,7 @@ pub(super) fn projects() -> Vec<Operation> {
             .json(
                 202,
                 "Sandbox, files and database are being removed; the address answers 404 once they are gone.",
-                || plain(json!({ "type": "object", "properties": { "id": { "type": "string", "format": "uuid" }, "deleting": { "type": "boolean" } } })),
+                being_removed,
                 None,
             ),
         operation(Method::GET, "/api/projects/{project}/database", "getDatabase", "Projects", "Say where the project's PostgreSQL is")

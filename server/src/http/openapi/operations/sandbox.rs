@@ -1,11 +1,11 @@
 //! A project's sandbox, its extra ones, and their variables.
 
 use super::{
-    NOTHING, Operation, body, operation,
+    NOTHING, Operation, being_removed, body, operation,
     parameters::{key, pages},
 };
 use crate::http::{
-    openapi::{many, one, plain},
+    openapi::{many, one},
     rest,
 };
 use http::Method;
@@ -63,7 +63,7 @@ pub(super) fn sandboxes() -> Vec<Operation> {
             .json(
                 202,
                 "They are being removed; its address answers 404 once they are gone.",
-                || plain(json!({ "type": "object", "properties": { "id": { "type": "string", "format": "uuid" }, "deleting": { "type": "boolean" } } })),
+                being_removed,
                 None,
             )
             .refusals(&[("409", "It is the project's main sandbox.")]),
