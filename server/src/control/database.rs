@@ -1,6 +1,6 @@
 //! What a viewer is told of a project's database, and its password. Authorises as the rest of [`Controller`] does.
 
-use super::{Controller, PASSWORD_LENGTH, may_change, no_database, store_error};
+use super::{Controller, creation::PASSWORD_LENGTH, may_change, no_database, store_error};
 use crate::{http::auth::visit, views};
 use app::error::{ControlError, ErrorKind};
 use engine::{
