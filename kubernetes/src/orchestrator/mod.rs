@@ -119,7 +119,7 @@ impl KubernetesOrchestrator {
                 }
             });
         }
-        let apiserver = server::Addresses::of_apiserver(&settings);
+        let apiserver = server::Addresses::of_apiserver(&settings, &applier.cluster.client);
         if let Some(apiserver) = &apiserver {
             // Policies have what is known when their sandbox's objects are next compared, as with other settings.
             apiserver.follow(&stop, |_| {});
