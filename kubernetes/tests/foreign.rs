@@ -141,6 +141,26 @@ async fn what_is_ours_is_made_and_removed() {
     }
 }
 
+#[tokio::test]
+async fn a_database_that_was_replaced_since_it_was_looked_at_is_not_stopped() {
+    let server = Arc::new(Mutex::new(Apiserver::default()));
+    database(&server).await.ensure(&spec()).await.unwrap();
+    let looked = database(&server).await;
+    let place = format!("statefulsets/{}-postgresql", spec().name);
+    // Made anew by somebody else, which its watch has not told yet.
+    let theirs = {
+        let mut server = server.lock().unwrap();
+        let theirs = server.objects.get_mut(&place).unwrap();
+        theirs["metadata"]["uid"] = json!("theirs");
+        theirs.clone()
+    };
+    match looked.stop(&spec()).await {
+        Err(DatabaseError::Caused(cause)) => assert_eq!(cause.code, CauseCode::OrchestratorBusy, "{cause:?}"),
+        other => panic!("it was stopped: {other:?}"),
+    }
+    assert_eq!(server.lock().unwrap().objects.get(&place), Some(&theirs));
+}
+
 /// Of a sandbox with hosts of its own, and what makes it once all is listed.
 async fn sandbox(
     server: &Arc<Mutex<Apiserver>>,

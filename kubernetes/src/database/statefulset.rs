@@ -495,7 +495,7 @@ impl Servers for StatefulSets {
 
     async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
         match self.set(spec).filter(|set| replicas(set) > 0) {
-            Some(set) => self.scale(&set.name_any(), 0).await,
+            Some(set) => self.scale(&set, 0).await,
             None => Ok(()),
         }
     }
@@ -635,14 +635,16 @@ impl StatefulSets {
             if !self.claim_volume(spec).await? {
                 return Ok(false);
             }
-            self.scale(&set.name_any(), 1).await?;
+            self.scale(set, 1).await?;
         }
         Ok(true)
     }
 
-    async fn scale(&self, name: &str, replicas: i32) -> Result<(), DatabaseError> {
-        let change = serde_json::json!({"spec": {"replicas": replicas}});
-        let done = self.sets.patch(name, &PatchParams::default(), &Patch::Merge(&change)).await;
+    async fn scale(&self, set: &StatefulSet, replicas: i32) -> Result<(), DatabaseError> {
+        let name = set.name_any();
+        // Of the one that was looked at: another of its name is a conflict.
+        let change = serde_json::json!({"metadata": {"uid": set.uid()}, "spec": {"replicas": replicas}});
+        let done = self.sets.patch(&name, &PatchParams::default(), &Patch::Merge(&change)).await;
         done.map(|_| ()).map_err(|error| objects::refused(&error, &format!("scale the StatefulSet `{name}`")))
     }
 
