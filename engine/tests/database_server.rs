@@ -207,6 +207,9 @@ async fn what_others_made_in_the_administrators_database_is_not_run() {
     assert_eq!(ran().await, 1, "nothing of it was run");
 
     // And nobody makes more of it: each role gets into its own database alone.
+    let kept_out = own.kept_out().await.unwrap();
+    assert!(kept_out.len() == 20 || kept_out.contains(&tenant), "who is no project's is told of: {kept_out:?}");
+    assert!(!kept_out.contains(&kept.role), "{kept_out:?}");
     let credentials = own.credentials(&kept);
     server.enter(&credentials).await.unwrap();
     let there = Connection { database: options.get_database().unwrap().to_owned(), ..credentials };

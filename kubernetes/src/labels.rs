@@ -125,6 +125,38 @@ pub fn is_ours(meta: &ObjectMeta, installation: InstallationId) -> bool {
     id(meta, INSTALLATION) == Some(installation.0)
 }
 
+/// Whose a claim is that has the name of a project's home folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// The project's of this installation, whichever of its sandboxes it was made for.
+    Own,
+    /// Made by us, and without this label (`key=value`), which somebody took off.
+    Unlabelled(String),
+    /// Somebody else's: neither mounted nor deleted.
+    Foreign,
+}
+
+/// Whose a claim is by its labels, and by who wrote it where it has not the installation's. `project`: whose it should be, where
+/// that is known.
+#[must_use]
+pub fn home(meta: &ObjectMeta, installation: InstallationId, project: Option<ProjectId>) -> Home {
+    let is = |label: &str, wanted: Uuid| {
+        let there = meta.labels.as_ref().is_some_and(|all| all.contains_key(label));
+        there.then(|| id(meta, label) == Some(wanted))
+    };
+    let other_part =
+        meta.labels.as_ref().is_some_and(|all| all.contains_key(COMPONENT)) && component(meta) != Some(Component::Volume);
+    let made_by_us = || meta.managed_fields.iter().flatten().any(|write| write.manager.as_deref() == Some(crate::FIELD_MANAGER));
+    let of_project = project.map_or(Some(true), |project| is(PROJECT, project.0));
+    match (is(INSTALLATION, installation.0), of_project, project) {
+        _ if other_part => Home::Foreign,
+        (Some(true), Some(true), _) => Home::Own,
+        (Some(true), None, Some(project)) => Home::Unlabelled(format!("{PROJECT}={}", project.0)),
+        (None, Some(true) | None, _) if made_by_us() => Home::Unlabelled(of_installation(installation)),
+        _ => Home::Foreign,
+    }
+}
+
 /// What an object is a part of.
 #[must_use]
 pub fn component(meta: &ObjectMeta) -> Option<Component> {

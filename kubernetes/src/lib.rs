@@ -10,6 +10,7 @@
 //!
 //! Nothing outside this crate names a Kubernetes type.
 
+mod apiserver;
 pub mod causes;
 pub mod connection;
 pub mod database;

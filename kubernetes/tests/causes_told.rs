@@ -353,6 +353,13 @@ fn an_apiserver_that_is_short_of_breath_is_not_taken_for_a_refusal() {
         granting.message,
         "The account `u` may not give rights that it has not itself (create, get configmaps; get clusters.apps.kubeblocks.io), so it was not possible to make the Service."
     );
+    // The account may, and the cluster does not let it: no right that is given mends that.
+    let admission = answer(403, "services \"x\" is forbidden: because of the moon", "Forbidden");
+    assert_eq!(admission.code, CauseCode::AdmissionRefused);
+    assert!(admission.message.contains("does not let anybody make the Service: because of the moon."), "{admission:?}");
+    let uncounted = "persistentvolumeclaims \"data-x-postgresql-0\" is forbidden: status unknown for quota: small, resources: requests.storage";
+    let uncounted = answer(403, uncounted, "Forbidden");
+    assert!(uncounted.code == CauseCode::OrchestratorBusy && uncounted.message.contains("the quota `small`"), "{uncounted:?}");
     let denied = answer(403, "admission webhook \"v.example.com\" denied the request: no", "Forbidden");
     assert_eq!(denied.code, CauseCode::AdmissionRefused);
 }

@@ -208,6 +208,17 @@ fn a_server_for_projects_databases_is_given_by_a_secret() {
     assert!(beside.contains("apps.kubeblocks.io"), "projects that KubeBlocks made a database for keep it");
 }
 
+#[test]
+fn nothing_is_made_outside_of_its_namespace_unless_it_is_asked_for() {
+    let helm = or_skip!(Helm::find());
+    let elsewhere = |text: &str| text.lines().filter(|line| *line == "  namespace: default").count();
+    let usual = helm.rendered(&[]);
+    assert!(elsewhere(&usual) == 0 && !usual.contains("kind: ClusterRole"), "{usual}");
+    let asked = helm.rendered(&["--set", "rbac.apiserverReader=true"]);
+    assert_eq!(elsewhere(&asked), 2, "a Role and its binding");
+    assert!(asked.contains("    resourceNames: [kubernetes]\n    verbs: [get]\n"), "{asked}");
+}
+
 /// `FSA_…` in a text.
 fn variables(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -362,12 +373,13 @@ impl Drop for Cluster {
 #[test]
 fn every_object_is_accepted_under_pod_security_restricted() {
     let cluster = or_skip!(Cluster::find("strict"));
+    let chart = chart();
     for (name, file) in values() {
         let file = file.to_str().unwrap().to_owned();
-        let rendered = cluster.with(
-            cluster.helm.command(),
-            &["template", RELEASE, chart().to_str().unwrap(), "--namespace", &cluster.namespace, "--values", &file],
-        );
+        // kubectl takes objects of one namespace alone here.
+        let here = ["--namespace", &cluster.namespace, "--set", "rbac.apiserverReader=false"];
+        let args = [&["template", RELEASE, chart.to_str().unwrap(), "--values", &file][..], &here].concat();
+        let rendered = cluster.with(cluster.helm.command(), &args);
         assert!(rendered.status.success(), "{name}: {}", text(&rendered.stderr));
         // A Deployment whose pods would be refused is taken with a warning alone.
         let strict = ["--warnings-as-errors", "create", "--dry-run=server", "--validate=strict"];
@@ -482,7 +494,17 @@ fn the_role_permits_what_is_needed_and_nothing_else() {
     all_are(false, &here, &never);
     all_are(false, "", &each(&["create", "delete", "patch", "update"], &["nodes", classes[0], classes[1]]));
 
-    upgrade("databases.provider=statefulset,rbac.clusterReader=false");
+    let sees = |slice: &str| {
+        let what = format!("endpointslices.discovery.k8s.io/{slice}");
+        cluster.try_kubectl(&["auth", "can-i", "get", &what, "--as", &account, "--namespace", "default"]).status.success()
+    };
+    assert!(!sees("kubernetes"));
+    upgrade("rbac.apiserverReader=true");
+    assert!(sees("kubernetes") && !sees("another"), "where the apiserver is, and nothing else");
+    all_are(false, "default", &each(&look, &["endpointslices.discovery.k8s.io", "endpoints", "pods", "services"]));
+
+    upgrade("databases.provider=statefulset,rbac.clusterReader=false,rbac.apiserverReader=false");
+    assert!(!sees("kubernetes"));
     all_are(false, &here, &[kubeblocks, accounts].concat());
     all_are(false, "", &reading);
 

@@ -7,7 +7,7 @@ mod memory;
 
 use engine::{
     database::{Database as _, DatabaseError},
-    orchestrator::{Orchestrator as _, OrchestratorError, Removed, SandboxSpec},
+    orchestrator::{Orchestrator as _, OrchestratorError, Removed, SandboxSpec, VolumeName},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kubernetes::{
@@ -86,16 +86,44 @@ async fn what_is_called_as_a_databases_objects_is_left_to_whose_it_is() {
     ] {
         stays(false, plural, kind, version, &name).await;
     }
+    // The StatefulSet's pod would have whatever is called so.
+    stays(false, "persistentvolumeclaims", "PersistentVolumeClaim", "v1", &format!("data-{name}-0")).await;
 }
 
 #[tokio::test]
 async fn what_is_called_as_a_cluster_of_kubeblocks_is_left_to_whose_it_is() {
     stays(true, "clusters", "Cluster", "apps.kubeblocks.io/v1", spec().name.as_str()).await;
+    // Its pods as well.
+    let volume = format!("data-{}-postgresql-0", spec().name);
+    stays(true, "persistentvolumeclaims", "PersistentVolumeClaim", "v1", &volume).await;
+}
+
+#[tokio::test]
+async fn a_database_that_was_stopped_is_not_started_on_a_volume_of_somebody_elses() {
+    let server = Arc::new(Mutex::new(Apiserver::default()));
+    database(&server).await.ensure(&spec()).await.unwrap();
+    let name = format!("{}-postgresql", spec().name);
+    let volume = format!("data-{name}-0");
+    {
+        let mut server = server.lock().unwrap();
+        server.objects.get_mut(&format!("statefulsets/{name}")).unwrap()["spec"]["replicas"] = json!(0);
+        let claim = server.objects.get_mut(&format!("persistentvolumeclaims/{volume}")).unwrap();
+        claim["metadata"]["labels"][labels::PROJECT] = json!(Uuid::from_u128(8).to_string());
+    }
+    let stopped = database(&server).await;
+    match stopped.ensure(&spec()).await {
+        Err(DatabaseError::Caused(cause)) => {
+            assert!(cause.code == CauseCode::NameTaken && cause.message.contains(&volume), "{cause:?}");
+        }
+        other => panic!("it was mounted: {other:?}"),
+    }
+    let server = server.lock().unwrap();
+    assert!(!server.asked.contains(&format!("PATCH statefulsets/{name}")), "{:?}", server.asked);
 }
 
 #[tokio::test]
 async fn what_is_ours_is_made_and_removed() {
-    for (kubeblocks, made) in [(false, 4), (true, 2)] {
+    for (kubeblocks, made) in [(false, 5), (true, 2)] {
         let server = Arc::new(Mutex::new(Apiserver { kubeblocks, ..Apiserver::default() }));
         let database = database(&server).await;
         database.ensure(&spec()).await.unwrap();
@@ -113,6 +141,26 @@ async fn what_is_ours_is_made_and_removed() {
     }
 }
 
+#[tokio::test]
+async fn a_database_that_was_replaced_since_it_was_looked_at_is_not_stopped() {
+    let server = Arc::new(Mutex::new(Apiserver::default()));
+    database(&server).await.ensure(&spec()).await.unwrap();
+    let looked = database(&server).await;
+    let place = format!("statefulsets/{}-postgresql", spec().name);
+    // Made anew by somebody else, which its watch has not told yet.
+    let theirs = {
+        let mut server = server.lock().unwrap();
+        let theirs = server.objects.get_mut(&place).unwrap();
+        theirs["metadata"]["uid"] = json!("theirs");
+        theirs.clone()
+    };
+    match looked.stop(&spec()).await {
+        Err(DatabaseError::Caused(cause)) => assert_eq!(cause.code, CauseCode::OrchestratorBusy, "{cause:?}"),
+        other => panic!("it was stopped: {other:?}"),
+    }
+    assert_eq!(server.lock().unwrap().objects.get(&place), Some(&theirs));
+}
+
 /// Of a sandbox with hosts of its own, and what makes it once all is listed.
 async fn sandbox(
     server: &Arc<Mutex<Apiserver>>,
@@ -124,6 +172,7 @@ async fn sandbox(
     let mut sandbox = engine::orchestrator::contract::spec();
     // As `foreign_labels` have them.
     (sandbox.installation, sandbox.project, sandbox.id) = (installation, spec().project, spec().sandbox);
+    sandbox.volume = VolumeName::of(sandbox.project);
     let made = Manifests::of(&sandbox, &settings);
     let cluster = Cluster { client: client_in_waves(server, waves), namespace: NAMESPACE.to_owned() };
     let orchestrator = KubernetesOrchestrator::new(cluster, settings, Reach::Outside).unwrap();
@@ -144,6 +193,18 @@ fn labels_of_no_sandbox_of_ours() -> [(Value, bool); 3] {
     [(json!({"app": "theirs"}), false), (of(2, 7), false), (of(1, 8), true)]
 }
 
+/// The watch of its kind tells of an object.
+async fn hear(server: &Arc<Mutex<Apiserver>>, orchestrator: &KubernetesOrchestrator, plural: &str, object: &Value) {
+    server.lock().unwrap().tell(plural, "ADDED", object.clone());
+    let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
+    let known = async {
+        while !orchestrator.list().await.unwrap().iter().any(|there| there.kind == kind && there.name == name) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), known).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_is_called_as_a_sandboxs_objects_is_left_to_whose_it_is() {
     let name = |meta: &ObjectMeta| meta.name.clone().unwrap();
@@ -155,7 +216,7 @@ async fn what_is_called_as_a_sandboxs_objects_is_left_to_whose_it_is() {
         let each = labels_of_no_sandbox_of_ours()
             .into_iter()
             .flat_map(|(labels, own)| [(labels.clone(), own, false), (labels, own, true)]);
-        for (labels, own, heard) in each.filter(|(_, own, heard)| *own || !*heard) {
+        for (mut labels, _, heard) in each.filter(|(_, own, heard)| *own || !*heard) {
             let server = Arc::new(Mutex::new(Apiserver::default()));
             let (orchestrator, sandbox, made) = sandbox(&server, None).await;
             let (plural, kind, version, name) = match number {
@@ -168,9 +229,9 @@ async fn what_is_called_as_a_sandboxs_objects_is_left_to_whose_it_is() {
                 6 => ("persistentvolumeclaims", "PersistentVolumeClaim", "v1", name(&made.volume.metadata)),
                 ingress => ("ingresses", "Ingress", "networking.k8s.io/v1", name(&made.ingresses[ingress - 7].metadata)),
             };
-            if own && kind == "PersistentVolumeClaim" {
-                // A home folder is its project's, whichever of its sandboxes had it.
-                continue;
+            if kind == "PersistentVolumeClaim" && !labels[labels::COMPONENT].is_null() {
+                // Another project's home folder.
+                labels[labels::COMPONENT] = json!("volume");
             }
             let place = format!("{plural}/{name}");
             let theirs = json!({"apiVersion": version, "kind": kind, "metadata": {
@@ -178,13 +239,7 @@ async fn what_is_called_as_a_sandboxs_objects_is_left_to_whose_it_is() {
             // Made after all was listed, and not heard of yet.
             server.lock().unwrap().objects.insert(place.clone(), theirs.clone());
             if heard {
-                server.lock().unwrap().tell(plural, "ADDED", theirs.clone());
-                let known = async {
-                    while !orchestrator.list().await.unwrap().iter().any(|object| object.kind == kind && object.name == name) {
-                        tokio::task::yield_now().await;
-                    }
-                };
-                tokio::time::timeout(Duration::from_secs(20), known).await.unwrap();
+                hear(&server, &orchestrator, plural, &theirs).await;
             }
             match orchestrator.ensure(&sandbox).await {
                 Err(OrchestratorError::Caused(cause)) => {
@@ -215,6 +270,28 @@ async fn what_is_called_as_a_sandboxs_objects_is_left_to_whose_it_is() {
             assert!(!server.asked.iter().any(|asked| touched.contains(asked)), "{:?}", server.asked);
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_sent_is_heard_of_also_where_something_else_is_refused() {
+    let server = Arc::new(Mutex::new(Apiserver::default()));
+    // All but the Service, which is refused before anything is asked.
+    let (orchestrator, sandbox, made) = sandbox(&server, Some(Waves::new("POST", &[7]))).await;
+    let theirs = json!({"apiVersion": "v1", "kind": "Service", "metadata": {
+        "name": made.service.metadata.name, "namespace": NAMESPACE, "uid": "theirs", "resourceVersion": "1",
+        "labels": labels_of_no_sandbox_of_ours()[2].0}});
+    let place = format!("services/{}", sandbox.name);
+    server.lock().unwrap().objects.insert(place.clone(), theirs.clone());
+    hear(&server, &orchestrator, "services", &theirs).await;
+    orchestrator.ensure(&sandbox).await.unwrap_err();
+    let there = || server.lock().unwrap().objects.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(there().len(), 8, "{:?}", there());
+    // A removal right after it leaves nothing behind.
+    let mut removed = Removed::Going;
+    while removed != Removed::Gone {
+        removed = orchestrator.remove(sandbox.id).await.unwrap();
+    }
+    assert_eq!(there(), [format!("persistentvolumeclaims/{}", sandbox.volume.0), place]);
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ fn refused() -> Value {
 async fn what_an_event_tells_of_a_start_is_heard_and_not_asked_for() {
     let (server, wanted) = (Arc::<Mutex<Apiserver>>::default(), spec());
     database(&server, None, Duration::ZERO).await.ensure(&wanted).await.unwrap();
-    assert_eq!(server.lock().unwrap().objects.len(), 4, "as it is made");
+    assert_eq!(server.lock().unwrap().objects.len(), 5, "as it is made");
     server.lock().unwrap().asked.clear();
 
     // By a watch of its own.

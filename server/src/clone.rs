@@ -350,11 +350,11 @@ impl Cloner {
             return None;
         }
         let lent = github.lends(owner, &own.url).await.inspect_err(|error| debug!("no credentials for git: {error}")).ok()?;
-        let Some(account) = lent else {
-            debug!(project.id = %project, "git asked for credentials of a public repository that is another's");
+        let Some(token) = lent else {
+            debug!(project.id = %project, "git asked for credentials of a repository that none are lent for");
             return None;
         };
-        Some(("x-access-token".to_owned(), account.tokens.access))
+        Some(("x-access-token".to_owned(), token))
     }
 
     /// What git is told where it asks, for this very repository: its owner's token, if it lies at GitHub, and is private or
@@ -362,7 +362,7 @@ impl Cloner {
     async fn credentials(&self, owner: UserId, url: &str) -> Result<Option<String>, GitHubError> {
         let Some(github) = self.github.as_ref().filter(|github| github.holds(url)) else { return Ok(None) };
         let lent = github.lends(owner, url).await?;
-        Ok(lent.map(|account| git::credentials(Some(&account.tokens.access))))
+        Ok(lent.map(|token| git::credentials(Some(&token))))
     }
 }
 

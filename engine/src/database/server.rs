@@ -234,9 +234,17 @@ impl ServerDatabase {
         let name = identifier(&database);
         if owns {
             self.run(format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")).await?;
+            // What is done is done, whether it can be told in full or not.
+            let kept_out = self.kept_out().await.unwrap_or_default();
+            let roles = if kept_out.is_empty() {
+                "role".to_owned()
+            } else {
+                kept_out.iter().map(|role| identifier(role)).collect::<Vec<_>>().join(", ")
+            };
             info!(
+                roles = kept_out.len(),
                 "took from PUBLIC the right to connect to `{database}`, which the administrator of projects' databases is in: \
-                 `GRANT CONNECT ON DATABASE {name} TO role` lets a role in again"
+                 `GRANT CONNECT ON DATABASE {name} TO {roles}` lets in again whoever is no project's"
             );
         } else if !self.said.swap(true, Ordering::Relaxed) {
             warn!(
@@ -246,6 +254,27 @@ impl ServerDatabase {
             );
         }
         Ok(())
+    }
+
+    /// The first of the roles that may sign in and are of no project of any installation, and that may not connect to the database
+    /// that the administrator is in.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn kept_out(&self) -> Result<Vec<String>, sqlx::Error> {
+        sqlx::query_scalar(
+            "SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
+            WHERE d.datname = pg_catalog.current_database() AND r.rolcanlogin
+                AND NOT pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT')
+                AND NOT EXISTS (
+                    SELECT FROM pg_catalog.pg_shdescription c WHERE c.objoid = r.oid
+                        AND c.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND pg_catalog.starts_with(c.description, $1)
+                )
+            ORDER BY 1 LIMIT 20",
+        )
+        .bind(OWNED)
+        .fetch_all(&self.admin)
+        .await
     }
 
     async fn try_remove(&self, spec: &DatabaseSpec) -> Result<Removed, Failure> {
@@ -435,8 +464,11 @@ impl Database for ServerDatabase {
     }
 }
 
+/// How the comment of every project's role begins, of whichever installation.
+const OWNED: &str = "FullStack Agent: installation ";
+
 fn comment_prefix(installation: InstallationId) -> String {
-    format!("FullStack Agent: installation {installation}, project ")
+    format!("{OWNED}{installation}, project ")
 }
 
 fn comment(installation: InstallationId, project: ProjectId) -> String {

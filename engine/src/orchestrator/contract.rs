@@ -30,7 +30,7 @@ pub fn spec() -> SandboxSpec {
         project,
         name: ResourceName::new(&slug, random),
         slug,
-        volume: VolumeName(format!("volume-{project}")),
+        volume: VolumeName::of(project),
         desired: Desired::Running,
         generation: 1,
         restart_count: 1,

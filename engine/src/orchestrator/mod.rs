@@ -54,6 +54,20 @@ pub struct SandboxSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VolumeName(pub String);
 
+impl VolumeName {
+    /// A project's home folder: a pure function of its id, so that it is known before and after everything else.
+    #[must_use]
+    pub fn of(project: ProjectId) -> Self {
+        Self(format!("volume-{project}"))
+    }
+
+    /// Whose it is, where it is one of [`Self::of`].
+    #[must_use]
+    pub fn project(&self) -> Option<ProjectId> {
+        self.0.strip_prefix("volume-")?.parse().ok()
+    }
+}
+
 /// A PostgreSQL server, as the machine of the control plane reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseEndpoint {

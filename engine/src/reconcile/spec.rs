@@ -10,11 +10,10 @@ use model::{Desired, ProjectId, env};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::BTreeMap;
 
-/// The name of a project's volume: a pure function of its id, so that it is known before and after
-/// everything else.
+/// The project's home folder.
 #[must_use]
 pub fn volume(project: ProjectId) -> VolumeName {
-    VolumeName(format!("volume-{project}"))
+    VolumeName::of(project)
 }
 
 /// What the orchestrator is asked for.

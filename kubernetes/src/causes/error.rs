@@ -142,6 +142,17 @@ fn permission(text: &str, doing: &str, who: &str) -> Cause {
         return grant(before, missing, doing);
     }
     let user = between(text, "User \"", "\"");
+    // An admission of the cluster's own says it so, of whom nobody knows the words beforehand: no right is missing.
+    if let Some((_, why)) = text.split_once(" is forbidden: ").filter(|_| user.is_none()) {
+        return Cause::new(
+            CauseCode::AdmissionRefused,
+            format!("An admission rule of {} does not let anybody {doing}: {why}.", within(who)),
+            &[
+                "The cluster's answer, below, says which rule it is.",
+                "Ask whoever runs the cluster for an exception for this namespace.",
+            ],
+        );
+    }
     let verb = between(text, " cannot ", " resource");
     let resource = between(text, "resource \"", "\"");
     let (Some(user), Some(verb), Some(resource)) = (user, verb, resource) else {

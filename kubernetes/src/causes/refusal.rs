@@ -35,9 +35,8 @@ pub(super) fn of_set(facts: &Facts<'_>) -> Option<Cause> {
     let text = newest.message.as_deref().filter(|_| newest.reason.as_deref() == Some("FailedCreate"))?;
     let text = text.split_once(" failed error: ").map_or(text, |(_, why)| why);
     Some(read(text).unwrap_or_else(|| {
-        // Any other answer may be gone in a moment: a volume that is being deleted, a quota that is not counted yet.
+        // Any other answer may be gone in a moment, such as a volume that is being deleted.
         let refused = ["is forbidden", "is invalid", "denied"].iter().any(|word| text.contains(word));
-        let refused = refused && !text.contains("status unknown for quota");
         Cause::new(
             if refused { CauseCode::AdmissionRefused } else { CauseCode::OrchestratorBusy },
             format!("The cluster refused to make {}'s pod.", facts.whose.the()),
@@ -52,6 +51,14 @@ pub(super) fn read(text: &str) -> Option<Cause> {
     let what = subject(text);
     let cause = if text.contains("exceeded quota:") {
         quota(&what, text)
+    } else if let Some(quota) = between(text, "status unknown for quota: ", ",") {
+        Cause::new(
+            CauseCode::OrchestratorBusy,
+            format!(
+                "The cluster has not counted yet what the quota `{quota}` of the namespace holds, and until then does not let {what} be made."
+            ),
+            &["It is tried again by itself.", "Look at the cluster's controller manager, which counts it, if this stays."],
+        )
     } else if let Some(quota) = between(text, "failed quota: ", ":") {
         let wanted = between(text, "must specify ", " for:").unwrap_or("a value");
         Cause::new(

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //!   Secret (the superuser's password, made once) ─┐
-//!   Service NAME-postgresql ───────────────────── StatefulSet ─▶ pod ─▶ PersistentVolumeClaim
-//!   NetworkPolicy (5432 from the project alone) ──┘
+//!   Service NAME-postgresql ───────────────────── StatefulSet ─▶ pod
+//!   NetworkPolicy (5432 from the project alone) ──┤
+//!   PersistentVolumeClaim data-NAME-postgresql-0 ─┘
 //! ```
+//! The claim is made as the StatefulSet would make it of its template: the cluster would give the pod whatever has its name,
+//! also what is somebody else's.
+//!
 //! What exists is not rolled: another image may not read the data of the one before, and a volume's claim
 //! cannot be changed. What somebody changed by hand of what its pod is made by is put back. The volume outlives the StatefulSet if that is deleted by hand, and is found again by
 //! its successor; only [`Servers::unmake`] removes it.
@@ -169,17 +173,27 @@ pub fn stateful_set(spec: &DatabaseSpec, settings: &Settings) -> StatefulSet {
                 when_scaled: Some("Retain".to_owned()),
             }),
             template,
-            volume_claim_templates: Some(vec![claim_template(settings, ours)]),
+            volume_claim_templates: Some(vec![PersistentVolumeClaim {
+                metadata: ObjectMeta { name: Some(DATA.to_owned()), labels: Some(ours), ..ObjectMeta::default() },
+                ..claim_template(settings)
+            }]),
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
     }
 }
 
-fn claim_template(settings: &Settings, ours: BTreeMap<String, String>) -> PersistentVolumeClaim {
+/// What is on it: what the StatefulSet would make of its template.
+#[must_use]
+pub fn volume(spec: &DatabaseSpec, settings: &Settings) -> PersistentVolumeClaim {
+    let metadata = owner(spec).meta(Component::Database, &settings.namespace, volume_claim(&spec.name));
+    PersistentVolumeClaim { metadata, ..claim_template(settings) }
+}
+
+/// Without its name and labels.
+fn claim_template(settings: &Settings) -> PersistentVolumeClaim {
     let size = BTreeMap::from([("storage".to_owned(), bytes(settings.database.disk_bytes))]);
     PersistentVolumeClaim {
-        metadata: ObjectMeta { name: Some(DATA.to_owned()), labels: Some(ours), ..ObjectMeta::default() },
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             resources: Some(VolumeResourceRequirements { requests: Some(size), ..VolumeResourceRequirements::default() }),
@@ -284,7 +298,7 @@ fn container(settings: &Settings) -> Container {
     }
 }
 
-/// The claim that the StatefulSet makes of its template.
+/// What the StatefulSet calls the claim of its pod.
 #[must_use]
 pub fn volume_claim(name: &ResourceName) -> String {
     format!("{DATA}-{}-0", names::postgres(name))
@@ -348,6 +362,10 @@ impl StatefulSets {
         self.seen.sets.named(&names::postgres(&spec.name)).filter(|set| is_of(&set.metadata, spec))
     }
 
+    fn volume(&self, spec: &DatabaseSpec) -> Option<Arc<PersistentVolumeClaim>> {
+        self.seen.claims.named(&volume_claim(&spec.name)).filter(|claim| is_of(&claim.metadata, spec))
+    }
+
     /// Whether its way in is there as it should be.
     fn network(&self, spec: &DatabaseSpec) -> bool {
         let name = names::postgres(&spec.name);
@@ -383,20 +401,25 @@ impl Servers for StatefulSets {
     async fn make(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
         let settings = &self.settings;
         let whole = self.set(spec).filter(|set| set.metadata.deletion_timestamp.is_none());
-        if let Some(set) = whole
+        if let Some(set) = &whole
             && self.network(spec)
         {
-            return self.keep(spec, &set).await;
+            return self.keep(spec, set).await;
         }
         let password = SecretString::from(Alphanumeric.sample_string(&mut rand::rng(), 40));
         let (secret, service, policy) =
             (secret(spec, settings, &password), service(spec, settings), network_policy(spec, settings));
-        let (secret, (), ()) = try_join!(
+        // Each to its end, also where one is refused: what is sent and not heard of would be there after it was removed.
+        let (secret, service, policy, volume) = tokio::join!(
             claim(&self.secrets, &secret, spec, "Secret"),
             mend(&self.services, &service, spec, "Service"),
             mend(&self.policies, &policy, spec, "NetworkPolicy"),
-        )?;
-        if matches!(secret, Claimed::Leaving) {
+            self.claim_volume(spec),
+        );
+        service.and(policy)?;
+        let (secret, volume) = (secret?, volume?);
+        // One that runs uses its volume until it ends, also where somebody deletes that.
+        if matches!(secret, Claimed::Leaving) || (!volume && whole.is_none()) {
             return Ok(false);
         }
         match claim(&self.sets, &stateful_set(spec, settings), spec, "StatefulSet").await? {
@@ -472,7 +495,7 @@ impl Servers for StatefulSets {
 
     async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
         match self.set(spec).filter(|set| replicas(set) > 0) {
-            Some(set) => self.scale(&set.name_any(), 0).await,
+            Some(set) => self.scale(&set, 0).await,
             None => Ok(()),
         }
     }
@@ -494,8 +517,7 @@ impl Servers for StatefulSets {
 
     fn there(&self, spec: &DatabaseSpec) -> bool {
         let stays = |meta: &ObjectMeta| meta.deletion_timestamp.is_none();
-        let volume = self.seen.claims.named(&volume_claim(&spec.name));
-        self.set(spec).is_some_and(|set| stays(&set.metadata)) && volume.is_some_and(|claim| stays(&claim.metadata))
+        self.set(spec).is_some_and(|set| stays(&set.metadata)) && self.volume(spec).is_some_and(|claim| stays(&claim.metadata))
     }
 
     fn edited(&self, spec: &DatabaseSpec) -> bool {
@@ -541,7 +563,7 @@ impl StatefulSets {
     /// What stands in its way.
     fn cause(&self, spec: &DatabaseSpec, set: &StatefulSet, events: &[Arc<Event>]) -> Option<model::Cause> {
         let pod = newest(self.seen.pods.all(|meta| is_of(meta, spec)));
-        let volume = self.seen.claims.named(&volume_claim(&spec.name));
+        let volume = self.volume(spec);
         let since = pod.as_ref().and_then(|pod| pod.creation_timestamp()).or_else(|| set.creation_timestamp()).map(|time| time.0);
         let (pod, volume) = (pod.as_deref(), volume.as_deref());
         cause::cause(&cause::Facts { name: &spec.name, pod, volume, events, since, now: Timestamp::now() })
@@ -555,7 +577,7 @@ impl StatefulSets {
         if let Some(pod) = self.stuck_pod(set, spec) {
             objects::remove_this(&self.pods, &pod.metadata, "pod").await?;
         }
-        self.start(set).await
+        self.start(spec, set).await
     }
 
     /// Whether somebody changed what its pod is made by. What other settings or a newer program would make otherwise is
@@ -598,17 +620,31 @@ impl StatefulSets {
         self.otherwise.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes its volume where none of that name is. `false`: it is being removed.
+    async fn claim_volume(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
+        if let Some(known) = self.volume(spec) {
+            return Ok(known.metadata.deletion_timestamp.is_none());
+        }
+        let made = claim(&self.claims, &volume(spec, &self.settings), spec, "PersistentVolumeClaim").await?;
+        Ok(!matches!(made, Claimed::Leaving))
+    }
+
     /// One that was stopped is started.
-    async fn start(&self, set: &StatefulSet) -> Result<bool, DatabaseError> {
+    async fn start(&self, spec: &DatabaseSpec, set: &StatefulSet) -> Result<bool, DatabaseError> {
         if replicas(set) == 0 {
-            self.scale(&set.name_any(), 1).await?;
+            if !self.claim_volume(spec).await? {
+                return Ok(false);
+            }
+            self.scale(set, 1).await?;
         }
         Ok(true)
     }
 
-    async fn scale(&self, name: &str, replicas: i32) -> Result<(), DatabaseError> {
-        let change = serde_json::json!({"spec": {"replicas": replicas}});
-        let done = self.sets.patch(name, &PatchParams::default(), &Patch::Merge(&change)).await;
+    async fn scale(&self, set: &StatefulSet, replicas: i32) -> Result<(), DatabaseError> {
+        let name = set.name_any();
+        // Of the one that was looked at: another of its name is a conflict.
+        let change = serde_json::json!({"metadata": {"uid": set.uid()}, "spec": {"replicas": replicas}});
+        let done = self.sets.patch(&name, &PatchParams::default(), &Patch::Merge(&change)).await;
         done.map(|_| ()).map_err(|error| objects::refused(&error, &format!("scale the StatefulSet `{name}`")))
     }
 

@@ -127,6 +127,7 @@ async fn cluster_api(cluster: &Cluster) -> Result<Option<Api<DynamicObject>>, Ca
 fn has_row(meta: &ObjectMeta, known: &Known) -> bool {
     // What is of a project outlives its sandbox; what is of a sandbox goes with it.
     match (labels::sandbox(meta), labels::project(meta)) {
+        (_, Some(project)) if labels::component(meta) == Some(labels::Component::Volume) => known.projects.contains(&project),
         (Some(sandbox), _) => known.sandboxes.contains(&sandbox),
         (None, Some(project)) => known.projects.contains(&project),
         (None, None) => false,
@@ -224,5 +225,28 @@ where
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         Err(error) => Err(causes::of_error(&error, &format!("remove the {} `{}`", orphan.kind, orphan.name))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_home_folder_is_its_projects_whichever_sandbox_it_was_made_for() {
+        let (here, gone) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let known = Known { sandboxes: [SandboxId(here)].into(), projects: [ProjectId(here)].into() };
+        let meta = |component: &str, project: Uuid, sandbox: Uuid| -> ObjectMeta {
+            let labels =
+                json!({labels::COMPONENT: component, labels::PROJECT: project.to_string(), labels::SANDBOX: sandbox.to_string()});
+            serde_json::from_value(json!({"labels": labels})).unwrap()
+        };
+        assert!(has_row(&meta("volume", here, gone), &known));
+        assert!(!has_row(&meta("volume", gone, here), &known));
+        assert!(has_row(&meta("sandbox", here, here), &known));
+        assert!(!has_row(&meta("sandbox", here, gone), &known));
+        assert!(has_row(&meta("database", here, gone), &known));
     }
 }

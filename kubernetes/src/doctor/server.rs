@@ -23,19 +23,41 @@ pub async fn check(server: &GivenServer) -> Finding {
     let place = format!("`{}:{}`", server.host, server.port);
     let asked = async {
         let mut connection = server.admin.connect().await?;
-        sqlx::query_as::<_, (bool, String)>(
-            "SELECT rolsuper OR (rolcreaterole AND rolcreatedb), current_setting('server_version') FROM pg_roles
-            WHERE rolname = current_user",
+        // In whose database others may leave what an administrator runs: nothing is called but the catalog's.
+        sqlx::query_as::<_, (bool, String, Option<String>)>(
+            "SELECT r.rolsuper OR (r.rolcreaterole AND r.rolcreatedb), pg_catalog.current_setting('server_version'),
+                (SELECT d.datname::pg_catalog.text FROM pg_catalog.pg_database d
+                WHERE d.datname = pg_catalog.current_database() AND NOT pg_catalog.pg_has_role(d.datdba, 'USAGE') AND EXISTS (
+                    SELECT FROM pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
+                    WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT'
+                ))
+            FROM pg_catalog.pg_roles r WHERE r.rolname = current_user",
         )
         .fetch_one(&mut connection)
         .await
     };
     let detail = match tokio::time::timeout(ANSWER, asked).await {
-        Ok(Ok((true, version))) => {
+        Ok(Ok((true, version, None))) => {
             let what = format!("PostgreSQL {version} at {place} answers, and the role may create roles and databases.");
             return Finding::ok(check, what, why);
         }
-        Ok(Ok((false, _))) => {
+        Ok(Ok((true, version, Some(open)))) => {
+            return Finding::new(
+                check,
+                Verdict::Warn,
+                format!(
+                    "PostgreSQL {version} at {place} answers. Every role of it, projects' too, may connect to `{open}`, which FSA_DATABASE_SERVER_URL names."
+                ),
+                "What a project leaves there is in the way of the role that makes roles and databases.",
+                &[
+                    &format!(
+                        "As its owner: `GRANT CONNECT ON DATABASE \"{open}\" TO` that role, then `REVOKE CONNECT ON DATABASE \"{open}\" FROM PUBLIC`."
+                    ),
+                    "Or name a database that the role owns: it is shut by itself.",
+                ],
+            );
+        }
+        Ok(Ok((false, ..))) => {
             return Finding::new(
                 check,
                 Verdict::Fail,

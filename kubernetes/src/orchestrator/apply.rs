@@ -7,7 +7,7 @@
 use crate::{
     Cluster, FIELD_MANAGER, causes,
     index::{From, Index, Indexed, Kind},
-    labels,
+    labels::{self, Home},
     manifests::{drift, secret},
 };
 use either::Either;
@@ -173,14 +173,21 @@ impl Applier {
         if K::MADE_ANEW { self.delete_one::<K>(there.meta()).await } else { self.apply(wanted, name).await }
     }
 
-    /// Whether what has the name of what is wanted may be written: it is of our installation, and of the same sandbox.
+    /// Whether what has the name of what is wanted may be written, or mounted: it is of our installation, and of the same
+    /// sandbox. A home folder is its project's.
     ///
     /// # Errors
-    /// That the name is taken.
+    /// That the name is taken, or of a home folder that somebody took a label off it.
     pub fn allowed<K: Made>(&self, wanted: &K, there: &ObjectMeta) -> Result<(), OrchestratorError> {
+        let name = wanted.meta().name.as_deref().unwrap_or_default();
+        if K::Kept::KIND == Kind::PersistentVolumeClaim {
+            return match labels::home(there, self.index.installation(), labels::project(wanted.meta())) {
+                Home::Own => Ok(()),
+                Home::Unlabelled(label) => Err(OrchestratorError::Caused(super::cause::volume_unlabelled(name, &label))),
+                Home::Foreign => Err(self.name_taken::<K>(name)),
+            };
+        }
         let same = match labels::sandbox(there) {
-            // A home folder is its project's, whichever of its sandboxes it was made for.
-            _ if K::Kept::KIND == Kind::PersistentVolumeClaim => true,
             Some(sandbox) => labels::sandbox(wanted.meta()) == Some(sandbox),
             // Somebody took the label away, which is mended.
             None => {
@@ -191,8 +198,11 @@ impl Applier {
         if same && labels::is_ours(there, self.index.installation()) {
             return Ok(());
         }
-        let (kind, name) = (K::kind(&()), wanted.meta().name.as_deref().unwrap_or_default());
-        Err(OrchestratorError::Caused(causes::name_taken(&kind, name, &self.cluster.namespace)))
+        Err(self.name_taken::<K>(name))
+    }
+
+    fn name_taken<K: Made>(&self, name: &str) -> OrchestratorError {
+        OrchestratorError::Caused(causes::name_taken(&K::kind(&()), name, &self.cluster.namespace))
     }
 
     async fn apply<K: Made>(&self, wanted: &K, name: &str) -> Result<(), OrchestratorError> {

@@ -1,7 +1,6 @@
 //! Causes that no object and no answer tells of.
 
-use crate::labels;
-use model::{Cause, CauseCode, InstallationId};
+use model::{Cause, CauseCode};
 
 /// The index is not complete yet.
 #[must_use]
@@ -23,14 +22,14 @@ pub fn deleted() -> Cause {
     )
 }
 
-/// A volume that a control plane made, and that does not say any more whose it is.
+/// A volume that a control plane made, and that does not say any more whose it is: without this `label`.
 #[must_use]
-pub fn volume_unlabelled(volume: &str, installation: InstallationId) -> Cause {
+pub fn volume_unlabelled(volume: &str, label: &str) -> Cause {
     let text = format!(
-        "The PersistentVolumeClaim `{volume}` is there and is not removed: somebody took the label off that says that it is this \
-         installation's."
+        "The PersistentVolumeClaim `{volume}` is there, and is neither used nor removed: somebody took the label off that says \
+         whose it is."
     );
-    let label = format!("Give it the label `{}` again: then it is removed by itself.", labels::of_installation(installation));
+    let label = format!("Give it the label `{label}` again: this goes on by itself then.");
     Cause::new(CauseCode::VolumeFailed, text, &[&label, "Or remove it by hand, if what is in it may go."])
 }
 

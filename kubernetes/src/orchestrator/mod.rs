@@ -20,7 +20,7 @@ mod tunnels;
 use crate::{
     Cluster, Settings, causes,
     index::{self, Index, Kind, health::Health, run},
-    labels,
+    labels::{self, Home},
     manifests::{self, Manifests, drift},
     names::{self, TERMINAL_PORT},
     reach::Reach,
@@ -36,15 +36,14 @@ use engine::{
         SandboxSpec, Seen, VolumeName, VolumeSeen,
     },
 };
-use futures::{
-    StreamExt as _,
-    future::{join_all, try_join_all},
-    stream::BoxStream,
-};
+use futures::{StreamExt as _, future::join_all, stream::BoxStream};
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{PersistentVolumeClaim, Pod},
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{PersistentVolumeClaim, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use model::{Cause, Desired, SandboxId};
 use sandbox_agent::client::{ForwardError, forward};
@@ -120,7 +119,7 @@ impl KubernetesOrchestrator {
                 }
             });
         }
-        let apiserver = server::Addresses::of_apiserver(&settings);
+        let apiserver = server::Addresses::of_apiserver(&settings, &applier.cluster.client);
         if let Some(apiserver) = &apiserver {
             // Policies have what is known when their sandbox's objects are next compared, as with other settings.
             apiserver.follow(&stop, |_| {});
@@ -197,15 +196,17 @@ impl Inner {
         self.bury(spec.id).await;
         let put = &self.applier;
         // Before the pod: it needs its account and Secrets to start, and must not start without its policy.
-        tokio::try_join!(
+        // Each to its end, also where one is refused: what is sent and not heard of would be there after it was removed.
+        let (account, environment, agent, volume, service, policy, ingresses) = tokio::join!(
             put.put(&manifests.account),
             put.put(&manifests.environment),
             put.put(&manifests.agent),
             put.put(&manifests.volume),
             put.put(&manifests.service),
             put.put(&manifests.policy),
-            try_join_all(manifests.ingresses.iter().map(|ingress| put.put(ingress))),
-        )?;
+            join_all(manifests.ingresses.iter().map(|ingress| put.put(ingress))),
+        );
+        all([account, environment, agent, volume, service, policy].into_iter().chain(ingresses))?;
         self.run(spec, &manifests.deployment).await?;
         self.drop_environments(spec.id, manifests.environment.metadata.name.as_deref()).await?;
         self.index().read().compared(spec.id);
@@ -312,8 +313,7 @@ impl Inner {
                 })
                 .collect()
         };
-        try_join_all(unused.iter().map(|meta| self.applier.delete(Kind::Secret, meta))).await?;
-        Ok(())
+        all(join_all(unused.iter().map(|meta| self.applier.delete(Kind::Secret, meta))).await)
     }
 
     async fn remove(&self, id: SandboxId) -> Result<Removed, OrchestratorError> {
@@ -346,17 +346,13 @@ impl Inner {
         Ok(Removed::Gone)
     }
 
-    async fn delete_all(
-        &self,
-        objects: Vec<(Kind, k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta)>,
-    ) -> Result<(), OrchestratorError> {
-        try_join_all(objects.iter().map(|(kind, meta)| self.applier.delete(*kind, meta))).await?;
-        Ok(())
+    async fn delete_all(&self, objects: Vec<(Kind, ObjectMeta)>) -> Result<(), OrchestratorError> {
+        all(join_all(objects.iter().map(|(kind, meta)| self.applier.delete(*kind, meta))).await)
     }
 
     async fn remove_volume(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError> {
         self.known().await?;
-        let claim = {
+        let (claim, used) = {
             let state = self.index().read();
             let mounted = state
                 .pods
@@ -367,13 +363,17 @@ impl Inner {
                 let pod = live.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
                 claims(pod).any(|name| name == volume.0)
             });
-            if mounted || wanted {
-                return Err(OrchestratorError::Caused(cause::volume_in_use(&volume.0)));
-            }
-            state.volumes.get(&volume.0).map(|claim| claim.metadata.clone())
+            (state.volumes.get(&volume.0).map(|claim| claim.metadata.clone()), mounted || wanted)
         };
+        let whose = claim.as_ref().map(|claim| self.whose(volume, claim));
+        if used && whose != Some(Home::Foreign) {
+            return Err(OrchestratorError::Caused(cause::volume_in_use(&volume.0)));
+        }
         // As in [`Self::volume`]: that nothing is left of it is said by the apiserver alone.
-        let Some(claim) = claim else { return self.remove_unknown(volume).await };
+        let (Some(claim), Some(whose)) = (claim, whose) else { return self.remove_unknown(volume).await };
+        if let Some(left) = left_alone(volume, whose) {
+            return left;
+        }
         self.applier.delete(Kind::PersistentVolumeClaim, &claim).await?;
         let left = self.index().read().volumes.get(&volume.0).is_some();
         Ok(if left { Removed::Going } else { Removed::Gone })
@@ -383,17 +383,15 @@ impl Inner {
     async fn remove_unknown(&self, volume: &VolumeName) -> Result<Removed, OrchestratorError> {
         let claim = self.applier.look::<PersistentVolumeClaim>(&volume.0).await?;
         let Some(meta) = claim.map(|claim| claim.metadata) else { return Ok(Removed::Gone) };
-        if labels::is_ours(&meta, self.settings.installation) {
-            self.applier.delete(Kind::PersistentVolumeClaim, &meta).await?;
-            return Ok(Removed::Going);
+        if let Some(left) = left_alone(volume, self.whose(volume, &meta)) {
+            return left;
         }
-        let labelled = meta.labels.as_ref().is_some_and(|labels| labels.contains_key(labels::INSTALLATION));
-        let made_by_us = meta.managed_fields.iter().flatten().any(|write| write.manager.as_deref() == Some(crate::FIELD_MANAGER));
-        if made_by_us && !labelled {
-            return Err(OrchestratorError::Caused(cause::volume_unlabelled(&volume.0, self.settings.installation)));
-        }
-        // It is somebody else's, and never was this project's.
-        Ok(Removed::Gone)
+        self.applier.delete(Kind::PersistentVolumeClaim, &meta).await?;
+        Ok(Removed::Going)
+    }
+
+    fn whose(&self, volume: &VolumeName, claim: &ObjectMeta) -> Home {
+        labels::home(claim, self.settings.installation, volume.project())
     }
 
     /// That a home folder is gone is a grave thing to say: where the index has no claim, the apiserver is asked.
@@ -509,6 +507,16 @@ impl Orchestrator for KubernetesOrchestrator {
     }
 }
 
+/// What is said of a volume that is not to be removed. `None`: it may be.
+fn left_alone(volume: &VolumeName, whose: Home) -> Option<Result<Removed, OrchestratorError>> {
+    match whose {
+        Home::Own => None,
+        Home::Unlabelled(label) => Some(Err(OrchestratorError::Caused(cause::volume_unlabelled(&volume.0, &label)))),
+        // It is somebody else's, and never was this project's.
+        Home::Foreign => Some(Ok(Removed::Gone)),
+    }
+}
+
 /// The same with so many replicas.
 fn scaled(deployment: &Deployment, replicas: i32) -> Deployment {
     let mut scaled = deployment.clone();
@@ -539,6 +547,11 @@ fn away(mut health: watch::Receiver<Health>, stop: &CancellationToken) -> watch:
         }
     }));
     away
+}
+
+/// The first that failed, of what was all done to its end.
+fn all(done: impl IntoIterator<Item = Result<(), OrchestratorError>>) -> Result<(), OrchestratorError> {
+    done.into_iter().collect()
 }
 
 fn replicas(deployment: &Deployment) -> i32 {

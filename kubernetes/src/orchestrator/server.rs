@@ -1,11 +1,12 @@
 //! Where a given PostgreSQL server is, and the apiserver. NetworkPolicies know addresses and no names, so a host's name is
 //! looked up, again and again: a PostgreSQL that moves takes the policies of the sandboxes that run with it.
 
-use crate::Settings;
+use crate::{Settings, apiserver};
 use engine::orchestrator::OrchestratorError;
+use kube::Client;
 use model::{Cause, CauseCode};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -32,23 +33,28 @@ pub struct Addresses {
     found: Mutex<BTreeMap<IpAddr, Instant>>,
     /// That it was looked up at least once, in vain or not.
     asked: AtomicBool,
+    /// Of the apiserver alone: itself, which says where else it is.
+    apiserver: Option<Client>,
+    /// That the account may not see where its Service leads to.
+    hidden: AtomicBool,
 }
 
 impl Addresses {
     /// Of the server that was given, if one was. Nothing is looked up yet.
     #[must_use]
     pub fn of(settings: &Settings) -> Option<Arc<Self>> {
-        settings.database.server.as_ref().map(|server| Self::at(&server.host, server.port))
+        settings.database.server.as_ref().map(|server| Arc::new(Self::at(&server.host, server.port, None)))
     }
 
-    /// Of the apiserver, where it is known. Nothing is looked up yet.
+    /// Of the apiserver, where it is known: as it is reached, and as it says itself. Nothing is looked up yet.
     #[must_use]
-    pub fn of_apiserver(settings: &Settings) -> Option<Arc<Self>> {
-        settings.apiserver.as_ref().map(|server| Self::at(&server.host, server.port))
+    pub fn of_apiserver(settings: &Settings, client: &Client) -> Option<Arc<Self>> {
+        settings.apiserver.as_ref().map(|server| Arc::new(Self::at(&server.host, server.port, Some(client.clone()))))
     }
 
-    fn at(host: &str, port: u16) -> Arc<Self> {
-        Arc::new(Self { host: host.to_owned(), port, found: Mutex::default(), asked: AtomicBool::new(false) })
+    fn at(host: &str, port: u16, apiserver: Option<Client>) -> Self {
+        let (asked, hidden) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { host: host.to_owned(), port, found: Mutex::default(), asked, apiserver, hidden }
     }
 
     /// Which port they are reached at.
@@ -94,17 +100,22 @@ impl Addresses {
     }
 
     async fn look(&self) -> Result<(), OrchestratorError> {
-        let asked = match timeout(ANSWER, lookup_host((self.host.as_str(), self.port))).await {
+        let (asked, beside) = tokio::join!(timeout(ANSWER, lookup_host((self.host.as_str(), self.port))), self.beside());
+        let asked = match asked {
             Ok(Ok(answers)) => Ok(answers.map(|answer| answer.ip()).collect::<Vec<_>>()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("nobody answered in time".to_owned()),
         };
         self.asked.store(true, Ordering::Relaxed);
+        if !beside.is_empty() {
+            self.answered(&beside, Instant::now());
+        }
         match asked {
             Ok(answers) if !answers.is_empty() => {
                 self.answered(&answers, Instant::now());
                 Ok(())
             }
+            _ if !beside.is_empty() => Ok(()),
             asked => {
                 let cause = Cause::new(
                     CauseCode::DatabaseUnreachable,
@@ -114,6 +125,23 @@ impl Addresses {
                 Err(OrchestratorError::Caused(cause.with_detail(asked.err().unwrap_or_default())))
             }
         }
+    }
+
+    /// Where the apiserver is beside what its name stands for, as far as it tells this account.
+    async fn beside(&self) -> Vec<IpAddr> {
+        let Some(client) = &self.apiserver else { return Vec::new() };
+        let behind = async {
+            if self.hidden.load(Ordering::Relaxed) {
+                return BTreeSet::new();
+            }
+            let found = apiserver::behind(client).await;
+            if matches!(&found, Err(kube::Error::Api(status)) if status.is_forbidden()) {
+                self.hidden.store(true, Ordering::Relaxed);
+            }
+            found.unwrap_or_default()
+        };
+        let (advertised, behind) = tokio::join!(apiserver::advertised(client), behind);
+        advertised.into_iter().chain(behind).collect()
     }
 
     fn answered(&self, answers: &[IpAddr], now: Instant) {
@@ -132,7 +160,22 @@ mod tests {
     use super::*;
 
     fn addresses(host: &str) -> Addresses {
-        Addresses { host: host.to_owned(), port: 5432, found: Mutex::default(), asked: AtomicBool::new(false) }
+        Addresses::at(host, 5432, None)
+    }
+
+    #[tokio::test]
+    async fn an_apiserver_is_also_where_it_says() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (client, asked) = apiserver::tests::apiserver("203.0.113.7:6443", None);
+        let server = Addresses::at("10.43.0.1", 443, Some(client));
+        assert_eq!(server.known_so_far().await, [ip("10.43.0.1"), ip("203.0.113.7")]);
+        server.look().await.unwrap();
+        let slices = asked.lock().unwrap().iter().filter(|path| path.ends_with("/endpointslices/kubernetes")).count();
+        assert_eq!(slices, 1, "what it may not see it asks for once: {asked:?}");
+
+        let (client, _) = apiserver::tests::apiserver("203.0.113.7:6443", Some(&["203.0.113.7", "203.0.113.8"]));
+        let server = Addresses::at("nobody.invalid", 443, Some(client));
+        assert_eq!(server.known_so_far().await, [ip("203.0.113.7"), ip("203.0.113.8")]);
     }
 
     #[tokio::test]

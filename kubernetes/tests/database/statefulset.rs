@@ -132,6 +132,7 @@ async fn each_right_to_make_stop_or_remove_one_that_is_missing_is_named() {
         ("create", "secrets"),
         ("create", "services"),
         ("create", "networkpolicies"),
+        ("create", "persistentvolumeclaims"),
         ("create", "statefulsets"),
         ("patch", "statefulsets"),
         ("deletecollection", "statefulsets"),
@@ -457,9 +458,9 @@ async fn making_one_asks_the_cluster_little_and_looking_at_it_nothing() {
     assert_eq!(asked(), Vec::<String>::new(), "of what is not there");
     database.ensure(&spec).await.unwrap();
     println!("made in {:?}", begun.elapsed());
-    // Four objects, the password, and from outside the cluster a way in or two.
+    // Five objects, the password, and from outside the cluster a way in or two.
     let making = asked();
-    assert_eq!(making.len(), 5, "{making:#?}");
+    assert_eq!(making.len(), 6, "{making:#?}");
     assert!(database.observe(&spec).await.unwrap().ready);
     database.ensure(&spec).await.unwrap();
     database.list().await.unwrap();

@@ -172,6 +172,10 @@ impl Apiserver {
             }
             ("PATCH", true) => match self.objects.get_mut(place) {
                 Some(object) => {
+                    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+                    if asked["metadata"]["uid"].is_string() && asked["metadata"]["uid"] != object["metadata"]["uid"] {
+                        return status(409, "Conflict");
+                    }
                     object["metadata"]["labels"]["changed"] = json!("yes");
                     (200, object.clone())
                 }

@@ -104,7 +104,7 @@ pub struct KubernetesArgs {
     /// Labels of the pods that this server runs as, which alone may reach the sandboxes' agents; may be given several times
     #[arg(long, env = "FSA_CONTROL_PLANE_LABELS", value_name = "KEY=VALUE", value_delimiter = ',')]
     pub control_plane_label: Vec<String>,
-    /// Addresses that sandboxes never reach, beside private ones and the apiserver's: others where that is reached
+    /// Addresses that sandboxes never reach, beside private ones and what is known of the apiserver's
     #[arg(long, env = "FSA_EGRESS_DENY", value_name = "CIDR", value_delimiter = ',')]
     pub egress_deny: Vec<String>,
     /// What makes projects' databases

@@ -120,7 +120,7 @@ impl Controller {
         let token = match publisher.github().filter(|github| github.holds(&of.url)) {
             None => None,
             Some(github) => match github.lends(viewer.user, &of.url).await {
-                Ok(Some(account)) => Some(account.tokens.access),
+                Ok(Some(token)) => Some(token),
                 Ok(None) => return Err(words::push_forbidden().into()),
                 Err(GitHubError::NotFound) => return Err(words::push_not_found().into()),
                 Err(GitHubError::Store(error)) => return Err(store_error(error).into()),

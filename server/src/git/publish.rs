@@ -230,11 +230,11 @@ impl Publisher {
             }
         };
         self.say(project, holder, "Committing and pushing").await?;
-        let account = github.account(owner).await.map_err(|error| refused(error).into_error())?;
+        let token = github.lends_own(owner, &url).await.map_err(|error| refused(error).into_error())?;
         let author = github.author(owner).await.ok();
         let (name, email) = author.as_ref().map_or(("", ""), |Author { name, email }| (name, email));
         let arguments = [wish.folder.as_str(), &url, &wish.message, name, email];
-        let push = request(script::PUBLISH, &arguments, author.as_ref(), credentials(Some(&account.tokens.access)), LONG);
+        let push = request(script::PUBLISH, &arguments, author.as_ref(), credentials(token.as_ref()), LONG);
         let ran = self.follow_push(project, holder, &agent, &push).await?;
         match words::refusal(&ran, &wish.folder, "published") {
             None => Ok(()),

@@ -2,11 +2,12 @@
 //!
 //! GitHub's scope `repo` knows no single repository: who has the token has all that the account may. What runs in a sandbox can
 //! ask for it as git does, and a stranger's public repository brings what runs there. git reads that without credentials, and may
-//! not push there with any. So the token is lent only for what GitHub says to be private, or the account's to push to.
+//! not push there with any. So the token is lent only for what GitHub says to be private, or the account's to push to; and
+//! narrowed to that where it can be ([`super::narrow`]).
 
-use super::{GitHub, GitHubError, api};
-use engine::store::linked::Linked;
+use super::{GitHub, GitHubError, api, narrow::is_of_app};
 use model::UserId;
+use secrecy::SecretString;
 use serde::Deserialize;
 use std::{
     collections::HashMap,
@@ -27,6 +28,9 @@ struct Rights {
     private: bool,
     #[serde(default)]
     permissions: Permissions,
+    /// As it is called by now.
+    #[serde(default)]
+    full_name: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -39,30 +43,32 @@ struct Permissions {
 #[derive(Debug, Default)]
 pub struct Access(Mutex<HashMap<(String, String), Known>>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Known {
     at: Instant,
     lends: bool,
+    /// `owner/name`, as it is called by now.
+    name: String,
 }
 
 impl Known {
-    fn is_fresh(self) -> bool {
+    fn is_fresh(&self) -> bool {
         self.at.elapsed() < if self.lends { FRESH } else { FRESH_NO }
     }
 }
 
 impl Access {
     fn get(&self, of: &(String, String)) -> Option<Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(of).copied()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(of).cloned()
     }
 
-    fn keep(&self, of: (String, String), lends: bool) {
+    fn keep(&self, of: (String, String), lends: bool, name: &str) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MOST {
             all.retain(|_, known| known.is_fresh());
         }
         if all.len() < MOST || all.contains_key(&of) {
-            all.insert(of, Known { at: Instant::now(), lends });
+            all.insert(of, Known { at: Instant::now(), lends, name: name.to_owned() });
         }
     }
 
@@ -72,28 +78,51 @@ impl Access {
 }
 
 impl GitHub {
-    /// A user's account for git at a repository of GitHub's ([`Self::holds`]); `None` where it is public and not theirs to push
-    /// to. While GitHub does not answer, what it said last holds, and what it was never asked of gets nothing.
+    /// The token of a user's account for git at a repository of GitHub's ([`Self::holds`]), for that alone where it can be narrowed;
+    /// `None` where it is public and not theirs to push to, and where GitHub does not narrow what it could. While GitHub does not
+    /// answer, what it said last holds, and what it was never asked of gets nothing.
     ///
     /// # Errors
     /// As [`Self::account`], and what goes wrong with GitHub; [`GitHubError::NotFound`] where it shows the account no such
     /// repository.
-    pub async fn lends(&self, user: UserId, url: &str) -> Result<Option<Linked>, GitHubError> {
+    pub async fn lends(&self, user: UserId, url: &str) -> Result<Option<SecretString>, GitHubError> {
         let linked = self.account(user).await?;
-        let path = path_of(url.get(self.settings.url.len()..).unwrap_or_default()).ok_or(GitHubError::NotFound)?;
+        let path = self.path(url)?;
         let of = (linked.identity.id.clone(), path.to_ascii_lowercase());
         let known = self.access.get(&of);
-        if let Some(known) = known.filter(|known| known.is_fresh()) {
-            return Ok(known.lends.then_some(linked));
+        if let Some(known) = known.as_ref().filter(|known| known.is_fresh()) {
+            return if known.lends { self.narrowed(&linked, &known.name).await } else { Ok(None) };
         }
         let answer = api::repository::<Rights>(&self.http, &self.settings.api, path, &linked.tokens.access).await;
-        let said = self.noting(user, &linked, answer).await.map(|rights| rights.private || rights.permissions.push);
+        let mut name = known.as_ref().map_or(path, |known| known.name.as_str()).to_owned();
+        let said = self.noting(user, &linked, answer).await.map(|rights| {
+            // It becomes a part of what GitHub is asked for next.
+            name = rights.full_name.filter(|name| path_of(name).is_some()).unwrap_or_else(|| path.to_owned());
+            rights.private || rights.permissions.push
+        });
         match &said {
-            Ok(lends) => self.access.keep(of, *lends),
+            Ok(lends) => self.access.keep(of, *lends, &name),
             Err(error) if is_away(error) => {}
             Err(_) => self.access.forget(&of),
         }
-        lent(known.map(|known| known.lends), said).map(|lends| lends.then_some(linked))
+        if lent(known.map(|known| known.lends), said)? { self.narrowed(&linked, &name).await } else { Ok(None) }
+    }
+
+    /// The same for one that was just made in the account's name, and so is theirs.
+    ///
+    /// # Errors
+    /// As [`Self::lends`].
+    pub async fn lends_own(&self, user: UserId, url: &str) -> Result<Option<SecretString>, GitHubError> {
+        let linked = self.account(user).await?;
+        if !is_of_app(&linked.tokens.access) {
+            return Ok(Some(linked.tokens.access));
+        }
+        self.narrowed(&linked, self.path(url)?).await
+    }
+
+    /// `owner/name` of an address of GitHub's.
+    fn path<'a>(&self, url: &'a str) -> Result<&'a str, GitHubError> {
+        path_of(url.get(self.settings.url.len()..).unwrap_or_default()).ok_or(GitHubError::NotFound)
     }
 }
 

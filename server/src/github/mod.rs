@@ -12,6 +12,7 @@
 mod access;
 mod api;
 pub mod create;
+mod narrow;
 pub mod repositories;
 
 use crate::{
@@ -178,6 +179,7 @@ pub struct GitHub {
     refreshing: tokio::sync::Mutex<()>,
     listings: Listings,
     access: access::Access,
+    narrow: narrow::Narrow,
 }
 
 /// Who somebody is, of `GET /user`.
@@ -202,7 +204,7 @@ impl GitHub {
             .set_auth_type(AuthType::RequestBody);
         let http = api::client()?;
         let (refreshing, listings, access) = (tokio::sync::Mutex::default(), Listings::default(), access::Access::default());
-        Ok(Self { settings, oauth, http, linked, refreshing, listings, access })
+        Ok(Self { settings, oauth, http, linked, refreshing, listings, access, narrow: narrow::Narrow::default() })
     }
 
     /// Whether anybody may sign in by it. If not, it can be connected alone.
@@ -341,7 +343,7 @@ impl GitHub {
 
     /// Tokens of a GitHub App name no scopes: what they may is the app's.
     fn check_scopes(&self, tokens: &Tokens) -> Result<(), Refused> {
-        if tokens.access.expose_secret().starts_with("ghu_") {
+        if narrow::is_of_app(&tokens.access) {
             return Ok(());
         }
         let granted: Vec<&str> = tokens.scopes.split([',', ' ']).map(str::trim).filter(|scope| !scope.is_empty()).collect();
@@ -520,8 +522,11 @@ impl GitHub {
         let linked = patient(self.linked.of(user)).await?;
         let was = patient(self.linked.disconnect(user)).await?;
         self.listings.forget(user);
-        if let Some(linked) = linked.filter(|linked| linked.revoked_at.is_none()) {
-            self.give_back(&linked.tokens.access).await;
+        if let Some(linked) = linked {
+            self.end_narrowed(&linked.identity.id).await;
+            if linked.revoked_at.is_none() {
+                self.give_back(&linked.tokens.access).await;
+            }
         }
         Ok(was)
     }

@@ -10,6 +10,7 @@ use crate::{
     },
 };
 use engine::store::linked::{Identity, Link, LinkedAccounts, Tokens};
+use http::Method;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use server::views::CloneFact;
@@ -32,6 +33,14 @@ async fn project(client: &Client, id: &str) -> Value {
 
 async fn sandbox(client: &Client, id: &str) -> Value {
     client.get(&format!("/api/sandbox/{id}")).await.json()
+}
+
+/// The owner has connected octocat, whose token this is.
+async fn connect(app: &TestApp, host: &str, token: &str) {
+    let linked = LinkedAccounts::new(app.pool.clone(), app.vault.clone(), host);
+    let identity = Identity { id: "1".into(), login: "octocat".into() };
+    let tokens = Tokens { access: SecretString::from(token), refresh: None, expires_at: None, scopes: "read:user,repo".into() };
+    assert_eq!(linked.connect(app.owner, &identity, &tokens, jiff::Timestamp::now()).await.unwrap(), Link::Linked);
 }
 
 fn readme(app: &TestApp, folder: &str) -> Option<String> {
@@ -211,6 +220,47 @@ async fn a_strangers_public_repository_is_cloned_and_gets_no_token() {
         assert_eq!(!answer["password"].is_null(), given, "{name}: {answer}");
         assert_eq!(github.asked(&format!("GET /api/v3/repos/{name}")), 1, "GitHub is asked once for a while");
     }
+}
+
+#[tokio::test]
+async fn a_token_of_a_github_app_is_narrowed_to_the_repository_that_git_has_it_for() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    github.is_app();
+    github.serve("octocat/boats", true, &["main"]);
+    github.moves("octocat/ships", "octocat/boats");
+    let owner = app.signed_in().await;
+    let whole = github.token(1);
+    let host = github.url.strip_prefix("http://").unwrap();
+    connect(&app, host, &whole).await;
+    let id = create(&owner, json!({ "url": format!("{}/octocat/ships", github.url) })).await;
+    reaches(&owner, &id, "done").await;
+    assert_eq!(readme(&app, "ships").as_deref(), Some("main\n"));
+    let token = async |ask| app.world.git_asks(ask, "http", host, "octocat/ships").await["password"].as_str().map(str::to_owned);
+    let given = token(1).await.unwrap();
+    assert_ne!(given, whole);
+    assert_eq!(github.narrowed(&given).as_deref(), Some("octocat/boats"), "by its name of now");
+    assert_eq!(token(2).await.as_ref(), Some(&given), "one for a while");
+    let narrow = "POST /api/v3/applications/Iv1.stand-in/token/scoped";
+    assert_eq!(github.asked(narrow), 1, "the clone's is git's as well");
+
+    // It ends with the account's.
+    assert_eq!(owner.ask(Method::DELETE, "/api/github", None).await.status, 204);
+    assert_eq!(github.tokens(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_token_that_github_does_not_narrow_is_not_lent() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    github.is_app();
+    github.uninstalls();
+    let url = github.serve("octocat/open", false, &["main"]);
+    let user = session(&app, &sign_in(&app).await);
+    let id = create(&user, json!({ "url": url })).await;
+    reaches(&user, &id, "done").await;
+    assert_eq!(readme(&app, "open").as_deref(), Some("main\n"), "what is public is read without");
+    let host = github.url.strip_prefix("http://").unwrap();
+    assert!(app.world.git_asks(1, "http", host, "octocat/open").await["password"].is_null());
+    assert_eq!(user.get("/api/github").await.json()["account"]["state"], "working", "the account's own");
 }
 
 #[tokio::test]
@@ -414,11 +464,7 @@ async fn a_private_repository_is_cloned_over_https_by_its_owners_token() {
     assert_eq!(failed["cause"]["code"], "repository-refused", "no account is connected: {failed}");
 
     let (token, host) = (github.token(1), url.split('/').nth(2).unwrap());
-    let linked = LinkedAccounts::new(app.pool.clone(), app.vault.clone(), host);
-    let identity = Identity { id: "1".into(), login: "octocat".into() };
-    let tokens =
-        Tokens { access: SecretString::from(token.as_str()), refresh: None, expires_at: None, scopes: "read:user,repo".into() };
-    assert_eq!(linked.connect(app.owner, &identity, &tokens, jiff::Timestamp::now()).await.unwrap(), Link::Linked);
+    connect(&app, host, &token).await;
     retry(&owner, &id).await;
     reaches(&owner, &id, "done").await;
     assert_eq!(readme(&app, "secrets").as_deref(), Some("main\n"));

@@ -237,6 +237,11 @@ async fn shut_out(connection: &mut PgConnection, database: &str) -> Result<(), M
             "every role of the PostgreSQL server may connect to the control plane's database `{database}`, and this one does not own \
              it, so it cannot forbid that: as its owner, run `REVOKE ALL ON DATABASE \"{name}\" FROM PUBLIC`"
         );
+    } else {
+        info!(
+            "took from PUBLIC every right on the control plane's database `{database}`: `GRANT CONNECT ON DATABASE \"{name}\" TO role` \
+             lets a role in again"
+        );
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ use super::{
     statefulset::is_ready,
     watched::{Changed, Watched, Whose},
 };
-use crate::{Cluster, Settings, labels, names};
+use crate::{Cluster, Settings, causes, labels, names};
 use engine::{
     database::{DatabaseError, DatabaseSpec},
     orchestrator::Removed,
@@ -142,6 +142,11 @@ fn of_all() -> String {
     format!("{INSTANCE},{}={}", MANAGED.0, MANAGED.1)
 }
 
+/// Whether an object says that the operator made it.
+fn is_managed(meta: &ObjectMeta) -> bool {
+    meta.labels.as_ref().and_then(|labels| labels.get(MANAGED.0)).is_some_and(|managed| managed == MANAGED.1)
+}
+
 /// Of which Cluster an object is that the operator made.
 fn instance(meta: &ObjectMeta) -> Option<&str> {
     meta.labels.as_ref()?.get(INSTANCE).map(String::as_str)
@@ -242,11 +247,32 @@ impl KubeBlocks {
         mend(&bindings, &binding, spec, "RoleBinding").await.map(|_| ())
     }
 
+    /// Refuses what is somebody else's of the volumes that its pods will have: they mount whatever has the name.
+    async fn own_volumes(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        let claims: Api<PersistentVolumeClaim> = self.api();
+        for number in 0..self.settings.database.replicas.max(1) {
+            let name = format!("data-{}-{number}", names::postgres(&spec.name));
+            let own = |meta: &ObjectMeta| is_managed(meta) && instance(meta) == Some(spec.name.as_str());
+            if self.volumes_seen.named(&name).is_some_and(|claim| own(&claim.metadata)) {
+                continue;
+            }
+            let there = claims.get_metadata_opt(&name).await;
+            let there =
+                there.map_err(|error| objects::refused(&error, &format!("look at the PersistentVolumeClaim `{name}`")))?;
+            if there.is_some_and(|there| !own(&there.metadata)) {
+                let taken = causes::name_taken("PersistentVolumeClaim", &name, &self.cluster.namespace);
+                return Err(DatabaseError::Caused(taken));
+            }
+        }
+        Ok(())
+    }
+
     /// One that was stopped is started. `false`: ask again.
     async fn start(&self, spec: &DatabaseSpec, cluster: &DynamicObject) -> Result<bool, DatabaseError> {
         if !Said::of(cluster).stopped(self.version) {
             return Ok(true);
         }
+        self.own_volumes(spec).await?;
         info!(name = %spec.name, "the database was stopped; it is started");
         self.operate(spec, cluster, Operation::Start).await
     }
@@ -307,14 +333,19 @@ impl Servers for KubeBlocks {
     }
 
     async fn make(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
-        let whole = self.found(spec).filter(|cluster| cluster.metadata.deletion_timestamp.is_none());
-        if let Some(cluster) = whole
+        let there = self.found(spec).filter(|cluster| cluster.metadata.deletion_timestamp.is_none());
+        let whole = there.is_some();
+        if let Some(cluster) = there
             && self.policy(spec)
         {
             return self.start(spec, &cluster).await;
         }
         let policy = network_policy(spec, &self.settings);
-        try_join!(mend(&self.policies, &policy, spec, "NetworkPolicy"), self.account(spec))?;
+        let volumes = async { if whole { Ok(()) } else { self.own_volumes(spec).await } };
+        // Each to its end, also where one is refused: what is sent and not heard of would be there after it was removed.
+        let (policy, account, volumes) =
+            tokio::join!(mend(&self.policies, &policy, spec, "NetworkPolicy"), self.account(spec), volumes);
+        policy.and(account).and(volumes)?;
         match claim(&self.clusters, &cluster(spec, &self.settings, self.version), spec, "Cluster").await? {
             Claimed::Made(_) => Ok(true),
             Claimed::Ours(cluster) => self.start(spec, &cluster).await,

@@ -224,8 +224,11 @@ async fn what_may_be_written_is_told_by_labels() {
         (some(labels::INSTALLATION).to_vec(), false, false),
         (some(labels::SANDBOX).to_vec(), false, true),
         (vec![(labels::SANDBOX.to_owned(), None)], true, true),
-        (vec![(labels::SANDBOX.to_owned(), None), (labels::PROJECT.to_owned(), another())], false, true),
-        (vec![(labels::COMPONENT.to_owned(), Some("database".to_owned()))], false, true),
+        (some(labels::PROJECT).to_vec(), true, false),
+        (vec![(labels::PROJECT.to_owned(), None)], true, false),
+        (vec![(labels::SANDBOX.to_owned(), None), (labels::PROJECT.to_owned(), another())], false, false),
+        (vec![(labels::COMPONENT.to_owned(), Some("database".to_owned()))], false, false),
+        (vec![(labels::COMPONENT.to_owned(), None)], true, true),
     ] {
         let change = |meta: &ObjectMeta| {
             let mut there = meta.clone();

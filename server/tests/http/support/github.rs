@@ -76,6 +76,12 @@ struct Inner {
     /// By token.
     tokens: HashMap<String, u64>,
     refresh: HashMap<String, u64>,
+    /// It is a GitHub App, and its tokens are of one.
+    app: bool,
+    /// Tokens that are narrowed, and to what.
+    narrowed: HashMap<String, String>,
+    /// The app is installed nowhere.
+    uninstalled: bool,
     /// What is served over git, with whether it is private.
     served: HashMap<String, bool>,
     /// Where a repository of that name is by now.
@@ -98,7 +104,7 @@ struct Inner {
 impl Inner {
     fn token(&mut self, account: u64) -> String {
         self.made += 1;
-        let token = format!("gho_secret{}", self.made);
+        let token = format!("{}_secret{}", if self.app { "ghu" } else { "gho" }, self.made);
         self.tokens.insert(token.clone(), account);
         token
     }
@@ -175,6 +181,7 @@ impl StandIn {
             .route("/api/v3/repos/{owner}/{name}", get(repository))
             .route("/api/v3/user/memberships/orgs/{organization}", get(membership))
             .route("/api/v3/applications/{client}/token", delete(end_token))
+            .route("/api/v3/applications/{client}/token/scoped", post(narrow_token))
             .layer(middleware::from_fn_with_state(it.clone(), fail));
         let app = faulty
             .route("/login/oauth/authorize", get(authorize))
@@ -255,6 +262,21 @@ impl StandIn {
 
     pub fn fault(&self, fault: Option<Fault>) {
         self.change(|inner| inner.fault = fault);
+    }
+
+    /// It is a GitHub App from now on.
+    pub fn is_app(&self) {
+        self.change(|inner| inner.app = true);
+    }
+
+    /// The app is taken off every repository.
+    pub fn uninstalls(&self) {
+        self.change(|inner| inner.uninstalled = true);
+    }
+
+    /// What a token is narrowed to.
+    pub fn narrowed(&self, token: &str) -> Option<String> {
+        self.change(|inner| inner.narrowed.get(token).cloned())
     }
 
     /// Refuses what is pushed from now on, as a hook of the server's does.
@@ -595,7 +617,10 @@ async fn git(State(it): State<StandIn>, Path((owner, name, path)): Path<(String,
     let repository = it.change(|inner| inner.moved.get(&repository).cloned()).unwrap_or(repository);
     let basic = request.headers().get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
     let password = password_of(&request);
-    let known = password.is_some_and(|token| it.change(|inner| inner.tokens.contains_key(&token)));
+    let known = password.is_some_and(|token| {
+        let reaches = |inner: &Inner| inner.narrowed.get(&token).is_none_or(|to| *to == repository);
+        it.change(|inner| inner.tokens.contains_key(&token) && reaches(inner))
+    });
     match it.change(|inner| inner.served.get(&repository).copied()) {
         // As GitHub: what is private is not there, and who says nothing is asked who they are.
         _ if basic.is_none() && it.change(|inner| inner.served.get(&repository) != Some(&false)) => {
@@ -652,6 +677,32 @@ fn password_of(request: &Request) -> Option<String> {
     let basic = request.headers().get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
     let text = basic.and_then(|basic| STANDARD.decode(basic).ok()).and_then(|text| String::from_utf8(text).ok())?;
     text.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+/// As GitHub: of a token that is not narrowed yet, to what the app is installed on.
+async fn narrow_token(State(it): State<StandIn>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    let basic = format!("Basic {}", STANDARD.encode(format!("{CLIENT}:{SECRET}")));
+    let said = |status: StatusCode, message: &str| (status, Json(json!({ "message": message }))).into_response();
+    if headers.get("authorization").is_none_or(|value| value.to_str().unwrap() != basic) {
+        return said(StatusCode::UNAUTHORIZED, "Requires authentication");
+    }
+    let of = body["access_token"].as_str().unwrap_or_default();
+    let to = format!("{}/{}", body["target"].as_str().unwrap(), body["repositories"][0].as_str().unwrap());
+    it.change(|inner| {
+        let whole = of.starts_with("ghu_") && !inner.narrowed.contains_key(of);
+        let Some(account) = inner.tokens.get(of).copied().filter(|_| whole) else {
+            return said(StatusCode::NOT_FOUND, "Not Found");
+        };
+        if inner.uninstalled || !inner.served.contains_key(&to) {
+            return said(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "There is at least one repository that does not exist or is not accessible",
+            );
+        }
+        let token = inner.token(account);
+        inner.narrowed.insert(token.clone(), to);
+        Json(json!({ "id": 1, "token": token, "expires_at": null, "scopes": [] })).into_response()
+    })
 }
 
 async fn end_token(State(it): State<StandIn>, headers: HeaderMap, Json(body): Json<Value>) -> StatusCode {
