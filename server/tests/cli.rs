@@ -430,6 +430,60 @@ fn the_doctor_says_that_it_finds_no_kubeconfig_and_fails() {
     assert!(text(&said.stderr).contains("1 of 1 checks failed"), "{}", text(&said.stderr));
 }
 
+/// As clouds' tools write them: what is to be run for a token is named, and not run; what was is told by what it said.
+#[test]
+fn the_doctor_says_of_a_clouds_kubeconfig_what_it_would_run_and_what_lets_it() {
+    let folder = folder();
+    let (file, ran) = (folder.path().join("kubeconfig"), folder.path().join("ran"));
+    let (data, server) = (folder.path().join("data"), "https://198.51.100.7:6443");
+    let run_it = format!("touch {}; echo a-secret-token; echo sign in first >&2; exit 1", ran.display());
+    let exec = format!(
+        "exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: sh, args: ['-c', '{run_it}']}}"
+    );
+    let gcp = format!(
+        "auth-provider: {{name: gcp, config: {{access-token: a-secret-token, cmd-path: touch, cmd-args: {}}}}}",
+        ran.display()
+    );
+    let azure = "auth-provider: {name: azure, config: {access-token: a-secret-token}}".to_owned();
+    let oidc = "auth-provider: {name: oidc, config: {refresh-token: a-secret-token}}".to_owned();
+    let look = |user: &str, more: &[&str]| {
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: dev\nclusters: [{{name: c, cluster: {{server: '{server}'}}}}]\n\
+             users: [{{name: u, user: {{{user}}}}}]\ncontexts: [{{name: dev, context: {{cluster: c, user: u, namespace: a}}}}]\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let words =
+            ["doctor", "--no-probes", "--json", "--kubeconfig", file.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
+        let said = run(&[&words[..], more].concat());
+        let (shown, log) = (self::text(&said.stdout), self::text(&said.stderr));
+        assert_eq!(said.status.code(), Some(1), "{user}: {shown}{log}");
+        assert!(!shown.contains("a-secret-token") && !log.contains("a-secret-token"), "{user}: {shown}{log}");
+        let report: Value = serde_json::from_str(&shown).unwrap_or_else(|_| panic!("{shown}"));
+        let [finding] = report["findings"].as_array().unwrap().as_slice() else { panic!("{report}") };
+        assert_eq!((&finding["check"], &finding["verdict"]), (&"kubeconfig".into(), &"fail".into()), "{user}");
+        let what = finding["what"].as_str().unwrap().to_owned();
+        for word in [file.to_str().unwrap(), "`dev`", server] {
+            assert!(what.contains(word), "`{word}` is missing: {what}");
+        }
+        what
+    };
+    for (user, named) in [
+        (&exec, "the program `sh` (exec)"),
+        (&gcp, "the provider `gcp` (auth-provider)"),
+        (&azure, "the provider `azure` (auth-provider)"),
+        (&oidc, "the provider `oidc` (auth-provider)"),
+    ] {
+        let what = look(user, &[]);
+        assert!(what.contains(named) && what.contains("--allow-exec-credentials"), "{what}");
+        assert!(!ran.exists(), "it was run all the same: {user}");
+    }
+    for (user, said) in [(&exec, "sign in first"), (&azure, "kubelogin"), (&oidc, "auth-provider")] {
+        let what = look(user, &["--allow-exec-credentials"]);
+        assert!(what.contains(said) && !what.contains("--allow-exec-credentials"), "{what}");
+    }
+    assert!(ran.exists(), "what is allowed is run");
+}
+
 /// The program ends at once, and names the file: nothing that waiting would mend is waited for.
 #[test]
 fn a_kubeconfig_that_is_wrong_is_named_and_nothing_is_served() {
