@@ -31,7 +31,7 @@ use model::{
 use secrecy::{ExposeSecret as _, SecretString};
 use server::{
     clone::Cloner,
-    config::github::GitHubSettings,
+    config::{github::GitHubSettings, kubernetes::KubernetesArgs},
     control::{Controller, ControllerParts},
     doctor::{Doctor, Place},
     github::GitHub,
@@ -118,6 +118,8 @@ pub struct Setup {
     pub sizes: Sizes,
     /// How long stages may take, as `--stage-deadlines` says it.
     pub stage_deadlines: Option<[Duration; 5]>,
+    /// The cluster that the doctor looks at, in the place of this machine.
+    pub cluster: Option<KubernetesArgs>,
     /// GitHub.
     pub github: Option<GitHubSettings>,
     /// The operator's variables in every sandbox.
@@ -232,7 +234,10 @@ impl TestApp {
         }));
         let local = local::LocalSettings::new(std::env::temp_dir(), installation, std::env::current_exe().unwrap());
         let listen = vec![SocketAddr::from(([127, 0, 0, 1], port))];
-        let place = Place::Machine { settings: Box::new(local), listen };
+        let place = match setup.cluster {
+            Some(args) => Place::Cluster { args: Box::new(args), secret_dir: std::env::temp_dir(), public: public.clone() },
+            None => Place::Machine { settings: Box::new(local), listen },
+        };
         let plane = Plane::new(PlaneParts {
             doctor: Arc::new(Doctor::new(place, store.clone(), installation)),
             store: patient,
