@@ -153,6 +153,7 @@ test('what is deleted by hand is made again, and what is left is left by no dele
   await hydrated(page);
   await expect(page.getByLabel('Which log')).toHaveValue('past');
   await expect(page.locator('.log-lines')).toContainText('listening on');
+  await page.close();
   expect(await api.output(project.id, 'cat kept.txt')).toBe('kept\n');
   await api.remove(project.id);
   await nothingLeft(server);
