@@ -124,6 +124,8 @@ pub struct Setup {
     pub github: Option<GitHubSettings>,
     /// The operator's variables in every sandbox.
     pub operator_env: BTreeMap<String, SecretString>,
+    /// What another start has made.
+    pub world: Option<(Arc<World>, Arc<MemoryDatabase>)>,
     /// A log that has begun.
     pub log: Option<log::Log>,
     /// A database with our tables, on another server than the usual one.
@@ -163,9 +165,11 @@ impl TestApp {
         let accounts = Accounts::new(pool).by_providers(github.is_some());
         let owner = accounts.ensure_owner(Timestamp::now()).await.unwrap().id;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let world = Arc::new(World::new(clock.clone()));
+        let (world, databases) = setup.world.unwrap_or_else(|| {
+            let databases = MemoryDatabase::new(clock.clone(), Arc::new(SystemRandom));
+            (Arc::new(World::new(clock.clone())), Arc::new(databases))
+        });
         let orchestrator: Arc<dyn Orchestrator> = world.clone();
-        let databases = Arc::new(MemoryDatabase::new(clock.clone(), Arc::new(SystemRandom)));
         let database: Arc<dyn Database> = databases.clone();
         let mut settings =
             reconcile::Settings { full, operator_env: setup.operator_env, ..reconcile::Settings::new(installation) };
