@@ -5,6 +5,7 @@
 
 mod memory;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kubernetes::{
     Cluster, Settings,
     connection::{Connected, Source},
@@ -19,6 +20,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
 };
 use uuid::Uuid;
 
@@ -97,6 +102,83 @@ async fn an_ingress_whose_class_is_missing_is_told_of() {
         let sandbox = of(&findings, "sandbox");
         assert_eq!(sandbox.what.contains(&class), !there, "{sandbox:?}");
     }
+}
+
+/// Who answers whatever comes to a port of an address with these bytes.
+async fn answers(address: &str, port: u16, answer: &'static [u8]) {
+    let listener = TcpListener::bind((address, port)).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 256]).await;
+            let _ = stream.write_all(answer).await;
+        }
+    });
+}
+
+/// A project that runs, with its database, whose pods are at an address of this machine.
+fn project_at(address: &str) -> (String, Apiserver) {
+    let (name, mut server) = recorded("well");
+    let pod = server.objects.iter_mut().find(|(place, _)| place.starts_with("pods/")).unwrap().1;
+    (pod["status"]["podIP"], pod["status"]["hostIP"]) = (json!(address), json!("127.0.0.1"));
+    let on = pod["spec"]["nodeName"].as_str().unwrap().to_owned();
+    let ready = json!([{"type": "Ready", "status": "True"}]);
+    let deployment = server.objects.get_mut(&format!("deployments/{name}")).unwrap();
+    deployment["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"secretRef": {"name": "env"}}]);
+    let url = STANDARD.encode(format!("postgresql://u:very-secret@{name}-postgresql.{NAMESPACE}.svc:5432/d?schema=public"));
+    for (place, object) in [
+        (format!("nodes/{on}"), json!({"metadata": {"name": on}, "status": {"conditions": ready}})),
+        ("secrets/env".to_owned(), json!({"metadata": {"name": "env"}, "data": {"DATABASE_URL": url}})),
+        (format!("services/{name}-postgresql"), json!({"metadata": {"name": format!("{name}-postgresql")}})),
+        (
+            format!("pods/{name}-postgresql-0"),
+            json!({"metadata": {"name": format!("{name}-postgresql-0")}, "spec": {"containers": []},
+                "status": {"podIP": address, "hostIP": "127.0.0.1", "conditions": ready}}),
+        ),
+    ] {
+        server.objects.insert(place, object);
+    }
+    (name, server)
+}
+
+#[tokio::test]
+async fn a_projects_terminal_its_database_and_the_address_of_that_are_tried() {
+    let (agent, postgres) = (7682, 5432);
+    answers("127.77.0.11", agent, b"HTTP/1.1 200 OK\r\n\r\n").await;
+    answers("127.77.0.11", postgres, b"N").await;
+    let (name, server) = project_at("127.77.0.11");
+    let findings = found(&name, server).await;
+    for check in ["sandbox", "terminal", "database", "database address"] {
+        assert_eq!(of(&findings, check).verdict, Verdict::Ok, "{:?}", of(&findings, check));
+    }
+
+    // Nobody answers, or who does is something else.
+    answers("127.77.0.12", agent, b"SSH-2.0-OpenSSH_9.9\r\n").await;
+    answers("127.77.0.12", postgres, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    for (address, detail) in
+        [("127.77.0.13", ["nothing listens", "nothing listens"]), ("127.77.0.12", ["speak HTTP", "no PostgreSQL"])]
+    {
+        let (name, server) = project_at(address);
+        let findings = found(&name, server).await;
+        for ((check, what), detail) in
+            [("terminal", "does not answer on port 7682"), ("database", "ready and does not answer")].into_iter().zip(detail)
+        {
+            let finding = of(&findings, check);
+            assert!(finding.verdict == Verdict::Fail && finding.what.contains(what) && !finding.mend.is_empty(), "{finding:?}");
+            let said = finding.detail.as_deref().unwrap();
+            assert!(said.to_lowercase().contains(&detail.to_lowercase()), "`{detail}` is missing: {finding:?}");
+        }
+    }
+
+    // What the application was told leads nowhere any more.
+    let (name, mut server) = project_at("127.77.0.11");
+    server.objects.remove(&format!("services/{name}-postgresql"));
+    server.objects.remove(&format!("pods/{name}-postgresql-0"));
+    let findings = found(&name, server).await;
+    for (check, what) in [("database address", "no such Service any more"), ("database", "There is no pod")] {
+        let finding = of(&findings, check);
+        assert!(finding.verdict == Verdict::Fail && finding.what.contains(what) && !finding.mend.is_empty(), "{finding:?}");
+    }
+    assert!(!format!("{findings:?}").contains("very-secret"), "an address has a password in it");
 }
 
 /// A container's state in a pod's status.

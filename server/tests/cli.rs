@@ -169,7 +169,7 @@ fn every_command_says_what_it_does() {
 fn a_command_that_is_wrong_says_what_would_be_right_and_makes_nothing() {
     let folder = folder();
     let data = folder.path().join("none");
-    let mistakes: [(&[&str], i32, &[&str]); 12] = [
+    let mistakes: [(&[&str], i32, &[&str]); 14] = [
         (&["token"], 2, &["create", "list", "revoke"]),
         (&["token", "create"], 2, &["--name <NAME>", "--scope <SCOPE>"]),
         (&["token", "create", "--name", "ci", "--scope", "admin"], 2, &["admin", "--scope", "read", "write"]),
@@ -182,6 +182,8 @@ fn a_command_that_is_wrong_says_what_would_be_right_and_makes_nothing() {
         (&["sign-in-link"], 1, &["There is no PostgreSQL", "--data-dir"]),
         (&["sign-in-link", "--public-url", "nonsense"], 1, &["--public-url https://"]),
         (&["down"], 1, &["There is no data folder", "--data-dir"]),
+        (&["doctor", "--project", "shop"], 1, &["The project shop cannot be looked up", "There is no PostgreSQL"]),
+        (&["doctor", "--with-data"], 2, &["--remove-orphans"]),
     ];
     for (words, code, parts) in mistakes {
         let output = program().args(words).arg("--data-dir").arg(&data).output().unwrap();
