@@ -258,7 +258,7 @@ fn unreachable(text: &str, doing: &str, who: &str) -> Cause {
 
 /// Why what a kubeconfig names to get its credentials gave none. What it printed is in no word of it: that may be one.
 pub(crate) fn no_credentials(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    successors(Some(error), |error| error.source()).find_map(|error| match error.downcast_ref::<AuthError>()? {
+    successors(Some(error), |&error| error.source()).find_map(|error| match error.downcast_ref::<AuthError>()? {
         AuthError::AuthExecStart(error) => Some(format!("could not be started ({error})")),
         AuthError::AuthExecRun { out, .. } => {
             let said = String::from_utf8_lossy(&out.stderr);
