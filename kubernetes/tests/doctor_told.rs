@@ -14,7 +14,7 @@ use kubernetes::{
     settings::{DatabaseProvider, IngressSettings},
 };
 use memory::{Apiserver, NAMESPACE, client};
-use model::{InstallationId, Phase};
+use model::{InstallationId, Phase, ProjectId, SandboxId};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -436,4 +436,55 @@ async fn each_right_that_is_missing_is_named_and_no_other() {
     }
     let all = permissions::PERMISSIONS.iter().map(|permission| permission.verbs.len()).sum::<usize>();
     assert_eq!(taken.len(), all, "each was taken away once");
+}
+
+#[tokio::test]
+async fn what_is_left_over_is_found_of_each_kind_and_it_alone_is_removed() {
+    const KINDS: [(&str, &str, &str); 12] = [
+        ("deployments", "Deployment", "apps/v1"),
+        ("statefulsets", "StatefulSet", "apps/v1"),
+        ("pods", "Pod", "v1"),
+        ("services", "Service", "v1"),
+        ("ingresses", "Ingress", "networking.k8s.io/v1"),
+        ("networkpolicies", "NetworkPolicy", "networking.k8s.io/v1"),
+        ("rolebindings", "RoleBinding", "rbac.authorization.k8s.io/v1"),
+        ("roles", "Role", "rbac.authorization.k8s.io/v1"),
+        ("serviceaccounts", "ServiceAccount", "v1"),
+        ("secrets", "Secret", "v1"),
+        ("persistentvolumeclaims", "PersistentVolumeClaim", "v1"),
+        ("clusters", "Cluster", "apps.kubeblocks.io/v1"),
+    ];
+    let (row, none, theirs) = (Uuid::from_u128(7), Uuid::from_u128(8), Uuid::from_u128(2));
+    let mut server = Apiserver { kubeblocks: true, ..Apiserver::default() };
+    for (plural, kind, version) in KINDS {
+        for (name, installation, sandbox) in
+            [("left", INSTALLATION.0, none), ("kept", INSTALLATION.0, row), ("foreign", theirs, none)]
+        {
+            let labels = json!({labels::INSTALLATION: installation.to_string(), labels::SANDBOX: sandbox.to_string()});
+            let meta = json!({"name": name, "uid": format!("{plural}-{name}"), "labels": labels});
+            let object = json!({"apiVersion": version, "kind": kind, "metadata": meta});
+            server.objects.insert(format!("{plural}/{name}"), object);
+        }
+    }
+    let server = Arc::new(Mutex::new(server));
+    let cluster = Cluster { client: client(&server), namespace: NAMESPACE.to_owned() };
+    let settings = Settings::new(INSTALLATION, NAMESPACE);
+    let known = orphans::Known { sandboxes: [SandboxId(row)].into(), projects: [ProjectId(row)].into() };
+    let found = orphans::find(&cluster, &settings, &known).await.unwrap();
+    assert!(found.iter().all(|orphan| orphan.name == "left"), "{found:?}");
+    let kinds: BTreeSet<&str> = found.iter().map(|orphan| orphan.kind).collect();
+    assert_eq!((found.len(), kinds), (KINDS.len(), KINDS.map(|(_, kind, _)| kind).into()));
+    let data: BTreeSet<&str> = found.iter().filter(|orphan| orphan.holds_data).map(|orphan| orphan.kind).collect();
+    assert_eq!(data, BTreeSet::from(["StatefulSet", "PersistentVolumeClaim", "Cluster"]));
+
+    let named = |name: &str| server.lock().unwrap().objects.keys().filter(|key| key.ends_with(&format!("/{name}"))).count();
+    for orphan in found.iter().filter(|orphan| !orphan.holds_data) {
+        orphans::remove(&cluster, orphan).await.unwrap();
+    }
+    assert_eq!((named("left"), named("kept"), named("foreign")), (data.len(), KINDS.len(), KINDS.len()));
+    for orphan in found.iter().filter(|orphan| orphan.holds_data) {
+        orphans::remove(&cluster, orphan).await.unwrap();
+    }
+    assert_eq!((named("left"), named("kept"), named("foreign")), (0, KINDS.len(), KINDS.len()));
+    assert_eq!(orphans::find(&cluster, &settings, &known).await.unwrap(), []);
 }
