@@ -473,7 +473,7 @@ async fn what_is_left_over_is_found_of_each_kind_and_it_alone_is_removed() {
     let found = orphans::find(&cluster, &settings, &known).await.unwrap();
     assert!(found.iter().all(|orphan| orphan.name == "left"), "{found:?}");
     let kinds: BTreeSet<&str> = found.iter().map(|orphan| orphan.kind).collect();
-    assert_eq!((found.len(), kinds), (KINDS.len(), KINDS.map(|(_, kind, _)| kind).into()));
+    assert_eq!((found.len(), kinds), (KINDS.len(), BTreeSet::from(KINDS.map(|(_, kind, _)| kind))));
     let data: BTreeSet<&str> = found.iter().filter(|orphan| orphan.holds_data).map(|orphan| orphan.kind).collect();
     assert_eq!(data, BTreeSet::from(["StatefulSet", "PersistentVolumeClaim", "Cluster"]));
 
