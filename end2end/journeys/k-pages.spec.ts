@@ -401,6 +401,11 @@ test('a log is chosen, read and followed', ONE_MACHINE, async ({ project, visito
   await expect(which).toHaveValue('sandbox');
   await page.goBack();
   await expect(which).toHaveValue('events');
+  // The machine's PostgreSQL is of all projects, and nothing prepares a run: their logs are there, and say that nothing is in them.
+  for (const source of ['database', 'install', 'past']) {
+    await which.selectOption(source);
+    await expect(page.locator('.log-lines'), source).toHaveText('There is nothing in this log.');
+  }
   await which.selectOption('keeper');
   await expect(page).toHaveURL(/\/logs\?source=keeper$/);
   await page.reload();

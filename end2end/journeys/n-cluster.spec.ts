@@ -118,7 +118,7 @@ test('without its cluster the server starts, says so on every page, and goes on 
   }
 });
 
-test('what is deleted by hand is made again, and what is left is left by no delete', CLUSTER, async ({ ownServer }) => {
+test('what is deleted by hand is made again, and what is left is left by no delete', CLUSTER, async ({ ownServer, visitor }) => {
   const server = await ownServer();
   server.allow(/changed by somebody else|ended by itself|agent/);
   const api = await server.api();
@@ -147,6 +147,13 @@ test('what is deleted by hand is made again, and what is left is left by no dele
   const starts = async () => (await log('sandbox')).match(/listening on 0\.0\.0\.0:7682/g)?.length;
   await until('the log of both runs', async () => (await starts()) === 2, 40_000);
   await api.reaches(project.id, 'Running', 60_000);
+  // And on the page.
+  const page = await (await visitor({ server })).newPage();
+  await page.goto(`/projects/${project.id}/logs?source=past`);
+  await hydrated(page);
+  await expect(page.getByLabel('Which log')).toHaveValue('past');
+  await expect(page.locator('.log-lines')).toContainText('listening on');
+  await page.close();
   expect(await api.output(project.id, 'cat kept.txt')).toBe('kept\n');
   await api.remove(project.id);
   await nothingLeft(server);
@@ -445,6 +452,13 @@ test('the logs of a sandbox on a cluster: by REST, and on the page as they are w
   await hydrated(page);
   const lines = page.locator('.log-lines');
   await expect(lines).toContainText('listening on');
+  // The image has its agent: nothing prepares it, and there was no run before.
+  for (const source of ['install', 'past']) {
+    await page.getByLabel('Which log').selectOption(source);
+    await expect(lines, source).toHaveText('There is nothing in this log.');
+  }
+  await page.getByLabel('Which log').selectOption('events');
+  await expect(lines).toContainText(`Pod ${project.sandbox.name}`);
   await page.getByLabel('Which log').selectOption('database');
   await expect(lines).toContainText('database system is ready to accept connections');
   await expect(lines).not.toContainText('told_later');

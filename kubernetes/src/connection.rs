@@ -169,6 +169,19 @@ pub enum ConnectionError {
         /// Which program or provider.
         what: String,
     },
+    /// That was run, and gave none.
+    #[error(
+        "The {at} gets its credentials from {what}, which {why}. Run it by hand as this user and mend what it says, or use a kubeconfig \
+         with a token or a certificate."
+    )]
+    NoCredentials {
+        /// Where.
+        at: Box<Place>,
+        /// Which program or provider.
+        what: String,
+        /// Why, without what it printed.
+        why: String,
+    },
     /// A certificate in it is not valid now.
     #[error("The {what} of the {at} {when}. Get a new kubeconfig from whoever runs the cluster.")]
     CertificateDated {
@@ -247,7 +260,10 @@ pub async fn connect(settings: &ConnectionSettings) -> Result<Connected, Connect
     let from_context = config.default_namespace.clone();
     let namespace = namespace(settings, &from_context, &format!("the {}", chosen.at))?;
     config.default_namespace.clone_from(&namespace);
-    let client = Client::try_from(config).map_err(|error| unusable(causes::chain(&error)))?;
+    let client = Client::try_from(config).map_err(|error| match (plugin(&chosen.user), causes::no_credentials(&error)) {
+        (Some(what), Some(why)) => ConnectionError::NoCredentials { at: at(), what, why },
+        _ => unusable(causes::chain(&error)),
+    })?;
     Ok(Connected {
         cluster: Cluster { client, namespace },
         source,

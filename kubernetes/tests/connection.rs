@@ -192,6 +192,74 @@ async fn programs_for_credentials_are_not_run_unless_that_is_allowed() {
 }
 
 #[tokio::test]
+async fn what_gives_no_credentials_is_told_by_what_it_says_and_not_by_what_it_printed() {
+    let server = "https://198.51.100.7:6443";
+    let exec = |command: &str, script: &str| {
+        let ask = format!("interactiveMode: Never, command: {command}, args: ['-c', '{script}']");
+        let user = format!(", exec: {{apiVersion: client.authentication.k8s.io/v1, {ask}}}");
+        yaml(server, "", &user).replace(&format!("token: {TOKEN}, "), "")
+    };
+    let provider = |provider: &str| yaml(server, "", &format!(", auth-provider: {provider}"));
+    let allowed = async |text: &str| {
+        let folder = Folder::new(text);
+        (connect(&ConnectionSettings { allow_exec_credentials: true, ..folder.settings() }).await, folder)
+    };
+    for (text, words) in [
+        (exec("no-such-program-of-a-cloud", ""), ["`no-such-program-of-a-cloud`", "could not be started"]),
+        (
+            exec("sh", &format!("echo {TOKEN}; echo sign in first >&2; exit 3")),
+            ["`sh`", "exit status: 3, and said: sign in first"],
+        ),
+        (exec("sh", &format!("echo {TOKEN}: {TOKEN}: [")), ["`sh`", "printed something else"]),
+        (exec("sh", "echo \"{kind: ExecCredential}\""), ["`sh`", "printed none"]),
+        (provider("{name: azure}"), ["`azure`", "kubelogin"]),
+        (provider("{name: gcp, config: {cmd-path: no-such-gcloud}}"), ["`gcp`", "no-such-gcloud"]),
+        (provider("{name: openstack}"), ["`openstack`", "not supported"]),
+    ] {
+        let (outcome, folder) = allowed(&text).await;
+        let error = outcome.err().unwrap_or_else(|| panic!("it connects: {text}"));
+        assert!(matches!(error, ConnectionError::NoCredentials { .. }), "{error:?}");
+        let said = error.to_string();
+        for word in [server, "`dev`", folder.file().to_str().unwrap(), "by hand"].iter().chain(&words) {
+            assert!(said.contains(word), "`{word}` is missing: {said}");
+        }
+        assert!(!said.contains(TOKEN), "what was printed may be a credential: {said}");
+    }
+    for well in [
+        exec("echo", "x")
+            .replace("args: ['-c', 'x']", "args: ['{\"kind\": \"ExecCredential\", \"status\": {\"token\": \"t\"}}']"),
+        provider("{name: oidc, config: {id-token: t}}"),
+        provider("{name: gcp, config: {cmd-path: printf, cmd-args: t}}"),
+    ] {
+        let outcome = allowed(&well).await.0;
+        assert!(outcome.is_ok(), "{:?}", outcome.err().map(|error| error.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_be_had_anew_are_told_and_not_what_was_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = folder.path().join("asked");
+    // The first time it gives a token that is over in a moment, and then none.
+    let script = format!(
+        "if mkdir {} 2>/dev/null; then echo \"{{kind: ExecCredential, status: {{token: t, expirationTimestamp: ''2020-01-01T00:00:00Z''}}}}\"; \
+         else echo {TOKEN}; echo sign in again >&2; exit 1; fi",
+        asked.display()
+    );
+    let ask = format!("interactiveMode: Never, command: sh, args: ['-c', '{script}']");
+    let user = format!(", exec: {{apiVersion: client.authentication.k8s.io/v1, {ask}}}");
+    let with = Folder::new(&yaml("https://198.51.100.7:6443", "", &user).replace(&format!("token: {TOKEN}, "), ""));
+    let settings = ConnectionSettings { allow_exec_credentials: true, ..with.settings() };
+    let connected = connect(&settings).await.map_err(|error| error.to_string()).unwrap();
+    let cause = connected.probe().await.unwrap_err();
+    assert_eq!(cause.code, CauseCode::CredentialsRefused, "{cause:?}");
+    for word in ["sign in again", "exit status: 1", "https://198.51.100.7:6443", "`dev`"] {
+        assert!(cause.message.contains(word), "`{word}` is missing: {cause:?}");
+    }
+    assert!(!format!("{cause:?}").contains(TOKEN) && !cause.next_steps.is_empty(), "{cause:?}");
+}
+
+#[tokio::test]
 async fn a_pod_whose_account_has_no_token_is_told() {
     const CHILD: &str = "FSA_TEST_AS_POD";
     if Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token").exists() {

@@ -1,9 +1,31 @@
-//! The doctor's table of permissions, the chart's Role, docs/operations.md and docs/kubernetes.md are of the same rights.
+//! The doctor's table of permissions, the chart's Role, docs/operations.md and docs/kubernetes.md are of the same rights, of
+//! which each that is used and missing is named.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use kubernetes::doctor::permissions::{Need, PERMISSIONS};
-use std::{collections::BTreeSet, fs, path::Path};
+mod memory;
+
+use engine::{
+    database::{Database as _, DatabaseError},
+    orchestrator::{Orchestrator, OrchestratorError, Removed, SandboxSpec},
+};
+use kubernetes::{
+    Cluster, Settings,
+    database::ClusterDatabase,
+    doctor::permissions::{Need, PERMISSIONS},
+    orchestrator::KubernetesOrchestrator,
+    reach::Reach,
+    settings::IngressSettings,
+};
+use memory::{Apiserver, NAMESPACE, client, spec};
+use model::{Cause, CauseCode, Desired};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 fn read(file: &str) -> String {
     fs::read_to_string(Path::new("..").join(file)).unwrap()
@@ -78,4 +100,101 @@ fn the_page_tells_of_each_right_and_why() {
         })
         .collect();
     assert_eq!(written, asked, "as it should be:\n{}", asked.join("\n"));
+}
+
+/// How long anything may take on a machine that does much else.
+const LONG: Duration = Duration::from_secs(30);
+
+/// A sandbox's whole life: what is seen, made, stopped and removed, and its volume. Where a right is missing, why it goes no further.
+async fn sandbox(server: &Arc<Mutex<Apiserver>>) -> Result<(), Cause> {
+    let refused = |error| match error {
+        OrchestratorError::Caused(cause) => cause,
+        OrchestratorError::Other(error) => panic!("{error:#}"),
+    };
+    let cluster = Cluster { client: client(server), namespace: NAMESPACE.to_owned() };
+    let mut settings = Settings::new(spec().installation, NAMESPACE);
+    settings.ingress = Some(IngressSettings::new("sandboxes.example.com"));
+    let orchestrator = KubernetesOrchestrator::new(cluster, settings, Reach::Outside).unwrap();
+    // What every page says while it is so.
+    let mut told = Orchestrator::health(&*orchestrator);
+    let known = |told: &Option<Cause>| told.as_ref().is_none_or(|cause| cause.code == CauseCode::PermissionMissing);
+    if let Some(cause) = tokio::time::timeout(LONG, told.wait_for(known)).await.unwrap().unwrap().clone() {
+        return Err(cause);
+    }
+    let mut sandbox = engine::orchestrator::contract::spec();
+    (sandbox.installation, sandbox.project, sandbox.id) = (spec().installation, spec().project, spec().sandbox);
+    orchestrator.ensure(&sandbox).await.map_err(refused)?;
+    let stopped = SandboxSpec { desired: Desired::Stopped, ..sandbox.clone() };
+    orchestrator.ensure(&stopped).await.map_err(refused)?;
+    assert_eq!(orchestrator.remove(sandbox.id).await.map_err(refused)?, Removed::Gone);
+    assert_eq!(orchestrator.remove_volume(&sandbox.volume).await.map_err(refused)?, Removed::Gone);
+    Ok(())
+}
+
+/// A database's life, as far as it is made and removed.
+async fn database(server: &Arc<Mutex<Apiserver>>) -> Result<(), Cause> {
+    let refused = |error| match error {
+        DatabaseError::Caused(cause) => cause,
+        DatabaseError::Other(error) => panic!("{error:#}"),
+    };
+    let cluster = Cluster { client: client(server), namespace: NAMESPACE.to_owned() };
+    let settings = Settings::new(spec().installation, NAMESPACE);
+    let database = ClusterDatabase::new(cluster, &settings, Reach::Outside).await.map_err(refused)?;
+    let database = database.with_patience(Duration::ZERO);
+    database.ensure(&spec()).await.map_err(refused)?;
+    for _ in 0..10 {
+        if database.remove(&spec()).await.map_err(refused)? == Removed::Gone {
+            return Ok(());
+        }
+    }
+    panic!("it is not gone")
+}
+
+/// Lives it once with all rights, and then with each of those that it used and `counts` missing: that one is named, as the row, the
+/// page and the API have it.
+async fn each_is_named(
+    kubeblocks: bool,
+    counts: fn(&str) -> bool,
+    live: impl AsyncFn(&Arc<Mutex<Apiserver>>) -> Result<(), Cause>,
+) -> usize {
+    let server = || Arc::new(Mutex::new(Apiserver { kubeblocks, ..Apiserver::default() }));
+    let whole = server();
+    live(&whole).await.unwrap();
+    let used = whole.lock().unwrap().used.clone();
+    let mut named = 0;
+    for right in &used {
+        let (verb, of) = right.split_once(' ').unwrap();
+        let (resource, group) = of.split_once('.').unwrap_or((of, ""));
+        let is_it = |resource_of: &str, group_of: &str| resource_of == resource && group_of == group;
+        let known = PERMISSIONS.iter().any(|known| is_it(known.resource, known.group) && known.verbs.contains(&verb));
+        assert!(known, "`{right}` is used, and in no table");
+        if !counts(verb) {
+            continue;
+        }
+        let narrow = server();
+        narrow.lock().unwrap().forbidden = Some(right.clone());
+        let Err(cause) = live(&narrow).await else { panic!("without the right to {right} all goes well") };
+        assert_eq!(cause.code, CauseCode::PermissionMissing, "{right}: {cause:?}");
+        let said = format!("The account `u` may not {right} in the cluster");
+        assert!(cause.message.starts_with(&said), "`{said}` is not said: {cause:?}");
+        assert!(cause.next_steps[0].contains(&format!("`{verb}` on `{of}`")), "{cause:?}");
+        named += 1;
+    }
+    named
+}
+
+#[tokio::test]
+async fn each_right_that_a_sandbox_needs_is_named_where_it_is_missing() {
+    // A watch that breaks off is no trouble for some seconds.
+    let named = each_is_named(false, |verb| verb != "watch", sandbox).await;
+    assert!(named >= 24, "nine kinds are listed, seven made and removed, and one is stopped: {named}");
+}
+
+#[tokio::test]
+async fn each_right_that_a_database_needs_is_named_where_it_is_missing() {
+    let writes = |verb: &str| matches!(verb, "create" | "delete" | "deletecollection");
+    for (kubeblocks, least) in [(false, 6), (true, 3)] {
+        let named = each_is_named(kubeblocks, writes, database).await;
+        assert!(named >= least, "{named}");
+    }
 }

@@ -169,7 +169,7 @@ fn every_command_says_what_it_does() {
 fn a_command_that_is_wrong_says_what_would_be_right_and_makes_nothing() {
     let folder = folder();
     let data = folder.path().join("none");
-    let mistakes: [(&[&str], i32, &[&str]); 12] = [
+    let mistakes: [(&[&str], i32, &[&str]); 14] = [
         (&["token"], 2, &["create", "list", "revoke"]),
         (&["token", "create"], 2, &["--name <NAME>", "--scope <SCOPE>"]),
         (&["token", "create", "--name", "ci", "--scope", "admin"], 2, &["admin", "--scope", "read", "write"]),
@@ -182,6 +182,8 @@ fn a_command_that_is_wrong_says_what_would_be_right_and_makes_nothing() {
         (&["sign-in-link"], 1, &["There is no PostgreSQL", "--data-dir"]),
         (&["sign-in-link", "--public-url", "nonsense"], 1, &["--public-url https://"]),
         (&["down"], 1, &["There is no data folder", "--data-dir"]),
+        (&["doctor", "--project", "shop"], 1, &["The project shop cannot be looked up", "There is no PostgreSQL"]),
+        (&["doctor", "--with-data"], 2, &["--remove-orphans"]),
     ];
     for (words, code, parts) in mistakes {
         let output = program().args(words).arg("--data-dir").arg(&data).output().unwrap();
@@ -428,6 +430,60 @@ fn the_doctor_says_that_it_finds_no_kubeconfig_and_fails() {
     assert!(!finding["why"].as_str().unwrap().is_empty(), "{finding}");
     assert!(finding["mend"][0].as_str().unwrap().contains("--kubeconfig"), "{finding}");
     assert!(text(&said.stderr).contains("1 of 1 checks failed"), "{}", text(&said.stderr));
+}
+
+/// As clouds' tools write them: what is to be run for a token is named, and not run; what was is told by what it said.
+#[test]
+fn the_doctor_says_of_a_clouds_kubeconfig_what_it_would_run_and_what_lets_it() {
+    let folder = folder();
+    let (file, ran) = (folder.path().join("kubeconfig"), folder.path().join("ran"));
+    let (data, server) = (folder.path().join("data"), "https://198.51.100.7:6443");
+    let run_it = format!("touch {}; echo a-secret-token; echo sign in first >&2; exit 1", ran.display());
+    let exec = format!(
+        "exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: sh, args: ['-c', '{run_it}']}}"
+    );
+    let gcp = format!(
+        "auth-provider: {{name: gcp, config: {{access-token: a-secret-token, cmd-path: touch, cmd-args: {}}}}}",
+        ran.display()
+    );
+    let azure = "auth-provider: {name: azure, config: {access-token: a-secret-token}}".to_owned();
+    let oidc = "auth-provider: {name: oidc, config: {refresh-token: a-secret-token}}".to_owned();
+    let look = |user: &str, more: &[&str]| {
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: dev\nclusters: [{{name: c, cluster: {{server: '{server}'}}}}]\n\
+             users: [{{name: u, user: {{{user}}}}}]\ncontexts: [{{name: dev, context: {{cluster: c, user: u, namespace: a}}}}]\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let words =
+            ["doctor", "--no-probes", "--json", "--kubeconfig", file.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
+        let said = run(&[&words[..], more].concat());
+        let (shown, log) = (self::text(&said.stdout), self::text(&said.stderr));
+        assert_eq!(said.status.code(), Some(1), "{user}: {shown}{log}");
+        assert!(!shown.contains("a-secret-token") && !log.contains("a-secret-token"), "{user}: {shown}{log}");
+        let report: Value = serde_json::from_str(&shown).unwrap_or_else(|_| panic!("{shown}"));
+        let [finding] = report["findings"].as_array().unwrap().as_slice() else { panic!("{report}") };
+        assert_eq!((&finding["check"], &finding["verdict"]), (&"kubeconfig".into(), &"fail".into()), "{user}");
+        let what = finding["what"].as_str().unwrap().to_owned();
+        for word in [file.to_str().unwrap(), "`dev`", server] {
+            assert!(what.contains(word), "`{word}` is missing: {what}");
+        }
+        what
+    };
+    for (user, named) in [
+        (&exec, "the program `sh` (exec)"),
+        (&gcp, "the provider `gcp` (auth-provider)"),
+        (&azure, "the provider `azure` (auth-provider)"),
+        (&oidc, "the provider `oidc` (auth-provider)"),
+    ] {
+        let what = look(user, &[]);
+        assert!(what.contains(named) && what.contains("--allow-exec-credentials"), "{what}");
+        assert!(!ran.exists(), "it was run all the same: {user}");
+    }
+    for (user, said) in [(&exec, "sign in first"), (&azure, "kubelogin"), (&oidc, "auth-provider")] {
+        let what = look(user, &["--allow-exec-credentials"]);
+        assert!(what.contains(said) && !what.contains("--allow-exec-credentials"), "{what}");
+    }
+    assert!(ran.exists(), "what is allowed is run");
 }
 
 /// The program ends at once, and names the file: nothing that waiting would mend is waited for.

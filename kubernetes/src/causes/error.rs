@@ -1,8 +1,13 @@
 //! What the apiserver answers, and what stands between it and us.
 
 use super::{between, refusal};
-use kube::{Error, client::UpgradeConnectionError, core::Status};
+use kube::{
+    Error,
+    client::{AuthError, UpgradeConnectionError},
+    core::Status,
+};
 use model::{Cause, CauseCode};
+use std::iter::successors;
 
 /// The cluster at the beginning of a sentence, where nobody knows more of it.
 pub(crate) const CLUSTER: &str = "The cluster";
@@ -16,6 +21,13 @@ pub fn of_error(error: &Error, doing: &str) -> Cause {
 
 /// As [`of_error`], with another name for the cluster at the beginning of a sentence.
 pub(crate) fn explain(error: &Error, doing: &str, who: &str) -> Cause {
+    if let Some(why) = no_credentials(error) {
+        return Cause::new(
+            CauseCode::CredentialsRefused,
+            format!("{who} was not asked to {doing}: what gets the kubeconfig's credentials {why}."),
+            &["Run it by hand as the server's user, and mend what it says.", AGAIN],
+        );
+    }
     match error {
         Error::Api(status) => of_status(status, doing, who).answered(status.code),
         Error::Auth(_) => credentials(doing, who).with_detail(chain(error)),
@@ -253,6 +265,23 @@ fn unreachable(text: &str, doing: &str, who: &str) -> Cause {
         &[step, "It is tried again by itself, and goes on once the cluster answers."],
     )
     .with_detail(text)
+}
+
+/// Why what a kubeconfig names to get its credentials gave none. What it printed is in no word of it: that may be one.
+pub(crate) fn no_credentials(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    successors(Some(error), |&error| error.source()).find_map(|error| match error.downcast_ref::<AuthError>()? {
+        AuthError::AuthExecStart(error) => Some(format!("could not be started ({error})")),
+        AuthError::AuthExecRun { out, .. } => {
+            let said = String::from_utf8_lossy(&out.stderr);
+            let said = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+            let said = said.map(|line| format!(", and said: {}", line.chars().take(300).collect::<String>()));
+            Some(format!("ended with {}{}", out.status, said.unwrap_or_default()))
+        }
+        AuthError::AuthExecParse(_) | AuthError::ParseTokenKey(_) => Some("printed something else".to_owned()),
+        AuthError::ExecPluginFailed | AuthError::UnrefreshableTokenResponse => Some("printed none".to_owned()),
+        AuthError::AuthExec(said) => Some(format!("gave none ({})", said.lines().next().unwrap_or_default())),
+        _ => None,
+    })
 }
 
 /// An error with everything that it says of where it came from.

@@ -23,7 +23,7 @@ pub mod room;
 mod volume;
 
 pub use container::out_of_memory;
-pub(crate) use error::{CLUSTER, chain, explain};
+pub(crate) use error::{CLUSTER, chain, explain, no_credentials};
 pub use error::{name_taken, of_error};
 pub(crate) use place::is_placed;
 

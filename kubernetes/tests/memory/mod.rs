@@ -7,11 +7,12 @@ use engine::database::{DatabaseSpec, contract::names};
 use futures::{Stream, stream};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
 use kube::{Client, client::Body};
 use model::{InstallationId, ProjectId, SandboxId};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
@@ -22,10 +23,24 @@ use uuid::Uuid;
 
 pub const NAMESPACE: &str = "team";
 
+/// A pod's status, by all that is there and the pod's name.
+pub type Kubelet = Box<dyn Fn(&BTreeMap<String, Value>, &str) -> Value + Send>;
+
 /// What is there, by `plural/name`, and what was asked: method and place.
 #[derive(Default)]
 pub struct Apiserver {
     pub kubeblocks: bool,
+    /// Its minor version; 34 unless said.
+    pub minor: Option<u32>,
+    pub clock_ahead_secs: i64,
+    /// The namespace is not there.
+    pub nowhere: bool,
+    /// The right that the account has not: `create deployments.apps`.
+    pub forbidden: Option<String>,
+    /// Which rights were used in the namespace.
+    pub used: BTreeSet<String>,
+    /// What becomes of pods.
+    pub kubelet: Option<Kubelet>,
     pub objects: BTreeMap<String, Value>,
     pub asked: Vec<String>,
     /// How many were made, for their ids.
@@ -116,7 +131,87 @@ fn status(code: u16, reason: &str) -> (u16, Value) {
     )
 }
 
+/// The right that a request in the namespace takes: `create deployments.apps`.
+fn right(method: &str, path: &str, watches: bool) -> Option<String> {
+    let (api, place) = path.split_once(&format!("/namespaces/{NAMESPACE}/"))?;
+    let parts: Vec<&str> = place.split('/').collect();
+    let resource = match parts.as_slice() {
+        [kind, _, part, ..] => format!("{kind}/{part}"),
+        _ => parts[0].to_owned(),
+    };
+    let verb = match (method, parts.len() > 1) {
+        _ if watches => "watch",
+        ("GET", false) => "list",
+        ("GET", true) => "get",
+        ("POST", _) => "create",
+        ("PATCH", _) => "patch",
+        ("PUT", _) => "update",
+        ("DELETE", false) => "deletecollection",
+        _ => "delete",
+    };
+    let group = api.strip_prefix("/apis/").and_then(|rest| rest.split('/').next());
+    Some(format!("{verb} {resource}{}", group.map(|group| format!(".{group}")).unwrap_or_default()))
+}
+
 impl Apiserver {
+    /// Notes which right is used. Who has it not is answered as RBAC does.
+    fn refuses(&mut self, right: Option<String>) -> Option<(u16, Value)> {
+        let right = right?;
+        self.used.insert(right.clone());
+        if self.forbidden.as_ref() != Some(&right) {
+            return None;
+        }
+        let (verb, of) = right.split_once(' ')?;
+        let (resource, group) = of.split_once('.').unwrap_or((of, ""));
+        let said = format!(
+            "{of} is forbidden: User \"u\" cannot {verb} resource \"{resource}\" in API group \"{group}\" in the namespace \"{NAMESPACE}\""
+        );
+        let mut answer = status(403, "Forbidden").1;
+        answer["message"] = json!(said);
+        Some((403, answer))
+    }
+
+    /// What it says of itself, and what the account may: all but what is forbidden.
+    fn of_itself(&self, path: &str, body: &[u8]) -> Option<Value> {
+        match path {
+            "/version" => {
+                let minor = self.minor.unwrap_or(34);
+                let mut version = json!({"major": "1", "minor": minor.to_string(), "gitVersion": format!("v1.{minor}.1")});
+                for field in ["gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform"] {
+                    version[field] = json!("");
+                }
+                Some(version)
+            }
+            "/apis" => {
+                let version = json!({"groupVersion": "apps.kubeblocks.io/v1", "version": "v1"});
+                let group = json!({"name": "apps.kubeblocks.io", "versions": [version], "preferredVersion": version});
+                let groups = if self.kubeblocks { vec![group] } else { Vec::new() };
+                Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
+            }
+            "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" => {
+                let mut review: Value = serde_json::from_slice(body).unwrap();
+                let asked = &review["spec"]["resourceAttributes"];
+                let of = |field: &str, before: &str| match asked[field].as_str() {
+                    None | Some("") => String::new(),
+                    Some(text) => format!("{before}{text}"),
+                };
+                let right = of("verb", "") + &of("resource", " ") + &of("subresource", "/") + &of("group", ".");
+                review["status"] = json!({"allowed": self.forbidden.as_ref() != Some(&right)});
+                Some(review)
+            }
+            _ => None,
+        }
+    }
+
+    /// An object as it is seen: a pod with what became of it.
+    fn seen(&self, key: &str, object: &Value) -> Value {
+        let mut object = object.clone();
+        if let (Some(kubelet), Some(pod)) = (&self.kubelet, key.strip_prefix("pods/")) {
+            object["status"] = kubelet(&self.objects, pod);
+        }
+        object
+    }
+
     /// Has the watch of a kind tell something: `ADDED`, `MODIFIED` or `DELETED`.
     pub fn tell(&mut self, plural: &str, what: &str, mut object: Value) {
         let version = LISTED + 1 + self.history.len() as u64;
@@ -126,6 +221,9 @@ impl Apiserver {
     }
 
     fn answer(&mut self, method: &str, path: &str, query: &str, body: &[u8]) -> (u16, Value) {
+        if let Some(said) = self.of_itself(path, body) {
+            return (200, said);
+        }
         let Some((_, place)) = path.split_once(&format!("/namespaces/{NAMESPACE}/")) else {
             // What is the whole cluster's.
             let (rest, name) = path.rsplit_once('/').unwrap_or_default();
@@ -135,9 +233,11 @@ impl Apiserver {
             }
             let resource =
                 json!({"name": "clusters", "singularName": "cluster", "namespaced": true, "kind": "Cluster", "verbs": ["get"]});
-            return if matches!(path, "/api/v1/nodes" | "/apis/networking.k8s.io/v1/ingressclasses") {
+            return if matches!(name, "nodes" | "ingressclasses" | "storageclasses") {
                 let meta = json!({"resourceVersion": LISTED.to_string()});
-                (200, json!({"kind": "List", "apiVersion": "v1", "metadata": meta, "items": []}))
+                let there = self.objects.iter().filter(|(key, _)| key.split_once('/').is_some_and(|(kind, _)| kind == name));
+                let items: Vec<&Value> = there.map(|(_, object)| object).collect();
+                (200, json!({"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items}))
             } else if self.kubeblocks && path == "/apis/apps.kubeblocks.io/v1" {
                 let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "apps.kubeblocks.io/v1", "resources": [resource]});
                 (200, list)
@@ -146,7 +246,20 @@ impl Apiserver {
             };
         };
         self.asked.push(format!("{method} {place}"));
-        let selector = parameter(query, "labelSelector");
+        if method == "POST" && self.nowhere {
+            let mut answer = status(404, "NotFound").1;
+            answer["message"] = json!(format!("namespaces \"{NAMESPACE}\" not found"));
+            return (404, answer);
+        }
+        if query.contains("dryRun=All") {
+            return (201, serde_json::from_slice(body).unwrap());
+        }
+        let (selector, fields) = (parameter(query, "labelSelector"), parameter(query, "fieldSelector"));
+        let is_named = |object: &Value| match fields.split_once('=') {
+            Some(("metadata.name", name)) => object["metadata"]["name"] == name,
+            Some(("involvedObject.name", name)) => object["involvedObject"]["name"] == name,
+            _ => true,
+        };
         let of_kind = |key: &String| key.split_once('/').is_some_and(|(kind, _)| kind == place);
         match (method, place.contains('/')) {
             ("POST", _) => {
@@ -161,10 +274,14 @@ impl Apiserver {
                 self.objects.insert(key, object.clone());
                 (201, object)
             }
-            ("GET", true) => self.objects.get(place).map_or_else(|| status(404, "NotFound"), |object| (200, object.clone())),
+            ("GET", true) => match self.objects.get(place) {
+                Some(object) => (200, self.seen(place, object)),
+                None => status(404, "NotFound"),
+            },
             ("GET", false) => {
-                let there = self.objects.iter().filter(|(key, object)| of_kind(key) && selects(&selector, object));
-                let items: Vec<&Value> = there.map(|(_, object)| object).collect();
+                let chosen = |object: &Value| selects(&selector, object) && is_named(object);
+                let there = self.objects.iter().filter(|(key, object)| of_kind(key) && chosen(object));
+                let items: Vec<Value> = there.map(|(key, object)| self.seen(key, object)).collect();
                 (
                     200,
                     json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": LISTED.to_string()}, "items": items}),
@@ -223,12 +340,18 @@ pub fn client_in_waves(server: &Arc<Mutex<Apiserver>>, waves: Option<Arc<Waves>>
         async move {
             let (parts, body) = request.into_parts();
             let query = parts.uri.query().unwrap_or_default();
-            if query.contains("watch=true") {
+            let watches = query.contains("watch=true");
+            let right = right(parts.method.as_str(), parts.uri.path(), watches);
+            let refusal = server.lock().unwrap().refuses(right);
+            if let Some((code, answer)) = refusal {
+                return Ok::<_, Infallible>(http::Response::builder().status(code).body(whole(&answer)).unwrap());
+            }
+            if watches {
                 // Nothing ever changes but by what is asked here, and that nobody is told.
                 let plural = parts.uri.path().rsplit('/').next().unwrap().to_owned();
                 let from = parameter(query, "resourceVersion").parse().unwrap_or(LISTED);
                 let body = StreamBody::new(told(server, plural, from)).boxed_unsync();
-                return Ok::<_, Infallible>(http::Response::new(body));
+                return Ok(http::Response::new(body));
             }
             let body = body.collect_bytes().await.unwrap();
             let (method, path) = (parts.method.as_str(), parts.uri.path());
@@ -241,8 +364,9 @@ pub fn client_in_waves(server: &Arc<Mutex<Apiserver>>, waves: Option<Arc<Waves>>
             if let Some(waves) = &waves {
                 waves.flow.send_modify(|flow| flow.answered += 1);
             }
-            let answer = http::Response::builder().status(code).body(whole(&answer)).unwrap();
-            Ok(answer)
+            let clock = Timestamp::now() + SignedDuration::from_secs(server.lock().unwrap().clock_ahead_secs);
+            let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&clock).unwrap();
+            Ok(http::Response::builder().status(code).header("date", date).body(whole(&answer)).unwrap())
         }
     });
     Client::new(service, NAMESPACE)

@@ -1,6 +1,6 @@
 //! What happened, by REST.
 
-use crate::support::{TestApp, until};
+use crate::support::{Setup, TestApp, until};
 use engine::store::{activity, repositories::Repositories};
 use http::Method;
 use model::view::Scope;
@@ -43,6 +43,30 @@ async fn asks_and_what_came_of_them_are_told_with_who_and_from_where() {
     // What was refused, or intended already, is not told.
     assert_eq!(owner.post(&format!("/api/sandbox/{project}/stop"), &json!({})).await.status, 409);
     assert_eq!(owner.get(&path).await.json()["activity"].as_array().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_control_plane_that_is_started_again_says_that_it_found_the_sandbox_as_it_was() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Goes on").await;
+    app.settled().await;
+    app.stop();
+    let world = Some((app.world.clone(), app.databases.clone()));
+    let next = app.again(Setup { world, ..Setup::default() }).await;
+    let owner = next.signed_in().await;
+    let path = format!("/api/projects/{project}/activity");
+    let is_told = async || titles(&owner.get(&path).await.json()).iter().any(|title| title == "The sandbox went on");
+    until("it to be told", is_told).await;
+    let page = owner.get(&path).await.json();
+    let told = page["activity"].as_array().unwrap().iter().find(|one| one["title"] == "The sandbox went on").unwrap();
+    assert_eq!(told["actor"]["via"], "system");
+    assert!(
+        told["detail"].as_str().unwrap().starts_with("The control plane was started again, and found it as it was"),
+        "{told}"
+    );
+    assert!(!titles(&page).iter().any(|title| title.contains("ended")), "{page}");
+    next.reaches(&owner, project, "Running").await;
 }
 
 #[tokio::test]

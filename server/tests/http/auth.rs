@@ -257,6 +257,7 @@ async fn what_a_credential_opened_ends_with_it_within_a_second() {
     let Some(app) = TestApp::start().await else { return };
     let owner = app.signed_in().await;
     let (project, _) = app.running(&owner, "Ends").await;
+    app.world.writes(&["a line"]);
     // Revoked aside, as the command line does it: this process is not told.
     let token = app.accounts.make_token(app.owner, "x", Scope::Write, None, Timestamp::now()).await.unwrap();
     let program = app.anonymous().with("authorization", &format!("Bearer {}", token.secret));
@@ -276,7 +277,8 @@ async fn what_a_credential_opened_ends_with_it_within_a_second() {
             .with("content-type", "application/json")
             .open(Method::POST, &format!("/api/sandbox/{project}/exec"), Some(ask.to_string().into()))
             .await;
-        assert_eq!((events.status().as_u16(), exec.status().as_u16()), (200, 200));
+        let log = who.open(Method::GET, &format!("/api/sandbox/{project}/logs?follow=true"), None).await;
+        assert_eq!((events.status().as_u16(), exec.status().as_u16(), log.status().as_u16()), (200, 200, 200));
 
         let start = Instant::now();
         match how {
@@ -294,6 +296,8 @@ async fn what_a_credential_opened_ends_with_it_within_a_second() {
         assert_eq!(hear(&mut terminal).await, Err(4401), "{how}");
         drop(terminal);
         tokio::time::timeout(Duration::from_secs(5), events.into_body().collect()).await.unwrap().unwrap();
+        let log = tokio::time::timeout(Duration::from_secs(5), log.into_body().collect()).await.unwrap().unwrap();
+        assert_eq!(log.to_bytes(), "{\"at\":null,\"text\":\"a line\"}\n");
         let _ = tokio::time::timeout(Duration::from_secs(5), exec.into_body().collect()).await.unwrap();
         assert!(start.elapsed() < Duration::from_millis(1500), "{how}: it took {:?}", start.elapsed());
         if how != "its session expired" {

@@ -24,6 +24,7 @@ mod hosts;
 mod ingress;
 mod keys;
 mod limits;
+mod logs;
 mod matrix;
 mod metrics;
 mod preview;

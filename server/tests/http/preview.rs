@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use model::ProjectId;
@@ -27,6 +27,14 @@ fn boats() -> Router {
             Some((Ok::<_, std::io::Error>(format!("part {n}\n")), n + 1))
         });
         Body::from_stream(parts)
+    };
+    let events = |headers: HeaderMap| async move {
+        let after: u32 = headers.get("last-event-id").map_or(0, |id| id.to_str().unwrap().parse().unwrap());
+        let events = futures::stream::unfold(after + 1, |n| async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Some((Ok::<_, std::io::Error>(format!("id: {n}\ndata: boat\n\n")), n + 1))
+        });
+        ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")], Body::from_stream(events))
     };
     let breaks = || async {
         let end = futures::stream::once(async {
@@ -48,6 +56,7 @@ fn boats() -> Router {
         .route("/upload", post(|body: Bytes| async move { body.len().to_string() }))
         .route("/mirror", post(|body: Body| async move { Body::from_stream(body.into_data_stream()) }))
         .route("/slow", get(slow))
+        .route("/events", get(events))
         .route("/breaks", get(breaks))
         .route("/framed", get(framed))
         .route("/away", get(|| async { (StatusCode::FOUND, [(header::LOCATION, "http://localhost:3000/next")]) }))
@@ -273,6 +282,30 @@ async fn the_app_inside_sees_itself_and_nothing_of_ours() {
     assert_eq!(policies, ["default-src 'self'", &format!("frame-ancestors 'self' http://localhost:{}", app.port)]);
     let away = visitor.get("/away").await;
     assert_eq!(away.header("location"), format!("http://3000--{name}.localhost:{}/next", app.port));
+}
+
+#[tokio::test]
+async fn server_sent_events_come_one_by_one_and_go_on_where_the_browser_was() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    app.world.listen(3000, boats());
+    let (project, _) = app.running(&owner, "Events").await;
+    let (visitor, _) = enter(&app, &owner, project, 3000).await;
+    let browser = visitor.with("accept", "text/event-stream").with("accept-encoding", "gzip, deflate, br, zstd");
+    for (browser, first) in [(browser.clone(), 1), (browser.with("last-event-id", "41"), 42)] {
+        let answer = browser.open(Method::GET, "/events", None).await;
+        let of = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(
+            (of("content-type").as_deref(), of("cache-control").as_deref()),
+            (Some("text/event-stream"), Some("no-cache"))
+        );
+        assert_eq!(of("content-encoding"), None, "what is compressed waits for more");
+        let mut body = answer.into_body();
+        for n in first..first + 3 {
+            let event = timeout(Duration::from_secs(10), body.frame()).await.expect("an event in time");
+            assert_eq!(event.unwrap().unwrap().into_data().unwrap(), format!("id: {n}\ndata: boat\n\n"));
+        }
+    }
 }
 
 #[tokio::test]

@@ -180,6 +180,21 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_a_process_finds_as_another_left_it_is_told_once_an_hour() {
+        let mut row = row();
+        assert_eq!(events::adopted(&row, at(1_000)), None, "nothing runs");
+        row.sandbox.observed = ready(&row);
+        let entry = events::adopted(&row, at(60_500)).unwrap();
+        let detail = "The control plane was started again, and found it as it was; it runs for 1 min 0 s";
+        assert_eq!(words(std::slice::from_ref(&entry)), [("The sandbox went on", detail)]);
+        assert_eq!((entry.kind, entry.actor.via), (ActivityKind::Run, Via::System));
+        assert_eq!(entry.data, json!({ "event": "adopted", "ranMs": 60_000 }));
+        let bucket = |now| events::adopted(&row, now).unwrap().bucket;
+        assert_eq!(bucket(at(61_000)), entry.bucket);
+        assert_ne!(bucket(at(60_500 + 3_600_000)), entry.bucket);
+    }
+
+    #[test]
     fn a_run_that_ended_by_itself_is_told_with_its_cause_and_once_an_hour() {
         let mut row = row();
         row.sandbox.observed = ready(&row);

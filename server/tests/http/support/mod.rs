@@ -31,7 +31,7 @@ use model::{
 use secrecy::{ExposeSecret as _, SecretString};
 use server::{
     clone::Cloner,
-    config::github::GitHubSettings,
+    config::{github::GitHubSettings, kubernetes::KubernetesArgs},
     control::{Controller, ControllerParts},
     doctor::{Doctor, Place},
     github::GitHub,
@@ -118,10 +118,14 @@ pub struct Setup {
     pub sizes: Sizes,
     /// How long stages may take, as `--stage-deadlines` says it.
     pub stage_deadlines: Option<[Duration; 5]>,
+    /// The cluster that the doctor looks at, in the place of this machine.
+    pub cluster: Option<KubernetesArgs>,
     /// GitHub.
     pub github: Option<GitHubSettings>,
     /// The operator's variables in every sandbox.
     pub operator_env: BTreeMap<String, SecretString>,
+    /// What another start has made.
+    pub world: Option<(Arc<World>, Arc<MemoryDatabase>)>,
     /// A log that has begun.
     pub log: Option<log::Log>,
     /// A database with our tables, on another server than the usual one.
@@ -161,9 +165,11 @@ impl TestApp {
         let accounts = Accounts::new(pool).by_providers(github.is_some());
         let owner = accounts.ensure_owner(Timestamp::now()).await.unwrap().id;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let world = Arc::new(World::new(clock.clone()));
+        let (world, databases) = setup.world.unwrap_or_else(|| {
+            let databases = MemoryDatabase::new(clock.clone(), Arc::new(SystemRandom));
+            (Arc::new(World::new(clock.clone())), Arc::new(databases))
+        });
         let orchestrator: Arc<dyn Orchestrator> = world.clone();
-        let databases = Arc::new(MemoryDatabase::new(clock.clone(), Arc::new(SystemRandom)));
         let database: Arc<dyn Database> = databases.clone();
         let mut settings =
             reconcile::Settings { full, operator_env: setup.operator_env, ..reconcile::Settings::new(installation) };
@@ -232,7 +238,10 @@ impl TestApp {
         }));
         let local = local::LocalSettings::new(std::env::temp_dir(), installation, std::env::current_exe().unwrap());
         let listen = vec![SocketAddr::from(([127, 0, 0, 1], port))];
-        let place = Place::Machine { settings: Box::new(local), listen };
+        let place = match setup.cluster {
+            Some(args) => Place::Cluster { args: Box::new(args), secret_dir: std::env::temp_dir(), public: public.clone() },
+            None => Place::Machine { settings: Box::new(local), listen },
+        };
         let plane = Plane::new(PlaneParts {
             doctor: Arc::new(Doctor::new(place, store.clone(), installation)),
             store: patient,

@@ -50,7 +50,7 @@ pub struct World {
     /// In the place of every agent, once it is set: a server of stock ttyd's protocol.
     ttyd: AtomicBool,
     /// What every sandbox wrote into its log.
-    written: Mutex<Vec<String>>,
+    written: watch::Sender<Vec<String>>,
     /// Whether logs are asked for in vain, as of a cluster that is slow.
     log_hangs: AtomicBool,
     /// Whether agents accept requests and answer none.
@@ -76,7 +76,7 @@ impl World {
             files: Mutex::default(),
             ports: watch::channel(Vec::new()).0,
             ttyd: AtomicBool::new(false),
-            written: Mutex::default(),
+            written: watch::Sender::default(),
             log_hangs: AtomicBool::new(false),
             agents_hang: Arc::default(),
             lines: broadcast::channel(16).0,
@@ -104,9 +104,9 @@ impl World {
         self.tell();
     }
 
-    /// From now on this is in the log of every sandbox, to which more may come.
+    /// From now on this is in the log of every sandbox, to which more may come; each other log has its name in it, and ends.
     pub fn writes(&self, lines: &[&str]) {
-        *self.written.lock().unwrap() = lines.iter().map(|&line| line.to_owned()).collect();
+        self.written.send_replace(lines.iter().map(|&line| line.to_owned()).collect());
     }
 
     /// From now on nobody answers who asks for a log.
@@ -414,12 +414,24 @@ impl Orchestrator for World {
         if self.log_hangs.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
-        let written = self.written.lock().unwrap().clone();
-        if written.is_empty() || from != LogSource::Sandbox {
+        let written = self.written.subscribe();
+        if written.borrow().is_empty() {
             return self.memory.logs(id, from).await;
         }
-        let lines = futures::stream::iter(written).map(|text| LogLine { at: None, text });
-        Ok(lines.chain(futures::stream::pending()).boxed())
+        if from != LogSource::Sandbox {
+            let text = format!("of {}", from.as_str());
+            return Ok(futures::stream::iter([LogLine { at: None, text }]).boxed());
+        }
+        let lines = futures::stream::unfold((written, 0_usize), |(mut written, at)| async move {
+            loop {
+                let next = written.borrow_and_update().get(at).cloned();
+                if let Some(text) = next {
+                    return Some((LogLine { at: None, text }, (written, at + 1)));
+                }
+                written.changed().await.ok()?;
+            }
+        });
+        Ok(lines.boxed())
     }
     async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError> {
         self.memory.list().await
