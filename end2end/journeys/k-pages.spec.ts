@@ -228,11 +228,12 @@ test('what was typed before the page is alive is kept, and where it is refused i
 test('a page that cannot come alive says so, and does so when it is asked to try again', async ({ visitor, allowConsole }) => {
   allowConsole(/./);
   const page = await (await visitor()).newPage();
-  await page.route(/\.wasm$/, (route) => route.abort());
+  const code = /\.wasm$/;
+  await page.route(code, (route) => route.abort());
   await page.goto('/');
   const note = page.getByRole('alert').filter({ hasText: 'This page did not come alive' });
   await expect(note).toBeVisible({ timeout: 30_000 });
-  await page.unroute(/\.wasm$/);
+  await page.unroute(code);
   await note.getByRole('button', { name: 'Try again' }).click();
   await hydrated(page);
   await expect(note).toHaveCount(0);

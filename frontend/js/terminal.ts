@@ -428,7 +428,7 @@ class Viewer implements Handle {
         this.#applySize();
       }),
     );
-    const online = () => this.#connection.probe();
+    const online = () => this.#connection.probe(true);
     const seen = () => {
       if (document.visibilityState === 'visible') this.#connection.probe();
     };
