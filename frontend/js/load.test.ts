@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as after } from 'node:timers/promises';
 import { part } from './load.ts';
 
-// The tests are bundled into a folder of `node_modules`.
-const CODE = readFileSync(new URL('../../../../app/src/load.js', import.meta.url), 'utf8');
+const CODE = readFileSync(join(import.meta.dirname, '../../app/src/load.js'), 'utf8');
 
 type Load = (address: string, use?: (part: string) => unknown, open?: (at: string) => Promise<string>) => Promise<unknown>;
 type Lasting = (missing: string, place: string, go: () => Promise<unknown>) => () => Promise<unknown>;
