@@ -42,4 +42,4 @@ mod words;
 
 pub use root::App;
 #[cfg(feature = "ssr")]
-pub use shell::{FAVICON, THEME, shell};
+pub use shell::{FAVICON, LOAD, THEME, shell};

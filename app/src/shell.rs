@@ -10,8 +10,11 @@ pub const THEME: &str = "for(const m of document.cookie.matchAll(/(?:^|; )(theme
 
 /// Until the page is alive: what is clicked is kept and done then, and no form is sent as the browser
 /// would send it. A button that the server wrote into an element has one of the same words in its place by then. Where the page
-/// cannot come alive it says so, and lets links of its own be clicked again.
-const EARLY: &str = "(()=>{let kept,host;const said=b=>b.textContent+'|'+b.getAttribute('aria-label'),click=e=>{const t=e.target.closest('button,[role^=menuitem]');if(t){e.preventDefault();e.stopPropagation();kept=t;for(host=t;host&&!host.localName.startsWith('fsa-');)host=host.parentElement}},submit=e=>e.preventDefault();addEventListener('click',click,true);addEventListener('submit',submit,true);window.fsaReady=()=>{removeEventListener('click',click,true);removeEventListener('submit',submit,true);document.documentElement.dataset.ready='';if(kept&&!kept.isConnected)kept=host&&[...host.querySelectorAll('button')].find(b=>said(b)===said(kept));kept?.click()};window.fsaDead=()=>{removeEventListener('click',click,true);document.body.insertAdjacentHTML('afterbegin','<div class=\"banner banner-strip dead-note\" data-tone=\"bad\" role=\"alert\"><p><strong>This page did not come alive.</strong> Part of it could not be loaded. Reload it.</p><a class=\"button\" data-size=\"small\" href=\"\">Reload</a></div>')}})()";
+/// does not come alive (`fsaDead`), its buttons can be clicked again, and what was kept is forgotten.
+const EARLY: &str = "(()=>{let kept,host;const said=b=>b.textContent+'|'+b.getAttribute('aria-label'),click=e=>{const t=e.target.closest('button,[role^=menuitem]');if(t){e.preventDefault();e.stopPropagation();kept=t;for(host=t;host&&!host.localName.startsWith('fsa-');)host=host.parentElement}},submit=e=>e.preventDefault();addEventListener('click',click,true);addEventListener('submit',submit,true);window.fsaReady=()=>{removeEventListener('click',click,true);removeEventListener('submit',submit,true);document.documentElement.dataset.ready='';if(kept&&!kept.isConnected)kept=host&&[...host.querySelectorAll('button')].find(b=>said(b)===said(kept));kept?.click()};window.fsaDead=()=>{removeEventListener('click',click,true);kept=undefined}})()";
+
+/// How every part of a page is loaded, and what is said where one does not come.
+pub const LOAD: &str = include_str!("load.js");
 
 /// The sign-in page needs no WebAssembly: this is all of it.
 const SIGN_IN: &str = include_str!("sign_in.js");
@@ -27,12 +30,18 @@ pub fn shell(context: &RequestContext) -> AnyView {
     let nonce: Arc<str> = context.nonce.as_str().into();
     let assets = context.assets.clone();
     let signing_in = use_context::<axum::http::request::Parts>().is_some_and(|parts| parts.uri.path() == "/sign-in");
-    let first = if signing_in { THEME.to_owned() } else { format!("{THEME};{EARLY}") };
+    let first = if signing_in { THEME.to_owned() } else { format!("{THEME};{EARLY};{LOAD}") };
     let alive = (!signing_in).then(|| {
         // The keys of the page and the elements in it are there before it counts as alive.
         let start = format!(
-            "Promise.all([import('{}').then(m=>m.default({{module_or_path:'{}'}}).then(()=>m)),import('{}'),import('{}').then(m=>customElements.define('fsa-log',m.Log)),import('{}').then(m=>m.define()),import('{}').then(m=>customElements.define('fsa-activity',m.Activity))]).then(([m])=>m.hydrate()).catch(e=>{{console.error(e);fsaDead()}});window.fsaTerminal=()=>import('{}')",
-            assets.frontend_js, assets.frontend_wasm, assets.elements_js, assets.log_js, assets.github_js, assets.activity_js, assets.terminal_js
+            "fsaLasting('This page did not come alive.','body',()=>Promise.all([fsaLoad('{js}',m=>fsaLoad('{wasm}',()=>m,()=>m.default({{module_or_path:'{wasm}'}}))),fsaLoad('{elements}'),fsaLoad('{log}',m=>customElements.define('fsa-log',m.Log)),fsaLoad('{github}',m=>m.define()),fsaLoad('{activity}',m=>customElements.define('fsa-activity',m.Activity))]).catch(e=>{{fsaDead();throw e}}))().then(([m])=>m.hydrate()).catch(e=>{{console.error(e);fsaDead();fsaMissing('This page did not come alive.','body')}});window.fsaTerminal=fsaLasting('The terminal could not be loaded.','.terminals>.terminal:not([hidden])',()=>fsaLoad('{terminal}'))",
+            js = assets.frontend_js,
+            wasm = assets.frontend_wasm,
+            elements = assets.elements_js,
+            log = assets.log_js,
+            github = assets.github_js,
+            activity = assets.activity_js,
+            terminal = assets.terminal_js,
         );
         html! {
             <link rel="modulepreload" href=assets.frontend_js.clone()/>

@@ -225,12 +225,81 @@ test('what was typed before the page is alive is kept, and where it is refused i
   await expect(form.database).not.toBeChecked();
 });
 
-test('a page that cannot come alive says so', async ({ visitor, allowConsole }) => {
+test('a page that cannot come alive says so, and does so when it is asked to try again', async ({ visitor, allowConsole }) => {
   allowConsole(/./);
   const page = await (await visitor()).newPage();
-  await page.route(/\.wasm$/, (route) => route.abort());
+  const code = /\.wasm$/;
+  await page.route(code, (route) => route.abort());
   await page.goto('/');
-  await expect(page.getByRole('alert').filter({ hasText: 'This page did not come alive' })).toBeVisible();
+  const note = page.getByRole('alert').filter({ hasText: 'This page did not come alive' });
+  await expect(note).toBeVisible({ timeout: 30_000 });
+  await page.unroute(code);
+  await note.getByRole('button', { name: 'Try again' }).click();
+  await hydrated(page);
+  await expect(note).toHaveCount(0);
+});
+
+test('parts of a page that fail for a moment come all the same', async ({ project, visitor, allowConsole }) => {
+  allowConsole(/ERR_FAILED/, /preload/);
+  const page = await (await visitor()).newPage();
+  const failed = new Set<string>();
+  // Each file once, by whatever folder it is asked for; of what several import, one.
+  await page.route(/\/pkg\/.*\.(?:js|wasm)$/, async (route) => {
+    const file = new URL(route.request().url()).pathname.split('/').at(-1)!.replace(/^terminal-chunk-.*/, 'shared');
+    if (failed.has(file)) return await route.continue();
+    failed.add(file);
+    await route.abort();
+  });
+  const workspace = await new Workspace(page).open(project.id);
+  await (await workspace.terminal().prompt()).enter('echo there-$((40+2))');
+  await workspace.terminal().sees(/^there-42$/m);
+  await page.keyboard.press('Control+k');
+  await expect(page.getByRole('dialog', { name: 'Command palette' })).toBeVisible({ timeout: 30_000 });
+  for (const part of [/^frontend\./, /\.wasm$/, /^elements\./, /^shared$/, /^terminal\./, /^terminal-palette-/]) {
+    expect([...failed].some((file) => part.test(file)), `${part} failed once`).toBe(true);
+  }
+  await expect(page.getByRole('alert').filter({ hasText: /did not come alive|could not be loaded/ })).toHaveCount(0);
+});
+
+test('a terminal that does not load says so and is tried again; of an older page, it is to be reloaded', async ({ project, visitor, allowConsole }) => {
+  allowConsole(/./);
+  test.setTimeout(120_000);
+  const page = await (await visitor()).newPage();
+  const code = /\/terminal\.[0-9a-f]+\.js$/;
+  await page.route(code, (route) => route.abort());
+  await page.goto(`/projects/${project.id}`);
+  await hydrated(page);
+  const note = page.getByRole('alert').filter({ hasText: 'The terminal could not be loaded.' });
+  await expect(note).toBeVisible({ timeout: 30_000 });
+  await inspect(page, 'workspace-without-terminal');
+  await page.unroute(code);
+  await note.getByRole('button', { name: 'Try again' }).click();
+  await new Workspace(page).terminal().prompt();
+  await expect(note).toHaveCount(0);
+
+  await page.route(code, (route) => route.fulfill({ status: 404, body: '' }));
+  await page.reload();
+  await hydrated(page);
+  await expect(note).toContainText('The server was updated, and this page is of an older version.', { timeout: 30_000 });
+  await page.unroute(code);
+  await Promise.all([page.waitForEvent('load'), note.getByRole('button', { name: 'Reload' }).click()]);
+  await hydrated(page);
+  await new Workspace(page).terminal().prompt();
+});
+
+test('a key whose code does not come says that it did nothing, and does it when asked again', async ({ visitor, allowConsole }) => {
+  allowConsole(/./);
+  const page = await (await visitor()).newPage();
+  const code = /\/terminal-palette-[^/]*\.js$/;
+  await page.route(code, (route) => route.abort());
+  await new ProjectsPage(page).open();
+  await page.keyboard.press('?');
+  const notice = page.locator('.toast').filter({ hasText: 'The list of shortcuts could not be loaded' });
+  await expect(notice).toBeVisible({ timeout: 30_000 });
+  await page.unroute(code);
+  await notice.getByRole('button', { name: 'Try again' }).click();
+  await expect(page.getByRole('dialog', { name: 'Keyboard shortcuts' })).toBeVisible();
+  await expect(notice).toHaveCount(0);
 });
 
 test('terminating asks first, and keeps the sandbox on the safe answer', async ({ api, project, visitor }) => {
@@ -283,6 +352,28 @@ test('after signing out and in again every tab is live', async ({ ownServer, vis
   await one.keyboard.press('Enter');
   await expect(one).toHaveURL(`${server.origin}/settings#claude`);
   await expect(one.getByRole('heading', { level: 1, name: 'Settings' })).toBeVisible();
+});
+
+test('a tab takes over from one that has the stream of events and says nothing', async ({ api, visitor }) => {
+  test.setTimeout(120_000);
+  const context = await visitor();
+  const page = await context.newPage();
+  await new ProjectsPage(page).open();
+  await expect(page.locator('.link-note')).toContainText('Live');
+  const name = await page.evaluate(async () => (await navigator.locks.query()).held?.find(({ name }) => name?.startsWith('fsa-live-'))?.name ?? '');
+  expect(name).not.toBe('');
+  // As a suspended tab does: it has the lock, and neither a stream nor an answer.
+  const silent = await context.newPage();
+  await silent.goto('/healthz');
+  await silent.evaluate((name) => {
+    const hold = () => new Promise(() => undefined);
+    navigator.locks.request(name, { steal: true }, hold).catch(() => (document.title = 'Taken over'));
+  }, name);
+  await page.bringToFront();
+  await expect(silent).toHaveTitle('Taken over', { timeout: 60_000 });
+  const project = await api.create('Seen after that');
+  await expect(new ProjectsPage(page).row('Seen after that')).toBeVisible();
+  await api.remove(project.id);
 });
 
 test('under 900 px the address says which pane is shown', async ({ project, visitor }) => {

@@ -113,3 +113,23 @@ test('the page of the API names what there is', async ({ visitor }) => {
   await operation.getByRole('link', { name: 'NewProject' }).click();
   await expect(page).toHaveURL(/#type-NewProject$/);
 });
+
+test('what is searched for is shown, whatever happens while it is read', async ({ project, visitor }) => {
+  const page = await (await visitor()).newPage();
+  await page.goto(`/projects/${project.id}/activity`);
+  await hydrated(page);
+  const events = page.locator('.event');
+  await expect(events.filter({ hasText: 'became Running' })).toBeVisible();
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route(/\/activity\?.*search=/, async (route) => {
+    await held;
+    await route.continue();
+  });
+  await Promise.all([page.waitForRequest(/\/activity\?.*search=/), page.getByRole('searchbox', { name: 'Search activity' }).fill('made the project')]);
+  // As the page does whenever something may be new.
+  await page.locator('fsa-activity').evaluate((element) => element.parentElement!.setAttribute('data-state', 'another'));
+  release();
+  await expect(events).toHaveCount(1);
+  await expect(events).toContainText('Made the project');
+});

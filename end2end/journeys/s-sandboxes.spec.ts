@@ -157,3 +157,14 @@ test('the list of sandboxes fits a phone, and closes by Escape', async ({ api, p
   await api.remove(project.id);
   await until('the extra sandbox to be gone', async () => (await api.ask('GET', `/api/projects/${made.id}`)).status === 404);
 });
+
+test('that the sandboxes could not be read is said for no longer than it is so', async ({ project, signedIn: page, allowConsole }) => {
+  allowConsole(/ERR_FAILED/);
+  await new Workspace(page).open(project.id);
+  await openSandboxes(page);
+  const list = /\/api\/projects\/[^/]+\/sandboxes$/;
+  await page.route(list, (route) => route.abort());
+  await expect(panel(page).getByRole('status')).toContainText('The server did not answer.');
+  await page.unroute(list);
+  await expect(panel(page).getByText('The server did not answer.')).toHaveCount(0);
+});

@@ -36,6 +36,9 @@ export class Activity extends HTMLElement {
   #days = DAYS;
   #search = '';
   #asked = 0;
+  /** How many readings are under way that somebody asked for; whether it is to be looked for what is new after them. */
+  #reading = 0;
+  #due = false;
   #typing: number | undefined;
   #timer: number | undefined;
   #list = document.createElement('section');
@@ -152,8 +155,20 @@ export class Activity extends HTMLElement {
   /** From the beginning, by the filters of now. */
   async #begin(): Promise<void> {
     this.#save.href = this.#address({ format: 'jsonl' });
-    const page = await this.#read({});
+    const page = await this.#wanted({});
     if (page) this.#anew(page);
+  }
+
+  /** As `#read`, of what somebody asked for: a look that comes meanwhile would take its place, and so comes after it. */
+  async #wanted(more: Record<string, string>): Promise<Page | undefined> {
+    this.#reading += 1;
+    const page = await this.#read(more);
+    this.#reading -= 1;
+    if (this.#reading === 0 && this.#due) {
+      this.#due = false;
+      setTimeout(() => this.isConnected && void this.#look(), 0);
+    }
+    return page;
   }
 
   #anew(page: Page): void {
@@ -168,6 +183,10 @@ export class Activity extends HTMLElement {
 
   /** What is new. It waits while somebody is at the list, so that nothing moves under them. */
   async #look(): Promise<void> {
+    if (this.#reading > 0) {
+      this.#due = true;
+      return;
+    }
     const page = await this.#read({});
     if (!page) return;
     const news = newsOf(this.#items, page.activity).length;
@@ -201,7 +220,8 @@ export class Activity extends HTMLElement {
   }
 
   async #older(): Promise<void> {
-    const page = this.#next === null ? undefined : await this.#read({ before: String(this.#next) });
+    // What is read already takes the place of all that is shown, or is the same.
+    const page = this.#next === null || this.#reading > 0 ? undefined : await this.#wanted({ before: String(this.#next) });
     if (!page) return;
     const first = page.activity[0];
     this.#take(page);

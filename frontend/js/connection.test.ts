@@ -309,6 +309,15 @@ test('a probe finds a connection that died in its sleep', () => {
   assert.equal(wires.length, 2);
 });
 
+test('a network that changed is found out about at once, however recently something was heard', () => {
+  const connection = connect();
+  last().open().hello();
+  connection.probe(true);
+  assert.deepEqual(last().input, ['0:']);
+  mock.timers.tick(3000);
+  assert.equal(wires.length, 2);
+});
+
 test('a socket that is still being opened is closed once it is open, so that the console stays quiet', () => {
   const connection = connect();
   const wire = last();

@@ -235,10 +235,10 @@ export class Connection {
     this.#connect();
   }
 
-  /** The network may have changed under a connection that looks well: finds out, if nothing was heard for a while. */
-  probe(): void {
+  /** The network may have changed under a connection that looks well: finds out, if it did (`changed`) or nothing was heard for a while. */
+  probe(changed = false): void {
     if (this.#state !== 'live') return this.poke();
-    if (this.#protocol === 'tty' || Date.now() - this.#heardAt < QUIET_MS) return;
+    if (this.#protocol === 'tty' || (!changed && Date.now() - this.#heardAt < QUIET_MS)) return;
     // Input without bytes is acknowledged like any other and types nothing.
     this.#send(encodeInput(this.#protocol, this.#input.acked + this.#input.inFlight, NOTHING));
     this.#ackDeadlineMs = PROBE_DEADLINE_MS;

@@ -55,8 +55,15 @@ export class Database extends HTMLElement {
       this.#show(await ask<View>('GET', this.getAttribute('src') ?? ''));
     } catch (error) {
       if (error instanceof Refused && error.code === 'no-database') this.#none();
-      else if (!this.#view) this.replaceChildren(failed(error));
+      else if (!this.#view) this.#failed(words(error));
     }
+  }
+
+  /** Said once, and not with each try. */
+  #failed(why: string): void {
+    if (this.#shown === why) return;
+    this.#shown = why;
+    this.replaceChildren(failed(why));
   }
 
   #none(): void {
@@ -207,8 +214,8 @@ function address({ psql }: View): string | undefined {
   return psql.split(' ')[1];
 }
 
-function failed(error: unknown): HTMLElement {
-  return make('div', { class: 'banner', 'data-tone': 'bad', role: 'alert' }, icon('warning'), make('p', {}, make('strong', {}, 'The database could not be looked up.'), ' ', prose(words(error))));
+function failed(why: string): HTMLElement {
+  return make('div', { class: 'banner', 'data-tone': 'bad', role: 'alert' }, icon('warning'), make('p', {}, make('strong', {}, 'The database could not be looked up.'), ' ', prose(why)));
 }
 
 function figures({ ready, figures }: View): HTMLElement {
@@ -256,7 +263,7 @@ function uses(): HTMLElement {
   const row = (what: string, name: string) => make('div', {}, make('dt', {}, what), make('dd', {}, make('code', {}, name)));
   const block = (text: string, file: string) => [
     make('p', { class: 'field-hint' }, make('code', {}, file)),
-    make('pre', { class: 'code-block', tabindex: '0', role: 'group', 'aria-label': `Lines for ${file}` }, text),
+    make('pre', { class: 'code-block', tabindex: '0', role: 'group', 'aria-label': `Lines for ${file}`, 'data-key': file }, text),
   ];
   return make(
     'section',
@@ -300,6 +307,7 @@ function copier(text: string | (() => Promise<string>), what: string): HTMLEleme
       .finally(() => setTimeout(() => told('Copy'), 1_500));
   });
   told('Copy');
+  made.dataset['key'] = what;
   if (typeof text !== 'string') asks(made);
   return made;
 }

@@ -7,6 +7,7 @@ import { Extra } from './extra.ts';
 import { Files } from './files.ts';
 import { Filter } from './filter.ts';
 import { tellOffset } from './first.ts';
+import { begin as electLeader } from './leader.ts';
 import { begin as restOffline } from './offline.ts';
 import { Preview } from './preview.ts';
 import { begin as sayRefused } from './refused.ts';
@@ -33,6 +34,7 @@ customElements.define('fsa-sessions', SignedIn);
 customElements.define('fsa-spark', Spark);
 customElements.define('fsa-split', Split);
 begin();
+electLeader();
 sayRefused();
 restOffline();
 // After that: what rests without a connection asks nothing.

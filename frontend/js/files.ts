@@ -107,6 +107,8 @@ export class Files extends HTMLElement {
   async #read(folder: Node): Promise<void> {
     clearTimeout(this.#again);
     const answer = await fetch(this.#base + folder.address, { headers: { accept: 'application/json' }, cache: 'no-store' }).catch(() => undefined);
+    // Whoever has left is not asked for again.
+    if (!this.isConnected) return;
     if (answer?.ok) {
       const { entries } = (await answer.json()) as { entries: Entry[] };
       this.#tree.fill(folder, entries);

@@ -2,7 +2,7 @@
 
 import { asks, button, icon, make } from './dom.ts';
 import { restOf } from './sandbox-words.ts';
-import { projectHere } from './shortcuts.ts';
+import { projectHere, withPalette } from './shortcuts.ts';
 
 /** The phase of the page's sandbox, as the top bar has it; the list of all sandboxes there has pills of its own. */
 export function phase(): string {
@@ -38,7 +38,9 @@ async function run(button: HTMLButtonElement): Promise<void> {
   const project = projectHere();
   if (!project) return;
   button.setAttribute('aria-busy', 'true');
-  const { press } = await import('./palette.ts');
-  await press(project, 'start');
-  button.removeAttribute('aria-busy');
+  try {
+    await withPalette('The sandbox was not asked to start', ({ press }) => press(project, 'start'));
+  } finally {
+    button.removeAttribute('aria-busy');
+  }
 }

@@ -18,6 +18,8 @@ export class Sandboxes extends HTMLElement {
   readonly #state = make('p', { class: 'small', role: 'status' });
   /** What it says: the same again is not announced again. */
   #said = '';
+  /** What it says is that they could not be read. */
+  #unread = false;
   readonly #more = make('div');
   #reading: AbortController | undefined;
   #shown = '';
@@ -79,15 +81,21 @@ export class Sandboxes extends HTMLElement {
   }
 
   #say(text: string): void {
+    this.#unread = false;
     if (this.#said !== text) tell(this.#state, (this.#said = text));
     this.#state.hidden = text === '';
   }
 
   async #read(signal: AbortSignal): Promise<void> {
     try {
-      this.#show(await ask<Sandbox[]>('GET', this.#src, undefined, signal));
+      const all = await ask<Sandbox[]>('GET', this.#src, undefined, signal);
+      if (this.#unread) this.#say('');
+      this.#unread = false;
+      this.#show(all);
     } catch (error) {
-      if (!signal.aborted) this.#say(words(error));
+      if (signal.aborted) return;
+      this.#say(words(error));
+      this.#unread = true;
     }
   }
 

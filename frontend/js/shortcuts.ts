@@ -5,6 +5,8 @@
 import { signInFrom } from './address.ts';
 import { PAGES } from './commands.ts';
 import { leadsIntoSearch, sendsForm } from './keys.ts';
+import { part } from './load.ts';
+import { withPart } from './missing.ts';
 
 const mac = /Mac|iPhone|iPad/.test(navigator.platform);
 /** After G, its second key is waited for. */
@@ -70,10 +72,20 @@ async function open(what: Opens): Promise<void> {
     document.querySelector('fsa-split')?.dispatchEvent(new Event('open'));
     return;
   }
-  if (document.querySelector('dialog[open]:not(.palette)')) return;
-  const palette = await import('./palette.ts');
-  if (what === 'palette') palette.open();
-  else palette.shortcuts();
+  const busy = (): boolean => document.querySelector('dialog[open]:not(.palette)') !== null;
+  if (busy()) return;
+  await withPalette(`${what === 'palette' ? 'The command palette' : 'The list of shortcuts'} could not be loaded`, (palette) => {
+    if (busy()) return;
+    if (what === 'palette') palette.open();
+    else palette.shortcuts();
+  });
+}
+
+const PALETTE = () => import('./palette.ts');
+
+/** Does something with the palette's code; where it does not come, says that this was not done. */
+export function withPalette(undone: string, use: (palette: typeof import('./palette.ts')) => unknown): Promise<void> {
+  return withPart(PALETTE, undone, use);
 }
 
 let begun = 0;
@@ -128,7 +140,7 @@ function key(event: KeyboardEvent): void {
     begun = performance.now();
   } else if (project && ((pressed === 's' && !shiftKey) || (pressed === 'r' && shiftKey)) && !event.repeat) {
     event.preventDefault();
-    void import('./palette.ts').then((palette) => palette.press(project, pressed === 'r' ? 'restart' : 'toggle'));
+    void withPalette('Nothing was asked of the sandbox', (palette) => palette.press(project, pressed === 'r' ? 'restart' : 'toggle'));
   }
 }
 
@@ -137,7 +149,7 @@ export function begin(): void {
   addEventListener('keydown', key, true);
   // Ready before it is wanted: what is typed right after its key is meant for it, and not for the terminal below.
   const later = window.requestIdleCallback ?? ((then: () => void) => setTimeout(then, 1_000));
-  later(() => void import('./palette.ts'));
+  later(() => void part(PALETTE).catch(() => undefined));
   // The app's router would take it for another page, and the focus would stay where it was.
   addEventListener(
     'click',

@@ -36,6 +36,9 @@ export class Source extends HTMLElement {
   #github: GitHub | undefined;
   #busy = false;
   #publication: Publication | null = null;
+  /** What is shown, so that a look which finds the same changes nothing: the focus stays, and nothing is announced again. */
+  #drawn = '';
+  #step: ReturnType<typeof setTimeout> | undefined;
   readonly #state = make('p', 'small');
   readonly #said = make('div', 'source-said small');
   readonly #body = make('div', 'stack stack-tight');
@@ -54,6 +57,7 @@ export class Source extends HTMLElement {
     this.setAttribute('aria-label', 'Repository');
     this.#state.setAttribute('role', 'status');
     this.#state.textContent = 'Looking…';
+    this.#drawn = '';
     this.#said.setAttribute('role', 'alert');
     this.#said.dataset['tone'] = 'bad';
     this.#message.id = `fsa-message-${++ids}`;
@@ -71,7 +75,10 @@ export class Source extends HTMLElement {
     document.addEventListener('visibilitychange', this.#seen, { signal: stop.signal });
     void this.#look();
     const timer = setInterval(this.#seen, LOOK_MS);
-    stop.signal.addEventListener('abort', () => clearInterval(timer));
+    stop.signal.addEventListener('abort', () => {
+      clearInterval(timer);
+      clearTimeout(this.#step);
+    });
   }
 
   disconnectedCallback(): void {
@@ -83,6 +90,14 @@ export class Source extends HTMLElement {
     if (error === undefined) return;
     if (!(error instanceof Refused)) return void this.#said.append(make('p', '', String(error)));
     this.#said.append(make('p', '', prose(error.message)), make('ul', 'steps', ...error.steps.map((step) => make('li', '', prose(step)))));
+  }
+
+  /** Whether this is another thing than what is shown, as which it counts from now on. */
+  #differs(...what: unknown[]): boolean {
+    const now = JSON.stringify(what);
+    if (now === this.#drawn) return false;
+    this.#drawn = now;
+    return true;
   }
 
   async #look(): Promise<void> {
@@ -103,13 +118,14 @@ export class Source extends HTMLElement {
       this.#github ??= await ask<GitHub>('GET', '/api/github', undefined, signal);
       this.#none(status);
     } catch (error) {
-      if (signal?.aborted) return;
+      if (signal?.aborted || !this.#differs('wrong', words(error))) return;
       tell(this.#state, words(error));
       this.#body.replaceChildren();
     }
   }
 
   #repository(status: Status): void {
+    if (!this.#differs('repository', status)) return;
     this.#state.replaceChildren(make('span', 'mono', (status.url ?? '').replace(/\.git$/, '')), ` · ${summary(status, when)}`);
     const label = make('label', 'field-label', 'Message');
     label.htmlFor = this.#message.id;
@@ -136,6 +152,7 @@ export class Source extends HTMLElement {
     parts.push(make('div', 'row', ...(changed ? [both, commit] : []), push));
     this.#body.replaceChildren(...parts);
     if (focus === this.#message && changed) this.#message.focus();
+    else if (focus?.matches('.source-changes') && changed) list.focus();
     else if (focus && !focus.isConnected) [...this.#body.querySelectorAll('button')].find((one) => one.textContent === focus.textContent && !one.disabled)?.focus();
   }
 
@@ -143,6 +160,7 @@ export class Source extends HTMLElement {
   async #do(doing: string, work: () => Promise<Status | undefined>): Promise<void> {
     if (this.#busy) return;
     this.#busy = true;
+    this.#drawn = '';
     this.#say();
     const before = [...this.#state.childNodes];
     this.#state.textContent = doing;
@@ -153,6 +171,7 @@ export class Source extends HTMLElement {
       else await this.#look();
     } catch (error) {
       this.#busy = false;
+      this.#drawn = '';
       this.#state.replaceChildren(...before);
       this.#say(error);
       // A commit may be there whose push was refused.
@@ -181,6 +200,7 @@ export class Source extends HTMLElement {
   #none(status: Status): void {
     const of = this.#publication;
     if (of && (of.state === 'waiting' || of.state === 'working')) return this.#underWay(of);
+    if (!this.#differs('none', status, of, this.#github)) return;
     this.#say();
     if (of?.state === 'failed' && of.failure) this.#failed(of.failure);
     if (!this.#github?.configured) {
@@ -208,10 +228,13 @@ export class Source extends HTMLElement {
   }
 
   #underWay(of: Publication): void {
-    this.#say();
-    this.#state.textContent = `Publishing ~/${of.folder} as ${of.name}: ${of.progress ?? 'begins'}…`;
-    this.#body.replaceChildren();
-    setTimeout(() => this.isConnected && void this.#look(), STEP_MS);
+    if (this.#differs('under way', of)) {
+      this.#say();
+      this.#state.textContent = `Publishing ~/${of.folder} as ${of.name}: ${of.progress ?? 'begins'}…`;
+      this.#body.replaceChildren();
+    }
+    clearTimeout(this.#step);
+    this.#step = setTimeout(() => this.isConnected && void this.#look(), STEP_MS);
   }
 
   #dialog(status: Status, login: string): void {

@@ -18,6 +18,7 @@ import { takeFiles } from './drop.ts';
 import { Connection, endedMessage, type Socket, type StateChange } from './connection.ts';
 import { copy } from './insecure.ts';
 import { keyOwner, keySequence, withCtrl } from './keys.ts';
+import { part } from './load.ts';
 import type { Hello } from './protocol.ts';
 import { install, isClipboardQuery, isFocusReport, isMouseMove, isMouseReport, type Muzzle } from './queries.ts';
 import { DEFAULT_FONT_SIZE, LINE_HEIGHT, look, onLookChange } from './theme.ts';
@@ -427,7 +428,7 @@ class Viewer implements Handle {
         this.#applySize();
       }),
     );
-    const online = () => this.#connection.probe();
+    const online = () => this.#connection.probe(true);
     const seen = () => {
       if (document.visibilityState === 'visible') this.#connection.probe();
     };
@@ -700,15 +701,16 @@ class Viewer implements Handle {
 
   async #loadWebgl(): Promise<void> {
     if (this.#webgl || this.#webglFailed || !hardwareWebgl()) return;
+    // Where it does not come, rows of the page show the same, and it is asked for again when the terminal is next shown.
+    const module = await part(() => import('@xterm/addon-webgl')).catch(() => undefined);
+    if (!module || this.#disposed || !this.#visible || this.#webgl) return;
     try {
-      const { WebglAddon } = await import('@xterm/addon-webgl');
-      if (this.#disposed || !this.#visible || this.#webgl) return;
-      const addon = new WebglAddon();
+      const addon = new module.WebglAddon();
       addon.onContextLoss(() => this.#dropWebgl());
       this.terminal.loadAddon(addon);
       this.#webgl = addon;
     } catch {
-      // The DOM renderer, which is there already, shows the same.
+      // The rows, which are there already, stay.
       this.#webglFailed = true;
     }
   }

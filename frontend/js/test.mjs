@@ -19,6 +19,8 @@ try {
     packages: 'external',
     platform: 'node',
     format: 'esm',
+    // Where a test is written, and not where it is run.
+    define: { 'import.meta.dirname': JSON.stringify(here) },
     outExtension: { '.js': '.mjs' },
     sourcemap: 'inline',
     logLevel: 'warning',

@@ -584,7 +584,10 @@ fn one_file_alone_in_an_empty_folder_serves_and_signs_in() {
     let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap().split(';').next().unwrap();
     let page = ask(port, &format!("GET / HTTP/1.1\r\nHEAD\r\ncookie: {cookie}\r\n\r\n"));
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("/pkg/main.0123.css"), "{page}");
-    assert!(ask(port, "GET /pkg/main.0123.css HTTP/1.1\r\nHEAD\r\n\r\n").ends_with(style));
+    for (folder, there) in [("", true), ("again-3/", true), ("again-x/", false), ("other-3/", false)] {
+        let answer = ask(port, &format!("GET /pkg/{folder}main.0123.css HTTP/1.1\r\nHEAD\r\n\r\n"));
+        assert_eq!((answer.ends_with(style), answer.contains("immutable")), (there, there), "{folder}: {answer}");
+    }
     let unpacked = std::fs::read_dir(alone.path().join("data/dist")).unwrap().next().unwrap().unwrap().path();
     assert_eq!(std::fs::read(unpacked.join("agent/sandbox-agent")).unwrap(), std::fs::read(&agent).unwrap());
     let forged = r#"{"code": "wrong"}"#;

@@ -6,6 +6,8 @@
 //!                           └──▶ the other tabs
 //! ```
 //!
+//! The election is `frontend/js/leader.ts`: it also has a tab that is looked at take over from one that is suspended, which then steps down.
+//!
 //! Lock and channel are the user's own: what was told to one is never shown to the next. Who is signed
 //! out leads no more; a tab that hears a later sign-in's events stands for election again.
 //!
@@ -39,8 +41,6 @@ struct Tab {
     clock: Clock,
     heard_at: StoredValue<f64>,
     leads: StoredValue<bool>,
-    /// Of lock and channel.
-    name: StoredValue<String>,
     channel: StoredValue<JsValue, LocalStorage>,
     /// Ends the pause that the leader is in.
     resume: StoredValue<JsValue, LocalStorage>,
@@ -50,30 +50,22 @@ struct Tab {
 
 /// Joins the user's other tabs, and leads if no other does.
 pub fn run(live: Live, clock: Clock, user: UserId) {
-    let name = format!("{NAME}-{user}");
-    let channel = browser::global("BroadcastChannel")
-        .dyn_into::<Function>()
-        .ok()
-        .and_then(|class| js_sys::Reflect::construct(&class, &js_sys::Array::of1(&name.as_str().into())).ok())
-        .unwrap_or(JsValue::UNDEFINED);
+    let channel = browser::call(&window(), "fsaJoin", &[format!("{NAME}-{user}").into()]);
     let tab = Tab {
         live,
         clock,
         heard_at: StoredValue::new(browser::now()),
         leads: StoredValue::new(false),
-        name: StoredValue::new(name),
         channel: StoredValue::new_local(channel.clone()),
         resume: StoredValue::new_local(JsValue::UNDEFINED),
         said: StoredValue::new(event::Said::default()),
     };
-    if !channel.is_undefined() {
-        let listen = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-            if let Some(text) = event.data().as_string() {
-                tab.told(&text);
-            }
-        });
-        browser::set(&channel, "onmessage", listen.into_js_value());
-    }
+    let listen = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+        if let Some(text) = event.data().as_string() {
+            tab.told(&text);
+        }
+    });
+    browser::set(&channel, "onmessage", listen.into_js_value());
     tab.tell("hello");
     later(
         move || live.wake.with(|_| ()),
@@ -90,19 +82,14 @@ pub fn run(live: Live, clock: Clock, user: UserId) {
 impl Tab {
     /// Leads as soon as no other tab does.
     fn elect(self) {
-        let locks = browser::get(&browser::global("navigator"), "locks");
-        if locks.is_undefined() || self.channel.with_value(JsValue::is_undefined) {
-            spawn_local(self.lead());
-            return;
-        }
-        // The lock is held for as long as this promise is open: until the tab is gone, or signed out.
-        let elected = Closure::once_into_js(move || -> Promise {
+        // Called each time that this tab is to lead, and open for as long as it does: until it is signed out, or another took over.
+        let lead = Closure::<dyn FnMut() -> Promise>::new(move || -> Promise {
             future_to_promise(async move {
                 self.lead().await;
                 Ok(JsValue::UNDEFINED)
             })
         });
-        browser::call(&locks, "request", &[self.name.get_value().into(), elected]);
+        browser::call(&window(), "fsaLead", &[self.channel.get_value(), lead.into_js_value()]);
     }
 
     fn tell(self, text: &str) {
@@ -139,6 +126,11 @@ impl Tab {
                 self.pass_on();
             }
             ("wake", _) if leads => self.resume(),
+            // Another tab took over. Told by this one itself.
+            ("stop", _) if leads => {
+                self.leads.set_value(false);
+                self.resume();
+            }
             _ => {}
         }
     }
@@ -203,28 +195,28 @@ impl Tab {
         }
     }
 
-    /// Holds the stream for as long as someone is signed in.
+    /// Holds the stream for as long as someone is signed in and no other tab took over.
     async fn lead(self) {
         self.leads.set_value(true);
         let mut tries = 0;
-        loop {
+        while self.leads.get_value() {
             let before = self.heard_at.get_value();
             if self.hold().await == Ended::SignedOut {
                 self.live.link.set(Link::SignedOut);
                 self.pass_on();
-                // A tab that comes after the next sign-in is told nothing of this one.
                 self.leads.set_value(false);
-                self.said.set_value(event::Said::default());
-                return;
+            } else if self.leads.get_value() {
+                // A stream that was heard counts the tries anew.
+                tries = if self.heard_at.get_value() > before { 1 } else { tries + 1 };
+                let wait = backoff(tries, js_sys::Math::random());
+                self.lost(tries, Some(browser::now() + wait));
+                #[expect(clippy::cast_possible_truncation, reason = "at most 12 s")]
+                self.pause(wait as i32).await;
+                self.lost(tries, None);
             }
-            // A stream that was heard counts the tries anew.
-            tries = if self.heard_at.get_value() > before { 1 } else { tries + 1 };
-            let wait = backoff(tries, js_sys::Math::random());
-            self.lost(tries, Some(browser::now() + wait));
-            #[expect(clippy::cast_possible_truncation, reason = "at most 12 s")]
-            self.pause(wait as i32).await;
-            self.lost(tries, None);
         }
+        // A tab that comes after the next sign-in is told nothing of this one.
+        self.said.set_value(event::Said::default());
     }
 
     /// Waits, but no longer than until someone asks or the browser is online again. By a promise: the
@@ -275,7 +267,7 @@ impl Tab {
         let reader: ReadableStreamDefaultReader = browser::call(&browser::get(&response, "body"), "getReader", &[]).dyn_into()?;
         let mut parser = sse::Parser::default();
         while let Some(chunk) = within(reader.read()).await? {
-            if browser::get(&chunk, "done").is_truthy() {
+            if browser::get(&chunk, "done").is_truthy() || !self.leads.get_value() {
                 break;
             }
             self.heard();

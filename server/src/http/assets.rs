@@ -69,6 +69,21 @@ impl Site {
     }
 }
 
+/// `GET /pkg/again-{n}/{file}`: the same as without the folder. Where a module failed to load, a browser may remember that for as long as the page
+/// lives; in a folder with another number, it and what it imports have names that never failed (`app/src/load.js`).
+///
+/// # Errors
+/// `404 Not Found`: no file of this build, or no such folder.
+pub async fn serve_again(
+    State(plane): State<Plane>,
+    Path((folder, file)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let again = folder.strip_prefix("again-").is_some_and(|n| n.parse::<u32>().is_ok());
+    let file = if again { file } else { format!("{folder}/{file}") };
+    serve(State(plane), Path(file), request).await
+}
+
 /// `GET /pkg/{file}`: brotli or gzip where the browser takes it.
 ///
 /// # Errors

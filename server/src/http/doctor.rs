@@ -129,7 +129,7 @@ pub async fn page(
          mends it.</p></div></div><fsa-doctor src=\"/api/doctor\"{probes}>{seen}</fsa-doctor>{without}"
     );
     let script =
-        format!("import('{}').then(m=>customElements.define('fsa-doctor',m.Doctor))", escape(&plane.site.assets().doctor_js));
+        format!("fsaLoad('{}',m=>customElements.define('fsa-doctor',m.Doctor)),", escape(&plane.site.assets().doctor_js));
     let framed = Framed { title: "Doctor", class: "doctor", content: &content, nonce: &nonce, script: &script, public: false };
     Ok(Html(frame::page(&plane, &framed)).into_response())
 }

@@ -1,7 +1,7 @@
 //! The frame of pages that the server writes by itself, without the app: as the app's own, in little.
 
 use super::{first::markup::prose, preview::page::escape, state::Plane};
-use app::{FAVICON, THEME};
+use app::{FAVICON, LOAD, THEME};
 
 /// A page that belongs to no project.
 pub struct Framed<'a> {
@@ -11,9 +11,9 @@ pub struct Framed<'a> {
     pub class: &'a str,
     /// Its content, as HTML.
     pub content: &'a str,
-    /// The nonce of this answer's policy, and the code of a module; a page without has no script but the theme's.
+    /// The nonce of this answer's policy.
     pub nonce: &'a str,
-    /// A module's code.
+    /// What is loaded besides the elements, as calls of `fsaLoad` with a comma after each (`app/src/load.js`); or nothing.
     pub script: &'a str,
     /// Whether strangers see it too.
     pub public: bool,
@@ -42,9 +42,10 @@ pub fn page(plane: &Plane, Framed { title, class, content, nonce, script, public
     format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · FullStack Agent</title>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
-         <meta name=\"fsa-icons\" content=\"{icons}\"><script nonce=\"{nonce}\">{THEME}</script>\
+         <meta name=\"fsa-icons\" content=\"{icons}\"><script nonce=\"{nonce}\">{THEME};{LOAD}</script>\
          <link rel=\"icon\" href=\"{FAVICON}\"><link rel=\"stylesheet\" href=\"{css}\">\
-         <script type=\"module\" nonce=\"{nonce}\">import('{elements}');{script}</script></head>\
+         <script type=\"module\" nonce=\"{nonce}\">\
+         fsaLasting('Part of this page is missing.','body',()=>Promise.all([{script}fsaLoad('{elements}')]))()</script></head>\
          <body><a class=\"skip-link button\" data-kind=\"primary\" href=\"#main\">Skip to content</a><div class=\"app\">\
          <header class=\"top-bar\"><a class=\"brand\" href=\"/\" aria-label=\"FullStack Agent, all projects\">{BRAND}\
          <span class=\"brand-name\">FullStack Agent</span></a><nav class=\"breadcrumb\" aria-label=\"Breadcrumb\">\

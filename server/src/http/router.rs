@@ -54,6 +54,7 @@ pub fn router_with(plane: &Plane, pages: Router<Plane>) -> Router {
         .route("/ingress/share", get(ingress::link).post(ingress::enter_by_link))
         .route("/docs/api", get(openapi::page::show))
         .route("/pkg/{file}", get(assets::serve))
+        .route("/pkg/{folder}/{file}", get(assets::serve_again))
         .merge(with_visit)
         .merge(dev::routes(plane))
         .layer(middleware::from_fn(errors::shape))

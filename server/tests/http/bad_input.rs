@@ -328,6 +328,8 @@ async fn addresses_and_methods_that_are_none_have_the_one_shape() {
     refused(&owner.get("/nothing-here").await, 404, "no-such-address");
     refused(&owner.get("/pkg/nothing.js").await, 404, "no-such-asset");
     refused(&owner.get("/pkg/..%2fmanifest.json").await, 404, "no-such-asset");
+    refused(&owner.get("/pkg/again-1/nothing.js").await, 404, "no-such-asset");
+    refused(&owner.get("/pkg/again-1/..%2fmanifest.json").await, 404, "no-such-asset");
     refused(&owner.post("/api/fn/nothing", &json!({})).await, 404, "no-such-address");
     let answer = owner.send(Method::PATCH, "/api/projects", &json!({})).await;
     refused(&answer, 405, "method-not-allowed");
