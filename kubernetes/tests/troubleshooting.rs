@@ -46,7 +46,7 @@ fn every_line_of_the_troubleshooting_page_is_said_by_the_doctor_or_a_cause() {
 }
 
 /// What only tests are made of, or run on.
-const OF_TESTS: [&str; 5] = ["tests.rs", "simulator", "contract", "contract.rs", "memory.rs"];
+const OF_TESTS: [&str; 5] = ["tests.rs", "simulator", "contract", "contract.rs", "memory"];
 
 /// The causes that a cluster's orchestrator and databases tell, and the reconciler: all that a row may have, but for clones'.
 fn told() -> BTreeSet<String> {
