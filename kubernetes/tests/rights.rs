@@ -7,7 +7,7 @@ mod memory;
 
 use engine::{
     database::{Database as _, DatabaseError},
-    orchestrator::{Orchestrator, OrchestratorError, Removed, SandboxSpec},
+    orchestrator::{Orchestrator, OrchestratorError, Removed, SandboxSpec, VolumeName},
 };
 use kubernetes::{
     Cluster, Settings,
@@ -123,6 +123,7 @@ async fn sandbox(server: &Arc<Mutex<Apiserver>>) -> Result<(), Cause> {
     }
     let mut sandbox = engine::orchestrator::contract::spec();
     (sandbox.installation, sandbox.project, sandbox.id) = (spec().installation, spec().project, spec().sandbox);
+    sandbox.volume = VolumeName::of(sandbox.project);
     orchestrator.ensure(&sandbox).await.map_err(refused)?;
     let stopped = SandboxSpec { desired: Desired::Stopped, ..sandbox.clone() };
     orchestrator.ensure(&stopped).await.map_err(refused)?;
