@@ -24,6 +24,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// For how long an address counts that was not among the answers again. A name that stands for many is answered with
 /// others each time, and what is connected stays so.
 const KEPT: Duration = Duration::from_secs(3600);
+/// How long what the apiserver said of itself is good: it is no name that is looked up elsewhere, and is not to be asked all the time.
+const SAID: Duration = Duration::from_secs(1800);
 
 /// What the host's name stands for.
 pub struct Addresses {
@@ -37,6 +39,8 @@ pub struct Addresses {
     apiserver: Option<Client>,
     /// That the account may not see where its Service leads to.
     hidden: AtomicBool,
+    /// When it last said where it is.
+    said: Mutex<Option<Instant>>,
 }
 
 impl Addresses {
@@ -54,7 +58,7 @@ impl Addresses {
 
     fn at(host: &str, port: u16, apiserver: Option<Client>) -> Self {
         let (asked, hidden) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { host: host.to_owned(), port, found: Mutex::default(), asked, apiserver, hidden }
+        Self { host: host.to_owned(), port, found: Mutex::default(), asked, apiserver, hidden, said: Mutex::default() }
     }
 
     /// Which port they are reached at.
@@ -130,6 +134,10 @@ impl Addresses {
     /// Where the apiserver is beside what its name stands for, as far as it tells this account.
     async fn beside(&self) -> Vec<IpAddr> {
         let Some(client) = &self.apiserver else { return Vec::new() };
+        let said = *self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_some_and(|at| at.elapsed() < SAID) {
+            return Vec::new();
+        }
         let behind = async {
             if self.hidden.load(Ordering::Relaxed) {
                 return BTreeSet::new();
@@ -141,7 +149,11 @@ impl Addresses {
             found.unwrap_or_default()
         };
         let (advertised, behind) = tokio::join!(apiserver::advertised(client), behind);
-        advertised.into_iter().chain(behind).collect()
+        let beside: Vec<IpAddr> = advertised.into_iter().chain(behind).collect();
+        if !beside.is_empty() {
+            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        beside
     }
 
     fn answered(&self, answers: &[IpAddr], now: Instant) {
@@ -170,8 +182,12 @@ mod tests {
         let server = Addresses::at("10.43.0.1", 443, Some(client));
         assert_eq!(server.known_so_far().await, [ip("10.43.0.1"), ip("203.0.113.7")]);
         server.look().await.unwrap();
+        assert_eq!(server.known_so_far().await, [ip("10.43.0.1"), ip("203.0.113.7")]);
+        assert_eq!(asked.lock().unwrap().len(), 2, "it is asked once, and not by every look: {asked:?}");
+        *server.said.lock().unwrap() = None;
+        server.look().await.unwrap();
         let slices = asked.lock().unwrap().iter().filter(|path| path.ends_with("/endpointslices/kubernetes")).count();
-        assert_eq!(slices, 1, "what it may not see it asks for once: {asked:?}");
+        assert_eq!((slices, asked.lock().unwrap().len()), (1, 3), "what it may not see it asks for once: {asked:?}");
 
         let (client, _) = apiserver::tests::apiserver("203.0.113.7:6443", Some(&["203.0.113.7", "203.0.113.8"]));
         let server = Addresses::at("nobody.invalid", 443, Some(client));

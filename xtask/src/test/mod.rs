@@ -125,7 +125,7 @@ fn one_by_one(
         total.add(count);
         let Count { passed, failed, skipped } = count;
         let took = match before {
-            Some(age) => format!("unchanged since {} min", age.as_secs() / 60),
+            Some(age) => format!("unchanged for {} min", age.as_secs() / 60),
             None => format!("{:>7.1} s", start.elapsed().as_secs_f64()),
         };
         lines.push(format!("{name:>16}  {passed:>5} passed {failed:>4} failed {skipped:>4} skipped  {took}"));
@@ -319,7 +319,7 @@ mod tests {
         assert!(!total.holds(), "a part that fails fails the run");
         let named: Vec<&str> = lines.iter().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(named, ["fmt", "licenses", "unit"]);
-        assert!(lines[2].ends_with("2 skipped  unchanged since 2 min"), "what was not run says so: {}", lines[2]);
+        assert!(lines[2].ends_with("2 skipped  unchanged for 2 min"), "what was not run says so: {}", lines[2]);
 
         let (total, _) = one_by_one(parts.into_iter(), |_| Ok((Count { passed: 1, failed: 0, skipped: 1 }, None)));
         assert_eq!(total.to_string(), "3 passed, 0 failed, 3 skipped");
