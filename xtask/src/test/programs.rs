@@ -46,33 +46,54 @@ pub(super) fn on_this_machine(run: &mut Run<'_>) -> Result<Count> {
     Ok(ended(count, status.success()))
 }
 
-/// The crate `kubernetes` on a real cluster: ours, which is brought up and, unless it was up before, taken down
-/// again; or the one that `KUBECONFIG` names. Where there is neither, one is skipped, with the reason.
-pub(super) fn on_a_cluster(run: &mut Run<'_>) -> Result<Count> {
-    match cluster::find() {
-        Found::None(reason) => {
-            say(format!("skipped: {reason}"));
-            Ok(Count { skipped: 1, ..Count::default() })
+/// The crate `kubernetes` on a real cluster, when it can begin.
+pub(super) enum OnACluster {
+    /// There is none, as was said.
+    Nowhere,
+    /// Somebody's, by its kubeconfig.
+    Named { kubeconfig: PathBuf, programs: Vec<TestProgram> },
+    /// Ours, which is up.
+    Ours { programs: Vec<TestProgram> },
+}
+
+impl OnACluster {
+    /// Builds its tests, and brings our cluster up, which is taken down again at the end unless it was up before; or finds
+    /// the one that `KUBECONFIG` names. Where there is neither, one is skipped, with the reason.
+    pub(super) fn prepare(run: &mut Run<'_>) -> Result<Self> {
+        match cluster::find() {
+            Found::None(reason) => {
+                say(format!("skipped: {reason}"));
+                Ok(Self::Nowhere)
+            }
+            Found::Named(kubeconfig) => {
+                say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
+                Ok(Self::Named { kubeconfig, programs: test_programs(Some("kubernetes"))? })
+            }
+            Found::Ours => {
+                // Before it runs: compiling leaves it no time.
+                let programs = test_programs(Some("kubernetes"))?;
+                run.cluster()?;
+                Ok(Self::Ours { programs })
+            }
         }
-        Found::Named(kubeconfig) => {
-            say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
-            let programs = test_programs(Some("kubernetes"))?;
-            // Somebody's: what it lacks, or has of its own, is passed over with the reason.
-            let namespace = format!("fsa-test-{}", std::process::id());
-            let count = run_programs(of_this_run(&programs, run), run, |program| {
-                let program = Cmd::new(program).env("FSA_TEST_KUBECONFIG", &kubeconfig).env("KUBECONFIG", &kubeconfig);
-                program.env("FSA_TEST_NAMESPACE", &namespace).env("FSA_REQUIRE_CLUSTER", "0")
-            });
-            leave_namespace(&namespace, &kubeconfig);
-            count
-        }
-        Found::Ours => {
-            // Before it runs: compiling leaves it no time.
-            let programs = test_programs(Some("kubernetes"))?;
-            run.cluster()?;
-            run_programs(of_this_run(&programs, run), run, |program| {
+    }
+
+    pub(super) fn run(&self, run: &Run<'_>) -> Result<Count> {
+        match self {
+            Self::Nowhere => Ok(Count { skipped: 1, ..Count::default() }),
+            Self::Named { kubeconfig, programs } => {
+                // Somebody's: what it lacks, or has of its own, is passed over with the reason.
+                let namespace = format!("fsa-test-{}", std::process::id());
+                let count = run_programs(of_this_run(programs, run), run, |program| {
+                    let program = Cmd::new(program).env("FSA_TEST_KUBECONFIG", kubeconfig).env("KUBECONFIG", kubeconfig);
+                    program.env("FSA_TEST_NAMESPACE", &namespace).env("FSA_REQUIRE_CLUSTER", "0")
+                });
+                leave_namespace(&namespace, kubeconfig);
+                count
+            }
+            Self::Ours { programs } => run_programs(of_this_run(programs, run), run, |program| {
                 cluster::tell(cluster::program(program)).env("FSA_REQUIRE_CLUSTER", "1")
-            })
+            }),
         }
     }
 }
@@ -86,7 +107,7 @@ fn leave_namespace(namespace: &str, kubeconfig: &Path) {
 }
 
 /// A test program of a crate, and the folder that cargo would run it in.
-struct TestProgram {
+pub(super) struct TestProgram {
     program: PathBuf,
     folder: PathBuf,
 }
