@@ -49,9 +49,12 @@ impl Reach {
         reach
     }
 
-    /// Whether a pod's own address is the way to it.
+    /// Whether a pod's own address is the way to it: not before it is known.
     #[must_use]
     pub fn straight(self, pod: &Pod) -> bool {
+        if address(pod).is_none() {
+            return false;
+        }
         match self {
             Self::Inside => true,
             Self::Forward => false,
@@ -63,19 +66,21 @@ impl Reach {
     }
 
     /// A connection to a port of a pod. By a port-forward, that nobody listens is seen only when the first
-    /// read ends.
+    /// read ends. A pod whose address is not known yet is reached by one, wherever this process is.
     ///
     /// # Errors
-    /// [`ConnectError::NotRunning`] where the pod has no address yet, [`ConnectError::NobodyListens`] where that
-    /// is known, [`ConnectError::Refused`] where the account may not forward ports, else [`ConnectError::Io`].
+    /// [`ConnectError::NobodyListens`] where that is known, [`ConnectError::Refused`] where the account may not forward ports, else [`ConnectError::Io`].
     pub async fn dial(self, cluster: &Cluster, pod: &Pod, port: u16) -> Result<BoxedIo, ConnectError> {
-        let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse::<IpAddr>().ok());
-        let Some(address) = address else { return Err(ConnectError::NotRunning) };
-        if self.straight(pod) {
-            return straight(SocketAddr::from((address, port))).await;
+        match address(pod) {
+            Some(address) if self.straight(pod) => straight(SocketAddr::from((address, port))).await,
+            _ => forward(cluster, pod, port).await,
         }
-        forward(cluster, pod, port).await
     }
+}
+
+/// A pod's address, once its kubelet has said which it is.
+fn address(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
 }
 
 async fn straight(address: SocketAddr) -> Result<BoxedIo, ConnectError> {

@@ -62,6 +62,8 @@ use tokio::sync::mpsc;
 /// How long an object that was deleted is remembered as such at least, and how many are before any is forgotten.
 const REMEMBERED: Duration = Duration::from_secs(300);
 const REMEMBERED_AT_ONCE: usize = 4096;
+/// What an event is about that tells of a sandbox's own container.
+const CONTAINER: &str = "spec.containers{sandbox}";
 
 /// The index.
 pub struct Index {
@@ -199,6 +201,14 @@ impl Index {
         receive
     }
 
+    /// A pod as it is by now; as it was where it is gone.
+    #[must_use]
+    pub fn pod_now(&self, pod: &Arc<Pod>) -> Arc<Pod> {
+        let state = self.read();
+        let there = pod.metadata.name.as_deref().and_then(|name| state.pods.get(name));
+        there.filter(|there| there.metadata.uid == pod.metadata.uid).unwrap_or(pod).clone()
+    }
+
     /// "Look again at this one."
     pub fn tell(&self, sandbox: SandboxId) {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner).retain(|watcher| watcher.send(sandbox).is_ok());
@@ -255,11 +265,15 @@ impl Index {
     /// Something happened to an object of the namespace; kept if it is one of ours.
     pub fn happened(&self, event: Event) {
         let of_database = events::is_of_database(&event);
-        let told = {
+        let (told, probe) = {
             let mut state = self.read();
+            let probe = state.started(&event);
             let Some(about) = state.events.put(event) else { return };
-            state.of_name(&about)
+            (state.of_name(&about), probe)
         };
+        if let Some(probe) = probe {
+            let _ = self.probes.send(probe);
+        }
         if of_database {
             self.databases.send_replace(());
         }
@@ -325,6 +339,15 @@ impl Index {
             runs.wrote(tail);
         }
         self.tell(sandbox);
+    }
+
+    /// Where only an event has told of a run, that does not count any longer. `false`: its pod's status does by now.
+    pub fn not_early(&self, sandbox: SandboxId, run: &str) -> bool {
+        let was = self.read().runs.get_mut(&sandbox).is_some_and(|runs| runs.not_early(run));
+        if was {
+            self.tell(sandbox);
+        }
+        was
     }
 
     /// What the agent of a run answered, and why it may not be asked. `false`: that run is over.
@@ -401,6 +424,19 @@ impl State {
             .chain(of::<PartialObjectMeta<Secret>>(self, sandbox))
             .chain(of::<PartialObjectMeta<ServiceAccount>>(self, sandbox))
             .collect()
+    }
+
+    /// An event may say that a sandbox's container has started, before its pod's status does.
+    fn started(&mut self, event: &Event) -> Option<Probe> {
+        let about = &event.involved_object;
+        if event.reason.as_deref() != Some("Started") || about.field_path.as_deref() != Some(CONTAINER) {
+            return None;
+        }
+        let pod = self.pods.get(about.name.as_deref()?).filter(|pod| pod.metadata.uid == about.uid)?.clone();
+        let sandbox = labels::sandbox(&pod.metadata)?;
+        let at = events::at(event).unwrap_or_else(Timestamp::now);
+        let ask = self.runs.entry(sandbox).or_default().started(&pod, at)?;
+        Some(Probe { sandbox, pod, ask })
     }
 
     /// The sandbox whose objects are called so, or whose volume is.

@@ -26,6 +26,7 @@ pub struct Runs {
     /// Its Deployment goes, or is gone, and nobody of ours has asked for that.
     pub deleted: bool,
     agent: Option<Agent>,
+    early: Option<Early>,
     /// Pods that were asked to end.
     asked: HashSet<String>,
     /// By pod: how many of its containers have ended, and whether its own end was counted.
@@ -45,6 +46,15 @@ struct Agent {
     asking: bool,
     /// Why it may not be asked.
     refused: Option<Cause>,
+}
+
+/// A container that its kubelet has started, as an event says. Its status says so when the kubelet next looks at its
+/// containers, which it does once a second.
+#[derive(Debug)]
+struct Early {
+    /// Its pod.
+    uid: String,
+    started_at: Timestamp,
 }
 
 /// What should be asked of a pod.
@@ -73,6 +83,16 @@ impl Runs {
     #[must_use]
     pub fn agent(&self, run: &str) -> AgentSeen {
         self.agent.as_ref().filter(|agent| agent.run == run).map_or(AgentSeen::Silent, |agent| agent.seen)
+    }
+
+    /// The run of a pod, if its container runs, by its status or earlier by an event, and nobody has asked it to end.
+    #[must_use]
+    pub fn instance(&self, pod: &Pod) -> Option<InstanceFact> {
+        let early = || {
+            let early = self.early.as_ref().filter(|early| pod.metadata.uid.as_ref() == Some(&early.uid))?;
+            if is_starting(pod) { fact(pod, early.uid.clone(), early.started_at) } else { None }
+        };
+        instance(pod).or_else(early)
     }
 
     /// Why the agent of a run may not be asked.
@@ -118,6 +138,10 @@ impl Runs {
     /// What the agent of a run answered, and why it may not be asked: whether that run is still the one, and whether it is
     /// news.
     pub(super) fn answered(&mut self, run: &str, seen: AgentSeen, refused: Option<Cause>) -> (bool, bool) {
+        if refused.is_some() && self.not_early(run) {
+            // Not yet, by a port-forward; when it has an address that may be another way to it.
+            return (false, true);
+        }
         let Some(agent) = self.agent.as_mut().filter(|agent| agent.run == run) else { return (false, false) };
         // The kubelet asks it, too, and from nearer: a question that was lost on the way is no silence.
         if seen == AgentSeen::Silent && refused.is_none() && agent.was_ready {
@@ -129,10 +153,35 @@ impl Runs {
         (true, news)
     }
 
+    /// An event says that the kubelet has started the container of a pod. Answers its run, whose agent should be asked, where
+    /// that is news.
+    pub(super) fn started(&mut self, pod: &Pod, at: Timestamp) -> Option<Ask> {
+        let uid = pod.metadata.uid.clone()?;
+        if !is_starting(pod) || self.early.as_ref().is_some_and(|early| early.uid == uid) {
+            return None;
+        }
+        self.early = Some(Early { uid: uid.clone(), started_at: at });
+        self.agent = Some(Agent { run: uid.clone(), seen: AgentSeen::Silent, was_ready: false, asking: true, refused: None });
+        Some(Ask::Agent { run: uid })
+    }
+
+    /// The event alone is not to be counted on any longer: its pod's status is waited for. `false`: it was not.
+    pub(super) fn not_early(&mut self, run: &str) -> bool {
+        let was = self.early.take_if(|early| early.uid == run).is_some();
+        if was {
+            self.agent.take_if(|agent| agent.run == run);
+        }
+        was
+    }
+
     /// A pod is as it is. Answers a run whose agent should be asked. `wanted` is the restart count that the
     /// Deployment asks for.
     pub(super) fn saw(&mut self, pod: &Pod, wanted: Option<i64>, now: Timestamp) -> Option<Ask> {
         let uid = pod.metadata.uid.clone()?;
+        if !is_starting(pod) {
+            // From here on its status counts.
+            self.early.take_if(|early| early.uid == uid);
+        }
         if going(pod) || failed(pod) {
             if self.agent.as_ref().is_some_and(|agent| agent.run == uid || agent.run.starts_with(&format!("{uid}/"))) {
                 self.agent = None;
@@ -168,6 +217,7 @@ impl Runs {
     pub(super) fn lost(&mut self, pod: &Pod, wanted: Option<i64>, now: Timestamp) {
         self.pod_ended(pod, wanted, now);
         if let Some(uid) = &pod.metadata.uid {
+            self.not_early(uid);
             self.asked.remove(uid);
             self.counted.remove(uid);
         }
@@ -227,12 +277,27 @@ pub fn instance(pod: &Pod) -> Option<InstanceFact> {
     let status = container(pod)?;
     let started_at = status.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0;
     let uid = pod.metadata.uid.as_deref()?;
+    fact(pod, if status.restart_count == 0 { uid.to_owned() } else { format!("{uid}/{}", status.restart_count) }, started_at)
+}
+
+fn fact(pod: &Pod, id: String, started_at: Timestamp) -> Option<InstanceFact> {
     Some(InstanceFact {
-        id: if status.restart_count == 0 { uid.to_owned() } else { format!("{uid}/{}", status.restart_count) },
+        id,
         started_at,
         restart_count: number(&pod.metadata, labels::RESTART_COUNT)?,
         env_revision: number(&pod.metadata, labels::ENV_REVISION)?,
     })
+}
+
+/// Whether its container has not run yet, as its status has it, and nothing is known to keep it from that.
+fn is_starting(pod: &Pod) -> bool {
+    if going(pod) || failed(pod) {
+        return false;
+    }
+    let Some(status) = container(pod) else { return true };
+    let Some(state) = &status.state else { return true };
+    let reason = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
+    status.restart_count == 0 && matches!(reason, Some("ContainerCreating" | "PodInitializing"))
 }
 
 /// Whether it was asked to end, by whomever.
@@ -398,6 +463,71 @@ mod tests {
             runs.lost(&asked, wanted, now());
             assert_eq!(runs.ended_by_itself(now()).0, 0, "{wanted:?}");
         }
+    }
+
+    #[test]
+    fn an_event_tells_of_a_start_until_the_status_does() {
+        let none = json!({});
+        let creating = json!({ "waiting": { "reason": "ContainerCreating" } });
+        let at: Timestamp = "2026-01-01T00:09:10Z".parse().unwrap();
+        let starting = pod("a", 0, &creating, &none, false);
+        let mut runs = Runs::default();
+        assert_eq!(runs.saw(&starting, Some(1), now()), None);
+        assert!(runs.instance(&starting).is_none());
+        assert_eq!(runs.started(&starting, at), ask("a"));
+        assert_eq!(runs.started(&starting, at), None, "it is asked already");
+        let fact = runs.instance(&starting).unwrap();
+        assert_eq!((fact.id.as_str(), fact.started_at, fact.restart_count, fact.env_revision), ("a", at, 1, 4));
+        assert!(runs.instance(&pod("b", 0, &creating, &none, false)).is_none(), "another pod has not started");
+        assert_eq!(runs.answered("a", AgentSeen::ShellStarted, None), (true, true));
+        // Something else of the pod has changed.
+        assert_eq!(runs.saw(&starting, Some(1), now()), None);
+        assert_eq!(runs.agent("a"), AgentSeen::ShellStarted);
+        // The status says the same: it is the same run, which nobody asks again.
+        let running = pod("a", 0, &running(), &none, false);
+        assert_eq!(runs.saw(&running, Some(1), now()), None);
+        assert_eq!(runs.instance(&running), Some(fact));
+        assert_eq!(runs.agent("a"), AgentSeen::ShellStarted);
+        assert!(!runs.not_early("a") && runs.agent("a") == AgentSeen::ShellStarted, "the status counts by now");
+        // The event comes late.
+        let mut runs = Runs::default();
+        assert_eq!(runs.saw(&running, Some(1), now()), ask("a"));
+        assert_eq!(runs.started(&running, at), None);
+    }
+
+    #[test]
+    fn what_an_event_told_ends_where_the_status_says_otherwise_or_nothing() {
+        let none = json!({});
+        let starting = pod("a", 0, &json!({ "waiting": { "reason": "ContainerCreating" } }), &none, false);
+        let begun = || {
+            let mut runs = Runs::default();
+            assert_eq!(runs.started(&starting, now()), ask("a"));
+            runs
+        };
+        let mut going = starting.clone();
+        going.metadata.deletion_timestamp =
+            serde_json::from_value::<ObjectMeta>(json!({ "deletionTimestamp": NOW })).unwrap().deletion_timestamp;
+        let crashed = pod("a", 0, &json!({ "waiting": { "reason": "CrashLoopBackOff" } }), &ended(), false);
+        for next in [pod("a", 0, &ended(), &none, false), crashed, going] {
+            let mut runs = begun();
+            runs.saw(&next, Some(1), now());
+            assert!(runs.instance(&next).is_none() && runs.instance(&starting).is_none(), "{next:?}");
+        }
+        let mut runs = begun();
+        runs.lost(&starting, Some(1), now());
+        assert!(runs.instance(&starting).is_none());
+        // No status has come: what was said of its start is taken back, and its status begins anew.
+        let running = pod("a", 0, &running(), &none, false);
+        let mut runs = begun();
+        assert!(runs.not_early("a") && !runs.not_early("a") && runs.instance(&starting).is_none());
+        assert_eq!(runs.answered("a", AgentSeen::ShellStarted, None), (false, false));
+        assert_eq!(runs.saw(&running, Some(1), now()), ask("a"));
+        // It may not be asked by a port-forward.
+        let mut runs = begun();
+        let refused = Cause::new(model::CauseCode::PermissionMissing, "It may not.", &["Give it."]);
+        assert_eq!(runs.answered("a", AgentSeen::Silent, Some(refused)), (false, true));
+        assert!(runs.refused("a").is_none() && runs.instance(&starting).is_none());
+        assert_eq!(runs.saw(&running, Some(1), now()), ask("a"));
     }
 
     #[test]

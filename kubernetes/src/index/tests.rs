@@ -219,3 +219,45 @@ fn each_watch_says_whether_it_is_synced_and_since_when_it_is_silent() {
     watches.unseen(Kind::Node);
     assert_eq!(of(Kind::Node), None, "nothing is to be heard of it");
 }
+
+#[test]
+fn the_event_of_a_containers_start_lets_its_agent_be_asked_before_the_pods_status_tells_of_it() {
+    let (index, mut probes) = Index::new(INSTALLATION, Vec::new());
+    let name = "shop-agentruntime-abc123-6d5f9c7b8-x2x4z";
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {
+            "name": name, "uid": "u", "resourceVersion": "1",
+            "labels": {
+                "fullstackagent.io/installation": INSTALLATION.to_string(),
+                "fullstackagent.io/sandbox": SANDBOX.to_string(),
+                "app.kubernetes.io/component": "sandbox",
+            },
+            "annotations": { "fullstackagent.io/restart-count": "1", "fullstackagent.io/env-revision": "1" },
+        },
+        "status": { "phase": "Pending", "containerStatuses": [{
+            "name": "sandbox", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "ContainerCreating" } },
+        }] },
+    }))
+    .unwrap();
+    index.put(pod, From::Watch);
+    let event = |reason: &str, field: &str, uid: &str| -> Event {
+        serde_json::from_value(json!({
+            "metadata": { "uid": format!("{reason} {field} {uid}") }, "reason": reason, "lastTimestamp": "2026-01-01T00:00:01Z",
+            "involvedObject": { "kind": "Pod", "name": name, "uid": uid, "fieldPath": field },
+        }))
+        .unwrap()
+    };
+    for (reason, field, uid) in
+        [("Created", CONTAINER, "u"), ("Started", "spec.initContainers{agent}", "u"), ("Started", CONTAINER, "another")]
+    {
+        index.happened(event(reason, field, uid));
+        assert!(probes.try_recv().is_err(), "{reason} {field} {uid}");
+    }
+    let mut told = index.subscribe();
+    index.happened(event("Started", CONTAINER, "u"));
+    let probe = probes.try_recv().unwrap();
+    assert_eq!((probe.sandbox, probe.ask), (SANDBOX, run::Ask::Agent { run: "u".to_owned() }));
+    assert!(index.not_early(SANDBOX, "u") && told.try_recv() == Ok(SANDBOX), "what is taken back is told");
+    assert!(!index.not_early(SANDBOX, "u"));
+}

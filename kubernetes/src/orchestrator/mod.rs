@@ -411,8 +411,9 @@ impl Inner {
 
     /// The pod whose container runs.
     fn running(&self, id: SandboxId) -> Option<Arc<Pod>> {
-        let pods = self.index().read().pods.of(id);
-        pods.into_iter().find(|pod| run::instance(pod).is_some())
+        let state = self.index().read();
+        let runs = state.runs(id)?;
+        state.pods.of(id).into_iter().find(|pod| runs.instance(pod).is_some())
     }
 }
 

@@ -29,6 +29,10 @@ use tokio_util::sync::CancellationToken;
 const SOON: Duration = Duration::from_millis(50);
 /// The same where each question may be a port-forward, as it is until the agent listens.
 const SOON_FROM_OUTSIDE: Duration = Duration::from_millis(250);
+/// The same of a pod whose container has started a moment ago, as an event says.
+const SOON_BY_EVENT: Duration = Duration::from_millis(100);
+/// For how long an event is believed that no status of its pod confirms: a kubelet that is well looks once a second.
+const EARLY: Duration = Duration::from_secs(10);
 /// A start that takes longer is none that anybody watches by the tenth of a second.
 const START: Duration = Duration::from_secs(10);
 /// The longest wait between two questions.
@@ -81,14 +85,38 @@ struct Asker {
 impl Asker {
     async fn ask_until_up(&self, probe: &Probe, run: &str) {
         let began = Instant::now();
-        let mut wait = if self.reach.straight(&probe.pod) { SOON } else { SOON_FROM_OUTSIDE };
+        // Its pod has an address once the kubelet has told of its container, too.
+        let mut early = run::instance(&probe.pod).is_none();
+        if early && self.runtime == Runtime::Ttyd {
+            // By a port-forward that nobody listens is not seen, and it starts a shell for whoever comes.
+            self.index.not_early(probe.sandbox, run);
+            return;
+        }
+        let mut wait = match () {
+            () if early => SOON_BY_EVENT,
+            () if self.reach.straight(&probe.pod) => SOON,
+            () => SOON_FROM_OUTSIDE,
+        };
         loop {
             let late = began.elapsed() > START;
             let turn = if late { self.late.acquire().await.ok() } else { None };
             let (seen, refused) = timeout(ANSWER, self.ask(probe)).await.unwrap_or((AgentSeen::Silent, None));
             drop(turn);
-            if !self.index.answered(probe.sandbox, run, seen, refused) || seen == AgentSeen::ShellStarted {
+            if !self.index.answered(probe.sandbox, run, seen, refused) {
                 return;
+            }
+            if seen == AgentSeen::ShellStarted {
+                if early {
+                    sleep(EARLY).await;
+                    self.index.not_early(probe.sandbox, run);
+                }
+                return;
+            }
+            if early && began.elapsed() > EARLY {
+                if self.index.not_early(probe.sandbox, run) {
+                    return;
+                }
+                early = false;
             }
             if late {
                 wait = wait.mul_f64(1.5).min(LATEST);
@@ -115,9 +143,10 @@ impl Asker {
 
     /// What it answered, and why nobody may ask it.
     async fn ask(&self, probe: &Probe) -> (AgentSeen, Option<Cause>) {
+        let pod = self.index.pod_now(&probe.pod);
         let io = match self.runtime {
-            Runtime::Ttyd => self.reach.dial(&self.cluster, &probe.pod, TERMINAL_PORT).await,
-            _ => self.agents.connect(probe.sandbox, &probe.pod).await,
+            Runtime::Ttyd => self.reach.dial(&self.cluster, &pod, TERMINAL_PORT).await,
+            _ => self.agents.connect(probe.sandbox, &pod).await,
         };
         let io = match io {
             Ok(io) => io,

@@ -27,8 +27,8 @@ pub fn seen(state: &State, id: SandboxId, ingress: Option<&IngressSettings>, now
     pods.sort_by_key(|pod| Reverse(pod.metadata.creation_timestamp.as_ref().map(|at| at.0)));
     let services = state.services.of(id);
     let wanted = deployment.is_some_and(|live| super::replicas(live) > 0 && live.metadata.deletion_timestamp.is_none());
-    let instance = pods.iter().find_map(|pod| run::instance(pod));
     let runs = state.runs(id);
+    let instance = pods.iter().find_map(|pod| runs.map_or_else(|| run::instance(pod), |runs| runs.instance(pod)));
     let agent = match (runs, &instance) {
         (Some(runs), Some(run)) => runs.agent(&run.id),
         _ => AgentSeen::Silent,
