@@ -7,7 +7,10 @@
 use super::agents::Agents;
 use crate::{
     Cluster,
-    index::{Index, Probe, run::Ask},
+    index::{
+        Index, Probe,
+        run::{self, Ask},
+    },
     manifests::CONTAINER,
     names::TERMINAL_PORT,
     reach::Reach,
