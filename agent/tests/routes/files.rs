@@ -269,6 +269,58 @@ async fn no_path_leads_out_of_the_home_folder() {
 }
 
 #[tokio::test]
+async fn what_is_written_to_a_link_is_written_where_it_leads_to() {
+    let agent = Agent::start();
+    std::fs::write(agent.folder.path().join("outside"), "outside").unwrap();
+    let made = "mkdir -p kept/deep other && echo old >kept/deep/rc && chmod 600 kept/deep/rc && ln -s kept/deep/rc rc && ln -s ../rc other/alias \
+        && ln -s kept folder && ln -s kept/none dangling && ln -s ../outside out && ln -s circle circle";
+    assert_eq!(agent.exec(made).await.exit, ExecExit::Code(0));
+    let put = async |path: &str, headers: &[(&str, &str)], body: &'static [u8]| {
+        let (status, headers, body) = told(&agent, Method::PUT, &format!("/v1/files/{path}"), headers, body).await;
+        let version = headers.get("etag").map(|tag| tag.to_str().unwrap().to_owned());
+        (status.as_u16(), version, serde_json::from_slice::<ErrorBody>(&body).map(|body| body.code).unwrap_or_default())
+    };
+    let read = async || told(&agent, Method::GET, "/v1/files/other/alias", &[], b"").await;
+    let old = read().await.1["etag"].to_str().unwrap().to_owned();
+    let (status, new, _) = put("other/alias", &[("if-match", &old)], b"new").await;
+    assert_eq!(status, 204);
+    let (_, headers, body) = read().await;
+    assert_eq!((headers["etag"].to_str().unwrap(), &body[..]), (new.unwrap().as_str(), &b"new"[..]));
+    for header in [("if-match", old.as_str()), ("if-none-match", "*")] {
+        let (status, _, code) = put("rc", &[header], b"late").await;
+        assert_eq!((status, code.as_str()), (409, "changed"), "{header:?}");
+    }
+    assert_eq!(put("rc", &[], b"newest").await.0, 204);
+    let file = agent.home.join("kept/deep/rc");
+    assert_eq!(std::fs::read(&file).unwrap(), b"newest");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
+    assert_eq!(put("folder/new", &[("if-none-match", "*")], b"x").await.0, 201);
+    for (path, header, status, code) in [
+        ("dangling", None, 409, "dangling-link"),
+        ("dangling", Some(("if-none-match", "*")), 409, "dangling-link"),
+        ("dangling", Some(("if-match", "*")), 409, "changed"),
+        ("folder", None, 409, "is-a-folder"),
+        ("out", None, 400, "outside-home"),
+        ("circle", None, 400, "outside-home"),
+    ] {
+        let (found, _, said) = put(path, header.as_slice(), b"x").await;
+        assert_eq!((found, said.as_str()), (status, code), "{path} {header:?}");
+    }
+    for (link, to) in [
+        ("rc", "kept/deep/rc"),
+        ("other/alias", "../rc"),
+        ("folder", "kept"),
+        ("dangling", "kept/none"),
+        ("out", "../outside"),
+        ("circle", "circle"),
+    ] {
+        assert_eq!(std::fs::read_link(agent.home.join(link)).unwrap(), std::path::Path::new(to), "{link}");
+    }
+    assert!(!agent.home.join("kept/none").exists());
+    assert_eq!(std::fs::read(agent.folder.path().join("outside")).unwrap(), b"outside");
+}
+
+#[tokio::test]
 async fn an_upload_that_breaks_off_changes_nothing() {
     let agent = Agent::start();
     ask(&agent, Method::PUT, "/v1/files/a", b"old").await;

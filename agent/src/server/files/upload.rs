@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, fsync, openat, renameat, statat, unlinkat},
+    fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, openat, renameat, statat, unlinkat},
     io::Errno,
 };
 use std::{
@@ -40,6 +40,8 @@ pub static PLACING: Mutex<()> = Mutex::new(());
 enum Failed {
     System(Errno),
     Changed(Versions),
+    /// The path is that of a link, and there is nothing where it leads to.
+    Dangling,
 }
 
 impl From<Errno> for Failed {
@@ -49,7 +51,7 @@ impl From<Errno> for Failed {
 }
 
 /// Writes the body beside the file, and renames it into place once all of it is on disk. True where there was no such file. Its folders are
-/// made; permissions of a file that was there stay.
+/// made; permissions of a file that was there stay, and so does a link: what it leads to is written.
 ///
 /// # Errors
 /// As the route; a body that breaks off leaves what was there, and so does a file that is another one than was meant.
@@ -93,6 +95,11 @@ pub async fn put(
         Err(_) if full => Error::disk_full(),
         Err(Failed::System(error)) => said(error, &shown),
         Err(Failed::Changed(versions)) => Error::changed(versions),
+        Err(Failed::Dangling) => {
+            let sentence =
+                format!("{shown} is a link, and there is nothing where it leads to. Delete the link, or make what it names.");
+            Error::conflict("dangling-link", sentence)
+        }
     };
     drain(body).await;
     Err(error)
@@ -114,7 +121,7 @@ fn write(
     condition: &Condition,
     mut receiver: mpsc::Receiver<Option<Bytes>>,
 ) -> Result<(bool, Version), Failed> {
-    let (folder, name) = home.parent(path)?;
+    let (folder, name) = place(home, path, condition)?;
     // At once, so that nobody sends a gigabyte to hear it; and again before it comes into place.
     let before = looked(&folder, &name, condition)?;
     let beside = Beside::create(folder)?;
@@ -137,11 +144,29 @@ fn write(
     Ok((created, Version::of(&fstat(&file)?)))
 }
 
+/// The folder and the name of what is to be written.
+fn place(home: &Home, path: &[u8], condition: &Condition) -> Result<(OwnedFd, CString), Failed> {
+    let (folder, name) = home.parent(path)?;
+    let link = statat(&folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+    if !link {
+        return Ok((folder, name));
+    }
+    home.behind(path).map_err(|error| match (error, condition.broken(None)) {
+        (Errno::NOENT, Some(versions)) => Failed::Changed(versions),
+        (Errno::NOENT, None) => Failed::Dangling,
+        (error, _) => error.into(),
+    })
+}
+
 /// What has the name now, where it is what was meant.
-fn looked(folder: &OwnedFd, name: &CString, condition: &Condition) -> Result<Option<rustix::fs::Stat>, Failed> {
-    let stat = statat(folder, name.as_c_str(), AtFlags::empty()).ok();
-    if stat.as_ref().is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
-        return Err(Errno::ISDIR.into());
+fn looked(folder: &OwnedFd, name: &CString, condition: &Condition) -> Result<Option<Stat>, Failed> {
+    let stat = statat(folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).ok();
+    match stat.as_ref().map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Some(FileType::Directory) => return Err(Errno::ISDIR.into()),
+        // There was none before.
+        Some(FileType::Symlink) => return Err(Errno::EXIST.into()),
+        _ => {}
     }
     match condition.broken(stat.as_ref().and_then(Version::of_file).as_ref()) {
         Some(versions) => Err(Failed::Changed(versions)),
