@@ -25,6 +25,9 @@ use crate::protocol::http::{Entry, EntryKind, Versions};
 /// Folders below each other that are still deleted with all they hold.
 const DEEPEST: u32 = 200;
 
+/// The agent's own folder in the home folder for what is being uploaded.
+const UPLOADS: &[u8] = b".fsa/uploads";
+
 /// What a path names.
 pub enum Found {
     File {
@@ -119,6 +122,21 @@ impl Home {
             return Err(Errno::NOENT);
         }
         Ok((folder, name))
+    }
+
+    /// The agent's own folder for what is being uploaded, made where it is not there.
+    pub fn uploads(&self) -> Result<OwnedFd> {
+        self.make_folder(UPLOADS)?;
+        self.folder(UPLOADS)
+    }
+
+    /// Deletes the files there whose names begin so, and nothing else: whoever is inside may have led the folder elsewhere.
+    pub fn delete_uploads(&self, prefix: &str) -> Result<()> {
+        let folder = self.folder(UPLOADS)?;
+        for name in names(&folder)?.iter().filter(|name| name.to_bytes().starts_with(prefix.as_bytes())) {
+            let _ = unlinkat(&folder, name.as_c_str(), AtFlags::empty());
+        }
+        Ok(())
     }
 
     /// Makes a folder with all above it, where they are not there.

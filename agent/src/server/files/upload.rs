@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, Write},
     os::fd::OwnedFd,
+    path::Path,
 };
 
 use bytes::Bytes;
@@ -32,6 +33,9 @@ use crate::{
 /// How much of a body that is refused is read on: who still sends when the connection is closed may never see the answer.
 const DRAINED_BYTES: usize = 256 << 20;
 
+/// How the names of files begin that are being uploaded.
+const PREFIX: &str = ".upload-";
+
 /// Of two uploads that both looked at the same version, one comes first: looking and coming into place are one.
 /// A renaming takes its turn too.
 pub static PLACING: Mutex<()> = Mutex::new(());
@@ -50,8 +54,8 @@ impl From<Errno> for Failed {
     }
 }
 
-/// Writes the body beside the file, and renames it into place once all of it is on disk. True where there was no such file. Its folders are
-/// made; permissions of a file that was there stay, and so does a link: what it leads to is written.
+/// Writes the body to a file of the agent's own folder, and renames it into place once all of it is on disk. True where there was no such
+/// file. Its folders are made; permissions of a file that was there stay, and so does a link: what it leads to is written.
 ///
 /// # Errors
 /// As the route; a body that breaks off leaves what was there, and so does a file that is another one than was meant.
@@ -105,6 +109,14 @@ pub async fn put(
     Err(error)
 }
 
+/// Deletes what an agent that was killed had taken of uploads. Before the first one is taken: whose they are is not looked at.
+pub fn clear_uploads(home: &Path) {
+    match Home::new(home).delete_uploads(PREFIX) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => eprintln!("what is left of uploads stays: {error}"),
+    }
+}
+
 /// Reads the rest of a body, within reason.
 pub async fn drain(mut body: Incoming) {
     let mut left = DRAINED_BYTES;
@@ -124,8 +136,8 @@ fn write(
     let (folder, name) = place(home, path, condition)?;
     // At once, so that nobody sends a gigabyte to hear it; and again before it comes into place.
     let before = looked(&folder, &name, condition)?;
-    let beside = Beside::create(folder)?;
-    let mut file = File::from(beside.file.try_clone().map_err(errno)?);
+    let upload = Upload::create(home, &folder)?;
+    let mut file = File::from(upload.file.try_clone().map_err(errno)?);
     loop {
         match receiver.blocking_recv() {
             Some(Some(data)) => file.write_all(&data).map_err(errno)?,
@@ -134,12 +146,12 @@ fn write(
         }
     }
     if let Some(stat) = &before {
-        let _ = fchmod(&beside.file, Mode::from_raw_mode(stat.st_mode & 0o777));
+        let _ = fchmod(&upload.file, Mode::from_raw_mode(stat.st_mode & 0o777));
     }
-    fsync(&beside.file)?;
+    fsync(&upload.file)?;
     let _one = PLACING.lock().unwrap_or_else(PoisonError::into_inner);
-    let created = looked(&beside.folder, &name, condition)?.is_none();
-    let file = beside.into_place(&name)?;
+    let created = looked(&folder, &name, condition)?.is_none();
+    let file = upload.into_place(&folder, &name)?;
     // After the renaming, which changes the time of the last change.
     Ok((created, Version::of(&fstat(&file)?)))
 }
@@ -175,32 +187,45 @@ fn looked(folder: &OwnedFd, name: &CString, condition: &Condition) -> Result<Opt
 }
 
 /// A new file with a name nobody knows, removed again unless it comes into place.
-struct Beside {
+struct Upload {
     folder: OwnedFd,
     name: String,
     file: OwnedFd,
     placed: bool,
 }
 
-impl Beside {
-    fn create(folder: OwnedFd) -> Result<Self, Errno> {
-        let name = format!(".upload-{}", random::id());
+impl Upload {
+    /// In the agent's own folder, so that nothing that looks into `to` (`git add`, for one) takes a half of it for a file. Beside its place
+    /// in `to` where it could not be renamed from there.
+    fn create(home: &Home, to: &OwnedFd) -> Result<Self, Errno> {
+        let name = format!("{PREFIX}{}", random::id());
+        let folder = match home.uploads() {
+            Ok(own) if !apart(&own, to, &name) => own,
+            _ => to.try_clone().map_err(errno)?,
+        };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&folder, &name, flags, Mode::from_raw_mode(0o644))?;
         Ok(Self { folder, name, file, placed: false })
     }
 
     /// The file under its name.
-    fn into_place(mut self, name: &CString) -> Result<OwnedFd, Errno> {
-        renameat(&self.folder, &self.name, &self.folder, name.as_c_str())?;
+    fn into_place(mut self, folder: &OwnedFd, name: &CString) -> Result<OwnedFd, Errno> {
+        renameat(&self.folder, &self.name, folder, name.as_c_str())?;
         self.placed = true;
         // The name is on disk only with its folder.
-        fsync(&self.folder)?;
+        fsync(folder)?;
         self.file.try_clone().map_err(errno)
     }
 }
 
-impl Drop for Beside {
+/// Whether files of one folder cannot be renamed into the other. Nothing has this name: the kernel tells two mounts apart before it looks for
+/// it. Parts of one mount that are apart (subvolumes) have device numbers of their own.
+fn apart(from: &OwnedFd, to: &OwnedFd, name: &str) -> bool {
+    let device = |folder: &OwnedFd| fstat(folder).map(|stat| stat.st_dev).ok();
+    renameat(from, name, to, name) == Err(Errno::XDEV) || device(from) != device(to)
+}
+
+impl Drop for Upload {
     fn drop(&mut self) {
         if !self.placed {
             let _ = unlinkat(&self.folder, &self.name, AtFlags::empty());
