@@ -426,7 +426,9 @@ fn ended(of: &RepositoryView, exit: ExecExit, said: &Said) -> Outcome {
             )
             .with_detail(told),
         ),
-        // The sandbox ends, or its memory was too small.
+        // SIGHUP and SIGTERM: so the sandbox ends what runs in it when it ends itself.
+        ExecExit::Signal(1 | 15) => Outcome::CutOff,
+        // Its memory was too small, for one.
         ExecExit::Signal(_) => Outcome::Failed(other(of, &told)),
     }
 }
@@ -596,6 +598,14 @@ mod tests {
         assert!(late.next_steps[0].contains("depth of 1"), "what makes it quicker comes first: {:?}", late.next_steps);
         let without = failed(ExecExit::Code(74), &said);
         assert!(without.next_steps.iter().any(|step| step.contains("the image needs git")), "{:?}", without.next_steps);
+    }
+
+    #[test]
+    fn what_the_end_of_its_sandbox_ended_is_cloned_again() {
+        for signal in [1, 15] {
+            let outcome = ended(&of(), ExecExit::Signal(signal), &Said::default());
+            assert!(matches!(outcome, Outcome::CutOff), "{signal}: {outcome:?}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Finished {
     pub stderr: Vec<u8>,
 }
 
-/// Runs a command; dropping the stream kills it and its process group.
+/// Runs a command; dropping the stream ends it and its process group: SIGTERM, and two seconds later SIGKILL.
 ///
 /// # Errors
 /// See [`ClientError`]; a stream that ends without [`ExecEvent::Exit`] was cut off.

@@ -74,6 +74,7 @@ pub struct ExecRequest {
     pub env: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
+    /// Then its process group gets SIGTERM, and two seconds later SIGKILL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// A folder within the home folder: once the command has ended with 0, shells start there, also those of later agents.

@@ -3,13 +3,20 @@
 //! One thread spawns, registers and reaps, so that a child cannot end unseen between its start and its registration, and no exit code is lost to
 //! the reaper of orphans.
 
-use std::{cell::RefCell, collections::HashMap, io, process::Command, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, io, process::Command, rc::Rc, time::Duration};
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, wait},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
+    time::{Instant, sleep},
 };
+
+/// How often is looked whether a group that is to end has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +76,26 @@ impl Children {
         if self.alive(pid) {
             let _ = kill_process_group(pid, with);
             let _ = kill_process(pid, with);
+        }
+    }
+
+    /// Ends the group that `pid` leads, if it is still ours: asks it to, and kills what is left of it after `grace`. Returns once nothing is.
+    pub async fn end_group(&self, pid: Pid, grace: Duration) {
+        if !self.alive(pid) {
+            return;
+        }
+        let _ = kill_process_group(pid, Signal::TERM);
+        // What is stopped must run to hear of it.
+        let _ = kill_process_group(pid, Signal::CONT);
+        let deadline = Instant::now() + grace;
+        // Its leader may end before the others. While there is one of the group nobody else gets its number, and of its end is heard long
+        // before all numbers have been used.
+        while test_kill_process_group(pid) != Err(Errno::SRCH) {
+            if Instant::now() >= deadline {
+                let _ = kill_process_group(pid, Signal::KILL);
+                return;
+            }
+            sleep(LOOK).await;
         }
     }
 

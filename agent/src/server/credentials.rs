@@ -28,7 +28,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Agent;
+use super::{Agent, listen};
 use crate::protocol::http::{AgentEvent, CredentialAnswer};
 
 /// Where the helper finds the socket.
@@ -69,7 +69,14 @@ pub(crate) fn serve(agent: &Rc<Agent>) -> io::Result<()> {
     let listener = UnixListener::bind(&path)?;
     let agent = agent.clone();
     spawn_local(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    listen::after(&error).await;
+                    continue;
+                }
+            };
             let agent = agent.clone();
             spawn_local(async move {
                 // One that goes away in the middle is no news.

@@ -12,7 +12,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::StatusCode;
-use rustix::process::Signal;
+use rustix::process::Pid;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::unix::pipe,
@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     Agent,
     body::{Answer, line, lines},
-    children::Exit,
+    children::{Child, Exit},
     config::is_within,
     error::Error,
     raw,
@@ -36,8 +36,12 @@ const LINGER: Duration = Duration::from_millis(250);
 /// How long such output is read at most, where it goes on and on; while a line waits for the caller does not count. What the
 /// command itself wrote is in the pipes by then, and read within milliseconds.
 const READ_ON: Duration = Duration::from_secs(5);
+/// Between SIGTERM and SIGKILL, at the time limit and where the caller is gone: git takes its locks away meanwhile.
+const GRACE: Duration = Duration::from_secs(2);
+/// The most that is read of a pipe at once.
+const PIECE_BYTES: usize = 16 * 1024;
 
-/// Starts the command and answers with its lines. A caller that goes away kills its process group.
+/// Starts the command and answers with its lines. A caller that goes away ends its process group, as the time limit does.
 ///
 /// # Errors
 /// `400 Bad Request`: no command, no such program or folder, shells cannot be left there.
@@ -76,68 +80,111 @@ pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
     agent.disk.started(child.pid);
 
     let (sender, receiver) = mpsc::channel(4);
-    let (agent, input, shells_in) = (agent.clone(), ask.stdin.unwrap_or_default(), ask.shells_in);
+    // Its own task: it ends by itself once nobody reads.
+    spawn_local(feed(stdin, ask.stdin.unwrap_or_default()));
     let deadline = ask.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
-    spawn_local(async move {
-        let pid = child.pid;
-        // Its own task: it ends by itself once nobody reads.
-        spawn_local(feed(stdin, input));
-        let flow = Flow::default();
-        let output = async {
-            tokio::join!(
-                forward(stdout, OutputStream::Stdout, &sender, &flow),
-                forward(stderr, OutputStream::Stderr, &sender, &flow),
-            );
-        };
-        tokio::pin!(output);
-        let work = async {
-            tokio::select! {
-                exit = child.exit() => {
-                    // A slow caller gets everything; only a pipe that somebody else holds open is not waited for, nor read for ever.
-                    let (ended, waited) = (Instant::now(), flow.waited());
-                    loop {
-                        let before = flow.read.get();
-                        if timeout(LINGER, &mut output).await.is_ok() || (flow.read.get() == before && flow.sending.get() == 0) {
-                            break exit;
-                        }
-                        if ended.elapsed().saturating_sub(flow.waited().saturating_sub(waited)) >= READ_ON {
-                            break exit;
-                        }
-                    }
-                }
-                () = &mut output => child.exit().await,
-            }
-        };
-        let over = async {
-            match deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
+    let running = Running { child, stdout: receiving(stdout), stderr: receiving(stderr), deadline, shells_in: ask.shells_in };
+    spawn_local(running.follow(agent.clone(), sender));
+    Ok(lines(receiver))
+}
+
+/// A command that was started, with what is to be read of it.
+struct Running {
+    child: Child,
+    stdout: Option<pipe::Receiver>,
+    stderr: Option<pipe::Receiver>,
+    deadline: Option<Instant>,
+    shells_in: Option<String>,
+}
+
+impl Running {
+    /// Tells its output and its end.
+    async fn follow(mut self, agent: Rc<Agent>, to: mpsc::Sender<io::Result<Bytes>>) {
+        let pid = self.child.pid;
         let exit = tokio::select! {
-            exit = work => match exit {
-                Exit::Code(code) => ExecExit::Code(code),
-                Exit::Signal(signal) => ExecExit::Signal(signal),
-            },
-            () = over => {
-                agent.children.signal_group(pid, Signal::KILL);
-                ExecExit::TimedOut(true)
-            }
-            () = sender.closed() => {
-                agent.children.signal_group(pid, Signal::KILL);
-                agent.disk.ended(pid);
-                return;
-            }
+            exit = work(&mut self.child, &mut self.stdout, &mut self.stderr, &to) => Some(exit),
+            () = over(self.deadline) => None,
+            () = to.closed() => None,
+        };
+        let Some(exit) = exit else {
+            // Its own task: the answer waits for nothing any more.
+            spawn_local(end(agent, pid, self.stdout, self.stderr));
+            // A caller that is gone does not hear it.
+            let _ = to.send(Ok(line(&ExecLine::Exit { exit: ExecExit::TimedOut(true) }))).await;
+            return;
         };
         agent.disk.ended(pid);
-        if let (ExecExit::Code(0), Some(folder)) = (exit, shells_in)
+        let exit = match exit {
+            Exit::Code(code) => ExecExit::Code(code),
+            Exit::Signal(signal) => ExecExit::Signal(signal),
+        };
+        if let (ExecExit::Code(0), Some(folder)) = (exit, self.shells_in)
             && let Err(error) = agent.sessions.start_in(&folder).await
         {
             eprintln!("shells do not start in {folder}: {error}");
         }
-        let _ = sender.send(Ok(line(&ExecLine::Exit { exit }))).await;
-    });
-    Ok(lines(receiver))
+        let _ = to.send(Ok(line(&ExecLine::Exit { exit }))).await;
+    }
+}
+
+/// Tells the output to its end, which is that of the command.
+async fn work(
+    child: &mut Child,
+    stdout: &mut Option<pipe::Receiver>,
+    stderr: &mut Option<pipe::Receiver>,
+    to: &mpsc::Sender<io::Result<Bytes>>,
+) -> Exit {
+    let flow = Flow::default();
+    let output = async {
+        tokio::join!(forward(stdout, OutputStream::Stdout, to, &flow), forward(stderr, OutputStream::Stderr, to, &flow));
+    };
+    tokio::pin!(output);
+    tokio::select! {
+        exit = child.exit() => {
+            // A slow caller gets everything; only a pipe that somebody else holds open is not waited for, nor read for ever.
+            let (ended, waited) = (Instant::now(), flow.waited());
+            loop {
+                let before = flow.read.get();
+                if timeout(LINGER, &mut output).await.is_ok() || (flow.read.get() == before && flow.sending.get() == 0) {
+                    break exit;
+                }
+                if ended.elapsed().saturating_sub(flow.waited().saturating_sub(waited)) >= READ_ON {
+                    break exit;
+                }
+            }
+        }
+        () = &mut output => child.exit().await,
+    }
+}
+
+async fn over(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends a command that nobody waits for any more. What it still says is read, so that saying it holds up nothing, and told to nobody.
+async fn end(agent: Rc<Agent>, pid: Pid, mut stdout: Option<pipe::Receiver>, mut stderr: Option<pipe::Receiver>) {
+    let unheard = async {
+        tokio::join!(drain(&mut stdout), drain(&mut stderr));
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = agent.children.end_group(pid, GRACE) => {}
+        () = unheard => {}
+    }
+    agent.disk.ended(pid);
+}
+
+fn receiving(pipe: Option<OwnedFd>) -> Option<pipe::Receiver> {
+    pipe.and_then(|pipe| pipe::Receiver::from_owned_fd(pipe).ok())
+}
+
+async fn drain(pipe: &mut Option<pipe::Receiver>) {
+    let Some(pipe) = pipe else { return };
+    let mut buffer = vec![0; PIECE_BYTES];
+    while pipe.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
 }
 
 async fn feed(stdin: Option<OwnedFd>, input: String) {
@@ -180,10 +227,10 @@ impl Flow {
     }
 }
 
-async fn forward(pipe: Option<OwnedFd>, stream: OutputStream, to: &mpsc::Sender<io::Result<Bytes>>, flow: &Flow) {
-    let Some(Ok(mut pipe)) = pipe.map(pipe::Receiver::from_owned_fd) else { return };
+async fn forward(pipe: &mut Option<pipe::Receiver>, stream: OutputStream, to: &mpsc::Sender<io::Result<Bytes>>, flow: &Flow) {
+    let Some(pipe) = pipe else { return };
     let mut text = Text::default();
-    let mut buffer = vec![0; 16 * 1024];
+    let mut buffer = vec![0; PIECE_BYTES];
     while let Ok(count) = pipe.read(&mut buffer).await {
         flow.read.set(flow.read.get() + 1);
         let said = if count == 0 { text.rest() } else { text.push(&buffer[..count]) };

@@ -102,8 +102,8 @@ pub fn connection(agent: &Rc<Agent>, stream: Box<dyn Io>, door: Door) {
     });
 }
 
-/// Out of descriptors, mostly: trying again at once would only burn CPU.
-async fn after(error: &std::io::Error) {
+/// Waits a moment after a connection that could not be taken. Out of descriptors, mostly: trying again at once would only burn CPU.
+pub async fn after(error: &std::io::Error) {
     eprintln!("cannot take a connection: {error}");
     sleep(Duration::from_millis(100)).await;
 }

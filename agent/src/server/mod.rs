@@ -117,6 +117,8 @@ async fn serve(config: Config, token: secrecy::SecretString) -> anyhow::Result<(
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    // With the lock, and before any is taken: they are of an agent that was killed.
+    files::clear_uploads(&config.home);
     spawn_local(children.clone().reap());
     let agent = Rc::new(Agent {
         sessions: Sessions::restore(config.clone(), children.clone()),

@@ -1,12 +1,18 @@
 //! git's question for credentials, and who answers it.
 
-use crate::support::{Agent, DEADLINE};
+use crate::support::{Agent, DEADLINE, eventually};
 use futures_util::StreamExt;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use sandbox_agent::{
     client,
     protocol::http::{AgentEvent, CredentialAnswer, ExecExit},
 };
-use tokio::time::timeout;
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    time::timeout,
+};
 
 #[tokio::test]
 async fn git_is_given_what_the_control_plane_answers_and_nothing_else() {
@@ -42,4 +48,25 @@ async fn git_is_given_what_the_control_plane_answers_and_nothing_else() {
     let found = agent.exec("git config --list --show-origin; env; grep -r 'a secret' \"$HOME\"").await;
     let text = String::from_utf8(found.stdout).unwrap();
     assert!(text.contains("git-credential") && !text.contains("a secret"), "{text}");
+}
+
+#[tokio::test]
+async fn git_is_heard_again_once_the_agent_has_descriptors_again() {
+    let agent = Agent::start();
+    let socket = agent.home.join(".fsa/git.sock");
+    eventually("the socket", DEADLINE, async || UnixStream::connect(&socket).await.is_ok()).await;
+    let pid = Pid::from_raw(i32::try_from(agent.process.id()).unwrap());
+    let limit = getrlimit(Resource::Nofile);
+    // Fewer than are open already: not one more is to be had.
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(3), ..limit }).unwrap();
+    let mut git = UnixStream::connect(&socket).await.unwrap();
+    git.write_all(b"protocol=https\nhost=git.example\n").await.unwrap();
+    git.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    let early = timeout(Duration::from_millis(500), git.read_to_end(&mut answer)).await;
+    assert!(early.is_err(), "it is turned away: {early:?}");
+    prlimit(pid, Resource::Nofile, limit).unwrap();
+    // Nobody follows the events, so there is no answer, and that is said by the end.
+    assert_eq!(timeout(DEADLINE, git.read_to_end(&mut answer)).await.expect("it is never heard").unwrap(), 0);
+    assert!(UnixStream::connect(&socket).await.is_ok(), "nobody listens any more");
 }

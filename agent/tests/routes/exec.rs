@@ -106,3 +106,40 @@ async fn a_caller_that_goes_away_ends_its_command() {
     drop(events);
     eventually("the command is gone", DEADLINE, async || !support::exists(process.as_ref())).await;
 }
+
+/// What a script says first, and then runs on: at its time limit, or where nobody follows it any more.
+async fn begun(agent: &Agent, text: &str, limited: bool) -> String {
+    let ask = ExecRequest { timeout_ms: limited.then_some(1000), ..script(text) };
+    let mut events = Box::pin(client::exec(agent.io().await, &agent.token, &ask).await.unwrap());
+    let Some(Ok(client::ExecEvent::Output(_, said))) = events.next().await else { panic!("no output") };
+    if limited {
+        let exit = timeout(DEADLINE, events.next()).await.expect("there is no answer at the limit");
+        assert!(matches!(exit, Some(Ok(client::ExecEvent::Exit(ExecExit::TimedOut(true))))), "{exit:?}");
+    }
+    String::from_utf8(said.to_vec()).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_command_that_is_over_takes_its_locks_away_first() {
+    let agent = Agent::start();
+    // More than a pipe holds is said on the way.
+    let locked = "trap 'head -c 200000 /dev/zero; rm lock; exit 1' TERM; touch lock; echo locked; while :; do sleep 0.01; done";
+    for limited in [true, false] {
+        assert_eq!(begun(&agent, locked, limited).await, "locked");
+        eventually("its lock is gone", DEADLINE, async || !agent.home.join("lock").exists()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_is_over_and_does_not_end_is_killed() {
+    let agent = Agent::start();
+    let deaf = "trap '' TERM; echo $$; while :; do sleep 0.1; done";
+    // Its shell ends, and leaves one of its group behind.
+    let left = "(trap '' TERM; echo $BASHPID; exec sleep 1000) & wait";
+    for text in [deaf, left] {
+        for limited in [true, false] {
+            let process = format!("/proc/{}", begun(&agent, text, limited).await.parse::<u32>().unwrap());
+            eventually("it is killed", Duration::from_secs(10), async || !support::exists(process.as_ref())).await;
+        }
+    }
+}

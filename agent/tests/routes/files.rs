@@ -1,7 +1,7 @@
 //! Files are read, written, moved and deleted inside the home folder, and nowhere else.
 
 use super::ask;
-use crate::support::{Agent, DEADLINE, eventually};
+use crate::support::{self, Agent, DEADLINE, eventually};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -269,18 +269,140 @@ async fn no_path_leads_out_of_the_home_folder() {
 }
 
 #[tokio::test]
+async fn what_is_written_to_a_link_is_written_where_it_leads_to() {
+    let agent = Agent::start();
+    std::fs::write(agent.folder.path().join("outside"), "outside").unwrap();
+    let made = "mkdir -p kept/deep other && echo old >kept/deep/rc && chmod 600 kept/deep/rc && ln -s kept/deep/rc rc && ln -s ../rc other/alias \
+        && ln -s kept folder && ln -s kept/none dangling && ln -s ../outside out && ln -s circle circle";
+    assert_eq!(agent.exec(made).await.exit, ExecExit::Code(0));
+    let put = async |path: &str, headers: &[(&str, &str)], body: &'static [u8]| {
+        let (status, headers, body) = told(&agent, Method::PUT, &format!("/v1/files/{path}"), headers, body).await;
+        let version = headers.get("etag").map(|tag| tag.to_str().unwrap().to_owned());
+        (status.as_u16(), version, serde_json::from_slice::<ErrorBody>(&body).map(|body| body.code).unwrap_or_default())
+    };
+    let read = async || told(&agent, Method::GET, "/v1/files/other/alias", &[], b"").await;
+    let old = read().await.1["etag"].to_str().unwrap().to_owned();
+    let (status, new, _) = put("other/alias", &[("if-match", &old)], b"new").await;
+    assert_eq!(status, 204);
+    let (_, headers, body) = read().await;
+    assert_eq!((headers["etag"].to_str().unwrap(), &body[..]), (new.unwrap().as_str(), &b"new"[..]));
+    for header in [("if-match", old.as_str()), ("if-none-match", "*")] {
+        let (status, _, code) = put("rc", &[header], b"late").await;
+        assert_eq!((status, code.as_str()), (409, "changed"), "{header:?}");
+    }
+    assert_eq!(put("rc", &[], b"newest").await.0, 204);
+    let file = agent.home.join("kept/deep/rc");
+    assert_eq!(std::fs::read(&file).unwrap(), b"newest");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
+    assert_eq!(put("folder/new", &[("if-none-match", "*")], b"x").await.0, 201);
+    for (path, header, status, code) in [
+        ("dangling", None, 409, "dangling-link"),
+        ("dangling", Some(("if-none-match", "*")), 409, "dangling-link"),
+        ("dangling", Some(("if-match", "*")), 409, "changed"),
+        ("folder", None, 409, "is-a-folder"),
+        ("out", None, 400, "outside-home"),
+        ("circle", None, 400, "outside-home"),
+    ] {
+        let (found, _, said) = put(path, header.as_slice(), b"x").await;
+        assert_eq!((found, said.as_str()), (status, code), "{path} {header:?}");
+    }
+    for (link, to) in [
+        ("rc", "kept/deep/rc"),
+        ("other/alias", "../rc"),
+        ("folder", "kept"),
+        ("dangling", "kept/none"),
+        ("out", "../outside"),
+        ("circle", "circle"),
+    ] {
+        assert_eq!(std::fs::read_link(agent.home.join(link)).unwrap(), std::path::Path::new(to), "{link}");
+    }
+    assert!(!agent.home.join("kept/none").exists());
+    assert_eq!(std::fs::read(agent.folder.path().join("outside")).unwrap(), b"outside");
+}
+
+/// An upload that has begun, and no other.
+async fn half_an_upload(agent: &Agent, path: &str) -> tokio::net::UnixStream {
+    let mut io = agent.io().await;
+    let head = format!(
+        "PUT /v1/files/{path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer secret token\r\ncontent-length: 100\r\n\r\nnew"
+    );
+    io.write_all(head.as_bytes()).await.unwrap();
+    eventually("the upload began", DEADLINE, async || uploads(agent) == 1).await;
+    io
+}
+
+fn uploads(agent: &Agent) -> usize {
+    std::fs::read_dir(agent.home.join(".fsa/uploads")).map_or(0, Iterator::count)
+}
+
+#[tokio::test]
 async fn an_upload_that_breaks_off_changes_nothing() {
     let agent = Agent::start();
     ask(&agent, Method::PUT, "/v1/files/a", b"old").await;
-    let mut io = agent.io().await;
-    io.write_all(b"PUT /v1/files/a HTTP/1.1\r\nhost: a\r\nauthorization: Bearer secret token\r\ncontent-length: 100\r\n\r\nnew")
-        .await
-        .unwrap();
-    let beside = || {
-        std::fs::read_dir(&agent.home).unwrap().any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with(".upload-"))
-    };
-    eventually("the upload began", DEADLINE, async || beside()).await;
+    let io = half_an_upload(&agent, "a").await;
     drop(io);
-    eventually("nothing is left", DEADLINE, async || !beside()).await;
+    eventually("nothing is left", DEADLINE, async || uploads(&agent) == 0).await;
     assert_eq!(std::fs::read(agent.home.join("a")).unwrap(), b"old");
+}
+
+#[tokio::test]
+async fn half_an_upload_is_in_nobodys_folder_and_goes_with_the_agent_that_took_it() {
+    let mut agent = Agent::start();
+    let _io = half_an_upload(&agent, "repository/new").await;
+    assert_eq!(std::fs::read_dir(agent.home.join("repository")).unwrap().count(), 0);
+    std::fs::write(agent.home.join(".fsa/uploads/own"), "somebody's").unwrap();
+    agent.process.kill().unwrap();
+    let agent = Agent::start_in(agent.stop(), &[]);
+    assert!(client::health(agent.io().await).await.is_ok());
+    assert_eq!(uploads(&agent), 1, "only what somebody else put there stays");
+    assert!(agent.home.join(".fsa/uploads/own").exists());
+}
+
+#[tokio::test]
+async fn what_stands_in_the_place_of_the_folder_of_uploads_keeps_nobody_from_writing() {
+    let agent = Agent::start();
+    assert!(client::health(agent.io().await).await.is_ok());
+    std::fs::write(agent.home.join(".fsa/uploads"), "a file").unwrap();
+    assert_eq!(ask(&agent, Method::PUT, "/v1/files/folder/a", b"x").await.0, 201);
+    assert_eq!(std::fs::read_dir(agent.home.join("folder")).unwrap().count(), 1);
+}
+
+/// Where a rename does not lead: into another file system, and into another mount of the same one. Needs root.
+#[tokio::test]
+async fn a_file_below_a_mount_is_written() {
+    if !rustix::process::geteuid().is_root() {
+        return support::skip("root, which alone may mount something");
+    }
+    let home = tempfile::tempdir().unwrap();
+    for folder in ["other", "bound", "source"] {
+        std::fs::create_dir(home.path().join(folder)).unwrap();
+    }
+    let start = "mount -t tmpfs none \"$1/other\" && mount --bind \"$1/source\" \"$1/bound\" && exec \"$0\" --listen 127.0.0.1:0 --home \"$1\"";
+    let mut process = std::process::Command::new("unshare")
+        .args(["-m", "sh", "-c", start, env!("CARGO_BIN_EXE_sandbox-agent")])
+        .arg(home.path())
+        .env("FSA_AGENT_TOKEN", "t")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(process.stderr.take().unwrap()));
+    let Some(address) = lines.next().and_then(|line| line.unwrap().strip_prefix("listening on ").map(str::to_owned)) else {
+        process.wait().unwrap();
+        return support::skip("mounts, which this root may not make");
+    };
+    let token = "t".to_owned().into();
+    let io = async || tokio::net::TcpStream::connect(&address).await.unwrap();
+    for (path, status) in [("other/a", 201), ("other/a", 204), ("bound/a", 201), ("bound/a", 204)] {
+        let request = Request::put(format!("/v1/files/{path}")).body(Full::new(Bytes::from_static(b"x"))).unwrap();
+        assert_eq!(client::request(io().await, &token, request).await.unwrap().status(), status, "{path}");
+    }
+    for folder in ["other", "bound"] {
+        let request = Request::get(format!("/v1/files/{folder}")).body(Full::<Bytes>::default()).unwrap();
+        let body = client::request(io().await, &token, request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let listing: Listing = serde_json::from_slice(&body).unwrap();
+        assert_eq!(listing.entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["a"], "{folder}");
+    }
+    assert_eq!(std::fs::read(home.path().join("source/a")).unwrap(), b"x");
+    client::shutdown(io().await, &token, std::time::Duration::from_secs(1)).await.unwrap();
+    process.wait().unwrap();
 }

@@ -422,6 +422,7 @@ fn said(status: StatusCode, body: ErrorBody) -> Refusal {
         "into-itself" => "Choose a folder that is not in it.",
         "exists" => "Choose another name, or delete what has it.",
         "is-a-folder" | "not-a-folder" | "not-a-file" => "Look at the folder that it is in.",
+        "dangling-link" => "Delete the link, or write to the path that it names.",
         "outside-home" => "Name a path from the home folder on; a link that leads out of it is not followed.",
         "no-such-range" => "Ask for a part within the file, or for all of it.",
         "disk-full" => "Delete files that are not needed, and send it again. Nothing was changed.",

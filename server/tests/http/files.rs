@@ -42,8 +42,7 @@ impl Files {
 
     /// How many are under way.
     fn uploads(&self) -> usize {
-        let names = std::fs::read_dir(&self.agent.home).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().starts_with(".upload-")).count()
+        std::fs::read_dir(self.agent.home.join(".fsa/uploads")).map_or(0, Iterator::count)
     }
 }
 

@@ -1,11 +1,11 @@
 //! The home folder, one system call at a time. Blocks.
 
 use std::{
-    ffi::{CStr, CString, OsStr},
+    ffi::{CStr, CString, OsString},
     fs::File,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::ffi::OsStrExt,
+        unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
 };
@@ -24,6 +24,9 @@ use crate::protocol::http::{Entry, EntryKind, Versions};
 
 /// Folders below each other that are still deleted with all they hold.
 const DEEPEST: u32 = 200;
+
+/// The agent's own folder in the home folder for what is being uploaded.
+const UPLOADS: &[u8] = b".fsa/uploads";
 
 /// What a path names.
 pub enum Found {
@@ -99,6 +102,43 @@ impl Home {
         Ok((self.folder(folder)?, name))
     }
 
+    /// Where what the links of a path lead to lies by itself: its folder, and its name there.
+    ///
+    /// # Errors
+    /// NOENT for a link to nothing; XDEV or LOOP for one out of the home folder or in a circle; ISDIR for one to a folder.
+    pub fn behind(&self, path: &[u8]) -> Result<(OwnedFd, CString)> {
+        let opened = self.beneath(path, OFlags::PATH, Mode::empty())?;
+        let meant = fstat(&opened)?;
+        if FileType::from_raw_mode(meant.st_mode) == FileType::Directory {
+            return Err(Errno::ISDIR);
+        }
+        let (home, place) = (place(&self.root()?)?, place(&opened)?);
+        let place = place.strip_prefix(home).map_err(|_| Errno::XDEV)?;
+        let (folder, name) = split(place.as_os_str().as_bytes())?;
+        let folder = self.folder(folder)?;
+        // Somebody may have moved or deleted it since.
+        let found = statat(&folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+        if (found.st_dev, found.st_ino) != (meant.st_dev, meant.st_ino) {
+            return Err(Errno::NOENT);
+        }
+        Ok((folder, name))
+    }
+
+    /// The agent's own folder for what is being uploaded, made where it is not there.
+    pub fn uploads(&self) -> Result<OwnedFd> {
+        self.make_folder(UPLOADS)?;
+        self.folder(UPLOADS)
+    }
+
+    /// Deletes the files there whose names begin so, and nothing else: whoever is inside may have led the folder elsewhere.
+    pub fn delete_uploads(&self, prefix: &str) -> Result<()> {
+        let folder = self.folder(UPLOADS)?;
+        for name in names(&folder)?.iter().filter(|name| name.to_bytes().starts_with(prefix.as_bytes())) {
+            let _ = unlinkat(&folder, name.as_c_str(), AtFlags::empty());
+        }
+        Ok(())
+    }
+
     /// Makes a folder with all above it, where they are not there.
     pub fn make_folder(&self, path: &[u8]) -> Result<()> {
         if self.folder(path).is_ok() {
@@ -160,8 +200,12 @@ impl Home {
         self.beneath(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())
     }
 
+    fn root(&self) -> Result<OwnedFd> {
+        openat(CWD, &self.0, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    }
+
     fn beneath(&self, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd> {
-        let home = openat(CWD, &self.0, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let home = self.root()?;
         let path = if path.is_empty() { b"." } else { path };
         loop {
             match openat2(&home, path, flags | OFlags::CLOEXEC, mode, ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS) {
@@ -178,10 +222,15 @@ fn is_in(opened: &OwnedFd, folders: &[PathBuf]) -> Result<bool> {
     if folders.is_empty() {
         return Ok(false);
     }
-    let place = readlink(format!("/proc/self/fd/{}", opened.as_raw_fd()), Vec::new())?;
-    let place = Path::new(OsStr::from_bytes(place.as_bytes()));
+    let place = place(opened)?;
     // One that is not there has nothing in it.
     Ok(folders.iter().filter_map(|folder| folder.canonicalize().ok()).any(|folder| place.starts_with(folder)))
+}
+
+/// Where the kernel has what is open.
+fn place(opened: &OwnedFd) -> Result<PathBuf> {
+    let place = readlink(format!("/proc/self/fd/{}", opened.as_raw_fd()), Vec::new())?;
+    Ok(OsString::from_vec(place.into_bytes()).into())
 }
 
 /// Of a file, also where a link names it: as one that reads it is told.

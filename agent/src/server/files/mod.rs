@@ -2,6 +2,8 @@
 //!
 //! Every path is resolved by the kernel with RESOLVE_BENEATH, in [`home`]: neither `..` nor a link leads out, also where somebody changes the
 //! folders at the same time. Where the kernel cannot, nothing is served. All of it blocks, and runs on blocking threads.
+//!
+//! What is being uploaded is in `HOME/.fsa/uploads` until it is whole; it counts as any other file of the home folder.
 
 mod home;
 mod upload;
@@ -21,6 +23,7 @@ use percent_encoding::percent_decode_str;
 use rustix::io::Errno;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
+pub use self::upload::clear_uploads;
 use self::{
     home::{Found, Home, NotRenamed, Page},
     upload::PLACING,

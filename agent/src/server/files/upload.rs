@@ -5,13 +5,14 @@ use std::{
     fs::File,
     io::{self, Write},
     os::fd::OwnedFd,
+    path::Path,
 };
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, fsync, openat, renameat, statat, unlinkat},
+    fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, openat, renameat, statat, unlinkat},
     io::Errno,
 };
 use std::{
@@ -32,6 +33,9 @@ use crate::{
 /// How much of a body that is refused is read on: who still sends when the connection is closed may never see the answer.
 const DRAINED_BYTES: usize = 256 << 20;
 
+/// How the names of files begin that are being uploaded.
+const PREFIX: &str = ".upload-";
+
 /// Of two uploads that both looked at the same version, one comes first: looking and coming into place are one.
 /// A renaming takes its turn too.
 pub static PLACING: Mutex<()> = Mutex::new(());
@@ -40,6 +44,8 @@ pub static PLACING: Mutex<()> = Mutex::new(());
 enum Failed {
     System(Errno),
     Changed(Versions),
+    /// The path is that of a link, and there is nothing where it leads to.
+    Dangling,
 }
 
 impl From<Errno> for Failed {
@@ -48,8 +54,8 @@ impl From<Errno> for Failed {
     }
 }
 
-/// Writes the body beside the file, and renames it into place once all of it is on disk. True where there was no such file. Its folders are
-/// made; permissions of a file that was there stay.
+/// Writes the body to a file of the agent's own folder, and renames it into place once all of it is on disk. True where there was no such
+/// file. Its folders are made; permissions of a file that was there stay, and so does a link: what it leads to is written.
 ///
 /// # Errors
 /// As the route; a body that breaks off leaves what was there, and so does a file that is another one than was meant.
@@ -93,9 +99,22 @@ pub async fn put(
         Err(_) if full => Error::disk_full(),
         Err(Failed::System(error)) => said(error, &shown),
         Err(Failed::Changed(versions)) => Error::changed(versions),
+        Err(Failed::Dangling) => {
+            let sentence =
+                format!("{shown} is a link, and there is nothing where it leads to. Delete the link, or make what it names.");
+            Error::conflict("dangling-link", sentence)
+        }
     };
     drain(body).await;
     Err(error)
+}
+
+/// Deletes what an agent that was killed had taken of uploads. Before the first one is taken: whose they are is not looked at.
+pub fn clear_uploads(home: &Path) {
+    match Home::new(home).delete_uploads(PREFIX) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => eprintln!("what is left of uploads stays: {error}"),
+    }
 }
 
 /// Reads the rest of a body, within reason.
@@ -114,11 +133,11 @@ fn write(
     condition: &Condition,
     mut receiver: mpsc::Receiver<Option<Bytes>>,
 ) -> Result<(bool, Version), Failed> {
-    let (folder, name) = home.parent(path)?;
+    let (folder, name) = place(home, path, condition)?;
     // At once, so that nobody sends a gigabyte to hear it; and again before it comes into place.
     let before = looked(&folder, &name, condition)?;
-    let beside = Beside::create(folder)?;
-    let mut file = File::from(beside.file.try_clone().map_err(errno)?);
+    let upload = Upload::create(home, &folder)?;
+    let mut file = File::from(upload.file.try_clone().map_err(errno)?);
     loop {
         match receiver.blocking_recv() {
             Some(Some(data)) => file.write_all(&data).map_err(errno)?,
@@ -127,21 +146,39 @@ fn write(
         }
     }
     if let Some(stat) = &before {
-        let _ = fchmod(&beside.file, Mode::from_raw_mode(stat.st_mode & 0o777));
+        let _ = fchmod(&upload.file, Mode::from_raw_mode(stat.st_mode & 0o777));
     }
-    fsync(&beside.file)?;
+    fsync(&upload.file)?;
     let _one = PLACING.lock().unwrap_or_else(PoisonError::into_inner);
-    let created = looked(&beside.folder, &name, condition)?.is_none();
-    let file = beside.into_place(&name)?;
+    let created = looked(&folder, &name, condition)?.is_none();
+    let file = upload.into_place(&folder, &name)?;
     // After the renaming, which changes the time of the last change.
     Ok((created, Version::of(&fstat(&file)?)))
 }
 
+/// The folder and the name of what is to be written.
+fn place(home: &Home, path: &[u8], condition: &Condition) -> Result<(OwnedFd, CString), Failed> {
+    let (folder, name) = home.parent(path)?;
+    let link = statat(&folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+    if !link {
+        return Ok((folder, name));
+    }
+    home.behind(path).map_err(|error| match (error, condition.broken(None)) {
+        (Errno::NOENT, Some(versions)) => Failed::Changed(versions),
+        (Errno::NOENT, None) => Failed::Dangling,
+        (error, _) => error.into(),
+    })
+}
+
 /// What has the name now, where it is what was meant.
-fn looked(folder: &OwnedFd, name: &CString, condition: &Condition) -> Result<Option<rustix::fs::Stat>, Failed> {
-    let stat = statat(folder, name.as_c_str(), AtFlags::empty()).ok();
-    if stat.as_ref().is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
-        return Err(Errno::ISDIR.into());
+fn looked(folder: &OwnedFd, name: &CString, condition: &Condition) -> Result<Option<Stat>, Failed> {
+    let stat = statat(folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).ok();
+    match stat.as_ref().map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Some(FileType::Directory) => return Err(Errno::ISDIR.into()),
+        // There was none before.
+        Some(FileType::Symlink) => return Err(Errno::EXIST.into()),
+        _ => {}
     }
     match condition.broken(stat.as_ref().and_then(Version::of_file).as_ref()) {
         Some(versions) => Err(Failed::Changed(versions)),
@@ -150,32 +187,45 @@ fn looked(folder: &OwnedFd, name: &CString, condition: &Condition) -> Result<Opt
 }
 
 /// A new file with a name nobody knows, removed again unless it comes into place.
-struct Beside {
+struct Upload {
     folder: OwnedFd,
     name: String,
     file: OwnedFd,
     placed: bool,
 }
 
-impl Beside {
-    fn create(folder: OwnedFd) -> Result<Self, Errno> {
-        let name = format!(".upload-{}", random::id());
+impl Upload {
+    /// In the agent's own folder, so that nothing that looks into `to` (`git add`, for one) takes a half of it for a file. Beside its place
+    /// in `to` where it could not be renamed from there.
+    fn create(home: &Home, to: &OwnedFd) -> Result<Self, Errno> {
+        let name = format!("{PREFIX}{}", random::id());
+        let folder = match home.uploads() {
+            Ok(own) if !apart(&own, to, &name) => own,
+            _ => to.try_clone().map_err(errno)?,
+        };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&folder, &name, flags, Mode::from_raw_mode(0o644))?;
         Ok(Self { folder, name, file, placed: false })
     }
 
     /// The file under its name.
-    fn into_place(mut self, name: &CString) -> Result<OwnedFd, Errno> {
-        renameat(&self.folder, &self.name, &self.folder, name.as_c_str())?;
+    fn into_place(mut self, folder: &OwnedFd, name: &CString) -> Result<OwnedFd, Errno> {
+        renameat(&self.folder, &self.name, folder, name.as_c_str())?;
         self.placed = true;
         // The name is on disk only with its folder.
-        fsync(&self.folder)?;
+        fsync(folder)?;
         self.file.try_clone().map_err(errno)
     }
 }
 
-impl Drop for Beside {
+/// Whether files of one folder cannot be renamed into the other. Nothing has this name: the kernel tells two mounts apart before it looks for
+/// it. Parts of one mount that are apart (subvolumes) have device numbers of their own.
+fn apart(from: &OwnedFd, to: &OwnedFd, name: &str) -> bool {
+    let device = |folder: &OwnedFd| fstat(folder).map(|stat| stat.st_dev).ok();
+    renameat(from, name, to, name) == Err(Errno::XDEV) || device(from) != device(to)
+}
+
+impl Drop for Upload {
     fn drop(&mut self) {
         if !self.placed {
             let _ = unlinkat(&self.folder, &self.name, AtFlags::empty());
