@@ -1,4 +1,5 @@
-//! A project's PostgreSQL as a StatefulSet, on an apiserver in memory: what it hears, and what holds its removal up.
+//! A project's PostgreSQL on an apiserver in memory, as a StatefulSet or a Cluster of KubeBlocks: what is heard and said of it, and what
+//! holds its removal up.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
@@ -29,6 +30,19 @@ async fn database(server: &Arc<Mutex<Apiserver>>, index: Option<Arc<Index>>, pat
     settings.database.provider = DatabaseProvider::StatefulSet;
     let place = "The cluster".to_owned();
     ClusterDatabase::at(place, cluster, &settings, Reach::Outside, index).await.unwrap().with_patience(patience)
+}
+
+/// What makes databases by this, and has listed all that is there.
+async fn of(server: &Arc<Mutex<Apiserver>>, provider: DatabaseProvider) -> ClusterDatabase {
+    let cluster = Cluster { client: client(server), namespace: NAMESPACE.to_owned() };
+    let mut settings = Settings::new(spec().installation, NAMESPACE);
+    settings.database.provider = provider;
+    ClusterDatabase::new(cluster, &settings, Reach::Outside).await.unwrap().with_patience(Duration::ZERO)
+}
+
+/// As the API writes a time.
+fn ago(secs: i64) -> String {
+    format!("{:.0}", Timestamp::now().checked_sub(SignedDuration::from_secs(secs)).unwrap())
 }
 
 fn cause<T: std::fmt::Debug>(answer: Result<T, DatabaseError>) -> Cause {
@@ -135,5 +149,26 @@ async fn a_removal_that_something_holds_up_says_so_and_goes_on_when_it_lets_go()
             tokio::task::yield_now().await;
         }
         assert!(server.lock().unwrap().objects.is_empty(), "nothing is left");
+    }
+}
+
+/// How long ago what has run well since was made.
+const LONG_AGO_SECS: i64 = 30 * 86_400;
+
+#[tokio::test]
+async fn a_cluster_of_kubeblocks_that_is_old_is_not_slow_as_soon_as_it_is_changed() {
+    let server = Arc::new(Mutex::new(Apiserver { kubeblocks: true, ..Apiserver::default() }));
+    of(&server, DatabaseProvider::KubeBlocks).await.ensure(&spec()).await.unwrap();
+    for (phase, observed) in [("Updating", 3), ("Running", 2)] {
+        {
+            let mut server = server.lock().unwrap();
+            let cluster = server.objects.get_mut(&format!("clusters/{}", spec().name)).unwrap();
+            (cluster["metadata"]["creationTimestamp"], cluster["metadata"]["generation"]) = (json!(ago(LONG_AGO_SECS)), json!(3));
+            cluster["status"] = json!({"phase": phase, "observedGeneration": observed});
+        }
+        let database = of(&server, DatabaseProvider::KubeBlocks).await;
+        let glance = database.glance(&spec()).unwrap();
+        assert!(glance.on && glance.cause.is_none(), "{phase}: {glance:?}");
+        database.ensure(&spec()).await.unwrap();
     }
 }

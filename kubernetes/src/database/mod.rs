@@ -22,6 +22,7 @@ pub mod later;
 mod objects;
 pub mod operation;
 pub mod statefulset;
+mod waits;
 mod watched;
 
 use crate::{

@@ -28,6 +28,7 @@ use super::{
     objects::{self, Claimed, claim, is_of, mend},
     operation::{self, Operation},
     statefulset::is_ready,
+    waits::Waits,
     watched::{Changed, Watched, Whose},
 };
 use crate::{Cluster, Settings, causes, labels, names};
@@ -52,7 +53,7 @@ use manifests::{cluster, network_policy, role, role_binding, service_account, st
 use model::{Cause, ProjectId, ResourceName};
 use secrecy::SecretString;
 use serde_json::Value;
-use status::{Said, protected, should_run, standing, wedged};
+use status::{Said, protected, should_run, since, standing, wedged};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::try_join;
 use tracing::info;
@@ -176,6 +177,8 @@ pub struct KubeBlocks {
     pods_seen: Watched<Pod>,
     volumes_seen: Watched<PersistentVolumeClaim>,
     policies_seen: Arc<Watched<NetworkPolicy>>,
+    /// Since when each Cluster is waited for.
+    waits: Waits,
 }
 
 impl KubeBlocks {
@@ -216,6 +219,7 @@ impl KubeBlocks {
             policies_seen: Arc::clone(policies_seen),
             clusters,
             policies,
+            waits: Waits::default(),
         }
     }
 
@@ -274,6 +278,7 @@ impl KubeBlocks {
         }
         self.own_volumes(spec).await?;
         info!(name = %spec.name, "the database was stopped; it is started");
+        self.waits.begin(&cluster.metadata, Timestamp::now());
         self.operate(spec, cluster, Operation::Start).await
     }
 
@@ -354,15 +359,17 @@ impl Servers for KubeBlocks {
     }
 
     fn standing(&self, spec: &DatabaseSpec) -> Standing {
-        match self.found(spec) {
-            None => Standing::Absent,
-            Some(cluster) => match standing(&spec.name, &cluster, Timestamp::now()) {
-                Standing::Up(_) if !self.policy(spec) => Standing::Coming(None),
-                Standing::Coming(said) if cluster.metadata.deletion_timestamp.is_none() => {
-                    Standing::Coming(self.stated(spec, &[]).or(said))
-                }
-                standing => standing,
-            },
+        let Some(cluster) = self.found(spec) else {
+            self.waits.over(spec.name.as_str());
+            return Standing::Absent;
+        };
+        let now = Timestamp::now();
+        match standing(&spec.name, &cluster, since(&self.waits, &cluster, self.version, now), now) {
+            Standing::Up(_) if !self.policy(spec) => Standing::Coming(None),
+            Standing::Coming(said) if cluster.metadata.deletion_timestamp.is_none() => {
+                Standing::Coming(self.stated(spec, &[]).or(said))
+            }
+            standing => standing,
         }
     }
 
@@ -400,6 +407,7 @@ impl Servers for KubeBlocks {
 
     async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError> {
         let name = spec.name.as_str();
+        self.waits.over(name);
         // At first the cluster itself is asked: what was made just now is not in the watch yet.
         let cluster = if first {
             let there = self.clusters.get_opt(name).await;
@@ -436,6 +444,7 @@ impl Servers for KubeBlocks {
     }
 
     async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        self.waits.over(spec.name.as_str());
         match self.found(spec).filter(|cluster| !Said::of(cluster).stopped(self.version)) {
             // One whose predecessor is still being removed is asked for at the next look.
             Some(cluster) => self.operate(spec, &cluster, Operation::Stop).await.map(|_| ()),
