@@ -172,3 +172,40 @@ async fn a_cluster_of_kubeblocks_that_is_old_is_not_slow_as_soon_as_it_is_change
         database.ensure(&spec()).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_stateful_set_that_is_old_is_not_slow_as_soon_as_its_container_ends_or_its_pod_is_deleted() {
+    let server = Arc::<Mutex<Apiserver>>::default();
+    of(&server, DatabaseProvider::StatefulSet).await.ensure(&spec()).await.unwrap();
+    let name = names::postgres(&spec().name);
+    let (place, glance) =
+        (format!("pods/{name}-0"), async || of(&server, DatabaseProvider::StatefulSet).await.glance(&spec()).unwrap());
+    {
+        let mut server = server.lock().unwrap();
+        let set = server.objects.get_mut(&format!("statefulsets/{name}")).unwrap();
+        set["metadata"]["creationTimestamp"] = json!(ago(LONG_AGO_SECS));
+        let labels = set["metadata"]["labels"].clone();
+        server.objects.get_mut(&format!("persistentvolumeclaims/data-{name}-0")).unwrap()["status"] = json!({"phase": "Bound"});
+        // It was killed for want of memory, and recovers.
+        let killed = json!({"terminated": {"reason": "OOMKilled", "exitCode": 137, "finishedAt": ago(3)}});
+        let container = json!({"name": "postgresql", "image": "", "imageID": "", "ready": false, "restartCount": 1,
+            "state": {"running": {"startedAt": ago(2)}}, "lastState": killed});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": format!("{name}-0"), "namespace": NAMESPACE, "uid": "pod", "resourceVersion": "1", "labels": labels,
+                "creationTimestamp": ago(LONG_AGO_SECS)},
+            "spec": {"nodeName": "n", "containers": []},
+            "status": {"phase": "Running", "containerStatuses": [container],
+                "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": ago(3)}]}});
+        server.objects.insert(place.clone(), pod);
+    }
+    let seen = glance().await;
+    assert!(seen.on && seen.cause.is_none(), "{seen:?}");
+
+    // Somebody deletes its pod.
+    server.lock().unwrap().objects.get_mut(&place).unwrap()["metadata"]["deletionTimestamp"] = json!(ago(-30));
+    let seen = glance().await;
+    assert!(seen.on && seen.cause.is_none(), "{seen:?}");
+    server.lock().unwrap().objects.remove(&place);
+    let seen = glance().await;
+    assert!(seen.on && seen.cause.is_none(), "{seen:?}");
+}

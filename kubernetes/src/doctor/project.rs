@@ -442,7 +442,7 @@ fn of_database(
     rooms: Option<&[Room]>,
     now: Timestamp,
 ) -> Option<Cause> {
-    let since = pod.and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(|time| time.0);
+    let since = pod.and_then(cause::since);
     let mut told = cause::cause(&cause::Facts { name, pod, volume, events, since, now })?;
     if told.code == CauseCode::Unschedulable
         && let Some(said) = told.detail.as_deref()
@@ -552,6 +552,20 @@ mod tests {
         }
         let unseen = told(Some(&unschedulable("0/1 nodes are available: 1 Insufficient cpu.")), &[]).unwrap();
         assert!(unseen.message.ends_with("the account may not see nodes."), "{unseen:?}");
+    }
+
+    #[test]
+    fn an_old_database_whose_container_has_just_started_again_is_not_slow() {
+        let pod = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"nodeName": "n", "containers": []},
+            "status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-04T00:00:00Z"}],
+                "containerStatuses": [{"name": "postgresql", "image": "", "imageID": "", "ready": false, "restartCount": 1,
+                    "state": {"running": {"startedAt": "2026-01-04T00:00:01Z"}}}]}});
+        let (name, pod): (ResourceName, Pod) =
+            ("shop-agentruntime-abc123".parse().unwrap(), serde_json::from_value(pod).unwrap());
+        let told = |now: &str| of_database(&name, Some(&pod), None, &[], None, now.parse().unwrap());
+        assert_eq!(told("2026-01-04T00:00:03Z"), None);
+        let slow = told("2026-01-04T00:00:31Z").unwrap();
+        assert!(slow.code == CauseCode::DatabaseSlow && slow.message.contains("over 30 s"), "{slow:?}");
     }
 
     #[test]
