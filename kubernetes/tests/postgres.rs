@@ -209,3 +209,47 @@ async fn a_stateful_set_that_is_old_is_not_slow_as_soon_as_its_container_ends_or
     let seen = glance().await;
     assert!(seen.on && seen.cause.is_none(), "{seen:?}");
 }
+
+/// Removes it until it is gone.
+async fn removed(database: &ClusterDatabase) {
+    for _ in 0..10 {
+        if database.remove(&spec()).await.unwrap() == Removed::Gone {
+            return;
+        }
+    }
+    panic!("it is not gone");
+}
+
+#[tokio::test]
+async fn a_removal_takes_no_right_on_what_others_would_have_made_and_is_not_there() {
+    for (provider, right) in [
+        (DatabaseProvider::KubeBlocks, "deletecollection statefulsets.apps"),
+        (DatabaseProvider::StatefulSet, "get clusters.apps.kubeblocks.io"),
+    ] {
+        let server = Arc::new(Mutex::new(Apiserver { kubeblocks: true, ..Apiserver::default() }));
+        server.lock().unwrap().forbidden = Some(right.to_owned());
+        let database = of(&server, provider).await;
+        database.ensure(&spec()).await.unwrap();
+        removed(&database).await;
+        let left: Vec<String> = server.lock().unwrap().objects.keys().cloned().collect();
+        assert_eq!(left, Vec::<String>::new(), "{right}");
+    }
+}
+
+#[tokio::test]
+async fn what_others_made_is_removed_also_where_no_watch_has_told_of_it() {
+    let server = Arc::new(Mutex::new(Apiserver { kubeblocks: true, ..Apiserver::default() }));
+    let database = of(&server, DatabaseProvider::KubeBlocks).await;
+    of(&server, DatabaseProvider::StatefulSet).await.ensure(&spec()).await.unwrap();
+    server.lock().unwrap().forbidden = Some("deletecollection statefulsets.apps".to_owned());
+    let told = cause(database.remove(&spec()).await);
+    assert_eq!(told.code, CauseCode::PermissionMissing, "{told:?}");
+    // Nor is it gone where it may not be looked for any more.
+    server.lock().unwrap().forbidden = Some("list statefulsets.apps".to_owned());
+    let told = cause(database.remove(&spec()).await);
+    assert_eq!(told.code, CauseCode::PermissionMissing, "{told:?}");
+    server.lock().unwrap().forbidden = None;
+    removed(&database).await;
+    let left: Vec<String> = server.lock().unwrap().objects.keys().cloned().collect();
+    assert_eq!(left, Vec::<String>::new());
+}

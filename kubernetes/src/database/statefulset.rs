@@ -392,6 +392,16 @@ impl StatefulSets {
         // Services and policies are KubeBlocks' way in as well.
         seen.sets.any(of) || seen.pods.any(of) || seen.claims.any(of)
     }
+
+    /// The same, asked of the cluster itself.
+    async fn any_left(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
+        let (sets, pods, claims) = try_join!(
+            objects::any_left(&self.sets, spec, "StatefulSet"),
+            objects::any_left(&self.pods, spec, "pods"),
+            objects::any_left(&self.claims, spec, "volume"),
+        )?;
+        Ok(sets || pods || claims)
+    }
 }
 
 #[async_trait::async_trait]
@@ -475,6 +485,16 @@ impl Servers for StatefulSets {
         Ok(Some(Admin { pod, user: SUPERUSER.to_owned(), password }))
     }
 
+    async fn left(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
+        // Policies are of whoever makes databases now as well, who removes them all.
+        let (data, services, secrets) = try_join!(
+            self.any_left(spec),
+            objects::any_left(&self.services, spec, "Service"),
+            objects::any_left(&self.secrets, spec, "Secret"),
+        )?;
+        Ok(data || services || secrets)
+    }
+
     async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError> {
         self.missing.over(&names::postgres(&spec.name));
         // Its data goes with it: it need not write a last checkpoint.
@@ -494,12 +514,7 @@ impl Servers for StatefulSets {
         }
         objects::remove_all(&self.secrets, spec, &after, "Secret").await?;
         // What was made just now is not in the watches yet.
-        let (sets, pods, claims) = try_join!(
-            objects::any_left(&self.sets, spec, "StatefulSet"),
-            objects::any_left(&self.pods, spec, "pods"),
-            objects::any_left(&self.claims, spec, "volume"),
-        )?;
-        Ok(if sets || pods || claims { Removed::Going } else { Removed::Gone })
+        Ok(if self.any_left(spec).await? { Removed::Going } else { Removed::Gone })
     }
 
     async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {

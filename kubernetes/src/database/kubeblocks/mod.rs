@@ -405,6 +405,16 @@ impl Servers for KubeBlocks {
         Ok(Some(Admin { pod, user, password: SecretString::from(password) }))
     }
 
+    async fn left(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
+        // Policies are of whoever makes databases now as well, who removes them all.
+        if objects::any_left(&self.clusters, spec, "Cluster").await? {
+            return Ok(true);
+        }
+        // The last that goes of what a Cluster needed.
+        let accounts: Api<ServiceAccount> = self.api();
+        Ok(self.version == Version::V1alpha1 && objects::any_left(&accounts, spec, "ServiceAccount").await?)
+    }
+
     async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError> {
         let name = spec.name.as_str();
         self.waits.over(name);
@@ -437,8 +447,8 @@ impl Servers for KubeBlocks {
             try_join!(
                 objects::remove_all(&bindings, spec, &after, "RoleBinding"),
                 objects::remove_all(&roles, spec, &after, "Role"),
-                objects::remove_all(&accounts, spec, &after, "ServiceAccount"),
             )?;
+            objects::remove_all(&accounts, spec, &after, "ServiceAccount").await?;
         }
         Ok(Removed::Gone)
     }
