@@ -289,8 +289,21 @@ impl KubeBlocks {
             return operation::ask(&self.cluster, &self.settings, spec, of, operation).await;
         }
         let verb = if stop { "stop" } else { "start" };
-        let done = json_patch(&self.cluster, self.version, name, &stop_patch(stop)).await;
+        let done = json_patch(&self.cluster, self.version, name, &stop_patch(of.uid().as_deref(), stop)).await;
+        // What says that a test of the patch has failed does not say which.
+        let untrue = matches!(&done, Err(kube::Error::Api(status)) if matches!(status.code, 404 | 422));
+        if untrue && !self.is_there(of).await? {
+            return Ok(false);
+        }
         done.map_err(|error| objects::refused(&error, &format!("{verb} the Cluster `{name}`"))).map(|()| true)
+    }
+
+    /// Whether this very Cluster is there, and not another of its name, asked of the cluster itself.
+    async fn is_there(&self, of: &DynamicObject) -> Result<bool, DatabaseError> {
+        let name = of.name_any();
+        let there = self.clusters.get_metadata_opt(&name).await;
+        let there = there.map_err(|error| objects::refused(&error, &format!("look at the Cluster `{name}`")))?;
+        Ok(there.is_some_and(|there| there.metadata.uid == of.metadata.uid))
     }
 
     /// Its pods that are not about to end, the one that takes writes first.
