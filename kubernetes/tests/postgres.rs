@@ -1,5 +1,5 @@
-//! A project's PostgreSQL on an apiserver in memory, as a StatefulSet or a Cluster of KubeBlocks: what is heard and said of it, and what
-//! holds its removal up.
+//! A project's PostgreSQL on an apiserver in memory, as a StatefulSet or a Cluster of KubeBlocks: what is heard and said of
+//! it, and what holds its removal up.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
@@ -191,8 +191,8 @@ async fn a_stateful_set_that_is_old_is_not_slow_as_soon_as_its_container_ends_or
         let container = json!({"name": "postgresql", "image": "", "imageID": "", "ready": false, "restartCount": 1,
             "state": {"running": {"startedAt": ago(2)}}, "lastState": killed});
         let pod = json!({"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": format!("{name}-0"), "namespace": NAMESPACE, "uid": "pod", "resourceVersion": "1", "labels": labels,
-                "creationTimestamp": ago(LONG_AGO_SECS)},
+            "metadata": {"name": format!("{name}-0"), "namespace": NAMESPACE, "uid": "pod", "resourceVersion": "1",
+                "labels": labels, "creationTimestamp": ago(LONG_AGO_SECS)},
             "spec": {"nodeName": "n", "containers": []},
             "status": {"phase": "Running", "containerStatuses": [container],
                 "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": ago(3)}]}});

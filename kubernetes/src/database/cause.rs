@@ -66,8 +66,8 @@ pub fn heeds_events(pod: Option<&Pod>) -> bool {
     })
 }
 
-/// Since when a pod is waited for: since it was made, its container started, or it was ready no more, whichever was last. One that was
-/// asked to end has its time for that.
+/// Since when a pod is waited for: since it was made, its container started, or it was ready no more, whichever was last.
+/// One that was asked to end has its time for that.
 #[must_use]
 pub fn since(pod: &Pod) -> Option<Timestamp> {
     let (meta, status) = (&pod.metadata, pod.status.as_ref());

@@ -316,8 +316,8 @@ impl ClusterDatabase {
         (!self.servers.iter().any(|servers| servers.holds(spec))).then_some(given)
     }
 
-    /// Those that may have something of a project's: whoever makes servers of projects that have none, and others where something is
-    /// seen. Who has nothing is not asked to remove it: the account need not have the rights.
+    /// Those that may have something of a project's: whoever makes servers of projects that have none, and others where
+    /// something is seen. Who has nothing is not asked to remove it: the account need not have the rights.
     async fn having(&self, spec: &DatabaseSpec) -> Result<Vec<&dyn Servers>, DatabaseError> {
         let makes = self.given.as_ref().is_none_or(|given| !given.makes());
         let mut having = Vec::new();

@@ -7,8 +7,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// By the name of an object, since when something is waited for of it as it was last changed. Nothing outlives the process: after a
-/// restart it is counted from anew.
+/// By the name of an object, since when something is waited for of it as it was last changed. Nothing outlives the process:
+/// after a restart it is counted from anew.
 #[derive(Debug, Default)]
 pub(super) struct Waits(Mutex<HashMap<String, Wait>>);
 

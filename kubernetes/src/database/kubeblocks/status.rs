@@ -76,7 +76,8 @@ impl Said {
     }
 }
 
-/// Since when a Cluster is waited for to be well, as it was last changed. One that is stopped is not, unless [`Waits::begin`] says so.
+/// Since when a Cluster is waited for to be well, as it was last changed. One that is stopped is not, unless
+/// [`Waits::begin`] says so.
 pub(super) fn since(waits: &Waits, cluster: &DynamicObject, version: Version, now: Timestamp) -> Timestamp {
     let (meta, said) = (&cluster.metadata, Said::of(cluster));
     if meta.deletion_timestamp.is_some() || said.phase(meta.generation) == Some("Running") {
