@@ -6,6 +6,7 @@
 mod memory;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use engine::database::DatabaseSpec;
 use kubernetes::{
     Cluster, Settings,
     connection::{Connected, Source},
@@ -13,7 +14,7 @@ use kubernetes::{
     labels,
     settings::{DatabaseProvider, IngressSettings},
 };
-use memory::{Apiserver, NAMESPACE, client};
+use memory::{Apiserver, NAMESPACE, client, spec};
 use model::{InstallationId, Phase, ProjectId, SandboxId};
 use serde_json::{Value, json};
 use std::{
@@ -49,9 +50,13 @@ fn recorded(name: &str) -> (String, Apiserver) {
 }
 
 async fn found(name: &str, server: Apiserver) -> Vec<Finding> {
+    found_of(name, None, server).await
+}
+
+async fn found_of(name: &str, database: Option<DatabaseSpec>, server: Apiserver) -> Vec<Finding> {
     let server = Arc::new(Mutex::new(server));
     let cluster = Cluster { client: client(&server), namespace: NAMESPACE.to_owned() };
-    let row = project::Row { state: Some((Phase::Starting, None)), ..project::Row::named(name.parse().unwrap()) };
+    let row = project::Row { database, state: Some((Phase::Starting, None)), ..project::Row::named(name.parse().unwrap()) };
     project::check(&cluster, &Settings::new(INSTALLATION, NAMESPACE), &row).await
 }
 
@@ -179,6 +184,21 @@ async fn a_projects_terminal_its_database_and_the_address_of_that_are_tried() {
         assert!(finding.verdict == Verdict::Fail && finding.what.contains(what) && !finding.mend.is_empty(), "{finding:?}");
     }
     assert!(!format!("{findings:?}").contains("very-secret"), "an address has a password in it");
+}
+
+#[tokio::test]
+async fn a_database_without_a_pod_is_missed_where_its_sandbox_should_run() {
+    for (replicas, database, missed) in [(1, Some(spec()), true), (0, Some(spec()), false), (1, None, false)] {
+        // Somebody deleted its set, or has it make none; the way to it is still there.
+        let (name, mut server) = project_at("127.77.0.14");
+        server.objects.remove(&format!("pods/{name}-postgresql-0"));
+        server.objects.get_mut(&format!("deployments/{name}")).unwrap()["spec"]["replicas"] = json!(replicas);
+        let findings = found_of(&name, database, server).await;
+        assert_eq!(of(&findings, "database address").verdict, Verdict::Ok, "{findings:?}");
+        let told = findings.iter().find(|finding| finding.check == "database");
+        assert_eq!(told.is_some(), missed, "{findings:?}");
+        assert!(told.is_none_or(|told| told.verdict == Verdict::Fail && told.what.contains("There is no pod")), "{told:?}");
+    }
 }
 
 /// A container's state in a pod's status.

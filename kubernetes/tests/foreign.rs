@@ -161,6 +161,33 @@ async fn a_database_that_was_replaced_since_it_was_looked_at_is_not_stopped() {
     assert_eq!(server.lock().unwrap().objects.get(&place), Some(&theirs));
 }
 
+#[tokio::test]
+async fn a_cluster_of_kubeblocks_that_was_replaced_since_it_was_looked_at_is_neither_stopped_nor_started() {
+    let place = format!("clusters/{}", spec().name);
+    for stopped in [false, true] {
+        let server = Arc::new(Mutex::new(Apiserver { kubeblocks: true, ..Apiserver::default() }));
+        database(&server).await.ensure(&spec()).await.unwrap();
+        let stop = |uid: &str| {
+            let mut server = server.lock().unwrap();
+            let cluster = server.objects.get_mut(&place).unwrap();
+            cluster["metadata"]["uid"] = json!(uid);
+            cluster["spec"]["componentSpecs"][0]["stop"] = json!(stopped);
+            cluster.clone()
+        };
+        stop("ours");
+        let looked = database(&server).await;
+        let act = async || if stopped { looked.ensure(&spec()).await.unwrap() } else { looked.stop(&spec()).await.unwrap() };
+        // Made anew by somebody else, which its watch has not told yet.
+        let theirs = stop("theirs");
+        act().await;
+        let patches = || server.lock().unwrap().asked.iter().filter(|asked| **asked == format!("PATCH {place}")).count();
+        assert_eq!((patches(), server.lock().unwrap().objects.get(&place)), (1, Some(&theirs)));
+        let ours = stop("ours");
+        act().await;
+        assert_ne!(server.lock().unwrap().objects.get(&place), Some(&ours), "this one is meant");
+    }
+}
+
 /// Of a sandbox with hosts of its own, and what makes it once all is listed.
 async fn sandbox(
     server: &Arc<Mutex<Apiserver>>,

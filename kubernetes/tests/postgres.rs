@@ -1,4 +1,5 @@
-//! A project's PostgreSQL as a StatefulSet, on an apiserver in memory: what it hears, and what holds its removal up.
+//! A project's PostgreSQL on an apiserver in memory, as a StatefulSet or a Cluster of KubeBlocks: what is heard and said of
+//! it, and what holds its removal up.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
@@ -29,6 +30,19 @@ async fn database(server: &Arc<Mutex<Apiserver>>, index: Option<Arc<Index>>, pat
     settings.database.provider = DatabaseProvider::StatefulSet;
     let place = "The cluster".to_owned();
     ClusterDatabase::at(place, cluster, &settings, Reach::Outside, index).await.unwrap().with_patience(patience)
+}
+
+/// What makes databases by this, and has listed all that is there.
+async fn of(server: &Arc<Mutex<Apiserver>>, provider: DatabaseProvider) -> ClusterDatabase {
+    let cluster = Cluster { client: client(server), namespace: NAMESPACE.to_owned() };
+    let mut settings = Settings::new(spec().installation, NAMESPACE);
+    settings.database.provider = provider;
+    ClusterDatabase::new(cluster, &settings, Reach::Outside).await.unwrap().with_patience(Duration::ZERO)
+}
+
+/// As the API writes a time.
+fn ago(secs: i64) -> String {
+    format!("{:.0}", Timestamp::now().checked_sub(SignedDuration::from_secs(secs)).unwrap())
 }
 
 fn cause<T: std::fmt::Debug>(answer: Result<T, DatabaseError>) -> Cause {
@@ -136,4 +150,106 @@ async fn a_removal_that_something_holds_up_says_so_and_goes_on_when_it_lets_go()
         }
         assert!(server.lock().unwrap().objects.is_empty(), "nothing is left");
     }
+}
+
+/// How long ago what has run well since was made.
+const LONG_AGO_SECS: i64 = 30 * 86_400;
+
+#[tokio::test]
+async fn a_cluster_of_kubeblocks_that_is_old_is_not_slow_as_soon_as_it_is_changed() {
+    let server = Arc::new(Mutex::new(Apiserver { kubeblocks: true, ..Apiserver::default() }));
+    of(&server, DatabaseProvider::KubeBlocks).await.ensure(&spec()).await.unwrap();
+    for (phase, observed) in [("Updating", 3), ("Running", 2)] {
+        {
+            let mut server = server.lock().unwrap();
+            let cluster = server.objects.get_mut(&format!("clusters/{}", spec().name)).unwrap();
+            (cluster["metadata"]["creationTimestamp"], cluster["metadata"]["generation"]) = (json!(ago(LONG_AGO_SECS)), json!(3));
+            cluster["status"] = json!({"phase": phase, "observedGeneration": observed});
+        }
+        let database = of(&server, DatabaseProvider::KubeBlocks).await;
+        let glance = database.glance(&spec()).unwrap();
+        assert!(glance.on && glance.cause.is_none(), "{phase}: {glance:?}");
+        database.ensure(&spec()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stateful_set_that_is_old_is_not_slow_as_soon_as_its_container_ends_or_its_pod_is_deleted() {
+    let server = Arc::<Mutex<Apiserver>>::default();
+    of(&server, DatabaseProvider::StatefulSet).await.ensure(&spec()).await.unwrap();
+    let name = names::postgres(&spec().name);
+    let (place, glance) =
+        (format!("pods/{name}-0"), async || of(&server, DatabaseProvider::StatefulSet).await.glance(&spec()).unwrap());
+    {
+        let mut server = server.lock().unwrap();
+        let set = server.objects.get_mut(&format!("statefulsets/{name}")).unwrap();
+        set["metadata"]["creationTimestamp"] = json!(ago(LONG_AGO_SECS));
+        let labels = set["metadata"]["labels"].clone();
+        server.objects.get_mut(&format!("persistentvolumeclaims/data-{name}-0")).unwrap()["status"] = json!({"phase": "Bound"});
+        // It was killed for want of memory, and recovers.
+        let killed = json!({"terminated": {"reason": "OOMKilled", "exitCode": 137, "finishedAt": ago(3)}});
+        let container = json!({"name": "postgresql", "image": "", "imageID": "", "ready": false, "restartCount": 1,
+            "state": {"running": {"startedAt": ago(2)}}, "lastState": killed});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": format!("{name}-0"), "namespace": NAMESPACE, "uid": "pod", "resourceVersion": "1",
+                "labels": labels, "creationTimestamp": ago(LONG_AGO_SECS)},
+            "spec": {"nodeName": "n", "containers": []},
+            "status": {"phase": "Running", "containerStatuses": [container],
+                "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": ago(3)}]}});
+        server.objects.insert(place.clone(), pod);
+    }
+    let seen = glance().await;
+    assert!(seen.on && seen.cause.is_none(), "{seen:?}");
+
+    // Somebody deletes its pod.
+    server.lock().unwrap().objects.get_mut(&place).unwrap()["metadata"]["deletionTimestamp"] = json!(ago(-30));
+    let seen = glance().await;
+    assert!(seen.on && seen.cause.is_none(), "{seen:?}");
+    server.lock().unwrap().objects.remove(&place);
+    let seen = glance().await;
+    assert!(seen.on && seen.cause.is_none(), "{seen:?}");
+}
+
+/// Removes it until it is gone.
+async fn removed(database: &ClusterDatabase) {
+    for _ in 0..10 {
+        if database.remove(&spec()).await.unwrap() == Removed::Gone {
+            return;
+        }
+    }
+    panic!("it is not gone");
+}
+
+#[tokio::test]
+async fn a_removal_takes_no_right_on_what_others_would_have_made_and_is_not_there() {
+    for (provider, right) in [
+        (DatabaseProvider::KubeBlocks, "deletecollection statefulsets.apps"),
+        (DatabaseProvider::StatefulSet, "get clusters.apps.kubeblocks.io"),
+    ] {
+        let server = Arc::new(Mutex::new(Apiserver { kubeblocks: true, ..Apiserver::default() }));
+        server.lock().unwrap().forbidden = Some(right.to_owned());
+        let database = of(&server, provider).await;
+        database.ensure(&spec()).await.unwrap();
+        removed(&database).await;
+        let left: Vec<String> = server.lock().unwrap().objects.keys().cloned().collect();
+        assert_eq!(left, Vec::<String>::new(), "{right}");
+    }
+}
+
+#[tokio::test]
+async fn what_others_made_is_removed_also_where_no_watch_has_told_of_it() {
+    let server = Arc::new(Mutex::new(Apiserver { kubeblocks: true, ..Apiserver::default() }));
+    let database = of(&server, DatabaseProvider::KubeBlocks).await;
+    of(&server, DatabaseProvider::StatefulSet).await.ensure(&spec()).await.unwrap();
+    server.lock().unwrap().forbidden = Some("deletecollection statefulsets.apps".to_owned());
+    let told = cause(database.remove(&spec()).await);
+    assert_eq!(told.code, CauseCode::PermissionMissing, "{told:?}");
+    // Nor is it gone where it may not be looked for any more.
+    server.lock().unwrap().forbidden = Some("list statefulsets.apps".to_owned());
+    let told = cause(database.remove(&spec()).await);
+    assert_eq!(told.code, CauseCode::PermissionMissing, "{told:?}");
+    server.lock().unwrap().forbidden = None;
+    removed(&database).await;
+    let left: Vec<String> = server.lock().unwrap().objects.keys().cloned().collect();
+    assert_eq!(left, Vec::<String>::new());
 }

@@ -66,6 +66,20 @@ pub fn heeds_events(pod: Option<&Pod>) -> bool {
     })
 }
 
+/// Since when a pod is waited for: since it was made, its container started, or it was ready no more, whichever was last.
+/// One that was asked to end has its time for that.
+#[must_use]
+pub fn since(pod: &Pod) -> Option<Timestamp> {
+    let (meta, status) = (&pod.metadata, pod.status.as_ref());
+    let containers = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
+    let started = containers.filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref());
+    let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let unready = conditions.filter(|condition| condition.type_ == "Ready" && condition.status != "True");
+    let unready = unready.filter_map(|condition| condition.last_transition_time.as_ref());
+    let all = meta.creation_timestamp.iter().chain(&meta.deletion_timestamp).chain(started).chain(unready);
+    all.map(|time| time.0).max()
+}
+
 /// What stands in the way, where it is known.
 ///
 /// A volume that is not bound yet is no cause of its own for some seconds, and never want of room: it is being made, or waits
@@ -441,6 +455,27 @@ mod tests {
         assert!(heeds_events(Some(&pod(json!({"waiting": {"reason": "ContainerCreating"}}), 0))));
         assert!(!heeds_events(Some(&pod(json!({"running": {}}), 0))));
         assert!(!heeds_events(Some(&pod(json!({"waiting": {"reason": "CrashLoopBackOff"}}), 3))));
+    }
+
+    #[test]
+    fn a_pod_is_waited_for_since_what_happened_to_it_last() {
+        let at = |secs: i64| Timestamp::from_second(secs).unwrap().to_string();
+        let mut pod = json!({"metadata": {"creationTimestamp": at(1_000)}, "status": {
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": at(1_003)}],
+            "containerStatuses": [{"name": "postgresql", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                "state": {"running": {"startedAt": at(1_002)}}}]}});
+        let since = |pod: &serde_json::Value| since(&serde_json::from_value(pod.clone()).unwrap()).map(Timestamp::as_second);
+        assert_eq!(since(&json!({})), None);
+        assert_eq!(since(&json!({"metadata": {"creationTimestamp": at(1_000)}})), Some(1_000));
+        assert_eq!(since(&pod), Some(1_002));
+        // Its container ended days later, and is started again.
+        pod["status"]["conditions"][0] = json!({"type": "Ready", "status": "False", "lastTransitionTime": at(300_000)});
+        assert_eq!(since(&pod), Some(300_000));
+        pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = json!(at(300_001));
+        assert_eq!(since(&pod), Some(300_001));
+        // It is deleted by hand, and ends within its time.
+        pod["metadata"]["deletionTimestamp"] = json!(at(400_030));
+        assert_eq!(since(&pod), Some(400_030));
     }
 
     #[test]

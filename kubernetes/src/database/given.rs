@@ -44,6 +44,11 @@ impl Given {
         (self.makes || self.kept().contains(&project)).then_some(&self.server)
     }
 
+    /// Whether those of projects that have none yet are made on it.
+    pub fn makes(&self) -> bool {
+        self.makes
+    }
+
     /// Nothing of a project's is on it any more.
     pub fn forget(&self, project: ProjectId) {
         self.kept().remove(&project);

@@ -22,6 +22,7 @@ pub mod later;
 mod objects;
 pub mod operation;
 pub mod statefulset;
+mod waits;
 mod watched;
 
 use crate::{
@@ -124,6 +125,8 @@ pub(crate) trait Servers: Send + Sync + 'static {
     }
     /// The way to its superuser; `None` where that is not there yet.
     async fn admin(&self, spec: &DatabaseSpec) -> Result<Option<Admin>, DatabaseError>;
+    /// Whether the cluster itself, asked for it, has anything of it that [`Servers::unmake`] removes.
+    async fn left(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError>;
     /// Removes it with its data.
     /// Unlike the `first` call, others ask the cluster only for what is not under way yet.
     async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError>;
@@ -311,6 +314,19 @@ impl ClusterDatabase {
     fn given(&self, spec: &DatabaseSpec) -> Option<&ServerDatabase> {
         let given = self.given.as_ref()?.has(spec.project)?;
         (!self.servers.iter().any(|servers| servers.holds(spec))).then_some(given)
+    }
+
+    /// Those that may have something of a project's: whoever makes servers of projects that have none, and others where
+    /// something is seen. Who has nothing is not asked to remove it: the account need not have the rights.
+    async fn having(&self, spec: &DatabaseSpec) -> Result<Vec<&dyn Servers>, DatabaseError> {
+        let makes = self.given.as_ref().is_none_or(|given| !given.makes());
+        let mut having = Vec::new();
+        for (number, servers) in self.servers.iter().enumerate() {
+            if (makes && number == 0) || servers.holds(spec) || servers.left(spec).await? {
+                having.push(servers.as_ref());
+            }
+        }
+        Ok(having)
     }
 
     /// Refuses a project that has a server which the account may not see.
@@ -514,11 +530,12 @@ impl Database for ClusterDatabase {
             }
             return Ok(removed);
         }
+        let having = self.having(spec).await?;
         let mut first = true;
         loop {
             changed.borrow_and_update();
             let mut gone = true;
-            for servers in &self.servers {
+            for servers in &having {
                 gone &= servers.unmake(spec, first).await? == Removed::Gone;
             }
             first = false;

@@ -17,6 +17,7 @@ use super::{
     Admin, Servers, Standing, cause, clients, hidden,
     objects::{self, Claimed, claim, is_of, mend},
     owner,
+    waits::Waits,
     watched::{Changed, Watched},
 };
 use crate::{
@@ -316,6 +317,8 @@ pub struct StatefulSets {
     seen: Seen,
     /// By uid, those that the cluster itself makes otherwise than they are asked for.
     otherwise: Mutex<HashSet<String>>,
+    /// Since when each set is without the pod that it should have.
+    missing: Waits,
 }
 
 struct Seen {
@@ -355,6 +358,7 @@ impl StatefulSets {
             claims,
             seen,
             otherwise: Mutex::default(),
+            missing: Waits::default(),
         }
     }
 
@@ -387,6 +391,16 @@ impl StatefulSets {
         let seen = &self.seen;
         // Services and policies are KubeBlocks' way in as well.
         seen.sets.any(of) || seen.pods.any(of) || seen.claims.any(of)
+    }
+
+    /// The same, asked of the cluster itself.
+    async fn any_left(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
+        let (sets, pods, claims) = try_join!(
+            objects::any_left(&self.sets, spec, "StatefulSet"),
+            objects::any_left(&self.pods, spec, "pods"),
+            objects::any_left(&self.claims, spec, "volume"),
+        )?;
+        Ok(sets || pods || claims)
     }
 }
 
@@ -431,9 +445,13 @@ impl Servers for StatefulSets {
 
     fn standing(&self, spec: &DatabaseSpec) -> Standing {
         let Some(set) = self.set(spec) else {
+            self.missing.over(&names::postgres(&spec.name));
             return if self.any(spec) { Standing::Coming(None) } else { Standing::Absent };
         };
         let pod = newest(self.seen.pods.all(|meta| is_of(meta, spec)));
+        if pod.is_some() {
+            self.missing.over(&set.name_any());
+        }
         let ready = pod.as_ref().filter(|pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod));
         if let Some(pod) = ready
             && set.metadata.deletion_timestamp.is_none()
@@ -467,7 +485,18 @@ impl Servers for StatefulSets {
         Ok(Some(Admin { pod, user: SUPERUSER.to_owned(), password }))
     }
 
+    async fn left(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
+        // Policies are of whoever makes databases now as well, who removes them all.
+        let (data, services, secrets) = try_join!(
+            self.any_left(spec),
+            objects::any_left(&self.services, spec, "Service"),
+            objects::any_left(&self.secrets, spec, "Secret"),
+        )?;
+        Ok(data || services || secrets)
+    }
+
     async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError> {
+        self.missing.over(&names::postgres(&spec.name));
         // Its data goes with it: it need not write a last checkpoint.
         let now = DeleteParams::background().grace_period(1);
         let after = DeleteParams::background();
@@ -485,12 +514,7 @@ impl Servers for StatefulSets {
         }
         objects::remove_all(&self.secrets, spec, &after, "Secret").await?;
         // What was made just now is not in the watches yet.
-        let (sets, pods, claims) = try_join!(
-            objects::any_left(&self.sets, spec, "StatefulSet"),
-            objects::any_left(&self.pods, spec, "pods"),
-            objects::any_left(&self.claims, spec, "volume"),
-        )?;
-        Ok(if sets || pods || claims { Removed::Going } else { Removed::Gone })
+        Ok(if self.any_left(spec).await? { Removed::Going } else { Removed::Gone })
     }
 
     async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
@@ -564,9 +588,12 @@ impl StatefulSets {
     fn cause(&self, spec: &DatabaseSpec, set: &StatefulSet, events: &[Arc<Event>]) -> Option<model::Cause> {
         let pod = newest(self.seen.pods.all(|meta| is_of(meta, spec)));
         let volume = self.volume(spec);
-        let since = pod.as_ref().and_then(|pod| pod.creation_timestamp()).or_else(|| set.creation_timestamp()).map(|time| time.0);
-        let (pod, volume) = (pod.as_deref(), volume.as_deref());
-        cause::cause(&cause::Facts { name: &spec.name, pod, volume, events, since, now: Timestamp::now() })
+        let (pod, volume, now) = (pod.as_deref(), volume.as_deref(), Timestamp::now());
+        let since = match pod {
+            Some(pod) => cause::since(pod),
+            None => wants_a_pod(set).then(|| self.missing.begin(&set.metadata, now)),
+        };
+        cause::cause(&cause::Facts { name: &spec.name, pod, volume, events, since, now })
     }
 
     /// One that is there is put right where somebody changed it, and started where it was stopped.

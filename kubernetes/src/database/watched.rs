@@ -19,7 +19,7 @@ use kube::{
 use model::{Cause, CauseCode, ProjectId, SandboxId};
 use serde::de::DeserializeOwned;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Debug,
     hash::Hash,
     sync::{
@@ -152,10 +152,10 @@ impl Changed {
         self.0.sandboxes.lock().unwrap_or_else(PoisonError::into_inner).remove(&project);
     }
 
-    fn tell(&self, project: Option<ProjectId>) {
+    fn tell(&self, projects: impl IntoIterator<Item = ProjectId>) {
         self.0.bell.send_replace(());
         let known = self.0.sandboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sandbox) = project.and_then(|project| known.get(&project)) {
+        for sandbox in projects.into_iter().filter_map(|project| known.get(&project)) {
             let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
             listeners.retain(|listener| listener.send(*sandbox).is_ok());
         }
@@ -208,9 +208,25 @@ where
     K: Lookup + Clone + 'static,
     K::DynamicType: Hash + Eq + Clone,
 {
+    fn writer(&self) -> MutexGuard<'_, Writer<K>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn apply(&self, event: &Event<K>, of: Option<ProjectId>) {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).apply_watcher_event(event);
+        self.writer().apply_watcher_event(event);
         self.changed.tell(of);
+    }
+}
+
+impl<K, T> Mirror<K>
+where
+    K: Resource<DynamicType = T> + Lookup<DynamicType = T> + Clone + 'static,
+    T: Hash + Eq + Clone,
+{
+    /// Whose objects are kept.
+    fn projects(&self) -> BTreeSet<ProjectId> {
+        let kept = self.writer().as_reader().state();
+        kept.iter().filter_map(|object| (self.whose)(object.meta())).collect()
     }
 }
 
@@ -220,19 +236,27 @@ where
     T: Hash + Eq + Clone + Send + Sync + 'static,
 {
     fn begin(&self) {
-        self.apply(&Event::Init, None);
+        self.writer().apply_watcher_event(&Event::Init);
     }
     fn put(&self, object: K, from: From) {
-        let of = (self.whose)(object.meta());
-        let event = if from == From::List { Event::InitApply(object) } else { Event::Apply(object) };
-        self.apply(&event, of);
+        if from == From::List {
+            // It takes the place of what is kept once all is listed, and is told of then.
+            self.writer().apply_watcher_event(&Event::InitApply(object));
+        } else {
+            let of = (self.whose)(object.meta());
+            self.apply(&Event::Apply(object), of);
+        }
     }
     fn take(&self, object: K) {
         let of = (self.whose)(object.meta());
         self.apply(&Event::Delete(object), of);
     }
     fn listed(&self) {
-        self.apply(&Event::InitDone, None);
+        let mut of = self.projects();
+        self.writer().apply_watcher_event(&Event::InitDone);
+        // Also whose objects are not there any more.
+        of.extend(self.projects());
+        self.changed.tell(of);
     }
 }
 
@@ -352,5 +376,57 @@ where
     #[must_use]
     pub fn any(&self, that: impl Fn(&ObjectMeta) -> bool) -> bool {
         self.store.find(|object| that(object.meta())).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    fn pod(project: u128) -> Pod {
+        let labels = json!({labels::PROJECT: Uuid::from_u128(project).to_string()});
+        let meta = json!({"name": format!("pod-{project}"), "namespace": "team", "uid": project.to_string(), "labels": labels});
+        serde_json::from_value(json!({"metadata": meta})).unwrap()
+    }
+
+    #[test]
+    fn whose_objects_a_new_list_does_not_have_are_told_once_it_is_whole() {
+        let changed = Changed::of("The cluster".to_owned());
+        let writer = Writer::<Pod>::new(());
+        let store = writer.as_reader();
+        let mirror = Mirror { writer: Mutex::new(writer), changed: changed.clone(), whose: Box::new(labels::project) };
+        let sandbox = |project: u128| SandboxId(Uuid::from_u128(100 + project));
+        // Nobody has asked about the fourth.
+        for project in 1..4 {
+            changed.know(ProjectId(Uuid::from_u128(project)), sandbox(project));
+        }
+        let (mut told, mut bell) = (changed.listen(), changed.bell());
+        let mut all = || {
+            let mut all: Vec<SandboxId> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+            all.sort_unstable_by_key(|sandbox| sandbox.0);
+            all
+        };
+        for project in [1, 2] {
+            mirror.put(pod(project), From::Watch);
+        }
+        assert_eq!(all(), [sandbox(1), sandbox(2)]);
+
+        // The second went while the watch was broken off, and the third came.
+        bell.borrow_and_update();
+        mirror.begin();
+        for project in [1, 3, 4] {
+            mirror.put(pod(project), From::List);
+        }
+        assert_eq!(all(), [], "nothing of it is to be seen yet");
+        assert!(!bell.has_changed().unwrap() && store.state().len() == 2);
+        mirror.listed();
+        assert_eq!(all(), [sandbox(1), sandbox(2), sandbox(3)], "each once");
+        assert!(bell.has_changed().unwrap() && store.state().len() == 3);
+
+        mirror.take(pod(3));
+        assert_eq!(all(), [sandbox(3)]);
     }
 }

@@ -123,6 +123,13 @@ struct Found {
     rooms: Option<Vec<Room>>,
 }
 
+impl Found {
+    /// Whether the sandbox should have a pod, and with that its database.
+    fn should_run(&self) -> bool {
+        self.deployment.as_ref().and_then(|live| live.spec.as_ref()?.replicas).is_some_and(|replicas| replicas > 0)
+    }
+}
+
 impl Look<'_> {
     fn api<K>(&self) -> Api<K>
     where
@@ -298,30 +305,7 @@ impl Look<'_> {
         let pod = format!("{}-0", names::postgres(self.name));
         let pod = match self.api::<Pod>().get_opt(&pod).await {
             Ok(Some(pod)) => Arc::new(pod),
-            Ok(None) => {
-                if let Some(finding) = self.given(found).await {
-                    return vec![finding];
-                }
-                let address = self.address(found).await;
-                let mut findings: Vec<Finding> = address.into_iter().collect();
-                if refused(self.name, &found.events, &Set::Unseen).is_some()
-                    && let Some(set) = self.set().await
-                    && let Some(refused) = refused(self.name, &found.events, &set)
-                {
-                    findings.insert(0, Finding::of_cause(check, Verdict::Fail, &refused, why));
-                    return findings;
-                }
-                if findings.iter().any(|finding| finding.verdict == Verdict::Fail) {
-                    findings.push(Finding::new(
-                        check,
-                        Verdict::Fail,
-                        format!("There is no pod `{pod}`."),
-                        why,
-                        &["Start the sandbox: its database is made anew then, and is empty if its volume is lost."],
-                    ));
-                }
-                return findings;
-            }
+            Ok(None) => return self.without_a_pod(found, &pod, check, why).await,
             Err(error) => {
                 return vec![Finding::of_cause(check, Verdict::Fail, &causes::of_error(&error, "look at the database"), why)];
             }
@@ -367,6 +351,32 @@ impl Look<'_> {
         findings
     }
 
+    /// Where the database has no pod: it is on a given server, stopped with its sandbox, or missing.
+    async fn without_a_pod(&self, found: &Found, pod: &str, check: &str, why: &str) -> Vec<Finding> {
+        if let Some(finding) = self.given(found).await {
+            return vec![finding];
+        }
+        let mut findings: Vec<Finding> = self.address(found).await.into_iter().collect();
+        if refused(self.name, &found.events, &Set::Unseen).is_some()
+            && let Some(set) = self.set().await
+            && let Some(refused) = refused(self.name, &found.events, &set)
+        {
+            findings.insert(0, Finding::of_cause(check, Verdict::Fail, &refused, why));
+            return findings;
+        }
+        // One on a given server that does not say whether it has it is told by the address, which is none of the cluster's.
+        let elsewhere = self.settings.database.server.is_some() && findings.is_empty();
+        let wanted = self.database.is_some() && found.should_run() && !elsewhere;
+        if wanted || findings.iter().any(|finding| finding.verdict == Verdict::Fail) {
+            let what = format!("There is no pod `{pod}`.");
+            let start = "Start the sandbox: its database is made anew then, and is empty if its volume is lost.";
+            let wait = "Wait a moment and look again: it is made anew by itself, and is empty if its volume is lost.";
+            let step = if wanted { wait } else { start };
+            findings.push(Finding::new(check, Verdict::Fail, what, why, &[step]));
+        }
+        findings
+    }
+
     /// The project's database on a given server, if that has it, or makes it and no object of the cluster is it.
     async fn given(&self, found: &Found) -> Option<Finding> {
         let (server, database) = (self.settings.database.server.as_ref()?, self.database?);
@@ -384,8 +394,7 @@ impl Look<'_> {
                 return None;
             }
         }
-        let runs = found.deployment.as_ref().and_then(|live| live.spec.as_ref()?.replicas).is_some_and(|replicas| replicas > 0);
-        Some(on_server(server, &database.role, seen, runs))
+        Some(on_server(server, &database.role, seen, found.should_run()))
     }
 
     /// What makes the database's pod, where it is there and should make one. Where the account may not see StatefulSets,
@@ -442,7 +451,7 @@ fn of_database(
     rooms: Option<&[Room]>,
     now: Timestamp,
 ) -> Option<Cause> {
-    let since = pod.and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(|time| time.0);
+    let since = pod.and_then(cause::since);
     let mut told = cause::cause(&cause::Facts { name, pod, volume, events, since, now })?;
     if told.code == CauseCode::Unschedulable
         && let Some(said) = told.detail.as_deref()
@@ -552,6 +561,20 @@ mod tests {
         }
         let unseen = told(Some(&unschedulable("0/1 nodes are available: 1 Insufficient cpu.")), &[]).unwrap();
         assert!(unseen.message.ends_with("the account may not see nodes."), "{unseen:?}");
+    }
+
+    #[test]
+    fn an_old_database_whose_container_has_just_started_again_is_not_slow() {
+        let pod = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"nodeName": "n", "containers": []},
+            "status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-04T00:00:00Z"}],
+                "containerStatuses": [{"name": "postgresql", "image": "", "imageID": "", "ready": false, "restartCount": 1,
+                    "state": {"running": {"startedAt": "2026-01-04T00:00:01Z"}}}]}});
+        let (name, pod): (ResourceName, Pod) =
+            ("shop-agentruntime-abc123".parse().unwrap(), serde_json::from_value(pod).unwrap());
+        let told = |now: &str| of_database(&name, Some(&pod), None, &[], None, now.parse().unwrap());
+        assert_eq!(told("2026-01-04T00:00:03Z"), None);
+        let slow = told("2026-01-04T00:00:31Z").unwrap();
+        assert!(slow.code == CauseCode::DatabaseSlow && slow.message.contains("over 30 s"), "{slow:?}");
     }
 
     #[test]

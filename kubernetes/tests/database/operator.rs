@@ -150,7 +150,7 @@ impl Work {
                         "Running" if is == if stop { "Stopped" } else { "Running" } => ("Succeed", String::new()),
                         "Running" => continue,
                         _ if stopped != stop && from.contains(&is.as_str()) => {
-                            let patch = kubeblocks::manifests::stop_patch(stop);
+                            let patch = kubeblocks::manifests::stop_patch(cluster.uid().as_deref(), stop);
                             kubeblocks::json_patch(&self.cluster, self.version, &cluster.name_any(), &patch).await?;
                             ("Running", String::new())
                         }

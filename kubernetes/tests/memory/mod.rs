@@ -293,6 +293,11 @@ impl Apiserver {
                     if asked["metadata"]["uid"].is_string() && asked["metadata"]["uid"] != object["metadata"]["uid"] {
                         return status(409, "Conflict");
                     }
+                    let fails =
+                        |one: &Value| one["op"] == "test" && object.pointer(one["path"].as_str().unwrap()) != Some(&one["value"]);
+                    if asked.as_array().is_some_and(|all| all.iter().any(fails)) {
+                        return status(422, "Invalid");
+                    }
                     object["metadata"]["labels"]["changed"] = json!("yes");
                     (200, object.clone())
                 }

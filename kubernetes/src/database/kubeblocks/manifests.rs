@@ -172,14 +172,15 @@ pub fn role_binding(spec: &DatabaseSpec, settings: &Settings) -> RoleBinding {
     }
 }
 
-/// The one path of a Cluster of `v1` that stops and starts it; 0 replicas do not count as stopped. The name is tested,
-/// so that no other component is meant.
+/// The one path of a Cluster of `v1` that stops and starts it; 0 replicas do not count as stopped. The uid is tested, so that no
+/// other Cluster of its name is meant, and the name, so that no other component is.
 #[must_use]
-pub fn stop_patch(stop: bool) -> Value {
+pub fn stop_patch(uid: Option<&str>, stop: bool) -> Value {
     let path = "/spec/componentSpecs/0/stop";
+    let this = json!({"op": "test", "path": "/metadata/uid", "value": uid});
     let same = json!({"op": "test", "path": "/spec/componentSpecs/0/name", "value": COMPONENT});
     match stop {
-        true => json!([same, {"op": "add", "path": path, "value": true}]),
-        false => json!([same, {"op": "remove", "path": path}]),
+        true => json!([this, same, {"op": "add", "path": path, "value": true}]),
+        false => json!([this, same, {"op": "remove", "path": path}]),
     }
 }

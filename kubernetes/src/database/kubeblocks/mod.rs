@@ -28,6 +28,7 @@ use super::{
     objects::{self, Claimed, claim, is_of, mend},
     operation::{self, Operation},
     statefulset::is_ready,
+    waits::Waits,
     watched::{Changed, Watched, Whose},
 };
 use crate::{Cluster, Settings, causes, labels, names};
@@ -52,7 +53,7 @@ use manifests::{cluster, network_policy, role, role_binding, service_account, st
 use model::{Cause, ProjectId, ResourceName};
 use secrecy::SecretString;
 use serde_json::Value;
-use status::{Said, protected, should_run, standing, wedged};
+use status::{Said, protected, should_run, since, standing, wedged};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::try_join;
 use tracing::info;
@@ -176,6 +177,8 @@ pub struct KubeBlocks {
     pods_seen: Watched<Pod>,
     volumes_seen: Watched<PersistentVolumeClaim>,
     policies_seen: Arc<Watched<NetworkPolicy>>,
+    /// Since when each Cluster is waited for.
+    waits: Waits,
 }
 
 impl KubeBlocks {
@@ -216,6 +219,7 @@ impl KubeBlocks {
             policies_seen: Arc::clone(policies_seen),
             clusters,
             policies,
+            waits: Waits::default(),
         }
     }
 
@@ -274,6 +278,7 @@ impl KubeBlocks {
         }
         self.own_volumes(spec).await?;
         info!(name = %spec.name, "the database was stopped; it is started");
+        self.waits.begin(&cluster.metadata, Timestamp::now());
         self.operate(spec, cluster, Operation::Start).await
     }
 
@@ -284,8 +289,21 @@ impl KubeBlocks {
             return operation::ask(&self.cluster, &self.settings, spec, of, operation).await;
         }
         let verb = if stop { "stop" } else { "start" };
-        let done = json_patch(&self.cluster, self.version, name, &stop_patch(stop)).await;
+        let done = json_patch(&self.cluster, self.version, name, &stop_patch(of.uid().as_deref(), stop)).await;
+        // What says that a test of the patch has failed does not say which.
+        let untrue = matches!(&done, Err(kube::Error::Api(status)) if matches!(status.code, 404 | 422));
+        if untrue && !self.is_there(of).await? {
+            return Ok(false);
+        }
         done.map_err(|error| objects::refused(&error, &format!("{verb} the Cluster `{name}`"))).map(|()| true)
+    }
+
+    /// Whether this very Cluster is there, and not another of its name, asked of the cluster itself.
+    async fn is_there(&self, of: &DynamicObject) -> Result<bool, DatabaseError> {
+        let name = of.name_any();
+        let there = self.clusters.get_metadata_opt(&name).await;
+        let there = there.map_err(|error| objects::refused(&error, &format!("look at the Cluster `{name}`")))?;
+        Ok(there.is_some_and(|there| there.metadata.uid == of.metadata.uid))
     }
 
     /// Its pods that are not about to end, the one that takes writes first.
@@ -354,15 +372,17 @@ impl Servers for KubeBlocks {
     }
 
     fn standing(&self, spec: &DatabaseSpec) -> Standing {
-        match self.found(spec) {
-            None => Standing::Absent,
-            Some(cluster) => match standing(&spec.name, &cluster, Timestamp::now()) {
-                Standing::Up(_) if !self.policy(spec) => Standing::Coming(None),
-                Standing::Coming(said) if cluster.metadata.deletion_timestamp.is_none() => {
-                    Standing::Coming(self.stated(spec, &[]).or(said))
-                }
-                standing => standing,
-            },
+        let Some(cluster) = self.found(spec) else {
+            self.waits.over(spec.name.as_str());
+            return Standing::Absent;
+        };
+        let now = Timestamp::now();
+        match standing(&spec.name, &cluster, since(&self.waits, &cluster, self.version, now), now) {
+            Standing::Up(_) if !self.policy(spec) => Standing::Coming(None),
+            Standing::Coming(said) if cluster.metadata.deletion_timestamp.is_none() => {
+                Standing::Coming(self.stated(spec, &[]).or(said))
+            }
+            standing => standing,
         }
     }
 
@@ -398,8 +418,19 @@ impl Servers for KubeBlocks {
         Ok(Some(Admin { pod, user, password: SecretString::from(password) }))
     }
 
+    async fn left(&self, spec: &DatabaseSpec) -> Result<bool, DatabaseError> {
+        // Policies are of whoever makes databases now as well, who removes them all.
+        if objects::any_left(&self.clusters, spec, "Cluster").await? {
+            return Ok(true);
+        }
+        // The last that goes of what a Cluster needed.
+        let accounts: Api<ServiceAccount> = self.api();
+        Ok(self.version == Version::V1alpha1 && objects::any_left(&accounts, spec, "ServiceAccount").await?)
+    }
+
     async fn unmake(&self, spec: &DatabaseSpec, first: bool) -> Result<Removed, DatabaseError> {
         let name = spec.name.as_str();
+        self.waits.over(name);
         // At first the cluster itself is asked: what was made just now is not in the watch yet.
         let cluster = if first {
             let there = self.clusters.get_opt(name).await;
@@ -429,13 +460,14 @@ impl Servers for KubeBlocks {
             try_join!(
                 objects::remove_all(&bindings, spec, &after, "RoleBinding"),
                 objects::remove_all(&roles, spec, &after, "Role"),
-                objects::remove_all(&accounts, spec, &after, "ServiceAccount"),
             )?;
+            objects::remove_all(&accounts, spec, &after, "ServiceAccount").await?;
         }
         Ok(Removed::Gone)
     }
 
     async fn stop(&self, spec: &DatabaseSpec) -> Result<(), DatabaseError> {
+        self.waits.over(spec.name.as_str());
         match self.found(spec).filter(|cluster| !Said::of(cluster).stopped(self.version)) {
             // One whose predecessor is still being removed is asked for at the next look.
             Some(cluster) => self.operate(spec, &cluster, Operation::Stop).await.map(|_| ()),

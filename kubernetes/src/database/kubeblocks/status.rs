@@ -1,7 +1,7 @@
 //! What a Cluster says of itself, and what that comes to. Pure.
 
 use super::{GROUP, INSTANCE, Version};
-use crate::database::{Standing, cause, objects};
+use crate::database::{Standing, cause, objects, waits::Waits};
 use engine::database::DatabaseError;
 use jiff::Timestamp;
 use kube::{ResourceExt as _, api::DynamicObject};
@@ -76,10 +76,21 @@ impl Said {
     }
 }
 
-/// How a Cluster is. Pure.
-pub(super) fn standing(name: &ResourceName, cluster: &DynamicObject, now: Timestamp) -> Standing {
+/// Since when a Cluster is waited for to be well, as it was last changed. One that is stopped is not, unless
+/// [`Waits::begin`] says so.
+pub(super) fn since(waits: &Waits, cluster: &DynamicObject, version: Version, now: Timestamp) -> Timestamp {
+    let (meta, said) = (&cluster.metadata, Said::of(cluster));
+    if meta.deletion_timestamp.is_some() || said.phase(meta.generation) == Some("Running") {
+        waits.over(&cluster.name_any());
+        return now;
+    }
+    if said.stopped(version) { waits.since(meta).unwrap_or(now) } else { waits.begin(meta, now) }
+}
+
+/// How a Cluster is that is waited for [`since`] then. Pure.
+pub(super) fn standing(name: &ResourceName, cluster: &DynamicObject, since: Timestamp, now: Timestamp) -> Standing {
     let said = Said::of(cluster);
-    let waited = cluster.creation_timestamp().map_or(0, |since| now.as_second() - since.0.as_second());
+    let waited = now.as_second() - since.as_second();
     let with = |mut cause: Cause| {
         cause.detail = said.words();
         Standing::Coming(Some(cause))
@@ -100,7 +111,7 @@ pub(super) fn standing(name: &ResourceName, cluster: &DynamicObject, now: Timest
             match phase {
                 Some(phase) => {
                     format!(
-                        "`{name}`'s PostgreSQL is still {phase}, over {} after KubeBlocks was asked for it.",
+                        "`{name}`'s PostgreSQL has not been well for over {}: KubeBlocks says that it is {phase}.",
                         cause::over(waited)
                     )
                 }
@@ -166,7 +177,46 @@ mod tests {
     }
 
     fn seen(generation: i64, status: Value, secs: i64) -> Standing {
-        standing(&crate::database::tests::spec().name, &object(generation, status), after(secs))
+        standing(&crate::database::tests::spec().name, &object(generation, status), after(0), after(secs))
+    }
+
+    #[test]
+    fn it_is_slow_only_once_what_was_asked_last_takes_long() {
+        const MONTH: i64 = 30 * 86_400;
+        let (name, waits) = (crate::database::tests::spec().name, Waits::default());
+        let seen = |cluster: &DynamicObject, secs: i64| {
+            let now = after(MONTH + secs);
+            standing(&name, cluster, since(&waits, cluster, Version::V1alpha1, now), now)
+        };
+        let at = |generation: i64, phase: &str, observed: i64| {
+            object(generation, json!({"phase": phase, "observedGeneration": observed}))
+        };
+        let is_slow = |standing: Standing, words: &str| match standing {
+            Standing::Coming(Some(cause)) => {
+                assert!(cause.code == CauseCode::DatabaseSlow && cause.message.contains(words), "{cause:?}");
+            }
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(seen(&at(1, "Running", 1), 0), Standing::Up(_)));
+        // It was changed a month after it was made.
+        assert!(matches!(seen(&at(2, "Running", 1), 10), Standing::Coming(None)), "its operator has a moment to look");
+        assert!(matches!(seen(&at(2, "Updating", 2), 20), Standing::Coming(None)));
+        is_slow(seen(&at(2, "Updating", 2), 30), "over 20 s: KubeBlocks says that it is Updating");
+        assert!(matches!(seen(&at(3, "Updating", 2), 31), Standing::Coming(None)), "it was changed again");
+        is_slow(seen(&at(3, "Updating", 2), 52), "has not looked");
+        // It was well meanwhile.
+        assert!(matches!(seen(&at(3, "Running", 3), 60), Standing::Up(_)));
+        assert!(matches!(seen(&at(3, "Updating", 3), 90), Standing::Coming(None)));
+
+        // One that is stopped is waited for once it was asked to start.
+        let mut stopped = at(4, "Stopped", 4);
+        stopped.data["spec"]["componentSpecs"][0]["stop"] = json!(true);
+        for secs in [100, 200] {
+            assert!(matches!(seen(&stopped, secs), Standing::Coming(None)));
+        }
+        waits.begin(&stopped.metadata, after(MONTH + 200));
+        assert!(matches!(seen(&stopped, 210), Standing::Coming(None)));
+        is_slow(seen(&stopped, 220), "is Stopped");
     }
 
     #[test]
@@ -215,6 +265,6 @@ mod tests {
         let cause = wedged(&name, &leaving, after(70)).unwrap();
         assert_eq!(cause.code, CauseCode::DeletionOverdue);
         assert!(cause.detail.unwrap().contains("cluster.kubeblocks.io/finalizer"));
-        assert!(matches!(standing(&name, &leaving, after(30)), Standing::Coming(None)));
+        assert!(matches!(standing(&name, &leaving, after(0), after(30)), Standing::Coming(None)));
     }
 }
