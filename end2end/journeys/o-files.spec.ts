@@ -213,6 +213,37 @@ test('files: who saves second sees both versions', async ({ api, project, signed
   expect(await api.output(project.id, 'cat notes.md')).toBe('mine');
 });
 
+test('files: saved again while a save is under way, what was typed last is there, and nobody is said to have changed it', async ({ api, project, signedIn: page }) => {
+  await api.output(project.id, 'printf first > notes.md');
+  const tree = await files(page, project.id);
+  await row(tree, 'notes.md').click();
+  const editor = page.getByRole('textbox', { name: 'Content of notes.md' });
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  const saves: string[] = [];
+  await page.route('**/files/notes.md', async (route) => {
+    if (route.request().method() === 'PUT') {
+      saves.push(route.request().postData() ?? '');
+      await held;
+    }
+    await route.continue();
+  });
+  await editor.fill('second');
+  await page.keyboard.down('Control');
+  // Held, the key repeats.
+  for (let repeat = 0; repeat < 3; repeat += 1) await page.keyboard.down('s');
+  await page.keyboard.up('s');
+  await page.keyboard.up('Control');
+  await editor.fill('third');
+  await editor.press('Control+s');
+  await until('the first save to be sent', () => saves.length === 1);
+  release();
+  await expect(page.getByText('Saved', { exact: true })).toBeVisible();
+  await expect(page.getByRole('alertdialog')).toHaveCount(0);
+  expect(saves).toEqual(['second', 'third']);
+  expect(await api.output(project.id, 'cat notes.md')).toBe('third');
+});
+
 test('files: dropped, downloaded, and what cannot be shown says why', async ({ api, project, signedIn: page, allowConsole }) => {
   allowConsole(/409 \(Conflict\)/);
   await api.output(project.id, "head -c 2000000 /dev/zero > big && printf '\\0\\1' > binary && mkdir up");
