@@ -32,19 +32,18 @@ async function paste(target: Locator, name: string, content: string, text = ''):
   );
 }
 
-/** Drops files made in the page, as a desktop would. */
-async function drop(target: Locator, name: string, content: string): Promise<void> {
-  const data = await target.page().evaluateHandle(
-    ([name, content]) => {
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([content!], name!, { type: 'text/plain' }));
-      return transfer;
-    },
-    [name, content],
-  );
+/** Drops files made in the page, as a desktop would: their content by their names. */
+async function dropAll(target: Locator, files: Record<string, string>): Promise<void> {
+  const data = await target.page().evaluateHandle((files) => {
+    const transfer = new DataTransfer();
+    for (const [name, content] of Object.entries(files)) transfer.items.add(new File([content], name, { type: 'text/plain' }));
+    return transfer;
+  }, files);
   await target.dispatchEvent('dragover', { dataTransfer: data });
   await target.dispatchEvent('drop', { dataTransfer: data });
 }
+
+const drop = (target: Locator, name: string, content: string): Promise<void> => dropAll(target, { [name]: content });
 
 test('files: made, edited, renamed, deleted, all by keyboard', async ({ api, project, signedIn: page }) => {
   await api.output(project.id, 'mkdir -p src && echo "fn main() {}" > src/main.rs');
@@ -272,6 +271,21 @@ test('files: dropped, downloaded, and what cannot be shown says why', async ({ a
   expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
 });
 
+test('files: an answer that breaks off stops neither the uploads behind it nor the tree', async ({ api, project, signedIn: page }) => {
+  await api.output(project.id, 'mkdir up');
+  const tree = await files(page, project.id);
+  let answers = 0;
+  await page.route('**/files/up', async (route) => {
+    if (answers++ === 0) await route.fulfill({ contentType: 'application/json', body: '{"entries":[' });
+    else await route.continue();
+  });
+  await drop(row(tree, 'up'), 'one.txt', 'one');
+  await expect(tree.getByText('The server does not answer.')).toBeVisible();
+  await drop(row(tree, 'up'), 'two.txt', 'two');
+  await expect(row(tree, 'two.txt')).toBeVisible();
+  expect(await api.output(project.id, 'cat up/one.txt up/two.txt')).toBe('onetwo');
+});
+
 test('files: a name on two lines and one that is no text are each one row, opened, saved and deleted as what they are', async ({ api, project, signedIn: page }) => {
   const [two, raw] = ['two\uFFFDlines', 'raw\uFFFD'];
   const names = `"$(printf 'two\\nlines')" "$(printf 'raw\\377')"`;
@@ -351,6 +365,32 @@ test('a file dropped into a terminal is uploaded to its folder, and its path is 
   await drop(workspace.page.locator('.fsa-terminal').first(), "it's.txt", 'dropped');
   await terminal.sees(/'[^\n]*\/a b\/it'\\''s\.txt'/);
   expect(await api.output(project.id, `cat "a b/it's.txt"`)).toBe('dropped');
+});
+
+test('files dropped into a terminal are uploaded while another page is looked at, each by itself, and that page says how it ended', async ({ api, project, visitor, allowConsole }) => {
+  allowConsole(/status of 507/);
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  const { page } = workspace;
+  const terminal = await workspace.terminal().prompt();
+  await terminal.enter('mkdir -p in && cd in && echo in""side');
+  await terminal.sees(/^inside$/m);
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route('**/files/in/*', async (route) => {
+    await held;
+    if (!route.request().url().endsWith('/b.txt')) await route.continue();
+    else await route.fulfill({ status: 507, json: { details: { code: 'disk-full', message: 'The disk is full.' } } });
+  });
+  await dropAll(page.locator('.fsa-terminal').first(), { 'a.txt': 'a', 'b.txt': 'b', 'c.txt': 'c' });
+  await expect(page.locator('.fsa-terminal-notice').first()).toContainText('Uploading a.txt');
+  const asks = () => page.evaluate(() => !dispatchEvent(new Event('beforeunload', { cancelable: true })));
+  expect(await asks()).toBe(true);
+  await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Files' }).click();
+  await expect(page.getByRole('tree', { name: 'Files' })).toBeVisible();
+  release();
+  await expect(page.getByRole('status', { name: 'Notices' })).toContainText('1 of 3 was not uploaded: b.txt. The disk is full.');
+  expect(await api.output(project.id, 'cd in && cat *')).toBe('ac');
+  expect(await asks()).toBe(false);
 });
 
 test('a file pasted into a terminal is uploaded, and its path typed; with text beside it, the text is meant', async ({ api, project, visitor }) => {
