@@ -212,6 +212,58 @@ test('files: who saves second sees both versions', async ({ api, project, signed
   expect(await api.output(project.id, 'cat notes.md')).toBe('mine');
 });
 
+test('files: what was typed and is not saved is asked about where a link leads away, and is there again after the way back', async ({ api, project, signedIn: page }) => {
+  await api.output(project.id, 'printf before > notes.md');
+  await new Workspace(page).open(project.id);
+  const link = (name: string): Locator => page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name, exact: true });
+  const tree = page.getByRole('tree', { name: 'Files' });
+  const editor = page.getByRole('textbox', { name: 'Content of notes.md' });
+  const asked = page.getByRole('alertdialog', { name: 'Leave notes.md without saving?' });
+  const restored = page.getByText('What you typed here before and did not save is back.');
+  const kept = () => page.evaluate(() => sessionStorage.getItem('fsa.drafts'));
+  await link('Files').click();
+  await row(tree, 'notes.md').click();
+  await editor.fill('typed');
+  await link('Terminal').click();
+  await expect(asked.getByRole('button', { name: 'Keep editing' })).toBeFocused();
+  await page.keyboard.press('Escape');
+  await expect(editor).toHaveValue('typed');
+  await expect(page).toHaveURL(/\/files$/);
+
+  await page.goBack();
+  await expect(page.getByRole('status', { name: 'Notices' })).toContainText('notes.md is not saved');
+  await page.goForward();
+  await row(tree, 'notes.md').click();
+  await expect(restored).toBeVisible();
+  await expect(editor).toHaveValue('typed');
+  await expect(page.getByText('Not saved yet')).toBeVisible();
+  await inspect(page, 'files-draft');
+  await page.getByRole('button', { name: 'Discard it' }).click();
+  await expect(editor).toHaveValue('before');
+  await expect(editor).toBeFocused();
+  await expect(restored).toHaveCount(0);
+
+  // Given up by the answer: nothing of it is kept.
+  await editor.fill('given up');
+  await link('Terminal').click();
+  await asked.getByRole('button', { name: 'Leave it' }).click();
+  await expect(page).toHaveURL(new RegExp(`/projects/${project.id}$`));
+  expect(await kept()).toBeNull();
+  await page.goBack();
+  await row(tree, 'notes.md').click();
+  await expect(editor).toHaveValue('before');
+
+  // Nor after a sign-out.
+  await editor.fill('of whoever was here');
+  await page.goBack();
+  await expect.poll(kept).toContain('of whoever was here');
+  await page.route('**/api/sign-out', (route) => route.fulfill({ json: {} }));
+  await page.getByRole('button', { name: /^Account/ }).click();
+  await page.getByRole('menuitem', { name: 'Sign out' }).click();
+  await page.waitForURL((url) => !url.pathname.startsWith('/projects/'));
+  expect(await kept()).toBeNull();
+});
+
 test('files: saved again while a save is under way, what was typed last is there, and nobody is said to have changed it', async ({ api, project, signedIn: page }) => {
   await api.output(project.id, 'printf first > notes.md');
   const tree = await files(page, project.id);

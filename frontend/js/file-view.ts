@@ -2,6 +2,7 @@
 // are shown and one is chosen.
 
 import { asks, button, icon, make, prose, refusal, tell } from './dom.ts';
+import { drafts } from './drafts.ts';
 import { MOST_SHOWN_BYTES, pictureType, read, shown, written } from './paths.ts';
 import { resting } from './resting.ts';
 import { oneAtATime } from './turns.ts';
@@ -40,6 +41,14 @@ export class FileView {
   /** Whether something was typed that is not saved. */
   get dirty(): boolean {
     return this.#field !== undefined && this.#field.value !== this.#saved;
+  }
+
+  /** Keeps what was typed and is not saved, as its page is left: whether it could be; `undefined` where there is none. */
+  leave(): boolean | undefined {
+    this.#stop?.abort();
+    const field = this.#field;
+    if (!field || !this.dirty || this.#address === undefined) return undefined;
+    return drafts.keep(this.#base + this.#address, { version: this.#version, text: field.value });
   }
 
   clear(): void {
@@ -167,10 +176,24 @@ export class FileView {
         if (!event.repeat) void this.#save();
       }
     });
-    this.#frame(address, about, field, [save]);
+    const kept = drafts.take(this.#base + address);
+    const draft = kept?.text === field.value ? undefined : kept;
+    const restored = draft && this.#restored(address);
+    this.#frame(address, about, restored ?? field, [save], restored && field);
     this.#field = field;
     this.#saved = field.value;
+    if (draft) {
+      field.value = draft.text;
+      // A save names the version of then: where somebody wrote meanwhile, both are shown.
+      this.#version = draft.version ?? this.#version;
+    }
     changed();
+  }
+
+  /** Says that what was typed before is here again, and takes it away. */
+  #restored(address: string): HTMLElement {
+    const discard = asks(button('trash', 'Discard it', () => void this.open(address).then(() => this.focus())));
+    return make('div', { class: 'file-bar file-draft' }, make('span', { class: 'small', role: 'status' }, 'What you typed here before and did not save is back.'), discard);
   }
 
   /** Says whether what was typed until now is saved. */
@@ -193,7 +216,10 @@ export class FileView {
       this.#version = answer.headers.get('etag');
       this.#saved = text;
       this.element.querySelector('.file-conflict')?.remove();
+      this.element.querySelector('.file-draft')?.remove();
       field.dispatchEvent(new Event('input'));
+      // Its page was left meanwhile: what is kept of it was typed over this version.
+      if (!this.element.isConnected && drafts.take(this.#base + address)) this.leave();
       if (!this.dirty) this.#say('Saved');
       return true;
     }

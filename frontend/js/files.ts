@@ -6,9 +6,11 @@ import { ask, asks, button, icon, make, prose, refusal, tell } from './dom.ts';
 import { Moves } from './file-moves.ts';
 import { FileView } from './file-view.ts';
 import { first } from './first.ts';
+import { leads } from './leaving.ts';
 import { followed } from './moves.ts';
 import { news } from './notice.ts';
 import { join, oneLine, parent, shown, wrongName, type Entry } from './paths.ts';
+import { go } from './shortcuts.ts';
 import { isFolder, listed, MOST_ROWS, step, Tree, typed, type Node } from './tree.ts';
 import { Line } from './turns.ts';
 import { ending, missed, UNREADABLE } from './upload-words.ts';
@@ -40,6 +42,13 @@ export class Files extends HTMLElement {
   #source: HTMLElement | undefined;
   readonly #leaving = (event: BeforeUnloadEvent): void => {
     if (this.#view.dirty) event.preventDefault();
+  };
+  readonly #following = (event: MouseEvent): void => {
+    const link = event.target instanceof Element ? event.target.closest('a') : null;
+    if (!link || !this.#view.dirty || !leads(event, { href: link.href, target: link.target, download: link.hasAttribute('download') }, location.href)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    void this.#follow(link);
   };
 
   connectedCallback(): void {
@@ -87,6 +96,7 @@ export class Files extends HTMLElement {
     this.#source.setAttribute('src', `${this.#base.replace('/api/sandbox/', '/api/projects/').replace(/\/files$/, '')}/repository`);
     this.after(this.#source);
     addEventListener('beforeunload', this.#leaving);
+    addEventListener('click', this.#following, true);
     if (sent) {
       this.#tree.fill(this.#tree.root, sent.entries);
       this.#draw();
@@ -100,6 +110,22 @@ export class Files extends HTMLElement {
     this.#moves.leave();
     this.#source?.remove();
     removeEventListener('beforeunload', this.#leaving);
+    removeEventListener('click', this.#following, true);
+    const kept = this.#view.leave();
+    if (kept === undefined) return;
+    const name = shown(this.#view.address ?? '');
+    if (kept) news({ title: `${name} is not saved`, text: 'What you typed is kept in this tab: open the file again to go on.', tone: 'warn' });
+    else news({ title: `What you typed in ${name} is lost`, text: 'It was not saved, and the browser has no room to keep it.', tone: 'bad' });
+  }
+
+  /** Goes where a link leads, once what is typed may be left. */
+  async #follow(link: HTMLAnchorElement): Promise<void> {
+    if (!(await this.#mayLeave())) return;
+    this.#view.clear();
+    delete this.dataset['open'];
+    // What is not in the page any more is followed by the browser alone.
+    if (link.isConnected) link.click();
+    else go(link.pathname + link.search + link.hash);
   }
 
   /** The folder that what is chosen is, or lies in. */
