@@ -65,7 +65,8 @@ export class Tree {
 /** What a folder has, as an answer lists it; `undefined` where it breaks off, or is no list. */
 export async function listed(answer: Response): Promise<Entry[] | undefined> {
   const told: { entries?: unknown } | null | undefined = await answer.json().catch(() => undefined);
-  return Array.isArray(told?.entries) ? told.entries : undefined;
+  const entries = told?.entries;
+  return Array.isArray(entries) ? entries : undefined;
 }
 
 /** Where a key leads from a row, after the pattern of a tree view: another row, or the row itself opened or closed. */
