@@ -132,6 +132,24 @@ test('two viewers see the same, and both can type', async ({ visitor, project })
   await expect.poll(cells).toEqual([2, 'x']);
 });
 
+test('a shell that is ended elsewhere is over here too, and comes back only by Enter', async ({ api, project, visitor }) => {
+  const { page } = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  const terminal = await new Workspace(page).terminal().prompt();
+  await terminal.enter('of_before=1');
+  await api.must('DELETE', `/api/sandbox/${project.id}/terminal/main`);
+  await terminal.sees(/The shell ended\. Press Enter to start a new one\./);
+  expect(await terminal.state()).toBe('ended');
+  // What has a terminal look for its connection.
+  await page.evaluate(() => (window.dispatchEvent(new Event('online')), (window as any).__terminals.main.poke()));
+  await terminal.type('x');
+  const shells = await api.must<{ name: string; exited?: number | null }[]>('GET', `/api/sandbox/${project.id}/terminals`);
+  expect(shells.filter(({ name, exited }) => name === 'main' && (exited ?? null) === null)).toEqual([]);
+  await page.keyboard.press('Enter');
+  await terminal.live();
+  await terminal.enter('echo new-${of_before-none}-');
+  await terminal.sees(/^new-none-/m);
+});
+
 test('a viewer that lost its connection gets every byte once and types each key once', async ({ api, project }) => {
   const terminal = await Terminal.open(api, project.id);
   await terminal.prompt();

@@ -32,19 +32,18 @@ async function paste(target: Locator, name: string, content: string, text = ''):
   );
 }
 
-/** Drops files made in the page, as a desktop would. */
-async function drop(target: Locator, name: string, content: string): Promise<void> {
-  const data = await target.page().evaluateHandle(
-    ([name, content]) => {
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([content!], name!, { type: 'text/plain' }));
-      return transfer;
-    },
-    [name, content],
-  );
+/** Drops files made in the page, as a desktop would: their content by their names. */
+async function dropAll(target: Locator, files: Record<string, string>): Promise<void> {
+  const data = await target.page().evaluateHandle((files) => {
+    const transfer = new DataTransfer();
+    for (const [name, content] of Object.entries(files)) transfer.items.add(new File([content], name, { type: 'text/plain' }));
+    return transfer;
+  }, files);
   await target.dispatchEvent('dragover', { dataTransfer: data });
   await target.dispatchEvent('drop', { dataTransfer: data });
 }
+
+const drop = (target: Locator, name: string, content: string): Promise<void> => dropAll(target, { [name]: content });
 
 test('files: made, edited, renamed, deleted, all by keyboard', async ({ api, project, signedIn: page }) => {
   await api.output(project.id, 'mkdir -p src && echo "fn main() {}" > src/main.rs');
@@ -213,6 +212,89 @@ test('files: who saves second sees both versions', async ({ api, project, signed
   expect(await api.output(project.id, 'cat notes.md')).toBe('mine');
 });
 
+test('files: what was typed and is not saved is asked about where a link leads away, and is there again after the way back', async ({ api, project, signedIn: page }) => {
+  await api.output(project.id, 'printf before > notes.md');
+  await new Workspace(page).open(project.id);
+  const link = (name: string): Locator => page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name, exact: true });
+  const tree = page.getByRole('tree', { name: 'Files' });
+  const editor = page.getByRole('textbox', { name: 'Content of notes.md' });
+  const asked = page.getByRole('alertdialog', { name: 'Leave notes.md without saving?' });
+  const restored = page.getByText('What you typed here before and did not save is back.');
+  const kept = () => page.evaluate(() => sessionStorage.getItem('fsa.drafts'));
+  await link('Files').click();
+  await row(tree, 'notes.md').click();
+  await editor.fill('typed');
+  await link('Terminal').click();
+  await expect(asked.getByRole('button', { name: 'Keep editing' })).toBeFocused();
+  await page.keyboard.press('Escape');
+  await expect(editor).toHaveValue('typed');
+  await expect(page).toHaveURL(/\/files$/);
+
+  await page.goBack();
+  await expect(page.getByRole('status', { name: 'Notices' })).toContainText('notes.md is not saved');
+  await page.goForward();
+  await row(tree, 'notes.md').click();
+  await expect(restored).toBeVisible();
+  await expect(editor).toHaveValue('typed');
+  await expect(page.getByText('Not saved yet')).toBeVisible();
+  await inspect(page, 'files-draft');
+  await page.getByRole('button', { name: 'Discard it' }).click();
+  await expect(editor).toHaveValue('before');
+  await expect(editor).toBeFocused();
+  await expect(restored).toHaveCount(0);
+
+  // Given up by the answer: nothing of it is kept.
+  await editor.fill('given up');
+  await link('Terminal').click();
+  await asked.getByRole('button', { name: 'Leave it' }).click();
+  await expect(page).toHaveURL(new RegExp(`/projects/${project.id}$`));
+  expect(await kept()).toBeNull();
+  await page.goBack();
+  await row(tree, 'notes.md').click();
+  await expect(editor).toHaveValue('before');
+
+  // Nor after a sign-out.
+  await editor.fill('of whoever was here');
+  await page.goBack();
+  await expect.poll(kept).toContain('of whoever was here');
+  await page.route('**/api/sign-out', (route) => route.fulfill({ json: {} }));
+  await page.getByRole('button', { name: /^Account/ }).click();
+  await page.getByRole('menuitem', { name: 'Sign out' }).click();
+  await page.waitForURL((url) => !url.pathname.startsWith('/projects/'));
+  expect(await kept()).toBeNull();
+});
+
+test('files: saved again while a save is under way, what was typed last is there, and nobody is said to have changed it', async ({ api, project, signedIn: page }) => {
+  await api.output(project.id, 'printf first > notes.md');
+  const tree = await files(page, project.id);
+  await row(tree, 'notes.md').click();
+  const editor = page.getByRole('textbox', { name: 'Content of notes.md' });
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  const saves: string[] = [];
+  await page.route('**/files/notes.md', async (route) => {
+    if (route.request().method() === 'PUT') {
+      saves.push(route.request().postData() ?? '');
+      await held;
+    }
+    await route.continue();
+  });
+  await editor.fill('second');
+  await page.keyboard.down('Control');
+  // Held, the key repeats.
+  for (let repeat = 0; repeat < 3; repeat += 1) await page.keyboard.down('s');
+  await page.keyboard.up('s');
+  await page.keyboard.up('Control');
+  await editor.fill('third');
+  await editor.press('Control+s');
+  await until('the first save to be sent', () => saves.length === 1);
+  release();
+  await expect(page.getByText('Saved', { exact: true })).toBeVisible();
+  await expect(page.getByRole('alertdialog')).toHaveCount(0);
+  expect(saves).toEqual(['second', 'third']);
+  expect(await api.output(project.id, 'cat notes.md')).toBe('third');
+});
+
 test('files: dropped, downloaded, and what cannot be shown says why', async ({ api, project, signedIn: page, allowConsole }) => {
   allowConsole(/409 \(Conflict\)/);
   await api.output(project.id, "head -c 2000000 /dev/zero > big && printf '\\0\\1' > binary && mkdir up");
@@ -239,6 +321,21 @@ test('files: dropped, downloaded, and what cannot be shown says why', async ({ a
   await page.getByRole('button', { name: 'Back to the tree' }).click();
   await expect(row(tree, 'binary')).toBeFocused();
   expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+});
+
+test('files: an answer that breaks off stops neither the uploads behind it nor the tree', async ({ api, project, signedIn: page }) => {
+  await api.output(project.id, 'mkdir up');
+  const tree = await files(page, project.id);
+  let answers = 0;
+  await page.route('**/files/up', async (route) => {
+    if (answers++ === 0) await route.fulfill({ contentType: 'application/json', body: '{"entries":[' });
+    else await route.continue();
+  });
+  await drop(row(tree, 'up'), 'one.txt', 'one');
+  await expect(tree.getByText('The server does not answer.')).toBeVisible();
+  await drop(row(tree, 'up'), 'two.txt', 'two');
+  await expect(row(tree, 'two.txt')).toBeVisible();
+  expect(await api.output(project.id, 'cat up/one.txt up/two.txt')).toBe('onetwo');
 });
 
 test('files: a name on two lines and one that is no text are each one row, opened, saved and deleted as what they are', async ({ api, project, signedIn: page }) => {
@@ -320,6 +417,32 @@ test('a file dropped into a terminal is uploaded to its folder, and its path is 
   await drop(workspace.page.locator('.fsa-terminal').first(), "it's.txt", 'dropped');
   await terminal.sees(/'[^\n]*\/a b\/it'\\''s\.txt'/);
   expect(await api.output(project.id, `cat "a b/it's.txt"`)).toBe('dropped');
+});
+
+test('files dropped into a terminal are uploaded while another page is looked at, each by itself, and that page says how it ended', async ({ api, project, visitor, allowConsole }) => {
+  allowConsole(/status of 507/);
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  const { page } = workspace;
+  const terminal = await workspace.terminal().prompt();
+  await terminal.enter('mkdir -p in && cd in && echo in""side');
+  await terminal.sees(/^inside$/m);
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route('**/files/in/*', async (route) => {
+    await held;
+    if (!route.request().url().endsWith('/b.txt')) await route.continue();
+    else await route.fulfill({ status: 507, json: { details: { code: 'disk-full', message: 'The disk is full.' } } });
+  });
+  await dropAll(page.locator('.fsa-terminal').first(), { 'a.txt': 'a', 'b.txt': 'b', 'c.txt': 'c' });
+  await expect(page.locator('.fsa-terminal-notice').first()).toContainText('Uploading a.txt');
+  const asks = () => page.evaluate(() => !dispatchEvent(new Event('beforeunload', { cancelable: true })));
+  expect(await asks()).toBe(true);
+  await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Files' }).click();
+  await expect(page.getByRole('tree', { name: 'Files' })).toBeVisible();
+  release();
+  await expect(page.getByRole('status', { name: 'Notices' })).toContainText('1 of 3 was not uploaded: b.txt. The disk is full.');
+  expect(await api.output(project.id, 'cd in && cat *')).toBe('ac');
+  expect(await asks()).toBe(false);
 });
 
 test('a file pasted into a terminal is uploaded, and its path typed; with text beside it, the text is meant', async ({ api, project, visitor }) => {

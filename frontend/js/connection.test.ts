@@ -252,6 +252,35 @@ test('a shell that ended is started anew when asked, and only then', () => {
   assert.equal(last().url.searchParams.get('restart'), null);
 });
 
+test('a shell that somebody ended elsewhere is over, and comes back only when asked for', () => {
+  const connection = connect();
+  last().open().hello().offset('0', 0, '$ ');
+  last().lose(4404, 'the session was deleted');
+  assert.equal(state().state, 'ended');
+  assert.equal(state().message, 'The shell ended. Press Enter to start a new one.');
+  assert.deepEqual(log, ['hello A fresh 0', '0:$ ', 'ended null']);
+  mock.timers.tick(600_000);
+  connection.poke();
+  connection.probe(true);
+  assert.equal(wires.length, 1);
+  connection.restart();
+  assert.deepEqual(Object.fromEntries(last().url.searchParams), { session: 'main', offset: '0', restart: '1' });
+});
+
+test('a project that is gone is said, also where a terminal was live before, or is one of ttyd', () => {
+  connect();
+  last().open().hello();
+  last().lose();
+  mock.timers.tick(500);
+  last().open();
+  last().lose(4404, 'There is no such project.');
+  assert.deepEqual([state().state, state().code, state().message], ['unavailable', 4404, 'There is no such project.']);
+  connect();
+  last().open('tty');
+  last().lose(4404);
+  assert.equal(state().state, 'unavailable');
+});
+
 test('a session that had ended before is shown, then said to have ended', () => {
   connect();
   last().open().hello({ exited: 0, replayUntil: 3 }).offset('0', 0, 'by').offset('0', 2, 'e').json('7', { code: 0 });

@@ -5,7 +5,7 @@
 // it cannot be so (other session, too much output missed) an event says it.
 //
 //     connecting ──hello──▶ live ──lost──▶ reconnecting ──hello──▶ live
-//          │                  │ '7'            │  4503, 4401, 4403, 4404
+//          │                  │ '7', 4404      │  4503, 4401, 4403, 4404
 //          ▼                  ▼                ▼
 //     unavailable           ended ──restart()──▶ connecting
 //
@@ -444,10 +444,13 @@ export class Connection {
   }
 
   #lost(code: number, reason: string, atOnce = false): void {
-    const lived = this.#state === 'live' ? Date.now() - this.#liveSince : 0;
+    const { live } = this;
+    const lived = live ? Date.now() - this.#liveSince : 0;
     this.#drop();
     if (this.#disposed || this.#state === 'ended') return;
     if (lived > 0 && code === 1000 && this.#protocol === 'tty') return this.#ended(null);
+    // Of a session that has said hello: somebody ended it. Before that, and to ttyd, which says none: there is no such project.
+    if (live && code === 4404 && this.#protocol !== 'tty') return this.#ended(null);
     if (lived >= PROVEN_MS) this.#attempt = 0;
     switch (code) {
       case 4401:

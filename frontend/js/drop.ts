@@ -1,8 +1,10 @@
 // Files that are dropped or pasted into a terminal: they are uploaded to the shell's folder, or to `uploads` in the
 // home folder where the shell is elsewhere, and their paths are typed, as words of a shell.
 
+import { news, type News } from './notice.ts';
 import { oneLine, quoted, shown } from './paths.ts';
-import { addressOf, dropped, sendBeside, type Chosen } from './uploads.ts';
+import { ending } from './upload-words.ts';
+import { addressOf, dropped, guarded, inTurn, sendBeside, type Dropped } from './uploads.ts';
 import { size } from './words.ts';
 
 export interface Target {
@@ -14,10 +16,14 @@ export interface Target {
   paste(text: string): void;
 }
 
-/** Takes files from drops on `host` and from the clipboard. What it gives back ends that. */
+/** Takes files from drops on `host` and from the clipboard. What it gives back ends that; uploads go on, and the page says how they ended. */
 export function takeFiles(host: HTMLElement, target: Target): () => void {
   const stop = new AbortController();
   const { signal } = stop;
+  const take = (files: Promise<Dropped>): void => {
+    const failed = (): void => tell(target, signal, nothing('The browser could not read what was dropped.'));
+    void guarded(files.then((found) => upload(found, target, signal)).catch(failed));
+  };
   const over = (event: DragEvent): void => {
     if (!event.dataTransfer?.types.includes('Files')) return;
     event.preventDefault();
@@ -39,7 +45,7 @@ export function takeFiles(host: HTMLElement, target: Target): () => void {
       if (!event.dataTransfer?.types.includes('Files')) return;
       event.preventDefault();
       delete host.dataset['dropping'];
-      void dropped(event.dataTransfer).then((chosen) => upload(chosen, target, signal));
+      take(dropped(event.dataTransfer));
     },
     { signal },
   );
@@ -51,7 +57,7 @@ export function takeFiles(host: HTMLElement, target: Target): () => void {
       if (files.length === 0 || event.clipboardData?.types.includes('text/plain')) return;
       event.preventDefault();
       event.stopPropagation();
-      void upload(files.map((file) => ({ path: file.name || 'pasted', file })), target, signal);
+      take(Promise.resolve({ chosen: files.map((file) => ({ path: file.name || 'pasted', file })), missing: [] }));
     },
     { signal, capture: true },
   );
@@ -72,30 +78,37 @@ export function place(cwd: string | null | undefined, home: string): Place {
   return { address, folder: below === '' ? home : `${home}/${below}` };
 }
 
-async function upload(chosen: readonly Chosen[], target: Target, signal: AbortSignal): Promise<void> {
-  if (chosen.length === 0) return;
+/** Says how it ended: over the terminal, or on the page where the terminal is `gone`. */
+function tell(target: Target, gone: AbortSignal, end: News): void {
+  if (gone.aborted) news(end);
+  else target.say(end.tone === 'bad' ? end.text : `${end.title}. ${end.text}`);
+}
+
+const nothing = (text: string): News => ({ title: 'Nothing was uploaded', text, tone: 'bad' });
+
+async function upload({ chosen, missing }: Dropped, target: Target, gone: AbortSignal): Promise<void> {
+  const of = chosen.length + missing.length;
+  if (of === 0) return;
   const api = `/api/sandbox/${target.projectId}`;
   const where = await look(api, target.session);
-  if (typeof where === 'string') return target.say(where);
-  const paths: string[] = [];
-  for (const { path, file } of chosen) {
+  if (typeof where === 'string') return tell(target, gone, nothing(where));
+  // Not the terminal's: whoever goes to another page has not given them up.
+  const { signal } = new AbortController();
+  const sent = await inTurn(chosen, async ({ path, file }) => {
     const name = path.split('/').at(-1) ?? path;
     const below = path.slice(0, Math.max(0, path.length - name.length - 1));
     const folder = below === '' ? where.address : addressOf(where.address, below);
-    const progress = (share: number): void => target.say(`Uploading ${oneLine(name)}: ${Math.floor(share * 100)} % of ${size(file.size)}`);
+    const progress = (share: number): void => {
+      if (!gone.aborted) target.say(`Uploading ${oneLine(name)}: ${Math.floor(share * 100)} % of ${size(file.size)}`);
+    };
     progress(0);
     const { outcome, name: kept } = await sendBeside(`${api}/files`, folder, name, file, progress, signal);
-    if (outcome.kind === 'cancelled') return;
-    if (outcome.kind !== 'done') {
-      target.say(`${oneLine(name)} was not uploaded. ${outcome.kind === 'failed' ? outcome.message : 'Its name is taken.'}`);
-      break;
-    }
-    paths.push(`${where.folder}/${below === '' ? '' : `${below}/`}${kept}`);
-  }
+    return { outcome, path: `${where.folder}/${below === '' ? '' : `${below}/`}${kept}` };
+  });
   // Nothing presses Enter: a name with a line in it is not typed.
-  const typed = paths.filter((path) => !/[\p{Cc}]/u.test(path));
-  if (typed.length > 0) target.paste(`${typed.map(quoted).join(' ')} `);
-  if (paths.length === chosen.length) target.say(`Uploaded to ${shown(where.address) || 'the home folder'}`);
+  const typed = sent.paths.filter((path) => !/[\p{Cc}]/u.test(path));
+  if (typed.length > 0 && !gone.aborted) target.paste(`${typed.map(quoted).join(' ')} `);
+  tell(target, gone, ending(of, [...missing, ...sent.missing], shown(where.address) || 'the home folder'));
 }
 
 async function look(api: string, session: string): Promise<Place | string> {

@@ -2,6 +2,7 @@
 
 import { ClaudeCredentials } from './claude.ts';
 import { Database } from './database.ts';
+import { begin as forgetDrafts } from './drafts.ts';
 import { begin as askBeforeEnds } from './ending.ts';
 import { Extra } from './extra.ts';
 import { Files } from './files.ts';
@@ -39,4 +40,5 @@ sayRefused();
 restOffline();
 // After that: what rests without a connection asks nothing.
 askBeforeEnds();
+forgetDrafts();
 tellOffset();

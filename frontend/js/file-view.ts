@@ -2,8 +2,10 @@
 // are shown and one is chosen.
 
 import { asks, button, icon, make, prose, refusal, tell } from './dom.ts';
+import { drafts } from './drafts.ts';
 import { MOST_SHOWN_BYTES, pictureType, read, shown, written } from './paths.ts';
 import { resting } from './resting.ts';
+import { oneAtATime } from './turns.ts';
 import { size } from './words.ts';
 
 /** What is shown of a file: `lead` is the line above it. */
@@ -20,6 +22,8 @@ export class FileView {
   #field: HTMLTextAreaElement | undefined;
   #picture: string | undefined;
   #stop: AbortController | undefined;
+  /** A second one while the first is under way would name a version that is over. */
+  readonly #save = oneAtATime(() => this.#write());
 
   /** `listed` is called where what was opened is a folder: a link to one; `stopped` where the sandbox turns out not to run. */
   constructor(base: string, back: () => void, listed: (address: string, folder: unknown) => void, stopped: () => void) {
@@ -37,6 +41,14 @@ export class FileView {
   /** Whether something was typed that is not saved. */
   get dirty(): boolean {
     return this.#field !== undefined && this.#field.value !== this.#saved;
+  }
+
+  /** Keeps what was typed and is not saved, as its page is left: whether it could be; `undefined` where there is none. */
+  leave(): boolean | undefined {
+    this.#stop?.abort();
+    const field = this.#field;
+    if (!field || !this.dirty || this.#address === undefined) return undefined;
+    return drafts.keep(this.#base + this.#address, { version: this.#version, text: field.value });
   }
 
   clear(): void {
@@ -160,48 +172,70 @@ export class FileView {
     field.addEventListener('keydown', (event) => {
       if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 's') {
         event.preventDefault();
-        void this.#save();
+        // A key that is held asks once.
+        if (!event.repeat) void this.#save();
       }
     });
-    this.#frame(address, about, field, [save]);
+    const kept = drafts.take(this.#base + address);
+    const draft = kept?.text === field.value ? undefined : kept;
+    const restored = draft && this.#restored(address);
+    this.#frame(address, about, restored ?? field, [save], restored && field);
     this.#field = field;
     this.#saved = field.value;
+    if (draft) {
+      field.value = draft.text;
+      // A save names the version of then: where somebody wrote meanwhile, both are shown.
+      this.#version = draft.version ?? this.#version;
+    }
     changed();
   }
 
-  async #save(over = this.#version): Promise<void> {
+  /** Says that what was typed before is here again, and takes it away. */
+  #restored(address: string): HTMLElement {
+    const discard = asks(button('trash', 'Discard it', () => void this.open(address).then(() => this.focus())));
+    return make('div', { class: 'file-bar file-draft' }, make('span', { class: 'small', role: 'status' }, 'What you typed here before and did not save is back.'), discard);
+  }
+
+  /** Says whether what was typed until now is saved. */
+  async #write(): Promise<boolean> {
     const field = this.#field;
     const address = this.#address;
-    if (!field || address === undefined || (!this.dirty && over === this.#version)) return;
+    if (!field || address === undefined || !this.dirty) return true;
     const text = field.value;
+    const over = this.#version;
     this.#say('Saving…');
     const headers = { 'content-type': 'application/octet-stream', ...(over === null ? {} : { 'if-match': over }) };
     const answer = await fetch(this.#base + address, { method: 'PUT', headers, body: written(text, this.#ends) }).catch(() => undefined);
-    if (this.#field !== field) return;
+    // Another file is open, and a save of that may wait.
+    if (this.#field !== field) return true;
     if (!answer) {
       this.#say('Not saved: the server does not answer. Try again in a moment.');
-      return;
+      return false;
     }
     if (answer.ok) {
       this.#version = answer.headers.get('etag');
       this.#saved = text;
       this.element.querySelector('.file-conflict')?.remove();
+      this.element.querySelector('.file-draft')?.remove();
       field.dispatchEvent(new Event('input'));
-      this.#say('Saved');
-      return;
+      // Its page was left meanwhile: what is kept of it was typed over this version.
+      if (!this.element.isConnected && drafts.take(this.#base + address)) this.leave();
+      if (!this.dirty) this.#say('Saved');
+      return true;
     }
     const { message, next, code, versions } = await refusal(answer);
     if (code === 'changed') await this.#conflict(field, versions?.current ?? null);
     else this.#say(`Not saved: ${message} ${next}`);
     if (code === 'not-running') this.#stopped();
+    return false;
   }
 
   /** Both versions, and which is to be kept. */
   async #conflict(field: HTMLTextAreaElement, current: string | null): Promise<void> {
     const address = this.#address ?? '';
     const answer = current === null ? undefined : await fetch(this.#base + address, { cache: 'no-cache' }).catch(() => undefined);
-    const bytes = answer?.ok ? new Uint8Array(await answer.arrayBuffer()) : undefined;
-    const content = bytes && read(bytes);
+    const bytes = answer?.ok ? await answer.arrayBuffer().catch(() => undefined) : undefined;
+    const content = bytes && read(new Uint8Array(bytes));
     const theirs = content === 'binary' ? 'It is not text any more.' : (content?.text ?? '');
     const seen = answer?.headers.get('etag') ?? current;
     if (this.#field !== field) return;
@@ -209,7 +243,7 @@ export class FileView {
     const mine = asks(
       button('check', current === null ? 'Make it again' : 'Replace it with mine', () => {
         this.#version = seen;
-        void this.#save(seen);
+        void this.#save();
       }),
     );
     const take = button('reload', current === null ? 'Let it go' : 'Take the other', () => {

@@ -6,10 +6,15 @@ import { ask, asks, button, icon, make, prose, refusal, tell } from './dom.ts';
 import { Moves } from './file-moves.ts';
 import { FileView } from './file-view.ts';
 import { first } from './first.ts';
+import { leads } from './leaving.ts';
 import { followed } from './moves.ts';
+import { news } from './notice.ts';
 import { join, oneLine, parent, shown, wrongName, type Entry } from './paths.ts';
-import { isFolder, MOST_ROWS, step, Tree, typed, type Node } from './tree.ts';
-import { addressOf, dropped, send, sendBeside, sendNew, type Chosen, type Outcome } from './uploads.ts';
+import { go } from './shortcuts.ts';
+import { isFolder, listed, MOST_ROWS, step, Tree, typed, type Node } from './tree.ts';
+import { Line } from './turns.ts';
+import { ending, missed, UNREADABLE } from './upload-words.ts';
+import { addressOf, dropped, guarded, send, sendBeside, sendNew, type Chosen, type Dropped, type Outcome } from './uploads.ts';
 import { size } from './words.ts';
 
 /** How long after a sandbox was found stopped the next look is. */
@@ -32,15 +37,22 @@ export class Files extends HTMLElement {
   #letters = '';
   #lettersTimer: ReturnType<typeof setTimeout> | undefined;
   #again: ReturnType<typeof setTimeout> | undefined;
-  #busy: Promise<void> = Promise.resolve();
+  readonly #line = new Line();
   /** What git says of them, below: it grows as it learns, and nothing moves by that. */
   #source: HTMLElement | undefined;
   readonly #leaving = (event: BeforeUnloadEvent): void => {
     if (this.#view.dirty) event.preventDefault();
   };
+  readonly #following = (event: MouseEvent): void => {
+    const link = event.target instanceof Element ? event.target.closest('a') : null;
+    if (!link || !this.#view.dirty || !leads(event, { href: link.href, target: link.target, download: link.hasAttribute('download') }, location.href)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    void this.#follow(link);
+  };
 
   connectedCallback(): void {
-    const listed = first<{ entries: Entry[] }>(this);
+    const sent = first<{ entries: Entry[] }>(this);
     this.#base = this.getAttribute('src') ?? '';
     this.#view = new FileView(
       this.#base,
@@ -65,7 +77,7 @@ export class Files extends HTMLElement {
     this.#picker.addEventListener('change', () => {
       const chosen = [...(this.#picker.files ?? [])].map((file) => ({ path: file.name, file }));
       this.#picker.value = '';
-      this.#send(this.#folder(), chosen);
+      this.#send(this.#folder(), { chosen, missing: [] });
     });
     this.#takesDrops();
     this.#moves = new Moves({
@@ -84,8 +96,9 @@ export class Files extends HTMLElement {
     this.#source.setAttribute('src', `${this.#base.replace('/api/sandbox/', '/api/projects/').replace(/\/files$/, '')}/repository`);
     this.after(this.#source);
     addEventListener('beforeunload', this.#leaving);
-    if (listed) {
-      this.#tree.fill(this.#tree.root, listed.entries);
+    addEventListener('click', this.#following, true);
+    if (sent) {
+      this.#tree.fill(this.#tree.root, sent.entries);
       this.#draw();
     } else {
       void this.#read(this.#tree.root).then(() => this.#draw());
@@ -97,6 +110,22 @@ export class Files extends HTMLElement {
     this.#moves.leave();
     this.#source?.remove();
     removeEventListener('beforeunload', this.#leaving);
+    removeEventListener('click', this.#following, true);
+    const kept = this.#view.leave();
+    if (kept === undefined) return;
+    const name = shown(this.#view.address ?? '');
+    if (kept) news({ title: `${name} is not saved`, text: 'What you typed is kept in this tab: open the file again to go on.', tone: 'warn' });
+    else news({ title: `What you typed in ${name} is lost`, text: 'It was not saved, and the browser has no room to keep it.', tone: 'bad' });
+  }
+
+  /** Goes where a link leads, once what is typed may be left. */
+  async #follow(link: HTMLAnchorElement): Promise<void> {
+    if (!(await this.#mayLeave())) return;
+    this.#view.clear();
+    delete this.dataset['open'];
+    // What is not in the page any more is followed by the browser alone.
+    if (link.isConnected) link.click();
+    else go(link.pathname + link.search + link.hash);
   }
 
   /** The folder that what is chosen is, or lies in. */
@@ -107,10 +136,10 @@ export class Files extends HTMLElement {
   async #read(folder: Node): Promise<void> {
     clearTimeout(this.#again);
     const answer = await fetch(this.#base + folder.address, { headers: { accept: 'application/json' }, cache: 'no-store' }).catch(() => undefined);
+    const entries = answer?.ok ? await listed(answer) : undefined;
     // Whoever has left is not asked for again.
     if (!this.isConnected) return;
-    if (answer?.ok) {
-      const { entries } = (await answer.json()) as { entries: Entry[] };
+    if (entries) {
       this.#tree.fill(folder, entries);
       if (folder === this.#tree.root) {
         this.#rest(false);
@@ -118,7 +147,7 @@ export class Files extends HTMLElement {
       }
       return;
     }
-    const why = answer ? await refusal(answer) : { message: 'The server does not answer.', next: '', code: 'away' };
+    const why = answer && !answer.ok ? await refusal(answer) : { message: 'The server does not answer.', next: '', code: 'away' };
     folder.wrong = `${why.message} ${why.next}`.trim();
     const rests = why.code === 'not-running';
     if (folder !== this.#tree.root) return rests ? this.#read(this.#tree.root) : undefined;
@@ -440,12 +469,18 @@ export class Files extends HTMLElement {
       delete this.dataset['dropping'];
       const node = this.#at(event.target);
       const folder = node ? (node.kind === 'directory' ? node : this.#tree.above(node)) : this.#folder();
-      void dropped(event.dataTransfer).then((chosen) => this.#send(folder, chosen));
+      dropped(event.dataTransfer).then(
+        (found) => this.#send(folder, found),
+        () => this.#say('Nothing was uploaded. The browser could not read what was dropped.'),
+      );
     });
   }
 
   /** One after another, behind those that are on their way. */
-  #send(folder: Node, chosen: readonly Chosen[]): void {
+  #send(folder: Node, { chosen, missing }: Dropped): void {
+    const failed = [...missing];
+    let done = 0;
+    if (missing.length > 0) this.#unread(missed(chosen.length + missing.length, missing));
     for (const one of chosen) {
       const stop = new AbortController();
       const bar = make('progress', { max: '1', value: '0', 'aria-label': `Uploading ${oneLine(one.path)}` });
@@ -457,24 +492,39 @@ export class Files extends HTMLElement {
         bar.value = share;
         told.textContent = `${Math.floor(share * 100)} % of ${size(one.file.size)}`;
       };
-      this.#busy = this.#busy.then(async () => {
+      const over = (why?: string): void => {
+        if (why !== undefined) failed.push({ name: one.path, why });
+        told.dataset['over'] = '';
+        told.textContent = why === undefined ? 'Not uploaded' : `Not uploaded: ${why}`;
+        end.setAttribute('aria-label', `Take ${oneLine(one.path)} off the list`);
+        bar.hidden = true;
+      };
+      const upload = async (): Promise<void> => {
         const outcome = await this.#upload(folder, one, progress, stop.signal);
-        if (outcome.kind === 'done') {
-          item.remove();
-          this.#say(`${oneLine(one.path)} was uploaded.`);
-        } else {
-          told.dataset['over'] = '';
-          told.textContent = outcome.kind === 'failed' ? `Not uploaded: ${outcome.message}` : 'Not uploaded';
-          end.setAttribute('aria-label', `Take ${oneLine(one.path)} off the list`);
-          bar.hidden = true;
-        }
-      });
+        if (outcome.kind !== 'done') return over(outcome.kind === 'failed' ? outcome.message : undefined);
+        done += 1;
+        item.remove();
+        this.#say(`${oneLine(one.path)} was uploaded.`);
+      };
+      void guarded(this.#line.add(upload, () => over(UNREADABLE)));
     }
-    this.#busy = this.#busy.then(async () => {
+    const after = async (): Promise<void> => {
+      const of = done + failed.length;
+      if (!this.isConnected) {
+        if (of > 0) news(ending(of, failed, shown(folder.address) || 'the home folder'));
+        return;
+      }
       folder.open = true;
       await this.#read(folder);
       this.#draw();
-    });
+    };
+    void guarded(this.#line.add(after, () => undefined));
+  }
+
+  /** Says beside the uploads what cannot be one. */
+  #unread(text: string): void {
+    const item = make('li', {}, make('span', { class: 'small', role: 'alert' }, text), button('close', '', () => item.remove(), 'Take it off the list'));
+    this.#uploads.append(item);
   }
 
   async #upload(folder: Node, { path, file }: Chosen, progress: (share: number) => void, stop: AbortSignal): Promise<Outcome> {

@@ -1,5 +1,5 @@
 // Notices of what an element did, in the page's own region of them (app/src/components/toast.rs): in a corner, for a while, and
-// with a way back.
+// with a way back where there is one.
 
 import { button, icon, make, prose } from './dom.ts';
 
@@ -8,8 +8,27 @@ const STAYS_MS = 8_000;
 /** How soon one that was held is looked at again. */
 const HELD_MS = 500;
 
+/** How it went, and the icon that says so. */
+const ICONS = { good: 'check', warn: 'warning', bad: 'error' } as const;
+type Tone = keyof typeof ICONS;
+
+export interface News {
+  title: string;
+  text: string;
+  tone: Tone;
+}
+
 /** Says what was done. The answer takes the notice away. `left` is called where the focus was on it when it went. */
 export function notice(title: string, text: string, undo: () => void, left: () => void): () => void {
+  return show('good', title, text, undo, left);
+}
+
+/** Says what became of something whose page may be left by now. What went wrong stays until it is dismissed. */
+export function news({ title, text, tone }: News): void {
+  show(tone, title, text, undefined, () => document.getElementById('main')?.focus());
+}
+
+function show(tone: Tone, title: string, text: string, undo: (() => void) | undefined, left: () => void): () => void {
   const close = (): void => {
     const focused = element.contains(document.activeElement);
     clearTimeout(timer);
@@ -22,13 +41,13 @@ export function notice(title: string, text: string, undo: () => void, left: () =
   };
   const taken = (): void => {
     close();
-    undo();
+    undo?.();
   };
-  const back = make('button', { type: 'button', class: 'button', 'data-size': 'small', onclick: taken }, 'Undo');
+  const back = undo && make('button', { type: 'button', class: 'button', 'data-size': 'small', onclick: taken }, 'Undo');
   const away = button('close', '', close, `Dismiss: ${title}`);
   away.dataset['kind'] = 'quiet';
-  const element = make('div', { class: 'toast', 'data-tone': 'good' }, icon('check'), make('div', {}, make('b', {}, title), make('p', {}, prose(text))), back, away);
-  let timer = setTimeout(over, STAYS_MS);
+  const element = make('div', { class: 'toast', 'data-tone': tone }, icon(ICONS[tone]), make('div', {}, make('b', {}, title), make('p', {}, prose(text))), back, away);
+  let timer: ReturnType<typeof setTimeout> | undefined = tone === 'bad' ? undefined : setTimeout(over, STAYS_MS);
   (document.querySelector('.toast-region') ?? document.body).append(element);
   return close;
 }

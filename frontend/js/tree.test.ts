@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Entry } from './paths.ts';
-import { step, Tree, typed, type Node } from './tree.ts';
+import { listed, step, Tree, typed, type Node } from './tree.ts';
 
 const entry = (name: string, kind: Entry['kind'] = 'file'): Entry => ({ name, kind, size: 1, mode: '0644' });
 
@@ -63,4 +63,9 @@ test('letters lead to a name, around the end', () => {
   assert.equal(typed(rows, made.find('/docs') as Node, 'ma')?.name, 'main.rs');
   assert.equal(typed(rows, made.find('/docs') as Node, 'do')?.name, 'docs');
   assert.equal(typed(rows, made.find('/docs') as Node, 'zz'), undefined);
+});
+
+test('an answer that breaks off, or is no list, is none', async () => {
+  assert.deepEqual(await listed(new Response('{"entries":[]}')), []);
+  for (const broken of ['{"entries":[', '', '<html>', 'null', '{}', '{"entries":{}}']) assert.equal(await listed(new Response(broken)), undefined, broken);
 });

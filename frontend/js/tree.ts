@@ -62,6 +62,13 @@ export class Tree {
   }
 }
 
+/** What a folder has, as an answer lists it; `undefined` where it breaks off, or is no list. */
+export async function listed(answer: Response): Promise<Entry[] | undefined> {
+  const told: { entries?: unknown } | null | undefined = await answer.json().catch(() => undefined);
+  const entries = told?.entries;
+  return Array.isArray(entries) ? entries : undefined;
+}
+
 /** Where a key leads from a row, after the pattern of a tree view: another row, or the row itself opened or closed. */
 export function step(rows: readonly Node[], at: Node, key: string): { to?: Node; toggle?: boolean } | undefined {
   const index = rows.indexOf(at);

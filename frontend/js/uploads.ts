@@ -1,6 +1,7 @@
 // Uploads: what was chosen, dropped or pasted becomes files in the sandbox, one after another, with progress.
 
 import { encode, freeName } from './paths.ts';
+import { UNREADABLE, type Missed } from './upload-words.ts';
 
 /** A file on its way, with the folders that it lies in. */
 export interface Chosen {
@@ -11,28 +12,73 @@ export interface Chosen {
 
 export type Outcome = { kind: 'done' } | { kind: 'exists' } | { kind: 'cancelled' } | { kind: 'failed'; message: string };
 
+/** What was dropped: files, and what of it could not be read. */
+export interface Dropped {
+  chosen: Chosen[];
+  missing: Missed[];
+}
+
 /** Files of a drop, and of the folders in it. To be called in the event's own turn: the browser forgets them after it. */
-export async function dropped(transfer: DataTransfer): Promise<Chosen[]> {
+export async function dropped(transfer: DataTransfer): Promise<Dropped> {
   const entries = [...transfer.items].filter(({ kind }) => kind === 'file').map((item) => item.webkitGetAsEntry());
   const files = [...transfer.files];
-  if (entries.every((entry) => !entry?.isDirectory)) return files.map((file) => ({ path: file.name, file }));
-  const found: Chosen[] = [];
-  for (const entry of entries) if (entry) await walk(entry, '', found);
+  const found: Dropped = { chosen: [], missing: [] };
+  if (entries.every((entry) => !entry?.isDirectory)) found.chosen.push(...files.map((file) => ({ path: file.name, file })));
+  else for (const entry of entries) if (entry) await walk(entry, '', found);
   return found;
 }
 
-async function walk(entry: FileSystemEntry, above: string, found: Chosen[]): Promise<void> {
-  if (entry.isFile) {
-    const file = await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
-    found.push({ path: `${above}${entry.name}`, file });
-    return;
+/** What cannot be read of it is missing by itself: the rest is found. */
+async function walk(entry: FileSystemEntry, above: string, found: Dropped): Promise<void> {
+  const path = `${above}${entry.name}`;
+  try {
+    if (entry.isFile) {
+      const file = await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
+      found.chosen.push({ path, file });
+      return;
+    }
+    const reader = (entry as FileSystemDirectoryEntry).createReader();
+    for (;;) {
+      // A hundred at a time; none is the end.
+      const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+      if (some.length === 0) return;
+      for (const inner of some) await walk(inner, `${path}/`, found);
+    }
+  } catch {
+    found.missing.push({ name: path, why: UNREADABLE });
   }
-  const reader = (entry as FileSystemDirectoryEntry).createReader();
-  for (;;) {
-    // A hundred at a time; none is the end.
-    const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
-    if (some.length === 0) return;
-    for (const inner of some) await walk(inner, `${above}${entry.name}/`, found);
+}
+
+/** Uploads one after another by `upload`, which says where each is: those that are somewhere, and which are not. What fails stops none behind it. */
+export async function inTurn(
+  chosen: readonly Chosen[],
+  upload: (one: Chosen) => Promise<{ outcome: Outcome; path: string }>,
+): Promise<{ paths: string[]; missing: Missed[] }> {
+  const paths: string[] = [];
+  const missing: Missed[] = [];
+  for (const one of chosen) {
+    const { outcome, path } = await upload(one).catch(() => ({ outcome: { kind: 'failed', message: UNREADABLE } as Outcome, path: '' }));
+    if (outcome.kind === 'done') paths.push(path);
+    else missing.push({ name: one.path, why: whyNot(outcome) });
+  }
+  return { paths, missing };
+}
+
+function whyNot(outcome: Outcome): string {
+  if (outcome.kind === 'failed') return outcome.message;
+  return outcome.kind === 'exists' ? 'Its name is taken.' : 'It was stopped.';
+}
+
+let underWay = 0;
+const stay = (event: Event): void => event.preventDefault();
+
+/** Has the browser ask before the page is left as a whole while uploads are under way. */
+export async function guarded(uploads: Promise<void>): Promise<void> {
+  if (underWay++ === 0) addEventListener('beforeunload', stay);
+  try {
+    await uploads;
+  } finally {
+    if (--underWay === 0) removeEventListener('beforeunload', stay);
   }
 }
 

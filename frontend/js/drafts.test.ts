@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Drafts, MOST_CHARACTERS } from './drafts.ts';
+
+/** A tab's storage with room for so many characters. */
+function storage(room = 5_000_000): Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> & { items: Map<string, string> } {
+  const items = new Map<string, string>();
+  return {
+    items,
+    getItem: (name) => items.get(name) ?? null,
+    setItem: (name, value) => {
+      if (value.length > room) throw new Error('QuotaExceededError');
+      items.set(name, value);
+    },
+    removeItem: (name) => void items.delete(name),
+  };
+}
+
+test('a draft is given back once, as it was kept last', () => {
+  const tab = storage();
+  const drafts = new Drafts(() => tab);
+  assert.equal(drafts.keep('/a', { version: '"1"', text: 'first' }), true);
+  assert.equal(drafts.keep('/b', { version: null, text: 'other' }), true);
+  assert.equal(drafts.keep('/a', { version: '"2"', text: 'last\n' }), true);
+  assert.deepEqual(drafts.take('/a'), { version: '"2"', text: 'last\n' });
+  assert.equal(drafts.take('/a'), undefined);
+  assert.deepEqual(drafts.take('/b'), { version: null, text: 'other' });
+  assert.equal(tab.items.size, 0, 'nothing is left');
+});
+
+test('what was kept first goes first where there is no more room, and what is too long is said not to be kept', () => {
+  const tab = storage();
+  const drafts = new Drafts(() => tab);
+  const long = (share: number) => ({ version: null, text: 'x'.repeat(MOST_CHARACTERS * share) });
+  for (const path of ['/a', '/b', '/c']) assert.equal(drafts.keep(path, long(0.4)), true);
+  assert.equal(drafts.take('/a'), undefined);
+  assert.equal(drafts.keep('/b', long(1.1)), false);
+  assert.equal(drafts.take('/b'), undefined, 'one that is over is not given back');
+  assert.notEqual(drafts.take('/c'), undefined, 'and others stay');
+});
+
+test('a browser with less room keeps the newest, and one without any says so', () => {
+  const tab = storage(200);
+  const small = new Drafts(() => tab);
+  for (const path of ['/a', '/b']) assert.equal(small.keep(path, { version: null, text: 'x'.repeat(100) }), true);
+  assert.equal(small.take('/a'), undefined);
+  assert.equal(small.take('/b')?.text.length, 100);
+  const none = new Drafts(() => {
+    throw new Error('SecurityError');
+  });
+  assert.equal(none.keep('/a', { version: null, text: 'x' }), false);
+  assert.equal(none.take('/a'), undefined);
+});
+
+test('all are forgotten, and what is no list of drafts is none', () => {
+  const tab = storage();
+  const drafts = new Drafts(() => tab);
+  drafts.keep('/a', { version: null, text: 'x' });
+  drafts.forget();
+  assert.equal(tab.items.size, 0);
+  for (const other of ['{', 'null', '{}']) {
+    tab.items.set('fsa.drafts', other);
+    assert.equal(drafts.take('/a'), undefined, other);
+  }
+});
