@@ -5,7 +5,7 @@
 mod support;
 
 use engine::store::{
-    NewProjectRow, Store as _,
+    Ask, NewProjectRow, Store as _,
     accounts::{
         Accounts, CodeUse, SIGN_IN_CODE_LIFE,
         keys::{KeyUse, Made},
@@ -17,7 +17,7 @@ use engine::store::{
     postgres::PgStore,
 };
 use jiff::Timestamp;
-use model::{ProjectId, ResourceName, SandboxId, TokenId, UserId, resources::Preset, view::Scope};
+use model::{Desired, ProjectId, ResourceName, SandboxId, TokenId, UserId, resources::Preset, view::Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use std::{collections::BTreeMap, time::Duration};
@@ -383,9 +383,14 @@ async fn what_a_token_shares_while_it_is_revoked_is_not_left_over() {
 }
 
 #[tokio::test]
-async fn what_the_tokens_of_who_is_shut_out_shared_ends_with_them() {
+async fn what_who_is_shut_out_shared_and_runs_ends() {
     let Some((accounts, owner, pool)) = subject().await else { return };
     let project = project_of(&pool, sandbox(&pool, owner).await.0).await;
+    let beside = stranger(&pool).await;
+    let [asked, untouched] = [sandbox(&pool, beside).await.0, sandbox(&pool, beside).await.0];
+    let [asked, untouched] = [project_of(&pool, asked).await, project_of(&pool, untouched).await];
+    let users = NewShare { audience: Audience::Users, expires_at: None, made_by: None };
+    assert!(shared(accounts.make_share(beside, untouched, 3000, users, at(1)).await.unwrap()).is_some());
     let token = accounts.make_token(owner, "CI", Scope::Write, None, at(0)).await.unwrap().token.id;
     for (port, made_by) in [(3000, Some(token)), (3001, None)] {
         let new = NewShare { audience: Audience::Users, expires_at: None, made_by };
@@ -393,9 +398,42 @@ async fn what_the_tokens_of_who_is_shut_out_shared_ends_with_them() {
     }
     assert!(accounts.shut_out(owner, "octocat", at(2)).await.unwrap());
     assert!(!accounts.token_works(token, at(2)).await.unwrap());
-    let left = accounts.shares(owner, project, at(2)).await.unwrap();
-    assert_eq!(left.into_iter().map(|(port, _)| port).collect::<Vec<_>>(), [3001]);
+    assert!(accounts.shares(owner, project, at(2)).await.unwrap().is_empty(), "also what no token made");
+    assert_eq!(accounts.shares(beside, untouched, at(2)).await.unwrap().len(), 1, "another's");
+
+    // As if they had asked for it.
+    let store = PgStore::start(pool.clone(), support::vault()).await.unwrap();
+    store.ask(beside, asked, Ask::Stop, None, at(2)).await.unwrap().unwrap();
+    let intent = async |user, project| {
+        let sandbox = store.project(user, project).await.unwrap().unwrap().sandbox;
+        let at = (sandbox.asked_at, sandbox.wake_at, sandbox.changed_at);
+        (sandbox.desired, sandbox.generation, sandbox.restart_count, sandbox.version, at)
+    };
+    assert_eq!(intent(owner, project).await, intent(beside, asked).await);
+    assert_eq!(intent(owner, project).await.0, Desired::Stopped);
+    assert_eq!(intent(beside, untouched).await.0, Desired::Running, "another's");
+
+    let why = "Its owner may not sign in here any more";
+    let told: Vec<String> = sqlx::query_scalar("SELECT title FROM activity WHERE detail = $1 AND project_id = $2 ORDER BY title")
+        .bind(why)
+        .bind(project.0)
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    let private = |port| format!("Made the preview of port {port} private");
+    assert_eq!(told, [private(3000), private(3001), "Stopped the sandbox".to_owned()]);
     assert!(!accounts.shut_out(owner, "octocat", at(3)).await.unwrap(), "nothing of theirs is left");
+}
+
+#[tokio::test]
+async fn who_is_shut_out_without_a_session_or_token_has_nothing_that_runs() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let running = sandbox(&pool, owner).await.0;
+    assert!(accounts.shut_out(owner, "octocat", at(1)).await.unwrap(), "a sandbox");
+    let desired: String =
+        sqlx::query_scalar("SELECT desired FROM sandboxes WHERE id = $1").bind(running.0).fetch_one(&pool).await.unwrap();
+    assert_eq!(desired, "stopped");
+    assert!(!accounts.shut_out(owner, "octocat", at(2)).await.unwrap());
 }
 
 #[tokio::test]

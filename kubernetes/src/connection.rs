@@ -222,6 +222,13 @@ pub enum ConnectionError {
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long it may take to answer a small request.
 const ANSWER: Duration = Duration::from_secs(10);
+/// The namespace of the pod that this runs in, of whatever cluster; `None` where it is no pod, or one without an account's token.
+#[must_use]
+pub fn own_namespace() -> Option<String> {
+    let text = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok()?;
+    Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// A small request that takes longer than this is told of.
 pub const SLOW: Duration = Duration::from_secs(2);
 

@@ -34,9 +34,11 @@ pub struct Settings {
     pub listen: IpAddr,
     /// How sandboxes are reached by browsers without the control plane between.
     pub ingress: Option<IngressSettings>,
-    /// Which pods are the control plane: NetworkPolicies open 7682 to them alone. Empty: whatever is outside
+    /// Which pods are the control plane: NetworkPolicies open 7681 and 7682 to them alone. Empty: whatever is outside
     /// the cluster's own pods (a control plane that reaches in by port-forward comes from the node).
     pub control_plane_labels: BTreeMap<String, String>,
+    /// The namespace of these pods; [`Settings::namespace`] where there is none.
+    pub control_plane_namespace: Option<String>,
     /// Which namespace and pods the ingress controller is.
     pub ingress_controller: Option<PeerLabels>,
     /// Address ranges that sandboxes never reach beside the private ones and [`Settings::apiserver`].
@@ -231,6 +233,7 @@ impl Settings {
             listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             ingress: None,
             control_plane_labels: BTreeMap::new(),
+            control_plane_namespace: None,
             ingress_controller: None,
             denied_egress: Vec::new(),
             apiserver: None,

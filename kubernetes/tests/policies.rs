@@ -114,8 +114,9 @@ fn who_reaches_whom() {
             pod(NAMESPACE, by_kubeblocks(spec), &format!("10.42.0.3{number}")),
         ]);
     }
-    // One whose database is on a given server, and one of the same settings without a database.
-    let mut given = settings.clone();
+    // One whose database is on a given server, and one of the same settings without a database; their control plane is in
+    // another namespace.
+    let mut given = Settings { control_plane_namespace: Some("platform".to_owned()), ..settings.clone() };
     let server = GivenServer::parse("postgresql://admin:x@db.example.com:6432/postgres", Some("data".to_owned())).unwrap();
     given.database.server = Some(GivenServer { addresses: vec!["10.0.0.7".parse().unwrap()], ..server });
     let endpoint = DatabaseEndpoint::Tcp("db.example.com".to_owned(), 6432);
@@ -165,7 +166,9 @@ fn who_reaches_whom() {
         ("sandbox to any other pod", me, anybody.clone(), "TCP", &[80, 443, 5432], false),
         ("sandbox to any other namespace", me, elsewhere.clone(), "TCP", &[80, 443, 5432], false),
         ("control plane to sandbox", &ours, me.clone(), "TCP", &[7681, 7682], true),
-        ("control plane of another namespace to sandbox", &ours_elsewhere, me.clone(), "TCP", &[7681, 7682], true),
+        ("its labels in another namespace to sandbox", &ours_elsewhere, me.clone(), "TCP", &[7681, 7682], false),
+        ("control plane of another namespace to its sandbox", &ours_elsewhere, stored.clone(), "TCP", &[7681, 7682], true),
+        ("its labels in its sandbox's namespace", &ours, stored.clone(), "TCP", &[7681, 7682], false),
         ("control plane to other ports of a sandbox", &ours, me.clone(), "TCP", &[22, 3000, 5432], false),
         ("control plane to databases", &ours, my_database.clone(), "TCP", &[5432], true),
         ("control plane to Clusters", &ours, my_cluster.clone(), "TCP", &[5432], true),

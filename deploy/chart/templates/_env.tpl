@@ -36,6 +36,7 @@
   valueFrom: {secretKeyRef: {name: {{ include "fsa.encryptionSecret" . }}, key: {{ .Values.encryptionKey.existingSecretKey }}}}
 {{- if not .Values.cluster.kubeconfigSecret }}
 - {name: FSA_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+- {name: FSA_CONTROL_PLANE_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
 {{- end }}
 {{- $labels := fromYaml (include "fsa.selector" (dict "root" . "component" "control-plane")) }}
 {{- with .Values.sandboxes.ingress }}

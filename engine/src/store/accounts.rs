@@ -22,15 +22,18 @@ use super::{
     StoreError,
     activity::{self, Entry},
     intent,
-    postgres::{activity::write_account, error::while_doing},
+    postgres::{
+        activity::{write, write_account},
+        error::while_doing,
+    },
     time::Time,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use model::{UserId, stage::after};
+use model::{SandboxId, UserId, stage::after};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -212,23 +215,22 @@ impl Accounts {
         Ok(rows.into_iter().map(|row| (UserId(row.user_id), row.login)).collect())
     }
 
-    /// Ends the sessions and API tokens of a user who may not sign in any more, and what the tokens shared; `false` if they had
-    /// none.
+    /// Ends the sessions, API tokens and shares of a user who may not sign in any more, and has their sandboxes that are to be up
+    /// stopped; `false` if they had none of these.
     ///
     /// # Errors
     /// The database is away.
     pub async fn shut_out(&self, user: UserId, login: &str, now: Timestamp) -> Result<bool, StoreError> {
         let doing = while_doing("shut a user out");
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
-        let mut ended = 0;
+        let mut had_any = false;
         for statement in [
             "DELETE FROM preview_codes WHERE user_id = $1",
             "DELETE FROM preview_sessions WHERE user_id = $1",
             "DELETE FROM sessions WHERE user_id = $1",
         ] {
-            ended += sqlx::query(statement).bind(user.0).execute(&mut *transaction).await.map_err(&doing)?.rows_affected();
+            had_any |= sqlx::query(statement).bind(user.0).execute(&mut *transaction).await.map_err(&doing)?.rows_affected() > 0;
         }
-        let mut tokens = Vec::new();
         // Again until there is none: while it waits for a token that makes another, that other is stored.
         loop {
             let revoked = sqlx::query_scalar!(
@@ -243,10 +245,10 @@ impl Accounts {
             if revoked.is_empty() {
                 break;
             }
-            tokens.extend(revoked);
+            had_any = true;
         }
-        shares::end_shares_of(&mut transaction, &tokens, now).await?;
-        let had_any = ended > 0 || !tokens.is_empty();
+        had_any |= shares::end_all_shares_of(&mut transaction, user, now).await?;
+        had_any |= stop_sandboxes_of(&mut transaction, user, now).await?;
         if had_any {
             write_account(&mut transaction, user, &activity::not_allowed_any_more(login), now).await?;
         }
@@ -294,6 +296,27 @@ impl Accounts {
         let mut connection = self.pool.acquire().await.map_err(while_doing("tell what happened"))?;
         write_account(&mut connection, user, entry, now).await
     }
+}
+
+/// Has a user's sandboxes that are to be up stopped, as [`intent::apply`] does for [`Ask::Stop`](super::Ask::Stop), and tells each
+/// project; `false` if there was none.
+async fn stop_sandboxes_of(connection: &mut PgConnection, owner: UserId, now: Timestamp) -> Result<bool, StoreError> {
+    let stopped = sqlx::query!(
+        "UPDATE sandboxes s SET desired = 'stopped', generation = s.generation + 1, resizes = FALSE, asked_at = $2, cause = NULL,
+            last_error = NULL, failures = 0, wake_at = $2, version = s.version + 1, changed_at = $2
+        FROM projects p
+        WHERE p.id = s.project_id AND p.owner_id = $1 AND p.deleting_since IS NULL AND s.desired = 'running'
+        RETURNING s.id, s.generation",
+        owner.0,
+        Time(now) as _
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(while_doing("stop a user's sandboxes"))?;
+    for row in &stopped {
+        write(connection, SandboxId(row.id), &[activity::stopped_with_its_owner(row.generation)], now).await?;
+    }
+    Ok(!stopped.is_empty())
 }
 
 /// 32 random bytes, in base64url after the prefix.

@@ -105,6 +105,8 @@ pub enum Link {
     Linked,
     /// It is another user's.
     Taken,
+    /// Another account is the user's only way in, and stays.
+    OnlyWayIn,
 }
 
 /// Linked accounts of one provider. Clones share the pool.
@@ -228,17 +230,24 @@ impl LinkedAccounts {
         }
     }
 
-    /// Links an account to a user, in place of the one that was.
+    /// Links an account to a user. In place of another one, where they have another way in: the owner of a single machine, by link.
     ///
     /// # Errors
     /// The database is away.
     pub async fn connect(&self, user: UserId, identity: &Identity, tokens: &Tokens, now: Timestamp) -> Result<Link, StoreError> {
         let doing = while_doing("link an account");
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
-        sqlx::query!("DELETE FROM linked_accounts WHERE user_id = $1 AND provider = $2", user.0, &*self.provider)
-            .execute(&mut *transaction)
-            .await
-            .map_err(&doing)?;
+        // Another one that stays is in the way of what is written.
+        sqlx::query!(
+            "DELETE FROM linked_accounts l USING users u
+            WHERE u.id = l.user_id AND l.user_id = $1 AND l.provider = $2 AND (l.provider_id = $3 OR u.machine_owner)",
+            user.0,
+            &*self.provider,
+            identity.id
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(&doing)?;
         let link = self.write(&mut transaction, Uuid::now_v7(), user, identity, tokens, now).await?;
         if link == Link::Linked {
             transaction.commit().await.map_err(&doing)?;
@@ -278,6 +287,7 @@ impl LinkedAccounts {
         .await
         .map(|_| Link::Linked)
         .on_constraint("linked_accounts_provider_key", || Link::Taken)
+        .on_constraint("linked_accounts_user_provider_key", || Link::OnlyWayIn)
         .map_err(while_doing("store a linked account"))
     }
 

@@ -61,13 +61,15 @@ fn ingress(settings: &Settings) -> Vec<NetworkPolicyIngressRule> {
     let mut rules = Vec::new();
     // Without labels it is no pod: it comes from a node, by a port-forward of the kubelet, which no policy governs.
     if !settings.control_plane_labels.is_empty() {
-        let us = NetworkPolicyPeer {
-            pod_selector: Some(selector(settings.control_plane_labels.clone())),
-            // It may live in another namespace than its sandboxes.
-            namespace_selector: Some(LabelSelector::default()),
-            ip_block: None,
+        // Of its own namespace alone: whoever makes pods in another one gives them whatever labels they like.
+        let us = PeerLabels {
+            namespace: settings.control_plane_namespace.as_ref().unwrap_or(&settings.namespace).clone(),
+            labels: settings.control_plane_labels.clone(),
         };
-        rules.push(NetworkPolicyIngressRule { from: Some(vec![us]), ports: Some(vec![tcp(AGENT_PORT), tcp(TERMINAL_PORT)]) });
+        rules.push(NetworkPolicyIngressRule {
+            from: Some(vec![peer(&us)]),
+            ports: Some(vec![tcp(AGENT_PORT), tcp(TERMINAL_PORT)]),
+        });
     }
     if let Some(controller) = &settings.ingress_controller {
         rules.push(NetworkPolicyIngressRule {
@@ -261,6 +263,28 @@ mod tests {
         let except = |number: usize| blocks[number].ip_block.clone().unwrap().except.unwrap();
         assert_eq!(except(0)[NOT_PUBLIC_4.len()..], ["203.0.113.9/32", "203.0.113.7/32", "203.0.113.8/32"]);
         assert_eq!(except(1).last().unwrap(), "2001:db8::7/128");
+    }
+
+    #[test]
+    fn no_other_namespace_has_the_control_plane() {
+        let spec = engine::orchestrator::contract::spec();
+        let of = |control_plane_namespace: Option<&str>| {
+            let settings = Settings {
+                control_plane_labels: BTreeMap::from([("app".to_owned(), "fsa".to_owned())]),
+                control_plane_namespace: control_plane_namespace.map(str::to_owned),
+                ..Settings::new(spec.installation, "team")
+            };
+            let rules = policy(&spec, &settings).spec.unwrap().ingress.unwrap();
+            let peers = rules[0].from.clone().unwrap();
+            assert_eq!((rules.len(), peers.len()), (1, 1));
+            let [namespace, pods] = [&peers[0].namespace_selector, &peers[0].pod_selector]
+                .map(|selector| selector.as_ref().and_then(|selector| selector.match_labels.clone()).unwrap());
+            assert_eq!(pods, settings.control_plane_labels);
+            namespace
+        };
+        let named = |namespace: &str| BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())]);
+        assert_eq!(of(None), named("team"), "that of its sandboxes");
+        assert_eq!(of(Some("platform")), named("platform"));
     }
 
     #[test]

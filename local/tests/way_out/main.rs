@@ -86,33 +86,41 @@ async fn git_clones_over_https() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_public_name_of_a_private_address_is_not_cloned_from() {
+async fn a_public_name_of_a_private_address_or_of_a_neighbour_is_not_cloned_from() {
     or_skip!(skip());
     or_skip!(no_machine());
-    let Some(folder) = machine("a_public_name_of_a_private_address_is_not_cloned_from") else { return };
+    let Some(folder) = machine("a_public_name_of_a_private_address_or_of_a_neighbour_is_not_cloned_from") else { return };
     let certificate = std::fs::read_to_string(folder.join("cert.pem")).unwrap();
+    let refused = [
+        ("private.example.com", "a private address"),
+        ("neighbour.example.com", "an address of a network that this machine is in"),
+    ];
     // The machine itself gets there, by the very name.
-    let address = "https://private.example.com/project.git";
-    let direct = Command::new("git")
-        .args(["-c", "http.proxy=", "ls-remote", address])
-        .env("GIT_SSL_CAINFO", folder.join("cert.pem"))
-        .output()
-        .unwrap();
-    assert!(direct.status.success(), "{direct:?}");
+    for (host, _) in refused {
+        let direct = Command::new("git")
+            .args(["-c", "http.proxy=", "ls-remote", &format!("https://{host}/project.git")])
+            .env("GIT_SSL_CAINFO", folder.join("cert.pem"))
+            .output()
+            .unwrap();
+        assert!(direct.status.success(), "{direct:?}");
+    }
     for device in [true, false] {
         let world = World::with(|settings| settings.network_device = device).await;
         let spec = spec();
         world.up(&spec).await;
         world.sh(&spec, &format!("cat > ~/ca.pem <<'E'\n{certificate}E")).await.ok();
-        let clone = format!(
-            "cd ~ && LC_ALL=C GIT_SSL_CAINFO=~/ca.pem git clone {address} 2>&1; test -e project || echo nothing is there"
-        );
-        let said = world.sh(&spec, &clone).await.out;
-        // As the server reads it (server/src/clone.rs).
-        assert!(said.contains("fatal: unable to access 'https://private.example.com/project.git"), "{said}");
-        assert!(!said.contains("error: 403") && said.contains("nothing is there"), "{said}");
-        let log = world.log(&spec);
-        assert!(log.contains("refused private.example.com:443: a private address"), "{log}");
+        for (host, why) in refused {
+            let address = format!("https://{host}/project.git");
+            let clone = format!(
+                "cd ~ && LC_ALL=C GIT_SSL_CAINFO=~/ca.pem git clone {address} 2>&1; test -e project || echo nothing is there"
+            );
+            let said = world.sh(&spec, &clone).await.out;
+            // As the server reads it (server/src/clone.rs).
+            assert!(said.contains(&format!("fatal: unable to access '{address}")), "{said}");
+            assert!(!said.contains("error: 403") && said.contains("nothing is there"), "{said}");
+            let log = world.log(&spec);
+            assert!(log.contains(&format!("refused {host}:443: {why}")), "{log}");
+        }
         world.remove(&spec).await;
     }
 }

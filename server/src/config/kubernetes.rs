@@ -104,6 +104,9 @@ pub struct KubernetesArgs {
     /// Labels of the pods that this server runs as, which alone may reach the sandboxes' agents; may be given several times
     #[arg(long, env = "FSA_CONTROL_PLANE_LABELS", value_name = "KEY=VALUE", value_delimiter = ',')]
     pub control_plane_label: Vec<String>,
+    /// The namespace of these pods [default: that of the pod that this runs in, else --namespace]
+    #[arg(long, env = "FSA_CONTROL_PLANE_NAMESPACE", value_name = "NAME")]
+    pub control_plane_namespace: Option<String>,
     /// Addresses that sandboxes never reach, beside private ones and what is known of the apiserver's
     #[arg(long, env = "FSA_EGRESS_DENY", value_name = "CIDR", value_delimiter = ',')]
     pub egress_deny: Vec<String>,
@@ -169,6 +172,7 @@ impl KubernetesArgs {
         settings.image_pull_secrets.clone_from(&self.image_pull_secrets);
         settings.storage_class.clone_from(&self.storage_class);
         settings.control_plane_labels = pairs("--control-plane-label", &self.control_plane_label)?;
+        settings.control_plane_namespace = self.control_plane_namespace.clone().or_else(kubernetes::connection::own_namespace);
         settings.denied_egress.clone_from(&self.egress_deny);
         settings.ingress_controller =
             self.ingress_namespace.clone().map(|namespace| PeerLabels { namespace, labels: BTreeMap::new() });
@@ -262,6 +266,7 @@ mod tests {
             "--ingress-annotation=a.b/c=d",
             "--control-plane-label",
             "app=fsa",
+            "--control-plane-namespace=platform",
             "--runtime=injected",
             "--agent-image=agent:1",
         ])
@@ -270,6 +275,7 @@ mod tests {
         assert_eq!((ingress.domain.as_str(), ingress.sign_in_url.as_deref()), ("apps.example", Some("https://fsa.example")));
         assert_eq!(ingress.annotations.unwrap().get("a.b/c").map(String::as_str), Some("d"));
         assert_eq!(set.control_plane_labels.get("app").map(String::as_str), Some("fsa"));
+        assert_eq!(set.control_plane_namespace.as_deref(), Some("platform"));
         assert_eq!(set.runtime, Runtime::Injected { image: "agent:1".into() });
         assert_eq!(set.namespace, "team");
     }

@@ -18,6 +18,8 @@ pub const NO_COMMIT: i32 = 68;
 pub const NO_ORIGIN: i32 = 67;
 /// `origin` is another repository.
 pub const OTHER_ORIGIN: i32 = 66;
+/// The folder is a link to somewhere else.
+pub const LINK: i32 = 65;
 
 /// `$1` a folder: the head's id and subject, `origin`, when something of what the branch follows was last heard (in seconds: by
 /// a clone, a fetch or a push), and what `git status` says, each ended by a NUL.
@@ -72,10 +74,12 @@ git rev-parse -q --verify '@{u}' >/dev/null 2>&1 || set -- "$@" -u
 git -c "credential.$url.helper=!f() { test \"\$1\" = get && cat <&3; }; f" -c credential.useHttpPath=true push "$@" origin HEAD >&2
 "#;
 
-/// `$1` a folder, `$2` the address of its repository where there is one already: whether it can be published.
+/// `$1` a folder, `$2` the address of its repository where there is one already: whether it can be published. A link may lead to
+/// the home folder itself, whose hidden files hold keys.
 pub const LOOK: &str = r#"
 command -v git >/dev/null || exit 74
-cd "$HOME/$1" 2>/dev/null || exit 73
+home=$(cd "$HOME" && pwd -P) && cd "$HOME/$1" 2>/dev/null || exit 73
+[ "$(pwd -P)" = "${home%/}/$1" ] || exit 65
 if [ ! -e .git ]; then
     [ -n "$(ls -A)" ] || exit 71
     exit 0
@@ -88,9 +92,10 @@ git rev-parse -q --verify HEAD >/dev/null || [ -n "$(git status --porcelain | he
 "#;
 
 /// `$1` a folder, `$2` the address of its new repository, `$3` a message, `$4` and `$5` whose commits; credentials come
-/// as standard input. Each step looks whether it is done: after a crash it begins anew.
+/// as standard input. Each step looks whether it is done: after a crash it begins anew. What was a folder may be a link by now.
 pub const PUBLISH: &str = r#"
-cd "$HOME/$1" 2>/dev/null || exit 73
+home=$(cd "$HOME" && pwd -P) && cd "$HOME/$1" 2>/dev/null || exit 73
+[ "$(pwd -P)" = "${home%/}/$1" ] || exit 65
 url=$2
 exec 3<&0 </dev/null
 if [ ! -e .git ]; then
@@ -105,3 +110,41 @@ fi
 git rev-parse -q --verify HEAD >/dev/null || exit 71
 git -c "credential.$url.helper=!f() { test \"\$1\" = get && cat <&3; }; f" -c credential.useHttpPath=true push --progress -u origin HEAD >&2
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+
+    fn run(script: &str, home: &Path, folder: &str) -> Option<i32> {
+        let arguments = [folder, "http://127.0.0.1:9/a/b.git", "First", "Ada", "ada@example.com"];
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).args(arguments).env("HOME", home).stdin(std::process::Stdio::null());
+        command.output().unwrap().status.code()
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_not_published() {
+        let outer = tempfile::tempdir().unwrap();
+        let real = outer.path().join("real");
+        for folder in ["home/app", "home/.ssh", "home/My app", "other"] {
+            fs::create_dir_all(real.join(folder)).unwrap();
+            fs::write(real.join(folder).join("file"), "x").unwrap();
+        }
+        // The way to the home folder may hold links, as those of hosts do.
+        symlink(&real, outer.path().join("way")).unwrap();
+        let home = outer.path().join("way/home");
+        for (name, to) in [("whole", "."), ("keys", ".ssh"), ("out", "../other"), ("beside", "app"), ("again", "whole")] {
+            symlink(to, home.join(name)).unwrap();
+            for script in [LOOK, PUBLISH] {
+                assert_eq!(run(script, &home, name), Some(LINK), "{name}");
+            }
+        }
+        let begun = ["home/.git", "home/.ssh/.git", "home/app/.git", "other/.git"].map(|folder| real.join(folder).exists());
+        assert_eq!(begun, [false; 4]);
+        for folder in ["app", "My app"] {
+            assert_eq!(run(LOOK, &home, folder), Some(0), "{folder}");
+        }
+        assert_eq!(run(PUBLISH, &home, "gone"), Some(NO_FOLDER));
+    }
+}

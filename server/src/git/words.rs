@@ -49,6 +49,10 @@ pub fn refusal(ran: &Ran, folder: &str, doing: &str) -> Option<ControlError> {
             let message = format!("There is no folder ~/{folder} in the sandbox any more.");
             conflict("folder-gone", message, &["Move it back, or clone the repository into it in the terminal."])
         }
+        script::LINK => {
+            let message = format!("~/{folder} is a link to another place, and no folder of the home folder itself.");
+            conflict("folder-is-a-link", message, &["Name the folder that it leads to, or move that one here, in its place."])
+        }
         script::NO_REPOSITORY => {
             let message = format!("The folder ~/{folder} is no repository any more: it has no .git.");
             conflict("not-a-repository", message, &["Clone the repository again in the terminal."])

@@ -124,6 +124,9 @@ pub enum Refused {
     /// The account is another user's.
     #[error("{0} is another user's")]
     Taken(String),
+    /// Another account is the user's only way in.
+    #[error("the user signs in by another account than {0}")]
+    OnlyWayIn(String),
     /// Nobody, or another user, is signed in in the browser that began to connect.
     #[error("another user is signed in")]
     AnotherUser,
@@ -292,14 +295,8 @@ impl GitHub {
         let who = self.who(&tokens.access).await?;
         let identity = Identity { id: who.id.to_string(), login: who.login.clone() };
         if let Some(user) = user {
-            return match patient(self.linked.connect(user, &identity, &tokens, now)).await? {
-                Link::Taken => Err(Refused::Taken(who.login)),
-                Link::Linked => {
-                    info!(user.id = %user, github.id = who.id, "connected a GitHub account");
-                    self.listings.forget(user);
-                    Ok(Finished { user: User { id: user, name: who.login, kept_out: false }, connected: true, next })
-                }
-            };
+            self.connect(user, &identity, &tokens, now).await?;
+            return Ok(Finished { user: User { id: user, name: who.login, kept_out: false }, connected: true, next });
         }
         if !self.may_sign_in(&who, &tokens.access).await? {
             // It is of no use to us.
@@ -310,6 +307,25 @@ impl GitHub {
         let user = patient(self.linked.sign_in(&identity, &tokens, now)).await?;
         info!(user.id = %user.id, github.id = who.id, "signed in by GitHub");
         Ok(Finished { user, connected: false, next })
+    }
+
+    /// Connects an account to a user. Another one that it replaces is ended at GitHub as by [`GitHub::disconnect`].
+    async fn connect(&self, user: UserId, identity: &Identity, tokens: &Tokens, now: Timestamp) -> Result<(), Refused> {
+        let before = patient(self.linked.of(user)).await?;
+        match patient(self.linked.connect(user, identity, tokens, now)).await? {
+            Link::Taken => return Err(Refused::Taken(identity.login.clone())),
+            Link::OnlyWayIn => {
+                // It is of no use to us.
+                self.give_back(&tokens.access).await;
+                return Err(Refused::OnlyWayIn(identity.login.clone()));
+            }
+            Link::Linked => info!(user.id = %user, github.id = %identity.id, "connected a GitHub account"),
+        }
+        self.listings.forget(user);
+        if let Some(before) = before.filter(|before| before.identity.id != identity.id) {
+            self.end_access(&before).await;
+        }
+        Ok(())
     }
 
     async fn exchange(&self, code: String, verifier: &SecretString) -> Result<Tokens, GitHubError> {
@@ -523,12 +539,17 @@ impl GitHub {
         let was = patient(self.linked.disconnect(user)).await?;
         self.listings.forget(user);
         if let Some(linked) = linked {
-            self.end_narrowed(&linked.identity.id).await;
-            if linked.revoked_at.is_none() {
-                self.give_back(&linked.tokens.access).await;
-            }
+            self.end_access(&linked).await;
         }
         Ok(was)
+    }
+
+    /// Ends at GitHub what an account that was forgotten here had.
+    async fn end_access(&self, linked: &Linked) {
+        self.end_narrowed(&linked.identity.id).await;
+        if linked.revoked_at.is_none() {
+            self.give_back(&linked.tokens.access).await;
+        }
     }
 
     /// Whether a user has another way in than GitHub.

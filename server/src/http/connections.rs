@@ -7,7 +7,9 @@ use super::{
     security::Origins,
 };
 use axum::{Router, body::Body, extract::ConnectInfo, serve::Listener};
-use http::Request;
+use bytes::Bytes;
+use http::{Request, Version};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -15,15 +17,14 @@ use hyper_util::{
 };
 use std::{
     collections::HashMap,
+    convert::Infallible,
     net::IpAddr,
-    pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
@@ -107,6 +108,90 @@ impl Doors {
     }
 }
 
+/// What a connection has been asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Nothing yet: which HTTP it is, is read without a timer.
+    Nothing,
+    /// By HTTP/1, for which there is a timer: each head, and the wait for it.
+    Http1,
+    /// By HTTP/2, with how much of it has not been answered to the end. It has no timer for who asks nothing more.
+    Http2 { under_way: usize },
+}
+
+impl Asked {
+    /// Ends when the connection has said nothing for so long.
+    async fn nothing_for(head: Duration, mut asked: watch::Receiver<Self>) {
+        loop {
+            let now = *asked.borrow_and_update();
+            let changed = match now {
+                Self::Http1 => break,
+                Self::Nothing | Self::Http2 { under_way: 0 } => match timeout(head, asked.changed()).await {
+                    Ok(changed) => changed,
+                    Err(_) => return,
+                },
+                Self::Http2 { .. } => asked.changed().await,
+            };
+            if changed.is_err() {
+                break;
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+/// One request by HTTP/2, until this is dropped.
+struct Turn(Arc<watch::Sender<Asked>>);
+
+impl Turn {
+    /// Notes a request; `None` where that is all.
+    fn begin(asked: &Arc<watch::Sender<Asked>>, version: Version) -> Option<Self> {
+        asked.send_if_modified(|asked| {
+            let before = *asked;
+            *asked = match before {
+                Asked::Http2 { under_way } => Asked::Http2 { under_way: under_way + 1 },
+                _ if version == Version::HTTP_2 => Asked::Http2 { under_way: 1 },
+                _ => Asked::Http1,
+            };
+            *asked != before
+        });
+        (version == Version::HTTP_2).then(|| Self(asked.clone()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.send_modify(|asked| {
+            if let Asked::Http2 { under_way } = asked {
+                *under_way -= 1;
+            }
+        });
+    }
+}
+
+/// An answer that is under way until all of it is gone.
+struct UnderWay {
+    body: Body,
+    _turn: Turn,
+}
+
+impl HttpBody for UnderWay {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Serves until `stop`, and then until what is under way has been answered.
 pub async fn serve(mut listener: TcpListener, router: Router, doors: Arc<Doors>, stop: CancellationToken) {
     let graceful = GracefulShutdown::new();
@@ -122,25 +207,23 @@ pub async fn serve(mut listener: TcpListener, router: Router, doors: Arc<Doors>,
         let (watcher, router, head) = (graceful.watcher(), router.clone(), place.head);
         tokio::spawn(async move {
             let _place = place;
-            let asked = Arc::new(AtomicBool::new(false));
-            let service = service_fn({
-                let asked = asked.clone();
-                move |mut request: Request<Incoming>| {
-                    asked.store(true, Ordering::Relaxed);
-                    request.extensions_mut().insert(ConnectInfo(from));
-                    router.clone().oneshot(request.map(Body::new))
+            let asked = Arc::new(watch::Sender::new(Asked::Nothing));
+            let silent = Asked::nothing_for(head, asked.subscribe());
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                let turn = Turn::begin(&asked, request.version());
+                request.extensions_mut().insert(ConnectInfo(from));
+                let answer = router.clone().oneshot(request.map(Body::new));
+                async move {
+                    let answer = answer.await?;
+                    Ok::<_, Infallible>(match turn {
+                        Some(turn) => answer.map(|body| Body::new(UnderWay { body, _turn: turn })),
+                        None => answer,
+                    })
                 }
             });
             let mut builder = Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(head);
             let mut served = pin!(watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service)));
-            // Which HTTP it is, is read without a timer.
-            let silent = async {
-                tokio::time::sleep(head).await;
-                if asked.load(Ordering::Relaxed) {
-                    std::future::pending::<()>().await;
-                }
-            };
             tokio::select! {
                 ended = &mut served => {
                     if let Err(error) = ended {
@@ -160,9 +243,12 @@ mod tests {
     use super::*;
     use crate::views::Addresses;
     use axum::routing::get;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::client::conn::http2;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpStream,
+        time::Instant,
     };
 
     fn origins(trusted: &[&str]) -> Origins {
@@ -227,5 +313,42 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(20), serving).await.expect("it ends").unwrap();
         assert!(under_way.await.unwrap().ends_with("late"));
         assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connection_of_http_2_is_closed_once_nothing_is_under_way() {
+        let head = Duration::from_secs(2);
+        let endless = || async {
+            let parts = futures::stream::unfold((), |()| async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Some((Ok::<_, Infallible>("part"), ()))
+            });
+            Body::from_stream(parts)
+        };
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let router = Router::new().route("/", get(|| async { "short" })).route("/endless", get(endless));
+        tokio::spawn(serve(listener, router, Doors::of(origins(&[]), [head; 2], MOST), CancellationToken::new()));
+        for (path, times, each) in [("/", 4, head / 2), ("/endless", 1, head * 3)] {
+            let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let (mut asks, connection) =
+                http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+            let connection = tokio::spawn(connection);
+            // Each asks within the time, and all of them together go on past it.
+            for _ in 0..times {
+                let request = Request::get(format!("http://localhost{path}")).body(Empty::new()).unwrap();
+                let mut body = asks.send_request(request).await.unwrap().into_body();
+                let until = Instant::now() + each;
+                while let Some(part) = body.frame().await
+                    && Instant::now() < until
+                {
+                    part.unwrap();
+                }
+                tokio::time::sleep_until(until).await;
+                assert!(!connection.is_finished(), "{path}");
+            }
+            let ended = timeout(Duration::from_secs(20), connection).await;
+            assert!(ended.is_ok(), "{path}: it is closed once nothing more is asked");
+        }
     }
 }

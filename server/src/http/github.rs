@@ -239,6 +239,14 @@ fn refusal(refused: Refused, github: &GitHub) -> Refusal {
             format!("The GitHub account {login} is connected to another user of this installation."),
             "Sign in by it, or disconnect it there first.".to_owned(),
         ),
+        Refused::OnlyWayIn(login) => (
+            StatusCode::CONFLICT,
+            "another-account",
+            format!("You sign in here by another GitHub account than {login}, and would no longer be let in by it."),
+            "To connect your own again, sign in by it at GitHub first. To use this one, sign out here, and sign in by it: it is a \
+             user of its own."
+                .to_owned(),
+        ),
         Refused::AnotherUser => (
             StatusCode::FORBIDDEN,
             "another-user",

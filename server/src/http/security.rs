@@ -208,16 +208,23 @@ impl Origins {
 
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
         let mut from = peer.to_canonical();
-        let forwarded = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<IpAddr> = forwarded.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
-        for hop in hops.into_iter().rev() {
+        for hop in headers.get_all("x-forwarded-for").iter().rev().flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','))
+        {
             if !self.is_proxy(from) {
                 break;
             }
-            from = hop.to_canonical();
+            // What stands before one that cannot be read, anybody may have written.
+            let Some(address) = hop_address(hop) else { break };
+            from = address.to_canonical();
         }
         ClientAddress(from)
     }
+}
+
+/// The address of a hop in `X-Forwarded-For`, with a port or without: `192.0.2.1:443`, `[2001:db8::1]:443`.
+fn hop_address(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?.trim();
+    hop.parse().ok().or_else(|| Some(hop.parse::<SocketAddr>().ok()?.ip()))
 }
 
 /// A host without its port.
@@ -497,5 +504,31 @@ mod tests {
         let from = |peer: &str| local.client(peer.parse().unwrap(), &headers).0.to_string();
         assert_eq!(from("10.0.0.1"), "203.0.113.9");
         assert_eq!(from("198.51.100.7"), "198.51.100.7");
+    }
+
+    #[test]
+    fn what_stands_before_a_hop_that_cannot_be_read_is_not_believed() {
+        let local = origins("http://localhost:4000", None);
+        let from = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", HeaderValue::from_static(value));
+            }
+            local.client("10.0.0.1".parse().unwrap(), &headers).0.to_string()
+        };
+        for (values, address) in [
+            (&["6.6.6.6, 203.0.113.9:5123"][..], "203.0.113.9"),
+            (&["6.6.6.6, [2001:db8::9]:5123"], "2001:db8::9"),
+            (&["6.6.6.6, 2001:db8::9"], "2001:db8::9"),
+            (&["6.6.6.6, 203.0.113.9:5123, 10.1.1.1:80"], "203.0.113.9"),
+            (&["6.6.6.6", "203.0.113.9"], "203.0.113.9"),
+            (&["6.6.6.6, unknown"], "10.0.0.1"),
+            (&["6.6.6.6, _hidden, 10.1.1.1"], "10.1.1.1"),
+            (&["6.6.6.6, "], "10.0.0.1"),
+            (&["6.6.6.6", "203.0.113.9:99999"], "10.0.0.1"),
+            (&[], "10.0.0.1"),
+        ] {
+            assert_eq!(from(values), address, "{values:?}");
+        }
     }
 }

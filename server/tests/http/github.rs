@@ -302,6 +302,39 @@ async fn an_account_is_one_users_and_the_only_way_in_is_not_taken_away() {
 }
 
 #[tokio::test]
+async fn no_other_account_takes_the_place_of_the_only_way_in() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let user = session(&app, &sign_in(&app).await);
+    let own = github.tokens();
+    github.account(2, "hubot");
+    github.browse(2);
+    let (browser, url) = begin(&user, "connect").await;
+    refused(&browser.get(&there(&url).await).await, 409, "another GitHub account than hubot");
+    assert_eq!(github.tokens(), own, "what was given for it is given back, and the user's own stays");
+    github.browse(1);
+    let again = session(&app, &sign_in(&app).await);
+    for path in ["/api/me", "/api/github"] {
+        assert_eq!(user.get(path).await.json(), again.get(path).await.json(), "{path}");
+    }
+    let (browser, url) = begin(&user, "connect").await;
+    assert_eq!(browser.get(&there(&url).await).await.status, 303, "their own");
+}
+
+#[tokio::test]
+async fn an_account_that_another_one_replaces_is_ended_at_github() {
+    let Some((app, github)) = with(nobody()).await else { return };
+    let owner = app.signed_in().await;
+    github.account(2, "hubot");
+    for (id, login) in [(1, "octocat"), (2, "hubot")] {
+        github.browse(id);
+        let (browser, url) = begin(&owner, "connect").await;
+        assert_eq!(browser.get(&there(&url).await).await.status, 303, "who owns the machine has another way in");
+        assert_eq!(owner.get("/api/github").await.json()["account"]["login"], login);
+        assert_eq!(github.tokens().len(), 1, "{login}");
+    }
+}
+
+#[tokio::test]
 async fn a_revocation_is_seen_and_said_and_signing_in_again_mends_it() {
     let Some((app, github)) = with(everybody()).await else { return };
     let user = session(&app, &sign_in(&app).await);

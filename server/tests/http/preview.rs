@@ -412,12 +412,15 @@ async fn a_page_of_another_sandbox_asks_in_vain() {
         ("a script", no_page.with("referer", &format!("{others}/"))),
         ("a script that tells nothing", no_page.clone()),
         ("a form that tells nothing", link.with("origin", "null")),
+        ("a script in a browser that says less", visitor.with("referer", &format!("{others}/"))),
+        ("a form in a browser that says less", visitor.with("referer", &others).with("accept", "text/html,*/*;q=0.8")),
     ] {
         let refused = asks.ask(Method::POST, "/upload", Some("x".into())).await;
         assert_eq!(refused.status, 403, "{what}: {}", refused.text());
         assert!(refused.text().contains("A foreign page asked"), "{what}");
     }
-    for asks in [visitor.with("origin", &others), no_page.with("referer", &others), no_page.clone()] {
+    let picture = visitor.with("accept", "image/avif,image/webp,*/*;q=0.8").with("referer", &others);
+    for asks in [visitor.with("origin", &others), no_page.with("referer", &others), no_page.clone(), picture] {
         assert_eq!(asks.get("/").await.status, 403);
     }
     let workspace = format!("http://localhost:{}/", app.port);
@@ -429,6 +432,9 @@ async fn a_page_of_another_sandbox_asks_in_vain() {
         ("a picture at its own Ingress", no_page.with("referer", &at_ingress(&name))),
         ("its own page", visitor.with("origin", &page(&format!("3000--{name}"))).with("sec-fetch-site", "same-origin")),
         ("no page", visitor.clone()),
+        ("a link in a browser that says less", visitor.with("accept", "text/html,*/*;q=0.8").with("referer", &others)),
+        ("another port, in a browser that says less", visitor.with("accept", "image/png").with("referer", &sibling)),
+        ("the workspace, in a browser that says less", visitor.with("accept", "image/png").with("referer", &workspace)),
     ] {
         assert_eq!(asks.get("/").await.text(), "Boats for hire", "{what}");
     }

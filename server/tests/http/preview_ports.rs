@@ -110,6 +110,11 @@ async fn one_preview_opens_no_other_of_the_same_host() {
     }
     assert_eq!(page.get("/.fsa/here").await.status, 204, "that it is there is no secret: the app may be of the same site");
     assert_eq!(page.without("sec-fetch-site").get("/headers").await.status, 403, "in a browser that says less");
+    let less = visitor.with("referer", &format!("http://127.0.0.1:{elsewhere}/"));
+    assert_eq!(less.with("accept", "image/png").get("/headers").await.status, 403, "a picture, in a browser that says less");
+    assert_eq!(less.with("accept", "text/html,*/*;q=0.8").get("/headers").await.status, 200, "and a link");
+    let own = visitor.with("accept", "image/png").with("referer", &format!("http://127.0.0.1:{at}/"));
+    assert_eq!(own.get("/headers").await.status, 200, "its own page");
     assert_eq!(page.socket("/", "").await.err(), Some(StatusCode::FORBIDDEN));
     let link = page.without("origin").with("sec-fetch-mode", "navigate").with("sec-fetch-dest", "document");
     assert_eq!(link.get("/").await.status, 200, "a link leads there");

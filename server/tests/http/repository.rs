@@ -282,9 +282,11 @@ async fn what_cannot_be_published_is_said_and_nothing_is_made() {
     git(&app, "other", &["init", "-q"]).await;
     git(&app, "other", &["remote", "add", "origin", "https://u:hunter2@git.example/a/b"]).await;
     github.serve("octocat/taken", false, &["main"]);
+    std::os::unix::fs::symlink(".", app.world.home.path().join("whole")).unwrap();
     for (folder, name, owner, code) in [
         ("gone", "x", None, "folder-gone"),
         ("empty", "x", None, "nothing-to-publish"),
+        ("whole", "x", None, "folder-is-a-link"),
         ("other", "x", None, "other-origin"),
         ("app", "taken", None, "repository-name-taken"),
         ("app", "x", Some("unknown"), "repository-owner"),

@@ -385,11 +385,40 @@ pub(super) async fn end_shares_of(connection: &mut PgConnection, tokens: &[Uuid]
     .fetch_all(&mut *connection)
     .await
     .map_err(while_doing("end what a token shared"))?;
-    for share in ended {
-        // Without a sandbox, what was shared led nowhere.
-        let Some(sandbox) = share.sandbox else { continue };
-        let port = u16::try_from(share.port).map_err(unreadable("read a share's port"))?;
-        write(connection, SandboxId(sandbox), &[activity::made_private_with_its_token(port)], now).await?;
+    let ended = ended.into_iter().map(|share| (share.port, share.sandbox));
+    tell_of_ended(connection, ended, activity::made_private_with_its_token, now).await
+}
+
+/// Ends all that a user shared, whoever made it for them, and tells each project of it; `false` if there was none. After their
+/// tokens were revoked, as [`end_shares_of`].
+pub(super) async fn end_all_shares_of(connection: &mut PgConnection, owner: UserId, now: Timestamp) -> Result<bool, StoreError> {
+    let ended = sqlx::query!(
+        r#"UPDATE preview_shares h SET revoked_at = $2 FROM projects p
+        WHERE p.id = h.project_id AND p.owner_id = $1 AND h.revoked_at IS NULL AND (h.expires_at IS NULL OR h.expires_at > $2)
+        RETURNING h.port, (SELECT s.id FROM sandboxes s WHERE s.project_id = h.project_id AND s.main) AS "sandbox?""#,
+        owner.0,
+        Time(now) as _
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(while_doing("end what a user shared"))?;
+    let had_any = !ended.is_empty();
+    let ended = ended.into_iter().map(|share| (share.port, share.sandbox));
+    tell_of_ended(connection, ended, activity::made_private_with_its_owner, now).await?;
+    Ok(had_any)
+}
+
+/// Tells of shares that ended, each by its port and the sandbox where it led; without one, it led nowhere.
+async fn tell_of_ended(
+    connection: &mut PgConnection,
+    ended: impl Iterator<Item = (i32, Option<Uuid>)> + Send,
+    entry: fn(u16) -> activity::Entry,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for (port, sandbox) in ended {
+        let Some(sandbox) = sandbox else { continue };
+        let port = u16::try_from(port).map_err(unreadable("read a share's port"))?;
+        write(connection, SandboxId(sandbox), &[entry(port)], now).await?;
     }
     Ok(())
 }

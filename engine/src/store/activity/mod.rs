@@ -24,9 +24,9 @@ pub use events::{adopted, database_lost, database_mended, home_lost};
 pub use network::{refused, refused_others};
 pub use passes::{killed, pass};
 pub use project::password_revealed;
-pub(super) use project::{asked, created, deleted, env_changed, password_reset, updated};
-pub(super) use shares::made_private_with_its_token;
+pub(super) use project::{asked, created, deleted, env_changed, password_reset, stopped_with_its_owner, updated};
 pub use shares::{made_private, shared};
+pub(super) use shares::{made_private_with_its_owner, made_private_with_its_token};
 pub use visits::{FileChange, command_run, files_changed, terminal_opened};
 
 use jiff::Timestamp;
@@ -41,6 +41,9 @@ use std::future::Future;
 /// What a sandbox's owner does not decide (the name of a host that a program inside asked for) is cut to so
 /// many characters.
 const LONGEST_FOREIGN: usize = 120;
+
+/// Why something of a project ends by itself, where its owner is shut out.
+const OWNER_NOT_ALLOWED: &str = "Its owner may not sign in here any more";
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,6 @@
 //! What a project is asked for: made, run, changed, deleted. In the name of who asks.
 
-use super::{Entry, asked_for};
+use super::{Entry, OWNER_NOT_ALLOWED, asked_for};
 use crate::store::{
     Ask, ProjectAndSandbox,
     intent::{self, EnvDelta},
@@ -54,6 +54,12 @@ pub(in crate::store) fn asked(row: &ProjectAndSandbox, ask: &Ask) -> Entry {
         data["envVars"] = keys.into_iter().take(MOST_NAMES).collect();
     }
     asked_for(title, detail, data)
+}
+
+/// A sandbox was stopped, in this generation, because its owner may not sign in any more.
+pub(in crate::store) fn stopped_with_its_owner(generation: i64) -> Entry {
+    let data = json!({ "verb": Ask::Stop.verb(), "generation": generation });
+    asked_for("Stopped the sandbox", Some(OWNER_NOT_ALLOWED.to_owned()), data)
 }
 
 /// A project was marked for deletion.

@@ -1,6 +1,6 @@
 //! Previews that are opened to others, and closed again.
 
-use super::{Entry, asked_for};
+use super::{Entry, OWNER_NOT_ALLOWED, asked_for};
 use crate::store::accounts::shares::Audience;
 use jiff::Timestamp;
 use serde_json::json;
@@ -27,4 +27,9 @@ pub fn made_private(port: u16) -> Entry {
 /// It is, because the API token that shared it was revoked.
 pub(in crate::store) fn made_private_with_its_token(port: u16) -> Entry {
     Entry { detail: Some("The token that shared it was revoked".to_owned()), ..made_private(port) }
+}
+
+/// It is, because its owner may not sign in any more.
+pub(in crate::store) fn made_private_with_its_owner(port: u16) -> Entry {
+    Entry { detail: Some(OWNER_NOT_ALLOWED.to_owned()), ..made_private(port) }
 }

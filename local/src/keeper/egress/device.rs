@@ -65,13 +65,7 @@ const TTL: u8 = 64;
 /// Serves the device until reading it fails.
 pub async fn run(device: OwnedFd, filter: Arc<Filter>) -> io::Result<()> {
     let device = Arc::new(crate::sys::readiness(device)?);
-    let network = Arc::new(Network {
-        core: Mutex::new(Core::new(device.clone())),
-        changed: Notify::new(),
-        names: Mutex::default(),
-        look_ups: Semaphore::new(LOOK_UPS),
-        filter,
-    });
+    let network = Arc::new(Network::new(device.clone(), filter));
     let mut packet = vec![0; usize::from(u16::MAX)];
     loop {
         let wait = network.core().serve_stack();
@@ -101,7 +95,7 @@ pub struct Network {
     core: Mutex<Core>,
     changed: Notify,
     names: Mutex<names::Names>,
-    look_ups: Semaphore,
+    look_ups: Arc<Semaphore>,
     filter: Arc<Filter>,
 }
 
@@ -141,6 +135,16 @@ impl Memory {
 }
 
 impl Network {
+    fn new(device: Arc<AsyncFd<OwnedFd>>, filter: Arc<Filter>) -> Self {
+        Self {
+            core: Mutex::new(Core::new(device)),
+            changed: Notify::new(),
+            names: Mutex::default(),
+            look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
+            filter,
+        }
+    }
+
     fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -223,10 +227,11 @@ impl Network {
             }
             None => return,
         };
+        // Past the limit a query is lost, and asked again: nothing is kept of it.
+        let Ok(turn) = self.look_ups.clone().try_acquire_owned() else { return };
         let (network, query) = (self.clone(), datagram.payload().to_vec());
         tokio::spawn(async move {
-            // Past the limit a query is lost, and asked again.
-            let Ok(_turn) = network.look_ups.try_acquire() else { return };
+            let _turn = turn;
             let answer = names::look_up(&network.filter, &question, &network.names).await;
             let reply = names::reply(&query, Some(&question), answer);
             network.core().port.datagram(server, inside, port, &reply);
@@ -437,5 +442,31 @@ mod tests {
         assert_eq!((memory.held, memory.take()), (0, Some(Buffers::LARGE)));
         while memory.take().is_some() {}
         assert!(memory.held <= MEMORY);
+    }
+
+    /// A datagram from inside to the DNS server.
+    fn asking(message: &[u8]) -> Vec<u8> {
+        let header = UdpRepr { src_port: 40_000, dst_port: DNS_PORT };
+        let (from, to, payload_len) = (address::INSIDE, address::GATEWAY, header.header_len() + message.len());
+        let ip = Ipv4Repr { src_addr: from, dst_addr: to, next_header: IpProtocol::Udp, payload_len, hop_limit: TTL };
+        let mut bytes = vec![0; ip.buffer_len() + payload_len];
+        let checksums = ChecksumCapabilities::default();
+        let mut packet = Ipv4Packet::new_unchecked(bytes.as_mut_slice());
+        ip.emit(&mut packet, &checksums);
+        let mut datagram = UdpPacket::new_unchecked(packet.payload_mut());
+        header.emit(&mut datagram, &from.into(), &to.into(), message.len(), |into| into.copy_from_slice(message), &checksums);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_queries_keeps_no_more_than_there_are_look_ups() {
+        let (device, _inside) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        device.set_nonblocking(true).unwrap();
+        let device = Arc::new(crate::sys::readiness(device.into()).unwrap());
+        let network = Arc::new(Network::new(device, Arc::new(Filter::new(Vec::new()))));
+        let question = asking(&[0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1]);
+        // Nothing of them runs before this task waits for something.
+        (0..LOOK_UPS * 10).for_each(|_| network.take(&question));
+        assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), LOOK_UPS);
     }
 }

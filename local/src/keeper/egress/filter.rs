@@ -2,7 +2,7 @@
 
 use super::EgressRule;
 use crate::keeper::log;
-use nix::ifaddrs::getifaddrs;
+use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
 use std::{
     collections::{BTreeSet, HashMap},
     io,
@@ -29,8 +29,8 @@ const REMEMBERED: usize = 4096;
 #[derive(Debug)]
 pub struct Filter {
     rules: Vec<EgressRule>,
-    /// How the machine's own addresses are learnt.
-    own: fn() -> io::Result<BTreeSet<IpAddr>>,
+    /// How the machine's own addresses and networks are learnt.
+    own: fn() -> io::Result<Own>,
     refused: AtomicU64,
     resolved: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
     said: Mutex<HashMap<String, Instant>>,
@@ -79,7 +79,7 @@ impl Filter {
     /// With these exceptions.
     #[must_use]
     pub fn new(rules: Vec<EgressRule>) -> Self {
-        Self { rules, own: own_addresses, refused: AtomicU64::new(0), resolved: Mutex::default(), said: Mutex::default() }
+        Self { rules, own: Own::look, refused: AtomicU64::new(0), resolved: Mutex::default(), said: Mutex::default() }
     }
 
     /// How many connections were refused.
@@ -186,16 +186,44 @@ impl Filter {
     }
 }
 
-/// All addresses of the machine, read anew: they change.
-fn own_addresses() -> io::Result<BTreeSet<IpAddr>> {
-    let own = getifaddrs()?
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+/// What is the machine's own.
+#[derive(Debug, Default)]
+struct Own {
+    addresses: BTreeSet<IpAddr>,
+    /// Of each network that it is in, an address and the mask: what lies there is reached with no router between.
+    networks: Vec<(IpAddr, IpAddr)>,
+}
+
+impl Own {
+    /// Of all its interfaces, read anew: they change.
+    fn look() -> io::Result<Self> {
+        let mut own = Self::default();
+        for interface in getifaddrs()? {
+            let [address, other_end, mask] =
+                [interface.address, interface.destination, interface.netmask].map(|it| it.as_ref().and_then(ip_of));
+            own.addresses.extend(address);
+            own.networks.extend([address, other_end].into_iter().flatten().zip(mask.into_iter().cycle()));
+        }
+        Ok(own)
+    }
+
+    fn is_beside(&self, ip: IpAddr) -> bool {
+        self.networks.iter().any(|(one, mask)| match (ip, one, mask) {
+            // A mask of nothing names no network: all would be in it.
+            (IpAddr::V4(ip), IpAddr::V4(one), IpAddr::V4(mask)) => {
+                mask.to_bits() != 0 && (ip.to_bits() ^ one.to_bits()) & mask.to_bits() == 0
+            }
+            (IpAddr::V6(ip), IpAddr::V6(one), IpAddr::V6(mask)) => {
+                mask.to_bits() != 0 && (ip.to_bits() ^ one.to_bits()) & mask.to_bits() == 0
+            }
+            _ => false,
         })
-        .collect();
-    Ok(own)
+    }
+}
+
+fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
 }
 
 /// Where Azure tells a virtual machine its settings and secrets: public by its number, and of no network but the machine's own
@@ -204,18 +232,21 @@ const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 /// Why an address may not be reached, if so. Ranges for documentation are not refused: package mirrors
 /// may live there.
-fn forbidden(ip: IpAddr, own: &BTreeSet<IpAddr>) -> Option<&'static str> {
-    if own.contains(&ip) {
+fn forbidden(ip: IpAddr, own: &Own) -> Option<&'static str> {
+    let leads_to = match ip {
+        IpAddr::V6(v6) => embedded(v6).map(IpAddr::V4),
+        IpAddr::V4(_) => None,
+    };
+    let both = || [Some(ip), leads_to].into_iter().flatten();
+    if both().any(|ip| own.addresses.contains(&ip)) {
         return Some("an address of this machine");
     }
-    match ip {
+    let by_range = match leads_to.unwrap_or(ip) {
         IpAddr::V4(ip) => forbidden_v4(ip),
-        IpAddr::V6(ip) => match embedded(ip) {
-            Some(v4) if own.contains(&IpAddr::V4(v4)) => Some("an address of this machine"),
-            Some(v4) => forbidden_v4(v4),
-            None => forbidden_v6(ip),
-        },
-    }
+        IpAddr::V6(ip) => forbidden_v6(ip),
+    };
+    // Its neighbours, whatever their addresses: they may well trust who is beside them.
+    by_range.or_else(|| both().any(|ip| own.is_beside(ip)).then_some("an address of a network that this machine is in"))
 }
 
 fn forbidden_v4(ip: Ipv4Addr) -> Option<&'static str> {
@@ -277,8 +308,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn refused(ip: &str) -> bool {
-        forbidden(ip.parse().unwrap(), &BTreeSet::from(["192.0.2.2".parse().unwrap(), "2001:db8::2".parse().unwrap()])).is_some()
+    fn refused(address: &str) -> bool {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let networks = [
+            ("192.0.2.2", "255.255.255.0"),
+            ("2001:db8::2", "ffff:ffff:ffff:ffff::"),
+            // One that is alone in its network, one at the other end of a line, and one of which nothing is known.
+            ("198.51.100.6", "255.255.255.255"),
+            ("2001:db8:7::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("203.0.113.1", "0.0.0.0"),
+            ("2001:db8:8::1", "::"),
+        ];
+        let own = Own {
+            addresses: ["192.0.2.2", "2001:db8::2", "198.51.100.6", "203.0.113.1", "2001:db8:8::1"].map(ip).into(),
+            networks: networks.map(|(one, mask)| (ip(one), ip(mask))).into(),
+        };
+        forbidden(ip(address), &own).is_some()
     }
 
     #[test]
@@ -321,6 +366,14 @@ mod tests {
             "2002:7f00:1::",
             "2001:0:1:2:3:4:80ff:fffe",
             "::ffff:0:127.0.0.1",
+            // Of the machine's own networks.
+            "192.0.2.1",
+            "192.0.2.255",
+            "::ffff:192.0.2.1",
+            "64:ff9b::c000:201",
+            "2001:db8::1",
+            "2001:db8::ffff:ffff:ffff:ffff",
+            "2001:db8:7::1",
         ] {
             assert!(refused(ip), "{ip}");
         }
@@ -331,7 +384,8 @@ mod tests {
         for ip in [
             "1.1.1.1",
             "203.0.113.80",
-            "192.0.2.1",
+            "192.0.1.255",
+            "192.0.3.1",
             "198.51.100.7",
             "172.15.0.1",
             "172.32.0.1",
@@ -340,7 +394,8 @@ mod tests {
             "100.63.0.1",
             "100.128.0.1",
             "2606:4700::1111",
-            "2001:db8::1",
+            "2001:db8:0:1::1",
+            "2001:db8:7::2",
             "64:ff9b::101:101",
             "2002:101:101::",
         ] {
@@ -358,7 +413,10 @@ mod tests {
         assert!(matches!(filter.connect(&public, 443).await, Err(NoWay::Refused(_))));
         assert_eq!(filter.refused(), 1);
         assert!(filter.connect(&Host::Address(Ipv4Addr::LOCALHOST.into()), port).await.is_ok());
-        assert!(own_addresses().unwrap().contains(&Ipv4Addr::LOCALHOST.into()));
+        let own = Own::look().unwrap();
+        assert!(own.addresses.contains(&Ipv4Addr::LOCALHOST.into()));
+        let loopback = (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(255, 0, 0, 0).into());
+        assert!(own.networks.contains(&loopback), "{own:?}");
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ use super::{
     auth::watch::Credential,
     ingress,
     patience::patient,
-    security::{self, ClientAddress, is_websocket},
+    security::{self, ClientAddress, is_websocket, name_of},
     state::Plane,
 };
 use crate::control::store_error;
@@ -112,7 +112,7 @@ fn is_entrance(request: &Request) -> bool {
 /// Whether a page of another sandbox asks, a preview or at its Ingress: hosts below one domain are of one site, so browsers send a
 /// cookie that is `Lax` along. The app, other ports of the same sandbox and other hosts may, and a link may be followed from
 /// anywhere (`reads`: by GET). What is of the same site and does not tell from where (a page can have its browser say nothing) may
-/// be another sandbox's.
+/// be another sandbox's. A browser that does not say of which site it asks says where it comes from, if anything.
 pub(super) fn from_another_sandbox(plane: &Plane, headers: &HeaderMap, reads: bool, own: &ResourceName) -> bool {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let is_others = |url: &str| {
@@ -123,8 +123,18 @@ pub(super) fn from_another_sandbox(plane: &Plane, headers: &HeaderMap, reads: bo
     if let Some(origin) = header("origin").filter(|origin| *origin != "null") {
         return is_others(origin);
     }
-    let link = reads && header("sec-fetch-mode") == Some("navigate");
-    header("sec-fetch-site") == Some("same-site") && !link && header("referer").is_none_or(is_others)
+    match header("sec-fetch-site") {
+        Some(site) => {
+            let link = reads && header("sec-fetch-mode") == Some("navigate");
+            site == "same-site" && !link && header("referer").is_none_or(is_others)
+        }
+        None => !(reads && wants_page(headers)) && header("referer").is_some_and(is_others),
+    }
+}
+
+/// Whether an older browser, or one that does not trust a host for want of TLS, follows a link: it wants a page before all else.
+fn wants_page(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|kinds| kinds.as_bytes().starts_with(b"text/html"))
 }
 
 /// Answers a request that came on a port which is a preview's address.
@@ -159,8 +169,24 @@ fn from_another_page(request: &Request, own: &str) -> bool {
     match header("sec-fetch-site") {
         Some(site) => site == "same-site" && !link,
         // An older browser, a program, or a host that browsers do not trust for want of TLS.
-        None => header("origin").is_some_and(|origin| !origin.eq_ignore_ascii_case(own)),
+        None => match header("origin") {
+            Some(origin) => !origin.eq_ignore_ascii_case(own),
+            None => {
+                let link = *request.method() == Method::GET && wants_page(request.headers());
+                !link && header("referer").is_some_and(|url| is_beside(url, own))
+            }
+        },
     }
+}
+
+/// Whether an address is of another port of an origin's host.
+fn is_beside(url: &str, origin: &str) -> bool {
+    let own = origin.split_once("://").map_or(origin, |(_, host)| host);
+    let at = url.parse::<http::Uri>().ok().and_then(|url| url.into_parts().authority);
+    at.is_some_and(|at| {
+        let other = at.as_str();
+        name_of(other).eq_ignore_ascii_case(name_of(own)) && !other.eq_ignore_ascii_case(own)
+    })
 }
 
 /// What has that address; looked up at most twice a second.
