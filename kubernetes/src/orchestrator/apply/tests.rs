@@ -217,7 +217,10 @@ async fn what_is_refused_to_be_deleted_is_not_said_to_be_gone() {
     world.told(another);
     assert!(known().is_some() && known() != made.uid);
     // None has.
-    let (deleted, _) = { world.server().objects.clear(); delete().await };
+    let (deleted, _) = {
+        world.server().objects.clear();
+        delete().await
+    };
     assert!(deleted.is_ok(), "{deleted:?}");
 }
 
