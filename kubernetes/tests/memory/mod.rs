@@ -293,8 +293,21 @@ impl Apiserver {
                     if asked["metadata"]["uid"].is_string() && asked["metadata"]["uid"] != object["metadata"]["uid"] {
                         return status(409, "Conflict");
                     }
+                    // Of what is asked for, the labels alone: somebody else has the rest.
+                    for (label, value) in asked["metadata"]["labels"].as_object().into_iter().flatten() {
+                        object["metadata"]["labels"][label] = value.clone();
+                    }
                     object["metadata"]["labels"]["changed"] = json!("yes");
                     (200, object.clone())
+                }
+                None => status(404, "NotFound"),
+            },
+            ("PUT", true) => match self.objects.get_mut(place) {
+                Some(object) => {
+                    let mut asked: Value = serde_json::from_slice(body).unwrap();
+                    asked["metadata"]["uid"] = object["metadata"]["uid"].clone();
+                    object.clone_from(&asked);
+                    (200, asked)
                 }
                 None => status(404, "NotFound"),
             },
