@@ -234,6 +234,14 @@ fn a_crash_is_told_with_the_last_lines_of_its_log() {
 }
 
 #[test]
+fn the_sandboxs_own_log_says_nothing_of_the_failure_of_what_prepares_it() {
+    let recorded = Recorded::of("init-failed");
+    let cause = causes::cause(&Facts { log_tail: Some("of an earlier run"), ..recorded.facts() }).unwrap();
+    assert_eq!(cause.code, CauseCode::InitFailed);
+    assert!(!cause.detail.unwrap_or_default().contains("of an earlier run"));
+}
+
+#[test]
 fn what_an_earlier_pod_suffered_is_not_told_of_its_healthy_successor() {
     let (well, bad) = (Recorded::of("well"), Recorded::of("evicted-disk"));
     let pods: Vec<_> = well.pods.iter().chain(&bad.pods).cloned().collect();

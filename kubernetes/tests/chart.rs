@@ -440,34 +440,47 @@ fn the_role_permits_what_is_needed_and_nothing_else() {
     };
 
     let look = ["get", "list", "watch"];
-    let own = ["create", "delete", "deletecollection", "get", "list", "patch", "watch"];
-    let replaced = ["deployments.apps", "services", "ingresses.networking.k8s.io", "networkpolicies.networking.k8s.io"];
-    let kept = ["persistentvolumeclaims", "secrets", "serviceaccounts", "statefulsets.apps"];
-    let pods = ["create", "delete", "deletecollection", "get", "list", "watch"];
+    let fixed = ["create", "delete", "get", "list", "watch"];
+    let single = ["deployments.apps", "ingresses.networking.k8s.io"];
+    let replaced = [&single[..], &["services", "networkpolicies.networking.k8s.io"]].concat();
+    let kept = ["serviceaccounts", "statefulsets.apps"];
+    let unchanged = ["persistentvolumeclaims", "secrets"];
+    let together =
+        ["services", "networkpolicies.networking.k8s.io", "statefulsets.apps", "persistentvolumeclaims", "secrets", "pods"];
     let kubeblocks = each(&["create", "delete", "get", "list", "patch", "watch"], &["clusters.apps.kubeblocks.io"]);
     let needed = [
-        each(&own, &replaced),
-        each(&["update"], &replaced),
-        each(&own, &kept),
-        each(&pods, &["pods"]),
+        each(&fixed, &replaced),
+        each(&["patch", "update"], &replaced),
+        each(&fixed, &kept),
+        each(&["patch"], &kept),
+        each(&fixed, &unchanged),
+        each(&fixed, &["pods"]),
+        each(&["deletecollection"], &together),
         each(&["get"], &["pods/log"]),
         each(&["create", "get"], &["pods/portforward"]),
-        each(&look, &["events"]),
+        each(&["list", "watch"], &["events"]),
         kubeblocks.clone(),
     ]
     .concat();
     all_are(true, &here, &needed);
     all_are(false, "default", &needed);
     let accounts = [
-        each(&own, &["roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io"]),
+        each(
+            &["create", "delete", "deletecollection", "get", "list", "patch"],
+            &["roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io"],
+        ),
+        each(&["deletecollection"], &["serviceaccounts"]),
         each(&["create", "get", "list", "patch", "update", "watch"], &["configmaps", "endpoints"]),
-        each(&["create", "delete", "get", "list"], &["opsrequests.apps.kubeblocks.io"]),
+        each(&["create", "delete", "get"], &["opsrequests.apps.kubeblocks.io"]),
         each(&["create"], &["events"]),
         each(&["patch", "update"], &["pods"]),
     ]
     .concat();
     let never = [
         each(&["update"], &kept),
+        each(&["patch", "update"], &unchanged),
+        each(&["deletecollection"], &single),
+        each(&["list"], &["opsrequests.apps.kubeblocks.io"]),
         each(&["create", "get"], &["pods/exec", "pods/attach", "pods/ephemeralcontainers", "serviceaccounts/token"]),
         each(&["escalate", "bind"], &["roles.rbac.authorization.k8s.io"]),
         each(&["impersonate"], &["serviceaccounts", "users", "groups"]),
@@ -480,7 +493,7 @@ fn the_role_permits_what_is_needed_and_nothing_else() {
     ]
     .concat();
     let classes = ["storageclasses.storage.k8s.io", "ingressclasses.networking.k8s.io"];
-    let reading = [each(&["get", "list"], &classes[..1]), each(&look, &["nodes", classes[1]])].concat();
+    let reading = [each(&["list"], &classes[..1]), each(&look, &["nodes", classes[1]])].concat();
     all_are(false, &here, &[accounts.clone(), never.clone()].concat());
     all_are(false, "", &reading);
 

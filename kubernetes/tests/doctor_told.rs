@@ -21,6 +21,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -507,4 +508,52 @@ async fn what_is_left_over_is_found_of_each_kind_and_it_alone_is_removed() {
     }
     assert_eq!((named("left"), named("kept"), named("foreign")), (0, KINDS.len(), KINDS.len()));
     assert_eq!(orphans::find(&cluster, &settings, &known).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_keeps_pods_apart_is_removed_once_they_have_ended() {
+    let (sandbox, project) = (Uuid::from_u128(8), Uuid::from_u128(9));
+    let mut server = Apiserver::default();
+    for (plural, component) in [
+        ("networkpolicies", "sandbox"),
+        ("serviceaccounts", "sandbox"),
+        ("deployments", "sandbox"),
+        ("pods", "sandbox"),
+        ("networkpolicies", "database"),
+        ("services", "database"),
+        ("statefulsets", "database"),
+    ] {
+        let mut labels = json!({
+            labels::INSTALLATION: INSTALLATION.0.to_string(), labels::PROJECT: project.to_string(), labels::COMPONENT: component,
+        });
+        if component == "sandbox" {
+            labels[labels::SANDBOX] = json!(sandbox.to_string());
+        }
+        let mut meta = json!({"name": component, "uid": format!("{plural}-{component}"), "labels": labels});
+        if plural == "pods" {
+            meta["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "set", "uid": "set"}]);
+        }
+        server.objects.insert(format!("{plural}/{component}"), json!({"metadata": meta}));
+    }
+    let server = Arc::new(Mutex::new(server));
+    let cluster = Cluster { client: client(&server), namespace: NAMESPACE.to_owned() };
+    let settings = Settings::new(INSTALLATION, NAMESPACE);
+    let found = orphans::find(&cluster, &settings, &orphans::Known::default()).await.unwrap();
+    let there = || server.lock().unwrap().objects.keys().cloned().collect::<Vec<_>>();
+    let remove = async || {
+        let chosen = found.iter().filter(|orphan| !orphan.holds_data);
+        let left = orphans::remove_all(&cluster, chosen, Duration::ZERO, |_| ()).await.unwrap();
+        left.into_iter().map(|orphan| orphan.kind).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(remove().await, BTreeSet::from(["NetworkPolicy", "ServiceAccount"]), "its pod is still there");
+    let database = ["networkpolicies/database", "services/database", "statefulsets/database"];
+    let kept: BTreeSet<String> = ["networkpolicies/sandbox", "serviceaccounts/sandbox", "pods/sandbox"]
+        .into_iter()
+        .chain(database)
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(there().into_iter().collect::<BTreeSet<_>>(), kept);
+    server.lock().unwrap().objects.remove("pods/sandbox");
+    assert_eq!(remove().await, BTreeSet::new());
+    assert_eq!(there(), database, "what is of a database stays whole");
 }

@@ -1,5 +1,6 @@
-//! Objects of somebody else's that are called as ours are never adopted, changed or removed; and what need not wait for
-//! each other is asked for at the same time. On an apiserver of this file's own, in memory: no cluster.
+//! Objects of somebody else's that are called as ours are never adopted, changed or removed; what somebody left of ours is
+//! taken up again; and what need not wait for each other is asked for at the same time. On an apiserver of this file's own, in
+//! memory: no cluster.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
@@ -348,4 +349,121 @@ async fn what_need_not_wait_is_made_and_removed_at_the_same_time() {
     assert_eq!(waves.waves(), [&first[..], &["networkpolicies", "serviceaccounts"]]);
     let left: Vec<String> = server.lock().unwrap().objects.keys().cloned().collect();
     assert_eq!(left, [format!("persistentvolumeclaims/{}", made.volume.0)]);
+}
+
+/// A sandbox whose Deployment somebody deleted by `kubectl delete --cascade=orphan`, and its pod, which nobody ends.
+async fn left_behind(server: &Arc<Mutex<Apiserver>>) -> (Arc<KubernetesOrchestrator>, SandboxSpec, Value) {
+    let (orchestrator, spec, made) = sandbox(server, None).await;
+    orchestrator.ensure(&spec).await.unwrap();
+    let template = serde_json::to_value(made.deployment.spec.unwrap().template).unwrap();
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"],
+        "status": {"phase": "Running", "containerStatuses": [{
+            "name": "sandbox", "image": "", "imageID": "", "ready": true, "started": true, "restartCount": 0,
+            "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+        }]},
+    });
+    let meta = &mut pod["metadata"];
+    meta["labels"]["pod-template-hash"] = json!("5d4f8c");
+    (meta["name"], meta["namespace"], meta["uid"]) =
+        (json!(format!("{}-5d4f8c-x2x4z", spec.name)), json!(NAMESPACE), json!("pod"));
+    meta["ownerReferences"] = json!([{
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{}-5d4f8c", spec.name), "uid": "set", "controller": true,
+    }]);
+    hear(server, &orchestrator, "pods", &pod).await;
+    let place = format!("deployments/{}", spec.name);
+    {
+        let mut server = server.lock().unwrap();
+        let deployment = server.objects.remove(&place).unwrap();
+        server.tell("deployments", "DELETED", deployment);
+    }
+    let known = async {
+        while orchestrator.list().await.unwrap().iter().any(|there| there.kind == "Deployment") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), known).await.unwrap();
+    (orchestrator, spec, pod)
+}
+
+/// How many replicas are asked for of the Deployment that is there, if one is.
+fn replicas(server: &Arc<Mutex<Apiserver>>, spec: &SandboxSpec) -> Option<i64> {
+    server.lock().unwrap().objects.get(&format!("deployments/{}", spec.name))?["spec"]["replicas"].as_i64()
+}
+
+/// The count of starts that its pods would be of.
+fn restart_count(server: &Arc<Mutex<Apiserver>>, spec: &SandboxSpec) -> Option<String> {
+    let server = server.lock().unwrap();
+    let template = &server.objects.get(&format!("deployments/{}", spec.name))?["spec"]["template"];
+    template["metadata"]["annotations"][labels::RESTART_COUNT].as_str().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_pod_that_is_left_behind_has_a_deployment_again_of_the_run_that_is_asked_for() {
+    let server = Arc::new(Mutex::new(Apiserver::default()));
+    let (orchestrator, mut spec, _) = left_behind(&server).await;
+    spec.restart_count += 1;
+    orchestrator.ensure(&spec).await.unwrap();
+    assert_eq!(replicas(&server, &spec), Some(1));
+    assert_eq!(restart_count(&server, &spec), Some(spec.restart_count.to_string()), "its controller ends the run of before");
+}
+
+#[tokio::test]
+async fn a_pod_that_goes_with_its_deployment_is_waited_for() {
+    let server = Arc::new(Mutex::new(Apiserver::default()));
+    let (orchestrator, spec, mut pod) = left_behind(&server).await;
+    pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:01:00Z");
+    let goes = async {
+        tokio::task::yield_now().await;
+        server.lock().unwrap().tell("pods", "MODIFIED", pod);
+    };
+    let (ensured, ()) = tokio::join!(orchestrator.ensure(&spec), goes);
+    ensured.unwrap();
+    assert_eq!(replicas(&server, &spec), None, "two would write the same files");
+}
+
+#[tokio::test]
+async fn a_pod_that_is_left_behind_is_ended_by_a_stop() {
+    let server = Arc::new(Mutex::new(Apiserver::default()));
+    let (orchestrator, spec, pod) = left_behind(&server).await;
+    let stopped = SandboxSpec { desired: Desired::Stopped, ..spec.clone() };
+    orchestrator.ensure(&stopped).await.unwrap();
+    assert_eq!(replicas(&server, &spec), Some(0));
+    server.lock().unwrap().tell("pods", "DELETED", pod);
+    let down = async {
+        while orchestrator.observe(spec.id).await.unwrap().present {
+            orchestrator.ensure(&stopped).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), down).await.unwrap();
+    let seen = orchestrator.observe(spec.id).await.unwrap();
+    assert_eq!((seen.instance, seen.ended_by_itself), (None, 0), "its end was asked for");
+}
+
+#[tokio::test]
+async fn a_pod_that_is_left_behind_is_ended_by_a_removal() {
+    let server = Arc::new(Mutex::new(Apiserver::default()));
+    let (orchestrator, spec, pod) = left_behind(&server).await;
+    assert_eq!(orchestrator.remove(spec.id).await.unwrap(), Removed::Going);
+    let place = format!("deployments/{}", spec.name);
+    {
+        let server = server.lock().unwrap();
+        let there = &server.objects[&place]["spec"];
+        assert_eq!(there["replicas"], 0);
+        let selected = there["selector"]["matchLabels"].as_object().unwrap();
+        assert!(!selected.is_empty() && selected.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value));
+        assert_eq!(there["template"]["metadata"]["labels"]["pod-template-hash"], Value::Null, "it is its controller's");
+    }
+    assert_eq!(orchestrator.remove(spec.id).await.unwrap(), Removed::Going);
+    assert_eq!(replicas(&server, &spec), Some(0), "without it nobody would end the pod");
+    server.lock().unwrap().tell("pods", "DELETED", pod);
+    let gone = async {
+        while orchestrator.remove(spec.id).await.unwrap() != Removed::Gone {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
+    let left: Vec<String> = server.lock().unwrap().objects.keys().cloned().collect();
+    assert_eq!(left, [format!("persistentvolumeclaims/{}", spec.volume.0)]);
 }

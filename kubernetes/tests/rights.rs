@@ -1,5 +1,5 @@
-//! The doctor's table of permissions, the chart's Role, docs/operations.md and docs/kubernetes.md are of the same rights, of
-//! which each that is used and missing is named.
+//! The doctor's table of permissions, the chart's Role, docs/operations.md and docs/kubernetes.md are of the same rights, each of
+//! which is used, and named where it is missing.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -12,13 +12,18 @@ use engine::{
 use kubernetes::{
     Cluster, Settings,
     database::ClusterDatabase,
-    doctor::permissions::{Need, PERMISSIONS},
+    doctor::{
+        orphans,
+        permissions::{Need, PERMISSIONS},
+    },
+    labels,
     orchestrator::KubernetesOrchestrator,
     reach::Reach,
     settings::IngressSettings,
 };
 use memory::{Apiserver, NAMESPACE, client, spec};
 use model::{Cause, CauseCode, Desired};
+use serde_json::json;
 use std::{
     collections::BTreeSet,
     fs,
@@ -105,25 +110,35 @@ fn the_page_tells_of_each_right_and_why() {
 /// How long anything may take on a machine that does much else.
 const LONG: Duration = Duration::from_secs(30);
 
+/// What makes sandboxes with hosts of their own.
+fn orchestrator(server: &Arc<Mutex<Apiserver>>) -> Arc<KubernetesOrchestrator> {
+    let cluster = Cluster { client: client(server), namespace: NAMESPACE.to_owned() };
+    let mut settings = Settings::new(spec().installation, NAMESPACE);
+    settings.ingress = Some(IngressSettings::new("sandboxes.example.com"));
+    KubernetesOrchestrator::new(cluster, settings, Reach::Outside).unwrap()
+}
+
+fn wanted() -> SandboxSpec {
+    let mut sandbox = engine::orchestrator::contract::spec();
+    (sandbox.installation, sandbox.project, sandbox.id) = (spec().installation, spec().project, spec().sandbox);
+    sandbox.volume = VolumeName::of(sandbox.project);
+    sandbox
+}
+
 /// A sandbox's whole life: what is seen, made, stopped and removed, and its volume. Where a right is missing, why it goes no further.
 async fn sandbox(server: &Arc<Mutex<Apiserver>>) -> Result<(), Cause> {
     let refused = |error| match error {
         OrchestratorError::Caused(cause) => cause,
         OrchestratorError::Other(error) => panic!("{error:#}"),
     };
-    let cluster = Cluster { client: client(server), namespace: NAMESPACE.to_owned() };
-    let mut settings = Settings::new(spec().installation, NAMESPACE);
-    settings.ingress = Some(IngressSettings::new("sandboxes.example.com"));
-    let orchestrator = KubernetesOrchestrator::new(cluster, settings, Reach::Outside).unwrap();
+    let orchestrator = orchestrator(server);
     // What every page says while it is so.
     let mut told = Orchestrator::health(&*orchestrator);
     let known = |told: &Option<Cause>| told.as_ref().is_none_or(|cause| cause.code == CauseCode::PermissionMissing);
     if let Some(cause) = tokio::time::timeout(LONG, told.wait_for(known)).await.unwrap().unwrap().clone() {
         return Err(cause);
     }
-    let mut sandbox = engine::orchestrator::contract::spec();
-    (sandbox.installation, sandbox.project, sandbox.id) = (spec().installation, spec().project, spec().sandbox);
-    sandbox.volume = VolumeName::of(sandbox.project);
+    let sandbox = wanted();
     orchestrator.ensure(&sandbox).await.map_err(refused)?;
     let stopped = SandboxSpec { desired: Desired::Stopped, ..sandbox.clone() };
     orchestrator.ensure(&stopped).await.map_err(refused)?;
@@ -132,16 +147,19 @@ async fn sandbox(server: &Arc<Mutex<Apiserver>>) -> Result<(), Cause> {
     Ok(())
 }
 
+async fn databases(server: &Arc<Mutex<Apiserver>>) -> Result<ClusterDatabase, DatabaseError> {
+    let cluster = Cluster { client: client(server), namespace: NAMESPACE.to_owned() };
+    let settings = Settings::new(spec().installation, NAMESPACE);
+    Ok(ClusterDatabase::new(cluster, &settings, Reach::Outside).await?.with_patience(Duration::ZERO))
+}
+
 /// A database's life, as far as it is made and removed.
 async fn database(server: &Arc<Mutex<Apiserver>>) -> Result<(), Cause> {
     let refused = |error| match error {
         DatabaseError::Caused(cause) => cause,
         DatabaseError::Other(error) => panic!("{error:#}"),
     };
-    let cluster = Cluster { client: client(server), namespace: NAMESPACE.to_owned() };
-    let settings = Settings::new(spec().installation, NAMESPACE);
-    let database = ClusterDatabase::new(cluster, &settings, Reach::Outside).await.map_err(refused)?;
-    let database = database.with_patience(Duration::ZERO);
+    let database = databases(server).await.map_err(refused)?;
     database.ensure(&spec()).await.map_err(refused)?;
     for _ in 0..10 {
         if database.remove(&spec()).await.map_err(refused)? == Removed::Gone {
@@ -198,4 +216,102 @@ async fn each_right_that_a_database_needs_is_named_where_it_is_missing() {
         let named = each_is_named(kubeblocks, writes, database).await;
         assert!(named >= least, "{named}");
     }
+}
+
+/// A sandbox that another replica has made and somebody has changed since, of which the watches have not told yet.
+async fn mended(server: &Arc<Mutex<Apiserver>>) {
+    let (first, second) = (orchestrator(server), orchestrator(server));
+    assert!(first.index().synced(LONG).await && second.index().synced(LONG).await);
+    let sandbox = wanted();
+    first.ensure(&sandbox).await.unwrap();
+    for (place, object) in &mut server.lock().unwrap().objects {
+        match place.split('/').next().unwrap() {
+            "deployments" => object["spec"]["replicas"] = json!(0),
+            "services" => object["spec"]["ports"] = json!([]),
+            "ingresses" => object["spec"]["rules"] = json!([]),
+            "networkpolicies" => object["spec"]["podSelector"] = json!({}),
+            "serviceaccounts" => {
+                object["metadata"]["labels"].as_object_mut().unwrap().remove(labels::APP);
+            }
+            _ => {}
+        }
+    }
+    second.ensure(&sandbox).await.unwrap();
+}
+
+/// The same of a database, which is then stopped.
+async fn found_and_stopped(server: &Arc<Mutex<Apiserver>>) {
+    let (first, second) = (databases(server).await.unwrap(), databases(server).await.unwrap());
+    first.ensure(&spec()).await.unwrap();
+    second.ensure(&spec()).await.unwrap();
+    databases(server).await.unwrap().stop(&spec()).await.unwrap();
+}
+
+/// Objects of each kind that belong to nobody any more.
+async fn left_over(server: &Arc<Mutex<Apiserver>>) {
+    let plurals = [
+        "deployments",
+        "statefulsets",
+        "pods",
+        "services",
+        "ingresses",
+        "networkpolicies",
+        "rolebindings",
+        "roles",
+        "serviceaccounts",
+        "secrets",
+        "persistentvolumeclaims",
+        "clusters",
+    ];
+    let labels = json!({labels::INSTALLATION: spec().installation.to_string(), labels::SANDBOX: spec().sandbox.to_string()});
+    let left =
+        plurals.map(|plural| (format!("{plural}/left"), json!({"metadata": {"name": "left", "uid": plural, "labels": labels}})));
+    server.lock().unwrap().objects.extend(left);
+    let cluster = Cluster { client: client(server), namespace: NAMESPACE.to_owned() };
+    let settings = Settings::new(spec().installation, NAMESPACE);
+    let found = orphans::find(&cluster, &settings, &orphans::Known::default()).await.unwrap();
+    assert_eq!(found.len(), plurals.len(), "{found:?}");
+    assert_eq!(orphans::remove_all(&cluster, &found, Duration::ZERO, |_| ()).await.unwrap(), Vec::<&orphans::Orphan>::new());
+}
+
+/// Rights that are used where a kubelet runs pods, or KubeBlocks of before 1.0 is there: what its databases' pods may, whoever
+/// gives it has to have.
+const LIVE: [(&str, &[&str]); 10] = [
+    ("pods", &["get", "create", "patch", "update"]),
+    ("pods/log", &["get"]),
+    ("pods/portforward", &["get", "create"]),
+    ("opsrequests.apps.kubeblocks.io", &["get", "create", "delete"]),
+    ("roles.rbac.authorization.k8s.io", &["get", "create", "patch", "deletecollection"]),
+    ("rolebindings.rbac.authorization.k8s.io", &["get", "create", "patch", "deletecollection"]),
+    ("serviceaccounts", &["deletecollection"]),
+    ("configmaps", &["create", "get", "list", "patch", "update", "watch"]),
+    ("endpoints", &["create", "get", "list", "patch", "update", "watch"]),
+    ("events", &["create"]),
+];
+
+#[tokio::test]
+async fn each_right_of_the_namespace_is_used() {
+    let mut used = BTreeSet::new();
+    for kubeblocks in [false, true] {
+        let server = || Arc::new(Mutex::new(Apiserver { kubeblocks, ..Apiserver::default() }));
+        let all = [server(), server(), server(), server(), server()];
+        sandbox(&all[0]).await.unwrap();
+        mended(&all[1]).await;
+        database(&all[2]).await.unwrap();
+        found_and_stopped(&all[3]).await;
+        if kubeblocks {
+            left_over(&all[4]).await;
+        }
+        used.extend(all.iter().flat_map(|server| server.lock().unwrap().used.clone()));
+    }
+    used.extend(LIVE.iter().flat_map(|(of, verbs)| verbs.iter().map(move |verb| format!("{verb} {of}"))));
+    let given = PERMISSIONS.iter().filter(|permission| permission.namespaced).flat_map(|permission| {
+        let dot = if permission.group.is_empty() { "" } else { "." };
+        permission.verbs.iter().map(move |verb| format!("{verb} {}{dot}{}", permission.resource, permission.group))
+    });
+    let given: BTreeSet<String> = given.collect();
+    let surplus: Vec<&String> = given.difference(&used).collect();
+    assert!(surplus.is_empty(), "nothing uses {surplus:?}");
+    let unknown: Vec<&String> = used.difference(&given).collect();
+    assert!(unknown.is_empty(), "not in the table: {unknown:?}");
 }

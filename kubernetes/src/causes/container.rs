@@ -67,7 +67,8 @@ pub(super) fn init(facts: &Facts<'_>, pod: &Pod) -> Option<Cause> {
             }
             let message =
                 format!("The init container `{}`, which prepares the sandbox, failed with {}.", status.name, how(ended));
-            Some(with_log(Cause::new(CauseCode::InitFailed, message, &again), facts, ended))
+            // The log that was read is the sandbox's own, of an earlier run.
+            Some(with_last_words(Cause::new(CauseCode::InitFailed, message, &again), ended))
         })
     })
 }
@@ -324,8 +325,16 @@ fn wants_root(log: &str) -> bool {
 /// The last lines of the log, or what the container left as its last words.
 fn with_log(cause: Cause, facts: &Facts<'_>, ended: &ContainerStateTerminated) -> Cause {
     let log = facts.log_tail.map(str::trim).filter(|log| !log.is_empty());
-    match log.or(ended.message.as_deref()) {
+    match log {
         Some(log) => cause.with_detail(log),
+        None => with_last_words(cause, ended),
+    }
+}
+
+/// What the container left as its last words.
+fn with_last_words(cause: Cause, ended: &ContainerStateTerminated) -> Cause {
+    match ended.message.as_deref() {
+        Some(words) => cause.with_detail(words),
         None => cause,
     }
 }

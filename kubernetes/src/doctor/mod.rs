@@ -202,7 +202,8 @@ pub async fn examine(asked: Asked<'_>, mut report: Report) -> Report {
         ingress_class(cluster, settings)
     );
     report.add_all(address);
-    report.add_all(permissions);
+    let from_here = |finding| if connected.in_cluster { permissions::from_inside(finding) } else { finding };
+    report.add_all(permissions.into_iter().map(from_here));
     report.add_all(hidden);
     let is_served = served.as_ref().is_ok_and(|served| !served.is_empty());
     let release = if is_served { kubeblocks_release(cluster).await } else { None };

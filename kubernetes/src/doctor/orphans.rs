@@ -15,7 +15,14 @@ use kube::{
     api::{DeleteParams, DynamicObject, ListParams, ObjectMeta, PartialObjectMeta, Preconditions},
 };
 use model::{Cause, ProjectId, SandboxId};
-use std::{collections::HashSet, fmt::Debug};
+use std::{
+    collections::HashSet,
+    fmt::Debug,
+    time::{Duration, Instant},
+};
+
+/// How often it is asked whether pods have ended.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Every row of this installation, also those that are being removed.
 #[derive(Debug, Clone, Default)]
@@ -35,8 +42,11 @@ pub struct Orphan {
     pub name: String,
     /// Its id: another object of the same name is not meant.
     pub uid: String,
-    /// Whether files or rows would be lost with it.
+    /// Whether files or rows would be lost with it, or it is of a database: without the rest of it what holds them is open to
+    /// all, or not to be used.
     pub holds_data: bool,
+    /// What selects the pods that it goes with.
+    pods: Option<String>,
 }
 
 /// KubeBlocks' kind, in whichever version is served.
@@ -135,12 +145,18 @@ fn has_row(meta: &ObjectMeta, known: &Known) -> bool {
 }
 
 fn orphan(kind: &'static str, meta: ObjectMeta) -> Orphan {
-    let component = meta.labels.as_ref().and_then(|all| all.get(labels::COMPONENT)).map(String::as_str);
-    let database = component == Some(labels::Component::Database.as_str());
+    let label = |key: &str| meta.labels.as_ref().and_then(|all| all.get(key));
+    let database = label(labels::COMPONENT).is_some_and(|component| component == labels::Component::Database.as_str());
+    let by: &[&str] = if database {
+        &[labels::INSTALLATION, labels::COMPONENT, labels::PROJECT]
+    } else {
+        &[labels::INSTALLATION, labels::SANDBOX]
+    };
+    let pods: Option<Vec<String>> = by.iter().map(|key| label(key).map(|value| format!("{key}={value}"))).collect();
     Orphan {
         kind,
-        // A database's Secret is the key to what is on its volume.
-        holds_data: matches!(kind, "PersistentVolumeClaim" | "StatefulSet" | CLUSTER) || (kind == "Secret" && database),
+        holds_data: matches!(kind, "PersistentVolumeClaim" | "StatefulSet" | CLUSTER) || database,
+        pods: pods.map(|labels| labels.join(",")),
         name: meta.name.unwrap_or_default(),
         uid: meta.uid.unwrap_or_default(),
     }
@@ -182,6 +198,50 @@ pub async fn check(cluster: &Cluster, settings: &Settings, known: &Known) -> Fin
         why,
         &mend,
     )
+}
+
+/// Removes them, each if it is still the same object: what keeps pods apart, and their account, once those pods are gone. Answers
+/// what stays, because its pods are not gone within `patience`. `removed` is told of each.
+///
+/// # Errors
+/// The cluster's.
+pub async fn remove_all<'o>(
+    cluster: &Cluster,
+    orphans: impl IntoIterator<Item = &'o Orphan>,
+    patience: Duration,
+    mut removed: impl FnMut(&Orphan),
+) -> Result<Vec<&'o Orphan>, Cause> {
+    let (mut left, first): (Vec<_>, Vec<_>) =
+        orphans.into_iter().partition(|orphan| matches!(orphan.kind, "NetworkPolicy" | "ServiceAccount"));
+    for orphan in first {
+        remove(cluster, orphan).await?;
+        removed(orphan);
+    }
+    let start = Instant::now();
+    loop {
+        let mut waiting = Vec::new();
+        for orphan in left {
+            if has_pods(cluster, orphan).await? {
+                waiting.push(orphan);
+            } else {
+                remove(cluster, orphan).await?;
+                removed(orphan);
+            }
+        }
+        if waiting.is_empty() || start.elapsed() >= patience {
+            return Ok(waiting);
+        }
+        left = waiting;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn has_pods(cluster: &Cluster, orphan: &Orphan) -> Result<bool, Cause> {
+    let Some(selector) = &orphan.pods else { return Ok(false) };
+    let api = Api::<Pod>::namespaced(cluster.client.clone(), &cluster.namespace);
+    let listed = api.list_metadata(&ListParams::default().labels(selector).limit(1)).await;
+    let listed = listed.map_err(|error| causes::of_error(&error, "list the pods of what is left over"))?;
+    Ok(!listed.items.is_empty())
 }
 
 /// Removes one, if it is still the same object.
@@ -248,5 +308,18 @@ mod tests {
         assert!(has_row(&meta("sandbox", here, here), &known));
         assert!(!has_row(&meta("sandbox", here, gone), &known));
         assert!(has_row(&meta("database", here, gone), &known));
+    }
+
+    #[test]
+    fn all_that_is_of_a_database_goes_with_its_data() {
+        let holds_data = |kind: &'static str, component: &str| {
+            let labels = json!({labels::COMPONENT: component});
+            orphan(kind, serde_json::from_value(json!({"labels": labels})).unwrap()).holds_data
+        };
+        for kind in ["NetworkPolicy", "Service", "Role", "RoleBinding", "ServiceAccount", "Secret", "StatefulSet"] {
+            assert!(holds_data(kind, "database"), "{kind}");
+            assert_eq!(holds_data(kind, "sandbox"), kind == "StatefulSet", "{kind}");
+        }
+        assert!(holds_data("PersistentVolumeClaim", "volume"));
     }
 }

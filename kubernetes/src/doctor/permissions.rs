@@ -56,20 +56,29 @@ const fn of(
     Permission { group, resource, verbs, namespaced: true, need, why }
 }
 
+/// What the name of a check begins with, before the right.
+const CHECK: &str = "permission ";
+const PORT_FORWARD: &str = "pods/portforward";
 const WATCH: &[&str] = &["get", "list", "watch"];
 const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete", "deletecollection"];
+/// Of what goes one by one.
+const SINGLE: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 /// With `update`, which puts a list right that somebody added to.
 const WHOLE: &[&str] = &["get", "list", "watch", "create", "patch", "update", "delete", "deletecollection"];
+const WHOLE_SINGLE: &[&str] = &["get", "list", "watch", "create", "patch", "update", "delete"];
+/// Of what never changes.
+const FIXED: &[&str] = &["get", "list", "watch", "create", "delete", "deletecollection"];
+/// Of what is not watched.
+const GRANTS: &[&str] = &["get", "list", "create", "patch", "delete", "deletecollection"];
 const SHARED: &[&str] = &["create", "get", "list", "patch", "update", "watch"];
-const CLUSTERS: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// The table.
 pub const PERMISSIONS: &[Permission] = &[
-    of("apps", "deployments", WHOLE, Need::Always, "each sandbox is a Deployment"),
+    of("apps", "deployments", WHOLE_SINGLE, Need::Always, "each sandbox is a Deployment"),
     of("", "services", WHOLE, Need::Always, "each sandbox has a Service"),
-    of("", "secrets", OWN, Need::Always, "each sandbox's environment and agent's token are Secrets"),
-    of("", "persistentvolumeclaims", OWN, Need::Always, "each project's home folder is a volume"),
-    of("", "serviceaccounts", OWN, Need::Always, "each sandbox runs as an account of its own, without a token"),
+    of("", "secrets", FIXED, Need::Always, "each sandbox's environment and agent's token are Secrets"),
+    of("", "persistentvolumeclaims", FIXED, Need::Always, "each project's home folder is a volume"),
+    of("", "serviceaccounts", SINGLE, Need::Always, "each sandbox runs as an account of its own, without a token"),
     of("networking.k8s.io", "networkpolicies", WHOLE, Need::Always, "each sandbox is kept from the others"),
     of(
         "",
@@ -79,26 +88,33 @@ pub const PERMISSIONS: &[Permission] = &[
         "what runs, and why it does not, is seen on pods",
     ),
     of("", "pods/log", &["get"], Need::Always, "logs are shown, and the last lines of a crash"),
-    of("", "pods/portforward", &["get", "create"], Need::Always, "sandboxes are reached from outside the cluster"),
-    of("", "events", WATCH, Need::Always, "causes are read from events"),
-    of("networking.k8s.io", "ingresses", WHOLE, Need::Ingress, "sandboxes have host names of their own"),
+    of(
+        "",
+        PORT_FORWARD,
+        &["get", "create"],
+        Need::Always,
+        "sandboxes are reached from outside the cluster, and from inside an agent whose pod has no address yet",
+    ),
+    of("", "events", &["list", "watch"], Need::Always, "causes are read from events"),
+    of("networking.k8s.io", "ingresses", WHOLE_SINGLE, Need::Ingress, "sandboxes have host names of their own"),
     of("apps", "statefulsets", OWN, Need::StatefulSet, "each project's database is a StatefulSet"),
-    of("apps.kubeblocks.io", "clusters", CLUSTERS, Need::KubeBlocks, "each project's database is a KubeBlocks Cluster"),
+    of("apps.kubeblocks.io", "clusters", SINGLE, Need::KubeBlocks, "each project's database is a KubeBlocks Cluster"),
     of(
         "apps.kubeblocks.io",
         "opsrequests",
-        &["get", "list", "create", "delete"],
+        &["get", "create", "delete"],
         Need::KubeBlocksAlpha,
         "databases are stopped and started by OpsRequests",
     ),
-    of("rbac.authorization.k8s.io", "roles", OWN, Need::KubeBlocksAlpha, "databases of KubeBlocks before 1.0 want a Role"),
+    of("rbac.authorization.k8s.io", "roles", GRANTS, Need::KubeBlocksAlpha, "databases of KubeBlocks before 1.0 want a Role"),
     of(
         "rbac.authorization.k8s.io",
         "rolebindings",
-        OWN,
+        GRANTS,
         Need::KubeBlocksAlpha,
         "databases of KubeBlocks before 1.0 want a RoleBinding",
     ),
+    of("", "serviceaccounts", &["deletecollection"], Need::KubeBlocksAlpha, "databases of KubeBlocks before 1.0 have an account"),
     // The rights of those Roles: nobody may give what they have not themselves.
     of("", "configmaps", SHARED, Need::KubeBlocksAlpha, "databases of KubeBlocks before 1.0 keep their state there"),
     of("", "endpoints", SHARED, Need::KubeBlocksAlpha, "databases of KubeBlocks before 1.0 keep their state there"),
@@ -108,7 +124,7 @@ pub const PERMISSIONS: &[Permission] = &[
     Permission {
         group: "storage.k8s.io",
         resource: "storageclasses",
-        verbs: &["get", "list"],
+        verbs: &["list"],
         namespaced: false,
         need: Need::Helpful,
         why: "the doctor looks for the storage class",
@@ -195,6 +211,14 @@ pub async fn check(cluster: &Cluster, settings: &Settings, databases: Databases)
     stream::iter(relevant).map(|permission| one(cluster, permission)).buffered(8).collect().await
 }
 
+/// A finding of [`check`] as it is where the control plane runs in the cluster, and reaches pods by their addresses: without
+/// port-forwards a start is told of up to a second later, and all else works.
+#[must_use]
+pub fn from_inside(finding: Finding) -> Finding {
+    let forwards = finding.check.strip_prefix(CHECK) == Some(PORT_FORWARD);
+    if forwards && finding.verdict == Verdict::Fail { Finding { verdict: Verdict::Warn, ..finding } } else { finding }
+}
+
 /// Databases that other settings have made, and that the account may not see any more: for these settings alone it
 /// need not.
 pub async fn hidden(cluster: &Cluster, settings: &Settings, databases: Databases) -> Vec<Finding> {
@@ -210,7 +234,7 @@ pub async fn hidden(cluster: &Cluster, settings: &Settings, databases: Databases
 
 async fn unseen(cluster: &Cluster, settings: &Settings, kind: hidden::Kind) -> Option<Finding> {
     let (name, why) = (kind.right(), "They hold what projects have stored.");
-    let check = format!("permission {name}");
+    let check = format!("{CHECK}{name}");
     let traces = async {
         if kind.may_be_seen(cluster).await? {
             return Ok(0);
@@ -251,7 +275,7 @@ async fn one(cluster: &Cluster, permission: &Permission) -> Finding {
     } else {
         format!("{}.{}", permission.resource, permission.group)
     };
-    let check = format!("permission {name}");
+    let check = format!("{CHECK}{name}");
     let why = format!("Needed because {}.", permission.why);
     if let Some(cause) = asked.iter().find_map(|(_, answer)| answer.as_ref().err()) {
         return Finding::of_cause(&check, Verdict::Fail, cause, &why);
@@ -302,4 +326,18 @@ async fn may(cluster: &Cluster, permission: &Permission, verb: &str) -> Result<b
     let answer = Api::<SelfSubjectAccessReview>::all(cluster.client.clone()).create(&PostParams::default(), &review).await;
     let answer = answer.map_err(|error| causes::of_error(&error, "ask what this account may do"))?;
     Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inside_the_cluster_only_a_start_needs_port_forwards() {
+        let finding = |check: &str, verdict| Finding::new(check, verdict, "It may not.", "Why.", &["Give it."]);
+        let verdict = |check: &str, verdict| from_inside(finding(check, verdict)).verdict;
+        assert_eq!(verdict("permission pods/portforward", Verdict::Fail), Verdict::Warn);
+        assert_eq!(verdict("permission pods/portforward", Verdict::Ok), Verdict::Ok);
+        assert_eq!(verdict("permission pods/log", Verdict::Fail), Verdict::Fail);
+    }
 }

@@ -223,8 +223,8 @@ impl Index {
         let theirs = from == From::Watch && !written_by_us(object.meta());
         object.trim();
         let object = Arc::new(object);
-        let (told, probe) = self.read().put(&object, from, theirs);
-        if let Some(probe) = probe {
+        let (told, probes) = self.read().put(&object, from, theirs);
+        for probe in probes {
             // Nobody asks agents in a test of the index alone.
             let _ = self.probes.send(probe);
         }
@@ -446,7 +446,7 @@ impl State {
         meta.as_ref().and_then(labels::sandbox)
     }
 
-    fn put<K: Indexed>(&mut self, object: &Arc<K>, from: From, theirs: bool) -> (BTreeSet<SandboxId>, Option<Probe>) {
+    fn put<K: Indexed>(&mut self, object: &Arc<K>, from: From, theirs: bool) -> (BTreeSet<SandboxId>, Vec<Probe>) {
         let uid = object.meta().uid.clone().unwrap_or_default();
         if self.gone.get(&uid).is_some_and(|gone| gone.overtakes(object.meta(), from)) {
             return Default::default();
@@ -457,7 +457,7 @@ impl State {
         };
         let mut told: BTreeSet<SandboxId> = labels::sandbox(object.meta()).into_iter().collect();
         told.extend(old.as_ref().and_then(|old| labels::sandbox(old.meta())));
-        let mut probe = None;
+        let mut probes = Vec::new();
         if let Some(sandbox) = labels::sandbox(object.meta()) {
             if K::KIND == Kind::Deployment {
                 self.deployment(sandbox, object.meta().deletion_timestamp.is_none());
@@ -465,15 +465,14 @@ impl State {
             if let Some(pod) = object.pod() {
                 let wanted = self.wanted(sandbox);
                 let runs = self.runs.entry(sandbox).or_default();
-                if let Some(ask) = runs.saw(pod, wanted, Timestamp::now()) {
-                    probe = Some(Probe { sandbox, pod: Arc::new(pod.clone()), ask });
-                }
+                let asks = runs.saw(pod, wanted, Timestamp::now()).into_iter();
+                probes.extend(asks.map(|ask| Probe { sandbox, pod: Arc::new(pod.clone()), ask }));
             }
             if theirs && old.is_some_and(|old| old.differs(object)) {
                 self.runs.entry(sandbox).or_default().edited = true;
             }
         }
-        (told, probe)
+        (told, probes)
     }
 
     /// `version`: as of which, where it may be told of anew.

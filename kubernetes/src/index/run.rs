@@ -125,9 +125,10 @@ impl Runs {
         !failed(pod) && pod.metadata.uid.as_ref().is_some_and(|uid| !self.asked.contains(uid))
     }
 
-    /// A new ask: what ended before is history.
+    /// A new ask: what ended before, and what it wrote, is history.
     pub(super) fn forget(&mut self) {
         self.ends.clear();
+        self.log_tail = None;
     }
 
     /// The last lines that a run wrote that ended.
@@ -174,10 +175,10 @@ impl Runs {
         was
     }
 
-    /// A pod is as it is. Answers a run whose agent should be asked. `wanted` is the restart count that the
-    /// Deployment asks for.
-    pub(super) fn saw(&mut self, pod: &Pod, wanted: Option<i64>, now: Timestamp) -> Option<Ask> {
-        let uid = pod.metadata.uid.clone()?;
+    /// A pod is as it is. Answers what it should be asked: what a run wrote last that has ended, and how far the agent of the
+    /// one is that runs. `wanted` is the restart count that the Deployment asks for.
+    pub(super) fn saw(&mut self, pod: &Pod, wanted: Option<i64>, now: Timestamp) -> Vec<Ask> {
+        let Some(uid) = pod.metadata.uid.clone() else { return Vec::new() };
         if !is_starting(pod) {
             // From here on its status counts.
             self.early.take_if(|early| early.uid == uid);
@@ -187,11 +188,17 @@ impl Runs {
                 self.agent = None;
             }
             self.pod_ended(pod, wanted, now);
-            return None;
+            return Vec::new();
         }
         let ended = self.containers_ended(pod, &uid, now);
-        let Some(fact) = instance(pod) else { return ended.then_some(Ask::Log { previous: false }) };
-        let ready = ready(pod);
+        let fact = instance(pod);
+        let log = ended.then_some(Ask::Log { previous: fact.is_some() });
+        let agent = fact.and_then(|fact| self.run(fact, ready(pod)));
+        log.into_iter().chain(agent).collect()
+    }
+
+    /// A run is there. Answers it where its agent should be asked.
+    fn run(&mut self, fact: InstanceFact, ready: bool) -> Option<Ask> {
         match &mut self.agent {
             Some(agent) if agent.run == fact.id => {
                 let lost = agent.was_ready && !ready;
@@ -261,6 +268,8 @@ impl Runs {
     }
 
     fn ended(&mut self, at: Timestamp) {
+        // What an earlier one wrote says nothing of this end, also where its own log cannot be read.
+        self.log_tail = None;
         self.ends.push_back(at);
         while self.ends.len() > ENDS {
             self.ends.pop_front();
@@ -398,8 +407,8 @@ mod tests {
         json!({ "terminated": { "exitCode": 1, "finishedAt": "2026-01-01T00:09:30Z" } })
     }
 
-    fn ask(run: &str) -> Option<Ask> {
-        Some(Ask::Agent { run: run.to_owned() })
+    fn ask(run: &str) -> Vec<Ask> {
+        vec![Ask::Agent { run: run.to_owned() }]
     }
 
     #[test]
@@ -427,20 +436,46 @@ mod tests {
         let mut runs = Runs::default();
         let none = json!({});
         assert_eq!(runs.saw(&pod("a", 0, &running(), &none, false), Some(1), now()), ask("a"));
-        assert_eq!(runs.saw(&pod("a", 0, &ended(), &none, false), Some(1), now()), Some(Ask::Log { previous: false }));
+        assert_eq!(runs.saw(&pod("a", 0, &ended(), &none, false), Some(1), now()), [Ask::Log { previous: false }]);
         assert_eq!(runs.ended_by_itself(now()).0, 1);
         // Waiting for its turn, then running again.
         let waiting = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
-        assert_eq!(runs.saw(&pod("a", 0, &waiting, &ended(), false), Some(1), now()), None);
+        assert_eq!(runs.saw(&pod("a", 0, &waiting, &ended(), false), Some(1), now()), []);
         let again = pod("a", 1, &running(), &ended(), false);
         assert_eq!(runs.saw(&again, Some(1), now()), ask("a/1"));
         assert_eq!(runs.ended_by_itself(now()), (1, Some("2026-01-01T00:09:30Z".parse().unwrap())));
         assert_eq!(instance(&again).unwrap().id, "a/1");
-        // Two that ended between two looks are two.
-        runs.saw(&pod("a", 3, &running(), &ended(), false), Some(1), now());
+        // Two that ended between two looks are two, and what the last of them wrote is there to be read.
+        let both: Vec<Ask> = [Ask::Log { previous: true }].into_iter().chain(ask("a/3")).collect();
+        assert_eq!(runs.saw(&pod("a", 3, &running(), &ended(), false), Some(1), now()), both);
         assert_eq!(runs.ended_by_itself(now()).0, 3);
         let later = now().checked_add(SignedDuration::from_mins(11)).unwrap();
         assert_eq!(runs.ended_by_itself(later), (0, None), "what is long ago is forgotten");
+    }
+
+    #[test]
+    fn what_a_run_wrote_is_told_of_its_own_end_alone() {
+        let none = json!({});
+        let at = |restarts, state: &Value| pod("a", restarts, state, &none, false);
+        let crashed = || {
+            let mut runs = Runs::default();
+            runs.saw(&at(0, &running()), Some(1), now());
+            runs.saw(&at(0, &ended()), Some(1), now());
+            runs.wrote("No space left on device".to_owned());
+            assert!(runs.log_tail().is_some());
+            runs
+        };
+        let mut runs = crashed();
+        runs.saw(&at(1, &running()), Some(1), now());
+        assert!(runs.log_tail().is_some(), "it is the last that ended");
+        runs.saw(&at(1, &ended()), Some(1), now());
+        assert_eq!(runs.log_tail(), None, "another has, whose log may not be read");
+        let mut runs = crashed();
+        runs.forget();
+        assert_eq!(runs.log_tail(), None, "it is another ask");
+        let mut runs = crashed();
+        runs.lost(&at(1, &running()), Some(1), now());
+        assert_eq!(runs.log_tail(), None, "the pod was evicted");
     }
 
     #[test]
@@ -472,20 +507,20 @@ mod tests {
         let at: Timestamp = "2026-01-01T00:09:10Z".parse().unwrap();
         let starting = pod("a", 0, &creating, &none, false);
         let mut runs = Runs::default();
-        assert_eq!(runs.saw(&starting, Some(1), now()), None);
+        assert_eq!(runs.saw(&starting, Some(1), now()), []);
         assert!(runs.instance(&starting).is_none());
-        assert_eq!(runs.started(&starting, at), ask("a"));
+        assert_eq!(runs.started(&starting, at), ask("a").pop());
         assert_eq!(runs.started(&starting, at), None, "it is asked already");
         let fact = runs.instance(&starting).unwrap();
         assert_eq!((fact.id.as_str(), fact.started_at, fact.restart_count, fact.env_revision), ("a", at, 1, 4));
         assert!(runs.instance(&pod("b", 0, &creating, &none, false)).is_none(), "another pod has not started");
         assert_eq!(runs.answered("a", AgentSeen::ShellStarted, None), (true, true));
         // Something else of the pod has changed.
-        assert_eq!(runs.saw(&starting, Some(1), now()), None);
+        assert_eq!(runs.saw(&starting, Some(1), now()), []);
         assert_eq!(runs.agent("a"), AgentSeen::ShellStarted);
         // The status says the same: it is the same run, which nobody asks again.
         let running = pod("a", 0, &running(), &none, false);
-        assert_eq!(runs.saw(&running, Some(1), now()), None);
+        assert_eq!(runs.saw(&running, Some(1), now()), []);
         assert_eq!(runs.instance(&running), Some(fact));
         assert_eq!(runs.agent("a"), AgentSeen::ShellStarted);
         assert!(!runs.not_early("a") && runs.agent("a") == AgentSeen::ShellStarted, "the status counts by now");
@@ -501,7 +536,7 @@ mod tests {
         let starting = pod("a", 0, &json!({ "waiting": { "reason": "ContainerCreating" } }), &none, false);
         let begun = || {
             let mut runs = Runs::default();
-            assert_eq!(runs.started(&starting, now()), ask("a"));
+            assert_eq!(runs.started(&starting, now()), ask("a").pop());
             runs
         };
         let mut going = starting.clone();
@@ -536,13 +571,13 @@ mod tests {
         let at = |ready| pod("a", 0, &running(), &json!({}), ready);
         assert_eq!(runs.saw(&at(false), Some(1), now()), ask("a"));
         assert_eq!(runs.answered("a", AgentSeen::ShellStarted, None), (true, true));
-        assert_eq!(runs.saw(&at(false), Some(1), now()), None, "the kubelet is late, and it is asked by nobody");
+        assert_eq!(runs.saw(&at(false), Some(1), now()), [], "the kubelet is late, and it is asked by nobody");
         assert_eq!(runs.agent("a"), AgentSeen::ShellStarted);
-        assert_eq!(runs.saw(&at(true), Some(1), now()), None);
+        assert_eq!(runs.saw(&at(true), Some(1), now()), []);
         assert_eq!(runs.saw(&at(false), Some(1), now()), ask("a"), "it was ready and is not: ask it");
         assert_eq!(runs.agent("a"), AgentSeen::Silent);
-        assert_eq!(runs.saw(&at(true), Some(1), now()), None, "somebody is asking already");
-        assert_eq!(runs.saw(&at(false), Some(1), now()), None);
+        assert_eq!(runs.saw(&at(true), Some(1), now()), [], "somebody is asking already");
+        assert_eq!(runs.saw(&at(false), Some(1), now()), []);
         assert_eq!(runs.answered("a", AgentSeen::Silent, None), (true, false));
         assert_eq!(runs.answered("b", AgentSeen::ShellStarted, None), (false, false), "another run");
         assert_eq!(runs.agent("b"), AgentSeen::Silent);

@@ -117,6 +117,64 @@ fn a_change_by_somebody_else_is_noticed_and_our_own_is_not() {
 }
 
 #[test]
+fn what_others_note_on_an_object_is_no_change_of_it() {
+    let annotated = |version: u64, annotations: serde_json::Value, known: bool| -> Ingress {
+        let ours = json!({"f:metadata": {"f:annotations": {"f:nginx.ingress.kubernetes.io/ssl-redirect": {}}}, "f:spec": {}});
+        let theirs = json!({"f:metadata": {"f:annotations": {"f:field.cattle.io/publicEndpoints": {}}}});
+        let mut meta = serde_json::to_value(service("a", "u", version, 1).metadata).unwrap();
+        meta["annotations"] = annotations;
+        if known {
+            meta["managedFields"] = json!([
+                {"manager": crate::FIELD_MANAGER, "operation": "Update", "fieldsV1": ours},
+                {"manager": "rancher", "operation": "Update", "fieldsV1": theirs},
+            ]);
+        }
+        serde_json::from_value(json!({"metadata": meta, "spec": {}})).unwrap()
+    };
+    let (ours, theirs) = ("nginx.ingress.kubernetes.io/ssl-redirect", "field.cattle.io/publicEndpoints");
+    for known in [true, false] {
+        let index = index();
+        index.put(annotated(1, json!({ours: "true"}), known), From::List);
+        index.put(annotated(2, json!({ours: "true", theirs: "[]"}), known), From::Watch);
+        assert!(!index.read().edited(SANDBOX), "one more is theirs");
+        index.put(annotated(3, json!({ours: "true", theirs: "[1]"}), known), From::Watch);
+        assert_eq!(index.read().edited(SANDBOX), !known, "so is what they make of it, where it is known to be theirs");
+        index.read().compared(SANDBOX);
+        for (version, changed) in [(4, json!({ours: "false"})), (6, json!({}))] {
+            index.put(annotated(version, changed, known), From::Watch);
+            assert!(index.read().edited(SANDBOX));
+            index.put(annotated(version + 1, json!({ours: "true"}), known), From::Watch);
+            index.read().compared(SANDBOX);
+        }
+    }
+}
+
+#[test]
+fn what_others_note_on_the_pods_of_a_deployment_is_no_change_of_it() {
+    let deployment = |version: u64, replicas: i32, template: serde_json::Value| -> Deployment {
+        let meta = service("a", "u", version, 1).metadata;
+        let template = json!({"metadata": template, "spec": {"containers": []}});
+        let spec = json!({"replicas": replicas, "selector": {}, "template": template});
+        serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap()
+    };
+    let with = |label: &str, annotations: serde_json::Value| json!({"labels": {"app": label}, "annotations": annotations});
+    let as_made = || with("a", json!({labels::RESTART_COUNT: "1"}));
+    let noted = || with("a", json!({labels::RESTART_COUNT: "1", "kubectl.kubernetes.io/restartedAt": "now"}));
+    for (what, replicas, template, edited) in [
+        ("noted on", 1, noted(), false),
+        ("another label", 1, with("b", json!({labels::RESTART_COUNT: "1"})), true),
+        ("another annotation", 1, with("a", json!({labels::RESTART_COUNT: "2"})), true),
+        ("one less", 1, with("a", json!({})), true),
+        ("more of them", 2, as_made(), true),
+    ] {
+        let index = index();
+        index.put(deployment(1, 1, as_made()), From::List);
+        index.put(deployment(2, replicas, template), From::Watch);
+        assert_eq!(index.read().edited(SANDBOX), edited, "{what}");
+    }
+}
+
+#[test]
 fn a_secret_that_somebody_else_wrote_is_noticed_by_who_set_what() {
     let secret = |version: u64, writes: serde_json::Value| {
         let mut secret = PartialObjectMeta::<Secret> { metadata: service("a", "u", version, 1).metadata, ..Default::default() };

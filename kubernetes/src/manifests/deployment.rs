@@ -13,7 +13,7 @@ use k8s_openapi::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy},
         core::v1::{
             Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction,
-            LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+            LocalObjectReference, PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
             ResourceRequirements, SeccompProfile, SecretEnvSource, SecretKeySelector, SecurityContext, TCPSocketAction, Volume,
             VolumeMount,
         },
@@ -23,7 +23,7 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use model::Desired;
+use model::{Desired, ResourceName};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -36,6 +36,8 @@ pub const HOME: &str = "/home/agent";
 /// Who everything in it runs as.
 pub const USER: i64 = 1000;
 
+/// The label by which a Deployment tells its ReplicaSets apart, and they their pods.
+const HASH: &str = "pod-template-hash";
 /// Where an init container puts the agent.
 const INSTALLED: &str = "/opt/fullstack-agent";
 
@@ -45,6 +47,30 @@ pub fn deployment(spec: &SandboxSpec, settings: &Settings) -> Deployment {
     let mut deployment = bare(spec, settings);
     deployment.metadata.annotations = Some(mark(deployment.spec.as_ref().map(|spec| &spec.template)));
     deployment
+}
+
+/// A Deployment of no replicas for a pod that has lost its own: it adopts the pod's ReplicaSet, and ends it. `None`: that is none
+/// of a sandbox's pods.
+#[must_use]
+pub fn adopting(pod: &Pod) -> Option<Deployment> {
+    let mut labels = pod.metadata.labels.clone()?;
+    labels.remove(HASH);
+    let name: ResourceName = labels.get(labels::APP)?.parse().ok()?;
+    let selector = labels::pods(&name, labels::sandbox(&pod.metadata)?);
+    // Whatever is asked of a template, this one was let in with it.
+    let template = PodSpec { node_name: None, ephemeral_containers: None, ..pod.spec.clone()? };
+    let meta = ObjectMeta { labels: Some(labels), ..ObjectMeta::default() };
+    Some(Deployment {
+        metadata: ObjectMeta { name: Some(name.to_string()), namespace: pod.metadata.namespace.clone(), ..meta.clone() },
+        spec: Some(DeploymentSpec {
+            replicas: Some(0),
+            strategy: Some(DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None }),
+            selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
+            template: PodTemplateSpec { metadata: Some(meta), spec: Some(template) },
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    })
 }
 
 /// The annotation by which a change by hand is told from one of what was asked for.

@@ -21,7 +21,7 @@ pub mod secret;
 mod service;
 mod volume;
 
-pub use deployment::{CONTAINER, HOME, INSTALLER, USER, deployment, mark};
+pub use deployment::{CONTAINER, HOME, INSTALLER, USER, adopting, deployment, mark};
 pub use ingress::{AUTH_PATH, SIGN_IN_PATH, ingresses, is_annotated};
 pub use policy::{is_public, is_within, misses_server, policy};
 pub use secret::{TOKEN_KEY, agent, environment, token_mark};

@@ -296,13 +296,28 @@ impl Applier {
                 self.index.deleted::<K::Kept>(meta);
                 Ok(())
             }
-            // It is gone, or was, and another object has its name by now (409), of which its own watch tells.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+            Err(error) => {
+                let gone = match &error {
+                    kube::Error::Api(status) if status.code == 404 => true,
+                    // Another object has its name by now, of which its own watch tells; or somebody between refuses it.
+                    kube::Error::Api(status) if status.code == 409 => !self.is_there::<K>(meta).await?,
+                    _ => false,
+                };
+                if !gone {
+                    return Err(self.refused::<K>(&error, "delete", name));
+                }
                 self.index.deleted::<K::Kept>(meta);
                 Ok(())
             }
-            Err(error) => Err(self.refused::<K>(&error, "delete", name)),
         }
+    }
+
+    /// Whether it is still there, and not another of its name, as the apiserver says it.
+    async fn is_there<K: Stored>(&self, meta: &ObjectMeta) -> Result<bool, OrchestratorError> {
+        let name = meta.name.as_deref().unwrap_or_default();
+        let there = answered(self.api::<K>().get_metadata_opt(name)).await;
+        let there = there.map_err(|error| self.refused::<K>(&error, "look at", name))?;
+        Ok(there.is_some_and(|there| there.metadata.uid == meta.uid))
     }
 
     /// Asks the apiserver for what there is of a sandbox, where the index is not to be trusted.

@@ -59,6 +59,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long a verb waits for the first listing.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
+/// How long pods may live on after their Deployment before they count as left behind. The cluster's garbage collector asks for
+/// the end of what a deleted Deployment made within a second, mostly.
+const COLLECTED: Duration = Duration::from_secs(5);
 
 /// Makes sandboxes exist in one namespace of a cluster.
 pub struct KubernetesOrchestrator {
@@ -255,8 +258,9 @@ impl Inner {
             self.applier.allowed(wanted, &live.metadata)?;
         }
         let Some(live) = live else {
-            // What is left of an earlier one ends first: two would write the same files.
-            if pods.iter().any(|pod| !run::failed(pod)) {
+            // What is left of an earlier one ends first: two would write the same files. What nobody ends is adopted by the one
+            // that is made, which ends a run of another ask, and another template, before it starts this one.
+            if pods.iter().any(|pod| !run::failed(pod)) && !self.are_left_behind(spec.id).await {
                 return Ok(());
             }
             self.index().forget_ends(spec.id);
@@ -283,6 +287,25 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether pods live on without their Deployment and nobody ends them, as `kubectl delete --cascade=orphan` leaves them:
+    /// what is left of its ReplicaSet makes another of each that is deleted. Waits for as long as it takes to tell them from
+    /// pods that go with their Deployment.
+    async fn are_left_behind(&self, id: SandboxId) -> bool {
+        let mut told = self.index().subscribe();
+        let left = || {
+            let state = self.index().read();
+            state.deployments.of(id).is_empty() && stay(&state.pods.of(id))
+        };
+        let end = async {
+            while left() {
+                if told.recv().await.is_none() {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(COLLECTED, end).await.is_err()
+    }
+
     async fn down(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError> {
         self.known().await?;
         let (live, pods) = {
@@ -292,6 +315,11 @@ impl Inner {
             let live = state.deployments.get(spec.name.as_str()).filter(ours);
             (live.cloned(), state.pods.of(spec.id))
         };
+        if live.is_none() && self.are_left_behind(spec.id).await {
+            // One of no replicas adopts their ReplicaSet, and ends them.
+            self.index().asked_to_end(spec.id);
+            return self.applier.put(&manifests::deployment(spec, &self.settings)).await;
+        }
         if let Some(live) = live.filter(|live| replicas(live) != 0 && live.metadata.deletion_timestamp.is_none()) {
             self.index().asked_to_end(spec.id);
             return self.applier.scale(spec.name.as_str(), &live.metadata, 0).await;
@@ -321,13 +349,17 @@ impl Inner {
             self.applier.refresh(id).await?;
         }
         self.index().asked_to_end(id);
-        // A pod that ends keeps its policy and its account until it has.
-        let (last, first): (Vec<_>, Vec<_>) = self
-            .index()
-            .read()
-            .owned(id)
-            .into_iter()
-            .partition(|(kind, _)| matches!(kind, Kind::NetworkPolicy | Kind::ServiceAccount));
+        let (last, first): (Vec<_>, Vec<_>) = {
+            let state = self.index().read();
+            // A Deployment of no replicas still has to end them: without it nobody would.
+            let ends = stay(&state.pods.of(id)) && state.deployments.of(id).iter().all(|live| replicas(live) == 0);
+            // A pod that ends keeps its policy and its account until it has.
+            state.owned(id).into_iter().partition(|(kind, _)| match kind {
+                Kind::NetworkPolicy | Kind::ServiceAccount => true,
+                Kind::Deployment => ends,
+                _ => false,
+            })
+        };
         self.delete_all(first).await?;
         self.bury(id).await;
         let pods = self.index().read().pods.of(id);
@@ -335,6 +367,11 @@ impl Inner {
             // The cluster removes what a Deployment made; what somebody else made of ours it does not.
             let nobodys = pods.iter().filter(|pod| pod.metadata.owner_references.as_ref().is_none_or(Vec::is_empty));
             self.delete_all(nobodys.map(|pod| (Kind::Pod, pod.metadata.clone())).collect()).await?;
+            if self.are_left_behind(id).await
+                && let Some(adopts) = pods.iter().filter(|pod| !run::failed(pod)).find_map(|pod| manifests::adopting(pod))
+            {
+                self.applier.put(&adopts).await?;
+            }
             return Ok(Removed::Going);
         }
         self.delete_all(last).await?;
@@ -557,6 +594,12 @@ fn all(done: impl IntoIterator<Item = Result<(), OrchestratorError>>) -> Result<
 
 fn replicas(deployment: &Deployment) -> i32 {
     deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+/// Whether there are pods that are not over, and none of them was asked to end.
+fn stay(pods: &[Arc<Pod>]) -> bool {
+    let mut living = pods.iter().filter(|pod| !run::failed(pod)).peekable();
+    living.peek().is_some() && living.all(|pod| !run::going(pod))
 }
 
 /// The restart count that its pods are of.

@@ -38,7 +38,9 @@ pub fn seen(state: &State, id: SandboxId, ingress: Option<&IngressSettings>, now
     Seen {
         // A stop is over when it has left no environment behind either.
         present: wanted || pods.iter().any(|pod| !run::failed(pod)) || has_environment(state, id),
-        network: !services.is_empty()
+        // A pod without its Deployment is reached by what there is, and by nothing once it ends.
+        network: deployment.is_some()
+            && !services.is_empty()
             && !state.policies.of(id).is_empty()
             && ingress.is_none_or(|ingress| has_ingresses(state, id, ingress))
             && !state.edited(id)
@@ -125,5 +127,68 @@ fn gather<K: Indexed>(state: &State, objects: &mut Vec<OwnedObject>) {
         let name = object.meta().name.clone().unwrap_or_default();
         let holds_data = component == Some(labels::Component::Volume);
         objects.push(OwnedObject { sandbox, kind: K::KIND.to_string(), name, holds_data });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        FIELD_MANAGER, Settings,
+        index::{From, Index},
+        manifests::Manifests,
+    };
+    use engine::orchestrator::contract;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta};
+    use model::CauseCode;
+    use serde_json::json;
+
+    /// As it is once it is made, with an id of its own.
+    fn made(uid: &str, meta: &ObjectMeta) -> ObjectMeta {
+        let fields = json!({ "f:data": { "f:any": {} }, "f:immutable": {} });
+        let write = ManagedFieldsEntry {
+            manager: Some(FIELD_MANAGER.to_owned()),
+            fields_v1: Some(FieldsV1(fields)),
+            ..ManagedFieldsEntry::default()
+        };
+        ObjectMeta {
+            uid: Some(uid.to_owned()),
+            resource_version: Some("1".to_owned()),
+            managed_fields: Some(vec![write]),
+            ..meta.clone()
+        }
+    }
+
+    #[test]
+    fn a_pod_that_runs_without_its_deployment_is_not_as_it_should_be() {
+        let spec = contract::spec();
+        let all = Manifests::of(&spec, &Settings::new(spec.installation, "team"));
+        let (index, _probes) = Index::new(spec.installation, Vec::new());
+        for (uid, secret) in [("environment", &all.environment), ("agent", &all.agent)] {
+            let metadata = made(uid, &secret.metadata);
+            index.put(PartialObjectMeta::<Secret> { metadata, ..PartialObjectMeta::default() }, From::List);
+        }
+        let metadata = made("account", &all.account.metadata);
+        index.put(PartialObjectMeta::<ServiceAccount> { metadata, ..PartialObjectMeta::default() }, From::List);
+        index.put(Service { metadata: made("service", &all.service.metadata), ..all.service.clone() }, From::List);
+        index.put(NetworkPolicy { metadata: made("policy", &all.policy.metadata), ..all.policy.clone() }, From::List);
+        let deployment = Deployment { metadata: made("deployment", &all.deployment.metadata), ..all.deployment.clone() };
+        index.put(deployment.clone(), From::List);
+        let template = all.deployment.spec.unwrap().template;
+        let meta = ObjectMeta { name: Some(format!("{}-1", spec.name)), ..template.metadata.unwrap() };
+        let status = json!({ "phase": "Running", "containerStatuses": [{
+            "name": "sandbox", "image": "", "imageID": "", "ready": true, "started": true, "restartCount": 0,
+            "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } },
+        }] });
+        let status = Some(serde_json::from_value(status).unwrap());
+        index.put(Pod { metadata: made("pod", &meta), spec: template.spec, status }, From::List);
+
+        let look = || seen(&index.read(), spec.id, None, Timestamp::now());
+        assert!(look().network && look().instance.is_some(), "{:?}", look());
+        index.take::<Deployment>(&deployment.metadata);
+        let alone = look();
+        assert!(alone.present && alone.instance.is_some(), "it runs: {alone:?}");
+        assert!(!alone.network, "a pass mends it");
+        assert_eq!(alone.cause.map(|cause| cause.code), Some(CauseCode::DeletedOutside));
     }
 }

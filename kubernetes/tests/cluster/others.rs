@@ -3,7 +3,7 @@
 use crate::{or_skip, support::*};
 use engine::orchestrator::{Orchestrator as _, Removed, SandboxSpec, Seen, VolumeSeen};
 use k8s_openapi::api::{
-    apps::v1::Deployment,
+    apps::v1::{Deployment, ReplicaSet},
     core::v1::{PersistentVolumeClaim, Secret, Service, ServiceAccount},
     networking::v1::{Ingress, NetworkPolicy},
 };
@@ -185,6 +185,40 @@ async fn what_is_deleted_or_changed_by_hand_is_mended() {
     let variables = template.containers[0].env.clone().unwrap();
     assert!(variables.iter().all(|variable| variable.name != "BY_HAND"), "{variables:?}");
     world.remove(&spec).await;
+}
+
+/// Deletes its Deployment by `kubectl delete --cascade=orphan`, and waits until its pod runs without one.
+async fn leave_behind(world: &World, spec: &SandboxSpec) {
+    world.api::<Deployment>().delete(spec.name.as_str(), &DeleteParams::orphan()).await.unwrap();
+    world.until(spec, "the pod without its Deployment", |seen| !seen.network && seen.instance.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_left_behind_goes_on_and_is_restarted_stopped_and_removed() {
+    or_skip!(skip());
+    let world = World::new().await;
+    let mut spec = world.spec();
+    let first = world.up(&spec).await.instance.unwrap();
+    leave_behind(&world, &spec).await;
+    assert_eq!(world.up(&spec).await.instance.unwrap(), first, "its run goes on");
+
+    leave_behind(&world, &spec).await;
+    spec.restart_count += 1;
+    assert_ne!(world.up(&spec).await.instance.unwrap().id, first.id);
+
+    leave_behind(&world, &spec).await;
+    world.down(&spec).await;
+    spec.restart_count += 1;
+    world.up(&spec).await;
+
+    leave_behind(&world, &spec).await;
+    world.remove(&spec).await;
+    let (sets, mine) = (world.api::<ReplicaSet>(), ListParams::default().labels(&format!("app={}", spec.name)));
+    let start = Instant::now();
+    while !sets.list(&mine).await.unwrap().items.is_empty() {
+        assert!(start.elapsed() < PATIENCE, "nothing of it makes pods any more");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// The next pod would answer nobody with it.

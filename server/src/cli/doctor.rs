@@ -12,8 +12,12 @@ use kubernetes::{
 use model::{Cause, Desired, InstallationId, Intent, Observed, Phase, ProjectId, SandboxId, Slug, Timestamp, phase};
 use secrecy::SecretString;
 use sqlx::{Row as _, postgres::PgRow, types::Json};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 use uuid::Uuid;
+
+/// How long pods may take to end before what keeps them apart is left in place. A sandbox's have five seconds, and their node a few
+/// more.
+const PODS: Duration = Duration::from_secs(60);
 
 /// `doctor`
 #[derive(Debug, Clone, Args)]
@@ -98,9 +102,15 @@ async fn look(data: &DataArgs, args: &DoctorArgs, rows: Option<&Rows>) -> Result
         // What was made meanwhile has a row by now: a row is there before its objects are.
         let now = self::rows(data, None).await?;
         let still = find(&now.known).await?;
-        for orphan in found.iter().filter(|orphan| still.contains(orphan) && (args.with_data || !orphan.holds_data)) {
-            orphans::remove(&connected.cluster, orphan).await.map_err(|cause| anyhow::anyhow!(cause.message))?;
-            tracing::info!(orphan.kind, orphan.name, "removed");
+        let chosen = found.iter().filter(|orphan| still.contains(orphan) && (args.with_data || !orphan.holds_data));
+        let removed = |orphan: &orphans::Orphan| tracing::info!(orphan.kind, orphan.name, "removed");
+        let left = orphans::remove_all(&connected.cluster, chosen, PODS, removed).await;
+        for orphan in left.map_err(|cause| anyhow::anyhow!(cause.message))? {
+            tracing::warn!(
+                orphan.kind,
+                orphan.name,
+                "left in place, as its pods have not ended: remove what is left over once more"
+            );
         }
         if let Some(server) = &settings.database.server {
             let still = find_on_server(&now.known).await?;

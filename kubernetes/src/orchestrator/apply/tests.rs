@@ -16,6 +16,8 @@ struct Apiserver {
     objects: BTreeMap<String, Value>,
     asked: Vec<String>,
     made: u64,
+    /// A webhook that answers each deletion by 409.
+    refuses_deletions: bool,
 }
 
 impl Apiserver {
@@ -51,6 +53,7 @@ impl Apiserver {
             ("GET", Some((_, name))) => {
                 self.objects.get(name).map_or_else(|| status(404, "NotFound"), |object| (200, object.clone()))
             }
+            ("DELETE", Some(_)) if self.refuses_deletions => status(409, "Conflict"),
             ("DELETE", Some((_, name))) => {
                 let Some(there) = self.objects.get(name) else { return status(404, "NotFound") };
                 if there["metadata"]["uid"] != body["preconditions"]["uid"] {
@@ -183,6 +186,42 @@ async fn what_somebody_notes_on_one_is_no_change_of_it() {
     made["metadata"]["resourceVersion"] = json!("100");
     world.told(made);
     assert_eq!(world.put().await.0, ["DELETE", "POST"]);
+}
+
+#[tokio::test]
+async fn what_is_refused_to_be_deleted_is_not_said_to_be_gone() {
+    let world = World::new();
+    let made = world.put().await.1.metadata;
+    let known = || world.applier.index.read().secrets.all().next().and_then(|secret| secret.metadata.uid.clone());
+    let delete = async || {
+        world.server().asked.clear();
+        let deleted = world.applier.delete(Kind::Secret, &made).await;
+        (deleted, world.server().asked.clone())
+    };
+    world.server().refuses_deletions = true;
+    let (deleted, asked) = delete().await;
+    assert!(matches!(deleted, Err(OrchestratorError::Caused(_))), "{deleted:?}");
+    assert_eq!(asked, ["DELETE", "GET"]);
+    assert_eq!(known(), made.uid, "it lives");
+    // What its watch tells afterwards counts.
+    let mut there = serde_json::to_value(&world.wanted).unwrap();
+    (there["metadata"]["uid"], there["metadata"]["resourceVersion"]) = (json!(made.uid), json!("100"));
+    world.told(there);
+    assert_eq!(world.applier.index.read().secrets.all().next().unwrap().metadata.resource_version.as_deref(), Some("100"));
+
+    // Another has its name by now.
+    let another = world.another("kubectl-create", true);
+    let (deleted, asked) = delete().await;
+    assert!(deleted.is_ok() && asked == ["DELETE", "GET"], "{deleted:?} {asked:?}");
+    assert_eq!(known(), None);
+    world.told(another);
+    assert!(known().is_some() && known() != made.uid);
+    // None has.
+    let (deleted, _) = {
+        world.server().objects.clear();
+        delete().await
+    };
+    assert!(deleted.is_ok(), "{deleted:?}");
 }
 
 #[tokio::test]
