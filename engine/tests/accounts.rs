@@ -447,7 +447,11 @@ async fn a_key_is_of_one_ask_of_one_user_for_a_day() {
     assert_eq!(take(other, "push", 1).await, KeyUse::First, "of another user");
     accounts.key_is_done(owner, "push", "k", at(2)).await.unwrap();
     assert_eq!(take(owner, "push", 3).await, KeyUse::Done(None));
-    accounts.forget_key(owner, "commit", "k").await.unwrap();
+    let forget = async |ask: &str, taken| accounts.forget_key(owner, ask, "k", at(taken)).await.unwrap();
+    assert!(!forget("commit", 0).await, "another ask's by that key");
+    assert_eq!(take(owner, "commit", 2).await, KeyUse::UnderWay);
+    assert!(!forget("push", 0).await, "it is done");
+    assert!(forget("commit", 1).await);
     assert_eq!(take(owner, "commit", 3).await, KeyUse::First);
 
     let token =

@@ -107,6 +107,16 @@ pub fn keeper_silent() -> Cause {
     )
 }
 
+/// The process that keeps the sandbox lives, and takes no connections.
+#[must_use]
+pub fn keeper_unreached() -> Cause {
+    Cause::new(
+        CauseCode::KeeperFailed,
+        "The process that keeps the sandbox takes no connections, so that the sandbox, which may run, can be neither reached nor ended.",
+        &["Wait: it is found again by itself once that process goes on. It may have been stopped, by a debugger or SIGSTOP."],
+    )
+}
+
 /// Why a keeper could not be started, which may be a disk that is full.
 #[must_use]
 pub fn start_failed(error: &anyhow::Error) -> Cause {

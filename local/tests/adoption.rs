@@ -6,7 +6,9 @@
 
 mod support;
 
-use engine::orchestrator::{AgentOrPort, DatabaseEndpoint, Orchestrator as _, OrchestratorError, SandboxSpec};
+use engine::orchestrator::{
+    AgentOrPort, AgentSeen, DatabaseEndpoint, Orchestrator as _, OrchestratorError, Removed, SandboxSpec,
+};
 use local::{LocalOrchestrator, datafolder::DataFolder, postgres::EmbeddedPostgres};
 use model::{CauseCode, ResourceName, SandboxId, Slug};
 use secrecy::ExposeSecret as _;
@@ -44,7 +46,7 @@ async fn control_plane() {
     loop {
         orchestrator.ensure(&spec).await.unwrap();
         let seen = orchestrator.observe(spec.id).await.unwrap();
-        if seen.agent == engine::orchestrator::AgentSeen::ShellStarted {
+        if seen.agent == AgentSeen::ShellStarted {
             break;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -318,6 +320,82 @@ async fn nothing_is_removed_under_a_keeper_that_takes_no_connections() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(!folder.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_took_no_connections_at_first_is_there_and_is_ended_once_it_does() {
+    or_skip!(skip());
+    for removed in [false, true] {
+        let folder = tempfile::Builder::new().prefix("fsa-full-").tempdir_in("/tmp").unwrap();
+        let first = control_plane_of(folder.path(), None);
+        wait_for(&folder.path().join("up"));
+        let spec = fixed(1);
+        let its = folder.path().join("sandboxes").join(spec.id.to_string());
+        let said = ask_in(&its);
+        let pids = ["keeperPid", "initPid"].map(|of| i32::try_from(said[of].as_i64().unwrap()).unwrap());
+        drop(first);
+        let keeper = rustix::process::Pid::from_raw(pids[0]).unwrap();
+        rustix::process::kill_process(keeper, rustix::process::Signal::STOP).unwrap();
+        fill(&its.join("keeper.sock"));
+
+        let world = World::at(folder).await;
+        let seen = world.orchestrator.observe(spec.id).await.unwrap();
+        assert!(seen.present && seen.instance.is_none() && seen.cause.is_some(), "it lives, and cannot be reached: {seen:?}");
+        assert!(world.orchestrator.ensure(&stopped(&spec)).await.is_err(), "nor told to end");
+        assert!(world.orchestrator.remove(spec.id).await.is_err());
+        rustix::process::kill_process(keeper, rustix::process::Signal::CONT).unwrap();
+        if removed {
+            let start = Instant::now();
+            let first = loop {
+                match world.orchestrator.remove(spec.id).await {
+                    Ok(removed) => break removed,
+                    Err(error) => assert!(start.elapsed() < PATIENCE, "it takes connections again: {error}"),
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            };
+            assert_eq!(first, Removed::Going);
+        } else {
+            world.until(&spec, "the same run", |seen| seen.instance.is_some()).await;
+            world.orchestrator.ensure(&stopped(&spec)).await.unwrap();
+        }
+        world.until(&spec, "the end", |seen| !seen.present).await;
+        over(&pids).await;
+        world.remove(&spec).await;
+    }
+}
+
+/// As many wait for whoever listens there as may. Those that have hung up count until they are taken.
+fn fill(socket: &Path) {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    let address = SocketAddrUnix::new(socket).unwrap();
+    loop {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let waits = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        match connect(&waits, &address) {
+            Err(rustix::io::Errno::AGAIN) => return,
+            connected => connected.unwrap(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_another_control_plane_started_is_ended_before_anything_is_removed() {
+    or_skip!(skip());
+    // It has looked for keepers before there is this one.
+    let world = World::new().await;
+    let spec = spec();
+    let other = LocalOrchestrator::new(settings(world.data.path())).await.unwrap();
+    let start = Instant::now();
+    while other.observe(spec.id).await.unwrap().agent != AgentSeen::ShellStarted {
+        assert!(start.elapsed() < PATIENCE, "not up");
+        other.ensure(&spec).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let pids = [keeper_pid(&world, &spec), init_pid(&world, &spec)];
+    assert_eq!(world.orchestrator.remove(spec.id).await.unwrap(), Removed::Going);
+    world.until(&spec, "the end", |seen| !seen.present).await;
+    over(&pids).await;
+    world.remove(&spec).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -412,8 +412,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Option<Result<ProjectAndSandbox, model::env::EnvError>>, StoreError>;
 
     /// Gives the project's database another password, and raises the revision of the project's variables, since the
-    /// connection strings are among them. Asks nothing of the database itself. `None` also where there is no database, and
-    /// where the project is being deleted.
+    /// connection strings are among them. Asks nothing of the database itself: the row is due, and a pass that is under way
+    /// with the old password is not recorded. `None` also where there is no database, and where the project is being deleted.
     async fn reset_password(
         &self,
         owner: UserId,

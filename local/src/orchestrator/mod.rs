@@ -39,11 +39,13 @@ use model::{Desired, SandboxId};
 use place::Places;
 use refusals::Refusals;
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::Mutex;
 
 /// How long a sandbox may take to end by itself. The agent ends its shells within two seconds.
 const GRACE: Duration = Duration::from_secs(5);
@@ -57,6 +59,8 @@ pub struct LocalOrchestrator {
     volumes: Arc<Volumes>,
     places: Arc<Places>,
     refusals: Refusals,
+    /// Whose keepers took no connections when they were found: each lives, and so may what it keeps.
+    unreached: Mutex<HashSet<SandboxId>>,
 }
 
 impl LocalOrchestrator {
@@ -81,7 +85,8 @@ impl LocalOrchestrator {
             off_the_runtime(move || Programs::install(&settings)).await?
         };
         let volumes = Arc::new(Volumes::new(&settings.data_dir, settings.installation, settings.uid_range.clone()));
-        let orchestrator = Self { settings, programs, volumes, places: Arc::default(), refusals: Refusals::default() };
+        let (places, refusals, unreached) = (Arc::default(), Refusals::default(), Mutex::default());
+        let orchestrator = Self { settings, programs, volumes, places, refusals, unreached };
         orchestrator.adopt().await.context("look for running sandboxes")?;
         orchestrator.empty_trash();
         Ok(orchestrator)
@@ -91,6 +96,9 @@ impl LocalOrchestrator {
     /// resumes them. Waits until keepers that hang were ended by force, and says what is left all the same.
     pub async fn shut_down(&self) {
         for id in self.places.ids() {
+            if let Err(error) = self.reach_again(id).await {
+                tracing::error!(sandbox.id = %id, "its keeper is left running: {error}: `fullstack-agent down` tries again");
+            }
             self.places.ask(id, Ask::Stop { grace_ms: millis(GRACE) });
         }
         let deadline = Instant::now() + GRACE + link::BY_FORCE;
@@ -121,9 +129,9 @@ impl LocalOrchestrator {
                     link::adopt(self.places.clone(), id, folder, stream);
                     adopted.push(id);
                 }
-                // It lives, and so may what it keeps.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     tracing::warn!(sandbox.id = %id, "its keeper cannot be reached: {error}");
+                    self.unreached.lock().await.insert(id);
                 }
                 Err(_) => {
                     off_the_runtime(move || {
@@ -160,6 +168,53 @@ impl LocalOrchestrator {
         self.settings.data_dir.join("sandboxes").join(id.to_string())
     }
 
+    /// Reaches a keeper that lives without a link: one that took no connections when it was found, or was started by a control
+    /// plane that was killed, after we had looked for such. `false`: there is none.
+    ///
+    /// # Errors
+    /// It takes no connections.
+    async fn reach(&self, id: SandboxId, volume: &VolumeName) -> io::Result<bool> {
+        // Held, so that of two who come together one adopts it.
+        let mut unreached = self.unreached.lock().await;
+        if self.places.present(id) {
+            return Ok(true);
+        }
+        let folder = self.folder(id);
+        match crate::sockets::connect_async(&folder.join("keeper.sock")) {
+            Ok(stream) => {
+                unreached.remove(&id);
+                open(&self.places, id, &folder, volume).await;
+                link::adopt(self.places.clone(), id, folder, stream);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) => {
+                if unreached.remove(&id) {
+                    open(&self.places, id, &folder, volume).await;
+                    // Its keeper may have left it.
+                    let swept = off_the_runtime(move || {
+                        Cgroup::sweep(&folder, id);
+                        Ok(())
+                    });
+                    swept.await.map_err(io::Error::other)?;
+                }
+                return Ok(false);
+            }
+        }
+        drop(unreached);
+        self.places.first_word(id, Instant::now() + ADOPTION).await;
+        Ok(true)
+    }
+
+    /// The same of one that took no connections when it was found, if there is such.
+    async fn reach_again(&self, id: SandboxId) -> io::Result<()> {
+        let is_unreached = self.unreached.lock().await.contains(&id);
+        if is_unreached {
+            let volume = about(&self.folder(id)).map(|about| about.volume).unwrap_or_default();
+            self.reach(id, &VolumeName(volume)).await?;
+        }
+        Ok(())
+    }
+
     async fn up(&self, spec: &SandboxSpec) -> Result<(), OrchestratorError> {
         if let Some(status) = self.places.status(spec.id) {
             let same = status.run.restart_count == spec.restart_count && !matches!(status.state, State::Stopping | State::Ended);
@@ -178,16 +233,8 @@ impl LocalOrchestrator {
         {
             return Err(OrchestratorError::Caused(causes::name_taken("A sandbox's folder with this id")));
         }
-        match crate::sockets::connect_async(&folder.join("keeper.sock")) {
-            Ok(stream) => {
-                // Started by a control plane that was killed, after we had looked for such.
-                open(&self.places, spec.id, &folder, &spec.volume).await;
-                link::adopt(self.places.clone(), spec.id, folder, stream);
-                self.places.first_word(spec.id, Instant::now() + ADOPTION).await;
-                return Ok(());
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(still_runs(&error)),
-            Err(_) => {}
+        if self.reach(spec.id, &spec.volume).await.map_err(|error| still_runs(&error))? {
+            return Ok(());
         }
         let volume = {
             let (volumes, name, id) = (self.volumes.clone(), spec.volume.clone(), spec.id);
@@ -208,6 +255,9 @@ impl Orchestrator for LocalOrchestrator {
         match spec.desired {
             Desired::Running => self.up(spec).await,
             Desired::Stopped | Desired::Terminated => {
+                if about(&self.folder(spec.id)).is_ok_and(|about| about.installation == spec.installation) {
+                    self.reach(spec.id, &spec.volume).await.map_err(|error| still_runs(&error))?;
+                }
                 self.places.ask(spec.id, Ask::Stop { grace_ms: millis(GRACE) });
                 Ok(())
             }
@@ -220,17 +270,15 @@ impl Orchestrator for LocalOrchestrator {
             return Ok(Removed::Going);
         }
         let (folder, trash) = (self.folder(id), self.volumes.trash().to_owned());
-        match about(&folder) {
-            Ok(about) if about.installation != self.settings.installation => {
-                return Err(OrchestratorError::Caused(causes::name_taken("A sandbox's folder with this id")));
-            }
-            _ => {}
+        let about = about(&folder);
+        if about.as_ref().is_ok_and(|about| about.installation != self.settings.installation) {
+            return Err(OrchestratorError::Caused(causes::name_taken("A sandbox's folder with this id")));
         }
-        // A keeper without a link: it takes no connections now, and would live on without its folder.
-        if let Err(error) = crate::sockets::connect_async(&folder.join("keeper.sock"))
-            && error.kind() == io::ErrorKind::WouldBlock
-        {
-            return Err(still_runs(&error));
+        // A keeper without a link would live on without its folder.
+        let volume = VolumeName(about.map(|about| about.volume).unwrap_or_default());
+        if self.reach(id, &volume).await.map_err(|error| still_runs(&error))? {
+            self.places.ask(id, Ask::Stop { grace_ms: millis(GRACE) });
+            return Ok(Removed::Going);
         }
         off_the_runtime(move || {
             Cgroup::sweep(&folder, id);
@@ -271,6 +319,9 @@ impl Orchestrator for LocalOrchestrator {
     }
 
     async fn observe(&self, id: SandboxId) -> Result<Seen, OrchestratorError> {
+        if self.reach_again(id).await.is_err() {
+            return Ok(Seen { present: true, cause: Some(causes::keeper_unreached()), ..self.places.seen(id) });
+        }
         Ok(self.places.seen(id))
     }
 

@@ -6,7 +6,7 @@ use crate::{
     views::CloneFact,
 };
 use app::error::{ControlError, ErrorKind};
-use engine::store::{DatabaseRow, NewProjectRow, ProjectAndSandbox, activity};
+use engine::store::{DatabaseRow, NewProjectRow, ProjectAndSandbox, StoreError, activity};
 use model::{
     DisplayName, ProjectId, ResourceName, SandboxId, Slug,
     repository::{Origin, Repository},
@@ -57,12 +57,14 @@ impl Controller {
         }
         let made = activity::by(visit::actor(viewer), self.parts.store.create(row)).await;
         if repository.is_some() {
-            if made.as_ref().is_ok_and(|(_, new)| *new) {
-                self.parts.cloner.look();
-            } else {
-                self.parts.live.cloning(sandbox, CloneFact::Settled);
-                // It is swept later where this fails.
-                let _ = patient(self.parts.cloner.repositories().remove(id)).await;
+            match &made {
+                // Where the store is away, the project may be there all the same: then its repository is cloned, else swept.
+                Ok((_, true)) | Err(StoreError::Away(_)) => self.parts.cloner.look(),
+                Ok((_, false)) | Err(_) => {
+                    self.parts.live.cloning(sandbox, CloneFact::Settled);
+                    // It is swept later where this fails.
+                    let _ = patient(self.parts.cloner.repositories().remove(id)).await;
+                }
             }
         }
         let (mut row, new) = made.map_err(store_error)?;

@@ -6,7 +6,7 @@ use crate::{
     clone::Cloner,
     git::{
         self, LONG, SHORT, credentials, folder_name, message,
-        publish::not_configured,
+        publish::{not_configured, other_visibility, refused},
         script,
         status::{self, Status},
         words,
@@ -141,12 +141,14 @@ impl Controller {
     }
 
     /// Makes a folder a new repository at GitHub, in the user's name: begun, and [`Self::publication`] says how far it is. The
-    /// same ask while it is under way, or when it is done, changes nothing; after a failure it goes on where it stood.
+    /// same ask while it is under way, or when it is done, changes nothing; after a failure it goes on where it stood. A
+    /// repository that was deleted at GitHub since is made anew.
     ///
     /// # Errors
     /// `403 Forbidden` for a token of scope `read`; `404 Not Found`, also where this installation has no GitHub;
-    /// `409 Conflict` where the project has a repository, the sandbox does not run, no account is connected, or another
-    /// publication is under way; `422 Unprocessable Content` for what was sent.
+    /// `409 Conflict` where the project has a repository, also one that was made for this folder and is private where a public
+    /// one is wanted or the other way round, the sandbox does not run, no account is connected, or another publication is under
+    /// way; `422 Unprocessable Content` for what was sent.
     pub async fn publish(&self, viewer: &Viewer, id: ProjectId, wish: Wish) -> Result<Publication, Refusal> {
         may_change(viewer)?;
         let wish = checked(wish)?;
@@ -157,12 +159,19 @@ impl Controller {
         let same = |of: &Publication| of.wish.owner == wish.owner && of.wish.name == wish.name && of.wish.folder == wish.folder;
         let before = patient(publications.of(id)).await.map_err(store_error)?;
         if let Some(of) = &before {
-            let failed = of.state == PublicationState::Failed;
-            if !failed && same(of) {
-                return Ok(of.clone());
-            }
+            let alike = same(of) && of.wish.private == wish.private;
             if matches!(of.state, PublicationState::Waiting | PublicationState::Working) {
-                return Err(under_way().into());
+                return if alike { Ok(of.clone()) } else { Err(under_way().into()) };
+            }
+            let done = alike && of.state == PublicationState::Done;
+            // What it goes on with may have been changed or deleted at GitHub since.
+            if let Some(url) = of.url.as_ref().filter(|_| done || (same(of) && !alike)) {
+                match github.is_private(viewer.user, url).await {
+                    Ok(Some(_)) | Err(_) if done => return Ok(of.clone()),
+                    Ok(Some(private)) if private != wish.private => return Err(other_visibility(url, private).into()),
+                    Ok(_) => {}
+                    Err(error) => return Err(refused(error)),
+                }
             }
         }
         if let Some(own) = self.cloned(&row).await? {
@@ -173,10 +182,7 @@ impl Controller {
                 return Err(ControlError::new(ErrorKind::Conflict, "has-repository", message, next).into());
             }
         }
-        github.account(viewer.user).await.map_err(|error| match error {
-            GitHubError::Store(error) => store_error(error).into(),
-            error => Refusal::from(error),
-        })?;
+        github.account(viewer.user).await.map_err(refused)?;
         let agent = publisher.agent(&row);
         if !agent.is_there() {
             return Err(crate::agent::without_agent().into());

@@ -30,12 +30,12 @@ use engine::{
     store::{
         ProjectAndSandbox, Store,
         activity::Entry,
-        publications::{Failure, Publication, PublicationState, Publications},
+        publications::{Failure, Publication, PublicationState, Publications, Wish},
     },
 };
 use futures::StreamExt as _;
 use model::{
-    ProjectId,
+    ProjectId, UserId,
     activity::{ActivityKind, Actor},
 };
 use sandbox_agent::{
@@ -210,8 +210,12 @@ impl Publisher {
         if let Some(refusal) = words::refusal(&ran, &wish.folder, "published") {
             return Err(nothing_to_publish(refusal, &wish.folder).into());
         }
-        let url = match &of.url {
-            Some(url) => url.clone(),
+        let before = match &of.url {
+            Some(url) => is_there(github, owner, wish, url).await?.then(|| url.clone()),
+            None => None,
+        };
+        let url = match before {
+            Some(url) => url,
             None => {
                 self.say(project, holder, "Making the repository at GitHub").await?;
                 let new = NewRepository {
@@ -299,6 +303,27 @@ pub fn not_configured() -> ControlError {
     ControlError::new(ErrorKind::NotFound, "github-not-configured", message, next)
 }
 
+/// The repository that was made for a folder before is `private`, or is not, and the folder is to be published as the other.
+#[must_use]
+pub fn other_visibility(url: &str, private: bool) -> ControlError {
+    let shown = url.trim_end_matches(".git");
+    let (is, other) = if private { ("private", "public") } else { ("public", "private") };
+    let message = format!("The repository that was made for this folder is {is}, so it was not published as {other}: {shown}.");
+    let next = format!("Change it at GitHub, {shown}/settings, and publish the folder as {other} again.");
+    let mut error = ControlError::new(ErrorKind::Conflict, "repository-visibility", message, &next);
+    error.next_steps.push(format!("Or publish it as {is}."));
+    error
+}
+
+/// Whether the repository that was made before is there. It may have been deleted at GitHub since; one that was changed there to
+/// what was not asked for gets nothing.
+async fn is_there(github: &GitHub, user: UserId, wish: &Wish, url: &str) -> Result<bool, End> {
+    match github.is_private(user, url).await.map_err(|error| refused(error).into_error())? {
+        Some(private) if private != wish.private => Err(other_visibility(url, private).into()),
+        there => Ok(there.is_some()),
+    }
+}
+
 fn nothing_to_publish(mut refusal: ControlError, folder: &str) -> ControlError {
     if refusal.code == "nothing-to-commit" {
         "nothing-to-publish".clone_into(&mut refusal.code);
@@ -308,7 +333,8 @@ fn nothing_to_publish(mut refusal: ControlError, folder: &str) -> ControlError {
     refusal
 }
 
-fn refused(error: GitHubError) -> Refusal {
+/// What goes wrong with GitHub, in words.
+pub(crate) fn refused(error: GitHubError) -> Refusal {
     match error {
         GitHubError::Store(error) => store_error(error).into(),
         error => error.into(),

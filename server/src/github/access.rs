@@ -120,6 +120,21 @@ impl GitHub {
         self.narrowed(&linked, self.path(url)?).await
     }
 
+    /// Whether a repository is private, as GitHub says it now; `None` where it shows the account no such repository.
+    ///
+    /// # Errors
+    /// As [`Self::account`], and what goes wrong with GitHub.
+    pub async fn is_private(&self, user: UserId, url: &str) -> Result<Option<bool>, GitHubError> {
+        let linked = self.account(user).await?;
+        let path = self.path(url)?;
+        let answer = api::repository::<Rights>(&self.http, &self.settings.api, path, &linked.tokens.access).await;
+        match self.noting(user, &linked, answer).await {
+            Ok(rights) => Ok(Some(rights.private)),
+            Err(GitHubError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// `owner/name` of an address of GitHub's.
     fn path<'a>(&self, url: &'a str) -> Result<&'a str, GitHubError> {
         path_of(url.get(self.settings.url.len()..).unwrap_or_default()).ok_or(GitHubError::NotFound)

@@ -105,9 +105,13 @@ pub async fn exec(
     }
     let io = agent.reach().await?;
     let what = format!("command in {id}");
-    plane.controller.begin_once(&viewer, &what, key.as_deref()).await?;
+    let taken = plane.controller.begin_once(&viewer, &what, key.as_deref()).await?;
     // What the agent or the store refused did not begin, and may be asked again.
-    let not_begun = || plane.controller.not_begun(&viewer, &what, key.as_deref());
+    let not_begun = async {
+        if let Some(taken) = taken {
+            taken.not_begun().await;
+        }
+    };
     let now = plane.now();
     let program = ask.command.first().map(String::as_str).unwrap_or_default();
     let entry = activity::by(visit::actor(&viewer), async { activity::command_run(program, now) }).await;
@@ -118,7 +122,7 @@ pub async fn exec(
             visit::store_is_full();
         }
         Err(error) => {
-            not_begun().await;
+            not_begun.await;
             return Err(store_error(error).into());
         }
         Ok(()) => {}
@@ -138,7 +142,7 @@ pub async fn exec(
             answer = answered(client::request(io, agent.token(), request)) => answer.map_err(|error| refused(&error))?,
         };
         if !answer.status().is_success() {
-            not_begun().await;
+            not_begun.await;
             let status = answer.status();
             let body = tokio::select! {
                 over = over => return Err(ended(over).into()),
@@ -163,7 +167,7 @@ pub async fn exec(
         Ok(finished) => finished,
         Err(error) => {
             if matches!(error, ClientError::Refused { .. }) {
-                not_begun().await;
+                not_begun.await;
             }
             return Err(refused(&error).into());
         }

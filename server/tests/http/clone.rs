@@ -9,8 +9,12 @@ use crate::{
         until, until_within,
     },
 };
-use engine::store::linked::{Identity, Link, LinkedAccounts, Tokens};
+use engine::store::{
+    linked::{Identity, Link, LinkedAccounts, Tokens},
+    repositories::Repositories,
+};
 use http::Method;
+use model::{ProjectId, repository::Repository};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use server::views::CloneFact;
@@ -544,4 +548,51 @@ async fn the_same_create_again_is_the_same_project_with_one_repository() {
     reaches(&owner, &first, "done").await;
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM repositories").fetch_one(&app.pool).await.unwrap();
     assert_eq!(rows, 1);
+}
+
+#[tokio::test]
+async fn a_project_that_is_stored_later_than_anybody_waits_has_its_repository() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    for text in ["sqlx::postgres::notice", "sqlx_core::pool", "sqlx::pool"] {
+        app.log.allow(text);
+    }
+    let url = github.serve("octocat/late", false, &["main"]);
+    let owner = app.signed_in().await;
+    sqlx::raw_sql(
+        "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(11); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER late AFTER INSERT ON projects DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION late();",
+    )
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    let ask = json!({ "name": "Late", "database": false, "repository": { "url": url } });
+    let answer = owner.post("/api/projects", &ask).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "store-away"), "{}", answer.text());
+    let mut id = None;
+    until("the project to be there all the same", async || {
+        id = owner.get("/api/projects").await.json()[0]["id"].as_str().map(str::to_owned);
+        id.is_some()
+    })
+    .await;
+    reaches(&owner, &id.unwrap(), "done").await;
+    assert_eq!(readme(&app, "late").as_deref(), Some("main\n"));
+}
+
+#[tokio::test]
+async fn what_no_project_was_made_with_is_swept_once_it_is_old() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    let owner = app.signed_in().await;
+    let url = github.serve("octocat/late", false, &["main"]);
+    let all = Repositories::new(app.pool.clone());
+    let rows = async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM repositories").fetch_one(&app.pool).await.unwrap();
+    let kept = create(&owner, json!({ "url": url })).await;
+    reaches(&owner, &kept, "done").await;
+    let of = Repository { url, branch: None, depth: None, folder: "late".to_owned(), checkout: None };
+    let asked = jiff::Timestamp::now();
+    all.add(ProjectId(uuid::Uuid::now_v7()), &of, asked).await.unwrap();
+    all.sweep(asked).await.unwrap();
+    assert_eq!(rows().await, 2, "it may be on its way");
+    all.sweep(asked + jiff::SignedDuration::from_hours(2)).await.unwrap();
+    assert_eq!(rows().await, 1, "the project's own stays");
 }

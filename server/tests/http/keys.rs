@@ -1,6 +1,6 @@
 //! `Idempotency-Key` of asks that make no project: what is asked twice is done once, and what is secret is told once.
 
-use crate::support::TestApp;
+use crate::support::{TestApp, until};
 use http::Method;
 use model::view::Scope;
 use serde_json::json;
@@ -120,4 +120,62 @@ async fn a_password_is_reset_once_by_its_key() {
     }
     assert_eq!(app.somebody_else().await.with("idempotency-key", "k1").post(&path, &json!({})).await.status, 404);
     assert_eq!(owner.ask(Method::DELETE, &format!("/api/projects/{project}"), None).await.status, 202);
+}
+
+#[tokio::test]
+async fn a_key_that_is_taken_later_than_anybody_waits_is_free_again() {
+    let Some(app) = TestApp::start().await else { return };
+    for text in ["sqlx_core::pool", "sqlx::pool"] {
+        app.log.allow(text);
+    }
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Late").await;
+    let path = format!("/api/projects/{project}/database/reset-password");
+    sqlx::raw_sql(
+        "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(11); RETURN NULL; END $$;
+        CREATE TRIGGER late AFTER INSERT ON asked_keys FOR EACH ROW EXECUTE FUNCTION late();",
+    )
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    let keyed = owner.with("idempotency-key", "k1");
+    let late = keyed.post(&path, &json!({})).await;
+    assert_eq!((late.status.as_u16(), late.code().as_str()), (503, "store-away"), "{}", late.text());
+    // Once the key is stored.
+    sqlx::raw_sql("DROP TRIGGER late ON asked_keys").execute(&app.pool).await.unwrap();
+    until("the key to be free again", async || keyed.post(&path, &json!({})).await.status == 200).await;
+}
+
+#[tokio::test]
+async fn a_key_of_what_was_not_done_is_free_again_once_the_store_is_back() {
+    let Some(app) = TestApp::start().await else { return };
+    for text in ["could not create auth session", "hearing of changes", "sqlx_core::pool", "sqlx::pool"] {
+        app.log.allow(text);
+    }
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Away").await;
+    let path = format!("/api/projects/{project}/database/reset-password");
+    sqlx::raw_sql(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3); RETURN NEW; END $$;
+        CREATE TRIGGER slow BEFORE UPDATE ON databases FOR EACH ROW EXECUTE FUNCTION slow();",
+    )
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    let keyed = owner.with("idempotency-key", "k1");
+    let asked = {
+        let (keyed, path) = (keyed.clone(), path.clone());
+        tokio::spawn(async move { keyed.post(&path, &json!({})).await })
+    };
+    until("the ask to be under way", async || {
+        let asleep = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        sqlx::query_scalar::<_, i64>(asleep).fetch_one(&app.pool).await.unwrap() == 1
+    })
+    .await;
+    app.gate.set_open(false);
+    let answer = asked.await.unwrap();
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    app.gate.set_open(true);
+    sqlx::raw_sql("DROP TRIGGER slow ON databases").execute(&app.pool).await.unwrap();
+    until("the key to be free again", async || keyed.post(&path, &json!({})).await.status == 200).await;
 }

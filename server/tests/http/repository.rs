@@ -362,3 +362,56 @@ async fn a_publication_goes_on_after_a_lost_answer_a_crash_and_a_failed_push() {
     assert_eq!(github.git("octocat/app", &["log", "--format=%s", "main"]).trim(), "First commit", "it is committed once");
     assert_eq!(github.asked("POST /api/v3/user/repos"), 2, "what is there is not made again");
 }
+
+#[tokio::test]
+async fn a_folder_is_pushed_to_no_repository_of_the_other_visibility() {
+    let Some((app, github, user)) = signed_in().await else { return };
+    write(&app, "one/a", "a\n");
+    write(&app, "two/a", "a\n");
+    let ask = |name: &str, visibility: &str| json!({ "folder": name, "name": name, "visibility": visibility });
+    let pushed = |name: &str| github.git(name, &["for-each-ref"]);
+    github.refuses(Some("Permission to octocat/x.git denied to octocat."));
+    let (one, two) = (project(&user, None).await, project(&user, None).await);
+    for (id, name, visibility) in [(&one, "one", "public"), (&two, "two", "private")] {
+        publish(&user, id, ask(name, visibility)).await;
+        assert_eq!(ended(&user, id).await["failure"]["code"], "push-forbidden");
+    }
+    github.refuses(None);
+    let other = publish(&user, &one, ask("one", "private")).await;
+    refused(&other, 409, "repository-visibility");
+    assert!(other.text().contains("is public") && other.text().contains("/octocat/one/settings"), "{}", other.text());
+    assert_eq!(pushed("octocat/one"), "");
+    github.changes("octocat/one", true);
+    assert_eq!(publish(&user, &one, ask("one", "private")).await.status, 202, "its owner has changed it");
+    let done = ended(&user, &one).await;
+    assert_eq!((done["state"].as_str(), done["visibility"].as_str()), (Some("done"), Some("private")), "{done}");
+    refused(&publish(&user, &one, ask("one", "public")).await, 409, "repository-visibility");
+
+    // It was made public behind the back of the same ask.
+    github.changes("octocat/two", false);
+    publish(&user, &two, ask("two", "private")).await;
+    let failed = ended(&user, &two).await;
+    assert_eq!(failed["failure"]["code"], "repository-visibility", "{failed}");
+    assert_eq!(pushed("octocat/two"), "");
+    assert_eq!(publish(&user, &two, ask("two", "public")).await.status, 202);
+    assert_eq!(ended(&user, &two).await["state"], "done");
+    assert_eq!(github.asked("POST /api/v3/user/repos"), 2, "none was made anew");
+}
+
+#[tokio::test]
+async fn a_repository_that_was_deleted_at_github_is_made_anew() {
+    let Some((app, github, user)) = signed_in().await else { return };
+    let id = project(&user, None).await;
+    write(&app, "app/a", "a\n");
+    for (made, fails) in [(1, true), (2, false), (3, false)] {
+        github.refuses(fails.then_some("Permission to octocat/app.git denied to octocat."));
+        assert_eq!(publish(&user, &id, json!({ "folder": "app", "name": "app" })).await.status, 202);
+        let end = ended(&user, &id).await;
+        assert_eq!(end["state"], if fails { "failed" } else { "done" }, "{end}");
+        assert_eq!(github.asked("POST /api/v3/user/repos"), made);
+        if !fails {
+            assert_eq!(github.git("octocat/app", &["log", "--format=%s", "main"]).trim(), "First commit");
+        }
+        github.deletes("octocat/app");
+    }
+}

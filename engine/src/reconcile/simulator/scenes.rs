@@ -3,6 +3,7 @@
 use super::{OWNER, Simulation, polled};
 use crate::{
     clock::Clock as _,
+    database::Database as _,
     orchestrator::memory::Nature,
     reconcile::spec,
     store::{Ask, Store as _},
@@ -267,6 +268,30 @@ fn a_start_sets_the_password_also_where_its_run_came_before_its_database() {
     simulation.converge();
     assert!(opens(&simulation), "what the run was told opens it");
     simulation.check_at_rest();
+}
+
+/// The pass that is under way set the old one after the new one was set.
+#[test]
+fn a_password_that_is_reset_during_a_start_stays_the_databases() {
+    for polls in 0.. {
+        let (mut simulation, id, sandbox) = scene(None);
+        let first = simulation.reconciler.clone();
+        let work = polled(Box::pin(async move { first.work(sandbox).await }), polls);
+        let ended = work.is_none();
+        let reset = simulation.store.reset_password(OWNER, id, SecretString::from("fresh"), simulation.clock.now());
+        let row = simulation.now(reset).unwrap().unwrap();
+        let known = spec::database(&row, &simulation.reconciler.settings).unwrap();
+        simulation.now(simulation.database.ensure(&known)).unwrap();
+        simulation.projects.get_mut(&id).unwrap().connection.password = "fresh".to_owned();
+        simulation.paused.extend(work);
+        simulation.converge();
+        let opens = simulation.database.notes(&simulation.projects[&id].connection);
+        assert!(opens.is_ok(), "after {polls} polls: {opens:?}");
+        if ended {
+            assert!(polls > 10, "it was never reset during the work");
+            return;
+        }
+    }
 }
 
 /// A new run for a new size is Updating; what happens to that run is not.

@@ -62,16 +62,23 @@ impl Accounts {
         done(&mut connection, user, (ask, key), None, now).await
     }
 
-    /// What was asked with a key that was taken was not done, and may be asked by it again.
+    /// What was asked with a key that was taken at that time was not done, and may be asked by it again. `false`: it was not taken
+    /// then, or what was asked with it is done.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn forget_key(&self, user: UserId, ask: &str, key: &str) -> Result<(), StoreError> {
-        sqlx::query!("DELETE FROM asked_keys WHERE user_id = $1 AND ask = $2 AND key = $3", user.0, ask, key)
-            .execute(&self.pool)
-            .await
-            .map_err(while_doing("forget a key"))?;
-        Ok(())
+    pub async fn forget_key(&self, user: UserId, ask: &str, key: &str, taken: Timestamp) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "DELETE FROM asked_keys WHERE user_id = $1 AND ask = $2 AND key = $3 AND created_at = $4 AND done_at IS NULL",
+            user.0,
+            ask,
+            key,
+            Time(taken) as _
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(while_doing("forget a key"))?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// As [`Self::make_token`] or, where it has a maker, [`Self::make_token_by`], once for a key: the token and its key are stored

@@ -1,6 +1,6 @@
 //! What a store promises of a project's variables and of its database's password.
 
-use super::{Subject, ada, at, at_once, env, made, plain, read, told};
+use super::{Subject, ada, at, at_once, env, leased, made, pass, plain, read, told, with_extra};
 use crate::store::activity::{self, Filter};
 use model::env::EnvError;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -85,4 +85,23 @@ pub async fn a_reset_password_is_stored_waits_for_a_restart_and_is_told(subject:
     assert!(!format!("{told:?}").contains("tr1cky"));
     store.delete(owner, id, at(2)).await.unwrap();
     assert!(store.reset_password(owner, id, password(), at(3)).await.unwrap().is_none(), "one that is being deleted");
+}
+
+pub async fn a_pass_that_has_the_password_of_before_is_not_stored(subject: &Subject) {
+    let (main, extra) = with_extra(subject, "x").await;
+    let (store, owner) = (&subject.store, subject.owners[0]);
+    let [main_version, extra_version] = [&main, &extra].map(|row| row.sandbox.version);
+    for id in [main.sandbox.id, extra.sandbox.id] {
+        leased(subject, id, "a", at(2)).await;
+    }
+    let reset = store.reset_password(owner, main.project.id, SecretString::from("fresh"), at(3)).await.unwrap().unwrap();
+    assert!(store.record(main.sandbox.id, "a", main_version, &pass(1), at(4)).await.unwrap().is_none());
+    let now = read(subject, main.project.id).await.sandbox;
+    assert_eq!((now.version, now.wake_at), (reset.sandbox.version, Some(at(3))), "it is looked at again");
+    assert_eq!((now.generation, now.restart_count), (1, 1), "nobody asked for another run");
+    let again = leased(subject, main.sandbox.id, "a", at(5)).await.row;
+    assert_eq!(again.project.database.unwrap().password.expose_secret(), "fresh");
+    assert!(store.record(main.sandbox.id, "a", again.sandbox.version, &pass(1), at(6)).await.unwrap().is_some());
+    let others = store.record(extra.sandbox.id, "a", extra_version, &pass(1), at(6)).await.unwrap();
+    assert!(others.is_some(), "the database of an extra sandbox is another");
 }

@@ -92,6 +92,7 @@ macro_rules! store_contract {
             replacing_variables_leaves_no_others
             replacements_at_once_are_never_mixed
             a_reset_password_is_stored_waits_for_a_restart_and_is_told
+            a_pass_that_has_the_password_of_before_is_not_stored
             a_lease_keeps_others_away_until_it_ends
             a_lease_is_renewed_by_its_holder
             due_rows_come_longest_due_first_and_once

@@ -62,6 +62,9 @@ impl MemoryStore {
             database.password = password;
             project.row.env_revision += 1;
             project.row.updated_at = now;
+            if let Some(sandbox) = state.sandboxes.get_mut(&project.sandbox) {
+                (sandbox.row.version, sandbox.row.wake_at) = (sandbox.row.version + 1, Some(now));
+            }
             state.writes += 1;
             let row = state.of_project(id);
             if let Some(row) = &row {

@@ -150,6 +150,17 @@ impl PgStore {
             .await
             .map_err(&doing)?;
         raise(&mut transaction, &mut row, false, now).await.map_err(&doing)?;
+        // A pass that has the old password is not recorded, and the next one has the new.
+        (row.sandbox.version, row.sandbox.wake_at) = (row.sandbox.version + 1, Some(now));
+        sqlx::query!(
+            "UPDATE sandboxes SET version = $2, wake_at = $3 WHERE id = $1",
+            row.sandbox.id.0,
+            row.sandbox.version,
+            Time(now) as _
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(&doing)?;
         activity::write(&mut transaction, row.sandbox.id, &[told::password_reset(&row)], now).await?;
         transaction.commit().await.map_err(&doing)?;
         Ok(Some(row))

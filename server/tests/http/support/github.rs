@@ -354,6 +354,17 @@ impl StandIn {
         self.change(|inner| inner.served[name])
     }
 
+    /// Its owner makes what is served private, or public.
+    pub fn changes(&self, name: &str, private: bool) {
+        self.change(|inner| inner.served.insert(name.to_owned(), private));
+    }
+
+    /// Its owner deletes what is served.
+    pub fn deletes(&self, name: &str) {
+        self.change(|inner| (inner.served.remove(name), inner.made_at.remove(name)));
+        std::fs::remove_dir_all(self.root.path().join(format!("{name}.git"))).unwrap();
+    }
+
     /// What git says of a bare repository: `log --format=%an <%ae> %s main`.
     pub fn git(&self, name: &str, arguments: &[&str]) -> String {
         let folder = self.root.path().join(format!("{name}.git"));
