@@ -67,7 +67,7 @@ pub fn run(agent: &Rc<Agent>, ask: ExecRequest) -> Result<Answer, Error> {
         (child.stdin.take().map(Into::into), child.stdout.take().map(Into::into), child.stderr.take().map(Into::into))
     };
     let started = agent.children.spawn(&mut command, take);
-    let (mut child, (stdin, stdout, stderr)) = started.map_err(|error| {
+    let (child, (stdin, stdout, stderr)) = started.map_err(|error| {
         let (code, status) = match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
                 ("cannot-start", StatusCode::BAD_REQUEST)
