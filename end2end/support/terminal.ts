@@ -104,7 +104,11 @@ export class Terminal {
     let failure: Error | undefined;
     socket.on('error', (error) => (failure = error));
     socket.on('close', (code, reason) => {
-      if (socket === this.#socket) this.closed = { code, reason: reason.toString() };
+      if (socket !== this.#socket) return;
+      const closed = { code, reason: reason.toString() };
+      // On a cluster, a moment after a start: it resumes at once, as a page does.
+      if (code === 4409 && closed.reason.includes('shorter way')) this.reconnect().catch(() => (this.closed ??= closed));
+      else this.closed = closed;
     });
     socket.on('open', () => {
       const { columns, rows } = this.#options;

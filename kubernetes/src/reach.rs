@@ -52,7 +52,7 @@ impl Reach {
     /// Whether a pod's own address is the way to it: not before it is known.
     #[must_use]
     pub fn straight(self, pod: &Pod) -> bool {
-        if address(pod).is_none() {
+        if !has_address(pod) {
             return false;
         }
         match self {
@@ -78,7 +78,12 @@ impl Reach {
     }
 }
 
-/// A pod's address, once its kubelet has said which it is.
+/// Whether a pod's kubelet has said which address it has.
+#[must_use]
+pub fn has_address(pod: &Pod) -> bool {
+    address(pod).is_some()
+}
+
 fn address(pod: &Pod) -> Option<IpAddr> {
     pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
 }

@@ -21,6 +21,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long an agent may take to begin to answer what it has at hand: one that accepts and says nothing hangs.
 pub const ANSWER: Duration = Duration::from_secs(10);
 
+/// For how long a connection by a longer way lasts at least once there is a shorter one: who resumes at once is not taken for one that fails
+/// again and again.
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// After how long an agent that is asked too often is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -63,6 +67,16 @@ impl Agent {
         tokio::time::timeout(CONNECT, self.orchestrator.connect(self.id, AgentOrPort::Agent))
             .await
             .unwrap_or_else(|_| Err(silent()))
+    }
+
+    /// Ends once what is connected from now on goes by a shorter way ([`Orchestrator::shorter_way`]), and not before who was connected by
+    /// the longer one has had it for a moment. Ask for it before connecting.
+    pub fn shorter_way(&self) -> impl Future<Output = ()> + use<> {
+        let shorter = self.orchestrator.shorter_way(self.id);
+        async move {
+            shorter.await;
+            tokio::time::sleep(SETTLED).await;
+        }
     }
 
     /// The same, for who is told in words why there is none.

@@ -506,11 +506,12 @@ async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64
     let mut told = None;
     let (answering, refusing) = (Arc::new(Semaphore::new(GIT_AT_ONCE)), Arc::new(Semaphore::new(GIT_REFUSED_AT_ONCE)));
     loop {
+        let mut shorter = pin!(agent.shorter_way());
         match agent.connect().await {
             Ok(io) => match tokio::time::timeout(ANSWER, client::events(io, agent.token())).await {
                 Ok(Ok(events)) => {
                     pause = Duration::from_millis(50);
-                    let mut events = pin!(events);
+                    let mut events = pin!(events.take_until(&mut shorter));
                     while let Ok(Some(Ok(event))) = tokio::time::timeout(AGENT_SILENCE, events.next()).await {
                         match event {
                             AgentEvent::Credentials { ask, protocol, host, path } => {

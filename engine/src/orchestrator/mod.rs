@@ -7,7 +7,7 @@ pub mod contract;
 pub mod memory;
 
 use crate::measure::WatchFact;
-use futures::stream::BoxStream;
+use futures::{future::BoxFuture, stream::BoxStream};
 use jiff::Timestamp;
 use model::{Cause, Desired, InstallationId, InstanceFact, ProjectId, ResourceName, SandboxId, Slug, resources::Resources};
 use secrecy::SecretString;
@@ -274,6 +274,11 @@ pub trait Orchestrator: Send + Sync + 'static {
     fn watch(&self) -> BoxStream<'static, SandboxId>;
     /// Bytes to the agent or to a port inside.
     async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError>;
+    /// Ends once the sandbox is reached by a shorter way than it is at this moment: what lasts, and was connected by the longer one, is
+    /// then better connected anew. Never where that does not change.
+    fn shorter_way(&self, _: SandboxId) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
     /// The log so far, and then what comes. One that this orchestrator does not have is empty, and over.
     async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError>;
     /// Connections that were refused since this was last asked; a destination that is tried again and again

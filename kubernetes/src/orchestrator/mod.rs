@@ -23,7 +23,7 @@ use crate::{
     labels::{self, Home},
     manifests::{self, Manifests, drift},
     names::{self, TERMINAL_PORT},
-    reach::Reach,
+    reach::{self, Reach},
     settings::Runtime,
 };
 use agents::Agents;
@@ -36,7 +36,11 @@ use engine::{
         SandboxSpec, Seen, VolumeName, VolumeSeen,
     },
 };
-use futures::{StreamExt as _, future::join_all, stream::BoxStream};
+use futures::{
+    StreamExt as _,
+    future::{BoxFuture, join_all},
+    stream::BoxStream,
+};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
@@ -59,6 +63,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long a verb waits for the first listing.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
+/// How often it is looked whether the index knows a pod's address by now.
+const ADDRESS: Duration = Duration::from_millis(100);
 /// How long pods may live on after their Deployment before they count as left behind. The cluster's garbage collector asks for
 /// the end of what a deleted Deployment made within a second, mostly.
 const COLLECTED: Duration = Duration::from_secs(5);
@@ -521,6 +527,22 @@ impl Orchestrator for KubernetesOrchestrator {
                 }
             }
         }
+    }
+
+    /// A pod has been reached by a port-forward before its address was known.
+    fn shorter_way(&self, id: SandboxId) -> BoxFuture<'static, ()> {
+        let inner = self.inner.clone();
+        let addressless = inner.running(id).filter(|pod| !reach::has_address(pod));
+        Box::pin(async move {
+            let Some(mut pod) = addressless else { return std::future::pending().await };
+            while !reach::has_address(&pod) {
+                tokio::time::sleep(ADDRESS).await;
+                pod = inner.index().pod_now(&pod);
+            }
+            if !inner.reach.straight(&pod) {
+                std::future::pending::<()>().await;
+            }
+        })
     }
 
     async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {

@@ -10,7 +10,8 @@
 //! Frames pass as they are, both ways, and each end waits for the other: what one does not read, the
 //! other does not send. The agent's close codes pass too. Our own: `4401` signed out or revoked, `4403`
 //! read only, `4404` no such project, `4408` no first frame, `4503` the sandbox does not run or its agent
-//! does not answer; `1012` the server restarts.
+//! does not answer; `1012` the server restarts. `4409`, the agent's "resume later", is ours too where a sandbox that has only just
+//! started is reached by a shorter way by now.
 
 use super::{
     auth::{
@@ -205,6 +206,9 @@ async fn bridge(
     let ended = over(held, plane.stop.clone());
     tokio::pin!(ended);
     let mut early = VecDeque::new();
+    let shorter = agent.shorter_way();
+    // A viewer by ttyd's protocol cannot resume.
+    let resumes = protocol == FSA_SUBPROTOCOL;
     let joined = tokio::select! {
         over = &mut ended => Err(farewell(over)),
         () = left(&mut socket, &mut early) => return,
@@ -227,6 +231,7 @@ async fn bridge(
             let (code, reason) = farewell(over);
             End::Say(code, reason)
         }
+        () = shorter, if resumes => End::Say(close::RESUME_LATER, "There is a shorter way to the sandbox now: resume by it.".to_owned()),
         end = converse(&mut socket, early, &mut agent_socket, plane.metrics.terminal_bytes()) => end,
     };
     let _ = timeout(FAREWELL, agent_socket.close(None)).await;

@@ -161,6 +161,34 @@ async fn the_server_says_goodbye() {
 }
 
 #[tokio::test]
+async fn who_can_resume_is_asked_to_where_there_is_a_shorter_way_by_now() {
+    let Some(app) = TestApp::start().await else { return };
+    let owner = app.signed_in().await;
+    let (project, _) = app.running(&owner, "Detour").await;
+    let path = format!("/api/sandbox/{project}/terminal");
+    let followed = || app.world.asked.lock().unwrap().iter().filter(|(path, _)| path.starts_with("/v1/events")).count();
+    until("its agent is followed", async || followed() > 0).await;
+    let before = followed();
+    let open = async |protocol: &str| {
+        let mut terminal = owner.socket(&path, protocol).await.unwrap();
+        say(&mut terminal, "{}").await;
+        assert_eq!(hear(&mut terminal).await.unwrap(), "{}");
+        terminal
+    };
+    let (mut ours, mut ttyds) = (open("fsa-tty.v1").await, open("tty").await);
+    app.world.shorter.send_replace(true);
+    assert_eq!(hear(&mut ours).await, Err(4409));
+    until("its agent is followed anew", async || followed() > before).await;
+    let mut again = open("fsa-tty.v1").await;
+    // Longer than who was led by the longer way was left.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    for terminal in [&mut again, &mut ttyds] {
+        say(terminal, "and on").await;
+        assert_eq!(hear(terminal).await.unwrap(), "and on");
+    }
+}
+
+#[tokio::test]
 async fn an_image_of_stock_ttyd_has_a_terminal_and_nothing_else() {
     let Some(app) = TestApp::start().await else { return };
     app.world.run_ttyd();

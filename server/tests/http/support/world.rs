@@ -21,7 +21,7 @@ use engine::{
     },
     random::SystemRandom,
 };
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use model::SandboxId;
 use secrecy::ExposeSecret as _;
@@ -59,6 +59,8 @@ pub struct World {
     lines: broadcast::Sender<String>,
     /// What git was answered.
     answers: Arc<Mutex<Vec<Value>>>,
+    /// Whether there is a shorter way to sandboxes than the first.
+    pub shorter: watch::Sender<bool>,
     /// How many connections apps had.
     pub connected: AtomicUsize,
     /// What agents were asked, each with the id of the request in whose name.
@@ -81,6 +83,7 @@ impl World {
             agents_hang: Arc::default(),
             lines: broadcast::channel(16).0,
             answers: Arc::default(),
+            shorter: watch::Sender::default(),
             connected: AtomicUsize::new(0),
             asked: Arc::default(),
             home: Arc::new(tempfile::tempdir().unwrap()),
@@ -409,6 +412,15 @@ impl Orchestrator for World {
                 Ok(serve(app))
             }
         }
+    }
+    fn shorter_way(&self, _: SandboxId) -> BoxFuture<'static, ()> {
+        let mut shorter = self.shorter.subscribe();
+        let there = *shorter.borrow();
+        Box::pin(async move {
+            if there || shorter.wait_for(|there| *there).await.is_err() {
+                std::future::pending().await
+            }
+        })
     }
     async fn logs(&self, id: SandboxId, from: LogSource) -> Result<BoxStream<'static, LogLine>, OrchestratorError> {
         if self.log_hangs.load(Ordering::Relaxed) {
