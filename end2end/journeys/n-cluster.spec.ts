@@ -218,6 +218,42 @@ test('the apiserver is asked little for a create, and nothing for an unchanged p
   }
 });
 
+test('a terminal that was opened at a start goes on by the pod’s own address', { ...CLUSTER, ...ALONE }, async ({ ownServer }, info) => {
+  const counter = await Counter.start();
+  try {
+    fs.mkdirSync(info.outputDir, { recursive: true });
+    const file = path.join(info.outputDir, 'kubeconfig');
+    fs.writeFileSync(file, JSON.stringify(counter.kubeconfig), { mode: 0o600 });
+    const server = await ownServer({ args: ['--allow-loopback-cluster'], env: { FSA_KUBECONFIG: file } });
+    const api = await server.api();
+    const { id } = await api.running('Straight');
+    // Where its pod is told of by an event first, which is nearly always, it is reached by a port-forward at first.
+    for (let n = 0; n < 3 && counter.forwarded === 0; n++) {
+      const { generation } = await api.act(id, 'restart');
+      await until('the new run', async () => {
+        const now = await api.sandbox(id);
+        return now.phase === 'Running' && now.generation >= generation;
+      }, 60_000);
+    }
+    const terminal = await Terminal.open(api, id);
+    await terminal.prompt();
+    expect(counter.forwarded, 'port-forwards').toBeGreaterThan(0);
+    // Longer than a kubelet takes to tell of an address.
+    await new Promise((resolve) => setTimeout(resolve, 4_000));
+    await until('the terminal', () => terminal.live);
+    const before = terminal.hello;
+    counter.cutForwards();
+    expect(await terminal.run('echo $((6*7))')).toContain('42');
+    expect(terminal.hello, 'it was not cut off').toBe(before);
+    expect(terminal.faults).toEqual([]);
+    terminal.close();
+    await api.remove(id);
+    server.allow(/does not answer|cannot be reached|watch|apiserver/i);
+  } finally {
+    counter.end();
+  }
+});
+
 test('the doctor of the command line looks at a project, and removes what belongs to none', CLUSTER, async ({ ownServer }) => {
   const server = await ownServer();
   const api = await server.api();

@@ -153,6 +153,10 @@ export class Counter {
   readonly #proxy: ChildProcess;
   readonly #server: http.Server;
   #asked: string[] = [];
+  /** Both ends of each port-forward that is open. */
+  readonly #forwards = new Set<net.Socket>();
+  /** How many port-forwards there ever were. */
+  forwarded = 0;
   /** Watches by what they are of: how many are open, and the most that ever were. */
   readonly #watches = new Map<string, { open: number; most: number }>();
 
@@ -191,9 +195,15 @@ export class Counter {
         inward.pipe(outward);
         outward.pipe(inward);
       });
-      for (const socket of [inward, outward]) {
+      this.forwarded++;
+      for (const socket of [inward as net.Socket, outward]) {
+        this.#forwards.add(socket);
         socket.on('error', () => undefined);
-        socket.on('close', () => (inward.destroy(), outward.destroy()));
+        socket.on('close', () => {
+          this.#forwards.delete(socket);
+          inward.destroy();
+          outward.destroy();
+        });
       }
     });
   }
@@ -254,6 +264,11 @@ export class Counter {
     const asked = this.#asked.filter((what) => !/watch=true|\/portforward/.test(what));
     this.#asked = [];
     return asked;
+  }
+
+  /** Cuts every port-forward off, as an apiserver does that ends. */
+  cutForwards(): void {
+    for (const socket of this.#forwards) socket.destroy();
   }
 
   end(): void {
