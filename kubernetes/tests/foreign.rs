@@ -351,8 +351,9 @@ async fn what_need_not_wait_is_made_and_removed_at_the_same_time() {
     assert_eq!(left, [format!("persistentvolumeclaims/{}", made.volume.0)]);
 }
 
-/// A sandbox whose Deployment somebody deleted by `kubectl delete --cascade=orphan`, and its pod, which nobody ends.
-async fn left_behind(server: &Arc<Mutex<Apiserver>>) -> (Arc<KubernetesOrchestrator>, SandboxSpec, Value) {
+/// A sandbox whose Deployment somebody deleted by `kubectl delete --cascade=orphan`, and its pod, which nobody ends. `owned`: its
+/// ReplicaSet is still there.
+async fn left_behind(server: &Arc<Mutex<Apiserver>>, owned: bool) -> (Arc<KubernetesOrchestrator>, SandboxSpec, Value) {
     let (orchestrator, spec, made) = sandbox(server, None).await;
     orchestrator.ensure(&spec).await.unwrap();
     let template = serde_json::to_value(made.deployment.spec.unwrap().template).unwrap();
@@ -367,9 +368,11 @@ async fn left_behind(server: &Arc<Mutex<Apiserver>>) -> (Arc<KubernetesOrchestra
     meta["labels"]["pod-template-hash"] = json!("5d4f8c");
     (meta["name"], meta["namespace"], meta["uid"]) =
         (json!(format!("{}-5d4f8c-x2x4z", spec.name)), json!(NAMESPACE), json!("pod"));
-    meta["ownerReferences"] = json!([{
-        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{}-5d4f8c", spec.name), "uid": "set", "controller": true,
-    }]);
+    if owned {
+        meta["ownerReferences"] = json!([{
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{}-5d4f8c", spec.name), "uid": "set", "controller": true,
+        }]);
+    }
     hear(server, &orchestrator, "pods", &pod).await;
     let place = format!("deployments/{}", spec.name);
     {
@@ -401,7 +404,7 @@ fn restart_count(server: &Arc<Mutex<Apiserver>>, spec: &SandboxSpec) -> Option<S
 #[tokio::test]
 async fn a_pod_that_is_left_behind_has_a_deployment_again_of_the_run_that_is_asked_for() {
     let server = Arc::new(Mutex::new(Apiserver::default()));
-    let (orchestrator, mut spec, _) = left_behind(&server).await;
+    let (orchestrator, mut spec, _) = left_behind(&server, true).await;
     spec.restart_count += 1;
     orchestrator.ensure(&spec).await.unwrap();
     assert_eq!(replicas(&server, &spec), Some(1));
@@ -411,7 +414,7 @@ async fn a_pod_that_is_left_behind_has_a_deployment_again_of_the_run_that_is_ask
 #[tokio::test]
 async fn a_pod_that_goes_with_its_deployment_is_waited_for() {
     let server = Arc::new(Mutex::new(Apiserver::default()));
-    let (orchestrator, spec, mut pod) = left_behind(&server).await;
+    let (orchestrator, spec, mut pod) = left_behind(&server, true).await;
     pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:01:00Z");
     let goes = async {
         tokio::task::yield_now().await;
@@ -425,7 +428,7 @@ async fn a_pod_that_goes_with_its_deployment_is_waited_for() {
 #[tokio::test]
 async fn a_pod_that_is_left_behind_is_ended_by_a_stop() {
     let server = Arc::new(Mutex::new(Apiserver::default()));
-    let (orchestrator, spec, pod) = left_behind(&server).await;
+    let (orchestrator, spec, pod) = left_behind(&server, true).await;
     let stopped = SandboxSpec { desired: Desired::Stopped, ..spec.clone() };
     orchestrator.ensure(&stopped).await.unwrap();
     assert_eq!(replicas(&server, &spec), Some(0));
@@ -444,7 +447,7 @@ async fn a_pod_that_is_left_behind_is_ended_by_a_stop() {
 #[tokio::test]
 async fn a_pod_that_is_left_behind_is_ended_by_a_removal() {
     let server = Arc::new(Mutex::new(Apiserver::default()));
-    let (orchestrator, spec, pod) = left_behind(&server).await;
+    let (orchestrator, spec, pod) = left_behind(&server, true).await;
     assert_eq!(orchestrator.remove(spec.id).await.unwrap(), Removed::Going);
     let place = format!("deployments/{}", spec.name);
     {
@@ -466,4 +469,16 @@ async fn a_pod_that_is_left_behind_is_ended_by_a_removal() {
     tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
     let left: Vec<String> = server.lock().unwrap().objects.keys().cloned().collect();
     assert_eq!(left, [format!("persistentvolumeclaims/{}", spec.volume.0)]);
+}
+
+#[tokio::test]
+async fn a_pod_that_has_lost_its_replica_set_too_ends_before_another_is_made() {
+    let server = Arc::new(Mutex::new(Apiserver::default()));
+    let (orchestrator, mut spec, pod) = left_behind(&server, false).await;
+    let place = format!("pods/{}", pod["metadata"]["name"].as_str().unwrap());
+    server.lock().unwrap().objects.insert(place.clone(), pod);
+    spec.restart_count += 1;
+    orchestrator.ensure(&spec).await.unwrap();
+    let (pods, deployment) = (server.lock().unwrap().objects.contains_key(&place), replicas(&server, &spec));
+    assert!(!pods && deployment.is_none(), "two would write the same files");
 }

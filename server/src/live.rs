@@ -22,7 +22,10 @@ use engine::{
     orchestrator::Orchestrator,
     store::{ProjectAndSandbox, Store, StoreError, activity},
 };
-use futures::StreamExt as _;
+use futures::{
+    FutureExt as _, Stream, StreamExt as _,
+    stream::{self, BoxStream},
+};
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Cause, Desired, Phase, ProjectId, SandboxId, StageLimits, UserId,
@@ -30,7 +33,7 @@ use model::{
     view::{ProjectView, Usage},
 };
 use sandbox_agent::{
-    client,
+    client::{self, ClientError},
     protocol::http::{AgentEvent, CredentialAnswer},
 };
 use secrecy::ExposeSecret as _;
@@ -38,6 +41,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     pin::pin,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    task::Poll,
     time::Duration,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
@@ -506,35 +510,39 @@ async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64
     let mut told = None;
     let (answering, refusing) = (Arc::new(Semaphore::new(GIT_AT_ONCE)), Arc::new(Semaphore::new(GIT_REFUSED_AT_ONCE)));
     loop {
-        let mut shorter = pin!(agent.shorter_way());
-        match agent.connect().await {
-            Ok(io) => match tokio::time::timeout(ANSWER, client::events(io, agent.token())).await {
-                Ok(Ok(events)) => {
-                    pause = Duration::from_millis(50);
-                    let mut events = pin!(events.take_until(&mut shorter));
-                    while let Ok(Some(Ok(event))) = tokio::time::timeout(AGENT_SILENCE, events.next()).await {
-                        match event {
-                            AgentEvent::Credentials { ask, protocol, host, path } => {
-                                let url = format!("{protocol}://{host}/{}", path.unwrap_or_default());
-                                if live.git_asks.take(of.1).is_ok() {
-                                    answer_git(live, of, agent.clone(), ask, url, answering.clone());
-                                } else if let Ok(place) = refusing.clone().try_acquire_owned() {
-                                    refuse_git(of.1, agent.clone(), ask, place);
-                                }
-                            }
-                            event => {
-                                let killed = apply(live, id, event);
-                                if killed.is_some() && killed != told && tell_killed(live, id, memory, killed).await {
-                                    told = killed;
-                                }
-                            }
+        let mut shorter = pin!(agent.shorter_way().fuse());
+        if let Some(mut events) = events_of(id, agent).await {
+            pause = Duration::from_millis(50);
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    event = tokio::time::timeout(AGENT_SILENCE, events.next()) => event,
+                    () = &mut shorter => {
+                        // Nothing is told between the one and the other.
+                        if let Some(by_it) = events_of(id, agent).await {
+                            events = told_already(events).chain(by_it).boxed();
+                        }
+                        continue;
+                    }
+                };
+                let Ok(Some(Ok(event))) = event else { break };
+                match event {
+                    AgentEvent::Credentials { ask, protocol, host, path } => {
+                        let url = format!("{protocol}://{host}/{}", path.unwrap_or_default());
+                        if live.git_asks.take(of.1).is_ok() {
+                            answer_git(live, of, agent.clone(), ask, url, answering.clone());
+                        } else if let Ok(place) = refusing.clone().try_acquire_owned() {
+                            refuse_git(of.1, agent.clone(), ask, place);
+                        }
+                    }
+                    event => {
+                        let killed = apply(live, id, event);
+                        if killed.is_some() && killed != told && tell_killed(live, id, memory, killed).await {
+                            told = killed;
                         }
                     }
                 }
-                Ok(Err(error)) => debug!(sandbox.id = %id, "cannot follow the agent: {error:#}"),
-                Err(_) => debug!(sandbox.id = %id, "cannot follow the agent: it does not answer"),
-            },
-            Err(error) => debug!(sandbox.id = %id, "cannot reach the agent: {error:#}"),
+            }
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));
@@ -542,6 +550,27 @@ async fn follow(live: &Live, id: SandboxId, of: (UserId, ProjectId), memory: u64
             warn!(sandbox.id = %id, "the agent of a running sandbox does not answer; trying on");
         }
     }
+}
+
+type Events = BoxStream<'static, Result<AgentEvent, ClientError>>;
+
+/// An agent's events from now on; `None` where it does not answer.
+async fn events_of(id: SandboxId, agent: &Agent) -> Option<Events> {
+    let io = agent.connect().await.inspect_err(|error| debug!(sandbox.id = %id, "cannot reach the agent: {error:#}")).ok()?;
+    match tokio::time::timeout(ANSWER, client::events(io, agent.token())).await {
+        Ok(Ok(events)) => return Some(events.boxed()),
+        Ok(Err(error)) => debug!(sandbox.id = %id, "cannot follow the agent: {error:#}"),
+        Err(_) => debug!(sandbox.id = %id, "cannot follow the agent: it does not answer"),
+    }
+    None
+}
+
+/// What a stream has to tell at once, and nothing that it would have to wait for.
+fn told_already(mut events: Events) -> impl Stream<Item = Result<AgentEvent, ClientError>> + Send {
+    stream::poll_fn(move |context| match events.poll_next_unpin(context) {
+        Poll::Ready(event) => Poll::Ready(event),
+        Poll::Pending => Poll::Ready(None),
+    })
 }
 
 /// Answers git once it is its turn, with nothing where it is none of ours: aside, so that events go on.

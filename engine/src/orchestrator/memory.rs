@@ -162,6 +162,7 @@ impl MemoryOrchestrator {
         Seen {
             present: place.present(),
             instance: run.map(|run| run.fact.clone()),
+            starting: None,
             network: run.is_some_and(|run| now >= run.network_at),
             agent,
             cause: None,

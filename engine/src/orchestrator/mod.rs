@@ -9,7 +9,9 @@ pub mod memory;
 use crate::measure::WatchFact;
 use futures::{future::BoxFuture, stream::BoxStream};
 use jiff::Timestamp;
-use model::{Cause, Desired, InstallationId, InstanceFact, ProjectId, ResourceName, SandboxId, Slug, resources::Resources};
+use model::{
+    Cause, Desired, InstallationId, InstanceFact, Observed, ProjectId, ResourceName, SandboxId, Slug, Stage, resources::Resources,
+};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, path::PathBuf};
 use tokio::{
@@ -84,6 +86,9 @@ pub struct Seen {
     pub present: bool,
     /// The run that is alive, if one is.
     pub instance: Option<InstanceFact>,
+    /// Where none is seen: the id of a run that is being started, and may be alive already without that being known here, while
+    /// another process knows.
+    pub starting: Option<String>,
     /// Whether its ways in and out are there, for that run.
     pub network: bool,
     /// How far its agent is, for that run.
@@ -94,6 +99,23 @@ pub struct Seen {
     pub ended_by_itself: u32,
     /// When the last run ended by itself.
     pub ended_at: Option<Timestamp>,
+}
+
+impl Seen {
+    /// The same with a run that is recorded, where nothing is known here that speaks against it ([`Self::starting`]).
+    #[must_use]
+    pub fn with(mut self, recorded: &Observed) -> Self {
+        let run = recorded.instance.as_ref().filter(|run| self.starting.as_ref() == Some(&run.id));
+        if self.instance.is_none()
+            && let Some(run) = run
+        {
+            self.instance = Some(run.clone());
+            if recorded.stage(Stage::TerminalInitialization).ended_at.is_some() {
+                self.agent = AgentSeen::ShellStarted;
+            }
+        }
+        self
+    }
 }
 
 /// How far an agent is.
@@ -302,4 +324,28 @@ pub trait Orchestrator: Send + Sync + 'static {
     }
     /// Everything of this installation, for the orphan sweep and the doctor.
     async fn list(&self) -> Result<Vec<OwnedObject>, OrchestratorError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_recorded_stays_while_it_is_not_known_whether_it_has_begun() {
+        let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let run = |id: &str| InstanceFact { id: id.to_owned(), started_at: at, restart_count: 1, env_revision: 1 };
+        let starting = |id: Option<&str>| Seen { starting: id.map(str::to_owned), ..Seen::default() };
+        let mut recorded = Observed::default();
+        assert_eq!(starting(Some("a")).with(&recorded).instance, None, "nobody has seen it");
+        recorded.instance = Some(run("a"));
+        let seen = starting(Some("a")).with(&recorded);
+        assert_eq!((seen.instance, seen.agent), (Some(run("a")), AgentSeen::Silent));
+        recorded.stages[Stage::TerminalInitialization.index()].ended_at = Some(at);
+        assert_eq!(starting(Some("a")).with(&recorded).agent, AgentSeen::ShellStarted);
+        for other in [None, Some("b")] {
+            assert_eq!(starting(other).with(&recorded).instance, None, "it has ended");
+        }
+        let another = Seen { instance: Some(run("b")), ..Seen::default() };
+        assert_eq!(another.clone().with(&recorded), another);
+    }
 }

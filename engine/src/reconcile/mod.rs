@@ -302,6 +302,7 @@ impl Reconciler {
         for row in rows {
             let id = row.sandbox.id;
             let Ok(seen) = self.orchestrator.observe(id).await else { continue };
+            let seen = seen.with(&row.sandbox.observed);
             if !step::ended(&row, &seen) {
                 continue;
             }
@@ -426,6 +427,7 @@ impl Reconciler {
         };
         for row in &rows {
             let Some(Ok(seen)) = self.answered(self.orchestrator.observe(row.sandbox.id)).await else { continue };
+            let seen = seen.with(&row.sandbox.observed);
             if step::differs(row, &seen, self.glance(row).as_ref()) {
                 self.nudge(row.sandbox.id);
             } else if first

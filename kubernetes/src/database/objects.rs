@@ -154,9 +154,12 @@ where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
     let these = ListParams::default().labels(&of_database(spec)).limit(1);
-    let left =
-        api.list_metadata(&these).await.map_err(|error| refused(&error, &format!("list the {kind} of `{}`", spec.name)))?;
-    Ok(!left.items.is_empty())
+    match api.list_metadata(&these).await {
+        Ok(left) => Ok(!left.items.is_empty()),
+        // The kind is not served any more, and its objects went with it.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        Err(error) => Err(refused(&error, &format!("list the {kind} of `{}`", spec.name))),
+    }
 }
 
 /// Removes this very object, not a successor of its name.

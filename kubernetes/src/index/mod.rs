@@ -265,15 +265,14 @@ impl Index {
     /// Something happened to an object of the namespace; kept if it is one of ours.
     pub fn happened(&self, event: Event) {
         let of_database = events::is_of_database(&event);
-        let (told, probe) = {
+        let told = {
             let mut state = self.read();
-            let probe = state.started(&event);
+            if let Some(probe) = state.started(&event) {
+                let _ = self.probes.send(probe);
+            }
             let Some(about) = state.events.put(event) else { return };
-            (state.of_name(&about), probe)
+            state.of_name(&about)
         };
-        if let Some(probe) = probe {
-            let _ = self.probes.send(probe);
-        }
         if of_database {
             self.databases.send_replace(());
         }
@@ -339,6 +338,12 @@ impl Index {
             runs.wrote(tail);
         }
         self.tell(sandbox);
+    }
+
+    /// Whether only an event has told of a run's start, and that counts.
+    #[must_use]
+    pub fn is_early(&self, sandbox: SandboxId, run: &str) -> bool {
+        self.read().runs.get(&sandbox).is_some_and(|runs| runs.is_early(run))
     }
 
     /// Where only an event has told of a run, that does not count any longer. `false`: its pod's status does by now.

@@ -55,6 +55,8 @@ struct Early {
     /// Its pod.
     uid: String,
     started_at: Timestamp,
+    /// It does not count: its agent may not be asked, or answers no more, and no status confirms it.
+    withdrawn: bool,
 }
 
 /// What should be asked of a pod.
@@ -85,14 +87,29 @@ impl Runs {
         self.agent.as_ref().filter(|agent| agent.run == run).map_or(AgentSeen::Silent, |agent| agent.seen)
     }
 
-    /// The run of a pod, if its container runs, by its status or earlier by an event, and nobody has asked it to end.
+    /// The run of a pod, if its container runs and nobody has asked it to end: by its status, or earlier where an event says so and
+    /// its agent has answered.
     #[must_use]
     pub fn instance(&self, pod: &Pod) -> Option<InstanceFact> {
         let early = || {
             let early = self.early.as_ref().filter(|early| pod.metadata.uid.as_ref() == Some(&early.uid))?;
-            if is_starting(pod) { fact(pod, early.uid.clone(), early.started_at) } else { None }
+            let counts = !early.withdrawn && self.agent(&early.uid) > AgentSeen::Silent && is_starting(pod);
+            if counts { fact(pod, early.uid.clone(), early.started_at) } else { None }
         };
         instance(pod).or_else(early)
+    }
+
+    /// The run that a pod will be, or is already without that being known here.
+    #[must_use]
+    pub fn starting(&self, pod: &Pod) -> Option<String> {
+        let uid = pod.metadata.uid.as_ref().filter(|_| is_starting(pod))?;
+        let withdrawn = self.early.as_ref().is_some_and(|early| early.withdrawn && early.uid == *uid);
+        (!withdrawn).then(|| uid.clone())
+    }
+
+    /// Whether only an event has told of a run's start, and that counts.
+    pub(super) fn is_early(&self, run: &str) -> bool {
+        self.early.as_ref().is_some_and(|early| early.uid == run && !early.withdrawn)
     }
 
     /// Why the agent of a run may not be asked.
@@ -161,18 +178,17 @@ impl Runs {
         if !is_starting(pod) || self.early.as_ref().is_some_and(|early| early.uid == uid) {
             return None;
         }
-        self.early = Some(Early { uid: uid.clone(), started_at: at });
+        self.early = Some(Early { uid: uid.clone(), started_at: at, withdrawn: false });
         self.agent = Some(Agent { run: uid.clone(), seen: AgentSeen::Silent, was_ready: false, asking: true, refused: None });
         Some(Ask::Agent { run: uid })
     }
 
     /// The event alone is not to be counted on any longer: its pod's status is waited for. `false`: it was not.
     pub(super) fn not_early(&mut self, run: &str) -> bool {
-        let was = self.early.take_if(|early| early.uid == run).is_some();
-        if was {
-            self.agent.take_if(|agent| agent.run == run);
-        }
-        was
+        let Some(early) = self.early.as_mut().filter(|early| early.uid == run && !early.withdrawn) else { return false };
+        early.withdrawn = true;
+        self.agent.take_if(|agent| agent.run == run);
+        true
     }
 
     /// A pod is as it is. Answers what it should be asked: what a run wrote last that has ended, and how far the agent of the
@@ -224,7 +240,7 @@ impl Runs {
     pub(super) fn lost(&mut self, pod: &Pod, wanted: Option<i64>, now: Timestamp) {
         self.pod_ended(pod, wanted, now);
         if let Some(uid) = &pod.metadata.uid {
-            self.not_early(uid);
+            self.early.take_if(|early| early.uid == *uid);
             self.asked.remove(uid);
             self.counted.remove(uid);
         }
@@ -511,10 +527,12 @@ mod tests {
         assert!(runs.instance(&starting).is_none());
         assert_eq!(runs.started(&starting, at), ask("a").pop());
         assert_eq!(runs.started(&starting, at), None, "it is asked already");
+        assert!(runs.instance(&starting).is_none(), "its agent has not answered yet");
+        assert_eq!(runs.starting(&starting).as_deref(), Some("a"), "another replica may know more");
+        assert_eq!(runs.answered("a", AgentSeen::ShellStarted, None), (true, true));
         let fact = runs.instance(&starting).unwrap();
         assert_eq!((fact.id.as_str(), fact.started_at, fact.restart_count, fact.env_revision), ("a", at, 1, 4));
         assert!(runs.instance(&pod("b", 0, &creating, &none, false)).is_none(), "another pod has not started");
-        assert_eq!(runs.answered("a", AgentSeen::ShellStarted, None), (true, true));
         // Something else of the pod has changed.
         assert_eq!(runs.saw(&starting, Some(1), now()), []);
         assert_eq!(runs.agent("a"), AgentSeen::ShellStarted);
@@ -555,10 +573,12 @@ mod tests {
         let running = pod("a", 0, &running(), &none, false);
         let mut runs = begun();
         assert!(runs.not_early("a") && !runs.not_early("a") && runs.instance(&starting).is_none());
+        assert!(!runs.is_early("a") && runs.starting(&starting).is_none() && runs.started(&starting, now()).is_none());
         assert_eq!(runs.answered("a", AgentSeen::ShellStarted, None), (false, false));
         assert_eq!(runs.saw(&running, Some(1), now()), ask("a"));
         // It may not be asked by a port-forward.
-        let mut runs = begun();
+        let mut runs = Runs::default();
+        assert_eq!(runs.started(&starting, now()), ask("a"));
         let refused = Cause::new(model::CauseCode::PermissionMissing, "It may not.", &["Give it."]);
         assert_eq!(runs.answered("a", AgentSeen::Silent, Some(refused)), (false, true));
         assert!(runs.refused("a").is_none() && runs.instance(&starting).is_none());

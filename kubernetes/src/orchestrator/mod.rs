@@ -266,6 +266,7 @@ impl Inner {
         let Some(live) = live else {
             // What is left of an earlier one ends first: two would write the same files. What nobody ends is adopted by the one
             // that is made, which ends a run of another ask, and another template, before it starts this one.
+            self.end_what_is_nobodys(&pods).await?;
             if pods.iter().any(|pod| !run::failed(pod)) && !self.are_left_behind(spec.id).await {
                 return Ok(());
             }
@@ -321,6 +322,9 @@ impl Inner {
             let live = state.deployments.get(spec.name.as_str()).filter(ours);
             (live.cloned(), state.pods.of(spec.id))
         };
+        if live.is_none() {
+            self.end_what_is_nobodys(&pods).await?;
+        }
         if live.is_none() && self.are_left_behind(spec.id).await {
             // One of no replicas adopts their ReplicaSet, and ends them.
             self.index().asked_to_end(spec.id);
@@ -370,9 +374,7 @@ impl Inner {
         self.bury(id).await;
         let pods = self.index().read().pods.of(id);
         if !pods.is_empty() {
-            // The cluster removes what a Deployment made; what somebody else made of ours it does not.
-            let nobodys = pods.iter().filter(|pod| pod.metadata.owner_references.as_ref().is_none_or(Vec::is_empty));
-            self.delete_all(nobodys.map(|pod| (Kind::Pod, pod.metadata.clone())).collect()).await?;
+            self.end_what_is_nobodys(&pods).await?;
             if self.are_left_behind(id).await
                 && let Some(adopts) = pods.iter().filter(|pod| !run::failed(pod)).find_map(|pod| manifests::adopting(pod))
             {
@@ -387,6 +389,13 @@ impl Inner {
         }
         self.agents.forget(id);
         Ok(Removed::Gone)
+    }
+
+    /// The cluster removes what a Deployment made; what somebody else made of ours, or what lost its owner, it does not, and no
+    /// Deployment adopts it.
+    async fn end_what_is_nobodys(&self, pods: &[Arc<Pod>]) -> Result<(), OrchestratorError> {
+        let nobodys = pods.iter().filter(|pod| pod.metadata.owner_references.as_ref().is_none_or(Vec::is_empty));
+        self.delete_all(nobodys.map(|pod| (Kind::Pod, pod.metadata.clone())).collect()).await
     }
 
     async fn delete_all(&self, objects: Vec<(Kind, ObjectMeta)>) -> Result<(), OrchestratorError> {

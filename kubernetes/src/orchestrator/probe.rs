@@ -110,8 +110,7 @@ impl Asker {
             }
             if seen == AgentSeen::ShellStarted {
                 if early {
-                    sleep(EARLY).await;
-                    self.index.not_early(probe.sandbox, run);
+                    self.ask_until_confirmed(probe, run).await;
                 }
                 return;
             }
@@ -125,6 +124,21 @@ impl Asker {
                 wait = wait.mul_f64(1.5).min(LATEST);
             }
             sleep(wait).await;
+        }
+    }
+
+    /// While no status of its pod confirms an event, what the agent answers counts, and that it answers.
+    async fn ask_until_confirmed(&self, probe: &Probe, run: &str) {
+        loop {
+            sleep(EARLY).await;
+            if !self.index.is_early(probe.sandbox, run) {
+                return;
+            }
+            let seen = timeout(ANSWER, self.ask(probe)).await.map_or(AgentSeen::Silent, |(seen, _)| seen);
+            if seen == AgentSeen::Silent {
+                self.index.not_early(probe.sandbox, run);
+                return;
+            }
         }
     }
 

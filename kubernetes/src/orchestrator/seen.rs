@@ -55,6 +55,7 @@ pub fn seen(state: &State, id: SandboxId, ingress: Option<&IngressSettings>, now
         },
         ended_by_itself,
         ended_at,
+        starting: if instance.is_none() { pods.iter().find_map(|pod| runs?.starting(pod)) } else { None },
         instance,
     }
 }

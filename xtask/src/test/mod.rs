@@ -19,7 +19,10 @@ use crate::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
 use count::{Count, ended, node_summary};
-use std::time::{Duration, Instant};
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 use unchanged::Notes;
 
 /// What the browser's code may be at most as it is sent: 350 KB by brotli.
@@ -145,8 +148,18 @@ fn both_on_a_cluster(run: &mut Run<'_>) -> (Done, Done) {
     let journeys = journeys::OnACluster::prepare(run);
     let prepared = Instant::now();
     let run = &*run;
+    let (ended, hear) = mpsc::channel();
     std::thread::scope(|scope| {
-        let programs = scope.spawn(|| (programs.and_then(|ready| ready.run(run)), start.elapsed()));
+        let programs = scope.spawn(move || {
+            let tell = |program: &str| {
+                if program == programs::CHANGES_KINDS {
+                    let _ = ended.send(());
+                }
+            };
+            (programs.and_then(|ready| ready.run(run, &tell)), start.elapsed())
+        });
+        // Also where it is over without that.
+        let _ = hear.recv();
         let journeys = journeys.and_then(|ready| ready.run(run));
         let journeys = Done { count: journeys, took: Took::Beside(prepared.elapsed()) };
         let panicked = |_| (Err(anyhow!("what runs the tests has panicked")), start.elapsed());
@@ -207,7 +220,7 @@ impl Part {
                 sqlx::check().map(|()| Count::PASSED)
             }
             Self::Journeys => journeys::on_this_machine(run),
-            Self::Cluster => programs::OnACluster::prepare(run)?.run(run),
+            Self::Cluster => programs::OnACluster::prepare(run)?.run(run, &|_| ()),
             Self::ClusterJourneys => journeys::OnACluster::prepare(run)?.run(run),
             Self::Fuzz => fuzz::run(&[], fuzz::SECONDS).map(|(passed, failed)| Count { passed, failed, ..Count::default() }),
         }

@@ -38,7 +38,8 @@ pub(super) fn on_this_machine(run: &mut Run<'_>) -> Result<Count> {
         // Each property as often as a fuzzer would in the first minutes: 256 times is usual.
         if run.long { command.env("PROPTEST_CASES", "20000") } else { command }
     };
-    count.add(run_programs(programs.iter().map(|program| (program, None)).collect(), run, |program| tell(Cmd::new(program)))?);
+    let all = programs.iter().map(|program| (program, None)).collect();
+    count.add(run_programs(all, run, |program| tell(Cmd::new(program)), &|_| ())?);
     let mut args = vec!["test", "--doc", "--no-fail-fast"];
     args.extend(NATIVE);
     args.extend(UNOPTIMISED);
@@ -78,22 +79,25 @@ impl OnACluster {
         }
     }
 
-    pub(super) fn run(&self, run: &Run<'_>) -> Result<Count> {
+    /// Runs it, and says of each program that it has `ended`.
+    pub(super) fn run(&self, run: &Run<'_>, ended: &(dyn Fn(&str) + Sync)) -> Result<Count> {
         match self {
             Self::Nowhere => Ok(Count { skipped: 1, ..Count::default() }),
             Self::Named { kubeconfig, programs } => {
                 // Somebody's: what it lacks, or has of its own, is passed over with the reason.
                 let namespace = format!("fsa-test-{}", std::process::id());
-                let count = run_programs(of_this_run(programs, run), run, |program| {
+                let start = |program: &Path| {
                     let program = Cmd::new(program).env("FSA_TEST_KUBECONFIG", kubeconfig).env("KUBECONFIG", kubeconfig);
                     program.env("FSA_TEST_NAMESPACE", &namespace).env("FSA_REQUIRE_CLUSTER", "0")
-                });
+                };
+                let count = run_programs(of_this_run(programs, run), run, start, ended);
                 leave_namespace(&namespace, kubeconfig);
                 count
             }
-            Self::Ours { programs } => run_programs(of_this_run(programs, run), run, |program| {
-                cluster::tell(cluster::program(program)).env("FSA_REQUIRE_CLUSTER", "1")
-            }),
+            Self::Ours { programs } => {
+                let start = |program: &Path| cluster::tell(cluster::program(program)).env("FSA_REQUIRE_CLUSTER", "1");
+                run_programs(of_this_run(programs, run), run, start, ended)
+            }
         }
     }
 }
@@ -200,13 +204,17 @@ fn of_this_run<'a>(programs: &'a [TestProgram], run: &Run<'_>) -> Vec<(&'a TestP
 const SIDE_BY_SIDE: usize = 3;
 /// What takes longest begins first.
 const LONGEST: [&str; 10] =
-    ["http", "contract", "database", "cluster", "adoption", "load", "engine", "store_postgres", "chart", "causes"];
+    ["http", CHANGES_KINDS, "contract", "cluster", "adoption", "load", "engine", "store_postgres", "chart", "causes"];
 
-/// Runs them side by side, all of each or the tests that are named; what one prints is shown as a whole, when it has ended.
+/// What installs and removes kinds of the whole cluster: KubeBlocks' definitions. Whoever looks which there are waits for it.
+pub(super) const CHANGES_KINDS: &str = "database";
+
+/// Runs them side by side, all of each or the tests that are named; what one prints is shown as a whole, when it has `ended`.
 fn run_programs(
     mut waiting: Vec<(&TestProgram, Option<&'static [&'static str]>)>,
     run: &Run<'_>,
     start: impl Fn(&Path) -> Cmd + Sync,
+    has_ended: &(dyn Fn(&str) + Sync),
 ) -> Result<Count> {
     // The last is taken first.
     waiting.sort_by_key(|(program, _)| {
@@ -236,7 +244,9 @@ fn run_programs(
         let mut count = Count::default();
         while let Some((program, tests)) = next() {
             let begun = Instant::now();
-            let (own, printed) = one(program, tests)?;
+            let ran = one(program, tests);
+            has_ended(program.name());
+            let (own, printed) = ran?;
             say(format!("{}, {:.1} s\n{}", program.name(), begun.elapsed().as_secs_f64(), printed.trim_end()));
             count.add(own);
         }

@@ -49,7 +49,8 @@ impl Reconciler {
         let deleting = row.project.deleting_since.is_some();
         let desired = row.desired();
         let mut work = Work::new(&row.sandbox, None);
-        match self.timed("observe the sandbox", self.orchestrator.observe(row.sandbox.id)).await {
+        let seen = self.timed("observe the sandbox", self.orchestrator.observe(row.sandbox.id)).await;
+        match seen.map(|seen| seen.with(&row.sandbox.observed)) {
             Err(error) => work.blame(error),
             Ok(seen) => match desired {
                 Desired::Running => self.up(row, &seen, &mut work).await,

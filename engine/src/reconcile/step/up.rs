@@ -104,7 +104,7 @@ impl Reconciler {
             }
             Ok(()) if needs_run => {
                 let observed = self.timed("observe the sandbox", self.orchestrator.observe(sandbox.id)).await;
-                observed.unwrap_or_else(|_| seen.clone())
+                observed.map_or_else(|_| seen.clone(), |seen| seen.with(&work.observed))
             }
             Ok(()) => seen.clone(),
         };
