@@ -146,7 +146,6 @@ fn both_on_a_cluster(run: &mut Run<'_>) -> (Done, Done) {
     let start = Instant::now();
     let programs = programs::OnACluster::prepare(run);
     let journeys = journeys::OnACluster::prepare(run);
-    let prepared = Instant::now();
     let run = &*run;
     let (ended, hear) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -160,8 +159,9 @@ fn both_on_a_cluster(run: &mut Run<'_>) -> (Done, Done) {
         });
         // Also where it is over without that.
         let _ = hear.recv();
+        let begun = Instant::now();
         let journeys = journeys.and_then(|ready| ready.run(run));
-        let journeys = Done { count: journeys, took: Took::Beside(prepared.elapsed()) };
+        let journeys = Done { count: journeys, took: Took::Beside(begun.elapsed()) };
         let panicked = |_| (Err(anyhow!("what runs the tests has panicked")), start.elapsed());
         let (count, took) = programs.join().unwrap_or_else(panicked);
         (Done { count, took: Took::Now(took) }, journeys)
