@@ -516,6 +516,42 @@ async fn who_is_taken_off_the_list_is_signed_out_at_the_next_start() {
 }
 
 #[tokio::test]
+async fn of_whom_github_does_not_say_that_they_are_no_member_nothing_is_stopped_or_unshared() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    app.log.allow("GitHub does not say who is a member");
+    let visitor = session(&app, &sign_in(&app).await);
+    let (project, _) = app.running(&visitor, "Boats").await;
+    let share = format!("/api/projects/{project}/ports/3000/share");
+    let shared = visitor.send(Method::PUT, &share, &json!({ "audience": "users" })).await;
+    assert_eq!(shared.status, 200, "{}", shared.text());
+    let left = async || {
+        let desired: String = sqlx::query_scalar("SELECT desired FROM sandboxes").fetch_one(&app.pool).await.unwrap();
+        let shares: i64 = sqlx::query_scalar("SELECT count(*) FROM preview_shares WHERE revoked_at IS NULL")
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
+        (desired, shares)
+    };
+    for (organizations, is_revoked, expected) in [
+        // "closed" lets no app look.
+        (&["other", "closed"][..], false, ("running", 1)),
+        (&["other"][..], true, ("running", 1)),
+        (&["other"][..], false, ("stopped", 0)),
+    ] {
+        let visitor = session(&app, &sign_in(&app).await);
+        if is_revoked {
+            github.revoke_all();
+        }
+        let settings = github.settings(these(&[], &[], organizations));
+        let linked = LinkedAccounts::new(app.pool.clone(), app.vault.clone(), &settings.host);
+        GitHub::new(settings, linked, &app.public).unwrap().shut_out(&app.accounts).await;
+        assert_eq!(visitor.get("/api/me").await.status, 401, "{organizations:?}");
+        let (desired, shares) = left().await;
+        assert_eq!((desired.as_str(), shares), expected, "{organizations:?}");
+    }
+}
+
+#[tokio::test]
 async fn who_signed_in_by_another_github_than_is_used_now_is_signed_out() {
     let Some((app, stand_in)) = with(everybody()).await else { return };
     let (owner, other) = (app.signed_in().await, app.somebody_else().await);
