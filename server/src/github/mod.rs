@@ -320,7 +320,7 @@ impl GitHub {
 
     /// Connects an account to a user. Another one that it replaces is ended at GitHub as by [`GitHub::disconnect`].
     async fn connect(&self, user: UserId, identity: &Identity, tokens: &Tokens, now: Timestamp) -> Result<(), Refused> {
-        let before = patient(self.linked.of(user)).await?;
+        let before = self.as_far_as_opened(user).await?;
         match patient(self.linked.connect(user, identity, tokens, now)).await? {
             Link::Taken => return Err(Refused::Taken(identity.login.clone())),
             Link::OnlyWayIn => {
@@ -554,13 +554,25 @@ impl GitHub {
     /// # Errors
     /// Our own tables.
     pub async fn disconnect(&self, user: UserId) -> Result<bool, StoreError> {
-        let linked = patient(self.linked.of(user)).await?;
+        let linked = self.as_far_as_opened(user).await?;
         let was = patient(self.linked.disconnect(user)).await?;
         self.listings.forget(user);
         if let Some(linked) = linked {
             self.end_access(&linked).await;
         }
         Ok(was)
+    }
+
+    /// A user's account that is about to go; `None` also where its tokens cannot be opened: it is replaced and forgotten all
+    /// the same.
+    async fn as_far_as_opened(&self, user: UserId) -> Result<Option<Linked>, StoreError> {
+        match patient(self.linked.of(user)).await {
+            Err(StoreError::Broken(error)) => {
+                warn!(user.id = %user, "the tokens of a GitHub account that goes cannot be ended at GitHub: {error:#}");
+                Ok(None)
+            }
+            linked => linked,
+        }
     }
 
     /// Ends at GitHub what an account that was forgotten here had.

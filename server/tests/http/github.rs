@@ -335,6 +335,25 @@ async fn an_account_that_another_one_replaces_is_ended_at_github() {
 }
 
 #[tokio::test]
+async fn an_account_whose_token_cannot_be_opened_is_replaced_and_disconnected() {
+    let Some((app, github)) = with(nobody()).await else { return };
+    app.log.allow("cannot be ended at GitHub");
+    let owner = app.signed_in().await;
+    github.account(2, "hubot");
+    for (id, login) in [(1, "octocat"), (1, "octocat"), (2, "hubot")] {
+        github.browse(id);
+        let (browser, url) = begin(&owner, "connect").await;
+        let answer = browser.get(&there(&url).await).await;
+        assert_eq!(answer.status, 303, "{login}: {}", answer.text());
+        assert_eq!(owner.get("/api/github").await.json()["account"]["login"], login);
+        sqlx::raw_sql(r"UPDATE linked_accounts SET token = '\x00'").execute(&app.pool).await.unwrap();
+    }
+    let gone = owner.ask(Method::DELETE, "/api/github", None).await;
+    assert_eq!(gone.status, 204, "{}", gone.text());
+    assert!(owner.get("/api/github").await.json()["account"].is_null());
+}
+
+#[tokio::test]
 async fn a_revocation_is_seen_and_said_and_signing_in_again_mends_it() {
     let Some((app, github)) = with(everybody()).await else { return };
     let user = session(&app, &sign_in(&app).await);
