@@ -7,7 +7,7 @@ mod support;
 use engine::store::{
     Ask, NewProjectRow, Store as _,
     accounts::{
-        Accounts, CodeUse, SIGN_IN_CODE_LIFE,
+        Accounts, CodeUse, SIGN_IN_CODE_LIFE, ShutOut,
         keys::{KeyUse, Made},
         previews::{Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor},
         sessions::SessionRow,
@@ -396,7 +396,7 @@ async fn what_who_is_shut_out_shared_and_runs_ends() {
         let new = NewShare { audience: Audience::Users, expires_at: None, made_by };
         assert!(shared(accounts.make_share(owner, project, port, new, at(1)).await.unwrap()).is_some());
     }
-    assert!(accounts.shut_out(owner, "octocat", at(2)).await.unwrap());
+    assert!(accounts.shut_out(owner, "octocat", ShutOut::NotAllowed, at(2)).await.unwrap());
     assert!(!accounts.token_works(token, at(2)).await.unwrap());
     assert!(accounts.shares(owner, project, at(2)).await.unwrap().is_empty(), "also what no token made");
     assert_eq!(accounts.shares(beside, untouched, at(2)).await.unwrap().len(), 1, "another's");
@@ -422,18 +422,38 @@ async fn what_who_is_shut_out_shared_and_runs_ends() {
         .unwrap();
     let private = |port| format!("Made the preview of port {port} private");
     assert_eq!(told, [private(3000), private(3001), "Stopped the sandbox".to_owned()]);
-    assert!(!accounts.shut_out(owner, "octocat", at(3)).await.unwrap(), "nothing of theirs is left");
+    assert!(!accounts.shut_out(owner, "octocat", ShutOut::NotAllowed, at(3)).await.unwrap(), "nothing of theirs is left");
 }
 
 #[tokio::test]
 async fn who_is_shut_out_without_a_session_or_token_has_nothing_that_runs() {
     let Some((accounts, owner, pool)) = subject().await else { return };
     let running = sandbox(&pool, owner).await.0;
-    assert!(accounts.shut_out(owner, "octocat", at(1)).await.unwrap(), "a sandbox");
+    assert!(accounts.shut_out(owner, "octocat", ShutOut::NotAllowed, at(1)).await.unwrap(), "a sandbox");
     let desired: String =
         sqlx::query_scalar("SELECT desired FROM sandboxes WHERE id = $1").bind(running.0).fetch_one(&pool).await.unwrap();
     assert_eq!(desired, "stopped");
-    assert!(!accounts.shut_out(owner, "octocat", at(2)).await.unwrap());
+    assert!(!accounts.shut_out(owner, "octocat", ShutOut::NotAllowed, at(2)).await.unwrap());
+}
+
+#[tokio::test]
+async fn who_is_shut_out_unconfirmed_keeps_what_they_shared_themselves_and_what_runs() {
+    let Some((accounts, owner, pool)) = subject().await else { return };
+    let running = sandbox(&pool, owner).await.0;
+    let project = project_of(&pool, running).await;
+    let token = accounts.make_token(owner, "CI", Scope::Write, None, at(0)).await.unwrap().token.id;
+    for (port, made_by) in [(3000, Some(token)), (3001, None)] {
+        let new = NewShare { audience: Audience::Users, expires_at: None, made_by };
+        assert!(shared(accounts.make_share(owner, project, port, new, at(1)).await.unwrap()).is_some());
+    }
+    assert!(accounts.shut_out(owner, "octocat", ShutOut::Unconfirmed, at(2)).await.unwrap(), "a token");
+    assert!(!accounts.token_works(token, at(2)).await.unwrap());
+    let left = accounts.shares(owner, project, at(2)).await.unwrap();
+    assert_eq!(left.into_iter().map(|(port, _)| port).collect::<Vec<_>>(), [3001], "the token's ends with it");
+    let desired: String =
+        sqlx::query_scalar("SELECT desired FROM sandboxes WHERE id = $1").bind(running.0).fetch_one(&pool).await.unwrap();
+    assert_eq!(desired, "running");
+    assert!(!accounts.shut_out(owner, "octocat", ShutOut::Unconfirmed, at(3)).await.unwrap(), "nothing more ends");
 }
 
 #[tokio::test]

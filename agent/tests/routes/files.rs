@@ -275,6 +275,7 @@ async fn what_is_written_to_a_link_is_written_where_it_leads_to() {
     let made = "mkdir -p kept/deep other && echo old >kept/deep/rc && chmod 600 kept/deep/rc && ln -s kept/deep/rc rc && ln -s ../rc other/alias \
         && ln -s kept folder && ln -s kept/none dangling && ln -s ../outside out && ln -s circle circle";
     assert_eq!(agent.exec(made).await.exit, ExecExit::Code(0));
+    std::os::unix::fs::symlink(agent.home.join("kept/deep/rc"), agent.home.join("absolute")).unwrap();
     let put = async |path: &str, headers: &[(&str, &str)], body: &'static [u8]| {
         let (status, headers, body) = told(&agent, Method::PUT, &format!("/v1/files/{path}"), headers, body).await;
         let version = headers.get("etag").map(|tag| tag.to_str().unwrap().to_owned());
@@ -297,15 +298,21 @@ async fn what_is_written_to_a_link_is_written_where_it_leads_to() {
     assert_eq!(put("folder/new", &[("if-none-match", "*")], b"x").await.0, 201);
     for (path, header, status, code) in [
         ("dangling", None, 409, "dangling-link"),
-        ("dangling", Some(("if-none-match", "*")), 409, "dangling-link"),
+        ("dangling", Some(("if-none-match", "*")), 409, "changed"),
         ("dangling", Some(("if-match", "*")), 409, "changed"),
         ("folder", None, 409, "is-a-folder"),
         ("out", None, 400, "outside-home"),
         ("circle", None, 400, "outside-home"),
+        // A free name is found beside them.
+        ("folder", Some(("if-none-match", "*")), 409, "changed"),
+        ("out", Some(("if-none-match", "*")), 409, "changed"),
+        ("absolute", Some(("if-none-match", "*")), 409, "changed"),
+        ("circle", Some(("if-none-match", "*")), 409, "changed"),
     ] {
         let (found, _, said) = put(path, header.as_slice(), b"x").await;
         assert_eq!((found, said.as_str()), (status, code), "{path} {header:?}");
     }
+    assert_eq!(std::fs::read(&file).unwrap(), b"newest");
     for (link, to) in [
         ("rc", "kept/deep/rc"),
         ("other/alias", "../rc"),

@@ -67,6 +67,15 @@ pub enum CodeUse {
     Unknown,
 }
 
+/// Why a user is shut out, and so how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutOut {
+    /// They may not sign in: also all that they shared ends, and what runs.
+    NotAllowed,
+    /// Nobody says that they may, nor that they may not: sessions and API tokens end, with what the tokens shared.
+    Unconfirmed,
+}
+
 /// Users, and what lets them in. Clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Accounts {
@@ -215,12 +224,12 @@ impl Accounts {
         Ok(rows.into_iter().map(|row| (UserId(row.user_id), row.login)).collect())
     }
 
-    /// Ends the sessions, API tokens and shares of a user who may not sign in any more, and has their sandboxes that are to be up
-    /// stopped; `false` if they had none of these.
+    /// Ends the sessions and API tokens of a user who is shut out, and what the tokens shared; of one who may not sign in any more
+    /// all shares, and has their sandboxes that are to be up stopped. `false` if they had none of these.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn shut_out(&self, user: UserId, login: &str, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn shut_out(&self, user: UserId, login: &str, why: ShutOut, now: Timestamp) -> Result<bool, StoreError> {
         let doing = while_doing("shut a user out");
         let mut transaction = self.pool.begin().await.map_err(&doing)?;
         let mut had_any = false;
@@ -231,6 +240,7 @@ impl Accounts {
         ] {
             had_any |= sqlx::query(statement).bind(user.0).execute(&mut *transaction).await.map_err(&doing)?.rows_affected() > 0;
         }
+        let mut tokens = Vec::new();
         // Again until there is none: while it waits for a token that makes another, that other is stored.
         loop {
             let revoked = sqlx::query_scalar!(
@@ -246,9 +256,15 @@ impl Accounts {
                 break;
             }
             had_any = true;
+            tokens.extend(revoked);
         }
-        had_any |= shares::end_all_shares_of(&mut transaction, user, now).await?;
-        had_any |= stop_sandboxes_of(&mut transaction, user, now).await?;
+        match why {
+            ShutOut::NotAllowed => {
+                had_any |= shares::end_all_shares_of(&mut transaction, user, now).await?;
+                had_any |= stop_sandboxes_of(&mut transaction, user, now).await?;
+            }
+            ShutOut::Unconfirmed => shares::end_shares_of(&mut transaction, &tokens, now).await?,
+        }
         if had_any {
             write_account(&mut transaction, user, &activity::not_allowed_any_more(login), now).await?;
         }

@@ -23,7 +23,7 @@ use engine::{
     clock::{Clock as _, SystemClock},
     store::{
         StoreError,
-        accounts::{Accounts, User},
+        accounts::{Accounts, ShutOut, User},
         activity,
         linked::{Identity, Link, Linked, LinkedAccounts, NewState, StateUse, Tokens},
     },
@@ -192,6 +192,15 @@ struct ApiUser {
     login: String,
 }
 
+/// Whether somebody may sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MaySignIn {
+    Yes,
+    No,
+    /// They are no known member, and an organization does not let this app look.
+    NotSaid,
+}
+
 impl GitHub {
     /// GitHub, by the settings, for an installation at this public address.
     ///
@@ -298,7 +307,7 @@ impl GitHub {
             self.connect(user, &identity, &tokens, now).await?;
             return Ok(Finished { user: User { id: user, name: who.login, kept_out: false }, connected: true, next });
         }
-        if !self.may_sign_in(&who, &tokens.access).await? {
+        if self.may_sign_in(&who, &tokens.access).await? != MaySignIn::Yes {
             // It is of no use to us.
             self.give_back(&tokens.access).await;
             warn!(github.id = who.id, github.login = %who.login, "an account that may not sign in came from GitHub");
@@ -311,7 +320,7 @@ impl GitHub {
 
     /// Connects an account to a user. Another one that it replaces is ended at GitHub as by [`GitHub::disconnect`].
     async fn connect(&self, user: UserId, identity: &Identity, tokens: &Tokens, now: Timestamp) -> Result<(), Refused> {
-        let before = patient(self.linked.of(user)).await?;
+        let before = self.as_far_as_opened(user).await?;
         match patient(self.linked.connect(user, identity, tokens, now)).await? {
             Link::Taken => return Err(Refused::Taken(identity.login.clone())),
             Link::OnlyWayIn => {
@@ -379,32 +388,35 @@ impl GitHub {
         api::read(self.http.get(format!("{}/user", self.settings.api)), token).await.map(|(_, user)| user)
     }
 
-    /// By name, else by membership. An organization that does not let this app look is not one that
-    /// somebody is in.
-    async fn may_sign_in(&self, who: &ApiUser, token: &SecretString) -> Result<bool, GitHubError> {
+    /// By name, else by membership.
+    async fn may_sign_in(&self, who: &ApiUser, token: &SecretString) -> Result<MaySignIn, GitHubError> {
         let Allowed { organizations, .. } = &self.settings.allowed;
         if self.settings.allowed.names(who.id, &who.login) {
-            return Ok(true);
+            return Ok(MaySignIn::Yes);
         }
         #[derive(Deserialize)]
         struct Membership {
             state: String,
         }
+        let mut otherwise = MaySignIn::No;
         for organization in organizations {
             let address = format!("{}/user/memberships/orgs/{organization}", self.settings.api);
             match api::read::<Membership>(self.http.get(address), token).await {
                 // An invitation that was not accepted is `pending`.
-                Ok((_, Membership { state })) if state == "active" => return Ok(true),
+                Ok((_, Membership { state })) if state == "active" => return Ok(MaySignIn::Yes),
                 Ok(_) | Err(GitHubError::NotFound) => {}
-                Err(GitHubError::Forbidden(why)) => warn!(organization, "GitHub does not say who is a member: {why}"),
+                Err(GitHubError::Forbidden(why)) => {
+                    warn!(organization, "GitHub does not say who is a member: {why}");
+                    otherwise = MaySignIn::NotSaid;
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        Ok(otherwise)
     }
 
-    /// Ends what is open of users who may not sign in any more. Members of an organization are asked for at GitHub; of whom
-    /// it does not say that they are none, nothing ends.
+    /// Ends what is open of users who may not sign in any more. Members of an organization are asked for at GitHub. Of whom it
+    /// does not say whether they are one, sessions and tokens end; while it does not answer, nothing.
     pub async fn shut_out(&self, accounts: &Accounts) {
         let users = match patient(accounts.who_sign_in_by(&self.settings.host)).await {
             Ok(users) => users,
@@ -417,18 +429,25 @@ impl GitHub {
             .filter(|(_, who)| !named(who.id, &who.login))
             .partition(|_| self.settings.allowed.organizations.is_empty());
         for (user, who) in first {
-            shut_out(accounts, user, &who.login).await;
+            shut_out(accounts, user, &who.login, ShutOut::NotAllowed).await;
         }
         for (user, who) in asked {
-            let is_member = match self.account(user).await {
+            let said = match self.account(user).await {
                 Ok(linked) => self.may_sign_in(&who, &linked.tokens.access).await,
                 Err(error) => Err(error),
             };
-            match is_member {
-                Ok(true) => {}
-                // Nobody can say any more that they are one.
-                Ok(false) | Err(GitHubError::Revoked | GitHubError::NotConnected) => shut_out(accounts, user, &who.login).await,
-                Err(error) => warn!(user.id = %user, "cannot look whether a user may still sign in: {error:#}"),
+            let why = match said {
+                Ok(MaySignIn::Yes) => None,
+                Ok(MaySignIn::No) => Some(ShutOut::NotAllowed),
+                // Nobody can say any more whether they are one.
+                Ok(MaySignIn::NotSaid) | Err(GitHubError::Revoked | GitHubError::NotConnected) => Some(ShutOut::Unconfirmed),
+                Err(error) => {
+                    warn!(user.id = %user, "cannot look whether a user may still sign in: {error:#}");
+                    None
+                }
+            };
+            if let Some(why) = why {
+                shut_out(accounts, user, &who.login, why).await;
             }
         }
     }
@@ -535,13 +554,25 @@ impl GitHub {
     /// # Errors
     /// Our own tables.
     pub async fn disconnect(&self, user: UserId) -> Result<bool, StoreError> {
-        let linked = patient(self.linked.of(user)).await?;
+        let linked = self.as_far_as_opened(user).await?;
         let was = patient(self.linked.disconnect(user)).await?;
         self.listings.forget(user);
         if let Some(linked) = linked {
             self.end_access(&linked).await;
         }
         Ok(was)
+    }
+
+    /// A user's account that is about to go; `None` also where its tokens cannot be opened: it is replaced and forgotten all
+    /// the same.
+    async fn as_far_as_opened(&self, user: UserId) -> Result<Option<Linked>, StoreError> {
+        match patient(self.linked.of(user)).await {
+            Err(StoreError::Broken(error)) => {
+                warn!(user.id = %user, "the tokens of a GitHub account that goes cannot be ended at GitHub: {error:#}");
+                Ok(None)
+            }
+            linked => linked,
+        }
     }
 
     /// Ends at GitHub what an account that was forgotten here had.
@@ -638,16 +669,16 @@ pub async fn shut_out_others(accounts: &Accounts, host: &str) {
     match patient(accounts.who_signed_in_elsewhere(Some(host))).await {
         Ok(users) => {
             for (user, login) in users {
-                shut_out(accounts, user, &login).await;
+                shut_out(accounts, user, &login, ShutOut::NotAllowed).await;
             }
         }
         Err(error) => warn!("cannot look who signed in by another GitHub: {error:#}"),
     }
 }
 
-async fn shut_out(accounts: &Accounts, user: UserId, login: &str) {
-    match patient(accounts.shut_out(user, login, SystemClock.now())).await {
-        Ok(true) => info!(user.id = %user, github.login = login, "signed out who may not sign in by GitHub any more"),
+async fn shut_out(accounts: &Accounts, user: UserId, login: &str, why: ShutOut) {
+    match patient(accounts.shut_out(user, login, why, SystemClock.now())).await {
+        Ok(true) => info!(user.id = %user, github.login = login, ?why, "signed out who may not sign in by GitHub any more"),
         Ok(false) => {}
         Err(error) => warn!(user.id = %user, "failed to sign out who may not sign in any more: {error:#}"),
     }

@@ -335,6 +335,25 @@ async fn an_account_that_another_one_replaces_is_ended_at_github() {
 }
 
 #[tokio::test]
+async fn an_account_whose_token_cannot_be_opened_is_replaced_and_disconnected() {
+    let Some((app, github)) = with(nobody()).await else { return };
+    app.log.allow("cannot be ended at GitHub");
+    let owner = app.signed_in().await;
+    github.account(2, "hubot");
+    for (id, login) in [(1, "octocat"), (1, "octocat"), (2, "hubot")] {
+        github.browse(id);
+        let (browser, url) = begin(&owner, "connect").await;
+        let answer = browser.get(&there(&url).await).await;
+        assert_eq!(answer.status, 303, "{login}: {}", answer.text());
+        assert_eq!(owner.get("/api/github").await.json()["account"]["login"], login);
+        sqlx::raw_sql(r"UPDATE linked_accounts SET token = '\x00'").execute(&app.pool).await.unwrap();
+    }
+    let gone = owner.ask(Method::DELETE, "/api/github", None).await;
+    assert_eq!(gone.status, 204, "{}", gone.text());
+    assert!(owner.get("/api/github").await.json()["account"].is_null());
+}
+
+#[tokio::test]
 async fn a_revocation_is_seen_and_said_and_signing_in_again_mends_it() {
     let Some((app, github)) = with(everybody()).await else { return };
     let user = session(&app, &sign_in(&app).await);
@@ -513,6 +532,42 @@ async fn who_is_taken_off_the_list_is_signed_out_at_the_next_start() {
     assert_eq!(entries, 1);
     starts(nobody()).await;
     assert_eq!(statuses().await, [200, 401, 401]);
+}
+
+#[tokio::test]
+async fn of_whom_github_does_not_say_that_they_are_no_member_nothing_is_stopped_or_unshared() {
+    let Some((app, github)) = with(everybody()).await else { return };
+    app.log.allow("GitHub does not say who is a member");
+    let visitor = session(&app, &sign_in(&app).await);
+    let (project, _) = app.running(&visitor, "Boats").await;
+    let share = format!("/api/projects/{project}/ports/3000/share");
+    let shared = visitor.send(Method::PUT, &share, &json!({ "audience": "users" })).await;
+    assert_eq!(shared.status, 200, "{}", shared.text());
+    let left = async || {
+        let desired: String = sqlx::query_scalar("SELECT desired FROM sandboxes").fetch_one(&app.pool).await.unwrap();
+        let shares: i64 = sqlx::query_scalar("SELECT count(*) FROM preview_shares WHERE revoked_at IS NULL")
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
+        (desired, shares)
+    };
+    for (organizations, is_revoked, expected) in [
+        // "closed" lets no app look.
+        (&["other", "closed"][..], false, ("running", 1)),
+        (&["other"][..], true, ("running", 1)),
+        (&["other"][..], false, ("stopped", 0)),
+    ] {
+        let visitor = session(&app, &sign_in(&app).await);
+        if is_revoked {
+            github.revoke_all();
+        }
+        let settings = github.settings(these(&[], &[], organizations));
+        let linked = LinkedAccounts::new(app.pool.clone(), app.vault.clone(), &settings.host);
+        GitHub::new(settings, linked, &app.public).unwrap().shut_out(&app.accounts).await;
+        assert_eq!(visitor.get("/api/me").await.status, 401, "{organizations:?}");
+        let (desired, shares) = left().await;
+        assert_eq!((desired.as_str(), shares), expected, "{organizations:?}");
+    }
 }
 
 #[tokio::test]

@@ -159,16 +159,25 @@ fn write(
 /// The folder and the name of what is to be written.
 fn place(home: &Home, path: &[u8], condition: &Condition) -> Result<(OwnedFd, CString), Failed> {
     let (folder, name) = home.parent(path)?;
-    let link = statat(&folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
-    if !link {
+    let stat = statat(&folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).ok();
+    let Some(link) = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink) else {
         return Ok((folder, name));
+    };
+    // A link has the name wherever it leads to, also where that cannot be followed.
+    if let Some(versions) = condition.taken(&behind(home, path).unwrap_or_else(|| Version::of(&link))) {
+        return Err(Failed::Changed(versions));
     }
     home.behind(path).map_err(|error| match (error, condition.broken(None)) {
         (Errno::NOENT, Some(versions)) => Failed::Changed(versions),
         (Errno::NOENT, None) => Failed::Dangling,
         (error, _) => error.into(),
     })
+}
+
+/// The version of the file that a link leads to, where it leads to one.
+fn behind(home: &Home, path: &[u8]) -> Option<Version> {
+    let (folder, name) = home.behind(path).ok()?;
+    Version::of_file(&statat(&folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).ok()?)
 }
 
 /// What has the name now, where it is what was meant.

@@ -72,6 +72,10 @@ impl Tags {
         let Some(version) = version else { return false };
         self.0.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == version.as_str())
     }
+
+    fn are_any(&self) -> bool {
+        self.0.split(',').any(|tag| tag.trim() == "*")
+    }
 }
 
 fn is_tag(tag: &str) -> bool {
@@ -94,6 +98,12 @@ impl Condition {
             _ => return None,
         };
         Some(Versions { expected: expected.0.clone(), current: current.map(ToString::to_string) })
+    }
+
+    /// Both versions of a name that has something, where it must have nothing (`If-None-Match: *`).
+    pub fn taken(&self, current: &Version) -> Option<Versions> {
+        let tags = self.none_of.as_ref().filter(|tags| tags.are_any())?;
+        Some(Versions { expected: tags.0.clone(), current: Some(current.to_string()) })
     }
 
     /// Whether a reader has this version already.
@@ -177,6 +187,16 @@ mod tests {
         for bad in ["a", "\"a", "\"a\" \"b\"", ""] {
             assert_eq!(Condition::of(&headers(&[(header::IF_MATCH, bad)])).unwrap_err().code, "bad-etag", "{bad}");
         }
+    }
+
+    #[test]
+    fn a_name_is_taken_where_it_must_have_nothing() {
+        let taken = |name: HeaderName, value: &str| {
+            Condition::of(&headers(&[(name, value)])).unwrap().taken(&version("a")).map(|versions| versions.expected)
+        };
+        assert_eq!(taken(header::IF_NONE_MATCH, "*").as_deref(), Some("*"));
+        assert_eq!(taken(header::IF_NONE_MATCH, "\"a\""), None, "a version, not a name");
+        assert_eq!(taken(header::IF_MATCH, "*"), None);
     }
 
     #[test]
