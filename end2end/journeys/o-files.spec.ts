@@ -295,6 +295,41 @@ test('files: saved again while a save is under way, what was typed last is there
   expect(await api.output(project.id, 'cat notes.md')).toBe('third');
 });
 
+test('files: a save that does not end holds up none of another file', async ({ api, project, signedIn: page }) => {
+  await api.output(project.id, 'printf one > one.md && printf two > two.md');
+  const tree = await files(page, project.id);
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  let saves = 0;
+  await page.route('**/files/one.md', async (route) => {
+    if (route.request().method() === 'PUT') {
+      saves += 1;
+      await held;
+    }
+    await route.continue();
+  });
+  await row(tree, 'one.md').click();
+  const one = page.getByRole('textbox', { name: 'Content of one.md' });
+  await one.fill('one more');
+  await one.press('Control+s');
+  await until('the save to be sent', () => saves === 1);
+  // Asked for again: it waits, and is nothing to the other file.
+  await one.press('Control+s');
+  await row(tree, 'two.md').click();
+  await page.getByRole('alertdialog', { name: 'Leave one.md without saving?' }).getByRole('button', { name: 'Leave it' }).click();
+  const two = page.getByRole('textbox', { name: 'Content of two.md' });
+  await two.fill('two more');
+  await two.press('Control+s');
+  await expect(page.getByText('Saved', { exact: true })).toBeVisible();
+  expect(await api.output(project.id, 'cat two.md')).toBe('two more');
+  await two.fill('typed, and not saved');
+  const over = page.waitForResponse((answer) => answer.url().endsWith('/files/one.md') && answer.request().method() === 'PUT');
+  release();
+  await over;
+  await expect(page.getByText('Not saved yet')).toBeVisible();
+  expect(await api.output(project.id, 'cat one.md two.md')).toBe('one moretwo more');
+});
+
 test('files: dropped, downloaded, and what cannot be shown says why', async ({ api, project, signedIn: page, allowConsole }) => {
   allowConsole(/409 \(Conflict\)/);
   await api.output(project.id, "head -c 2000000 /dev/zero > big && printf '\\0\\1' > binary && mkdir up");

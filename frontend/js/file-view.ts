@@ -22,8 +22,8 @@ export class FileView {
   #field: HTMLTextAreaElement | undefined;
   #picture: string | undefined;
   #stop: AbortController | undefined;
-  /** A second one while the first is under way would name a version that is over. */
-  readonly #save = oneAtATime(() => this.#write());
+  /** Of the file that is open: a second one while the first is under way would name a version that is over. */
+  #save = (): Promise<void> => Promise.resolve();
 
   /** `listed` is called where what was opened is a folder: a link to one; `stopped` where the sandbox turns out not to run. */
   constructor(base: string, back: () => void, listed: (address: string, folder: unknown) => void, stopped: () => void) {
@@ -181,6 +181,8 @@ export class FileView {
     const restored = draft && this.#restored(address);
     this.#frame(address, about, restored ?? field, [save], restored && field);
     this.#field = field;
+    // Anew: a save of another file that does not end holds up none of this one.
+    this.#save = oneAtATime(() => this.#write());
     this.#saved = field.value;
     if (draft) {
       field.value = draft.text;
@@ -206,8 +208,8 @@ export class FileView {
     this.#say('Saving…');
     const headers = { 'content-type': 'application/octet-stream', ...(over === null ? {} : { 'if-match': over }) };
     const answer = await fetch(this.#base + address, { method: 'PUT', headers, body: written(text, this.#ends) }).catch(() => undefined);
-    // Another file is open, and a save of that may wait.
-    if (this.#field !== field) return true;
+    // Another file is open, whose saves wait for none of this one.
+    if (this.#field !== field) return false;
     if (!answer) {
       this.#say('Not saved: the server does not answer. Try again in a moment.');
       return false;
