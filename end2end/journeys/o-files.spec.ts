@@ -212,7 +212,8 @@ test('files: who saves second sees both versions', async ({ api, project, signed
   expect(await api.output(project.id, 'cat notes.md')).toBe('mine');
 });
 
-test('files: what was typed and is not saved is asked about where a link leads away, and is there again after the way back', async ({ api, project, signedIn: page }) => {
+test('files: what was typed and is not saved is asked about where a link leads away, and is there again after the way back', async ({ api, project, signedIn: page, allowConsole }) => {
+  allowConsole(/503 \(Service Unavailable\)/);
   await api.output(project.id, 'printf before > notes.md');
   await new Workspace(page).open(project.id);
   const link = (name: string): Locator => page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name, exact: true });
@@ -257,9 +258,17 @@ test('files: what was typed and is not saved is asked about where a link leads a
   await editor.fill('of whoever was here');
   await page.goBack();
   await expect.poll(kept).toContain('of whoever was here');
-  await page.route('**/api/sign-out', (route) => route.fulfill({ json: {} }));
-  await page.getByRole('button', { name: /^Account/ }).click();
-  await page.getByRole('menuitem', { name: 'Sign out' }).click();
+  const signOut = async (status: number): Promise<void> => {
+    await page.route('**/api/sign-out', (route) => route.fulfill({ status, json: {} }));
+    await page.getByRole('button', { name: /^Account/ }).click();
+    await page.getByRole('menuitem', { name: 'Sign out' }).click();
+  };
+  // One that is refused takes none, also where the page is loaded again.
+  await signOut(503);
+  await expect(page.getByRole('status', { name: 'Notices' })).toContainText('You are still signed in');
+  await page.reload();
+  expect(await kept()).toContain('of whoever was here');
+  await signOut(200);
   await page.waitForURL((url) => !url.pathname.startsWith('/projects/'));
   expect(await kept()).toBeNull();
 });

@@ -71,14 +71,21 @@ export class Drafts {
 /** Those of this tab. */
 export const drafts = new Drafts(() => sessionStorage);
 
-/** Listens, once for the page: none outlives a sign-out. One that is refused takes none. */
-export function begin(): void {
-  addEventListener(
-    'click',
-    (event) => {
-      const item = event.target instanceof Element ? event.target.closest('[role=menuitem]') : null;
-      if (item?.querySelector('use[href$="#signout"]')) addEventListener('pagehide', () => drafts.forget(), { once: true });
-    },
-    true,
-  );
+/**
+ * Listens, once for the page: none outlives a sign-out, whoever of the page asks for it. It is told by its answer, as whoever asked hears it;
+ * one that is refused takes none.
+ */
+export function begin(page: { fetch: typeof fetch } = globalThis, kept: Pick<Drafts, 'forget'> = drafts): void {
+  const send = page.fetch;
+  page.fetch = async (asked, init) => {
+    const answer = await send.call(page, asked, init);
+    // A session that is no more is signed out as well.
+    if (signsOut(asked) && (answer.ok || answer.status === 401)) kept.forget();
+    return answer;
+  };
+}
+
+function signsOut(asked: RequestInfo | URL): boolean {
+  const address = asked instanceof Request ? asked.url : String(asked);
+  return /^[^?#]*\/api\/sign-out(?:[?#]|$)/.test(address);
 }
