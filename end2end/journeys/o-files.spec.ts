@@ -304,6 +304,33 @@ test('files: saved again while a save is under way, what was typed last is there
   expect(await api.output(project.id, 'cat notes.md')).toBe('third');
 });
 
+test('files: what is saved after its page was left is not said to be unsaved any more', async ({ api, project, signedIn: page }) => {
+  await api.output(project.id, 'printf before > notes.md');
+  await new Workspace(page).open(project.id);
+  await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Files', exact: true }).click();
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route('**/files/notes.md', async (route) => {
+    if (route.request().method() === 'PUT') await held;
+    await route.continue();
+  });
+  await row(page.getByRole('tree', { name: 'Files' }), 'notes.md').click();
+  const editor = page.getByRole('textbox', { name: 'Content of notes.md' });
+  await editor.fill('saved late');
+  const sent = page.waitForRequest((request) => request.method() === 'PUT' && request.url().endsWith('/files/notes.md'));
+  await editor.press('Control+s');
+  await sent;
+  await page.goBack();
+  const told = page.getByRole('status', { name: 'Notices' }).getByText('notes.md is not saved');
+  await expect(told).toBeVisible();
+  // It stays while the pointer is on it.
+  await told.hover();
+  release();
+  await expect(told).toHaveCount(0);
+  expect(await page.evaluate(() => sessionStorage.getItem('fsa.drafts'))).toBeNull();
+  expect(await api.output(project.id, 'cat notes.md')).toBe('saved late');
+});
+
 test('files: a save that does not end holds up none of another file', async ({ api, project, signedIn: page }) => {
   await api.output(project.id, 'printf one > one.md && printf two > two.md');
   const tree = await files(page, project.id);

@@ -52,6 +52,21 @@ test('a browser with less room keeps the newest, and one without any says so', (
   assert.equal(none.take('/a'), undefined);
 });
 
+test('what is saved after its page was left is kept no more, and what was typed after that is kept over it', () => {
+  const tab = storage();
+  const drafts = new Drafts(() => tab);
+  drafts.keep('/a', { version: '"1"', text: 'typed' });
+  drafts.keep('/b', { version: null, text: 'other' });
+  const more = { version: '"2"', text: 'typed, and more' };
+  assert.equal(drafts.saved('/a', more), false);
+  assert.deepEqual(drafts.take('/a'), more);
+  assert.equal(drafts.saved('/a', more), false);
+  assert.equal(drafts.take('/a'), undefined, 'what was opened again meanwhile is not kept beside that');
+  assert.equal(drafts.saved('/b', undefined), true);
+  assert.equal(drafts.saved('/b', undefined), true);
+  assert.equal(tab.items.size, 0);
+});
+
 test('all are forgotten, and what is no list of drafts is none', () => {
   const tab = storage();
   const drafts = new Drafts(() => tab);

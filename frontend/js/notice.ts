@@ -23,9 +23,9 @@ export function notice(title: string, text: string, undo: () => void, left: () =
   return show('good', title, text, undo, left);
 }
 
-/** Says what became of something whose page may be left by now. What went wrong stays until it is dismissed. */
-export function news({ title, text, tone }: News): void {
-  show(tone, title, text, undefined, () => document.getElementById('main')?.focus());
+/** Says what became of something whose page may be left by now. What went wrong stays until it is dismissed. The answer takes the notice away. */
+export function news({ title, text, tone }: News): () => void {
+  return show(tone, title, text, undefined, () => document.getElementById('main')?.focus());
 }
 
 function show(tone: Tone, title: string, text: string, undo: (() => void) | undefined, left: () => void): () => void {
