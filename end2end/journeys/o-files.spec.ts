@@ -491,7 +491,7 @@ test('a file dropped into a terminal is uploaded to its folder, and its path is 
 });
 
 test('files dropped into a terminal are uploaded while another page is looked at, each by itself, and that page says how it ended', async ({ api, project, visitor, allowConsole }) => {
-  allowConsole(/status of 507/);
+  allowConsole(/status of 409/);
   const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
   const { page } = workspace;
   const terminal = await workspace.terminal().prompt();
@@ -502,18 +502,47 @@ test('files dropped into a terminal are uploaded while another page is looked at
   await page.route('**/files/in/*', async (route) => {
     await held;
     if (!route.request().url().endsWith('/b.txt')) await route.continue();
-    else await route.fulfill({ status: 507, json: { details: { code: 'disk-full', message: 'The disk is full.' } } });
+    else await route.fulfill({ status: 409, json: { details: { code: 'dangling-link', message: 'It is a link to nothing.' } } });
   });
   await dropAll(page.locator('.fsa-terminal').first(), { 'a.txt': 'a', 'b.txt': 'b', 'c.txt': 'c' });
-  await expect(page.locator('.fsa-terminal-notice').first()).toContainText('Uploading a.txt');
+  await expect(page.locator('.fsa-terminal-notice', { hasText: 'Uploading a.txt' })).toBeVisible();
   const asks = () => page.evaluate(() => !dispatchEvent(new Event('beforeunload', { cancelable: true })));
   expect(await asks()).toBe(true);
   await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Files' }).click();
   await expect(page.getByRole('tree', { name: 'Files' })).toBeVisible();
   release();
-  await expect(page.getByRole('status', { name: 'Notices' })).toContainText('1 of 3 was not uploaded: b.txt. The disk is full.');
+  await expect(page.getByRole('status', { name: 'Notices' })).toContainText('1 of 3 was not uploaded: b.txt. It is a link to nothing.');
   expect(await api.output(project.id, 'cd in && cat *')).toBe('ac');
   expect(await asks()).toBe(false);
+});
+
+test('files dropped into a terminal are stopped over it and from another page', async ({ api, project, visitor }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  const { page } = workspace;
+  const terminal = await workspace.terminal().prompt();
+  await terminal.enter('mkdir -p in && cd in && echo in""side');
+  await terminal.sees(/^inside$/m);
+  // They never come to an end.
+  await page.route('**/files/in/*', () => undefined);
+  const host = page.locator('.fsa-terminal').first();
+  const over = page.locator('.fsa-terminal-notice', { hasText: 'Uploading a.txt' });
+  await dropAll(host, { 'a.txt': 'a', 'b.txt': 'b' });
+  await expect(over).toBeVisible();
+  await inspect(page, 'terminal-uploads');
+  await over.getByRole('button', { name: 'Stop the uploads' }).click();
+  await expect(page.locator('.fsa-terminal-notice', { hasText: '2 of 2 were not uploaded: a.txt, b.txt. It was stopped.' })).toBeVisible();
+  await expect(over).toHaveCount(0);
+  await expect(host.locator('.xterm-helper-textarea')).toBeFocused();
+
+  await dropAll(host, { 'a.txt': 'a', 'b.txt': 'b' });
+  await expect(over).toBeVisible();
+  await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Files' }).click();
+  const notices = page.getByRole('status', { name: 'Notices' });
+  await expect(notices).toContainText('2 files are being uploaded');
+  await notices.getByRole('button', { name: 'Stop', exact: true }).click();
+  await expect(notices).toContainText('2 of 2 were not uploaded: a.txt, b.txt. It was stopped.');
+  await expect(notices).not.toContainText('are being uploaded');
+  expect(await api.output(project.id, 'ls -A in')).toBe('');
 });
 
 test('a file pasted into a terminal is uploaded, and its path typed; with text beside it, the text is meant', async ({ api, project, visitor }) => {
