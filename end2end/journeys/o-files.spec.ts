@@ -212,7 +212,8 @@ test('files: who saves second sees both versions', async ({ api, project, signed
   expect(await api.output(project.id, 'cat notes.md')).toBe('mine');
 });
 
-test('files: what was typed and is not saved is asked about where a link leads away, and is there again after the way back', async ({ api, project, signedIn: page }) => {
+test('files: what was typed and is not saved is asked about where a link leads away, and is there again after the way back', async ({ api, project, signedIn: page, allowConsole }) => {
+  allowConsole(/503 \(Service Unavailable\)/);
   await api.output(project.id, 'printf before > notes.md');
   await new Workspace(page).open(project.id);
   const link = (name: string): Locator => page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name, exact: true });
@@ -257,9 +258,17 @@ test('files: what was typed and is not saved is asked about where a link leads a
   await editor.fill('of whoever was here');
   await page.goBack();
   await expect.poll(kept).toContain('of whoever was here');
-  await page.route('**/api/sign-out', (route) => route.fulfill({ json: {} }));
-  await page.getByRole('button', { name: /^Account/ }).click();
-  await page.getByRole('menuitem', { name: 'Sign out' }).click();
+  const signOut = async (status: number): Promise<void> => {
+    await page.route('**/api/sign-out', (route) => route.fulfill({ status, json: {} }));
+    await page.getByRole('button', { name: /^Account/ }).click();
+    await page.getByRole('menuitem', { name: 'Sign out' }).click();
+  };
+  // One that is refused takes none, also where the page is loaded again.
+  await signOut(503);
+  await expect(page.getByRole('status', { name: 'Notices' })).toContainText('You are still signed in');
+  await page.reload();
+  expect(await kept()).toContain('of whoever was here');
+  await signOut(200);
   await page.waitForURL((url) => !url.pathname.startsWith('/projects/'));
   expect(await kept()).toBeNull();
 });
@@ -293,6 +302,68 @@ test('files: saved again while a save is under way, what was typed last is there
   await expect(page.getByRole('alertdialog')).toHaveCount(0);
   expect(saves).toEqual(['second', 'third']);
   expect(await api.output(project.id, 'cat notes.md')).toBe('third');
+});
+
+test('files: what is saved after its page was left is not said to be unsaved any more', async ({ api, project, signedIn: page }) => {
+  await api.output(project.id, 'printf before > notes.md');
+  await new Workspace(page).open(project.id);
+  await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Files', exact: true }).click();
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route('**/files/notes.md', async (route) => {
+    if (route.request().method() === 'PUT') await held;
+    await route.continue();
+  });
+  await row(page.getByRole('tree', { name: 'Files' }), 'notes.md').click();
+  const editor = page.getByRole('textbox', { name: 'Content of notes.md' });
+  await editor.fill('saved late');
+  const sent = page.waitForRequest((request) => request.method() === 'PUT' && request.url().endsWith('/files/notes.md'));
+  await editor.press('Control+s');
+  await sent;
+  await page.goBack();
+  const told = page.getByRole('status', { name: 'Notices' }).getByText('notes.md is not saved');
+  await expect(told).toBeVisible();
+  // It stays while the pointer is on it.
+  await told.hover();
+  release();
+  await expect(told).toHaveCount(0);
+  expect(await page.evaluate(() => sessionStorage.getItem('fsa.drafts'))).toBeNull();
+  expect(await api.output(project.id, 'cat notes.md')).toBe('saved late');
+});
+
+test('files: a save that does not end holds up none of another file', async ({ api, project, signedIn: page }) => {
+  await api.output(project.id, 'printf one > one.md && printf two > two.md');
+  const tree = await files(page, project.id);
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  let saves = 0;
+  await page.route('**/files/one.md', async (route) => {
+    if (route.request().method() === 'PUT') {
+      saves += 1;
+      await held;
+    }
+    await route.continue();
+  });
+  await row(tree, 'one.md').click();
+  const one = page.getByRole('textbox', { name: 'Content of one.md' });
+  await one.fill('one more');
+  await one.press('Control+s');
+  await until('the save to be sent', () => saves === 1);
+  // Asked for again: it waits, and is nothing to the other file.
+  await one.press('Control+s');
+  await row(tree, 'two.md').click();
+  await page.getByRole('alertdialog', { name: 'Leave one.md without saving?' }).getByRole('button', { name: 'Leave it' }).click();
+  const two = page.getByRole('textbox', { name: 'Content of two.md' });
+  await two.fill('two more');
+  await two.press('Control+s');
+  await expect(page.getByText('Saved', { exact: true })).toBeVisible();
+  expect(await api.output(project.id, 'cat two.md')).toBe('two more');
+  await two.fill('typed, and not saved');
+  const over = page.waitForResponse((answer) => answer.url().endsWith('/files/one.md') && answer.request().method() === 'PUT');
+  release();
+  await over;
+  await expect(page.getByText('Not saved yet')).toBeVisible();
+  expect(await api.output(project.id, 'cat one.md two.md')).toBe('one moretwo more');
 });
 
 test('files: dropped, downloaded, and what cannot be shown says why', async ({ api, project, signedIn: page, allowConsole }) => {
@@ -420,7 +491,7 @@ test('a file dropped into a terminal is uploaded to its folder, and its path is 
 });
 
 test('files dropped into a terminal are uploaded while another page is looked at, each by itself, and that page says how it ended', async ({ api, project, visitor, allowConsole }) => {
-  allowConsole(/status of 507/);
+  allowConsole(/status of 409/);
   const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
   const { page } = workspace;
   const terminal = await workspace.terminal().prompt();
@@ -431,18 +502,47 @@ test('files dropped into a terminal are uploaded while another page is looked at
   await page.route('**/files/in/*', async (route) => {
     await held;
     if (!route.request().url().endsWith('/b.txt')) await route.continue();
-    else await route.fulfill({ status: 507, json: { details: { code: 'disk-full', message: 'The disk is full.' } } });
+    else await route.fulfill({ status: 409, json: { details: { code: 'dangling-link', message: 'It is a link to nothing.' } } });
   });
   await dropAll(page.locator('.fsa-terminal').first(), { 'a.txt': 'a', 'b.txt': 'b', 'c.txt': 'c' });
-  await expect(page.locator('.fsa-terminal-notice').first()).toContainText('Uploading a.txt');
+  await expect(page.locator('.fsa-terminal-notice', { hasText: 'Uploading a.txt' })).toBeVisible();
   const asks = () => page.evaluate(() => !dispatchEvent(new Event('beforeunload', { cancelable: true })));
   expect(await asks()).toBe(true);
   await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Files' }).click();
   await expect(page.getByRole('tree', { name: 'Files' })).toBeVisible();
   release();
-  await expect(page.getByRole('status', { name: 'Notices' })).toContainText('1 of 3 was not uploaded: b.txt. The disk is full.');
+  await expect(page.getByRole('status', { name: 'Notices' })).toContainText('1 of 3 was not uploaded: b.txt. It is a link to nothing.');
   expect(await api.output(project.id, 'cd in && cat *')).toBe('ac');
   expect(await asks()).toBe(false);
+});
+
+test('files dropped into a terminal are stopped over it and from another page', async ({ api, project, visitor }) => {
+  const workspace = await new Workspace(await (await visitor()).newPage()).open(project.id);
+  const { page } = workspace;
+  const terminal = await workspace.terminal().prompt();
+  await terminal.enter('mkdir -p in && cd in && echo in""side');
+  await terminal.sees(/^inside$/m);
+  // They never come to an end.
+  await page.route('**/files/in/*', () => undefined);
+  const host = page.locator('.fsa-terminal').first();
+  const over = page.locator('.fsa-terminal-notice', { hasText: 'Uploading a.txt' });
+  await dropAll(host, { 'a.txt': 'a', 'b.txt': 'b' });
+  await expect(over).toBeVisible();
+  await inspect(page, 'terminal-uploads');
+  await over.getByRole('button', { name: 'Stop the uploads' }).click();
+  await expect(page.locator('.fsa-terminal-notice', { hasText: '2 of 2 were not uploaded: a.txt, b.txt. It was stopped.' })).toBeVisible();
+  await expect(over).toHaveCount(0);
+  await expect(host.locator('.xterm-helper-textarea')).toBeFocused();
+
+  await dropAll(host, { 'a.txt': 'a', 'b.txt': 'b' });
+  await expect(over).toBeVisible();
+  await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Files' }).click();
+  const notices = page.getByRole('status', { name: 'Notices' });
+  await expect(notices).toContainText('2 files are being uploaded');
+  await notices.getByRole('button', { name: 'Stop', exact: true }).click();
+  await expect(notices).toContainText('2 of 2 were not uploaded: a.txt, b.txt. It was stopped.');
+  await expect(notices).not.toContainText('are being uploaded');
+  expect(await api.output(project.id, 'ls -A in')).toBe('');
 });
 
 test('a file pasted into a terminal is uploaded, and its path typed; with text beside it, the text is meant', async ({ api, project, visitor }) => {

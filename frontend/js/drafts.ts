@@ -44,6 +44,15 @@ export class Drafts {
     return { version: found.version, text: found.text };
   }
 
+  /**
+   * A save that was under way when a page was left went well after all: what is kept of the path goes, or where more than that was typed it is
+   * `rest`, from now on. Says whether all of it is saved. Where the path was opened again meanwhile, nothing is kept of it.
+   */
+  saved(path: string, rest: Draft | undefined): boolean {
+    if (this.take(path) && rest) this.keep(path, rest);
+    return rest === undefined;
+  }
+
   forget(): void {
     this.#write([]);
   }
@@ -68,17 +77,26 @@ export class Drafts {
   }
 }
 
+type Fetch = (asked: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
+
 /** Those of this tab. */
 export const drafts = new Drafts(() => sessionStorage);
 
-/** Listens, once for the page: none outlives a sign-out. One that is refused takes none. */
-export function begin(): void {
-  addEventListener(
-    'click',
-    (event) => {
-      const item = event.target instanceof Element ? event.target.closest('[role=menuitem]') : null;
-      if (item?.querySelector('use[href$="#signout"]')) addEventListener('pagehide', () => drafts.forget(), { once: true });
-    },
-    true,
-  );
+/**
+ * Listens, once for the page: none outlives a sign-out, whoever of the page asks for it. It is told by its answer, as whoever asked hears it;
+ * one that is refused takes none.
+ */
+export function begin(page: { fetch: Fetch } = globalThis, kept: Pick<Drafts, 'forget'> = drafts): void {
+  const send = page.fetch;
+  page.fetch = async (asked: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
+    const answer = await send.call(page, asked, init);
+    // A session that is no more is signed out as well.
+    if (signsOut(asked) && (answer.ok || answer.status === 401)) kept.forget();
+    return answer;
+  };
+}
+
+function signsOut(asked: RequestInfo | URL): boolean {
+  const address = asked instanceof Request ? asked.url : String(asked);
+  return /^[^?#]*\/api\/sign-out(?:[?#]|$)/.test(address);
 }

@@ -1,15 +1,19 @@
 // Files that are dropped or pasted into a terminal: they are uploaded to the shell's folder, or to `uploads` in the
 // home folder where the shell is elsewhere, and their paths are typed, as words of a shell.
 
-import { news, type News } from './notice.ts';
+import { button, make } from './dom.ts';
+import { going, news, type News } from './notice.ts';
 import { oneLine, quoted, shown } from './paths.ts';
-import { ending } from './upload-words.ts';
+import { ending, underWay } from './upload-words.ts';
 import { addressOf, dropped, guarded, inTurn, sendBeside, type Dropped } from './uploads.ts';
 import { size } from './words.ts';
 
 export interface Target {
   projectId: string;
   session: string;
+  /** Where notices are over the terminal. */
+  notices: HTMLElement;
+  focus(): void;
   /** Says something over the terminal. */
   say(text: string): void;
   /** Types, as if it were pasted. */
@@ -84,6 +88,29 @@ function tell(target: Target, gone: AbortSignal, end: News): void {
   else target.say(end.tone === 'bad' ? end.text : `${end.title}. ${end.text}`);
 }
 
+/** Says over the terminal how far uploads are, with a way to stop them; on the page from where the terminal is `gone`, as `there` does. */
+function follow(target: Target, gone: AbortSignal, there: { title: string; text: string }, stop: () => void): { say(text: string): void; end(): void } {
+  const told = make('span', { role: 'status' });
+  const element = make('div', { class: 'fsa-terminal-notice fsa-terminal-uploads' }, told, button('close', 'Stop', stop, 'Stop the uploads'));
+  const away = (): void => {
+    element.remove();
+    close = going(there.title, there.text, stop);
+  };
+  let close = (): void => {
+    const focused = element.contains(document.activeElement);
+    gone.removeEventListener('abort', away);
+    element.remove();
+    if (focused) target.focus();
+  };
+  if (gone.aborted) {
+    away();
+  } else {
+    gone.addEventListener('abort', away, { once: true });
+    target.notices.append(element);
+  }
+  return { say: (text) => (told.textContent = text), end: () => close() };
+}
+
 const nothing = (text: string): News => ({ title: 'Nothing was uploaded', text, tone: 'bad' });
 
 async function upload({ chosen, missing }: Dropped, target: Target, gone: AbortSignal): Promise<void> {
@@ -92,23 +119,24 @@ async function upload({ chosen, missing }: Dropped, target: Target, gone: AbortS
   const api = `/api/sandbox/${target.projectId}`;
   const where = await look(api, target.session);
   if (typeof where === 'string') return tell(target, gone, nothing(where));
+  const folder = shown(where.address) || 'the home folder';
   // Not the terminal's: whoever goes to another page has not given them up.
-  const { signal } = new AbortController();
+  const stop = new AbortController();
+  const progress = follow(target, gone, underWay(chosen.length, folder), () => stop.abort());
   const sent = await inTurn(chosen, async ({ path, file }) => {
     const name = path.split('/').at(-1) ?? path;
     const below = path.slice(0, Math.max(0, path.length - name.length - 1));
-    const folder = below === '' ? where.address : addressOf(where.address, below);
-    const progress = (share: number): void => {
-      if (!gone.aborted) target.say(`Uploading ${oneLine(name)}: ${Math.floor(share * 100)} % of ${size(file.size)}`);
-    };
-    progress(0);
-    const { outcome, name: kept } = await sendBeside(`${api}/files`, folder, name, file, progress, signal);
+    const into = below === '' ? where.address : addressOf(where.address, below);
+    const reached = (share: number): void => progress.say(`Uploading ${oneLine(name)}: ${Math.floor(share * 100)} % of ${size(file.size)}`);
+    reached(0);
+    const { outcome, name: kept } = await sendBeside(`${api}/files`, into, name, file, reached, stop.signal);
     return { outcome, path: `${where.folder}/${below === '' ? '' : `${below}/`}${kept}` };
-  });
+  }, stop.signal);
+  progress.end();
   // Nothing presses Enter: a name with a line in it is not typed.
   const typed = sent.paths.filter((path) => !/[\p{Cc}]/u.test(path));
   if (typed.length > 0 && !gone.aborted) target.paste(`${typed.map(quoted).join(' ')} `);
-  tell(target, gone, ending(of, [...missing, ...sent.missing], shown(where.address) || 'the home folder'));
+  tell(target, gone, ending(of, [...missing, ...sent.missing], folder));
 }
 
 async function look(api: string, session: string): Promise<Place | string> {

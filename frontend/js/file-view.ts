@@ -2,7 +2,7 @@
 // are shown and one is chosen.
 
 import { asks, button, icon, make, prose, refusal, tell } from './dom.ts';
-import { drafts } from './drafts.ts';
+import { drafts, type Draft } from './drafts.ts';
 import { MOST_SHOWN_BYTES, pictureType, read, shown, written } from './paths.ts';
 import { resting } from './resting.ts';
 import { oneAtATime } from './turns.ts';
@@ -22,8 +22,9 @@ export class FileView {
   #field: HTMLTextAreaElement | undefined;
   #picture: string | undefined;
   #stop: AbortController | undefined;
-  /** A second one while the first is under way would name a version that is over. */
-  readonly #save = oneAtATime(() => this.#write());
+  #late: (() => void) | undefined;
+  /** Of the file that is open: a second one while the first is under way would name a version that is over. */
+  #save = (): Promise<void> => Promise.resolve();
 
   /** `listed` is called where what was opened is a folder: a link to one; `stopped` where the sandbox turns out not to run. */
   constructor(base: string, back: () => void, listed: (address: string, folder: unknown) => void, stopped: () => void) {
@@ -43,12 +44,21 @@ export class FileView {
     return this.#field !== undefined && this.#field.value !== this.#saved;
   }
 
-  /** Keeps what was typed and is not saved, as its page is left: whether it could be; `undefined` where there is none. */
-  leave(): boolean | undefined {
+  /**
+   * Keeps what was typed and is not saved, as its page is left: whether it could be; `undefined` where there is none. `saved` is called where a save
+   * that is under way saves all of it after that.
+   */
+  leave(saved: () => void): boolean | undefined {
     this.#stop?.abort();
-    const field = this.#field;
-    if (!field || !this.dirty || this.#address === undefined) return undefined;
-    return drafts.keep(this.#base + this.#address, { version: this.#version, text: field.value });
+    const draft = this.#draft();
+    if (!draft || this.#address === undefined) return undefined;
+    this.#late = saved;
+    return drafts.keep(this.#base + this.#address, draft);
+  }
+
+  /** What was typed and is not saved. */
+  #draft(): Draft | undefined {
+    return this.#field && this.dirty ? { version: this.#version, text: this.#field.value } : undefined;
   }
 
   clear(): void {
@@ -181,6 +191,8 @@ export class FileView {
     const restored = draft && this.#restored(address);
     this.#frame(address, about, restored ?? field, [save], restored && field);
     this.#field = field;
+    // Anew: a save of another file that does not end holds up none of this one.
+    this.#save = oneAtATime(() => this.#write());
     this.#saved = field.value;
     if (draft) {
       field.value = draft.text;
@@ -206,8 +218,8 @@ export class FileView {
     this.#say('Saving…');
     const headers = { 'content-type': 'application/octet-stream', ...(over === null ? {} : { 'if-match': over }) };
     const answer = await fetch(this.#base + address, { method: 'PUT', headers, body: written(text, this.#ends) }).catch(() => undefined);
-    // Another file is open, and a save of that may wait.
-    if (this.#field !== field) return true;
+    // Another file is open, whose saves wait for none of this one.
+    if (this.#field !== field) return false;
     if (!answer) {
       this.#say('Not saved: the server does not answer. Try again in a moment.');
       return false;
@@ -218,8 +230,8 @@ export class FileView {
       this.element.querySelector('.file-conflict')?.remove();
       this.element.querySelector('.file-draft')?.remove();
       field.dispatchEvent(new Event('input'));
-      // Its page was left meanwhile: what is kept of it was typed over this version.
-      if (!this.element.isConnected && drafts.take(this.#base + address)) this.leave();
+      // Its page was left meanwhile: what is still to be saved was typed over this version.
+      if (!this.element.isConnected && drafts.saved(this.#base + address, this.#draft())) this.#late?.();
       if (!this.dirty) this.#say('Saved');
       return true;
     }

@@ -111,11 +111,13 @@ export class Files extends HTMLElement {
     this.#source?.remove();
     removeEventListener('beforeunload', this.#leaving);
     removeEventListener('click', this.#following, true);
-    const kept = this.#view.leave();
+    let dismiss = (): void => undefined;
+    const kept = this.#view.leave(() => dismiss());
     if (kept === undefined) return;
     const name = shown(this.#view.address ?? '');
-    if (kept) news({ title: `${name} is not saved`, text: 'What you typed is kept in this tab: open the file again to go on.', tone: 'warn' });
-    else news({ title: `What you typed in ${name} is lost`, text: 'It was not saved, and the browser has no room to keep it.', tone: 'bad' });
+    dismiss = kept
+      ? news({ title: `${name} is not saved`, text: 'What you typed is kept in this tab: open the file again to go on.', tone: 'warn' })
+      : news({ title: `What you typed in ${name} is lost`, text: 'It was not saved, and the browser has no room to keep it.', tone: 'bad' });
   }
 
   /** Goes where a link leads, once what is typed may be left. */

@@ -1,5 +1,5 @@
 // Notices of what an element did, in the page's own region of them (app/src/components/toast.rs): in a corner, for a while, and
-// with a way back where there is one.
+// with a way back, or to stop it, where there is one.
 
 import { button, icon, make, prose } from './dom.ts';
 
@@ -9,26 +9,37 @@ const STAYS_MS = 8_000;
 const HELD_MS = 500;
 
 /** How it went, and the icon that says so. */
-const ICONS = { good: 'check', warn: 'warning', bad: 'error' } as const;
+const ICONS = { good: 'check', warn: 'warning', bad: 'error', info: 'upload' } as const;
 type Tone = keyof typeof ICONS;
+
+/** What a notice offers. */
+interface Offer {
+  text: string;
+  run: () => void;
+}
 
 export interface News {
   title: string;
   text: string;
-  tone: Tone;
+  tone: Exclude<Tone, 'info'>;
 }
 
 /** Says what was done. The answer takes the notice away. `left` is called where the focus was on it when it went. */
 export function notice(title: string, text: string, undo: () => void, left: () => void): () => void {
-  return show('good', title, text, undo, left);
+  return show('good', title, text, { text: 'Undo', run: undo }, left);
 }
 
-/** Says what became of something whose page may be left by now. What went wrong stays until it is dismissed. */
-export function news({ title, text, tone }: News): void {
-  show(tone, title, text, undefined, () => document.getElementById('main')?.focus());
+/** Says what became of something whose page may be left by now. What went wrong stays until it is dismissed. The answer takes the notice away. */
+export function news({ title, text, tone }: News): () => void {
+  return show(tone, title, text, undefined, () => document.getElementById('main')?.focus());
 }
 
-function show(tone: Tone, title: string, text: string, undo: (() => void) | undefined, left: () => void): () => void {
+/** Says what is under way, and offers to stop it; stays until it is dismissed. The answer takes the notice away. */
+export function going(title: string, text: string, stop: () => void): () => void {
+  return show('info', title, text, { text: 'Stop', run: stop }, () => document.getElementById('main')?.focus());
+}
+
+function show(tone: Tone, title: string, text: string, offer: Offer | undefined, left: () => void): () => void {
   const close = (): void => {
     const focused = element.contains(document.activeElement);
     clearTimeout(timer);
@@ -41,13 +52,13 @@ function show(tone: Tone, title: string, text: string, undo: (() => void) | unde
   };
   const taken = (): void => {
     close();
-    undo?.();
+    offer?.run();
   };
-  const back = undo && make('button', { type: 'button', class: 'button', 'data-size': 'small', onclick: taken }, 'Undo');
+  const offered = offer && make('button', { type: 'button', class: 'button', 'data-size': 'small', onclick: taken }, offer.text);
   const away = button('close', '', close, `Dismiss: ${title}`);
   away.dataset['kind'] = 'quiet';
-  const element = make('div', { class: 'toast', 'data-tone': tone }, icon(ICONS[tone]), make('div', {}, make('b', {}, title), make('p', {}, prose(text))), back, away);
-  let timer: ReturnType<typeof setTimeout> | undefined = tone === 'bad' ? undefined : setTimeout(over, STAYS_MS);
+  const element = make('div', { class: 'toast', 'data-tone': tone }, icon(ICONS[tone]), make('div', {}, make('b', {}, title), make('p', {}, prose(text))), offered, away);
+  let timer: ReturnType<typeof setTimeout> | undefined = tone === 'bad' || tone === 'info' ? undefined : setTimeout(over, STAYS_MS);
   (document.querySelector('.toast-region') ?? document.body).append(element);
   return close;
 }

@@ -3,7 +3,6 @@
 import { ask, Refused, words } from './api.ts';
 import { commands, CONTROLS, found, SHORTCUTS, toggle, type Command, type Project } from './commands.ts';
 import { ask as question, icon, make } from './dom.ts';
-import { drafts } from './drafts.ts';
 import { mayEnd } from './ending.ts';
 import { go, operator, projectHere, signInHere } from './shortcuts.ts';
 import { NARROW } from './split.ts';
@@ -199,7 +198,6 @@ function switchTheme(): void {
 async function signOut(): Promise<void> {
   try {
     await ask('POST', '/api/sign-out', {});
-    drafts.forget();
     location.assign('/sign-in');
   } catch (error) {
     refused('You are still signed in', error);

@@ -152,6 +152,7 @@ class Viewer implements Handle {
   readonly #options: MountOptions;
   readonly #screen = document.createElement('div');
   readonly #notice = document.createElement('div');
+  readonly #notices = document.createElement('div');
   readonly #fit = new FitAddon();
   readonly #search = new SearchAddon({ highlightLimit: MATCHES });
   readonly #writer: Writer;
@@ -201,7 +202,9 @@ class Viewer implements Handle {
     this.#screen.className = 'fsa-terminal-screen';
     this.#notice.className = 'fsa-terminal-notice';
     this.#notice.setAttribute('role', 'status');
-    host.append(this.#screen, this.#notice);
+    this.#notices.className = 'fsa-terminal-notices';
+    this.#notices.append(this.#notice);
+    host.append(this.#screen, this.#notices);
 
     this.terminal = new Terminal({
       ...look(host),
@@ -281,7 +284,7 @@ class Viewer implements Handle {
     this.#dropWebgl();
     this.terminal.dispose();
     this.#screen.remove();
-    this.#notice.remove();
+    this.#notices.remove();
     this.#host.classList.remove('fsa-terminal');
     for (const name of ['replaying', 'foreignSize']) delete this.#host.dataset[name];
     if (window.__terminals?.[this.#options.session] === this) delete window.__terminals[this.#options.session];
@@ -418,6 +421,8 @@ class Viewer implements Handle {
       takeFiles(this.#host, {
         projectId: this.#options.projectId,
         session: this.#options.session,
+        notices: this.#notices,
+        focus: () => this.focus(),
         say: (text) => this.#say(text),
         paste: (text) => this.paste(text),
       }),

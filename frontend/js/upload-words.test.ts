@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ending, missed } from './upload-words.ts';
+import { ending, missed, underWay } from './upload-words.ts';
 
 const full = (name: string) => ({ name, why: 'The disk is full.' });
 
@@ -10,6 +10,11 @@ test('what was not uploaded is named, with every reason once', () => {
   const three = [full('a'), { name: 'b', why: 'It was stopped.' }, full('c')];
   assert.equal(missed(3, three), '3 of 3 were not uploaded: a, b, c. The disk is full. It was stopped.');
   assert.equal(missed(9, [...'abcdefg'].map(full)), '7 of 9 were not uploaded: a, b, c, d, e and 2 more. The disk is full.');
+});
+
+test('while they are under way their number is said, and where to', () => {
+  assert.deepEqual(underWay(1, 'shots'), { title: 'A file is being uploaded', text: 'Into shots.' });
+  assert.deepEqual(underWay(3, 'the home folder'), { title: '3 files are being uploaded', text: 'Into the home folder.' });
 });
 
 test('the end says how many there are, and where, or what is missing', () => {

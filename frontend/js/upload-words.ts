@@ -11,6 +11,8 @@ export interface Missed {
 
 /** Why, where the browser does not say it. */
 export const UNREADABLE = 'The browser could not read it.';
+/** Why, where somebody stopped it. */
+export const STOPPED = 'It was stopped.';
 /** So many are named. */
 const MOST_NAMED = 5;
 
@@ -21,6 +23,11 @@ export function missed(of: number, missing: readonly Missed[]): string {
   if (of === 1) return `${names[0]} was not uploaded. ${why}`;
   const more = missing.length - names.length;
   return `${missing.length} of ${of} ${missing.length === 1 ? 'was' : 'were'} not uploaded: ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}. ${why}`;
+}
+
+/** What a notice says while uploads into the folder `where` are under way. */
+export function underWay(of: number, where: string): { title: string; text: string } {
+  return { title: of === 1 ? 'A file is being uploaded' : `${of} files are being uploaded`, text: `Into ${where}.` };
 }
 
 /** What a notice says at the end of uploads into the folder `where`. */

@@ -1,7 +1,7 @@
 // Uploads: what was chosen, dropped or pasted becomes files in the sandbox, one after another, with progress.
 
 import { encode, freeName } from './paths.ts';
-import { UNREADABLE, type Missed } from './upload-words.ts';
+import { STOPPED, UNREADABLE, type Missed } from './upload-words.ts';
 
 /** A file on its way, with the folders that it lies in. */
 export interface Chosen {
@@ -10,7 +10,11 @@ export interface Chosen {
   file: File;
 }
 
-export type Outcome = { kind: 'done' } | { kind: 'exists' } | { kind: 'cancelled' } | { kind: 'failed'; message: string };
+/** How an upload ended; of one that failed, whether it was for what fails `all` others as well. */
+export type Outcome = { kind: 'done' } | { kind: 'exists' } | { kind: 'cancelled' } | { kind: 'failed'; message: string; all?: boolean };
+
+/** Refusals that are of every file. */
+const OF_ALL = ['disk-full', 'not-running', 'signed-out'];
 
 /** What was dropped: files, and what of it could not be read. */
 export interface Dropped {
@@ -49,24 +53,35 @@ async function walk(entry: FileSystemEntry, above: string, found: Dropped): Prom
   }
 }
 
-/** Uploads one after another by `upload`, which says where each is: those that are somewhere, and which are not. What fails stops none behind it. */
+/**
+ * Uploads one after another by `upload`, which says where each is: those that are somewhere, and which are not. What fails stops none behind it,
+ * unless it is for what fails all of them: then, and after `stop`, the rest is not uploaded for the same reason.
+ */
 export async function inTurn(
   chosen: readonly Chosen[],
   upload: (one: Chosen) => Promise<{ outcome: Outcome; path: string }>,
+  stop: AbortSignal,
 ): Promise<{ paths: string[]; missing: Missed[] }> {
   const paths: string[] = [];
   const missing: Missed[] = [];
+  let over: string | undefined;
   for (const one of chosen) {
+    if (stop.aborted) over ??= STOPPED;
+    if (over !== undefined) {
+      missing.push({ name: one.path, why: over });
+      continue;
+    }
     const { outcome, path } = await upload(one).catch(() => ({ outcome: { kind: 'failed', message: UNREADABLE } as Outcome, path: '' }));
     if (outcome.kind === 'done') paths.push(path);
     else missing.push({ name: one.path, why: whyNot(outcome) });
+    if (outcome.kind === 'failed' && outcome.all) over = outcome.message;
   }
   return { paths, missing };
 }
 
 function whyNot(outcome: Outcome): string {
   if (outcome.kind === 'failed') return outcome.message;
-  return outcome.kind === 'exists' ? 'Its name is taken.' : 'It was stopped.';
+  return outcome.kind === 'exists' ? 'Its name is taken.' : STOPPED;
 }
 
 let underWay = 0;
@@ -97,18 +112,28 @@ export function send(url: string, file: Blob, replace: boolean, progress: (share
     request.setRequestHeader('content-type', 'application/octet-stream');
     if (!replace) request.setRequestHeader('if-none-match', '*');
     request.upload.addEventListener('progress', ({ loaded, total }) => progress(total > 0 ? loaded / total : 0));
-    request.addEventListener('load', () => {
-      if (request.status < 300) return resolve({ kind: 'done' });
-      const details = parsed(request.responseText)?.details;
-      if (request.status === 409 && details?.code === 'changed' && !replace) return resolve({ kind: 'exists' });
-      resolve({ kind: 'failed', message: details?.message ?? `The server answered ${request.status}.` });
-    });
-    request.addEventListener('error', () => resolve({ kind: 'failed', message: 'The connection broke, or the server gave it up.' }));
+    request.addEventListener('load', () => resolve(answered(request.status, request.responseText, replace)));
+    request.addEventListener('error', () => resolve(broken(file)));
     request.addEventListener('abort', () => resolve({ kind: 'cancelled' }));
     stop.addEventListener('abort', () => request.abort(), { once: true });
     if (stop.aborted) return resolve({ kind: 'cancelled' });
     request.send(file);
   });
+}
+
+/** What an answer to an upload says. */
+export function answered(status: number, text: string, replace: boolean): Outcome {
+  if (status < 300) return { kind: 'done' };
+  const details = parsed(text)?.details;
+  if (status === 409 && details?.code === 'changed' && !replace) return { kind: 'exists' };
+  return { kind: 'failed', message: details?.message ?? `The server answered ${status}.`, all: status === 401 || OF_ALL.includes(details?.code ?? '') };
+}
+
+/** Why an upload broke off: a browser says the same of a file that it cannot read as of a connection that is gone. */
+export async function broken(file: Blob): Promise<Outcome> {
+  const readable = await file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+  if (!readable) return { kind: 'failed', message: UNREADABLE, all: false };
+  return { kind: 'failed', message: 'The connection broke, or the server gave it up.', all: true };
 }
 
 function parsed(text: string): { details?: { code?: string; message?: string } } | undefined {
@@ -125,7 +150,7 @@ const ASKED_FIRST_BYTES = 128 * 1024 * 1024;
 /** Sends a file under a name that nothing has. */
 export async function sendNew(url: string, file: Blob, progress: (share: number) => void, stop: AbortSignal): Promise<Outcome> {
   const large = file.size > ASKED_FIRST_BYTES;
-  const taken = large && (await fetch(url, { method: 'HEAD' }).then((answer) => answer.ok, () => false));
+  const taken = large && (await fetch(url, { method: 'HEAD', signal: stop }).then((answer) => answer.ok, () => false));
   return taken ? { kind: 'exists' } : await send(url, file, false, progress, stop);
 }
 
