@@ -4,23 +4,30 @@
 
 mod support;
 
-use engine::store::{
-    Ask, NewProjectRow, Store as _,
-    accounts::{
-        Accounts, CodeUse, SIGN_IN_CODE_LIFE, ShutOut,
-        keys::{KeyUse, Made},
-        previews::{Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor},
-        sessions::SessionRow,
-        shares::{Audience, LinkUse, MadeShare, NewShare, Share},
-        tokens::fresh,
+use engine::{
+    secrets::Vault,
+    store::{
+        Ask, NewProjectRow, Store as _,
+        accounts::{
+            Accounts, CodeUse, SIGN_IN_CODE_LIFE, ShutOut,
+            keys::{KeyUse, Made},
+            previews::{Opener, PREVIEW_CODE_LIFE, PREVIEW_SESSION_LIFE, PreviewVisitor},
+            sessions::SessionRow,
+            shares::{Audience, LinkUse, MadeShare, NewShare, Share},
+            tokens::fresh,
+        },
+        postgres::PgStore,
     },
-    postgres::PgStore,
 };
 use jiff::Timestamp;
 use model::{Desired, ProjectId, ResourceName, SandboxId, TokenId, UserId, resources::Preset, view::Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 use uuid::Uuid;
 
 fn at(second: i64) -> Timestamp {
@@ -36,6 +43,12 @@ async fn subject() -> Option<(Accounts, UserId, PgPool)> {
     let accounts = Accounts::new(pool.clone());
     let owner = accounts.ensure_owner(at(0)).await.unwrap().id;
     Some((accounts, owner, pool))
+}
+
+/// One for all: what a test made, it reads.
+fn vault() -> Arc<Vault> {
+    static VAULT: LazyLock<Arc<Vault>> = LazyLock::new(support::vault);
+    VAULT.clone()
 }
 
 async fn stranger(pool: &PgPool) -> UserId {
@@ -61,7 +74,7 @@ async fn sandbox(pool: &PgPool, owner: UserId) -> (SandboxId, ResourceName) {
         most: usize::MAX,
         now: at(0),
     };
-    let store = PgStore::start(pool.clone(), support::vault()).await.unwrap();
+    let store = PgStore::start(pool.clone(), vault()).await.unwrap();
     let sandbox = store.create(new).await.unwrap().0.sandbox;
     (sandbox.id, sandbox.name)
 }
@@ -402,7 +415,7 @@ async fn what_who_is_shut_out_shared_and_runs_ends() {
     assert_eq!(accounts.shares(beside, untouched, at(2)).await.unwrap().len(), 1, "another's");
 
     // As if they had asked for it.
-    let store = PgStore::start(pool.clone(), support::vault()).await.unwrap();
+    let store = PgStore::start(pool.clone(), vault()).await.unwrap();
     store.ask(beside, asked, Ask::Stop, None, at(2)).await.unwrap().unwrap();
     let intent = async |user, project| {
         let sandbox = store.project(user, project).await.unwrap().unwrap().sandbox;
