@@ -198,16 +198,31 @@ pub async fn empty_database() -> Option<PgConnectOptions> {
 }
 
 async fn fresh_database(server: &PgConnectOptions) -> PgConnectOptions {
+    copied_from(server, "template1").await
+}
+
+async fn copied_from(server: &PgConnectOptions, template: &str) -> PgConnectOptions {
     let name = format!("test_{}", uuid::Uuid::new_v4().simple());
     let mut admin = PgConnection::connect_with(server).await.expect("connect to the test server");
-    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.expect("create a test database");
+    let create = AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"));
+    sqlx::raw_sql(create).execute(&mut admin).await.expect("create a test database");
     admin.close().await.expect("close");
     server.clone().database(&name)
 }
 
-/// A pool on a fresh database with our tables.
+/// A pool on a fresh database with our tables. They are made once a test program, and copied.
 pub async fn database() -> Option<(PgConnectOptions, PgPool)> {
-    Some(migrated(empty_database().await?).await)
+    static TEMPLATE: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
+    let server = server()?;
+    let template = TEMPLATE.get_or_init(async || {
+        let (options, pool) = migrated(fresh_database(&server).await).await;
+        // Nobody may be connected to what is copied.
+        pool.close().await;
+        options.get_database().expect("it has a name").to_owned()
+    });
+    let options = copied_from(&server, template.await).await;
+    let pool = engine::store::postgres::pool::pool(options.clone(), 8);
+    Some((options, pool))
 }
 
 async fn migrated(options: PgConnectOptions) -> (PgConnectOptions, PgPool) {
