@@ -24,7 +24,7 @@ fn is_check(name: &str) -> bool {
     // A permission's check is named with what it is for: `permission deployments`.
     let singular = name.trim_end_matches('s');
     let said = |text: &str| DOCTOR.iter().any(|source| source.contains(text));
-    said(&format!("\"{name}\"")) || (name == "permissions" && said(&format!("\"{singular} {{")))
+    said(&format!("\"{name}\"")) || (name == "permissions" && said(&format!("\"{singular} ")))
 }
 
 #[test]

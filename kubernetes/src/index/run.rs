@@ -578,7 +578,7 @@ mod tests {
         assert_eq!(runs.saw(&running, Some(1), now()), ask("a"));
         // It may not be asked by a port-forward.
         let mut runs = Runs::default();
-        assert_eq!(runs.started(&starting, now()), ask("a"));
+        assert_eq!(runs.started(&starting, now()), ask("a").pop());
         let refused = Cause::new(model::CauseCode::PermissionMissing, "It may not.", &["Give it."]);
         assert_eq!(runs.answered("a", AgentSeen::Silent, Some(refused)), (false, true));
         assert!(runs.refused("a").is_none() && runs.instance(&starting).is_none());
