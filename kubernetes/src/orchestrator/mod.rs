@@ -63,6 +63,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long a verb waits for the first listing.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
+/// How long a connection waits for a container that is being started.
+const KNOWN_SOON: Duration = Duration::from_secs(2);
 /// How often it is looked whether the index knows a pod's address by now.
 const ADDRESS: Duration = Duration::from_millis(100);
 /// How long pods may live on after their Deployment before they count as left behind. The cluster's garbage collector asks for
@@ -461,6 +463,30 @@ impl Inner {
         })
     }
 
+    /// The pod whose container is being started, where it is known within a moment that it runs. Another replica may know it already,
+    /// and have told whoever connects here.
+    async fn running_soon(&self, id: SandboxId) -> Option<Arc<Pod>> {
+        let starts = || {
+            let state = self.index().read();
+            let starting =
+                |pod: &Arc<Pod>| causes::is_placed(pod) && state.runs(id).is_some_and(|runs| runs.starting(pod).is_some());
+            state.pods.of(id).iter().any(starting)
+        };
+        let mut told = self.index().subscribe();
+        let known = async {
+            loop {
+                if let Some(pod) = self.running(id) {
+                    return Some(pod);
+                }
+                if !starts() {
+                    return None;
+                }
+                told.recv().await?;
+            }
+        };
+        tokio::time::timeout(KNOWN_SOON, known).await.ok().flatten()
+    }
+
     /// The pod whose container runs.
     fn running(&self, id: SandboxId) -> Option<Arc<Pod>> {
         let state = self.index().read();
@@ -509,7 +535,10 @@ impl Orchestrator for KubernetesOrchestrator {
 
     async fn connect(&self, id: SandboxId, to: AgentOrPort) -> Result<BoxedIo, ConnectError> {
         let inner = &self.inner;
-        let pod = inner.running(id).ok_or(ConnectError::NotRunning)?;
+        let pod = match inner.running(id) {
+            Some(pod) => pod,
+            None => inner.running_soon(id).await.ok_or(ConnectError::NotRunning)?,
+        };
         let dial = async |port| inner.reach.dial(&inner.applier.cluster, &pod, port).await;
         // That nobody listens at the agent's own port says that it is not up yet.
         let not_up = |error| match error {
