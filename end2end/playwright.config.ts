@@ -1,10 +1,10 @@
-// Three workers unless FSA_WORKERS says otherwise, on a cluster two, each with a server and a browser of its own: most of a journey is waiting.
-// What measures has the machine to itself (support/alone.ts). No second try: a journey that passes only sometimes is a failure.
+// Three workers unless FSA_WORKERS says otherwise, each with a server and a browser of its own: most of a journey is waiting.
+// On a cluster it is one: volumes that are made for two at a time are late, which is told as what it is. What measures has the machine to itself (support/alone.ts). No second try: a journey that passes only sometimes is a failure.
 import { defineConfig } from '@playwright/test';
 import { CHROMIUM } from './support/chromium.ts';
 import { CLUSTER, ONE_MACHINE, onCluster } from './support/cluster.ts';
 
-const workers = Number(process.env['FSA_WORKERS'] || (onCluster ? 2 : 3));
+const workers = Number(process.env['FSA_WORKERS'] || (onCluster ? 1 : 3));
 if (!Number.isInteger(workers) || workers < 1) throw new Error(`FSA_WORKERS is ${process.env['FSA_WORKERS']}, not a number of workers: 1, 2, …`);
 
 export default defineConfig({

@@ -92,64 +92,49 @@ const NAMESPACE: &str = "fsa-journeys";
 /// How often the control plane is killed on a cluster, where each takes some ten seconds: in the usual run, and in the long one.
 const KILLS: [&str; 2] = ["3", "30"];
 
-/// The journeys again, with sandboxes as pods, when they can begin.
-pub(super) struct OnACluster {
-    /// Where they run; `None`: there is no cluster, as was said.
-    on: Option<(Site, Built)>,
-}
-
-impl OnACluster {
-    /// Builds, installs, and brings our cluster up. There server and browser are in its network; on a cluster that
-    /// `KUBECONFIG` names they are beside it, and what needs its network is left out. Where there is neither, one is
-    /// skipped, with the reason.
-    pub(super) fn prepare(run: &mut Run<'_>) -> Result<Self> {
-        let site = match cluster::find() {
-            Found::None(reason) => return Ok(Self::nowhere(&reason)),
-            Found::Named(kubeconfig) if !shell::has("kubectl") => {
-                let at = kubeconfig.display();
-                return Ok(Self::nowhere(&format!("kubectl is missing, which the journeys look with at the cluster of {at}")));
+/// The journeys again, with sandboxes as pods; server and browser are in the cluster's network.
+/// On a cluster that `KUBECONFIG` names they are beside it, and what needs its network is left out.
+pub(super) fn on_a_cluster(run: &mut Run<'_>) -> Result<Count> {
+    let site = match cluster::find() {
+        Found::None(reason) => {
+            say(format!("skipped: {reason}"));
+            return Ok(Count { skipped: 1, ..Count::default() });
+        }
+        Found::Named(kubeconfig) if !shell::has("kubectl") => {
+            say(format!("skipped: kubectl is missing, which the journeys look with at the cluster of {}", kubeconfig.display()));
+            return Ok(Count { skipped: 1, ..Count::default() });
+        }
+        Found::Named(kubeconfig) => match images_of_a_named_cluster(|name| env::var(name).ok()) {
+            Ok(images) => {
+                say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
+                Site { kubeconfig, namespace: format!("{NAMESPACE}-{}", std::process::id()), images, ours: false }
             }
-            Found::Named(kubeconfig) => match images_of_a_named_cluster(|name| env::var(name).ok()) {
-                Ok(images) => {
-                    say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
-                    Site { kubeconfig, namespace: format!("{NAMESPACE}-{}", std::process::id()), images, ours: false }
-                }
-                Err(missing) => {
-                    return Ok(Self::nowhere(&format!(
-                        "{missing} names no image that the cluster of {} has: push what `cargo xtask image` makes to its registry",
-                        kubeconfig.display()
-                    )));
-                }
-            },
-            Found::Ours => Site::ours(),
-        };
-        setup::for_journeys()?;
-        for_apps();
-        if site.ours {
-            setup::for_ingress()?;
-        }
-        let built = run.built()?;
-        if site.ours {
-            run.cluster()?;
-        }
-        Ok(Self { on: Some((site, built)) })
+            Err(missing) => {
+                say(format!(
+                    "skipped: {missing} names no image that the cluster of {} has: push what `cargo xtask image` makes to its registry",
+                    kubeconfig.display()
+                ));
+                return Ok(Count { skipped: 1, ..Count::default() });
+            }
+        },
+        Found::Ours => Site::ours(),
+    };
+    setup::for_journeys()?;
+    for_apps();
+    if site.ours {
+        setup::for_ingress()?;
     }
-
-    fn nowhere(reason: &str) -> Self {
-        say(format!("skipped: {reason}"));
-        Self { on: None }
+    let built = run.built()?;
+    if site.ours {
+        run.cluster()?;
     }
-
-    pub(super) fn run(&self, run: &Run<'_>) -> Result<Count> {
-        let Some((site, built)) = &self.on else { return Ok(Count { skipped: 1, ..Count::default() }) };
-        cluster::namespace(&site.namespace, |args| site.program("kubectl").args(args))?;
-        let count = journeys_on(site, run, built);
-        if !site.ours {
-            // It has been of these journeys alone.
-            site.program("kubectl").args(["delete", "namespace", site.namespace.as_str(), "--wait=false"]).run()?;
-        }
-        count
+    cluster::namespace(&site.namespace, |args| site.program("kubectl").args(args))?;
+    let count = journeys_on(&site, run, &built);
+    if !site.ours {
+        // It has been of these journeys alone.
+        site.program("kubectl").args(["delete", "namespace", site.namespace.as_str(), "--wait=false"]).run()?;
     }
+    count
 }
 
 /// Where journeys have their cluster.

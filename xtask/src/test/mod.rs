@@ -16,13 +16,10 @@ use crate::{
     shell::{self, Cmd, cargo, say},
     sqlx,
 };
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use count::{Count, ended, node_summary};
-use std::{
-    sync::mpsc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use unchanged::Notes;
 
 /// What the browser's code may be at most as it is sent: 350 KB by brotli.
@@ -90,32 +87,16 @@ fn run_parts(parts: impl Iterator<Item = Part>, run: &mut Run<'_>) -> Result<boo
         run.ahead = cluster::Ahead::begin();
     }
     let mut unchanged = false;
-    // Most of what is done on a cluster is waiting for it: in a whole run, both parts wait at the same time.
-    let both = [Part::Cluster, Part::ClusterJourneys];
-    let side_by_side = !run.named && both.iter().all(|part| parts.contains(part) && run.passed(*part).is_none());
-    let mut beside: Option<Done> = None;
-    let (total, lines) = one_by_one(parts.into_iter(), |part| {
-        if let Some((count, age)) = run.passed(part) {
+    let (total, lines) = one_by_one(parts.into_iter(), |part| match run.passed(part) {
+        Some((count, age)) => {
             unchanged = true;
-            return Done { count: Ok(count), took: Took::Before(age) };
+            Ok((count, Some(age)))
         }
-        let done = match beside.take_if(|_| part == Part::ClusterJourneys) {
-            Some(done) => done,
-            None if part == Part::Cluster && side_by_side => {
-                let (programs, journeys) = both_on_a_cluster(run);
-                beside = Some(journeys);
-                programs
-            }
-            None => {
-                let start = Instant::now();
-                let count = part.run(run);
-                Done { count, took: Took::Now(start.elapsed()) }
-            }
-        };
-        if let Ok(count) = done.count {
+        None => {
+            let count = part.run(run)?;
             run.note(part, count);
+            Ok((count, None))
         }
-        done
     });
     run.leave_cluster();
     eprintln!("\n{}\n{:>58.1} s", lines.join("\n"), begun.elapsed().as_secs_f64());
@@ -126,65 +107,26 @@ fn run_parts(parts: impl Iterator<Item = Part>, run: &mut Run<'_>) -> Result<boo
     Ok(total.holds())
 }
 
-/// What a part came to, and when.
-struct Done {
-    count: Result<Count>,
-    took: Took,
-}
-
-enum Took {
-    /// It ran, for this long.
-    Now(Duration),
-    /// The same, while the part before did.
-    Beside(Duration),
-    /// It was not run, since it passed this long ago.
-    Before(Duration),
-}
-
-/// The parts on a cluster at the same time: the crate's tests, and the journeys.
-fn both_on_a_cluster(run: &mut Run<'_>) -> (Done, Done) {
-    let start = Instant::now();
-    let programs = programs::OnACluster::prepare(run);
-    let journeys = journeys::OnACluster::prepare(run);
-    let run = &*run;
-    let (ended, hear) = mpsc::channel();
-    std::thread::scope(|scope| {
-        let programs = scope.spawn(move || {
-            let tell = |program: &str| {
-                if program == programs::CHANGES_KINDS {
-                    let _ = ended.send(());
-                }
-            };
-            (programs.and_then(|ready| ready.run(run, &tell)), start.elapsed())
-        });
-        // Also where it is over without that.
-        let _ = hear.recv();
-        let begun = Instant::now();
-        let journeys = journeys.and_then(|ready| ready.run(run));
-        let journeys = Done { count: journeys, took: Took::Beside(begun.elapsed()) };
-        let panicked = |_| (Err(anyhow!("what runs the tests has panicked")), start.elapsed());
-        let (count, took) = programs.join().unwrap_or_else(panicked);
-        (Done { count, took: Took::Now(took) }, journeys)
-    })
-}
-
-/// What all parts came to together, and a line for each. One that fails is one failure, and the next is run.
-fn one_by_one(parts: impl Iterator<Item = Part>, mut one: impl FnMut(Part) -> Done) -> (Count, Vec<String>) {
+/// What all parts came to together, and a line for each. One that fails is one failure, and the next is run. One that
+/// was not run, since it passed before, says how long ago that was.
+fn one_by_one(
+    parts: impl Iterator<Item = Part>,
+    mut one: impl FnMut(Part) -> Result<(Count, Option<Duration>)>,
+) -> (Count, Vec<String>) {
     let (mut total, mut lines) = (Count::default(), Vec::new());
     for part in parts {
         let name = part.name();
         say(format!("Testing: {name}"));
-        let Done { count, took } = one(part);
-        let count = count.unwrap_or_else(|error| {
+        let start = Instant::now();
+        let (count, before) = one(part).unwrap_or_else(|error| {
             say(format!("{name} failed: {error:#}"));
-            Count::FAILED
+            (Count::FAILED, None)
         });
         total.add(count);
         let Count { passed, failed, skipped } = count;
-        let took = match took {
-            Took::Now(took) => format!("{:>7.1} s", took.as_secs_f64()),
-            Took::Beside(took) => format!("{:>7.1} s, beside it", took.as_secs_f64()),
-            Took::Before(age) => format!("unchanged for {} min", age.as_secs() / 60),
+        let took = match before {
+            Some(age) => format!("unchanged for {} min", age.as_secs() / 60),
+            None => format!("{:>7.1} s", start.elapsed().as_secs_f64()),
         };
         lines.push(format!("{name:>16}  {passed:>5} passed {failed:>4} failed {skipped:>4} skipped  {took}"));
     }
@@ -220,8 +162,8 @@ impl Part {
                 sqlx::check().map(|()| Count::PASSED)
             }
             Self::Journeys => journeys::on_this_machine(run),
-            Self::Cluster => programs::OnACluster::prepare(run)?.run(run, &|_| ()),
-            Self::ClusterJourneys => journeys::OnACluster::prepare(run)?.run(run),
+            Self::Cluster => programs::on_a_cluster(run),
+            Self::ClusterJourneys => journeys::on_a_cluster(run),
             Self::Fuzz => fuzz::run(&[], fuzz::SECONDS).map(|(passed, failed)| Count { passed, failed, ..Count::default() }),
         }
     }
@@ -368,14 +310,10 @@ mod tests {
     #[test]
     fn the_last_line_counts_all_parts_and_one_that_fails_stops_none() {
         let parts = [Part::Fmt, Part::Licenses, Part::Unit];
-        let now = |count| Done { count, took: Took::Now(Duration::from_secs(1)) };
         let (total, lines) = one_by_one(parts.into_iter(), |part| match part {
-            Part::Licenses => now(Err(anyhow!("nobody knows under which"))),
-            Part::Unit => {
-                let count = Count { passed: 1200, failed: 0, skipped: 2 };
-                Done { count: Ok(count), took: Took::Before(Duration::from_secs(150)) }
-            }
-            _ => now(Ok(Count::PASSED)),
+            Part::Licenses => bail!("nobody knows under which"),
+            Part::Unit => Ok((Count { passed: 1200, failed: 0, skipped: 2 }, Some(Duration::from_secs(150)))),
+            _ => Ok((Count::PASSED, None)),
         });
         assert_eq!(total.to_string(), "1201 passed, 1 failed, 2 skipped");
         assert!(!total.holds(), "a part that fails fails the run");
@@ -383,10 +321,10 @@ mod tests {
         assert_eq!(named, ["fmt", "licenses", "unit"]);
         assert!(lines[2].ends_with("2 skipped  unchanged for 2 min"), "what was not run says so: {}", lines[2]);
 
-        let (total, _) = one_by_one(parts.into_iter(), |_| now(Ok(Count { passed: 1, failed: 0, skipped: 1 })));
+        let (total, _) = one_by_one(parts.into_iter(), |_| Ok((Count { passed: 1, failed: 0, skipped: 1 }, None)));
         assert_eq!(total.to_string(), "3 passed, 0 failed, 3 skipped");
         assert!(total.holds(), "what is skipped fails nothing");
-        let (total, _) = one_by_one(parts.into_iter(), |_| now(Ok(Count { passed: 5, failed: 1, skipped: 0 })));
+        let (total, _) = one_by_one(parts.into_iter(), |_| Ok((Count { passed: 5, failed: 1, skipped: 0 }, None)));
         assert_eq!((total.to_string().as_str(), total.holds()), ("15 passed, 3 failed, 0 skipped", false));
     }
 }

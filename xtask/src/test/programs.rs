@@ -38,8 +38,7 @@ pub(super) fn on_this_machine(run: &mut Run<'_>) -> Result<Count> {
         // Each property as often as a fuzzer would in the first minutes: 256 times is usual.
         if run.long { command.env("PROPTEST_CASES", "20000") } else { command }
     };
-    let all = programs.iter().map(|program| (program, None)).collect();
-    count.add(run_programs(all, run, |program| tell(Cmd::new(program)), &|_| ())?);
+    count.add(run_programs(programs.iter().map(|program| (program, None)).collect(), run, |program| tell(Cmd::new(program)))?);
     let mut args = vec!["test", "--doc", "--no-fail-fast"];
     args.extend(NATIVE);
     args.extend(UNOPTIMISED);
@@ -47,57 +46,33 @@ pub(super) fn on_this_machine(run: &mut Run<'_>) -> Result<Count> {
     Ok(ended(count, status.success()))
 }
 
-/// The crate `kubernetes` on a real cluster, when it can begin.
-pub(super) enum OnACluster {
-    /// There is none, as was said.
-    Nowhere,
-    /// Somebody's, by its kubeconfig.
-    Named { kubeconfig: PathBuf, programs: Vec<TestProgram> },
-    /// Ours, which is up.
-    Ours { programs: Vec<TestProgram> },
-}
-
-impl OnACluster {
-    /// Builds its tests, and brings our cluster up, which is taken down again at the end unless it was up before; or finds
-    /// the one that `KUBECONFIG` names. Where there is neither, one is skipped, with the reason.
-    pub(super) fn prepare(run: &mut Run<'_>) -> Result<Self> {
-        match cluster::find() {
-            Found::None(reason) => {
-                say(format!("skipped: {reason}"));
-                Ok(Self::Nowhere)
-            }
-            Found::Named(kubeconfig) => {
-                say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
-                Ok(Self::Named { kubeconfig, programs: test_programs(Some("kubernetes"))? })
-            }
-            Found::Ours => {
-                // Before it runs: compiling leaves it no time.
-                let programs = test_programs(Some("kubernetes"))?;
-                run.cluster()?;
-                Ok(Self::Ours { programs })
-            }
+/// The crate `kubernetes` on a real cluster: ours, which is brought up and, unless it was up before, taken down
+/// again; or the one that `KUBECONFIG` names. Where there is neither, one is skipped, with the reason.
+pub(super) fn on_a_cluster(run: &mut Run<'_>) -> Result<Count> {
+    match cluster::find() {
+        Found::None(reason) => {
+            say(format!("skipped: {reason}"));
+            Ok(Count { skipped: 1, ..Count::default() })
         }
-    }
-
-    /// Runs it, and says of each program that it has `ended`.
-    pub(super) fn run(&self, run: &Run<'_>, ended: &(dyn Fn(&str) + Sync)) -> Result<Count> {
-        match self {
-            Self::Nowhere => Ok(Count { skipped: 1, ..Count::default() }),
-            Self::Named { kubeconfig, programs } => {
-                // Somebody's: what it lacks, or has of its own, is passed over with the reason.
-                let namespace = format!("fsa-test-{}", std::process::id());
-                let start = |program: &Path| {
-                    let program = Cmd::new(program).env("FSA_TEST_KUBECONFIG", kubeconfig).env("KUBECONFIG", kubeconfig);
-                    program.env("FSA_TEST_NAMESPACE", &namespace).env("FSA_REQUIRE_CLUSTER", "0")
-                };
-                let count = run_programs(of_this_run(programs, run), run, start, ended);
-                leave_namespace(&namespace, kubeconfig);
-                count
-            }
-            Self::Ours { programs } => {
-                let start = |program: &Path| cluster::tell(cluster::program(program)).env("FSA_REQUIRE_CLUSTER", "1");
-                run_programs(of_this_run(programs, run), run, start, ended)
-            }
+        Found::Named(kubeconfig) => {
+            say(format!("Using the cluster that KUBECONFIG names: {}", kubeconfig.display()));
+            let programs = test_programs(Some("kubernetes"))?;
+            // Somebody's: what it lacks, or has of its own, is passed over with the reason.
+            let namespace = format!("fsa-test-{}", std::process::id());
+            let count = run_programs(of_this_run(&programs, run), run, |program| {
+                let program = Cmd::new(program).env("FSA_TEST_KUBECONFIG", &kubeconfig).env("KUBECONFIG", &kubeconfig);
+                program.env("FSA_TEST_NAMESPACE", &namespace).env("FSA_REQUIRE_CLUSTER", "0")
+            });
+            leave_namespace(&namespace, &kubeconfig);
+            count
+        }
+        Found::Ours => {
+            // Before it runs: compiling leaves it no time.
+            let programs = test_programs(Some("kubernetes"))?;
+            run.cluster()?;
+            run_programs(of_this_run(&programs, run), run, |program| {
+                cluster::tell(cluster::program(program)).env("FSA_REQUIRE_CLUSTER", "1")
+            })
         }
     }
 }
@@ -111,7 +86,7 @@ fn leave_namespace(namespace: &str, kubeconfig: &Path) {
 }
 
 /// A test program of a crate, and the folder that cargo would run it in.
-pub(super) struct TestProgram {
+struct TestProgram {
     program: PathBuf,
     folder: PathBuf,
 }
@@ -204,17 +179,13 @@ fn of_this_run<'a>(programs: &'a [TestProgram], run: &Run<'_>) -> Vec<(&'a TestP
 const SIDE_BY_SIDE: usize = 3;
 /// What takes longest begins first.
 const LONGEST: [&str; 10] =
-    ["http", CHANGES_KINDS, "contract", "cluster", "adoption", "load", "engine", "store_postgres", "chart", "causes"];
+    ["http", "contract", "database", "cluster", "adoption", "load", "engine", "store_postgres", "chart", "causes"];
 
-/// What installs and removes kinds of the whole cluster: KubeBlocks' definitions. Whoever looks which there are waits for it.
-pub(super) const CHANGES_KINDS: &str = "database";
-
-/// Runs them side by side, all of each or the tests that are named; what one prints is shown as a whole, when it has `ended`.
+/// Runs them side by side, all of each or the tests that are named; what one prints is shown as a whole, when it has ended.
 fn run_programs(
     mut waiting: Vec<(&TestProgram, Option<&'static [&'static str]>)>,
     run: &Run<'_>,
     start: impl Fn(&Path) -> Cmd + Sync,
-    has_ended: &(dyn Fn(&str) + Sync),
 ) -> Result<Count> {
     // The last is taken first.
     waiting.sort_by_key(|(program, _)| {
@@ -244,9 +215,7 @@ fn run_programs(
         let mut count = Count::default();
         while let Some((program, tests)) = next() {
             let begun = Instant::now();
-            let ran = one(program, tests);
-            has_ended(program.name());
-            let (own, printed) = ran?;
+            let (own, printed) = one(program, tests)?;
             say(format!("{}, {:.1} s\n{}", program.name(), begun.elapsed().as_secs_f64(), printed.trim_end()));
             count.add(own);
         }
