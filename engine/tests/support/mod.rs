@@ -220,9 +220,8 @@ pub async fn database() -> Option<(PgConnectOptions, PgPool)> {
         pool.close().await;
         options.get_database().expect("it has a name").to_owned()
     });
-    let options = copied_from(&server, template.await).await;
-    let pool = engine::store::postgres::pool::pool(options.clone(), 8);
-    Some((options, pool))
+    // Who may enter a database is not copied: that is set as at each start.
+    Some(migrated(copied_from(&server, template.await).await).await)
 }
 
 async fn migrated(options: PgConnectOptions) -> (PgConnectOptions, PgPool) {
