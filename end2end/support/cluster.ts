@@ -22,7 +22,8 @@ export const nodeAddress = () => process.env['FSA_NODE_ADDRESS'] ?? '127.0.0.1';
 
 /** The answer of `kubectl`, in the namespace of the tests. */
 export function kubectl(...args: string[]): string {
-  return execFileSync('kubectl', kubectlArguments(...args), { encoding: 'utf8' });
+  // It names each object that it deletes: thousands, in a benchmark.
+  return execFileSync('kubectl', kubectlArguments(...args), { encoding: 'utf8', maxBuffer: 64 << 20 });
 }
 
 /** What `kubectl` is called with, for who calls it otherwise. */
